@@ -1,0 +1,46 @@
+# `make` lists the targets. VENV names another environment; PYTHON another interpreter to make it.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint bench train-demo clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+	    printf '  make %-11s %s\n' "$$name" "$$text"; done
+
+setup: ## Make the environment, or repair it; seconds when nothing changed
+	@$(PYTHON) tools/setup.py
+
+demo: setup ## From nothing to a leaderboard and a picked engine, on the CPU
+	$(BIN)/farm run matrices/demo.yaml
+	$(BIN)/farm best --target cpu
+	@echo
+	@echo 'Next:'
+	@echo '  $(BIN)/farm plan matrices/demo.yaml       what the matrix asks for, and what is done'
+	@echo '  $(BIN)/farm best --target cpu --pareto    what else is worth shipping'
+	@echo '  $(BIN)/farm report                        one HTML page of it all'
+	@echo '  $(BIN)/farm doctor                        what else this machine can run'
+
+test: setup lint ## Lint, types and every test
+	$(BIN)/python -m pytest
+
+test-fast: setup ## The tests that need no engine and no heavy import
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: setup ## Measure the farm itself
+	$(BIN)/python benchmarks/run.py
+
+train-demo: setup ## Train the demo's detectors again
+	$(BIN)/python tools/train_demo.py
+
+clean: ## Remove caches and build leftovers; keeps the environment and results
+	rm -rf build farm.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

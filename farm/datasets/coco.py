@@ -1,0 +1,117 @@
+"""COCO annotations and COCO's average precision (pycocotools, as mmdet's `evaluate` uses it)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from farm.detections import Detections, ImageMeta
+from farm.errors import InputError, nearest
+
+SUMMARY = ("", "50", "75", "_s", "_m", "_l")
+"""COCOeval's first six figures: AP, AP50, AP75, and by the objects' size."""
+
+
+def load_annotations(path: Path, limit: int | None = None) -> dict[str, Any]:
+    """The annotation file, cut to its first `limit` images. Raises InputError."""
+    try:
+        full = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"not a readable JSON file: {error}", str(path)) from None
+    wanted = ("images", "annotations", "categories")
+    if not isinstance(full, dict) or any(not isinstance(full.get(k), list) for k in wanted):
+        raise InputError(f"not in COCO's format: it needs the lists {', '.join(wanted)}", str(path))
+    if not full["images"]:
+        raise InputError("it has no images", str(path))
+    images = full["images"][:limit]
+    kept = {image["id"] for image in images}
+    found = [one for one in full["annotations"] if one["image_id"] in kept]
+    return {"images": images, "annotations": found, "categories": full["categories"]}
+
+
+def check_classes(annotations: dict[str, Any], classes: Sequence[str], path: str) -> None:
+    """Every class of the model must be a category of the data set. Raises InputError."""
+    names = [category["name"] for category in annotations["categories"]]
+    if lost := [name for name in classes if name not in names]:
+        raise InputError(
+            f"the model's class {lost[0]!r} is not among the data set's categories"
+            f"{nearest(lost[0], names)} ({len(lost)} of {len(classes)} are not)",
+            path,
+        )
+
+
+def check_images(annotations: dict[str, Any], folder: Path) -> None:
+    """Every image of the annotations must lie in the folder. Raises InputError."""
+    lost = [
+        one["file_name"]
+        for one in annotations["images"]
+        if not (folder / one["file_name"]).is_file()
+    ]
+    if lost:
+        raise InputError(
+            f"{len(lost)} of {len(annotations['images'])} images are not there, "
+            f"the first is {lost[0]}",
+            str(folder),
+        )
+
+
+def average_precision(
+    annotations: Path,
+    found: Sequence[Detections],
+    metas: Sequence[ImageMeta],
+    classes: Sequence[str],
+    masks: bool,
+) -> dict[str, float | None]:
+    """`box_ap`, `box_ap50` ... and with masks `mask_ap` ...; 0 to 1, None where undefined.
+
+    found: one per image of `metas`, boxes in the original image's pixels.
+    """
+    coco = COCO(str(annotations))
+    by_name = {category["name"]: category["id"] for category in coco.dataset["categories"]}
+    categories = [by_name[name] for name in classes]
+    figures: dict[str, float | None] = {}
+    for kind, prefix in (("bbox", "box"), ("segm", "mask"))[: 2 if masks else 1]:
+        rows = _rows(found, metas, categories, kind)
+        values = _evaluate(coco, rows, kind, categories, [meta.image_id for meta in metas])
+        figures |= {
+            f"{prefix}_ap{name}": value for name, value in zip(SUMMARY, values, strict=True)
+        }
+    return figures
+
+
+def _rows(
+    found: Sequence[Detections], metas: Sequence[ImageMeta], categories: list[int], kind: str
+) -> list[dict[str, Any]]:
+    rows = []
+    for one, meta in zip(found, metas, strict=True):
+        for i, (box, score, label) in enumerate(
+            zip(one.boxes.tolist(), one.scores.tolist(), one.labels.tolist(), strict=True)
+        ):
+            row = {"image_id": meta.image_id, "category_id": categories[label], "score": score}
+            if kind == "bbox":
+                row["bbox"] = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            elif one.rles is not None:
+                row["segmentation"] = one.rles[i]
+            rows.append(row)
+    return rows
+
+
+def _evaluate(
+    coco: COCO, rows: list[dict[str, Any]], kind: str, categories: list[int], images: list[int]
+) -> list[float | None]:
+    if not rows:
+        return [0.0] * len(SUMMARY)
+    evaluation = COCOeval(coco, coco.loadRes(rows), kind)
+    evaluation.params.catIds = categories
+    evaluation.params.imgIds = images
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    # COCOeval says -1 where no object of that size exists.
+    return [float(v) if v > -1 else None for v in np.asarray(evaluation.stats[: len(SUMMARY)])]

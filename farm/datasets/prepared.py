@@ -1,0 +1,89 @@
+"""Prepared images in one flat file that every later stage maps instead of decoding again.
+
+`images.bin` holds the tensors one after another, `images.json` where each begins and the
+`ImageMeta` of each. A tensor whose values are all whole numbers in 0..255 (no normalisation, as
+in YOLOX) is kept as uint8: a quarter of the size and exactly the same values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from farm.detections import Floats, ImageMeta
+
+
+class PreparedWriter:
+    """Appends tensors [3, H, W] to a folder; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = (folder / "images.bin").open("wb")
+        self._index: list[dict[str, Any]] = []
+
+    def add(self, image: npt.NDArray[Any], meta: ImageMeta) -> None:
+        stored = _narrow(image)
+        row = {"offset": self._file.tell(), "dtype": stored.dtype.name, "shape": stored.shape}
+        self._index.append({**row, "meta": asdict(meta)})
+        self._file.write(stored.tobytes())
+
+    def __enter__(self) -> PreparedWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+        (self._folder / "images.json").write_text(json.dumps(self._index))
+
+
+def _narrow(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if image.dtype == np.uint8:
+        return np.ascontiguousarray(image)
+    small = image.astype(np.uint8)
+    return small if np.array_equal(small, image) else np.ascontiguousarray(image, np.float32)
+
+
+class Prepared:
+    """The prepared images of one folder, mapped into memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.annotations = folder / "annotations.json"
+        self._index = json.loads((folder / "images.json").read_text())
+        self._data = np.memmap(folder / "images.bin", np.uint8, mode="r")
+        self.metas = [ImageMeta(**row["meta"]) for row in self._index]
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def image(self, i: int) -> Floats:
+        """float32 [3, H, W]; read-only where it is mapped as it lies."""
+        row = self._index[i]
+        dtype, shape = np.dtype(row["dtype"]), tuple(row["shape"])
+        size = dtype.itemsize * int(np.prod(shape))
+        start = row["offset"]
+        return self._data[start : start + size].view(dtype).reshape(shape).astype(np.float32)
+
+    def batches(self, size: int) -> Iterator[tuple[range, Floats]]:
+        """All images in order as float32 [size, 3, H, W], with the indices each one holds.
+
+        Only neighbours of the same height and width share a batch; the last of a run is filled
+        up by repeating its last image, since an engine of fixed batch takes no less.
+        """
+        start = 0
+        while start < len(self):
+            stop = start + 1
+            while (
+                stop < len(self)
+                and stop - start < size
+                and self._index[stop]["shape"] == self._index[start]["shape"]
+            ):
+                stop += 1
+            images = [self.image(i) for i in range(start, stop)]
+            images += [images[-1]] * (size - len(images))
+            yield range(start, stop), np.stack(images)
+            start = stop

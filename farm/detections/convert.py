@@ -1,0 +1,46 @@
+"""From an engine's raw outputs to detections, and from network pixels to the original image's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from farm.detections import Detections, ImageMeta
+from farm.detections.masks import paste
+
+
+def from_outputs(outputs: Mapping[str, npt.NDArray[Any]]) -> list[Detections]:
+    """One `Detections` an image, in network pixels; empty rows (score 0) dropped."""
+    found = []
+    masks = outputs.get("masks")
+    for i, dets in enumerate(outputs["dets"]):
+        kept = dets[:, 4] > 0
+        found.append(
+            Detections(
+                boxes=dets[kept, :4],
+                scores=dets[kept, 4],
+                labels=outputs["labels"][i][kept].astype(np.int64),
+                masks=masks[i][kept] if masks is not None else None,
+            )
+        )
+    return found
+
+
+def to_original(found: Detections, meta: ImageMeta, clip: bool) -> Detections:
+    """Boxes and pasted masks in the original image, as mmdet's own `rescale=True` gives them.
+
+    clip: whether the model clips its boxes to the image. An exported graph knows only the
+    padded network input, so what it left in the padding is cut off here.
+    """
+    boxes = found.boxes.astype(np.float32, copy=True)
+    if clip:
+        boxes[:, 0::2] = boxes[:, 0::2].clip(0, meta.valid_w)
+        boxes[:, 1::2] = boxes[:, 1::2].clip(0, meta.valid_h)
+    boxes /= np.array([meta.scale_x, meta.scale_y] * 2, np.float32)
+    rles = None
+    if found.masks is not None:
+        rles = paste(found.masks, boxes, meta.original_h, meta.original_w)
+    return Detections(boxes, found.scores, found.labels, rles=rles)

@@ -1,0 +1,90 @@
+"""Match an engine's boxes with PyTorch's: same class, best IoU first, each box once.
+
+Keeps raw numbers for every box; thresholds are applied later, so that another tolerance needs
+no new run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from farm.detections import Detections, Floats
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """One row per reference box, then one per engine box without a partner.
+
+    Each is float32 [rows]: scores (NaN where that side has no box), IoU of the pair (0 for
+    none), greatest coordinate difference in pixels and IoU of the masks (NaN for none).
+    """
+
+    reference_score: Floats
+    engine_score: Floats
+    iou: Floats
+    box_diff_px: Floats
+    mask_iou: Floats
+
+
+def match(references: Sequence[Detections], engines: Sequence[Detections]) -> Pairs:
+    """Pairs over all images, in order."""
+    rows = [
+        row
+        for reference, engine in zip(references, engines, strict=True)
+        for row in _match_image(reference, engine)
+    ]
+    table = np.array(rows, np.float32).reshape(-1, 5)
+    return Pairs(*(np.ascontiguousarray(table[:, i]) for i in range(5)))
+
+
+def box_iou(a: Floats, b: Floats) -> Floats:
+    """IoU of every pair: float32 [len(a), len(b)]."""
+    corners = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inner = np.clip(corners[1] - corners[0], 0, None).prod(-1)
+    area_a, area_b = (np.clip(x[:, 2:] - x[:, :2], 0, None).prod(-1) for x in (a, b))
+    union = area_a[:, None] + area_b[None] - inner
+    return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+
+
+def _match_image(reference: Detections, engine: Detections) -> list[tuple[float, ...]]:
+    iou = box_iou(reference.boxes, engine.boxes)
+    iou[reference.labels[:, None] != engine.labels[None]] = 0
+    partner = _assign(iou)
+    nan = float("nan")
+    rows: list[tuple[float, ...]] = []
+    for i, score in enumerate(reference.scores):
+        j = partner.get(i)
+        if j is None:
+            rows.append((score, nan, 0, nan, nan))
+        else:
+            difference = np.abs(reference.boxes[i] - engine.boxes[j]).max()
+            masks = _mask_iou(reference, i, engine, j)
+            rows.append((score, engine.scores[j], iou[i, j], difference, masks))
+    alone = set(range(len(engine))) - set(partner.values())
+    rows += [(nan, engine.scores[j], 0, nan, nan) for j in sorted(alone)]
+    return rows
+
+
+def _assign(iou: Floats) -> dict[int, int]:
+    """Reference index -> engine index, the best overlaps first."""
+    candidates: npt.NDArray[np.int64] = np.argwhere(iou > 0)
+    order = np.argsort(-iou[candidates[:, 0], candidates[:, 1]], kind="stable")
+    partner: dict[int, int] = {}
+    taken: set[int] = set()
+    for i, j in candidates[order].tolist():
+        if i not in partner and j not in taken:
+            partner[i] = j
+            taken.add(j)
+    return partner
+
+
+def _mask_iou(reference: Detections, i: int, engine: Detections, j: int) -> float:
+    if reference.masks is None or engine.masks is None:
+        return float("nan")
+    a, b = reference.masks[i] >= 0.5, engine.masks[j] >= 0.5
+    union = np.logical_or(a, b).sum()
+    return float(np.logical_and(a, b).sum() / union) if union else 1.0

@@ -1,0 +1,39 @@
+"""Every step in this process, one after another: for debugging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from farm.errors import InputError
+from farm.executors import Outcome, perform
+from farm.plan import Step
+from farm.store import Store
+
+
+class InlineExecutor:
+    def __init__(self, store: Store, echo: bool = False) -> None:
+        self._store, self._echo = store, echo
+        self._taken: Step | None = None
+
+    def admit(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            if step.needs.accelerator:
+                raise InputError(
+                    f"{step.label} needs accelerator {step.needs.accelerator}; "
+                    "run on a Ray cluster that has one (--address)",
+                    "--executor inline",
+                )
+
+    def take(self, step: Step, running: Iterable[Step]) -> bool:
+        if self._taken is not None:
+            return False
+        self._taken = step
+        return True
+
+    def wait(self) -> Outcome:
+        assert self._taken is not None
+        step, self._taken = self._taken, None
+        return perform(step, str(self._store.root), self._echo)
+
+    def stop(self) -> None:
+        pass

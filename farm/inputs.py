@@ -1,0 +1,215 @@
+"""The frozen inputs of the stages: what the plan hands to an executor and a stage receives.
+
+A field marked `key=False` says where something lies or what it is called; it never decides
+what a step produces, so it is not part of the step's key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from farm.units import Dims
+
+Json = Any
+
+
+_NOT_IN_KEY = {"key": False}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file or folder of the user's. `digest` is the sha256 of what matters in it."""
+
+    path: str = field(metadata=_NOT_IN_KEY)
+    digest: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A detector: its source's config and weights, with `cfg_options` merged over the config."""
+
+    name: str = field(metadata=_NOT_IN_KEY)
+    source: str
+    config: File
+    checkpoint: File
+    cfg_options: tuple[tuple[str, Json], ...] = ()
+    allow_pickle: bool = field(default=False, metadata=_NOT_IN_KEY)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape profile. Fixed when min == opt == max: images are then letterboxed to opt."""
+
+    name: str = field(metadata=_NOT_IN_KEY)
+    min: Dims
+    opt: Dims
+    max: Dims
+
+    @property
+    def dynamic(self) -> bool:
+        return self.min != self.max
+
+    @property
+    def dynamic_batch(self) -> bool:
+        return self.min.n != self.max.n
+
+    @property
+    def dynamic_size(self) -> bool:
+        return (self.min.h, self.min.w) != (self.max.h, self.max.w)
+
+
+@dataclass(frozen=True)
+class CocoDataset:
+    """Images and annotations in COCO's format; the first `limit` images where it is given."""
+
+    images: File
+    annotations: File
+    limit: int | None = None
+    type: str = "coco"
+
+
+@dataclass(frozen=True)
+class ShapesDataset:
+    """Coloured shapes drawn by seed, with boxes and masks: a data set that needs no download."""
+
+    count: int
+    seed: int
+    size: int
+    type: str = "shapes"
+
+
+Dataset = CocoDataset | ShapesDataset
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What only the model's own code can tell: stage `check` finds it, the plan uses it.
+
+    `pipeline` is the canonical JSON of the config's test pipeline; two models with the same
+    one share their prepared images. `clips_boxes`: whether it clips its boxes to the image
+    (YOLOX does not). `refused` says why the model cannot be exported, if so.
+    """
+
+    classes: tuple[str, ...]
+    masks: bool
+    pipeline: str
+    clips_boxes: bool = True
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How a runtime builds and runs a model: everything of it that changes the engine."""
+
+    runtime: str
+    precision: str
+    shape: Shape
+    workspace_bytes: int | None = None
+    options: tuple[tuple[str, Json], ...] = ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of node to pick an engine for. `device` names the processor model it stands for."""
+
+    name: str = field(metadata=_NOT_IN_KEY)
+    device: str
+    accelerator: str | None = None
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An artifact in the store: what one step left for the next."""
+
+    stage: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What verify, evaluate and measure open: a built engine, or for `torch` the model itself."""
+
+    options: EngineOptions
+    built: Ref | None
+    model: Model | None
+
+
+@dataclass(frozen=True)
+class CheckInputs:
+    model: Model
+    dataset: Dataset
+
+
+@dataclass(frozen=True)
+class PrepareInputs:
+    pipeline: str
+    source: str
+    shape: Shape
+    dataset: Dataset
+
+
+@dataclass(frozen=True)
+class ReferenceInputs:
+    """`images` of the prepared images are also run as an exported graph would see them."""
+
+    model: Model
+    prepared: Ref
+    images: int
+
+
+@dataclass(frozen=True)
+class ExportInputs:
+    model: Model
+    shape: Shape
+    opset: int
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    exported: Ref
+    options: EngineOptions
+    target: Target
+
+
+@dataclass(frozen=True)
+class VerifyInputs:
+    engine: Engine
+    prepared: Ref
+    reference: Ref
+    target: Target
+
+
+@dataclass(frozen=True)
+class EvaluateInputs:
+    engine: Engine
+    prepared: Ref
+    classes: tuple[str, ...]
+    clip: bool
+    target: Target
+
+
+@dataclass(frozen=True)
+class MeasureInputs:
+    """`threads` None: every core of the node."""
+
+    engine: Engine
+    prepared: Ref
+    target: Target
+    seconds: float
+    max_seconds: float
+    warmup_seconds: float
+    min_samples: int
+    threads: int | None = None
+
+
+StageInputs = (
+    CheckInputs
+    | PrepareInputs
+    | ReferenceInputs
+    | ExportInputs
+    | BuildInputs
+    | VerifyInputs
+    | EvaluateInputs
+    | MeasureInputs
+)

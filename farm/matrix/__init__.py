@@ -1,0 +1,140 @@
+"""Matrix: one YAML file, validated, with every error at its line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from farm.catalog import RUNTIMES
+from farm.errors import InputError, InputErrors, nearest
+from farm.matrix.cells import Cell, expand
+from farm.matrix.document import Document, load
+from farm.matrix.schema import MatrixSpec, SelectionSpec
+
+__all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A valid matrix: what it says, its cells, and where in the file each thing was said."""
+
+    spec: MatrixSpec
+    cells: tuple[Cell, ...]
+    document: Document
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def folder(self) -> Path:
+        """Relative paths in a matrix start at its own folder."""
+        return self.document.path.resolve().parent
+
+
+def load_matrix(path: Path | str, overrides: Sequence[str] = ()) -> Matrix:
+    """Read, fill in, validate and expand. Raises InputError (all of them in one)."""
+    return validate(load(Path(path), overrides))
+
+
+def validate(document: Document) -> Matrix:
+    """The matrix that a document's values say. Raises InputError (all of them in one)."""
+    try:
+        spec = MatrixSpec.model_validate(document.values)
+    except ValidationError as error:
+        raise _together([_explain(document, details) for details in error.errors()]) from None
+    if unknown := list(_unknown_names(document, spec)):
+        raise _together(unknown)
+    cells = expand(spec)
+    if not cells:
+        raise InputError("no cell is left: the excludes take all of them", str(document.path))
+    return Matrix(spec, cells, document)
+
+
+def _together(errors: list[InputError]) -> InputError:
+    return errors[0] if len(errors) == 1 else InputErrors(errors)
+
+
+def _explain(document: Document, details: ErrorDetails) -> InputError:
+    """One pydantic error in the user's words, at the user's line."""
+    # Tags of unions ('coco') and '[key]' stand in pydantic's path but not in the file.
+    key = _path_in(document.values, details["loc"])
+    name = ".".join(str(part) for part in key) or "the matrix"
+    match details["type"]:
+        case "extra_forbidden":
+            known = _fields_at(key[:-1])
+            message = f"unknown key {name!r}{nearest(str(key[-1]), known)}"
+        case "missing":
+            missing = [str(part) for part in details["loc"] if part not in ("coco", "shapes")]
+            message = f"{'.'.join(missing)!r} is missing"
+        case "too_short":
+            message = f"{name!r} is empty; give at least one"
+        case "value_error":
+            message = f"{name!r}: {details['ctx']['error']}"
+        case "union_tag_not_found":
+            message = f"{name!r} needs a 'type': coco or shapes"
+        case _:
+            message = f"{name!r}: {_lower(details['msg'])}, not {details['input']!r}"
+    return InputError(message, document.where(key))
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _path_in(values: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    path: list[int | str] = []
+    for part in loc:
+        if isinstance(values, list) and isinstance(part, int):
+            inside = part < len(values)
+        else:
+            inside = isinstance(values, dict) and part in values
+        if inside:
+            values = values[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _fields_at(key: tuple[int | str, ...]) -> list[str]:
+    """The keys that the schema knows beside the one at `key`."""
+    from farm.matrix import schema
+
+    holders: dict[str, type[BaseModel]] = {
+        "models": schema.ModelSpec,
+        "shapes": schema.ShapeSpec,
+        "targets": schema.TargetSpec,
+        "include": schema.SelectionSpec,
+        "exclude": schema.SelectionSpec,
+        "verify": schema.VerifySpec,
+        "measure": schema.MeasureSpec,
+    }
+    if not key:
+        return list(MatrixSpec.model_fields)
+    if key[0] == "dataset":
+        return [*schema.CocoSpec.model_fields, *schema.ShapesSpec.model_fields]
+    return list(holders[str(key[0])].model_fields) if key[0] in holders else []
+
+
+def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]:
+    """Names that stand in a selection but are defined nowhere; precisions nothing can run."""
+    known: dict[str, Any] = {"models": spec.models, "shapes": spec.shapes, "targets": spec.targets}
+    selections: list[tuple[tuple[str | int, ...], Any]] = [
+        (("models", name), model) for name, model in spec.models.items()
+    ]
+    for kind in ("include", "exclude"):
+        rules: list[SelectionSpec] = getattr(spec, kind)
+        selections += [((kind, i), rule) for i, rule in enumerate(rules)]
+    for key, holder in selections:
+        for axis, words in known.items():
+            for i, word in enumerate(getattr(holder, axis, None) or ()):
+                if word not in words:
+                    message = f"{axis[:-1]} {word!r} is not defined{nearest(word, words)}"
+                    yield InputError(message, document.where((*key, axis, i)))
+    for name in spec.runtime_options:
+        if name not in RUNTIMES:
+            yield InputError(f"unknown runtime {name!r}", document.where(("runtime_options", name)))

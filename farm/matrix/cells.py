@@ -1,0 +1,91 @@
+"""Expand a matrix into its cells: every combination once, minus `exclude`, plus `include`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from farm.catalog import RUNTIMES
+from farm.matrix.schema import AxesSpec, MatrixSpec, SelectionSpec
+from farm.units import format_bytes
+
+AXES = ("opsets", "shapes", "precisions", "workspaces", "runtimes", "targets")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination. An axis that its runtime does not have is None."""
+
+    model: str
+    opset: int | None
+    shape: str
+    precision: str
+    runtime: str
+    workspace_bytes: int | None
+    target: str
+
+    @property
+    def id(self) -> str:
+        """The name people use: `ssd.op17.fixed.fp32.onnxruntime.cpu`."""
+        opset = f"op{self.opset}" if self.opset is not None else None
+        workspace = f"ws{format_bytes(self.workspace_bytes)}" if self.workspace_bytes else None
+        parts = [self.model, opset, self.shape, self.precision, self.runtime, workspace]
+        return ".".join([part for part in parts if part] + [self.target])
+
+
+def expand(spec: MatrixSpec) -> tuple[Cell, ...]:
+    """The cells in the order of the file; runtimes vary slowest within a model."""
+    cells = [cell for name in spec.models for cell in _cells_of(spec, name, SelectionSpec())]
+    kept = [cell for cell in cells if not any(_matches(cell, rule) for rule in spec.exclude)]
+    for rule in spec.include:
+        for name in rule.models or spec.models:
+            kept += _cells_of(spec, name, rule)
+    return tuple(dict.fromkeys(kept))
+
+
+def _cells_of(spec: MatrixSpec, name: str, selection: AxesSpec) -> Iterator[Cell]:
+    axes = {axis: _axis(spec, name, selection, axis) for axis in AXES}
+    combinations = itertools.product(
+        axes["runtimes"],
+        axes["targets"],
+        axes["precisions"],
+        axes["workspaces"],
+        axes["shapes"],
+        axes["opsets"],
+    )
+    for runtime, target, precision, workspace, shape, opset in combinations:
+        known = RUNTIMES[runtime]
+        if precision in known.precisions:
+            yield Cell(
+                model=name,
+                opset=opset if known.exported else None,
+                shape=shape,
+                precision=precision,
+                runtime=runtime,
+                workspace_bytes=workspace if known.workspaces else None,
+                target=target,
+            )
+
+
+def _axis(spec: MatrixSpec, name: str, selection: AxesSpec, axis: str) -> list[Any]:
+    """The selection's values of an axis, else the model's own, else the matrix's."""
+    for holder in (selection, spec.models[name]):
+        if (own := getattr(holder, axis)) is not None:
+            return list(own)
+    return list(getattr(spec, axis))
+
+
+def _matches(cell: Cell, rule: SelectionSpec) -> bool:
+    values = {
+        "models": cell.model,
+        "opsets": cell.opset,
+        "shapes": cell.shape,
+        "precisions": cell.precision,
+        "workspaces": cell.workspace_bytes,
+        "runtimes": cell.runtime,
+        "targets": cell.target,
+    }
+    given = {axis: getattr(rule, axis) for axis in values}
+    return all(values[axis] in words for axis, words in given.items() if words is not None)

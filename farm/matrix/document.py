@@ -1,0 +1,149 @@
+"""A YAML file as plain values that remember their lines, with variables and overrides applied."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from farm.errors import InputError, InputErrors
+
+Key = tuple[str | int, ...]
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
+
+
+@dataclass
+class Document:
+    """The values of one file and, for each path of keys in it, where it was written."""
+
+    path: Path
+    values: dict[str, Any]
+    places: dict[Key, str] = field(default_factory=dict)
+
+    def where(self, key: Sequence[str | int]) -> str:
+        """`file:line` of `key`, or of its nearest parent that stands in the file."""
+        for length in range(len(key), -1, -1):
+            if place := self.places.get(tuple(key[:length])):
+                return place
+        return str(self.path)
+
+
+def load(
+    path: Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> Document:
+    """Read a matrix; raises InputError naming file and line for what YAML itself rejects."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"cannot read the matrix: {reason}", str(path)) from None
+    document = Document(path, {})
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = _value(node, (), document) if node else {}
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise InputError(f"not valid YAML: {error.problem}", line) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"not valid YAML: {error}", str(path)) from None
+    if not isinstance(values, dict):
+        raise InputError("a matrix is a mapping of keys to values", f"{path}:1")
+    document.values = values
+    for override in overrides:
+        _apply(document, override)
+    _fill(document, os.environ if env is None else env)
+    return document
+
+
+def _value(node: yaml.Node, key: Key, document: Document) -> Any:
+    """Plain values of a YAML node; notes each key's line and rejects a key written twice."""
+    document.places.setdefault(key, f"{document.path}:{node.start_mark.line + 1}")
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, key, document)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*key, i), document) for i, item in enumerate(node.value)]
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"cannot be read: {error}", document.where(key)) from None
+
+
+def _mapping(node: yaml.MappingNode, key: Key, document: Document) -> dict[str, Any]:
+    yaml.SafeLoader("").flatten_mapping(node)
+    values: dict[str, Any] = {}
+    for name_node, item in node.value:
+        place = f"{document.path}:{name_node.start_mark.line + 1}"
+        if not isinstance(name_node, yaml.ScalarNode):
+            raise InputError("a key must be a plain word", place)
+        name = str(name_node.value)
+        if name in values:
+            raise InputError(
+                f"duplicate name {name!r}: it stands already at {document.where((*key, name))}",
+                place,
+            )
+        document.places[(*key, name)] = place
+        values[name] = _value(item, (*key, name), document)
+    return values
+
+
+def _apply(document: Document, override: str) -> None:
+    """Merge `a.b=value` into the values; the value is YAML, so `opsets=[11,17]` is a list."""
+    place = f"override {override!r}"
+    name, equals, text = override.partition("=")
+    keys = name.strip().split(".")
+    if not equals or not all(keys):
+        raise InputError("an override is key=value, for example dataset.limit=10", place)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"the value {text!r} is not valid YAML", place) from None
+    parent: Any = document.values
+    for part in keys[:-1]:
+        parent = parent.setdefault(part, {}) if isinstance(parent, dict) else None
+    if not isinstance(parent, dict):
+        raise InputError(f"{'.'.join(keys[:-1])!r} is not a mapping", place)
+    parent[keys[-1]] = value
+    said = tuple(keys)
+    for old in [key for key in document.places if key[: len(said)] == said]:
+        del document.places[old]
+    document.places[said] = place
+
+
+def _fill(document: Document, env: Mapping[str, str]) -> None:
+    """Replace `${NAME}` and `${NAME:-default}` in every string; names all unset ones at once."""
+    errors: list[InputError] = []
+
+    def filled(value: Any, key: Key) -> Any:
+        if isinstance(value, dict):
+            return {name: filled(item, (*key, name)) for name, item in value.items()}
+        if isinstance(value, list):
+            return [filled(item, (*key, i)) for i, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        for name in _unset(value, env):
+            errors.append(
+                InputError(
+                    f"the environment variable {name} is not set; set it "
+                    f"(export {name}=...) or write ${{{name}:-default}}",
+                    document.where(key),
+                )
+            )
+        return _VARIABLE.sub(lambda match: env.get(match[1], match[2] or ""), value)
+
+    document.values = filled(document.values, ())
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors)
+
+
+def _unset(text: str, env: Mapping[str, str]) -> Iterator[str]:
+    for name, _ in _VARIABLE.findall(text):
+        if name not in env and f"${{{name}:-" not in text:
+            yield name

@@ -1,0 +1,61 @@
+"""The key of a step: the full sha256 of everything that decides what it produces."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+# The same library under another distribution's name.
+_ALTERNATIVES = {
+    "onnxruntime": ("onnxruntime-gpu",),
+    "opencv-python-headless": ("opencv-python", "opencv-contrib-python"),
+}
+
+
+@cache
+def version(package: str) -> str:
+    """The installed version, read from metadata without importing; 'absent' if there is none."""
+    for name in (package, *_ALTERNATIVES.get(package, ())):
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return found if name == package else f"{name} {found}"
+    return "absent"
+
+
+def toolchain(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((package, version(package)) for package in sorted(set(packages)))
+
+
+def canonical(value: Any) -> Any:
+    """JSON values of frozen inputs, without the fields that are names or places (`key=False`)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [f for f in dataclasses.fields(value) if f.metadata.get("key", True)]
+        return {f.name: canonical(getattr(value, f.name)) for f in fields}
+    if isinstance(value, Mapping):
+        return {str(name): canonical(item) for name, item in sorted(value.items())}
+    if isinstance(value, tuple | list):
+        return [canonical(item) for item in value]
+    return value
+
+
+def step_key(stage: str, version_of_stage: int, inputs: Any, tools: Any) -> str:
+    """sha256, 64 hex digits. The same key is the same work, done once, for ever."""
+    text = json.dumps(
+        {
+            "stage": stage,
+            "version": version_of_stage,
+            "inputs": canonical(inputs),
+            "toolchain": canonical(tools),
+        },
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()

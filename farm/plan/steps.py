@@ -1,0 +1,72 @@
+"""A step, what it needs of a node, and the plan: plain values that anyone can print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from farm.errors import InputError
+from farm.inputs import Ref, StageInputs
+from farm.matrix import Cell
+
+STAGES = ("check", "prepare", "reference", "export", "build", "verify", "evaluate", "measure")
+"""In the order of the work."""
+
+HEAVY_STAGES = STAGES[1:]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a step needs of the node it runs on.
+
+    exclusive: nothing else of the sweep runs on that node meanwhile.
+    accelerator: the kind of GPU, as Ray names it; None for a CPU.
+    """
+
+    cpus: int = 1
+    exclusive: bool = False
+    accelerator: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage with its frozen inputs; a node of the plan's graph, named by its key."""
+
+    stage: str
+    key: str
+    label: str
+    inputs: StageInputs
+    toolchain: tuple[tuple[str, str], ...]
+    parents: tuple[str, ...]
+    needs: Needs
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.stage, self.key)
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell and the step that each of its stages is; `refused` says why it has none."""
+
+    cell: Cell
+    steps: Mapping[str, str]
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells and the steps they share, parents first. `missing` lists the files not there.
+
+    Where a model has not been checked yet (`unchecked`), the keys of its steps are provisional:
+    which models share their prepared images is known only from their configs.
+    """
+
+    name: str
+    cells: tuple[PlannedCell, ...]
+    steps: Mapping[str, Step]
+    missing: tuple[InputError, ...]
+    unchecked: tuple[str, ...]
+
+    def of_stage(self, stage: str) -> list[Step]:
+        return [step for step in self.steps.values() if step.stage == stage]

@@ -1,0 +1,84 @@
+"""One cell again: every step of it in this process, in a store of its own, with full logs."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from farm.errors import InputError, nearest
+from farm.executors import Outcome, run_steps
+from farm.executors.inline import InlineExecutor
+from farm.matrix import Document, Matrix, validate
+from farm.places import store_folder
+from farm.plan import Plan, PlannedCell, Step, make_plan
+from farm.progress import say
+from farm.results import leaderboard
+from farm.results.rows import Row, make_rows
+from farm.store import Store
+from farm.store.facts import facts_from
+from farm.sweep import manifest_path
+
+_COMPARED = ("status", "box_ap", "mask_ap", "matched_fraction", "max_score_diff", "latency_p50_ms")
+
+
+def reproduce(cell: str, results: Path, sweep: str | None) -> int:
+    """Prints the recorded figures beside the new ones; 0 if the cell ends as it is recorded."""
+    recorded = _recorded(cell, results, sweep)
+    matrix = _matrix(results, recorded["sweep"])
+    plan = make_plan(matrix, facts_from(Store(store_folder(results))))
+    planned = next((one for one in plan.cells if one.cell.id == cell), None)
+    if planned is None:
+        raise InputError(f"the matrix no longer has the cell {cell}", str(results))
+    with tempfile.TemporaryDirectory(prefix="farm-reproduce-") as folder:
+        again = _again(matrix, plan, planned, Store(folder))
+    print(f"{'':<18} {'recorded':>14} {'again':>14}")
+    for name in _COMPARED:
+        print(f"{name:<18} {_text(recorded[name]):>14} {_text(again[name]):>14}")
+    if again["reason"]:
+        print(f"failed at {again['failed_stage']}: {again['reason']}")
+    return 0 if again["status"] == recorded["status"] else 1
+
+
+def _recorded(cell: str, results: Path, sweep: str | None) -> Row:
+    rows = leaderboard.read(results, sweep=sweep)
+    found = [row for row in rows if row["cell"] == cell]
+    if not found:
+        known = [row["cell"] for row in rows]
+        raise InputError(f"no cell {cell!r}{nearest(cell, known)}", str(results))
+    if len(found) > 1:
+        names = ", ".join(row["sweep"] for row in found)
+        raise InputError(f"several sweeps have it ({names}): give --sweep", cell)
+    return found[0]
+
+
+def _matrix(results: Path, sweep: str) -> Matrix:
+    path = manifest_path(results, sweep)
+    try:
+        kept = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise InputError("the sweep's matrix is not kept here; run it again", str(path)) from None
+    return validate(Document(Path(kept["matrix"]), kept["values"]))
+
+
+def _again(matrix: Matrix, plan: Plan, planned: PlannedCell, store: Store) -> Row:
+    keys = set(planned.steps.values())
+    steps = {key: step for key, step in plan.steps.items() if key in keys}
+    outcomes = run_steps(steps, store, lambda: InlineExecutor(store, echo=True), _Lines())
+    only = Plan(plan.name, (planned,), plan.steps, (), ())
+    bad = {
+        key: one.reason for key, one in outcomes.items() if one.status not in ("done", "blocked")
+    }
+    return make_rows(only, store, matrix.spec.verify, bad)[0]
+
+
+class _Lines:
+    def started(self, step: Step) -> None:
+        say(f"== {step.stage} {step.label}")
+
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        say(f"== {step.stage}: {outcome.status} in {outcome.seconds:.1f} s {outcome.reason}")
+
+
+def _text(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,149 @@
+"""One row per cell, made from the plan and the store's records alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from farm.matrix.schema import VerifySpec
+from farm.plan import STAGES, Plan, PlannedCell
+from farm.results.verdict import judge
+from farm.store import Record, Store
+
+Row = dict[str, Any]
+
+AP_SUFFIXES = ("", "50", "75", "_s", "_m", "_l")
+_AP = tuple(f"{kind}_ap{suffix}" for kind in ("box", "mask") for suffix in AP_SUFFIXES)
+_SPEED = (
+    "latency_p50_ms",
+    "latency_p90_ms",
+    "latency_p95_ms",
+    "latency_p99_ms",
+    "latency_mean_ms",
+    "latency_min_ms",
+    "latency_cov",
+    "samples",
+    "throughput_per_s",
+    "stable",
+    "threads",
+    "batch",
+    "input_shape",
+)
+
+
+def make_rows(
+    plan: Plan, store: Store, limits: VerifySpec, reasons: Mapping[str, str]
+) -> list[Row]:
+    """reasons: why a step (by key) did not end well, where the store has no record of it."""
+    return [_row(plan, cell, store, limits, reasons) for cell in plan.cells]
+
+
+def _row(
+    plan: Plan, planned: PlannedCell, store: Store, limits: VerifySpec, reasons: Mapping[str, str]
+) -> Row:
+    records = _records(plan, planned, store)
+    row: Row = {"cell": planned.cell.id, "sweep": plan.name, **_axes(planned)}
+    row |= _outcome(plan, planned, store, records, reasons)
+    row |= _accuracy(records)
+    row |= _agreement(row, plan, planned, store, records, limits)
+    row |= {name: _figure(records, "measure", name) for name in _SPEED}
+    row |= _cost(records)
+    row |= _identity(planned, store, records)
+    return row
+
+
+def _records(plan: Plan, planned: PlannedCell, store: Store) -> dict[str, Record]:
+    found = {stage: store.record(plan.steps[key].ref) for stage, key in planned.steps.items()}
+    return {stage: record for stage, record in found.items() if record}
+
+
+def _figure(records: Mapping[str, Record], stage: str, name: str) -> Any:
+    record = records.get(stage)
+    return record.figures.get(name) if record else None
+
+
+def _axes(planned: PlannedCell) -> Row:
+    cell = dataclasses.asdict(planned.cell)
+    return {name: cell[name] for name in cell}
+
+
+def _outcome(
+    plan: Plan,
+    planned: PlannedCell,
+    store: Store,
+    records: Mapping[str, Record],
+    reasons: Mapping[str, str],
+) -> Row:
+    """status: ok, failed (with the stage and reason) or pending (not run yet)."""
+    if planned.refused:
+        return {"status": "failed", "failed_stage": "export", "reason": planned.refused}
+    left = [stage for stage in STAGES if stage in planned.steps and stage not in records]
+    for stage in left:
+        key = planned.steps[stage]
+        failure = store.failure(key)
+        if reason := failure.reason if failure else reasons.get(key):
+            return {"status": "failed", "failed_stage": stage, "reason": reason}
+    if left:
+        return {"status": "pending", "failed_stage": None, "reason": f"{left[0]} has not run"}
+    return {"status": "ok", "failed_stage": None, "reason": None}
+
+
+def _accuracy(records: Mapping[str, Record]) -> Row:
+    row = {name: _figure(records, "evaluate", name) for name in _AP}
+    for kind in ("box", "mask"):
+        own, reference = row[f"{kind}_ap"], _figure(records, "reference", f"{kind}_ap")
+        row[f"{kind}_ap_reference"] = reference
+        known = own is not None and reference is not None
+        row[f"{kind}_ap_drop"] = reference - own if known else None
+    return row
+
+
+def _agreement(
+    row: Row,
+    plan: Plan,
+    planned: PlannedCell,
+    store: Store,
+    records: Mapping[str, Record],
+    limits: VerifySpec,
+) -> Row:
+    names = ("matched_fraction", "max_score_diff", "max_box_diff_px", "min_mask_iou")
+    if "verify" not in records:
+        return dict.fromkeys(names)
+    pairs = store.path(plan.steps[planned.steps["verify"]].ref) / "pairs.npz"
+    agreement = judge(pairs, limits)
+    found: Row = {name: getattr(agreement, name) for name in names}
+    if agreement.reason and row["status"] != "failed":
+        found |= {"status": "failed", "failed_stage": "verify", "reason": agreement.reason}
+    return found
+
+
+def _cost(records: Mapping[str, Record]) -> Row:
+    measured = records.get("measure")
+    exported = records.get("export")
+    return {
+        "evaluate_images_per_s": _figure(records, "evaluate", "images_per_s"),
+        "export_s": exported.seconds if exported else None,
+        "build_s": _figure(records, "build", "build_s"),
+        "onnx_bytes": _figure(records, "export", "onnx_bytes"),
+        "engine_bytes": _figure(records, "build", "engine_bytes"),
+        "peak_host_bytes": measured.peak_host_bytes if measured else None,
+    }
+
+
+def _identity(planned: PlannedCell, store: Store, records: Mapping[str, Record]) -> Row:
+    """Where and with what it was done: the device, the versions and the key of each step."""
+    last = records.get("measure") or records.get("build")
+    versions = last.toolchain if last else {}
+    return {
+        "device": last.node.get("device") if last else None,
+        "runtime_version": versions.get(planned.cell.runtime),
+        "toolchain": "; ".join(
+            f"{name} {version}"
+            for name, version in sorted(
+                {**(records["export"].toolchain if "export" in records else {}), **versions}.items()
+            )
+        )
+        or None,
+        **{f"{stage}_key": planned.steps.get(stage) for stage in STAGES},
+    }

@@ -1,0 +1,152 @@
+"""The leaderboard as people read it: table, csv, json, markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from farm.results.pick import Pick
+from farm.results.rows import Row
+
+FORMATS = ("table", "csv", "json", "markdown")
+
+_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("model", "model", "{}"),
+    ("runtime", "runtime", "{}"),
+    ("opset", "op", "{}"),
+    ("shape", "shape", "{}"),
+    ("box_ap", "box AP", "{:.4f}"),
+    ("box_ap_drop", "drop", "{:+.4f}"),
+    ("mask_ap", "mask AP", "{:.4f}"),
+    ("latency_p50_ms", "p50 ms", "{:.2f}"),
+    ("throughput_per_s", "img/s", "{:.0f}"),
+    ("status", "status", "{}"),
+)
+"""Column, heading, format: what fits a terminal of 80; csv and json have every column."""
+
+
+def _text(value: Any, pattern: str) -> str:
+    if value is None:
+        return "-"
+    # A drop of -0.0000 is no drop.
+    return pattern.format(value + 0.0 if isinstance(value, float) else value)
+
+
+def sort_rows(rows: Sequence[Row]) -> list[Row]:
+    """By target and model, the fastest first, failed ones last."""
+    return sorted(
+        rows,
+        key=lambda row: (
+            row["target"],
+            row["sweep"],
+            row["model"],
+            row["status"] != "ok",
+            row["latency_p50_ms"] or float("inf"),
+        ),
+    )
+
+
+def render(rows: Sequence[Row], form: str) -> str:
+    """The rows in one of `FORMATS`, ready to print."""
+    rows = sort_rows(rows)
+    if form == "json":
+        return json.dumps(rows, indent=1)
+    if form == "csv":
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return out.getvalue().rstrip("\n")
+    if form == "markdown":
+        return _markdown(rows)
+    return _table(rows)
+
+
+def _shown(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """Columns with something in them; runtimes and shapes always."""
+    return [column for column in _COLUMNS if any(row[column[0]] is not None for row in rows)]
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    columns = _shown(rows)
+    lines = ["| " + " | ".join(heading for _, heading, _ in columns) + " |"]
+    lines.append("|" + "---|" * len(columns))
+    for row in rows:
+        lines.append("| " + " | ".join(_text(row[name], form) for name, _, form in columns) + " |")
+    return "\n".join(lines + _reasons(rows))
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """Plain columns, one block per target and sweep."""
+    blocks = []
+    for target, sweep in dict.fromkeys((row["target"], row["sweep"]) for row in rows):
+        own = [row for row in rows if (row["target"], row["sweep"]) == (target, sweep)]
+        columns = _shown(own)
+        cells = [[_text(row[name], form) for name, _, form in columns] for row in own]
+        heads = [heading for _, heading, _ in columns]
+        widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+        numeric = [form != "{}" or name == "opset" for name, _, form in columns]
+        lines = [
+            f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}".rstrip(": ")
+        ]
+        for line in (heads, ["-" * width for width in widths], *cells):
+            lines.append(
+                "  ".join(
+                    text.rjust(width) if right else text.ljust(width)
+                    for text, width, right in zip(line, widths, numeric, strict=True)
+                ).rstrip()
+            )
+        blocks.append("\n".join(lines + _reasons(own)))
+    return "\n\n".join(blocks)
+
+
+def _reasons(rows: Sequence[Row]) -> list[str]:
+    """Why cells failed: the reason once, with the cells it cost."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["status"] == "failed":
+            by_reason.setdefault((row["failed_stage"], row["reason"]), []).append(row["cell"])
+    lines = [""] if by_reason else []
+    for (stage, reason), cells in by_reason.items():
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        lines.append(f"failed at {stage}: {cells[0]}{more}")
+        lines.append(f"  {reason}")
+    return lines
+
+
+def pick_as_json(picked: Pick, where: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "best": picked.best,
+        "why": picked.why,
+        "files": dict(where),
+        "left_out": picked.left_out,
+    }
+
+
+def pick_as_text(picked: Pick, where: Mapping[str, str]) -> str:
+    """The pick as a short block: what, its figures, why, where it lies."""
+    best = picked.best
+    if best is None:
+        reasons = [f"  {cell}: {reason}" for cell, reason in list(picked.left_out.items())[:10]]
+        return "\n".join([f"No engine to ship: {picked.why}.", *reasons])
+    lines = [f"Ship {best['cell']}", f"  why      {picked.why}"]
+    lines.append(
+        f"  box AP   {_text(best['box_ap'], '{:.4f}')} "
+        f"(PyTorch {_text(best['box_ap_reference'], '{:.4f}')})"
+    )
+    if best["mask_ap"] is not None:
+        beside = _text(best["mask_ap_reference"], "{:.4f}")
+        lines.append(f"  mask AP  {best['mask_ap']:.4f} (PyTorch {beside})")
+    lines.append(
+        f"  speed    p50 {best['latency_p50_ms']:.2f} ms, "
+        f"p90 {_text(best['latency_p90_ms'], '{:.2f}')} ms, "
+        f"{best['throughput_per_s']:.1f} images/s on {best['threads']} threads"
+    )
+    lines.append(f"  device   {best['device']}")
+    lines += [f"  {name:<8} {path}" for name, path in where.items()]
+    if best["stable"] is False:
+        lines.append("  note     the measurement drifted; measure again on a quieter machine")
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+"""The verdict on an engine: thresholds of the matrix applied to verify's raw pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from farm.matrix.schema import VerifySpec
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an engine's boxes agree with PyTorch's, over boxes that either side scores enough.
+
+    Differences are over matched pairs; None where there is no pair.
+    """
+
+    boxes: int
+    added: int
+    matched_fraction: float | None
+    max_score_diff: float | None
+    max_box_diff_px: float | None
+    min_mask_iou: float | None
+    reason: str | None
+
+
+def judge(pairs_file: Path, limits: VerifySpec) -> Agreement:
+    """`reason` is None for the same detector, else the first threshold that does not hold.
+
+    A box counts if its score in PyTorch reaches `min_score`; an engine's own box counts if it
+    reaches `min_score` and has no partner at all. So a score that falls from just above the
+    threshold to just below it is a small difference, not a lost box.
+    """
+    with np.load(pairs_file) as pairs:
+        reference, engine = pairs["reference_score"], pairs["engine_score"]
+        iou, box_diff, mask_iou = pairs["iou"], pairs["box_diff_px"], pairs["mask_iou"]
+    counted = reference >= limits.min_score
+    matched = counted & (iou >= limits.min_iou)
+    added = int((np.isnan(reference) & (engine >= limits.min_score)).sum())
+    boxes = int(counted.sum())
+    score_diff = np.abs(reference - engine)[matched]
+    masks = mask_iou[matched & np.isfinite(mask_iou)]
+    agreement = Agreement(
+        boxes=boxes,
+        added=added,
+        # An added box counts as one that found no partner.
+        matched_fraction=float(matched.sum() / (boxes + added)) if boxes + added else None,
+        max_score_diff=float(score_diff.max()) if len(score_diff) else None,
+        max_box_diff_px=float(box_diff[matched].max()) if len(score_diff) else None,
+        min_mask_iou=float(masks.min()) if len(masks) else None,
+        reason=None,
+    )
+    return Agreement(**{**vars(agreement), "reason": _reason(agreement, limits)})
+
+
+def _reason(found: Agreement, limits: VerifySpec) -> str | None:
+    if found.matched_fraction is None:
+        return f"no box scores {limits.min_score} or more: nothing to compare"
+    if found.matched_fraction < limits.min_matched_fraction:
+        return (
+            f"matched {found.matched_fraction:.4f} of {found.boxes} boxes "
+            f"({found.added} added), expected {limits.min_matched_fraction}"
+        )
+    checks = (
+        ("scores differ by", found.max_score_diff, limits.max_score_diff, ""),
+        ("boxes differ by", found.max_box_diff_px, limits.max_box_diff_px, " px"),
+    )
+    for words, value, limit, unit in checks:
+        if value is not None and value > limit:
+            return f"{words} {value:.3g}{unit}, at most {limit:g}{unit} allowed"
+    if found.min_mask_iou is not None and found.min_mask_iou < limits.min_mask_iou:
+        return f"masks overlap by {found.min_mask_iou:.3f}, expected {limits.min_mask_iou:g}"
+    return None

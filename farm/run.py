@@ -1,0 +1,95 @@
+"""`farm run`, and `python -m farm.run MATRIX` for `ray job submit`: one sweep, to its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from typing import Any
+
+from farm.errors import FarmError, InputError
+from farm.matrix import load_matrix
+from farm.places import results_folder
+from farm.progress import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("matrix", help="the matrix file (YAML)")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="replaces a value of the matrix"
+    )
+    parser.add_argument("--results", metavar="DIR", help="where results go (default: results)")
+    parser.add_argument(
+        "--executor", choices=("ray", "inline"), default="ray", help="inline: in this process"
+    )
+    parser.add_argument(
+        "--address", help="a Ray cluster (default: RAY_ADDRESS, else a local one is started)"
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="try recorded failures once more"
+    )
+    parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options; overrides may stand after them, which argparse alone does not take."""
+    options, rest = parser.parse_known_args()
+    if rest and (not hasattr(options, "overrides") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns the exit code: 0 all well, 1 some cells failed, 130 interrupted."""
+    from farm.results.show import render
+    from farm.sweep import Choices, run_sweep
+
+    signal.signal(signal.SIGTERM, _interrupt)  # `ray job stop`, a batch system's end
+    matrix = load_matrix(options.matrix, options.overrides)
+    results = results_folder(options.results, matrix)
+    choices = Choices(
+        options.executor, options.address, options.retry_failed, not options.no_mlflow
+    )
+    sweep = run_sweep(matrix, results, choices)
+    if sweep.rows:
+        print(render(sweep.rows, "table"))
+    if sweep.interrupted:
+        say("Interrupted. What was finished is kept: the same command goes on from there.")
+        return sweep.exit_code
+    failed = sum(row["status"] != "ok" for row in sweep.rows)
+    say(f"\n{len(sweep.rows)} cells, {failed} failed. Results: {results}")
+    return sweep.exit_code
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def guarded(run_command: Any, options: argparse.Namespace) -> int:
+    """Run a command; every error becomes what its user should read, and its exit code."""
+    try:
+        return int(run_command(options))
+    except InputError as error:
+        say(f"farm: {error}")
+        return 2
+    except FarmError as error:
+        say(f"farm: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("farm: interrupted")
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m farm.run", description=__doc__)
+    add_arguments(parser)
+    return guarded(run, parse(parser))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""MMDetection 2.x as a source of detectors: check, load, prepare images, export.
+
+Importing this package is light; torch, mmcv and mmdet are imported by what is called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from farm import inputs
+
+if TYPE_CHECKING:
+    from farm.sources.mmdet.detector import Detector
+    from farm.sources.mmdet.pipeline import Preparer
+
+__all__ = ["Detector", "Preparer", "check", "export_onnx", "load"]
+
+
+def check(model: inputs.Model) -> inputs.ModelFacts:
+    """What only mmdet can tell of `model`: its config parses, its checkpoint fits, its facts.
+
+    Raises:
+        InputError: config or checkpoint is missing, unreadable, or they do not fit each other.
+    """
+    return load(model).facts
+
+
+def load(model: inputs.Model) -> Detector:
+    """The detector in eval mode, on the CPU, with the checkpoint's weights.
+
+    Raises:
+        InputError: as `check`.
+    """
+    from farm.sources.mmdet import detector
+
+    return detector.load(model)
+
+
+def export_onnx(detector: Detector, shape: inputs.Shape, opset: int, path: Path) -> None:
+    """Write `detector` as ONNX: `images` -> `dets`, `labels` (and `masks`).
+
+    Raises:
+        StepFailed: the model or one of its operators cannot be written at this opset.
+    """
+    from farm.sources.mmdet import onnx_file
+
+    onnx_file.export(detector, shape, opset, path)
+
+
+def __getattr__(name: str) -> type:
+    """`Detector` and `Preparer`, imported when first asked for."""
+    if name == "Preparer":
+        from farm.sources.mmdet.pipeline import Preparer
+
+        return Preparer
+    if name == "Detector":
+        from farm.sources.mmdet.detector import Detector
+
+        return Detector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,112 @@
+"""An mmdet config: read, merged with the matrix's options, and made free of downloads."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401  # isort: split
+
+import mmcv
+import torch
+from mmdet.datasets import DATASETS
+from mmdet.models import build_detector
+
+from farm import inputs
+from farm.errors import InputError
+
+
+def read(model: inputs.Model) -> mmcv.Config:
+    """The config with `cfg_options` merged over it.
+
+    Raises:
+        InputError: no such file, not a config, options that fit nowhere, no model in it.
+    """
+    path = model.config.path
+    if not Path(path).is_file():
+        raise InputError("no such config; give a path, or a config that mmdet ships", path)
+    try:
+        config = mmcv.Config.fromfile(path)
+    except Exception as error:  # a config is Python: it can fail in any way
+        raise InputError(f"not a config mmcv can read: {_line(error)}", path) from error
+    try:
+        config.merge_from_dict(copy.deepcopy(dict(model.cfg_options)))
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
+        raise InputError(f"cfg_options do not fit it: {_line(error)}", path) from error
+    if not isinstance(config.get("model"), dict):
+        raise InputError("it has no `model`; expected a detector's config of mmdet 2.x", path)
+    return config
+
+
+def build(config: mmcv.Config, where: str) -> torch.nn.Module:
+    """The detector without weights, in eval mode.
+
+    Raises:
+        InputError: mmdet cannot build it.
+    """
+    settings = without_downloads(copy.deepcopy(config.model))
+    settings.train_cfg = None
+    try:
+        return build_detector(settings, test_cfg=config.get("test_cfg")).eval()
+    except Exception as error:  # any constructor of any registered module
+        raise InputError(f"mmdet cannot build its model: {_line(error)}", where) from error
+
+
+def without_downloads(settings: Any) -> Any:
+    """`settings` with every `pretrained` and `init_cfg` removed: the checkpoint has the weights."""
+    if isinstance(settings, dict):
+        for key in ("pretrained", "init_cfg"):
+            settings.pop(key, None)
+        for value in settings.values():
+            without_downloads(value)
+    elif isinstance(settings, (list, tuple)):
+        for value in settings:
+            without_downloads(value)
+    return settings
+
+
+def test_pipeline(config: mmcv.Config, where: str) -> list[dict[str, Any]]:
+    """The transforms that mmdet's own test would run.
+
+    Raises:
+        InputError: the config has none.
+    """
+    dataset = test_dataset(config)
+    pipeline = dataset.get("pipeline") or config.get("test_pipeline")
+    if not pipeline:
+        raise InputError("it has no test pipeline; expected `data.test.pipeline`", where)
+    return [dict(step) for step in pipeline]
+
+
+def test_dataset(config: mmcv.Config) -> dict[str, Any]:
+    """`data.test`, out of the wrappers (a list, or `dataset` within `RepeatDataset`) it may have."""
+    dataset = (config.get("data") or {}).get("test") or {}
+    if isinstance(dataset, (list, tuple)):
+        dataset = dataset[0] if dataset else {}
+    while "pipeline" not in dataset and isinstance(dataset.get("dataset"), dict):
+        dataset = dataset["dataset"]
+    return dataset
+
+
+def class_names(config: mmcv.Config, where: str) -> tuple[str, ...]:
+    """The names in the config, else those of the data set's class; empty where neither has any.
+
+    Raises:
+        InputError: the config names a file of classes that is not there.
+    """
+    dataset = test_dataset(config)
+    names = dataset.get("classes") or config.get("classes")
+    if isinstance(names, str):
+        if not Path(names).is_file():
+            raise InputError(f"its `classes` is a file that is not there: {names}", where)
+        names = mmcv.list_from_file(names)
+    if not names:
+        dataset_class = DATASETS.get(dataset.get("type") or config.get("dataset_type") or "")
+        names = getattr(dataset_class, "CLASSES", None)
+    return tuple(map(str, names or ()))
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}"

@@ -1,0 +1,203 @@
+"""A loaded mmdet detector: its facts, mmdet's own answers, and the module to export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401  # isort: split
+
+import numpy as np
+import numpy.typing as npt
+import pycocotools.mask
+import torch
+from mmdet.core import bbox2roi
+
+from farm import inputs
+from farm.detections import Detections, ImageMeta
+from farm.errors import InputError, StepFailed
+from farm.sources.mmdet import checkpoint, config, graphs, pipeline
+
+Image = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Detector:
+    """One detector with its weights, in eval mode, on the CPU."""
+
+    model: Any
+    facts: inputs.ModelFacts
+
+    @torch.no_grad()
+    def reference(self, image: Image, meta: ImageMeta) -> Detections:
+        """mmdet's own test path on one prepared image [3, H, W].
+
+        Boxes in pixels of the original image; masks as `rles` of the original image.
+        """
+        factors = (meta.scale_x, meta.scale_y) * 2
+        info = _meta(
+            (meta.height, meta.width),
+            (meta.valid_h, meta.valid_w),
+            (meta.original_h, meta.original_w),
+            factors,
+            meta.file_name,
+        )
+        result = self.model.simple_test(_batch(image), [info], rescale=True)[0]
+        boxes, segments = result if isinstance(result, tuple) else (result, None)
+        return _from_classes(boxes, segments)
+
+    @torch.no_grad()
+    def reference_as_graph(self, image: Image) -> Detections:
+        """mmdet's own test path on [3, H, W], told only what an exported graph can know.
+
+        The whole input counts as image. Boxes in pixels of the network's input; masks
+        [K, m, m] are the mask head's probabilities, not pasted.
+        """
+        size = image.shape[1:]
+        info = [_meta(size, size, size, (1.0, 1.0, 1.0, 1.0), "")]
+        features = self.model.extract_feat(_batch(image))
+        if not hasattr(self.model, "roi_head"):
+            dets, labels = self.model.bbox_head.simple_test(features, info, rescale=False)[0]
+            return _from_tensors(_scored(dets), labels, None)
+        head = self.model.roi_head
+        found = self.model.rpn_head.simple_test_rpn(features, info)
+        all_dets, all_labels = head.simple_test_bboxes(features, info, found, head.test_cfg)
+        dets, labels = all_dets[0], all_labels[0]
+        return _from_tensors(dets, labels, _masks(head, features, dets, labels))
+
+    def graph(self) -> torch.nn.Module:
+        """The module to export; what it takes and returns is said at `graphs.graph`.
+
+        Raises:
+            StepFailed: the model cannot be exported; `facts.refused` says why.
+        """
+        if self.facts.refused:
+            raise StepFailed(self.facts.refused)
+        return graphs.graph(self.model)
+
+
+def load(model: inputs.Model) -> Detector:
+    """Read, build and fit `model`.
+
+    Raises:
+        InputError: config or checkpoint is missing, unreadable, or they do not fit each other.
+    """
+    where = model.config.path
+    settings = config.read(model)
+    prepared = pipeline.canonical(config.test_pipeline(settings, where), where)
+    detector = config.build(settings, where)
+    state, meta = checkpoint.read(model)
+    checkpoint.fit(detector, state, model.checkpoint.path)
+    facts = inputs.ModelFacts(
+        classes=_classes(detector, meta, settings, model),
+        masks=bool(getattr(detector, "with_mask", False)),
+        pipeline=prepared,
+        clips_boxes=_clips_boxes(detector),
+        refused=_refusal(detector),
+    )
+    return Detector(detector, facts)
+
+
+def _classes(
+    detector: Any, meta: dict[str, Any], settings: Any, model: inputs.Model
+) -> tuple[str, ...]:
+    """The checkpoint's own names where it has them, else the config's or its data set's."""
+    names = meta.get("CLASSES") or ()
+    names, where = tuple(map(str, names)), model.checkpoint.path
+    if not names:
+        names, where = config.class_names(settings, model.config.path), model.config.path
+    count = _class_count(detector)
+    if count is not None and len(names) != count:
+        raise InputError(
+            f"the model has {count} classes and {len(names)} names; give the names in"
+            " cfg_options as `data.test.classes`",
+            where,
+        )
+    return names
+
+
+def _class_count(detector: Any) -> int | None:
+    """None where the detector does not say."""
+    return getattr(_last_head(detector), "num_classes", None)
+
+
+def _clips_boxes(detector: Any) -> bool:
+    """Whether the boxes are clipped to the image; the coders of the YOLO heads never do so."""
+    coder = getattr(_last_head(detector), "bbox_coder", None)
+    return bool(getattr(coder, "clip_border", False))
+
+
+def _last_head(detector: Any) -> Any:
+    """What makes the final boxes, or None; a cascade has one head per stage."""
+    head = getattr(getattr(detector, "roi_head", detector), "bbox_head", None)
+    return head[-1] if isinstance(head, torch.nn.ModuleList) else head
+
+
+def _refusal(detector: Any) -> str | None:
+    try:
+        graphs.graph(detector)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _batch(image: Image) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).unsqueeze(0)
+
+
+def _meta(
+    size: tuple[int, ...],
+    valid: tuple[int, ...],
+    original: tuple[int, ...],
+    factors: tuple[float, ...],
+    name: str,
+) -> dict[str, Any]:
+    return {
+        "filename": name,
+        "ori_filename": name,
+        "ori_shape": (*original, 3),
+        "img_shape": (*valid, 3),
+        "pad_shape": (*size, 3),
+        "batch_input_shape": tuple(size),
+        "scale_factor": np.array(factors, dtype=np.float32),
+        "flip": False,
+        "flip_direction": None,
+    }
+
+
+def _scored(dets: torch.Tensor) -> torch.Tensor:
+    """YOLOX returns bare boxes [0, 4] where it finds nothing."""
+    return dets if dets.shape[1] == 5 else dets.new_zeros(0, 5)
+
+
+def _masks(
+    head: Any, features: Any, dets: torch.Tensor, labels: torch.Tensor
+) -> npt.NDArray[np.float32] | None:
+    if not head.with_mask:
+        return None
+    if not len(dets):
+        return np.zeros((0, 1, 1), np.float32)
+    logits = head._mask_forward(features, bbox2roi([dets[:, :4]]))["mask_pred"]
+    place = torch.zeros_like(labels) if head.mask_head.class_agnostic else labels
+    return logits[torch.arange(len(labels)), place].sigmoid().numpy()
+
+
+def _from_classes(per_class: list[Any], segments: list[Any] | None) -> Detections:
+    """From mmdet's result: one array [K, 5] per class, and the masks in the same order."""
+    dets = np.concatenate(per_class).astype(np.float32)
+    labels = np.concatenate([np.full(len(rows), i) for i, rows in enumerate(per_class)])
+    order = np.argsort(-dets[:, 4], kind="stable")
+    rles = None
+    if segments is not None:
+        flat = [mask for of_class in segments for mask in of_class]
+        rles = tuple(pycocotools.mask.encode(np.asfortranarray(flat[i], np.uint8)) for i in order)
+    return Detections(dets[order, :4], dets[order, 4], labels[order].astype(np.int64), None, rles)
+
+
+def _from_tensors(
+    dets: torch.Tensor, labels: torch.Tensor, masks: npt.NDArray[np.float32] | None
+) -> Detections:
+    found = dets.numpy().astype(np.float32)
+    order = np.argsort(-found[:, 4], kind="stable")
+    masks = None if masks is None else masks[order]
+    return Detections(found[order, :4], found[order, 4], labels.numpy()[order], masks)

@@ -1,0 +1,85 @@
+"""The whole detector as one module: images in, a fixed form of detections out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401  # isort: split
+
+import torch
+from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
+from torch import Tensor, nn
+
+from farm.sources.mmdet import dense, two_stage
+from farm.sources.mmdet.candidates import Candidates, suppress, suppression
+
+
+class OneStage(nn.Module):
+    """images float32 [N, 3, H, W] -> dets [N, K, 5], labels int64 [N, K]; see `graph`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        _require_test_path(model, SingleStageDetector)
+        self.model = model
+        self.read = dense.reader(model.bbox_head)
+        config = model.bbox_head.test_cfg
+        self.how = suppression(config, config.get("max_per_img"))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        outs = self.model.bbox_head(self.model.extract_feat(images))
+        found = self.read(self.model.bbox_head, outs, _limits(images))
+        return _packed(suppress(found, self.how))
+
+
+class TwoStage(nn.Module):
+    """images float32 [N, 3, H, W] -> dets, labels(, masks [N, K, m, m]); see `graph`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        _require_test_path(model, TwoStageDetector)
+        self.model = model
+        self.of_rpn, self.of_head = two_stage.check(model)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        head, limits = self.model.roi_head, _limits(images)
+        features = self.model.extract_feat(images)
+        outs = self.model.rpn_head(features)
+        found = two_stage.proposals(self.model.rpn_head, outs, limits, self.of_rpn)
+        found = two_stage.detections(head, features, found, limits, self.of_head)
+        if not head.with_mask:
+            return _packed(found)
+        return (*_packed(found), two_stage.masks(head, features, found))
+
+
+def graph(model: Any) -> nn.Module:
+    """`model` with its post-processing, vectorised over the batch, in eval mode.
+
+    forward(images float32 [N, 3, H, W]) returns dets [N, K, 5] (x1 y1 x2 y2 in network pixels
+    and the score, best first), labels int64 [N, K], and for models with masks [N, K, m, m]
+    probabilities inside each box for its label. Empty rows have score 0 and label -1.
+
+    Raises:
+        ValueError: the model's test path is one that cannot be exported; says which part.
+    """
+    module: nn.Module = TwoStage(model) if hasattr(model, "roi_head") else OneStage(model)
+    return module.eval()
+
+
+def _require_test_path(model: Any, kind: type) -> None:
+    name = type(model).__name__
+    if not isinstance(model, kind):
+        raise ValueError(f"detector {name} cannot be exported yet")
+    for rule in ("simple_test", "extract_feat"):
+        if getattr(type(model), rule) is not getattr(kind, rule):
+            raise ValueError(f"detector {name} has its own {rule}, which cannot be exported yet")
+
+
+def _limits(images: Tensor) -> Tensor:
+    """W H W H of the network's input, traced so that it follows a dynamic size."""
+    shape = torch._shape_as_tensor(images).to(images.device)
+    return torch.stack([shape[3], shape[2], shape[3], shape[2]]).to(images.dtype)
+
+
+def _packed(found: Candidates) -> tuple[Tensor, Tensor]:
+    dets = torch.cat([found.boxes, found.scores.unsqueeze(2)], 2)
+    return dets, torch.where(found.scores > 0, found.labels, torch.full_like(found.labels, -1))

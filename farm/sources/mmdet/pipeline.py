@@ -1,0 +1,172 @@
+"""Images as mmdet's own test pipeline makes them, for one shape profile."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from farm import inputs
+from farm.detections import ImageMeta
+from farm.errors import InputError, StepFailed
+
+_IMAGE_STEPS = ("LoadImageFromFile", "Resize", "Normalize", "Pad")
+_NO_EFFECT = ("RandomFlip", "ImageToTensor", "DefaultFormatBundle", "Collect")
+_RESIZE_OPTIONS = {"type", "keep_ratio", "backend", "interpolation", "bbox_clip_border"}
+_PAD_OPTIONS = {"type", "size", "size_divisor", "pad_to_square", "pad_val"}
+
+
+def canonical(pipeline: list[dict[str, Any]], where: str) -> str:
+    """The steps of a test pipeline that change pixels, as JSON: equal text, equal images.
+
+    The scale of the config is left out, since the shape profile stands in its place; so are
+    flips that are switched off and the packing into tensors.
+
+    Raises:
+        InputError: more than one scale, a flip, or a step other than load, resize, normalise, pad.
+    """
+    steps = _flat(pipeline, where)
+    for step in steps:
+        _check(step, where)
+    kept = [_without_scale(step) for step in steps if step["type"] in _IMAGE_STEPS]
+    names = [step["type"] for step in kept]
+    if names[:1] != ["LoadImageFromFile"] or any(names.count(name) != 1 for name in names):
+        found = ", ".join(names)
+        raise InputError(
+            f"the test pipeline must load first, each step once; it has {found}", where
+        )
+    if "Resize" not in names:
+        raise InputError("the test pipeline has no Resize, so no image would fit a shape", where)
+    return json.dumps(kept, sort_keys=True, separators=(",", ":"))
+
+
+def _flat(pipeline: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+    steps: list[dict[str, Any]] = []
+    for step in pipeline:
+        if step.get("type") != "MultiScaleFlipAug":
+            steps.append(dict(step))
+            continue
+        scale = step.get("img_scale")
+        if isinstance(scale, list) and len(scale) == 1:
+            scale = scale[0]
+        if step.get("flip") or not isinstance(scale, tuple):
+            raise InputError(
+                "the test pipeline must have one `img_scale` and no flip; set"
+                " `data.test.pipeline` in cfg_options to a plain one",
+                where,
+            )
+        steps += [dict(inner) for inner in step["transforms"]]
+    return steps
+
+
+def _check(step: dict[str, Any], where: str) -> None:
+    kind = step.get("type")
+    if kind not in _IMAGE_STEPS + _NO_EFFECT:
+        known = ", ".join(_IMAGE_STEPS + _NO_EFFECT)
+        raise InputError(f"test pipeline step {kind!r} is not supported; only {known} are", where)
+    if kind == "RandomFlip" and (step.get("flip_ratio") or step.get("prob")):
+        raise InputError("the test pipeline flips at random; remove `flip_ratio`", where)
+    allowed = {"Resize": _RESIZE_OPTIONS | {"img_scale"}, "Pad": _PAD_OPTIONS}.get(kind, set(step))
+    if unknown := sorted(set(step) - allowed):
+        raise InputError(f"test pipeline step {kind}: {', '.join(unknown)} not supported", where)
+
+
+def _without_scale(step: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in step.items() if key != "img_scale"}
+
+
+class Preparer:
+    """Makes the network's input from an image file, with mmdet's own transforms.
+
+    A fixed shape letterboxes: the image is resized to fit opt.h x opt.w and padded on the right
+    and below to exactly that. With a dynamic size, opt gives the scale (long and short edge) as a
+    config's `img_scale` does, and the config's own padding stays.
+    """
+
+    def __init__(self, pipeline_json: str, shape: inputs.Shape) -> None:
+        """`pipeline_json` is `ModelFacts.pipeline`."""
+        from farm.sources.mmdet import compat  # noqa: F401  # isort: split
+
+        from mmdet.datasets.pipelines import Compose
+
+        self._shape = shape
+        steps = [_tuples(step) for step in json.loads(pipeline_json)]
+        resize = next(step for step in steps if step["type"] == "Resize")
+        self._keep_ratio = resize.get("keep_ratio", True)
+        if not shape.dynamic_size:
+            steps = _padded_to(steps, (shape.opt.h, shape.opt.w))
+        self._load = Compose(steps[:1])
+        self._transform = Compose(steps[1:])
+
+    def __call__(
+        self, image_path: str, image_id: int, file_name: str
+    ) -> tuple[npt.NDArray[Any], ImageMeta]:
+        """The image as [3, H, W], float32 (uint8 where nothing normalises it), and its meta.
+
+        Raises:
+            StepFailed: the file is no image, or its size lies outside a dynamic shape's bounds.
+        """
+        results = self._loaded(image_path)
+        original_h, original_w = results["img"].shape[:2]
+        results["scale"] = self._scale(original_h, original_w)
+        results["flip"], results["flip_direction"] = False, None
+        results = self._transform(results)
+        image = np.ascontiguousarray(results["img"].transpose(2, 0, 1))
+        self._check_bounds(image, file_name)
+        scale_x, scale_y = (float(factor) for factor in results["scale_factor"][:2])
+        valid_h, valid_w = results["img_shape"][:2]
+        height, width = image.shape[1:]
+        meta = ImageMeta(
+            image_id, file_name, original_h, original_w,
+            int(valid_h), int(valid_w), height, width, scale_x, scale_y,
+        )  # fmt: skip
+        return image, meta
+
+    def _loaded(self, image_path: str) -> dict[str, Any]:
+        try:
+            results = self._load({"img_info": {"filename": image_path}, "img_prefix": None})
+        except FileNotFoundError as error:
+            raise StepFailed(f"{image_path}: no such image") from error
+        if results["img"] is None:  # what OpenCV answers for a file that it cannot decode
+            raise StepFailed(f"{image_path}: not an image that OpenCV can decode")
+        return dict(results)
+
+    def _scale(self, height: int, width: int) -> tuple[int, int]:
+        """What mmdet's Resize takes: (w, h), or the long and the short edge with keep_ratio."""
+        opt = self._shape.opt
+        if not self._keep_ratio:
+            return (opt.w, opt.h)
+        if self._shape.dynamic_size:
+            return (max(opt.h, opt.w), min(opt.h, opt.w))
+        if (height > width) == (opt.h > opt.w):
+            return (opt.w, opt.h)
+        # An image that stands in a shape that lies (or the reverse) fits by the short edge.
+        return (min(opt.h, opt.w),) * 2
+
+    def _check_bounds(self, image: npt.NDArray[Any], file_name: str) -> None:
+        low, high = self._shape.min, self._shape.max
+        _, height, width = image.shape
+        if not (low.h <= height <= high.h and low.w <= width <= high.w):
+            raise StepFailed(
+                f"{file_name}: prepared it is {height}x{width} (HxW), outside the shape's bounds"
+                f" {low.h}x{low.w} to {high.h}x{high.w}; widen min and max, or choose another opt"
+            )
+
+
+def _padded_to(steps: list[dict[str, Any]], size: tuple[int, int]) -> list[dict[str, Any]]:
+    """`steps` padding to `size` (h, w): in the place of their own Pad, else at the end."""
+    pads = [step for step in steps if step["type"] == "Pad"]
+    value = pads[0].get("pad_val", {"img": 0}) if pads else {"img": 0}
+    pad = {"type": "Pad", "size": size, "pad_val": value}
+    if not pads:
+        return [*steps, pad]
+    return [pad if step["type"] == "Pad" else step for step in steps]
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that mmcv's `impad` and configs expect."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

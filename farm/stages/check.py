@@ -1,0 +1,36 @@
+"""check: what only the model's own code can tell, and everything wrong with the user's files.
+
+Runs before any heavy work: loads config and checkpoint, fits one to the other, and holds the
+model's classes against the data set's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from farm.inputs import CheckInputs, CocoDataset
+from farm.sources import source_module
+from farm.stages import Context
+
+
+def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
+    facts = source_module(inputs.model.source).check(inputs.model)
+    _check_dataset(inputs, facts.classes)
+    return asdict(facts)
+
+
+def _check_dataset(inputs: CheckInputs, classes: tuple[str, ...]) -> None:
+    from farm.datasets import coco, shapes
+
+    dataset = inputs.dataset
+    if isinstance(dataset, CocoDataset):
+        path = Path(dataset.annotations.path)
+        annotations = coco.load_annotations(path, dataset.limit)
+        coco.check_classes(annotations, classes, str(path))
+        coco.check_images(annotations, Path(dataset.images.path))
+    else:
+        categories = {"categories": [{"name": name} for name in shapes.CLASSES]}
+        coco.check_classes(categories, classes, "dataset shapes")

@@ -1,0 +1,77 @@
+"""measure: latency and throughput of the engine, alone on its node.
+
+Latency is the time of one `run` call on the host: input in host memory to outputs in host
+memory. Samples are taken for a given time and never fewer than the percentiles need (MLPerf
+LoadGen: 64 for p90, 130 for p95, 662 for p99, at 99 % confidence); a percentile that the samples
+do not carry is left out.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from farm.datasets.prepared import Prepared
+from farm.detections import Floats
+from farm.inputs import MeasureInputs
+from farm.runtimes import Session
+from farm.stages import Context
+from farm.stages.engines import opened
+from farm.stages.statistics import summarise
+from farm.units import Dims
+
+
+def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:
+    """Leaves `samples.npy`: every latency in ms, float64, in the order taken."""
+    threads = inputs.threads or len(os.sched_getaffinity(0))
+    prepared = Prepared(context.artifact(inputs.prepared))
+    shape = inputs.engine.options.shape
+    images = fitted(prepared, shape.opt)
+    with opened(inputs.engine, context, threads) as session:
+        _sample(session, images, inputs.warmup_seconds, inputs.max_seconds, least=3)
+        gc.collect()
+        gc.disable()  # no collection inside a sample
+        try:
+            samples = _sample(
+                session, images, inputs.seconds, inputs.max_seconds, inputs.min_samples
+            )
+        finally:
+            gc.enable()
+    np.save(context.folder / "samples.npy", samples)
+    return {
+        **summarise(samples, shape.opt.n),
+        "threads": threads,
+        "batch": shape.opt.n,
+        "input_shape": str(shape.opt),
+        "warmup_s": inputs.warmup_seconds,
+    }
+
+
+def _sample(
+    session: Session, images: Floats, seconds: float, most: float, least: int
+) -> npt.NDArray[np.float64]:
+    """Milliseconds of each run: for `seconds`, then on to `least` runs, for `most` seconds."""
+    clock = time.perf_counter_ns
+    taken: list[int] = []
+    began = clock()
+    enough, limit = began + int(seconds * 1e9), began + int(max(most, seconds) * 1e9)
+    while (now := clock()) < enough or (len(taken) < least and now < limit) or len(taken) < 2:
+        before = clock()
+        session.run(images)
+        taken.append(clock() - before)
+    return np.array(taken, np.float64) / 1e6
+
+
+def fitted(prepared: Prepared, dims: Dims) -> Floats:
+    """A batch of real prepared images, cut or zero-padded to exactly `dims`."""
+    batch = np.zeros(dims.as_tuple(), np.float32)
+    for i in range(dims.n):
+        image = prepared.image(i % len(prepared))[:, : dims.h, : dims.w]
+        batch[i, :, : image.shape[1], : image.shape[2]] = image
+    return batch

@@ -1,0 +1,30 @@
+"""prepare: decode, resize and normalise every image once, by the model's own test pipeline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from farm.datasets import coco, open_dataset
+from farm.datasets.prepared import PreparedWriter
+from farm.inputs import CocoDataset, PrepareInputs
+from farm.sources import source_module
+from farm.stages import Context
+
+
+def run(inputs: PrepareInputs, context: Context) -> Mapping[str, Any]:
+    """Leaves `images.bin`, `images.json` and `annotations.json`."""
+    drawn = context.folder / "drawn"
+    images, annotation_file = open_dataset(inputs.dataset, drawn)
+    limit = inputs.dataset.limit if isinstance(inputs.dataset, CocoDataset) else None
+    annotations = coco.load_annotations(annotation_file, limit)
+    prepare = source_module(inputs.source).Preparer(inputs.pipeline, inputs.shape)
+    with PreparedWriter(context.folder) as writer:
+        for image in annotations["images"]:
+            name = image["file_name"]
+            writer.add(*prepare(images / name, image["id"], name))
+    (context.folder / "annotations.json").write_text(json.dumps(annotations))
+    shutil.rmtree(drawn, ignore_errors=True)  # the drawn pixels are in images.bin now
+    return {"images": len(annotations["images"])}

@@ -1,0 +1,32 @@
+"""verify: the engine's detections against PyTorch's on real images, as raw numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from farm.datasets.prepared import Prepared
+from farm.detections import files
+from farm.detections.convert import from_outputs
+from farm.detections.matching import match
+from farm.inputs import VerifyInputs
+from farm.stages import Context
+from farm.stages.engines import batch_size, opened
+
+
+def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
+    """Leaves `pairs.npz`: every box of either side with its partner, before any threshold."""
+    prepared = Prepared(context.artifact(inputs.prepared))
+    references = files.load(context.artifact(inputs.reference) / "graph.npz")
+    found = []
+    with opened(inputs.engine, context, context.threads) as session:
+        for indices, images in prepared.batches(batch_size(inputs.engine)):
+            found += from_outputs(session.run(images))[: len(indices)]
+            if len(found) >= len(references):
+                break
+    pairs = match(references, found[: len(references)])
+    np.savez(context.folder / "pairs.npz", **asdict(pairs))
+    return {"images": len(references), "boxes": int(np.isfinite(pairs.reference_score).sum())}

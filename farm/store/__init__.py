@@ -1,0 +1,177 @@
+"""Store: content-addressed artifacts. A step is done when its folder is in its place, not before.
+
+    <root>/<stage>/<first two digits of key>/<key>/record.json   a finished step and its files
+    <root>/failed/<key>.json, .log                               a failure that will repeat itself
+    <root>/tmp/<key>.<host>.<pid>.<time>/                        work under way
+
+A folder gets its place by one rename, so whatever is killed before has left nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from farm.inputs import Ref
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a step leaves beside its files.
+
+    figures: the stage's own numbers, raw; verdicts are computed from them later.
+    files: size in bytes of each file, so that a torn artifact is noticed.
+    """
+
+    stage: str
+    key: str
+    label: str
+    figures: dict[str, Any]
+    inputs: dict[str, Any]
+    toolchain: dict[str, str]
+    seconds: float
+    peak_host_bytes: int
+    node: dict[str, Any]
+    files: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failure that the same inputs will always give."""
+
+    stage: str
+    key: str
+    label: str
+    reason: str
+
+
+class Store:
+    """A folder of artifacts, shared by every node of the sweep."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).expanduser().resolve()
+
+    def path(self, ref: Ref) -> Path:
+        return self.root / ref.stage / ref.key[:2] / ref.key
+
+    def record(self, ref: Ref) -> Record | None:
+        """The record of a finished step; None if it is not there or its files are torn."""
+        folder = self.path(ref)
+        try:
+            record = Record(**json.loads((folder / "record.json").read_text()))
+            whole = all(
+                (folder / name).stat().st_size == size for name, size in record.files.items()
+            )
+        except (OSError, ValueError, TypeError):
+            return None
+        return record if whole else None
+
+    def failure(self, key: str) -> Failure | None:
+        try:
+            return Failure(**json.loads((self.root / "failed" / f"{key}.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def log_path(self, ref: Ref) -> Path:
+        """The log of the step, whether it ended well or not."""
+        done = self.path(ref) / "step.log"
+        return done if done.exists() else self.root / "failed" / f"{ref.key}.log"
+
+    def work_folder(self, key: str) -> Path:
+        """A new folder for work under way, on the same file system as the finished artifacts."""
+        mark = f"{key}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
+        folder = self.root / "tmp" / mark
+        folder.mkdir(parents=True)
+        return folder
+
+    def publish(self, folder: Path, record: Record) -> None:
+        """Give the folder its place. If another node was first, its artifact stays."""
+        files = {
+            str(path.relative_to(folder)): path.stat().st_size
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        full = {**asdict(record), "files": files}
+        _write_synced(folder / "record.json", json.dumps(full, indent=1, sort_keys=True))
+        for name in files:
+            _sync(folder / name)
+        place = self.path(Ref(record.stage, record.key))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists() and self.record(Ref(record.stage, record.key)) is None:
+            shutil.rmtree(place, ignore_errors=True)  # torn: a whole one takes its place
+        try:
+            folder.rename(place)
+        except OSError:
+            if self.record(Ref(record.stage, record.key)) is None:
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+        _sync(place.parent)
+        for suffix in ("json", "log"):
+            (self.root / "failed" / f"{record.key}.{suffix}").unlink(missing_ok=True)
+
+    def record_failure(self, failure: Failure, log: Path | None) -> None:
+        self.keep_log(failure.key, log)
+        place = self.root / "failed" / f"{failure.key}.json"
+        part = place.with_suffix(f".{os.getpid()}.part")
+        _write_synced(part, json.dumps(asdict(failure), indent=1))
+        part.replace(place)
+
+    def keep_log(self, key: str, log: Path | None) -> None:
+        """Keep the log of a step that did not end well."""
+        place = self.root / "failed" / f"{key}.log"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if log and log.exists():
+            log.replace(place)
+
+    def forget(self, ref: Ref) -> None:
+        """Drop a recorded failure, so that the step is tried again."""
+        (self.root / "failed" / f"{ref.key}.json").unlink(missing_ok=True)
+
+    def sweep_out(self) -> int:
+        """Remove what killed processes of this machine left half-done; returns how many."""
+        count = 0
+        for folder in (self.root / "tmp").glob("*"):
+            _, host, pid, _ = _parts(folder.name)
+            if host == socket.gethostname() and not _alive(pid):
+                shutil.rmtree(folder, ignore_errors=True)
+                count += 1
+        return count
+
+
+def _parts(name: str) -> tuple[str, str, int, str]:
+    """key, host (may hold dots), pid and time of a work folder's name."""
+    key, _, rest = name.partition(".")
+    host, _, tail = rest.rpartition(".")
+    host, _, pid = host.rpartition(".")
+    return key, host, int(pid) if pid.isdigit() else -1, tail
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return pid > 0
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,188 @@
+"""One sweep: check, plan, run, results. The way of a matrix through the farm, in order."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farm.errors import FarmError, InputError, InputErrors
+from farm.executors import Executor, Outcome, run_steps
+from farm.matrix import Matrix
+from farm.places import store_folder
+from farm.plan import Plan, Step, make_plan
+from farm.progress import Progress, say
+from farm.results import leaderboard, tracking
+from farm.results.rows import Row, make_rows
+from farm.store import Store
+from farm.store.facts import facts_from, places
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a sweep runs; none of it changes what a step produces."""
+
+    executor: str = "ray"
+    address: str | None = None
+    retry_failed: bool = False
+    mlflow: bool = True
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep came to. interrupted: cut short; the next run goes on from there."""
+
+    plan: Plan
+    rows: Sequence[Row]
+    interrupted: bool
+
+    @property
+    def exit_code(self) -> int:
+        if self.interrupted:
+            return 130
+        return 0 if all(row["status"] == "ok" for row in self.rows) else 1
+
+
+def run_sweep(matrix: Matrix, results: Path, choices: Choices) -> Sweep:
+    """Raises InputError for what the user must mend, before any heavy work."""
+    store = Store(store_folder(results))
+    if missing := make_plan(matrix).missing:
+        raise InputErrors(missing)
+    with _alone(results, matrix.name), ExitStack() as stack:
+        _keep_matrix(matrix, results)
+        store.sweep_out()
+        start = _starter(store, choices, stack)
+        try:
+            plan = _checked_plan(matrix, store, start)
+        except KeyboardInterrupt:
+            return Sweep(make_plan(matrix, facts_from(store)), (), interrupted=True)
+        outcomes: dict[str, Outcome] = {}
+        interrupted = False
+        try:
+            outcomes = _run(plan, store, start, choices)
+        except KeyboardInterrupt:
+            interrupted = True
+    return Sweep(plan, publish(matrix, plan, store, outcomes, results, choices), interrupted)
+
+
+def publish(
+    matrix: Matrix,
+    plan: Plan,
+    store: Store,
+    outcomes: Mapping[str, Outcome],
+    results: Path,
+    choices: Choices,
+) -> list[Row]:
+    """Write the leaderboard and bring MLflow up to date; both derive from the store."""
+    bad = ("failed", "transient", "input")
+    reasons = {key: one.reason for key, one in outcomes.items() if one.status in bad}
+    rows = make_rows(plan, store, matrix.spec.verify, reasons)
+    leaderboard.write(rows, results, plan.name)
+    if choices.mlflow:
+        links = {row["cell"]: places(row, store) for row in rows}
+        try:
+            tracking.log_sweep(plan.name, rows, links, results)
+        except Exception as error:  # any server, any database: the results are on disk all the same
+            uri = tracking.tracking_uri(results)
+            say(f"MLflow at {uri} could not be written ({type(error).__name__}: {error}).")
+            say("The leaderboard is complete; the same command run again logs it.")
+    return rows
+
+
+def _checked_plan(matrix: Matrix, store: Store, start: Callable[[], Executor]) -> Plan:
+    """Check every model first: what is wrong with the user's files ends the sweep here."""
+    plan = make_plan(matrix, facts_from(store))
+    if not plan.unchecked:
+        return plan
+    say(f"Checking {len(plan.unchecked)} models: configs, checkpoints, classes")
+    checks = {step.key: step for step in plan.of_stage("check")}
+    with Progress([], 1) as progress:
+        outcomes = run_steps(checks, store, start, progress, retry_failed=True)
+    errors = [
+        InputError(outcome.reason, _place(matrix, checks[outcome.key]))
+        for outcome in outcomes.values()
+        if outcome.status in ("input", "failed")
+    ]
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors)
+    for outcome in outcomes.values():
+        if outcome.status != "done":
+            raise FarmError(f"check {checks[outcome.key].label}: {outcome.reason}")
+    return make_plan(matrix, facts_from(store))
+
+
+def _place(matrix: Matrix, step: Step) -> str:
+    return matrix.document.where(("models", step.label))
+
+
+def _run(
+    plan: Plan, store: Store, start: Callable[[], Executor], choices: Choices
+) -> dict[str, Outcome]:
+    left = [step for step in plan.steps.values() if not store.record(step.ref)]
+    if left:
+        todo = f"{len(left)} of {len(plan.steps)} steps to do"
+        say(f"Sweep {plan.name}: {len(plan.cells)} cells, {todo}")
+    with Progress(left, len(os.sched_getaffinity(0))) as progress:
+        return run_steps(plan.steps, store, start, progress, choices.retry_failed)
+
+
+def _starter(store: Store, choices: Choices, stack: ExitStack) -> Callable[[], Executor]:
+    """Starts the executor when it is first asked for: a sweep with nothing to do needs none."""
+    started: list[Executor] = []
+
+    def start() -> Executor:
+        if not started:
+            started.append(_make_executor(store, choices))
+            stack.callback(started[0].stop)
+        return started[0]
+
+    return start
+
+
+def _make_executor(store: Store, choices: Choices) -> Executor:
+    if choices.executor == "inline":
+        from farm.executors.inline import InlineExecutor
+
+        return InlineExecutor(store)
+    from farm.executors.ray import RayExecutor
+
+    return RayExecutor(store, choices.address)
+
+
+def manifest_path(results: Path, sweep: str) -> Path:
+    return results / "sweeps" / f"{sweep}.json"
+
+
+def _keep_matrix(matrix: Matrix, results: Path) -> None:
+    """The matrix as it was run, variables and overrides filled in: `reproduce` reads it."""
+    path = manifest_path(results, matrix.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values: dict[str, Any] = {
+        "matrix": str(matrix.document.path.resolve()),
+        "values": matrix.document.values,
+    }
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(values, indent=1))
+    part.replace(path)
+
+
+@contextmanager
+def _alone(results: Path, sweep: str) -> Iterator[None]:
+    """One run of a sweep at a time: two would do the same work and measure each other."""
+    path = results / "sweeps" / f"{sweep}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise InputError(f"cannot write here: {error.strerror}", str(results)) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"sweep {sweep} is already running there", str(results)) from None
+        yield

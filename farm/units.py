@@ -1,0 +1,60 @@
+"""Sizes and shapes as people write them: `1GiB`, `800x1216`, `1x3x800x1216`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_UNITS = {"B": 1}
+_UNITS |= {f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}
+_UNITS |= {f"{p}iB": 1024**i for i, p in enumerate("KMGT", 1)}
+
+
+def parse_bytes(text: str) -> int:
+    """`'1.5GiB'` -> 1610612736. Raises ValueError for a number without a unit."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)\s*", str(text))
+    if not match:
+        raise ValueError(f"{text!r} is not a size with a unit; write 512MiB or 1GiB")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def format_bytes(count: int) -> str:
+    """The shortest exact binary size: 1073741824 -> `'1GiB'`."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if count and count % _UNITS[unit] == 0:
+            return f"{count // _UNITS[unit]}{unit}"
+    return f"{count}B"
+
+
+@dataclass(frozen=True, order=True)
+class Dims:
+    """The extent of an input batch: images x channels x height x width, in pixels."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+
+    def __str__(self) -> str:
+        return f"{self.n}x{self.c}x{self.h}x{self.w}"
+
+    def as_tuple(self) -> tuple[int, int, int, int]:
+        return (self.n, self.c, self.h, self.w)
+
+
+def parse_dims(text: str) -> Dims:
+    """`HxW` (one image, three channels) or `NxCxHxW`. Raises ValueError otherwise."""
+    parts = str(text).strip().lower().split("x")
+    if len(parts) not in (2, 4) or not all(re.fullmatch(r"[1-9]\d*", part) for part in parts):
+        raise ValueError(f"{text!r} is not a shape; write HxW (800x1216) or NxCxHxW (1x3x800x1216)")
+    numbers = [int(part) for part in parts]
+    return Dims(1, 3, *numbers) if len(numbers) == 2 else Dims(*numbers)
+
+
+def format_seconds(seconds: float) -> str:
+    """`75.0` -> `'1m15s'`; below a minute one digit after the point."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

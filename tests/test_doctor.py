@@ -1,0 +1,88 @@
+"""`farm doctor` tells what this machine can run, and how to get what it lacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from farm import doctor
+from farm.doctor import Finding
+
+
+@pytest.fixture(scope="module")
+def findings() -> list[Finding]:
+    return doctor.report()
+
+
+@pytest.fixture(scope="module")
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+@pytest.mark.slow
+def test_here_a_sweep_can_run(findings: list[Finding]) -> None:
+    assert doctor.can_sweep(findings)
+
+
+@pytest.mark.slow
+def test_versions_are_those_that_are_installed(by_name: dict[str, Finding]) -> None:
+    for name in ("mmcv-full", "mmdet", "onnx", "ray", "mlflow"):
+        assert by_name[name].found.startswith(version(name))
+
+
+@pytest.mark.slow
+def test_mmcv_is_called_working_only_after_an_operator_ran(by_name: dict[str, Finding]) -> None:
+    assert by_name["mmcv-full"].status == "ok"
+    assert "compiled operators work" in by_name["mmcv-full"].found
+
+
+@pytest.mark.slow
+def test_whatever_is_missing_says_how_to_get_it(findings: list[Finding]) -> None:
+    assert all(finding.how for finding in findings if finding.status == "missing")
+
+
+@pytest.mark.slow
+def test_every_line_of_a_real_report_fits_80_columns(findings: list[Finding]) -> None:
+    lines = "\n".join(doctor._lines(finding) for finding in findings).splitlines()
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("how", doctor.HOW.values())
+def test_every_way_to_get_something_fits_80_columns_and_keeps_its_words(how: str) -> None:
+    lines = doctor._lines(Finding("onnxruntime", "missing", "x " * 100, how)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert how.split() == " ".join(lines).partition("-> ")[2].split()
+
+
+@pytest.mark.parametrize("lacking", doctor.NEEDED)
+def test_a_sweep_cannot_run_without(lacking: str) -> None:
+    names = {*doctor.NEEDED, *doctor.RUNTIMES} - {lacking}
+    assert not doctor.can_sweep([Finding(name, "ok", "") for name in names])
+
+
+def test_one_runtime_is_enough_and_none_is_not() -> None:
+    needed = [Finding(name, "ok", "") for name in doctor.NEEDED]
+    assert doctor.can_sweep([*needed, Finding("openvino", "warning", "")])
+    assert not doctor.can_sweep([*needed, Finding("openvino", "missing", "")])
+
+
+def test_a_library_that_crashes_is_shown_with_its_signal() -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert doctor._why(child) == "crashes when it is used (SIGSEGV)"
+
+
+def test_importing_the_doctor_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, farm.doctor; "
+        "print({'torch', 'ray', 'mmcv', 'mlflow', 'numpy', 'openvino'} & set(sys.modules))"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "set()"
