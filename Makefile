@@ -21,7 +21,7 @@ demo: setup ## From nothing to a leaderboard and a picked engine, on the CPU
 	@echo 'Next:'
 	@echo '  $(BIN)/farm plan matrices/demo.yaml       what the matrix asks for, and what is done'
 	@echo '  $(BIN)/farm best --target cpu --pareto    what else is worth shipping'
-	@echo '  $(BIN)/farm report                        one HTML page of it all'
+	@echo '  $(BIN)/farm leaderboard --format markdown  the table, to paste'
 	@echo '  $(BIN)/farm doctor                        what else this machine can run'
 
 test: setup lint ## Lint, types and every test

@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--model", choices=[*RECIPES, "all"], default="all")
     parser.add_argument("--iterations", type=int, help="how long to train, in batches")
     parser.add_argument("--out", type=Path, default=CONFIGS, help="where the weights go")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of torch")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     logging.disable(logging.INFO)  # mmcv would list every initialised layer
@@ -110,6 +110,7 @@ def batch_of(scenes: list[Scene], norm: dict[str, Any], masked: bool) -> dict[st
     shape = (SIZE, SIZE, 3)
     meta = {"img_shape": shape, "pad_shape": shape, "ori_shape": shape, "scale_factor": np.ones(4)}
     batch = {
+        # Contiguous, for mmcv's RoIAlign reads channels-last memory as if it were not.
         "img": torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().contiguous(),
         "img_metas": [{**meta, "flip": False} for _ in scenes],
         "gt_bboxes": [torch.from_numpy(boxes_of(scene.masks)) for scene in scenes],

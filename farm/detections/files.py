@@ -28,7 +28,7 @@ def save(path: Path, found: Sequence[Detections]) -> None:
 def load(path: Path) -> list[Detections]:
     with np.load(path) as stored:
         ends = stored["counts"].cumsum()
-        masks = stored["masks"] if "masks" in stored else None
+        masks = stored.get("masks")
         boxes, scores, labels = stored["boxes"], stored["scores"], stored["labels"]
     spans = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]
     return [

@@ -45,7 +45,7 @@ def load(
         raise InputError(f"cannot read the matrix: {reason}", str(path)) from None
     document = Document(path, {})
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(_VARIABLE.sub(_shield, text), Loader=yaml.SafeLoader)
         values = _value(node, (), document) if node else {}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -62,6 +62,15 @@ def load(
     return document
 
 
+def _shield(match: re.Match[str]) -> str:
+    """`${NAME}` as characters that YAML takes in any place, also within `{...}`."""
+    return "\ue000" + match[0][2:-1].replace(":-", "\ue002") + "\ue001"
+
+
+def _unshield(text: str) -> str:
+    return text.replace("\ue000", "${").replace("\ue002", ":-").replace("\ue001", "}")
+
+
 def _value(node: yaml.Node, key: Key, document: Document) -> Any:
     """Plain values of a YAML node; notes each key's line and rejects a key written twice."""
     document.places.setdefault(key, f"{document.path}:{node.start_mark.line + 1}")
@@ -69,9 +78,9 @@ def _value(node: yaml.Node, key: Key, document: Document) -> Any:
         return _mapping(node, key, document)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*key, i), document) for i, item in enumerate(node.value)]
-    loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node)
+        value = yaml.SafeLoader("").construct_object(node)
+        return _unshield(value) if isinstance(value, str) else value
     except (ValueError, TypeError) as error:
         raise InputError(f"cannot be read: {error}", document.where(key)) from None
 
@@ -83,7 +92,7 @@ def _mapping(node: yaml.MappingNode, key: Key, document: Document) -> dict[str, 
         place = f"{document.path}:{name_node.start_mark.line + 1}"
         if not isinstance(name_node, yaml.ScalarNode):
             raise InputError("a key must be a plain word", place)
-        name = str(name_node.value)
+        name = _unshield(str(name_node.value))
         if name in values:
             raise InputError(
                 f"duplicate name {name!r}: it stands already at {document.where((*key, name))}",

@@ -32,7 +32,7 @@ def _text(value: Any, pattern: str) -> str:
     if value is None:
         return "-"
     # A drop of -0.0000 is no drop.
-    return pattern.format(value + 0.0 if isinstance(value, float) else value)
+    return pattern.format(round(value, 4) + 0.0 if isinstance(value, float) else value)
 
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:
@@ -88,13 +88,14 @@ def _table(rows: Sequence[Row]) -> str:
         cells = [[_text(row[name], form) for name, _, form in columns] for row in own]
         heads = [heading for _, heading, _ in columns]
         widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+        gap = "  " if sum(widths) + 2 * len(widths) <= 82 else " "
         numeric = [form != "{}" or name == "opset" for name, _, form in columns]
         lines = [
             f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}".rstrip(": ")
         ]
         for line in (heads, ["-" * width for width in widths], *cells):
             lines.append(
-                "  ".join(
+                gap.join(
                     text.rjust(width) if right else text.ljust(width)
                     for text, width, right in zip(line, widths, numeric, strict=True)
                 ).rstrip()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from farm.sources.mmdet import compat  # noqa: F401  # isort: split
+from farm.sources.mmdet import compat  # noqa: F401
 
+# isort: split
 import numpy as np
 import torch
 from torch import Tensor

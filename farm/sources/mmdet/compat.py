@@ -8,6 +8,7 @@ import types
 import warnings
 
 import cv2
+import torch
 
 # The farm runs one preparing process per core; OpenCV's own threads would only get in their way.
 cv2.setNumThreads(0)
@@ -37,8 +38,6 @@ def _import_mmcv() -> None:
             warnings.filterwarnings("ignore", message="On January 1, 2023, MMCV will release")
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-            import mmcv.ops
-            import mmcv.runner
             import mmdet.datasets
             import mmdet.models  # noqa: F401
     finally:
@@ -46,4 +45,12 @@ def _import_mmcv() -> None:
             del sys.modules["torchvision"]
 
 
+def _warn_of_meshgrid_once() -> None:
+    """torch says once per process how mmdet's prior generators call it; said here, unheard."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.meshgrid")
+        torch.meshgrid(torch.zeros(1), torch.zeros(1))
+
+
 _import_mmcv()
+_warn_of_meshgrid_once()

@@ -6,8 +6,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from farm.sources.mmdet import compat  # noqa: F401  # isort: split
+from farm.sources.mmdet import compat  # noqa: F401
 
+# isort: split
 import mmcv
 import torch
 from mmdet.datasets import DATASETS
@@ -80,7 +81,7 @@ def test_pipeline(config: mmcv.Config, where: str) -> list[dict[str, Any]]:
 
 
 def test_dataset(config: mmcv.Config) -> dict[str, Any]:
-    """`data.test`, out of the wrappers (a list, or `dataset` within `RepeatDataset`) it may have."""
+    """`data.test`, out of a list or a wrapper such as `RepeatDataset` where it is in one."""
     dataset = (config.get("data") or {}).get("test") or {}
     if isinstance(dataset, (list, tuple)):
         dataset = dataset[0] if dataset else {}

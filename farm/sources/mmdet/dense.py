@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from farm.sources.mmdet import compat  # noqa: F401  # isort: split
+from farm.sources.mmdet import compat  # noqa: F401
 
+# isort: split
 import torch
 from mmdet.core.bbox.coder import DeltaXYWHBBoxCoder, YOLOBBoxCoder
 from mmdet.models import dense_heads
@@ -32,13 +33,16 @@ without it every prior would enter with every class (1.8 million boxes for YOLOv
 Read = Callable[[Any, tuple[Any, ...], Tensor], Candidates]
 
 
-def _priors(head: nn.Module, features: list[Tensor], **options: Any) -> list[Tensor]:
+def _priors(head: Any, features: list[Tensor], **options: Any) -> list[Tensor]:
     sizes = [feature.shape[-2:] for feature in features]
     return head.prior_generator.grid_priors(sizes, device=features[0].device, **options)
 
 
 def anchors(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`BaseDenseHead._get_bboxes_single`: per level the best `nms_pre` pairs over `score_thr`."""
+    """`BaseDenseHead._get_bboxes_single`: per level the best `nms_pre` pairs over `score_thr`.
+
+    `nms_pre: -1` takes all (up to `POOL`); mmdet drops the lowest of each level then, by a slip.
+    """
     priors = _priors(head, outs[0])
     factors = outs[2] if len(outs) > 2 else [None] * len(priors)
     levels = zip(outs[0], outs[1], factors, priors, strict=True)
@@ -83,10 +87,7 @@ def yolox(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 
 
 def yolov3(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`YOLOV3Head.get_bboxes`: the class over `score_thr` and the objectness over `conf_thr`,
-
-    each by itself; the score is their product.
-    """
+    """`YOLOV3Head.get_bboxes`: class and objectness over their thresholds; the product."""
     features = outs[0]
     levels = zip(features, _priors(head, features), head.featmap_strides, strict=True)
     boxes, predictions = zip(*(_yolov3_level(head, *level) for level in levels), strict=True)

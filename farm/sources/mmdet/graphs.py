@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from farm.sources.mmdet import compat  # noqa: F401  # isort: split
+from farm.sources.mmdet import compat  # noqa: F401
 
+# isort: split
 import torch
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn

@@ -7,8 +7,9 @@ import re
 import warnings
 from pathlib import Path
 
-from farm.sources.mmdet import compat  # noqa: F401  # isort: split
+from farm.sources.mmdet import compat  # noqa: F401
 
+# isort: split
 import onnx
 import torch
 
@@ -51,7 +52,7 @@ def _dynamic_axes(shape: inputs.Shape, outputs: list[str]) -> dict[str, dict[int
     batch = {0: "batch"} if shape.dynamic_batch else {}
     size = {2: "height", 3: "width"} if shape.dynamic_size else {}
     count = {1: "detections"} if shape.dynamic_size else {}
-    axes = {"images": batch | size} | {name: batch | count for name in outputs}
+    axes = {"images": batch | size} | dict.fromkeys(outputs, batch | count)
     return {name: axis for name, axis in axes.items() if axis}
 
 
@@ -60,7 +61,6 @@ def _ignore_known_warnings() -> None:
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message="Constant folding - Only steps=1 can be")
-    warnings.filterwarnings("ignore", message="torch.meshgrid")
     warnings.filterwarnings("ignore", message="Exporting aten::index operator of advanced")
 
 

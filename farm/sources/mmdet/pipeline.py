@@ -87,8 +87,9 @@ class Preparer:
 
     def __init__(self, pipeline_json: str, shape: inputs.Shape) -> None:
         """`pipeline_json` is `ModelFacts.pipeline`."""
-        from farm.sources.mmdet import compat  # noqa: F401  # isort: split
+        from farm.sources.mmdet import compat  # noqa: F401
 
+        # isort: split
         from mmdet.datasets.pipelines import Compose
 
         self._shape = shape

@@ -1,0 +1,142 @@
+"""A matrix: what it may say, what each mistake is told, and which cells it makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from farm.errors import InputError
+from farm.matrix import load_matrix
+
+GOOD = """\
+name: good
+models:
+  a: {config: a.py, checkpoint: a.pth}
+  b: {config: b.py, checkpoint: b.pth, opsets: [13], shapes: [dynamic]}
+opsets: [11, 17]
+shapes:
+  fixed: {opt: 800x1216}
+  dynamic: {min: 1x3x320x320, opt: 1x3x800x1216, max: 4x3x1344x1344}
+runtimes: [torch, onnxruntime]
+dataset: {type: coco, images: i, annotations: j.json}
+"""
+
+
+def cells(text: str, tmp_path: Path, *overrides: str) -> list[str]:
+    path = tmp_path / "m.yaml"
+    path.write_text(text)
+    return [cell.id for cell in load_matrix(path, overrides).cells]
+
+
+def test_axes_multiply_and_a_runtime_without_an_axis_does_not(tmp_path: Path) -> None:
+    assert cells(GOOD, tmp_path) == [
+        "a.fixed.fp32.torch.cpu",
+        "a.dynamic.fp32.torch.cpu",
+        "a.op11.fixed.fp32.onnxruntime.cpu",
+        "a.op17.fixed.fp32.onnxruntime.cpu",
+        "a.op11.dynamic.fp32.onnxruntime.cpu",
+        "a.op17.dynamic.fp32.onnxruntime.cpu",
+        "b.dynamic.fp32.torch.cpu",
+        "b.op13.dynamic.fp32.onnxruntime.cpu",
+    ]
+
+
+def test_exclude_takes_cells_away_and_include_adds_them_once(tmp_path: Path) -> None:
+    text = GOOD + (
+        "exclude:\n  - {runtimes: [torch]}\n  - {models: [a], opsets: [11]}\n"
+        "include:\n  - {models: [a], opsets: [20], shapes: [fixed], runtimes: [onnxruntime]}\n"
+        "  - {models: [b], runtimes: [onnxruntime]}\n"
+    )
+    assert cells(text, tmp_path) == [
+        "a.op17.fixed.fp32.onnxruntime.cpu",
+        "a.op17.dynamic.fp32.onnxruntime.cpu",
+        "b.op13.dynamic.fp32.onnxruntime.cpu",
+        "a.op20.fixed.fp32.onnxruntime.cpu",
+    ]
+
+
+def test_overrides_replace_values_and_are_yaml(tmp_path: Path) -> None:
+    found = cells(GOOD, tmp_path, "opsets=[20]", "models.b.opsets=[20]", "runtimes=[openvino]")
+    assert found == [
+        "a.op20.fixed.fp32.openvino.cpu",
+        "a.op20.dynamic.fp32.openvino.cpu",
+        "b.op20.dynamic.fp32.openvino.cpu",
+    ]
+
+
+def test_variables_fill_in_with_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPSET", "13")
+    text = GOOD.replace("opsets: [11, 17]", "opsets: ['${OPSET}']").replace("a.pth", "${X:-x}.pth")
+    (tmp_path / "m.yaml").write_text(text)
+    matrix = load_matrix(tmp_path / "m.yaml")
+    assert matrix.spec.opsets == [13]
+    assert matrix.spec.models["a"].checkpoint == "x.pth"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("opsets: [11", "opset: [11", 5, "unknown key 'opset'; did you mean 'opsets'?"),
+        ("b: {config: b.py", "b: {confg: b.py", 4, "unknown key 'models.b.confg'; did you mean"),
+        ("checkpoint: a.pth", "cfg_options: {}", 3, "'models.a.checkpoint' is missing"),
+        ("opsets: [11, 17]", "opsets: []", 5, "'opsets' is empty"),
+        ("opsets: [11, 17]", "opsets: [11, 99]", 5, "unknown opset 99"),
+        ("opsets: [11, 17]", "opsets: [11, 11]", 5, "'11' stands twice"),
+        ("opsets: [11, 17]", "opsets: eleven", 5, "should be a valid list, not 'eleven'"),
+        ("onnxruntime]", "onnxrutime]", 9, "unknown runtime 'onnxrutime'; did you mean 'onnxrunt"),
+        ("800x1216}", "800*1216}", 7, "write HxW (800x1216) or NxCxHxW"),
+        ("min: 1x3x320x320", "min: 1x3x900x320", 8, "min 1x3x900x320 <= opt"),
+        ("min: 1x3x320x320, ", "", 8, "a dynamic shape has both min and max"),
+        ("shapes: [dynamic]", "shapes: [dynamc]", 4, "'dynamc' is not defined; did you mean"),
+        ("type: coco", "type: coc", 10, "dataset"),
+        ("{type: coco, ", "{", 10, "'dataset' needs a 'type'"),
+        ("{config: a.py", "{config: '${ALSO_NOT_SET}'", 3, "ALSO_NOT_SET is not set"),
+        ("a.pth", "${NOT_SET_ANYWHERE}/a.pth", 3, "NOT_SET_ANYWHERE is not set"),
+        ("  b:", "  a:", 4, "duplicate name 'a'"),
+        ("name: good", "name: [", 1, "not valid YAML"),
+        ("name: good", "name: ../up", 1, "is not a name"),
+        ("name: good", "name: good\nworkspaces: [12]", 2, "is not a size with a unit"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, said: str
+) -> None:
+    assert old in GOOD
+    with pytest.raises(InputError) as error:
+        cells(GOOD.replace(old, new, 1), tmp_path)
+    assert said in str(error.value)
+    assert f"m.yaml:{line}: " in str(error.value) or "YAML" in said
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("[11, 17]", "[]").replace("onnxruntime]", "onnx]") + "colour: red\n"
+    with pytest.raises(InputError) as error:
+        cells(text, tmp_path)
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_a_wrong_override_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"override 'opsets=\[12.5\]'"):
+        cells(GOOD, tmp_path, "opsets=[12.5]")
+    with pytest.raises(InputError, match="an override is key=value"):
+        cells(GOOD, tmp_path, "opsets")
+
+
+def test_excluding_everything_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no cell is left"):
+        cells(GOOD + "exclude: [{models: [a, b]}]\n", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "just words", "a: &x [*x]", "\x00", "- 1\n"])
+def test_what_is_no_matrix_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError):
+        cells(text, tmp_path)
+
+
+def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.yaml: cannot read the matrix: No such file"):
+        load_matrix(tmp_path / "nowhere.yaml")
+    (tmp_path / "m.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_matrix(tmp_path / "m.yaml")
