@@ -49,6 +49,7 @@ def run_farm(
         capture_output=True,
         text=True,
         timeout=timeout,
+        check=False,
     )
 
 

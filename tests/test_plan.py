@@ -77,8 +77,9 @@ def test_an_axis_that_a_runtime_lacks_does_not_multiply(matrix: Path) -> None:
 
 
 def test_profiles_with_other_bounds_share_their_export(matrix: Path) -> None:
-    shapes = "shapes={x: {min: 96x96, opt: 160x160, max: 320x320}, y: {min: 64x64, opt: 160x160, max: 192x192}}"
-    plan = plan_of(matrix, shapes)
+    wide = "{min: 96x96, opt: 160x160, max: 320x320}"
+    narrow = "{min: 64x64, opt: 160x160, max: 192x192}"
+    plan = plan_of(matrix, f"shapes={{x: {wide}, y: {narrow}}}")
     assert count(plan)["export"] == 6
     assert count(plan)["build"] == 24
 
