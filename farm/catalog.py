@@ -20,6 +20,7 @@ class Runtime:
     module: imported on the node that builds or runs; see `farm.runtimes` for what it provides.
     exported: takes an ONNX file (so the opset is an axis); the reference takes the model itself.
     builds: leaves an engine in the store. workspaces: the workspace is an axis.
+    accelerators: runs on targets with an accelerator, instead of on CPUs.
     packages: their versions are part of the key of what this runtime builds and runs.
     """
 
@@ -29,6 +30,7 @@ class Runtime:
     builds: bool = True
     workspaces: bool = False
     precisions: tuple[str, ...] = ("fp32",)
+    accelerators: bool = False
 
 
 RUNTIMES = {

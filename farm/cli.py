@@ -99,9 +99,9 @@ def _leaderboard(options: argparse.Namespace) -> int:
 def _best(options: argparse.Namespace) -> int:
     from farm.results import leaderboard
     from farm.results.pick import Wish, pareto, pick
+    from farm.results.rows import places
     from farm.results.show import pick_as_json, pick_as_text, render
     from farm.store import Store
-    from farm.store.facts import places
 
     results = results_folder(options.results)
     rows = leaderboard.read(results, options.target, options.sweep)

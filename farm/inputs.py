@@ -88,13 +88,15 @@ class ModelFacts:
 
     `pipeline` is the canonical JSON of the config's test pipeline; two models with the same
     one share their prepared images. `clips_boxes`: whether it clips its boxes to the image
-    (YOLOX does not). `refused` says why the model cannot be exported, if so.
+    (YOLOX does not). `mask_threshold`: the probability from which a pixel is the object's.
+    `refused` says why the model cannot be run here, if so.
     """
 
     classes: tuple[str, ...]
     masks: bool
     pipeline: str
     clips_boxes: bool = True
+    mask_threshold: float = 0.5
     refused: str | None = None
 
 
@@ -186,13 +188,12 @@ class EvaluateInputs:
     prepared: Ref
     classes: tuple[str, ...]
     clip: bool
+    mask_threshold: float
     target: Target
 
 
 @dataclass(frozen=True)
 class MeasureInputs:
-    """`threads` None: every core of the node."""
-
     engine: Engine
     prepared: Ref
     target: Target
@@ -200,7 +201,7 @@ class MeasureInputs:
     max_seconds: float
     warmup_seconds: float
     min_samples: int
-    threads: int | None = None
+    threads: int
 
 
 StageInputs = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import defaultdict
@@ -33,7 +34,9 @@ class Progress:
         self._running: dict[str, Step] = {}
         self._taken: dict[str, list[float]] = defaultdict(list)
         self._started = time.monotonic()
-        self._console = Console(stderr=True, highlight=False)
+        # A descriptor of its own: a step run in this process turns stderr to its log.
+        self._file = os.fdopen(os.dup(2), "w")
+        self._console = Console(file=self._file, highlight=False)
         self._live: Live | None = None
 
     def __enter__(self) -> Progress:
@@ -52,6 +55,7 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         if self._live:
             self._live.stop()
+        self._file.close()
 
     def started(self, step: Step) -> None:
         self._running[step.key] = step

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from farm.errors import InputError, nearest
+from farm.errors import InputError, InputErrors, nearest
 from farm.executors import Outcome, run_steps
 from farm.executors.inline import InlineExecutor
 from farm.matrix import Document, Matrix, validate
@@ -16,8 +17,7 @@ from farm.progress import say
 from farm.results import leaderboard
 from farm.results.rows import Row, make_rows
 from farm.store import Store
-from farm.store.facts import facts_from
-from farm.sweep import manifest_path
+from farm.sweep import checked_plan, manifest_path
 
 _COMPARED = ("status", "box_ap", "mask_ap", "matched_fraction", "max_score_diff", "latency_p50_ms")
 
@@ -26,7 +26,10 @@ def reproduce(cell: str, results: Path, sweep: str | None) -> int:
     """Prints the recorded figures beside the new ones; 0 if the cell ends as it is recorded."""
     recorded = _recorded(cell, results, sweep)
     matrix = _matrix(results, recorded["sweep"])
-    plan = make_plan(matrix, facts_from(Store(store_folder(results))))
+    store = Store(store_folder(results))
+    if missing := make_plan(matrix).missing:
+        raise InputErrors(missing)
+    plan = checked_plan(matrix, store, lambda: InlineExecutor(store), retry_failed=False)
     planned = next((one for one in plan.cells if one.cell.id == cell), None)
     if planned is None:
         raise InputError(f"the matrix no longer has the cell {cell}", str(results))
@@ -62,14 +65,24 @@ def _matrix(results: Path, sweep: str) -> Matrix:
 
 
 def _again(matrix: Matrix, plan: Plan, planned: PlannedCell, store: Store) -> Row:
-    keys = set(planned.steps.values())
-    steps = {key: step for key, step in plan.steps.items() if key in keys}
+    steps = _with_parents(plan, planned.steps.values())
     outcomes = run_steps(steps, store, lambda: InlineExecutor(store, echo=True), _Lines())
     only = Plan(plan.name, (planned,), plan.steps, (), ())
     bad = {
         key: one.reason for key, one in outcomes.items() if one.status not in ("done", "blocked")
     }
     return make_rows(only, store, matrix.spec.verify, bad)[0]
+
+
+def _with_parents(plan: Plan, keys: Iterable[str]) -> dict[str, Step]:
+    """The steps and all they wait for: a shared step's parent may be another model's check."""
+    wanted, left = set[str](), list(keys)
+    while left:
+        key = left.pop()
+        if key not in wanted:
+            wanted.add(key)
+            left += plan.steps[key].parents
+    return {key: step for key, step in plan.steps.items() if key in wanted}
 
 
 class _Lines:

@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failed", action="store_true", help="try recorded failures once more"
     )
+    parser.add_argument(
+        "--step-minutes", type=float, default=360, help="a step that takes longer is given up"
+    )
     parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
 
 
@@ -50,7 +53,11 @@ def run(options: argparse.Namespace) -> int:
     matrix = load_matrix(options.matrix, options.overrides)
     results = results_folder(options.results, matrix)
     choices = Choices(
-        options.executor, options.address, options.retry_failed, not options.no_mlflow
+        executor=options.executor,
+        address=options.address,
+        retry_failed=options.retry_failed,
+        mlflow=not options.no_mlflow,
+        step_minutes=options.step_minutes,
     )
     sweep = run_sweep(matrix, results, choices)
     if sweep.rows:

@@ -15,12 +15,13 @@ from farm.errors import FarmError, InputError, InputErrors
 from farm.executors import Executor, Outcome, run_steps
 from farm.matrix import Matrix
 from farm.places import store_folder
-from farm.plan import Plan, Step, make_plan
+from farm.plan import Plan, make_plan
+from farm.plan.devices import cores
 from farm.progress import Progress, say
 from farm.results import leaderboard, tracking
-from farm.results.rows import Row, make_rows
+from farm.results.rows import Row, make_rows, places
 from farm.store import Store
-from farm.store.facts import facts_from, places
+from farm.store.facts import facts_from
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Choices:
     address: str | None = None
     retry_failed: bool = False
     mlflow: bool = True
+    step_minutes: float = 360.0
 
 
 @dataclass(frozen=True)
@@ -53,21 +55,20 @@ def run_sweep(matrix: Matrix, results: Path, choices: Choices) -> Sweep:
     store = Store(store_folder(results))
     if missing := make_plan(matrix).missing:
         raise InputErrors(missing)
-    with _alone(results, matrix.name), ExitStack() as stack:
+    with _alone(results, matrix.name):
         _keep_matrix(matrix, results)
         store.sweep_out()
-        start = _starter(store, choices, stack)
-        try:
-            plan = _checked_plan(matrix, store, start)
-        except KeyboardInterrupt:
-            return Sweep(make_plan(matrix, facts_from(store)), (), interrupted=True)
-        outcomes: dict[str, Outcome] = {}
+        plan, outcomes = make_plan(matrix, facts_from(store)), dict[str, Outcome]()
         interrupted = False
         try:
-            outcomes = _run(plan, store, start, choices)
+            with ExitStack() as stack:
+                start = _starter(store, choices, stack)
+                plan = checked_plan(matrix, store, start, choices.retry_failed)
+                outcomes = _run(plan, store, start, choices)
         except KeyboardInterrupt:
             interrupted = True
-    return Sweep(plan, publish(matrix, plan, store, outcomes, results, choices), interrupted)
+        rows = publish(matrix, plan, store, outcomes, results, choices)
+    return Sweep(plan, rows, interrupted)
 
 
 def publish(
@@ -94,30 +95,49 @@ def publish(
     return rows
 
 
-def _checked_plan(matrix: Matrix, store: Store, start: Callable[[], Executor]) -> Plan:
+def checked_plan(
+    matrix: Matrix, store: Store, start: Callable[[], Executor], retry_failed: bool
+) -> Plan:
     """Check every model first: what is wrong with the user's files ends the sweep here."""
     plan = make_plan(matrix, facts_from(store))
+    _require_packages(plan, store)
+    checks = {step.key: step for step in plan.of_stage("check")}
+    if retry_failed:
+        for step in checks.values():
+            store.forget(step.ref)
+        plan = make_plan(matrix, facts_from(store))
     if not plan.unchecked:
         return plan
     say(f"Checking {len(plan.unchecked)} models: configs, checkpoints, classes")
-    checks = {step.key: step for step in plan.of_stage("check")}
     with Progress([], 1) as progress:
-        outcomes = run_steps(checks, store, start, progress, retry_failed=True)
+        outcomes = run_steps(checks, store, start, progress)
     errors = [
-        InputError(outcome.reason, _place(matrix, checks[outcome.key]))
+        InputError(outcome.reason, matrix.document.where(("models", checks[outcome.key].label)))
         for outcome in outcomes.values()
-        if outcome.status in ("input", "failed")
+        if outcome.status == "input"
     ]
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
     for outcome in outcomes.values():
-        if outcome.status != "done":
+        if outcome.status == "transient":
             raise FarmError(f"check {checks[outcome.key].label}: {outcome.reason}")
     return make_plan(matrix, facts_from(store))
 
 
-def _place(matrix: Matrix, step: Step) -> str:
-    return matrix.document.where(("models", step.label))
+def _require_packages(plan: Plan, store: Store) -> None:
+    """What a step needs must be installed where the sweep is planned: its version is in the key."""
+    absent = {
+        name
+        for step in plan.steps.values()
+        if not store.record(step.ref)
+        for name, version in step.toolchain
+        if version == "absent"
+    }
+    if absent:
+        raise InputError(
+            f"{', '.join(sorted(absent))} not installed; `farm doctor` says how to get what is "
+            "missing (or leave that runtime out of the matrix)"
+        )
 
 
 def _run(
@@ -127,7 +147,7 @@ def _run(
     if left:
         todo = f"{len(left)} of {len(plan.steps)} steps to do"
         say(f"Sweep {plan.name}: {len(plan.cells)} cells, {todo}")
-    with Progress(left, len(os.sched_getaffinity(0))) as progress:
+    with Progress(left, cores()) as progress:
         return run_steps(plan.steps, store, start, progress, choices.retry_failed)
 
 
@@ -151,7 +171,7 @@ def _make_executor(store: Store, choices: Choices) -> Executor:
         return InlineExecutor(store)
     from farm.executors.ray import RayExecutor
 
-    return RayExecutor(store, choices.address)
+    return RayExecutor(store, choices.address, choices.step_minutes * 60)
 
 
 def manifest_path(results: Path, sweep: str) -> Path:

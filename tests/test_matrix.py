@@ -89,6 +89,9 @@ def test_variables_fill_in_with_defaults(tmp_path: Path, monkeypatch: pytest.Mon
         ("min: 1x3x320x320", "min: 1x3x900x320", 8, "min 1x3x900x320 <= opt"),
         ("min: 1x3x320x320, ", "", 8, "a dynamic shape has both min and max"),
         ("shapes: [dynamic]", "shapes: [dynamc]", 4, "'dynamc' is not defined; did you mean"),
+        ("  fixed: {opt: 800x1216}", "  fixed: {}", 7, "'shapes.fixed.opt' is missing"),
+        ("shapes:\n", "shape:\n", 6, "unknown key 'shape'; did you mean 'shapes'?"),
+        ("i, annot", "i, limits: 3, annot", 10, "'dataset.limits'; did you mean 'limit'?"),
         ("type: coco", "type: coc", 10, "dataset"),
         ("{type: coco, ", "{", 10, "'dataset' needs a 'type'"),
         ("{config: a.py", "{config: '${ALSO_NOT_SET}'", 3, "ALSO_NOT_SET is not set"),
@@ -107,6 +110,28 @@ def test_a_mistake_is_told_with_its_line(
         cells(GOOD.replace(old, new, 1), tmp_path)
     assert said in str(error.value)
     assert f"m.yaml:{line}: " in str(error.value) or "YAML" in said
+
+
+def test_merge_keys_are_yaml_and_not_duplicates(tmp_path: Path) -> None:
+    merged = GOOD.replace("a: {", "a: &a {").replace("b: {config: b.py, ", "b: {<<: *a, ")
+    (tmp_path / "m.yaml").write_text(merged)
+    models = load_matrix(tmp_path / "m.yaml").spec.models
+    assert (models["b"].config, models["b"].checkpoint) == ("a.py", "b.pth")
+
+
+def test_an_override_below_cfg_options_is_one_path_of_the_config(tmp_path: Path) -> None:
+    text = GOOD.replace("a.pth", "a.pth, cfg_options: {model.test_cfg.nms_pre: 1000}")
+    (tmp_path / "m.yaml").write_text(text)
+    override = "models.a.cfg_options.model.test_cfg.nms_pre=500"
+    options = load_matrix(tmp_path / "m.yaml", [override]).spec.models["a"].cfg_options
+    assert options == {"model.test_cfg.nms_pre": 500}
+
+
+def test_a_target_that_no_runtime_runs_on_has_no_cells(tmp_path: Path) -> None:
+    targets = "targets={h200: {accelerator: H200}, cpu: {}}"
+    assert all(cell.endswith(".cpu") for cell in cells(GOOD, tmp_path, targets))
+    with pytest.raises(InputError, match="no runtime here runs on the targets"):
+        cells(GOOD, tmp_path, "targets={h200: {accelerator: H200}}")
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from farm import inputs
+from farm.errors import InputError
 from farm.matrix import load_matrix
-from farm.plan import STAGES, Plan, Step, make_plan
-from farm.plan.files import config_file
+from farm.plan import STAGES, Plan, make_plan
+from farm.plan.devices import cores
+from farm.plan.files import config_file, image_folder
 
 MATRIX = """\
 name: sharing
@@ -130,14 +132,13 @@ def test_missing_files_are_listed_and_planning_goes_on(matrix: Path, tmp_path: P
     assert said[1].startswith(f"{matrix}:4: config 'b.py' is neither a file")
 
 
-def test_a_refused_model_has_no_heavy_step_but_its_reference(matrix: Path) -> None:
+def test_a_refused_model_has_no_heavy_step(matrix: Path) -> None:
     def refuse(key: str) -> inputs.ModelFacts:
         return inputs.ModelFacts(("circle",), False, "p", refused="no path for this head")
 
     plan = plan_of(matrix, facts=refuse)
-    exported = [one for one in plan.cells if one.cell.runtime != "torch"]
-    assert all(one.refused == "no path for this head" for one in exported)
-    assert count(plan)["export"] == 0
+    assert all(one.refused == "no path for this head" for one in plan.cells)
+    assert {step.stage for step in plan.steps.values()} == {"check"}
 
 
 def test_unchecked_models_are_said(matrix: Path) -> None:
@@ -163,8 +164,37 @@ def test_planning_imports_nothing_heavy(matrix: Path) -> None:
     assert set(plan["cells"][0]["steps"].values()) <= plan["steps"].keys()
 
 
-def test_a_plan_of_thousands_of_cells_is_quick_and_shared(matrix: Path) -> None:
+def test_thousands_of_cells_share_their_steps(matrix: Path) -> None:
     shapes = ", ".join(f"s{n}: {{opt: {n}x{n}}}" for n in range(96, 96 + 32 * 40, 32))
     plan = plan_of(matrix, f"shapes={{{shapes}}}", "opsets=[11,12,13,14,15,16,17,18,19,20]")
     assert len(plan.cells) == 2 * 40 * 21
-    assert all(isinstance(step, Step) for step in plan.steps.values())
+    assert count(plan)["prepare"] == 40 and count(plan)["export"] == 2 * 40 * 10
+
+
+def test_a_base_that_code_computes_is_refused(tmp_path: Path) -> None:
+    for base in ("ROOT + 'x.py'", "5", "[1]"):
+        (tmp_path / "c.py").write_text(f"ROOT = '.'\n_base_ = {base}\n")
+        with pytest.raises(InputError, match=r"c\.py:2: _base_ must be written out"):
+            config_file("c.py", tmp_path)
+
+
+def test_images_in_subfolders_count(tmp_path: Path) -> None:
+    (tmp_path / "patch1").mkdir()
+    (tmp_path / "patch1" / "x.jpg").write_bytes(b"1")
+    first = image_folder("", tmp_path).digest
+    (tmp_path / "patch1" / "x.jpg").write_bytes(b"12")
+    assert image_folder("", tmp_path).digest != first
+
+
+def test_batches_of_one_shape_share_their_images_and_reference(matrix: Path) -> None:
+    plan = plan_of(matrix, "shapes={one: {opt: 160x160}, four: {opt: 4x3x160x160}}")
+    assert count(plan)["prepare"] == 1 and count(plan)["reference"] == 2
+    assert count(plan)["export"] == 12
+
+
+def test_cores_are_part_of_what_was_measured(matrix: Path) -> None:
+    assert changed(plan_of(matrix, "measure.threads=1"), plan_of(matrix, "measure.threads=2")) == {
+        "measure"
+    }
+    threads = {step.inputs.threads for step in plan_of(matrix).of_stage("measure")}  # type: ignore[union-attr]
+    assert threads == {cores()}

@@ -68,6 +68,14 @@ def test_a_score_that_slips_under_the_threshold_is_no_lost_box(tmp_path: Path) -
     assert verdict(tmp_path, slipped, found(*BOXES), max_score_diff=0.01).reason is None
 
 
+def test_an_object_that_only_the_engine_sees_is_told_even_beside_a_weak_box(tmp_path: Path) -> None:
+    weak = found((0, 0, 20, 20, 0.05, 0), (60, 60, 80, 80, 0.06, 1))
+    sure = found((0, 0, 20, 20, 0.95, 0), (75, 75, 95, 95, 0.97, 1))
+    agreement = verdict(tmp_path, weak, sure)
+    assert agreement.matched_fraction == 0.5 and agreement.reason is not None
+    assert agreement.max_score_diff == pytest.approx(0.9)
+
+
 def test_tolerances_are_read_after_the_run(tmp_path: Path) -> None:
     moved = found((10, 10, 50, 50, 0.85, 0), *BOXES[1:])
     assert verdict(tmp_path, found(*BOXES), moved).reason is not None
@@ -135,6 +143,13 @@ def test_objectives_choose_differently() -> None:
     }
     assert best == {"latency": "quick", "throughput": "batched", "ap": "precise"}
     assert [one["cell"] for one in pareto(rows)] == ["quick", "precise"]
+
+
+def test_the_same_cell_of_two_sweeps_is_judged_twice() -> None:
+    rows = [row("x", sweep="a"), row("x", sweep="b", status="failed", reason="no")]
+    picked = pick(rows, Wish())
+    assert (picked.best or {})["sweep"] == "a"
+    assert picked.left_out == {"b: x": "failed: no"}
 
 
 def test_equal_speed_goes_to_the_better_ap_and_noise_is_said() -> None:

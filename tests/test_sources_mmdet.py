@@ -459,10 +459,16 @@ def test_dynamic_size_outside_the_bounds_is_refused(picture: Callable[[int, int]
         prepare(picture(20, 100), 7, "x.png")
 
 
-def test_pipeline_with_flips_or_two_scales_is_refused() -> None:
-    options = {"data.test.pipeline.1.flip": True}
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"data.test.pipeline.1.flip": True},
+        {"data.test.pipeline.1.img_scale": [(1333, 800), (666, 400)]},
+    ],
+)
+def test_pipeline_with_flips_or_two_scales_is_refused(options: dict[str, Any]) -> None:
     model = model_of("retinanet/retinanet_r50_fpn_1x_coco.py", Path("none"), options)
-    with pytest.raises(InputError, match="no flip"):
+    with pytest.raises(StepFailed, match="no flip"):
         source.check(model)
 
 

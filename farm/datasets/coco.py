@@ -73,8 +73,8 @@ def average_precision(
     found: one per image of `metas`, boxes in the original image's pixels.
     """
     coco = COCO(str(annotations))
-    by_name = {category["name"]: category["id"] for category in coco.dataset["categories"]}
-    categories = [by_name[name] for name in classes]
+    # mmdet numbers labels in the order of the annotation file, not of its own classes.
+    categories = [one["id"] for one in coco.dataset["categories"] if one["name"] in classes]
     figures: dict[str, float | None] = {}
     for kind, prefix in (("bbox", "box"), ("segm", "mask"))[: 2 if masks else 1]:
         rows = _rows(found, metas, categories, kind)

@@ -29,7 +29,9 @@ def from_outputs(outputs: Mapping[str, npt.NDArray[Any]]) -> list[Detections]:
     return found
 
 
-def to_original(found: Detections, meta: ImageMeta, clip: bool) -> Detections:
+def to_original(
+    found: Detections, meta: ImageMeta, clip: bool, mask_threshold: float
+) -> Detections:
     """Boxes and pasted masks in the original image, as mmdet's own `rescale=True` gives them.
 
     clip: whether the model clips its boxes to the image. An exported graph knows only the
@@ -42,5 +44,5 @@ def to_original(found: Detections, meta: ImageMeta, clip: bool) -> Detections:
     boxes /= np.array([meta.scale_x, meta.scale_y] * 2, np.float32)
     rles = None
     if found.masks is not None:
-        rles = paste(found.masks, boxes, meta.original_h, meta.original_w)
+        rles = paste(found.masks, boxes, meta.original_h, meta.original_w, mask_threshold)
     return Detections(boxes, found.scores, found.labels, rles=rles)

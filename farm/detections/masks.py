@@ -10,10 +10,10 @@ from pycocotools import mask as coco_mask
 
 from farm.detections import Floats
 
-THRESHOLD = 0.5
 
-
-def paste(masks: Floats, boxes: Floats, height: int, width: int) -> tuple[dict[str, Any], ...]:
+def paste(
+    masks: Floats, boxes: Floats, height: int, width: int, threshold: float
+) -> tuple[dict[str, Any], ...]:
     """Run-length encoded masks of a height x width image.
 
     masks: float32 [K, m, m] probabilities inside each box; boxes: float32 [K, 4] in the
@@ -21,13 +21,13 @@ def paste(masks: Floats, boxes: Floats, height: int, width: int) -> tuple[dict[s
     centres, zeros outside), which is separable: rows @ mask @ columns.
     """
     return tuple(
-        _encode(_paste_one(mask, box, height, width), height, width)
+        _encode(_paste_one(mask, box, height, width, threshold), height, width)
         for mask, box in zip(masks, boxes, strict=True)
     )
 
 
 def _paste_one(
-    mask: Floats, box: Floats, height: int, width: int
+    mask: Floats, box: Floats, height: int, width: int, threshold: float
 ) -> tuple[npt.NDArray[np.uint8], int, int]:
     """The pasted mask's window, and its top left corner; outside of it there is nothing."""
     x1, y1, x2, y2 = (float(value) for value in box)
@@ -37,7 +37,7 @@ def _paste_one(
         return np.zeros((0, 0), np.uint8), 0, 0
     rows = _weights(np.arange(top, bottom), y1, y2, mask.shape[0])
     columns = _weights(np.arange(left, right), x1, x2, mask.shape[1])
-    return ((rows @ mask @ columns.T) >= THRESHOLD).astype(np.uint8), top, left
+    return ((rows @ mask @ columns.T) >= threshold).astype(np.uint8), top, left
 
 
 def _weights(pixels: npt.NDArray[np.int64], low: float, high: float, cells: int) -> Floats:

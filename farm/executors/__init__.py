@@ -82,11 +82,15 @@ def _drive(
     while waiting or running:
         _block(waiting, outcomes, watcher)
         for step in _ready(waiting, outcomes):
-            if executor.take(step, running.values()):
-                running[step.key] = waiting.pop(step.key)
-                watcher.started(step)
+            if not executor.take(step, running.values()):
+                continue
+            running[step.key] = waiting.pop(step.key)
+            watcher.started(step)
+        if not running and waiting:
+            stuck = ", ".join(f"{step.stage} {step.label}" for step in waiting.values())
+            raise RuntimeError(f"no step can go on: {stuck} wait for steps that are not planned")
         if not running:
-            continue
+            return
         outcome = executor.wait()
         step = running.pop(outcome.key)
         tries[step.key] = tries.get(step.key, 0) + 1

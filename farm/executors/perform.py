@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,9 @@ from farm.plan.devices import cpu_model
 from farm.plan.keys import canonical, toolchain
 from farm.stages import Context, stage
 from farm.store import Failure, Record, Store
+
+# How torch's and ONNX Runtime's own errors say that memory ran out.
+_NO_MEMORY = ("can't allocate memory", "bad_alloc", "bad allocation")
 
 Status = Literal["done", "failed", "input", "transient", "blocked"]
 
@@ -41,17 +44,19 @@ class Outcome:
 def perform(step: Step, root: str, echo: bool = False) -> Outcome:
     """Run the step unless it is in the store. echo: show its log on the terminal too."""
     store = Store(root)
-    if store.record(step.ref):
-        return Outcome(step.key, "done")
-    folder = store.work_folder(step.key)
-    log = folder / "step.log"
     started = time.perf_counter()
+    try:
+        if store.record(step.ref):
+            return Outcome(step.key, "done")
+        folder = store.work_folder(step.key)
+    except OSError as error:
+        return _ended(step, store, None, error, 0.0)
+    log = folder / "step.log"
     try:
         with _output_to(log, echo):
             _check_node(step)
-            _run(step, store, folder)
-    except (InputError, StepFailed, TransientFailure, MemoryError, OSError) as error:
-        return _ended(step, store, log, error, time.perf_counter() - started)
+            record = _run(step, store, folder)
+        store.publish(folder, record)
     except Exception as error:  # a stage's own libraries raise anything; all of it is recorded
         return _ended(step, store, log, error, time.perf_counter() - started)
     finally:
@@ -59,7 +64,7 @@ def perform(step: Step, root: str, echo: bool = False) -> Outcome:
     return Outcome(step.key, "done", seconds=time.perf_counter() - started)
 
 
-def _run(step: Step, store: Store, folder: Path) -> None:
+def _run(step: Step, store: Store, folder: Path) -> Record:
     _reset_peak_memory()
     started = time.perf_counter()
     context = Context(store, folder, threads=step.needs.cpus)
@@ -68,7 +73,7 @@ def _run(step: Step, store: Store, folder: Path) -> None:
     except BaseException:
         traceback.print_exc()
         raise
-    record = Record(
+    return Record(
         stage=step.stage,
         key=step.key,
         label=step.label,
@@ -84,12 +89,11 @@ def _run(step: Step, store: Store, folder: Path) -> None:
             "python": platform.python_version(),
         },
     )
-    sys.stdout.flush()
-    sys.stderr.flush()
-    store.publish(folder, record)
 
 
-def _ended(step: Step, store: Store, log: Path, error: BaseException, seconds: float) -> Outcome:
+def _ended(
+    step: Step, store: Store, log: Path | None, error: BaseException, seconds: float
+) -> Outcome:
     """Record a failure that would repeat itself; keep only the log of any other."""
     if isinstance(error, InputError):
         store.keep_log(step.key, log)
@@ -97,37 +101,46 @@ def _ended(step: Step, store: Store, log: Path, error: BaseException, seconds: f
     if isinstance(error, StepFailed):
         reason = str(error)
     else:
-        text = str(error).strip()
-        first = text.splitlines()[0] if text else ""
-        reason = f"{type(error).__name__}: {first[:300]}"
-    if isinstance(error, TransientFailure | MemoryError | OSError):
+        reason = f"{type(error).__name__}: {_one_line(str(error))}"
+    passing = isinstance(error, TransientFailure | MemoryError | OSError)
+    if not passing and not any(words in str(error) for words in _NO_MEMORY):
+        store.record_failure(Failure(step.stage, step.key, step.label, reason), log)
+        return Outcome(step.key, "failed", reason, seconds)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        reason = f"the disk is full ({store.root}); free some space and run again"
+    with suppress(OSError):  # on a full disk there is no room for the log either
         store.keep_log(step.key, log)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            reason = f"the disk is full ({store.root}); free some space and run again"
-        return Outcome(step.key, "transient", reason, seconds)
-    store.record_failure(Failure(step.stage, step.key, step.label, reason), log)
-    return Outcome(step.key, "failed", reason, seconds)
+    return Outcome(step.key, "transient", reason, seconds)
+
+
+def _one_line(text: str) -> str:
+    """A library's message in one line, without the places in its own source code."""
+    lines = [line.strip() for line in text.splitlines()]
+    told = [line for line in lines if line and not line.startswith("Exception from ")]
+    return " ".join(told)[:300]
+
+
+def unfit(step: Step, host: str, device: str, versions: Mapping[str, str]) -> str | None:
+    """Why a node cannot do the step as it was planned: the key names versions and a processor."""
+    for name, planned in step.toolchain:
+        if versions.get(name) != planned:
+            return (
+                f"node {host} has {name} {versions.get(name)}, the plan was made with {planned}: "
+                "install the same version on both"
+            )
+    target = getattr(step.inputs, "target", None)
+    if target is not None and not target.accelerator and target.device != device:
+        return (
+            f"node {host} is {device}, target {target.name} is {target.device}: "
+            "name the processor as `device` of a target of its own"
+        )
+    return None
 
 
 def _check_node(step: Step) -> None:
-    """The key names versions and a processor: this node must have the same."""
     here = dict(toolchain(name for name, _ in step.toolchain))
-    for name, planned in step.toolchain:
-        if here[name] != planned:
-            raise TransientFailure(
-                f"node {platform.node()} has {name} {here[name]}, the plan was made with "
-                f"{planned}: install the same version on both"
-            )
-        if planned == "absent":
-            raise TransientFailure(
-                f"{name} is not installed; `farm doctor` says how to get what is missing"
-            )
-    target = getattr(step.inputs, "target", None)
-    if target is not None and not target.accelerator and target.device != cpu_model():
-        raise TransientFailure(
-            f"target {target.name} is {target.device}, node {platform.node()} is {cpu_model()}: "
-            "give that target its own nodes, or name its `device` in the matrix"
-        )
+    if reason := unfit(step, platform.node(), cpu_model(), here):
+        raise TransientFailure(reason)
 
 
 @contextmanager

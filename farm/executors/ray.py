@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
+import time
+import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +19,56 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import farm
 from farm.errors import InputError
 from farm.executors import Outcome, perform
+from farm.executors.perform import unfit
 from farm.plan import Step
+from farm.plan.devices import cores, cpu_model
+from farm.plan.keys import toolchain
 from farm.store import Store
 
 # Ray keeps what it cannot place in its own queue; a few more than fit keep every core busy.
 _QUEUE = 2
-
+_LOOK_AGAIN_S = 30.0
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray where a job's entrypoint runs
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as it tells of itself: its processor, package versions, and if it sees the store."""
+
+    id: str
+    host: str
+    cpus: float
+    accelerators: tuple[str, ...]
+    device: str
+    versions: tuple[tuple[str, str], ...]
+    sees_store: bool
+
+    def refuses(self, step: Step) -> str | None:
+        """Why the step cannot run here."""
+        wanted = step.needs.accelerator
+        if wanted and wanted not in self.accelerators:
+            return f"node {self.host} has {', '.join(self.accelerators) or 'no accelerator'}"
+        if self.cpus < step.needs.cpus:
+            return f"node {self.host} has {self.cpus:g} CPUs"
+        if not self.sees_store:
+            return f"node {self.host} does not see the store: it needs a shared file system"
+        return unfit(step, self.host, self.device, dict(self.versions))
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step under way. node: where an exclusive one runs."""
+
+    step: Step
+    node: str | None
+    began: float
 
 
 class RayExecutor:
     """Takes steps up to the cluster's cores. An exclusive step gets one node's cores all."""
 
-    def __init__(self, store: Store, address: str | None = None) -> None:
-        self._store = store
+    def __init__(self, store: Store, address: str | None, limit_s: float) -> None:
+        self._store, self._limit_s = store, limit_s
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._own = not ray.is_initialized()
         if self._own:
@@ -36,60 +76,144 @@ class RayExecutor:
             handler = signal.getsignal(signal.SIGTERM)
             _connect(self._address)
             signal.signal(signal.SIGTERM, handler)
-        self._tasks: dict[Any, Step] = {}
-        self._nodes = [node for node in ray.nodes() if node["Alive"]]
+        self._tasks: dict[Any, Task] = {}
+        self._nodes: dict[str, Node] = {}
+        self._packages: set[str] = set()
+        self._looked = 0.0
 
     def admit(self, steps: Iterable[Step]) -> None:
+        steps = list(steps)
+        self._packages |= {name for step in steps for name, _ in step.toolchain}
+        self._nodes.clear()
+        self._look(0.0)
         for step in steps:
-            if not self._fitting(step):
-                kinds = sorted({_kind(node["Resources"]) for node in self._nodes})
+            reasons = [node.refuses(step) for node in self._nodes.values()]
+            if reasons and None not in reasons:
                 raise InputError(
-                    f"{step.label} needs a node with accelerator {step.needs.accelerator!r}; "
-                    f"this cluster has {', '.join(kinds)}",
+                    f"no node can run {step.stage} {step.label} (it needs "
+                    f"{step.needs.accelerator or 'a CPU'}): {'; '.join(filter(None, reasons))}",
                     f"Ray cluster {self._address or 'local'}",
                 )
 
-    def _fitting(self, step: Step) -> list[dict[str, Any]]:
-        return [node for node in self._nodes if _fits(node["Resources"], step)]
-
     def take(self, step: Step, running: Iterable[Step]) -> bool:
-        others = [one for one in running if one.needs.accelerator == step.needs.accelerator]
-        fitting = self._fitting(step)
-        if step.needs.exclusive:
-            # Asked for only when nothing else is under way there: all cores of a node then
-            # come free at once, and no core waits idle for the last of them.
-            used = [one for one in others if not one.needs.exclusive]
-            free = len(fitting) - len([one for one in others if one.needs.exclusive])
-            if used or free <= 0:
+        self._look(_LOOK_AGAIN_S)
+        fitting = [node for node in self._nodes.values() if node.refuses(step) is None]
+        busy = {task.node for task in self._tasks.values() if task.node}
+        free = [node for node in fitting if node.id not in busy]
+        shared = [task for task in self._tasks.values() if task.node is None]
+        if not step.needs.exclusive:
+            if not free or len(shared) >= sum(node.cpus for node in free) + _QUEUE:
                 return False
-            node = fitting[free - 1]
-        else:
-            if any(one.needs.exclusive for one in others) and len(fitting) == 1:
-                return False
-            cores = sum(node["Resources"].get("CPU", 0) for node in fitting)
-            if len(others) >= cores + _QUEUE:
-                return False
-            node = None
-        self._tasks[_submit(step, str(self._store.root), node)] = step
+            self._submit(step, _spread(fitting, self._nodes, free), exclusive=False)
+            return True
+        # Asked for only when nothing else is under way where it could run: all cores of a node
+        # then come free at once, and no core waits idle for the last of them.
+        others = [task for task in shared if any(n.refuses(task.step) is None for n in fitting)]
+        if others or not free:
+            return False
+        self._submit(step, free[0], exclusive=True)
         return True
 
     def wait(self) -> Outcome:
-        (done, *_), _ = ray.wait(list(self._tasks), num_returns=1)
-        step = self._tasks.pop(done)
+        while True:
+            done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=_LOOK_AGAIN_S)
+            if done:
+                return self._ended(done[0])
+            for ref, task in self._tasks.items():
+                if time.monotonic() - task.began > self._limit_s:
+                    ray.cancel(ref, force=True)
+                    del self._tasks[ref]
+                    reason = f"took longer than {self._limit_s / 60:g} minutes (--step-minutes)"
+                    return Outcome(task.step.key, "transient", reason)
+
+    def _ended(self, ref: Any) -> Outcome:
+        task = self._tasks.pop(ref)
         try:
-            outcome: Outcome = ray.get(done)
+            outcome: Outcome = ray.get(ref)
         except ray.exceptions.RayError as error:
             # The worker or its node died, or was killed for memory: `perform` itself never raises.
             reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-            return Outcome(step.key, "transient", reason)
+            return Outcome(task.step.key, "transient", reason)
         return outcome
 
     def stop(self) -> None:
         """Cancel what is under way; end the Ray that this executor began."""
-        for task in self._tasks:
-            ray.cancel(task, force=True)
+        for ref in self._tasks:
+            ray.cancel(ref, force=True)
+        self._tasks.clear()
         if self._own:
             ray.shutdown()
+
+    def _submit(self, step: Step, node: Node | None, exclusive: bool) -> None:
+        # Tries are counted by the farm, which knows which failures pass: none of Ray's own.
+        options: dict[str, Any] = {"num_cpus": step.needs.cpus, "max_retries": 0}
+        if step.needs.accelerator:
+            options |= {"num_gpus": 1, "accelerator_type": step.needs.accelerator}
+        if node is not None:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        if exclusive and node is not None:
+            # All its cores, and a process of its own that ends afterwards (Ray keeps apart the
+            # workers of another environment): no other engine's threads or memory.
+            options["num_cpus"] = node.cpus
+            options["runtime_env"] = {"env_vars": {"FARM_EXCLUSIVE": "1"}}
+        call = _perform_alone if exclusive else _perform
+        ref = call.options(**options).remote(step, str(self._store.root))
+        where = node.id if exclusive and node else None
+        self._tasks[ref] = Task(step, where, time.monotonic())
+
+    def _look(self, pause: float) -> None:
+        """Learn of nodes that came or went; each new one tells of itself, once."""
+        if time.monotonic() - self._looked < pause:
+            return
+        self._looked = time.monotonic()
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        self._nodes = {key: node for key, node in self._nodes.items() if key in alive}
+        new = [key for key in alive if key not in self._nodes]
+        if not new:
+            return
+        token = self._store.root / "tmp" / f"token-{uuid.uuid4().hex}"
+        token.parent.mkdir(parents=True, exist_ok=True)
+        token.touch()
+        try:
+            asked = {key: _ask(key, sorted(self._packages), token) for key in new}
+            for key, ref in asked.items():
+                self._nodes[key] = _node(alive[key], *ray.get(ref, timeout=120))
+        finally:
+            token.unlink()
+
+
+_perform = ray.remote(perform)
+_perform_alone = ray.remote(max_calls=1)(perform)
+
+
+@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+def _tell(packages: list[str], token: str) -> tuple[str, str, tuple[tuple[str, str], ...], bool]:
+    return platform.node(), cpu_model(), toolchain(packages), Path(token).exists()
+
+
+def _ask(node: str, packages: list[str], token: Path) -> Any:
+    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+    return _tell.options(scheduling_strategy=strategy).remote(packages, str(token))
+
+
+def _node(
+    found: Mapping[str, Any],
+    host: str,
+    device: str,
+    versions: tuple[tuple[str, str], ...],
+    sees_store: bool,
+) -> Node:
+    resources = found["Resources"]
+    prefix = "accelerator_type:"
+    kinds = tuple(name.removeprefix(prefix) for name in resources if name.startswith(prefix))
+    return Node(found["NodeID"], host, resources.get("CPU", 0), kinds, device, versions, sees_store)
+
+
+def _spread(fitting: list[Node], nodes: Mapping[str, Node], free: list[Node]) -> Node | None:
+    """None lets Ray choose, where every node of the cluster would do; else one that fits."""
+    if len(fitting) == len(nodes) == len(free):
+        return None
+    return max(free, key=lambda node: node.cpus)
 
 
 def _connect(address: str | None) -> None:
@@ -98,38 +222,17 @@ def _connect(address: str | None) -> None:
         # The nodes get the farm's own code from here; inside a job they have it already.
         package = str(Path(farm.__file__).parent)
         shipped = {} if _JOB in os.environ else {"py_modules": [package]}
-        ray.init(address=address, runtime_env=shipped, **quiet)
+        try:
+            ray.init(address=address, runtime_env=shipped, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"no Ray cluster answers there: {reason}", address) from None
         return
     ray.init(
         address="local",
-        num_cpus=len(os.sched_getaffinity(0)),
+        num_cpus=cores(),
         include_dashboard=False,
         object_store_memory=100 << 20,  # nothing large travels: artifacts lie in the store
         _node_ip_address="127.0.0.1",
         **quiet,
     )
-
-
-def _fits(resources: Mapping[str, float], step: Step) -> bool:
-    if step.needs.accelerator is None:
-        return resources.get("CPU", 0) >= step.needs.cpus
-    return f"accelerator_type:{step.needs.accelerator}" in resources
-
-
-def _kind(resources: Mapping[str, float]) -> str:
-    gpus = [n.removeprefix("accelerator_type:") for n in resources if n.startswith("accelerator_")]
-    return gpus[0] if gpus else "CPU nodes"
-
-
-def _submit(step: Step, root: str, node: Mapping[str, Any] | None) -> Any:
-    # Tries are counted by the farm, which knows which failures pass: none of Ray's own.
-    options: dict[str, Any] = {"num_cpus": step.needs.cpus, "max_retries": 0}
-    if step.needs.accelerator:
-        options |= {"num_gpus": 1, "accelerator_type": step.needs.accelerator}
-    if node is not None:
-        options["num_cpus"] = node["Resources"]["CPU"]
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        # A process of its own, ended afterwards: no other engine's threads or memory.
-        options["max_calls"] = 1
-        options["runtime_env"] = {"env_vars": {"FARM_EXCLUSIVE": "1"}}
-    return ray.remote(**options)(perform).remote(step, root)

@@ -52,7 +52,11 @@ def validate(document: Document) -> Matrix:
         raise _together(unknown)
     cells = expand(spec)
     if not cells:
-        raise InputError("no cell is left: the excludes take all of them", str(document.path))
+        raise InputError(
+            "no cell is left: the excludes take all of them, or no runtime here runs on the "
+            "targets (torch, onnxruntime and openvino run on CPUs)",
+            str(document.path),
+        )
     return Matrix(spec, cells, document)
 
 
@@ -67,10 +71,12 @@ def _explain(document: Document, details: ErrorDetails) -> InputError:
     name = ".".join(str(part) for part in key) or "the matrix"
     match details["type"]:
         case "extra_forbidden":
-            known = _fields_at(key[:-1])
+            known = _fields_at(key[:-1], document.values)
             message = f"unknown key {name!r}{nearest(str(key[-1]), known)}"
         case "missing":
-            missing = [str(part) for part in details["loc"] if part not in ("coco", "shapes")]
+            # pydantic puts the data set's type between 'dataset' and its key.
+            loc = details["loc"]
+            missing = [str(part) for i, part in enumerate(loc) if (loc[0], i) != ("dataset", 1)]
             message = f"{'.'.join(missing)!r} is missing"
         case "too_short":
             message = f"{name!r} is empty; give at least one"
@@ -100,7 +106,7 @@ def _path_in(values: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return tuple(path)
 
 
-def _fields_at(key: tuple[int | str, ...]) -> list[str]:
+def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     """The keys that the schema knows beside the one at `key`."""
     from farm.matrix import schema
 
@@ -116,7 +122,8 @@ def _fields_at(key: tuple[int | str, ...]) -> list[str]:
     if not key:
         return list(MatrixSpec.model_fields)
     if key[0] == "dataset":
-        return [*schema.CocoSpec.model_fields, *schema.ShapesSpec.model_fields]
+        drawn = values["dataset"].get("type") == "shapes"
+        return list((schema.ShapesSpec if drawn else schema.CocoSpec).model_fields)
     return list(holders[str(key[0])].model_fields) if key[0] in holders else []
 
 

@@ -57,7 +57,8 @@ def _cells_of(spec: MatrixSpec, name: str, selection: AxesSpec) -> Iterator[Cell
     )
     for runtime, target, precision, workspace, shape, opset in combinations:
         known = RUNTIMES[runtime]
-        if precision in known.precisions:
+        fits = known.accelerators == (spec.targets[target].accelerator is not None)
+        if fits and precision in known.precisions:
             yield Cell(
                 model=name,
                 opset=opset if known.exported else None,

@@ -86,19 +86,24 @@ def _value(node: yaml.Node, key: Key, document: Document) -> Any:
 
 
 def _mapping(node: yaml.MappingNode, key: Key, document: Document) -> dict[str, Any]:
-    yaml.SafeLoader("").flatten_mapping(node)
+    own = [id(name) for name, _ in node.value]
+    yaml.SafeLoader("").flatten_mapping(node)  # `<<: *other`; what it merges comes first
     values: dict[str, Any] = {}
+    merged: set[str] = set()
     for name_node, item in node.value:
         place = f"{document.path}:{name_node.start_mark.line + 1}"
         if not isinstance(name_node, yaml.ScalarNode):
             raise InputError("a key must be a plain word", place)
         name = _unshield(str(name_node.value))
-        if name in values:
+        if id(name_node) not in own:
+            merged.add(name)
+        elif name in values and name not in merged:
             raise InputError(
                 f"duplicate name {name!r}: it stands already at {document.where((*key, name))}",
                 place,
             )
         document.places[(*key, name)] = place
+        merged -= {name} if id(name_node) in own else set()
         values[name] = _value(item, (*key, name), document)
     return values
 
@@ -108,6 +113,9 @@ def _apply(document: Document, override: str) -> None:
     place = f"override {override!r}"
     name, equals, text = override.partition("=")
     keys = name.strip().split(".")
+    if "cfg_options" in keys[:-1]:  # below it stand dotted paths of the config, as one key each
+        start = keys.index("cfg_options") + 1
+        keys = [*keys[:start], ".".join(keys[start:])]
     if not equals or not all(keys):
         raise InputError("an override is key=value, for example dataset.limit=10", place)
     try:

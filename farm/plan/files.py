@@ -58,12 +58,23 @@ def _with_bases(path: Path, seen: tuple[Path, ...]) -> Iterator[Path]:
         if isinstance(node, ast.Assign) and any(
             isinstance(target, ast.Name) and target.id == "_base_" for target in node.targets
         ):
-            try:
-                bases = ast.literal_eval(node.value)
-            except ValueError:
-                continue  # computed by code; `check` runs that code and reads it
-            for base in [bases] if isinstance(bases, str) else bases:
+            for base in _literal_bases(node, path):
                 yield from _with_bases((path.parent / base).resolve(), (*seen, path))
+
+
+def _literal_bases(node: ast.Assign, path: Path) -> list[str]:
+    try:
+        bases = ast.literal_eval(node.value)
+    except ValueError:
+        bases = None
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list | tuple) or not all(isinstance(base, str) for base in bases):
+        raise InputError(
+            "_base_ must be written out as a path or a list of paths: what code makes of it is "
+            "not known at planning, and a change in it would go unseen",
+            f"{path}:{node.lineno}",
+        )
+    return list(bases)
 
 
 def plain_file(kind: str, name: str, folder: Path) -> File:
@@ -85,9 +96,11 @@ def image_folder(name: str, folder: Path) -> File:
         raise InputError(f"image folder {path} {what}")
     total = hashlib.sha256()
     count = 0
-    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-        if entry.is_file():
-            total.update(f"{entry.name}\0{entry.stat().st_size}\n".encode())
+    for root, folders, names in os.walk(path):
+        folders.sort()
+        for file in sorted(names):
+            size = os.stat(os.path.join(root, file)).st_size
+            total.update(f"{os.path.relpath(root, path)}/{file}\0{size}\n".encode())
             count += 1
     if not count:
         raise InputError(f"image folder {path} is empty")

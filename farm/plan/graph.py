@@ -10,7 +10,7 @@ from farm.errors import InputError
 from farm.inputs import StageInputs
 from farm.matrix import Cell, Matrix
 from farm.plan import files
-from farm.plan.devices import cpu_model
+from farm.plan.devices import cores, cpu_model
 from farm.plan.keys import step_key, toolchain
 from farm.plan.steps import Needs, Plan, PlannedCell, Step
 
@@ -144,7 +144,7 @@ class _Planner:
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts = self.facts[cell.model]
         runtime = catalog.RUNTIMES[cell.runtime]
-        if facts.refused and runtime.exported:
+        if facts.refused:
             return PlannedCell(cell, {"check": check.key}, facts.refused)
         steps = {"check": check}
         steps["prepare"] = self._prepare(cell, check)
@@ -161,7 +161,7 @@ class _Planner:
         values = inputs.PrepareInputs(
             self.facts[cell.model].pipeline,
             self.models[cell.model].source,
-            self.shapes[cell.shape],
+            _one_image(self.shapes[cell.shape]),
             self.dataset,
         )
         label = f"{cell.shape} for {cell.model}"
@@ -221,7 +221,7 @@ class _Planner:
         elif stage == "evaluate":
             facts = self.facts[cell.model]
             values = inputs.EvaluateInputs(
-                engine, prepared, facts.classes, facts.clips_boxes, target
+                engine, prepared, facts.classes, facts.clips_boxes, facts.mask_threshold, target
             )
             packages += catalog.EVALUATE_PACKAGES
         else:
@@ -234,9 +234,15 @@ class _Planner:
                 measure.max_seconds,
                 measure.warmup_seconds,
                 measure.min_samples,
-                measure.threads,
+                measure.threads or cores(),
             )
         return self._step(stage, cell.id, values, packages, needs, *parents)
+
+
+def _one_image(shape: inputs.Shape) -> inputs.Shape:
+    """The profile without its batch: images are prepared one by one."""
+    low, opt, high = (dataclasses.replace(x, n=1) for x in (shape.min, shape.opt, shape.max))
+    return inputs.Shape(shape.name, low, opt, high)
 
 
 def _traced(shape: inputs.Shape) -> inputs.Shape:

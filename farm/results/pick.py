@@ -40,8 +40,15 @@ class Pick:
 
 def pick(rows: Sequence[Row], wish: Wish) -> Pick:
     """The best cell of `rows`; equal ones are told apart by AP, then latency, then name."""
-    left_out = {row["cell"]: reason for row in rows if (reason := _unfit(row, wish))}
-    eligible = [row for row in rows if row["cell"] not in left_out]
+    reasons = [_unfit(row, wish) for row in rows]
+    judged = list(zip(rows, reasons, strict=True))
+    several = len({row["sweep"] for row in rows}) > 1
+    left_out = {
+        f"{row['sweep']}: {row['cell']}" if several else row["cell"]: reason
+        for row, reason in judged
+        if reason
+    }
+    eligible = [row for row, reason in judged if not reason]
     column, sign = OBJECTIVES[wish.objective]
     ranked = sorted(
         eligible,

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from farm.inputs import Ref
 from farm.matrix.schema import VerifySpec
 from farm.plan import STAGES, Plan, PlannedCell
 from farm.results.verdict import judge
@@ -77,7 +78,8 @@ def _outcome(
 ) -> Row:
     """status: ok, failed (with the stage and reason) or pending (not run yet)."""
     if planned.refused:
-        return {"status": "failed", "failed_stage": "export", "reason": planned.refused}
+        stage = "check" if not records else "export"
+        return {"status": "failed", "failed_stage": stage, "reason": planned.refused}
     left = [stage for stage in STAGES if stage in planned.steps and stage not in records]
     for stage in left:
         key = planned.steps[stage]
@@ -147,3 +149,14 @@ def _identity(planned: PlannedCell, store: Store, records: Mapping[str, Record])
         or None,
         **{f"{stage}_key": planned.steps.get(stage) for stage in STAGES},
     }
+
+
+def places(row: Row, store: Store) -> dict[str, str]:
+    """Where a leaderboard row's ONNX file and engine lie, as far as it has them."""
+    found = {}
+    for name, stage, inner in (("onnx", "export", "model.onnx"), ("engine", "build", "engine")):
+        if key := row[f"{stage}_key"]:
+            path = store.path(Ref(stage, key)) / inner
+            if path.exists():
+                found[name] = str(path)
+    return found

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "farm"
 _PARAMS = ("model", "opset", "shape", "precision", "runtime", "workspace_bytes", "target")
+_STATES = {"ok": "FINISHED", "failed": "FAILED", "pending": "KILLED"}
 _BATCH = 100  # MLflow's limit of params or tags in one call
 
 
@@ -34,7 +36,8 @@ def log_sweep(sweep: str, rows: Sequence[Row], links: Mapping[str, Row], results
     digests = {row["cell"]: _digest([row, links[row["cell"]]]) for row in rows}
     mark = results / "tracked" / f"{sweep}.json"
     state = {"uri": uri, "cells": digests}
-    if _read(mark) == state:
+    own = results / "mlflow.db"
+    if _read(mark) == state and (own.exists() or not uri.endswith(str(own))):
         return False
     client = _client(uri, results)
     experiment = _experiment(client, results)
@@ -133,17 +136,25 @@ def _log_cell(
         for name, value in {**row, **links}.items()
         if isinstance(value, str) and name not in _PARAMS
     }
+    _clear_tags(client, run, row)
     # The digest goes last: a run cut off half-way is written again.
     texts["farm.digest"] = digests[cell]
     tags_left = [RunTag(name, value) for name, value in texts.items()]
     client.log_batch(run, metrics=metrics, params=params, tags=tags_left[:_BATCH])
-    client.set_terminated(run, "FINISHED" if row["status"] == "ok" else "FAILED")
+    client.set_terminated(run, _STATES[row["status"]])
+
+
+def _clear_tags(client: MlflowClient, run: str, row: Row) -> None:
+    """Drop what an earlier run of the cell said and this one does not, a failure's reason say."""
+    for name in client.get_run(run).data.tags:
+        if name.startswith("farm.") and row.get(name.removeprefix("farm."), "") is None:
+            client.delete_tag(run, name)
 
 
 def _log_parent(client: MlflowClient, parent: str, rows: Sequence[Row]) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
-    counts = {state: sum(row["status"] == state for row in rows) for state in ("ok", "failed")}
+    counts = {state: sum(row["status"] == state for row in rows) for state in _STATES}
     now = _milliseconds()
     metrics = [Metric(f"cells_{state}", count, now, 0) for state, count in counts.items()]
     metrics.append(Metric("cells", len(rows), now, 0))
@@ -153,10 +164,9 @@ def _log_parent(client: MlflowClient, parent: str, rows: Sequence[Row]) -> None:
         params=[Param("sweep", rows[0]["sweep"])],
         tags=[RunTag("farm.cells", str(len(rows)))],
     )
-    client.set_terminated(parent, "FAILED" if counts["failed"] else "FINISHED")
+    worst = next((state for state in ("pending", "failed") if counts[state]), "ok")
+    client.set_terminated(parent, _STATES[worst])
 
 
 def _milliseconds() -> int:
-    import time
-
     return time.time_ns() // 1_000_000

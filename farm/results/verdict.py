@@ -29,24 +29,23 @@ class Agreement:
 def judge(pairs_file: Path, limits: VerifySpec) -> Agreement:
     """`reason` is None for the same detector, else the first threshold that does not hold.
 
-    A box counts if its score in PyTorch reaches `min_score`; an engine's own box counts if it
-    reaches `min_score` and has no partner at all. So a score that falls from just above the
-    threshold to just below it is a small difference, not a lost box.
+    A pair counts if either side's score reaches `min_score`, a box alone if its own does. So a
+    score that slips from just above it to just below is a small difference, not a lost box.
     """
     with np.load(pairs_file) as pairs:
         reference, engine = pairs["reference_score"], pairs["engine_score"]
         iou, box_diff, mask_iou = pairs["iou"], pairs["box_diff_px"], pairs["mask_iou"]
-    counted = reference >= limits.min_score
+    # NaN (that side has no box) is never >=.
+    counted = (reference >= limits.min_score) | (engine >= limits.min_score)
     matched = counted & (iou >= limits.min_iou)
-    added = int((np.isnan(reference) & (engine >= limits.min_score)).sum())
+    added = int((counted & np.isnan(reference)).sum())
     boxes = int(counted.sum())
     score_diff = np.abs(reference - engine)[matched]
     masks = mask_iou[matched & np.isfinite(mask_iou)]
     agreement = Agreement(
         boxes=boxes,
         added=added,
-        # An added box counts as one that found no partner.
-        matched_fraction=float(matched.sum() / (boxes + added)) if boxes + added else None,
+        matched_fraction=float(matched.sum() / boxes) if boxes else None,
         max_score_diff=float(score_diff.max()) if len(score_diff) else None,
         max_box_diff_px=float(box_diff[matched].max()) if len(score_diff) else None,
         min_mask_iou=float(masks.min()) if len(masks) else None,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from farm.inputs import EngineOptions
+if TYPE_CHECKING:
+    from farm.inputs import EngineOptions
 
 
 def build(onnx: Path, folder: Path, options: EngineOptions) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from farm.inputs import EngineOptions
+if TYPE_CHECKING:
+    from farm.inputs import EngineOptions
 
 _PROVIDERS = ["CPUExecutionProvider"]
 

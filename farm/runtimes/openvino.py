@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from farm.inputs import EngineOptions, Shape
+if TYPE_CHECKING:
+    from farm.inputs import EngineOptions, Shape
 
 # OpenVINO's CPU plug-in runs fp32 models in bf16 where the CPU has it, unless it is told not to;
 # nothing says so but the scores.

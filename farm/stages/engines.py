@@ -28,6 +28,5 @@ def opened(engine: Engine, context: Context, threads: int) -> Iterator[Session]:
 
 
 def batch_size(engine: Engine) -> int:
-    """Images per run when a data set passes through: the fixed batch, or one."""
-    shape = engine.options.shape
-    return 1 if shape.dynamic_batch else shape.opt.n
+    """Images per run when a data set passes through: the fewest that it takes."""
+    return engine.options.shape.min.n

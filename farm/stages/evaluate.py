@@ -25,7 +25,9 @@ def run(inputs: EvaluateInputs, context: Context) -> Mapping[str, Any]:
             outputs = session.run(images)
             masks = "masks" in outputs
             for i, one in zip(indices, from_outputs(outputs), strict=False):
-                found.append(to_original(one, prepared.metas[i], inputs.clip))
+                found.append(
+                    to_original(one, prepared.metas[i], inputs.clip, inputs.mask_threshold)
+                )
         seconds = time.perf_counter() - started
     figures = coco.average_precision(
         prepared.annotations, found, prepared.metas, inputs.classes, masks

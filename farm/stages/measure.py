@@ -9,7 +9,6 @@ do not carry is left out.
 from __future__ import annotations
 
 import gc
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -29,11 +28,10 @@ from farm.units import Dims
 
 def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:
     """Leaves `samples.npy`: every latency in ms, float64, in the order taken."""
-    threads = inputs.threads or len(os.sched_getaffinity(0))
     prepared = Prepared(context.artifact(inputs.prepared))
     shape = inputs.engine.options.shape
     images = fitted(prepared, shape.opt)
-    with opened(inputs.engine, context, threads) as session:
+    with opened(inputs.engine, context, inputs.threads) as session:
         _sample(session, images, inputs.warmup_seconds, inputs.max_seconds, least=3)
         gc.collect()
         gc.disable()  # no collection inside a sample
@@ -46,7 +44,7 @@ def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:
     np.save(context.folder / "samples.npy", samples)
     return {
         **summarise(samples, shape.opt.n),
-        "threads": threads,
+        "threads": inputs.threads,
         "batch": shape.opt.n,
         "input_shape": str(shape.opt),
         "warmup_s": inputs.warmup_seconds,

@@ -95,7 +95,7 @@ class Store:
         files = {
             str(path.relative_to(folder)): path.stat().st_size
             for path in sorted(folder.rglob("*"))
-            if path.is_file()
+            if path.is_file() and path.name != "step.log"
         }
         full = {**asdict(record), "files": files}
         _write_synced(folder / "record.json", json.dumps(full, indent=1, sort_keys=True))
@@ -153,13 +153,15 @@ def _parts(name: str) -> tuple[str, str, int, str]:
 
 
 def _alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
         return True
-    return pid > 0
+    return True
 
 
 def _write_synced(path: Path, text: str) -> None:

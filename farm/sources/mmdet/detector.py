@@ -82,10 +82,11 @@ def load(model: inputs.Model) -> Detector:
 
     Raises:
         InputError: config or checkpoint is missing, unreadable, or they do not fit each other.
+        StepFailed: the config's test pipeline is of a kind that cannot be prepared here.
     """
     where = model.config.path
     settings = config.read(model)
-    prepared = pipeline.canonical(config.test_pipeline(settings, where), where)
+    prepared = pipeline.canonical(config.test_pipeline(settings, where))
     detector = config.build(settings, where)
     state, meta = checkpoint.read(model)
     checkpoint.fit(detector, state, model.checkpoint.path)
@@ -94,6 +95,7 @@ def load(model: inputs.Model) -> Detector:
         masks=bool(getattr(detector, "with_mask", False)),
         pipeline=prepared,
         clips_boxes=_clips_boxes(detector),
+        mask_threshold=_mask_threshold(detector),
         refused=_refusal(detector),
     )
     return Detector(detector, facts)
@@ -126,6 +128,12 @@ def _clips_boxes(detector: Any) -> bool:
     """Whether the boxes are clipped to the image; the coders of the YOLO heads never do so."""
     coder = getattr(_last_head(detector), "bbox_coder", None)
     return bool(getattr(coder, "clip_border", False))
+
+
+def _mask_threshold(detector: Any) -> float:
+    """The probability from which a pixel is the object's (`mask_thr_binary`)."""
+    settings = getattr(getattr(detector, "roi_head", None), "test_cfg", None) or {}
+    return float(settings.get("mask_thr_binary", 0.5))
 
 
 def _last_head(detector: Any) -> Any:

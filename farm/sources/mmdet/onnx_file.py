@@ -41,6 +41,8 @@ def export(detector: Detector, shape: inputs.Shape, opset: int, path: Path) -> N
                 opset_version=opset, input_names=["images"], output_names=outputs,
                 dynamic_axes=_dynamic_axes(shape, outputs),
             )  # fmt: skip
+    except (MemoryError, OSError):
+        raise  # of the moment: not the model's fault
     except Exception as error:  # the exporter's symbolics raise whatever they meet
         log.error("export at opset %d failed", opset, exc_info=True)
         raise StepFailed(_reason(error, opset)) from error

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from farm import inputs
 from farm.detections import ImageMeta
-from farm.errors import InputError, StepFailed
+from farm.errors import StepFailed
 
 _IMAGE_STEPS = ("LoadImageFromFile", "Resize", "Normalize", "Pad")
 _NO_EFFECT = ("RandomFlip", "ImageToTensor", "DefaultFormatBundle", "Collect")
@@ -18,31 +18,29 @@ _RESIZE_OPTIONS = {"type", "keep_ratio", "backend", "interpolation", "bbox_clip_
 _PAD_OPTIONS = {"type", "size", "size_divisor", "pad_to_square", "pad_val"}
 
 
-def canonical(pipeline: list[dict[str, Any]], where: str) -> str:
+def canonical(pipeline: list[dict[str, Any]]) -> str:
     """The steps of a test pipeline that change pixels, as JSON: equal text, equal images.
 
     The scale of the config is left out, since the shape profile stands in its place; so are
     flips that are switched off and the packing into tensors.
 
     Raises:
-        InputError: more than one scale, a flip, or a step other than load, resize, normalise, pad.
+        StepFailed: more than one scale, a flip, or a step other than load, resize, normalise, pad.
     """
-    steps = _flat(pipeline, where)
+    steps = _flat(pipeline)
     for step in steps:
-        _check(step, where)
+        _check(step)
     kept = [_without_scale(step) for step in steps if step["type"] in _IMAGE_STEPS]
     names = [step["type"] for step in kept]
     if names[:1] != ["LoadImageFromFile"] or any(names.count(name) != 1 for name in names):
         found = ", ".join(names)
-        raise InputError(
-            f"the test pipeline must load first, each step once; it has {found}", where
-        )
+        raise StepFailed(f"the test pipeline must load first, each step once; it has {found}")
     if "Resize" not in names:
-        raise InputError("the test pipeline has no Resize, so no image would fit a shape", where)
+        raise StepFailed("the test pipeline has no Resize, so no image would fit a shape")
     return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
 
-def _flat(pipeline: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+def _flat(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
     for step in pipeline:
         if step.get("type") != "MultiScaleFlipAug":
@@ -52,25 +50,24 @@ def _flat(pipeline: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
         if isinstance(scale, list) and len(scale) == 1:
             scale = scale[0]
         if step.get("flip") or not isinstance(scale, tuple):
-            raise InputError(
+            raise StepFailed(
                 "the test pipeline must have one `img_scale` and no flip; set"
-                " `data.test.pipeline` in cfg_options to a plain one",
-                where,
+                " `data.test.pipeline` in cfg_options to a plain one"
             )
         steps += [dict(inner) for inner in step["transforms"]]
     return steps
 
 
-def _check(step: dict[str, Any], where: str) -> None:
+def _check(step: dict[str, Any]) -> None:
     kind = step.get("type")
     if kind not in _IMAGE_STEPS + _NO_EFFECT:
         known = ", ".join(_IMAGE_STEPS + _NO_EFFECT)
-        raise InputError(f"test pipeline step {kind!r} is not supported; only {known} are", where)
+        raise StepFailed(f"test pipeline step {kind!r} is not supported; only {known} are")
     if kind == "RandomFlip" and (step.get("flip_ratio") or step.get("prob")):
-        raise InputError("the test pipeline flips at random; remove `flip_ratio`", where)
+        raise StepFailed("the test pipeline flips at random; remove `flip_ratio`")
     allowed = {"Resize": _RESIZE_OPTIONS | {"img_scale"}, "Pad": _PAD_OPTIONS}.get(kind, set(step))
     if unknown := sorted(set(step) - allowed):
-        raise InputError(f"test pipeline step {kind}: {', '.join(unknown)} not supported", where)
+        raise StepFailed(f"test pipeline step {kind}: {', '.join(unknown)} not supported")
 
 
 def _without_scale(step: dict[str, Any]) -> dict[str, Any]:
