@@ -1,0 +1,86 @@
+"""Who may import whom: imports go down, and the pure core stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+
+FARM = PROJECT / "farm"
+
+# Lower is more basic. A module may import its own layer and those below.
+LAYERS = [
+    {"errors", "units", "catalog", "inputs", "matrix", "plan", "store"},
+    {"sources", "runtimes", "datasets", "detections"},
+    {"stages"},
+    {"executors", "results"},
+    {"cli", "run", "sweep", "reproduce", "explain", "places", "progress", "doctor", "__main__"},
+]
+HEAVY = {"torch", "ray", "mlflow", "numpy", "pandas", "mmcv", "mmdet", "onnx", "cv2"}
+
+
+def imports(path: Path, at_run_time: bool) -> Iterator[str]:
+    """Modules imported by a file; without those under TYPE_CHECKING if `at_run_time`."""
+    tree = ast.parse(path.read_text())
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if at_run_time and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            skipped |= set(ast.walk(node))
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(name: str) -> int:
+    return next(i for i, names in enumerate(LAYERS) if name in names)
+
+
+def part(path: Path) -> str:
+    return path.relative_to(FARM).parts[0].removesuffix(".py")
+
+
+MODULES = [path for path in sorted(FARM.rglob("*.py")) if path != FARM / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(FARM)))
+def test_no_module_imports_upwards(path: Path) -> None:
+    for name in imports(path, at_run_time=False):
+        parts = name.split(".")
+        if parts[0] == "farm" and len(parts) > 1 and (FARM / parts[1]).exists():
+            assert layer(parts[1]) <= layer(part(path)), f"{path} imports {name}"
+    if part(path) == "results":
+        assert not any(name.startswith("farm.executors") for name in imports(path, False))
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS[0]))
+def test_the_core_imports_nothing_heavy(name: str) -> None:
+    paths = [FARM / f"{name}.py"] if (FARM / f"{name}.py").exists() else (FARM / name).rglob("*.py")
+    for path in paths:
+        found = {module.split(".")[0] for module in imports(path, at_run_time=True)}
+        assert not found & HEAVY, path
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "null", "torch"])
+def test_a_runtime_can_be_carried_alone(name: str) -> None:
+    found = set(imports(FARM / "runtimes" / f"{name}.py", at_run_time=True))
+    assert not {module for module in found if module.startswith("farm")}
+
+
+def test_help_is_light() -> None:
+    code = (
+        "import sys; sys.argv = ['farm', '--help']\nfrom farm.cli import main\n"
+        "try: main()\nfinally: print(sorted(set(sys.modules) & "
+        "{'torch','ray','mlflow','numpy','pandas','mmcv'}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"

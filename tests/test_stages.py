@@ -1,0 +1,131 @@
+"""What stages are made of: pasting, prepared images, statistics; each against an outside truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from farm.datasets.prepared import Prepared, PreparedWriter
+from farm.detections import Detections, ImageMeta, files
+from farm.detections.convert import from_outputs, to_original
+from farm.stages.measure import fitted
+from farm.stages.statistics import summarise
+from farm.units import Dims, format_bytes, format_seconds, parse_bytes, parse_dims
+
+
+def meta(number: int, height: int, width: int) -> ImageMeta:
+    return ImageMeta(number, f"{number}.png", 100, 200, 50, 100, height, width, 0.5, 0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threshold", [0.5, 0.3])
+def test_masks_are_pasted_as_mmdet_does(threshold: float) -> None:
+    import torch
+    from pycocotools import mask as coco_mask
+
+    import farm.sources.mmdet.compat  # noqa: F401
+
+    # isort: split
+    from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
+
+    from farm.detections.masks import paste
+
+    random = np.random.default_rng(0)
+    corners = random.uniform(-20, 80, (60, 2, 2)).astype(np.float32)
+    boxes = np.concatenate([corners.min(1), corners.max(1).clip(5) + 30], axis=1)
+    masks = random.random((60, 28, 28), np.float32)
+    ours = coco_mask.decode(list(paste(masks, boxes, 90, 120, threshold)))
+    for i in range(60):
+        pasted, window = _do_paste_mask(
+            torch.from_numpy(masks[i : i + 1, None]), torch.from_numpy(boxes[i : i + 1]), 90, 120
+        )
+        theirs = np.zeros((90, 120), np.uint8)
+        theirs[window] = (pasted[0] >= threshold).numpy()
+        # A pixel whose probability is the threshold to the last bit may fall on either side.
+        assert (ours[:, :, i] != theirs).sum() <= 2
+
+
+def test_prepared_images_come_back_exactly_and_narrow_where_that_is_exact(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    whole = random.integers(0, 256, (3, 8, 8)).astype(np.float32)
+    real = random.normal(size=(3, 8, 16)).astype(np.float32)
+    with PreparedWriter(tmp_path) as writer:
+        writer.add(whole, meta(1, 8, 8))
+        writer.add(real, meta(2, 8, 16))
+        writer.add(-whole, meta(3, 8, 8))
+    prepared = Prepared(tmp_path)
+    assert [one.image_id for one in prepared.metas] == [1, 2, 3]
+    for i, image in enumerate((whole, real, -whole)):
+        assert prepared.image(i).dtype == np.float32
+        np.testing.assert_array_equal(prepared.image(i), image)
+    assert (tmp_path / "images.bin").stat().st_size == 192 + 4 * 384 + 4 * 192
+
+
+def test_batches_hold_neighbours_of_one_size_and_are_filled_up(tmp_path: Path) -> None:
+    with PreparedWriter(tmp_path) as writer:
+        for number, width in enumerate((8, 8, 8, 16, 8)):
+            writer.add(np.full((3, 8, width), number, np.float32), meta(number, 8, width))
+    batches = list(Prepared(tmp_path).batches(2))
+    assert [list(indices) for indices, _ in batches] == [[0, 1], [2], [3], [4]]
+    assert all(images.shape[0] == 2 for _, images in batches)
+    assert [float(image.max()) for image in batches[1][1]] == [2, 2]
+    np.testing.assert_array_equal(
+        fitted(Prepared(tmp_path), Dims(2, 3, 4, 12))[1, 0, 0], [1] * 8 + [0] * 4
+    )
+
+
+def test_outputs_lose_empty_rows_and_go_back_to_the_original_image() -> None:
+    dets = np.array([[[10, 20, 120, 60, 0.9], [0, 0, 0, 0, 0]]], np.float32)
+    (one,) = from_outputs({"dets": dets, "labels": np.array([[3, -1]])})
+    assert len(one) == 1 and one.labels.tolist() == [3]
+    clipped = to_original(one, meta(1, 64, 128), clip=True, mask_threshold=0.5)
+    assert clipped.boxes.tolist() == [[20, 40, 200, 100]]
+    free = to_original(one, meta(1, 64, 128), clip=False, mask_threshold=0.5)
+    assert free.boxes.tolist() == [[20, 40, 240, 120]]
+
+
+def test_detections_come_back_from_their_file(tmp_path: Path) -> None:
+    def some(count: int) -> Detections:
+        random = np.random.default_rng(count)
+        return Detections(
+            random.random((count, 4), np.float32),
+            random.random(count, np.float32),
+            random.integers(0, 9, count),
+            random.random((count, 28, 28), np.float32),
+        )
+
+    kept = [some(3), some(0), some(5)]
+    files.save(tmp_path / "x.npz", kept)
+    for before, after in zip(kept, files.load(tmp_path / "x.npz"), strict=True):
+        np.testing.assert_array_equal(before.boxes, after.boxes)
+        np.testing.assert_array_equal(before.labels, after.labels)
+        assert after.masks is not None and before.masks is not None
+        np.testing.assert_array_equal(before.masks, after.masks)
+    files.save(tmp_path / "none.npz", [])
+    assert files.load(tmp_path / "none.npz") == []
+
+
+def test_a_percentile_needs_its_samples() -> None:
+    few = summarise(np.linspace(1, 2, 64), 4)
+    assert few["latency_p90_ms"] == pytest.approx(1.9)
+    assert few["latency_p95_ms"] is None and few["latency_p99_ms"] is None
+    assert few["throughput_per_s"] == pytest.approx(4000 / 1.5)
+    assert few["stable"] is False  # it drifts from 1 to 2
+    many = summarise(np.tile([1.0, 1.1], 400), 1)
+    assert many["latency_p99_ms"] == pytest.approx(1.1) and many["stable"] is True
+
+
+def test_units_are_read_as_people_write_them() -> None:
+    assert parse_bytes("1GiB") == 2**30 and parse_bytes("1.5 KiB") == 1536
+    assert parse_bytes("2MB") == 2_000_000 and format_bytes(3 << 20) == "3MiB"
+    assert parse_dims("800x1216") == Dims(1, 3, 800, 1216)
+    assert parse_dims("4x3x96X128") == Dims(4, 3, 96, 128)
+    for bad in ("12", "x", "-1GiB", "GiB"):
+        with pytest.raises(ValueError, match="write 512MiB"):
+            parse_bytes(bad)
+    for bad in ("0x5", "1x2x3", "axb", "800"):
+        with pytest.raises(ValueError, match="write HxW"):
+            parse_dims(bad)
+    assert [format_seconds(s) for s in (1.25, 75, 7260)] == ["1.2s", "1m15s", "2h01m"]
