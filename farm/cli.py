@@ -54,12 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     best.add_argument("--objective", choices=("latency", "throughput", "ap"), default="latency")
     best.add_argument(
         "--max-ap-drop",
-        type=float,
+        type=_number,
         default=0.5,
         metavar="POINTS",
         help="AP that may be lost against PyTorch, in points of 100 (default: 0.5)",
     )
-    best.add_argument("--max-latency-ms", type=float, metavar="MS")
+    best.add_argument("--max-latency-ms", type=_number, metavar="MS")
     best.add_argument("--pareto", action="store_true", help="every engine that none beats in both")
     best.add_argument("--json", action="store_true", help="for programs")
     best.add_argument("--results", metavar="DIR")
@@ -71,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
 
     command("doctor", _doctor, "what this machine can run, what is missing and how to get it")
     return parser
+
+
+def _number(text: str) -> float:
+    """A finite number of at least 0."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
 
 
 def _plan(options: argparse.Namespace) -> int:

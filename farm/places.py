@@ -7,6 +7,7 @@ from pathlib import Path
 
 from farm.errors import InputError
 from farm.matrix import Matrix
+from farm.plan.files import expanded
 
 _RAY_WORKING_DIR = "runtime_resources/working_dir_files"
 
@@ -20,12 +21,12 @@ def results_folder(option: str | None, matrix: Matrix | None = None) -> Path:
     in_job = _RAY_WORKING_DIR in str(Path.cwd())
     start = Path.cwd()
     if option is not None:
-        path, said_by = Path(option).expanduser(), "--results"
+        path, said_by = expanded(option, Path()), "--results"
     elif matrix is not None and matrix.spec.results is not None:
-        path, said_by = Path(matrix.spec.results).expanduser(), "results"
+        path, said_by = expanded(matrix.spec.results, Path()), "results"
         start = matrix.folder
     elif "FARM_RESULTS" in os.environ:
-        path, said_by = Path(os.environ["FARM_RESULTS"]).expanduser(), "FARM_RESULTS"
+        path, said_by = expanded(os.environ["FARM_RESULTS"], Path()), "FARM_RESULTS"
     elif in_job:
         return Path.home() / "farm-results"
     else:
@@ -42,5 +43,5 @@ def results_folder(option: str | None, matrix: Matrix | None = None) -> Path:
 def store_folder(results: Path) -> Path:
     """FARM_STORE, so that several results share their artifacts, else `store` beside them."""
     if own := os.environ.get("FARM_STORE"):
-        return Path(own).expanduser().resolve()
+        return expanded(own, Path()).resolve()
     return results / "store"

@@ -59,9 +59,10 @@ def _matrix(results: Path, sweep: str) -> Matrix:
     path = manifest_path(results, sweep)
     try:
         kept = json.loads(path.read_text())
-    except (OSError, ValueError):
+        document = Document(Path(kept["matrix"]), dict(kept["values"]))
+    except (OSError, ValueError, KeyError, TypeError):
         raise InputError("the sweep's matrix is not kept here; run it again", str(path)) from None
-    return validate(Document(Path(kept["matrix"]), kept["values"]))
+    return validate(document)
 
 
 def _again(matrix: Matrix, plan: Plan, planned: PlannedCell, store: Store) -> Row:

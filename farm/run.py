@@ -90,6 +90,9 @@ def guarded(run_command: Any, options: argparse.Namespace) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:  # no room, no right to write: nothing that was finished is lost
+        say(f"farm: {error.filename or 'a file'}: {error.strerror or error}")
+        return 2
 
 
 def main() -> int:

@@ -13,9 +13,10 @@ from typing import Any
 
 from farm.errors import FarmError, InputError, InputErrors
 from farm.executors import Executor, Outcome, run_steps
+from farm.inputs import CheckInputs, CocoDataset
 from farm.matrix import Matrix
 from farm.places import store_folder
-from farm.plan import Plan, make_plan
+from farm.plan import Plan, Step, make_plan
 from farm.plan.devices import cores
 from farm.progress import Progress, say
 from farm.results import leaderboard, tracking
@@ -112,7 +113,7 @@ def checked_plan(
     with Progress([], 1) as progress:
         outcomes = run_steps(checks, store, start, progress)
     errors = [
-        InputError(outcome.reason, matrix.document.where(("models", checks[outcome.key].label)))
+        InputError(outcome.reason, _place(matrix, checks[outcome.key], outcome.reason))
         for outcome in outcomes.values()
         if outcome.status == "input"
     ]
@@ -122,6 +123,20 @@ def checked_plan(
         if outcome.status == "transient":
             raise FarmError(f"check {checks[outcome.key].label}: {outcome.reason}")
     return make_plan(matrix, facts_from(store))
+
+
+def _place(matrix: Matrix, step: Step, reason: str) -> str:
+    """The line of the file that the reason begins with, else the model's."""
+    assert isinstance(step.inputs, CheckInputs)
+    model, key = step.inputs.model, ("models", step.label)
+    for name in ("config", "checkpoint"):
+        if reason.startswith(getattr(model, name).path):
+            return matrix.document.where((*key, name))
+    dataset = step.inputs.dataset
+    for name in ("images", "annotations"):
+        if isinstance(dataset, CocoDataset) and reason.startswith(getattr(dataset, name).path):
+            return matrix.document.where(("dataset", name))
+    return matrix.document.where(key)
 
 
 def _require_packages(plan: Plan, store: Store) -> None:
@@ -197,6 +212,7 @@ def _alone(results: Path, sweep: str) -> Iterator[None]:
     path = results / "sweeps" / f"{sweep}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        (results / "leaderboard").mkdir(exist_ok=True)  # told now, not after the work
         file = path.open("w")
     except OSError as error:
         raise InputError(f"cannot write here: {error.strerror}", str(results)) from None

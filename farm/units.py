@@ -15,7 +15,10 @@ def parse_bytes(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)\s*", str(text))
     if not match:
         raise ValueError(f"{text!r} is not a size with a unit; write 512MiB or 1GiB")
-    return int(float(match[1]) * _UNITS[match[2]])
+    size = float(match[1]) * _UNITS[match[2]]
+    if not 1 <= size < 2**60:
+        raise ValueError(f"{text!r} is no size that a machine has; write 512MiB or 1GiB")
+    return int(size)
 
 
 def format_bytes(count: int) -> str:

@@ -23,7 +23,7 @@ class Executor(Protocol):
 
     def admit(self, steps: Iterable[Step]) -> None: ...
 
-    def take(self, step: Step, running: Iterable[Step]) -> bool: ...
+    def take(self, step: Step) -> bool: ...
 
     def wait(self) -> Outcome: ...
 
@@ -79,18 +79,12 @@ def _drive(
 ) -> None:
     running: dict[str, Step] = {}
     tries: dict[str, int] = {}
+    _block(waiting, outcomes, watcher)
     while waiting or running:
-        _block(waiting, outcomes, watcher)
-        for step in _ready(waiting, outcomes):
-            if not executor.take(step, running.values()):
-                continue
-            running[step.key] = waiting.pop(step.key)
-            watcher.started(step)
-        if not running and waiting:
+        _start_ready(waiting, running, outcomes, executor, watcher)
+        if not running:
             stuck = ", ".join(f"{step.stage} {step.label}" for step in waiting.values())
             raise RuntimeError(f"no step can go on: {stuck} wait for steps that are not planned")
-        if not running:
-            return
         outcome = executor.wait()
         step = running.pop(outcome.key)
         tries[step.key] = tries.get(step.key, 0) + 1
@@ -99,6 +93,28 @@ def _drive(
             continue
         outcomes[step.key] = outcome
         watcher.ended(step, outcome)
+        if outcome.status != "done":
+            _block(waiting, outcomes, watcher)
+
+
+def _start_ready(
+    waiting: dict[str, Step],
+    running: dict[str, Step],
+    outcomes: Mapping[str, Outcome],
+    executor: Executor,
+    watcher: Watcher,
+) -> None:
+    """Offer every ready step; one refusal speaks for all steps with the same needs."""
+    refused = set()
+    for step in _ready(waiting, outcomes):
+        kind = (step.needs, getattr(step.inputs, "target", None))
+        if kind in refused:
+            continue
+        if not executor.take(step):
+            refused.add(kind)
+            continue
+        running[step.key] = waiting.pop(step.key)
+        watcher.started(step)
 
 
 def _ready(waiting: Mapping[str, Step], outcomes: Mapping[str, Outcome]) -> list[Step]:

@@ -24,7 +24,7 @@ class InlineExecutor:
                     "--executor inline",
                 )
 
-    def take(self, step: Step, running: Iterable[Step]) -> bool:
+    def take(self, step: Step) -> bool:
         if self._taken is not None:
             return False
         self._taken = step

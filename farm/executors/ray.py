@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -95,7 +96,7 @@ class RayExecutor:
                     f"Ray cluster {self._address or 'local'}",
                 )
 
-    def take(self, step: Step, running: Iterable[Step]) -> bool:
+    def take(self, step: Step) -> bool:
         self._look(_LOOK_AGAIN_S)
         fitting = [node for node in self._nodes.values() if node.refuses(step) is None]
         busy = {task.node for task in self._tasks.values() if task.node}
@@ -216,10 +217,23 @@ def _spread(fitting: list[Node], nodes: Mapping[str, Node], free: list[Node]) ->
     return max(free, key=lambda node: node.cpus)
 
 
+def _reach(address: str) -> None:
+    """Ray itself would try for minutes. Raises InputError if nothing listens there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        reason = f"{error}; expected HOST:PORT, as `ray start` prints it"
+        raise InputError(f"no Ray cluster answers there: {reason}", address) from None
+
+
 def _connect(address: str | None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
         # The nodes get the farm's own code from here; inside a job they have it already.
+        _reach(address)
         package = str(Path(farm.__file__).parent)
         shipped = {} if _JOB in os.environ else {"py_modules": [package]}
         try:

@@ -84,6 +84,11 @@ def _explain(document: Document, details: ErrorDetails) -> InputError:
             message = f"{name!r}: {details['ctx']['error']}"
         case "union_tag_not_found":
             message = f"{name!r} needs a 'type': coco or shapes"
+        case "union_tag_invalid":
+            known, word = ["coco", "shapes"], str(details["ctx"]["tag"])
+            message = f"unknown data set type {word!r}{nearest(word, known)}"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            message = f"{name!r} is a mapping of keys to values, not {details['input']!r}"
         case _:
             message = f"{name!r}: {_lower(details['msg'])}, not {details['input']!r}"
     return InputError(message, document.where(key))

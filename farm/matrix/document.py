@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,9 @@ class Document:
         return str(self.path)
 
 
+_MOST_NODES = 100_000
+
+
 def load(
     path: Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None
 ) -> Document:
@@ -51,7 +55,7 @@ def load(
         mark = error.problem_mark or error.context_mark
         line = f"{path}:{mark.line + 1}" if mark else str(path)
         raise InputError(f"not valid YAML: {error.problem}", line) from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"not valid YAML: {error}", str(path)) from None
     if not isinstance(values, dict):
         raise InputError("a matrix is a mapping of keys to values", f"{path}:1")
@@ -74,6 +78,8 @@ def _unshield(text: str) -> str:
 def _value(node: yaml.Node, key: Key, document: Document) -> Any:
     """Plain values of a YAML node; notes each key's line and rejects a key written twice."""
     document.places.setdefault(key, f"{document.path}:{node.start_mark.line + 1}")
+    if len(document.places) > _MOST_NODES:
+        raise InputError(f"more than {_MOST_NODES} values, aliases written out", str(document.path))
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, key, document)
     if isinstance(node, yaml.SequenceNode):
@@ -120,8 +126,9 @@ def _apply(document: Document, override: str) -> None:
         raise InputError("an override is key=value, for example dataset.limit=10", place)
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"the value {text!r} is not valid YAML", place) from None
+        json.dumps(value, default=str)  # an alias that holds itself is no value
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise InputError(f"the value {text[:80]!r} is not valid YAML", place) from None
     parent: Any = document.values
     for part in keys[:-1]:
         parent = parent.setdefault(part, {}) if isinstance(parent, dict) else None
@@ -153,6 +160,9 @@ def _fill(document: Document, env: Mapping[str, str]) -> None:
                     document.where(key),
                 )
             )
+        if "${" in _VARIABLE.sub("", value):
+            torn = "a variable is written ${NAME} or ${NAME:-default}"
+            errors.append(InputError(f"{value!r}: {torn}", document.where(key)))
         return _VARIABLE.sub(lambda match: env.get(match[1], match[2] or ""), value)
 
     document.values = filled(document.values, ())
@@ -161,6 +171,6 @@ def _fill(document: Document, env: Mapping[str, str]) -> None:
 
 
 def _unset(text: str, env: Mapping[str, str]) -> Iterator[str]:
-    for name, _ in _VARIABLE.findall(text):
-        if name not in env and f"${{{name}:-" not in text:
-            yield name
+    for match in _VARIABLE.finditer(text):
+        if match[1] not in env and match[2] is None:
+            yield match[1]

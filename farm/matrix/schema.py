@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -36,11 +37,29 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 
 def _name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", value):
-        raise ValueError(f"{value!r} is not a name; use letters, digits, '_' and '-'")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", value):
+        raise ValueError(f"{value!r} is not a name; use up to 100 letters, digits, '_' and '-'")
     return value
 
 
+def _json(value: dict[str, Any]) -> dict[str, Any]:
+    """Options go into keys: plain values only, no dates, no NaN."""
+    try:
+        if json.loads(json.dumps(value, allow_nan=False)) == _lists(value):
+            return value
+    except (TypeError, ValueError):
+        pass
+    raise ValueError("only text, finite numbers, true, false, null, lists and mappings by text")
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _lists(item) for name, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_json)]
+Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, AfterValidator(_name)]
 Opset = Annotated[int, _one_of("opset", catalog.OPSETS)]
 RuntimeName = Annotated[str, _one_of("runtime", catalog.RUNTIMES)]
@@ -75,9 +94,9 @@ class ModelSpec(AxesSpec):
     """A detector of mmdet, with axes of its own where they differ from the matrix's."""
 
     source: Annotated[str, _one_of("model source", catalog.SOURCES)] = "mmdet"
-    config: str
-    checkpoint: str
-    cfg_options: dict[str, Any] = {}
+    config: Text
+    checkpoint: Text
+    cfg_options: Options = {}
     allow_pickle: bool = False
 
 
@@ -100,29 +119,33 @@ class ShapeSpec(Edge):
         triples = zip(low.as_tuple(), self.opt.as_tuple(), high.as_tuple(), strict=True)
         if not all(a <= b <= c for a, b, c in triples):
             raise ValueError(f"min {low} <= opt {self.opt} <= max {high} does not hold")
-        if low.c != high.c:
-            raise ValueError("the number of channels cannot be dynamic")
+        if {low.c, high.c} != {3}:
+            raise ValueError("detectors take images of 3 channels")
+        if min(low.h, low.w) < 32 or max(high.h, high.w) > 16384 or high.n > 1024:
+            raise ValueError(
+                "height and width are 32 to 16384 pixels, a batch is up to 1024 images"
+            )
         return self
 
 
 class TargetSpec(Edge):
     """A kind of node. `accelerator` as Ray names it; `device` overrides the CPU's own name."""
 
-    accelerator: str | None = None
-    device: str | None = None
+    accelerator: Text | None = None
+    device: Text | None = None
 
 
 class CocoSpec(Edge):
     type: Literal["coco"]
-    images: str
-    annotations: str
-    limit: Annotated[int, Field(ge=1)] | None = None
+    images: Text
+    annotations: Text
+    limit: Annotated[int, Field(ge=1, lt=2**63)] | None = None
 
 
 class ShapesSpec(Edge):
     type: Literal["shapes"]
     count: Annotated[int, Field(ge=1, le=100_000)] = 64
-    seed: Annotated[int, Field(ge=0)] = 7
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 7
     size: Annotated[int, Field(ge=64, le=4096)] = 160
 
 
@@ -132,7 +155,7 @@ DatasetSpec = Annotated[CocoSpec | ShapesSpec, Field(discriminator="type")]
 class VerifySpec(Edge):
     """When an engine counts as the same detector. Read only when results are made."""
 
-    images: Annotated[int, Field(ge=1)] = 16
+    images: Annotated[int, Field(ge=1, le=100_000)] = 16
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
     min_iou: Annotated[float, Field(ge=0, le=1)] = 0.9
     min_matched_fraction: Annotated[float, Field(ge=0, le=1)] = 0.99
@@ -148,8 +171,14 @@ class MeasureSpec(Edge):
     seconds: Annotated[float, Field(gt=0, le=3600)] = 3.0
     max_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     warmup_seconds: Annotated[float, Field(ge=0, le=600)] = 0.2
-    min_samples: Annotated[int, Field(ge=10)] = 130
-    threads: Annotated[int, Field(ge=1)] | None = None
+    min_samples: Annotated[int, Field(ge=10, le=1_000_000)] = 130
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MeasureSpec:
+        if self.max_seconds < self.seconds:
+            raise ValueError(f"max_seconds {self.max_seconds:g} is less than seconds")
+        return self
 
 
 class MatrixSpec(Edge):
@@ -164,9 +193,9 @@ class MatrixSpec(Edge):
     runtimes: _axis(RuntimeName)  # type: ignore[valid-type]
     targets: Annotated[dict[Name, TargetSpec], Field(min_length=1)] = {"cpu": TargetSpec()}
     dataset: DatasetSpec
-    runtime_options: dict[RuntimeName, dict[str, Any]] = {}
+    runtime_options: dict[RuntimeName, Options] = {}
     exclude: list[SelectionSpec] = []
     include: list[SelectionSpec] = []
     verify: VerifySpec = VerifySpec()
     measure: MeasureSpec = MeasureSpec()
-    results: str | None = None
+    results: Text | None = None

@@ -14,9 +14,20 @@ from farm.errors import InputError
 from farm.inputs import File
 
 
+def expanded(name: str, folder: Path) -> Path:
+    """`name` from `folder`, with `~` filled in. Raises InputError for what can be no path."""
+    try:
+        path = folder / Path(name).expanduser()
+        path.exists()  # a null byte or a name too long is told here
+        str(path).encode()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"{name[:80]!r} is no path: {error}") from None
+    return path
+
+
 def find_config(name: str, folder: Path) -> Path | None:
     """A path (relative ones start at the matrix's folder), or a config that mmdet ships."""
-    own = folder / Path(name).expanduser()
+    own = expanded(name, folder)
     if own.is_file():
         return own
     # find_spec does not import the package: planning stays light, and works without mmdet.
@@ -50,8 +61,8 @@ def _with_bases(path: Path, seen: tuple[Path, ...]) -> Iterator[Path]:
         raise InputError(f"config {seen[-1]} has a _base_ that is not there: {path}")
     yield path
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    except (SyntaxError, UnicodeDecodeError, ValueError) as error:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         raise InputError(f"not valid Python: {error}", f"{path}:{line or 1}") from None
     for node in tree.body:
@@ -59,7 +70,7 @@ def _with_bases(path: Path, seen: tuple[Path, ...]) -> Iterator[Path]:
             isinstance(target, ast.Name) and target.id == "_base_" for target in node.targets
         ):
             for base in _literal_bases(node, path):
-                yield from _with_bases((path.parent / base).resolve(), (*seen, path))
+                yield from _with_bases(expanded(base, path.parent).resolve(), (*seen, path))
 
 
 def _literal_bases(node: ast.Assign, path: Path) -> list[str]:
@@ -79,7 +90,7 @@ def _literal_bases(node: ast.Assign, path: Path) -> list[str]:
 
 def plain_file(kind: str, name: str, folder: Path) -> File:
     """Any other file. Raises InputError if it is not there or empty."""
-    path = (folder / Path(name).expanduser()).resolve()
+    path = expanded(name, folder).resolve()
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise InputError(f"{kind} {path} {what}")
@@ -90,7 +101,7 @@ def plain_file(kind: str, name: str, folder: Path) -> File:
 
 def image_folder(name: str, folder: Path) -> File:
     """A folder of images: names and sizes make the digest; reading gigabytes would not be quick."""
-    path = (folder / Path(name).expanduser()).resolve()
+    path = expanded(name, folder).resolve()
     if not path.is_dir():
         what = "is a file, not a folder" if path.is_file() else "does not exist"
         raise InputError(f"image folder {path} {what}")

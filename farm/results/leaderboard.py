@@ -101,5 +101,9 @@ def read(folder: Path, target: str | None = None, sweep: str | None = None) -> l
 def _read_file(path: Path) -> list[Row]:
     parts = dict(part.split("=", 1) for part in path.parts if "=" in part)
     identity = {name: parts[name] for name in _PARTITIONS}
-    rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
-    return [{"cell": row["cell"], **identity, **row} for row in rows]
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
+        return [{"cell": row["cell"], **identity, **row} for row in rows]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        reason = f"not a leaderboard that can be read ({type(error).__name__})"
+        raise InputError(f"{reason}; remove it and run its sweep again", str(path)) from None

@@ -113,7 +113,16 @@ def _agreement(
     if "verify" not in records:
         return dict.fromkeys(names)
     pairs = store.path(plan.steps[planned.steps["verify"]].ref) / "pairs.npz"
-    agreement = judge(pairs, limits)
+    try:
+        agreement = judge(pairs, limits)
+    except (OSError, ValueError, KeyError):
+        reason = f"its pairs cannot be read; remove {pairs.parent} and run again"
+        return {
+            **dict.fromkeys(names),
+            "status": "failed",
+            "failed_stage": "verify",
+            "reason": reason,
+        }
     found: Row = {name: getattr(agreement, name) for name in names}
     if agreement.reason and row["status"] != "failed":
         found |= {"status": "failed", "failed_stage": "verify", "reason": agreement.reason}

@@ -67,6 +67,11 @@ def _read(path: Path) -> Any:
 
 
 def _client(uri: str, results: Path) -> MlflowClient:
+    # A server that is down is told in seconds, not minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    if uri == f"sqlite:///{results / 'mlflow.db'}" and (results / "mlflow.db").is_dir():
+        raise IsADirectoryError(f"{results / 'mlflow.db'} is a folder")
     from mlflow import MlflowClient
 
     # A new database tells of every one of its migrations.

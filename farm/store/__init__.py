@@ -65,6 +65,9 @@ class Store:
         folder = self.path(ref)
         try:
             record = Record(**json.loads((folder / "record.json").read_text()))
+            mappings = (record.figures, record.files, record.toolchain, record.node)
+            if not all(isinstance(one, dict) for one in mappings):
+                return None
             whole = all(
                 (folder / name).stat().st_size == size for name, size in record.files.items()
             )

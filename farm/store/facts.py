@@ -17,7 +17,9 @@ def facts_from(store: Store) -> Callable[[str], ModelFacts | None]:
             return ModelFacts((), False, "", refused=failure.reason)
         if record is None:
             return None
-        figures = dict(record.figures)
-        return ModelFacts(**{**figures, "classes": tuple(figures["classes"])})
+        try:
+            return ModelFacts(**{**record.figures, "classes": tuple(record.figures["classes"])})
+        except (KeyError, TypeError):
+            return None  # torn by hand: the check runs again
 
     return facts

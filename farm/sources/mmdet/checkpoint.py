@@ -33,10 +33,19 @@ def read(model: inputs.Model) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not any(map(torch.is_tensor, state.values())):
         raise InputError("it holds no weights; expected `state_dict`, or weights by name", path)
+    broken = [str(k) for k, v in state.items() if _not_finite(v)]
+    if broken:
+        raise InputError(f"weights are NaN or infinite: {_few(broken)}; copy it again", path)
     return _plain(state), meta if isinstance(meta, dict) else {}
 
 
+def _not_finite(value: Any) -> bool:
+    return torch.is_tensor(value) and value.is_floating_point() and not value.isfinite().all()
+
+
 def _unpickle(path: str, allow_pickle: bool) -> Any:
+    if zipfile.is_zipfile(path) and (part := _torn_part(path)):
+        raise InputError(f"the checkpoint is torn: {part} is damaged; copy it again", path)
     try:
         return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
     except Exception as error:  # torch raises a dozen kinds for a torn file
@@ -48,11 +57,19 @@ def _unpickle(path: str, allow_pickle: bool) -> Any:
                 path,
             ) from error
         raise InputError(
-            f"the checkpoint is torn or no checkpoint of torch's ({type(error).__name__}:"
-            f" {str(error).strip().splitlines()[0][:200] if str(error).strip() else 'no reason'});"
+            f"the checkpoint is torn or no checkpoint of torch's ({type(error).__name__});"
             " copy it again and compare its size",
             path,
         ) from error
+
+
+def _torn_part(path: str) -> str | None:
+    """The first member of torch's zip file whose checksum does not hold."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError):
+        return None  # torch says it better
 
 
 def _refused(path: str, error: Exception) -> bool:

@@ -27,10 +27,13 @@ def read(model: inputs.Model) -> mmcv.Config:
     path = model.config.path
     if not Path(path).is_file():
         raise InputError("no such config; give a path, or a config that mmdet ships", path)
+    reason = None
     try:
         config = mmcv.Config.fromfile(path)
-    except Exception as error:  # a config is Python: it can fail in any way
-        raise InputError(f"not a config mmcv can read: {_line(error)}", path) from error
+    except (Exception, SystemExit) as error:  # a config is Python: it can end in any way
+        reason = f"not a config mmcv can read: {_line(error)}"
+    if reason:  # raised out here, so that mmcv's temporary file is closed before it is told
+        raise InputError(reason, path)
     try:
         config.merge_from_dict(copy.deepcopy(dict(model.cfg_options)))
     except (KeyError, TypeError, AssertionError, IndexError) as error:
@@ -108,6 +111,6 @@ def class_names(config: mmcv.Config, where: str) -> tuple[str, ...]:
     return tuple(map(str, names or ()))
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}"

@@ -1,0 +1,78 @@
+"""The README and the cluster's files: every command and matrix in them works as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import PROJECT, Farm
+
+from farm.matrix import load_matrix
+
+README = (PROJECT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+
+
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if line.startswith("farm ")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_works(command: str, demo: Path, farm: Farm) -> None:
+    done = farm(*shlex.split(command)[1:], env={"FARM_RESULTS": str(demo)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_readme_has_the_commands_that_people_need() -> None:
+    words = {command.split()[1] for command in COMMANDS}
+    assert words == {"plan", "run", "leaderboard", "best", "reproduce", "doctor"}
+
+
+def test_the_matrix_of_the_readme_is_the_one_that_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    (text,) = blocks("yaml")
+    assert yaml.safe_load(_shielded(text)) == yaml.safe_load(
+        _shielded((PROJECT / "matrices" / "coco-mini.yaml").read_text())
+    )
+
+
+def _shielded(text: str) -> str:
+    return re.sub(r"\$\{(\w+)\}", r"<\1>", text)
+
+
+def test_every_matrix_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COCO", "COCO_MINI", "CHECKPOINTS"):
+        monkeypatch.setenv(name, "/nowhere")
+    for path in (PROJECT / "matrices").glob("*.yaml"):
+        assert load_matrix(path).cells
+
+
+def test_what_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (PROJECT / link).exists()] == []
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    for target in re.findall(r"\bmake ([a-z-]+)", README):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_the_rayjob_runs_a_matrix_that_is_there() -> None:
+    job = yaml.safe_load((PROJECT / "cluster" / "rayjob.yaml").read_text())
+    assert job["kind"] == "RayJob"
+    words = job["spec"]["entrypoint"].split()
+    assert words[:3] == ["python", "-m", "farm.run"] and (PROJECT / words[3]).is_file()
+    assert Path(words[words.index("--results") + 1]).is_absolute()
