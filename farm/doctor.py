@@ -22,6 +22,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from farm.plan.devices import cores, cpu_model
+
 Status = Literal["ok", "warning", "missing"]
 
 WIDTH = 80
@@ -261,23 +263,8 @@ def _python() -> Finding:
 
 
 def _cpu() -> Finding:
-    return Finding("CPU", "ok", f"{_cpu_model()}, {_cores()} cores for this process")
-
-
-def _cpu_model() -> str:
-    """The processor's name as Linux gives it, else what Python knows."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    # As plans name it: a target's `device` is written like this.
+    return Finding("CPU", "ok", f"{cpu_model()}, {cores()} cores for this process")
 
 
 def _memory() -> Finding:

@@ -112,6 +112,11 @@ def test_a_mistake_is_told_with_its_line(
     assert f"m.yaml:{line}: " in str(error.value) or "YAML" in said
 
 
+def test_the_runtime_null_is_a_name(tmp_path: Path) -> None:
+    assert cells(GOOD, tmp_path, "runtimes=[null]")[0] == "a.op11.fixed.fp32.null.cpu"
+    assert cells(GOOD.replace("onnxruntime]", "null]"), tmp_path)[2].endswith("null.cpu")
+
+
 def test_merge_keys_are_yaml_and_not_duplicates(tmp_path: Path) -> None:
     merged = GOOD.replace("a: {", "a: &a {").replace("b: {config: b.py, ", "b: {<<: *a, ")
     (tmp_path / "m.yaml").write_text(merged)

@@ -61,7 +61,7 @@ class Prepared:
         return len(self._index)
 
     def image(self, i: int) -> Floats:
-        """float32 [3, H, W]; read-only where it is mapped as it lies."""
+        """float32 [3, H, W], the caller's own."""
         row = self._index[i]
         dtype, shape = np.dtype(row["dtype"]), tuple(row["shape"])
         size = dtype.itemsize * int(np.prod(shape))

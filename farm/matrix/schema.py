@@ -62,7 +62,12 @@ Options = Annotated[dict[str, Any], AfterValidator(_json)]
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, AfterValidator(_name)]
 Opset = Annotated[int, _one_of("opset", catalog.OPSETS)]
-RuntimeName = Annotated[str, _one_of("runtime", catalog.RUNTIMES)]
+# YAML reads the name of the runtime `null` as no value.
+RuntimeName = Annotated[
+    str,
+    BeforeValidator(lambda value: "null" if value is None else value),
+    _one_of("runtime", catalog.RUNTIMES),
+]
 Precision = Annotated[str, _one_of("precision", catalog.PRECISIONS)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 ShapeDims = Annotated[Dims, BeforeValidator(parse_dims)]
@@ -153,7 +158,8 @@ DatasetSpec = Annotated[CocoSpec | ShapesSpec, Field(discriminator="type")]
 
 
 class VerifySpec(Edge):
-    """When an engine counts as the same detector. Read only when results are made."""
+    """When an engine counts as the same detector; read when results are made, so that another
+    tolerance runs nothing again. Only `images`, how many are compared, decides what is run."""
 
     images: Annotated[int, Field(ge=1, le=100_000)] = 16
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.3

@@ -98,7 +98,7 @@ def _why(ranked: Sequence[Row], total: int, wish: Wish) -> str:
         "throughput": f"highest throughput ({best['throughput_per_s']:.1f} images/s)",
         "ap": f"highest box AP ({best['box_ap'] or 0:.4f})",
     }
-    why = f"{words[wish.objective]} of the {len(ranked)} of {total} cells that may be shipped"
+    why = f"{words[wish.objective]} of {len(ranked)} fitting cells (of {total})"
     if len(ranked) > 1 and wish.objective != "ap":
         column, _ = OBJECTIVES[wish.objective]
         gap = abs(ranked[1][column] - best[column]) / best[column]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -133,7 +134,9 @@ def pick_as_text(picked: Pick, where: Mapping[str, str]) -> str:
     if best is None:
         reasons = [f"  {cell}: {reason}" for cell, reason in list(picked.left_out.items())[:10]]
         return "\n".join([f"No engine to ship: {picked.why}.", *reasons])
-    lines = [f"Ship {best['cell']}", f"  why      {picked.why}"]
+    why = textwrap.wrap(picked.why, 68)
+    lines = [f"Ship {best['cell']}", f"  why      {why[0]}"]
+    lines += [f"           {more}" for more in why[1:]]
     lines.append(
         f"  box AP   {_text(best['box_ap'], '{:.4f}')} "
         f"(PyTorch {_text(best['box_ap_reference'], '{:.4f}')})"

@@ -11,7 +11,6 @@ A runtime's module imports its own library and numpy, and provides
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,12 +35,6 @@ class Session(Protocol):
     def close(self) -> None: ...
 
 
-class RuntimeModule(Protocol):
-    def build(self, onnx: Path, folder: Path, options: Any) -> None: ...
-
-    def open_engine(self, folder: Path, options: Any, threads: int) -> Session: ...
-
-
 def runtime_module(name: str) -> Any:
-    """The module of a runtime (a `RuntimeModule`); imports its library."""
+    """The module of a runtime; imports its library."""
     return importlib.import_module(RUNTIMES[name].module)

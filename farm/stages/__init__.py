@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.inputs import Ref
-from farm.store import Record, Store
+from farm.store import Store
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,6 @@ class Context:
     def artifact(self, ref: Ref) -> Path:
         """The folder of a finished step."""
         return self.store.path(ref)
-
-    def record(self, ref: Ref) -> Record:
-        record = self.store.record(ref)
-        assert record is not None, f"{ref.stage} {ref.key} is not in the store"
-        return record
 
 
 Stage = Callable[[Any, Context], Mapping[str, Any]]
