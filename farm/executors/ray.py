@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import signal
 import socket
 import time
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,40 +18,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import farm
 from farm.errors import InputError
 from farm.executors import Outcome, perform
-from farm.executors.perform import unfit
+from farm.executors.nodes import Node, Nodes
 from farm.plan import Step
-from farm.plan.devices import cores, cpu_model
-from farm.plan.keys import toolchain
+from farm.plan.devices import cores
 from farm.store import Store
 
 # Ray keeps what it cannot place in its own queue; a few more than fit keep every core busy.
 _QUEUE = 2
-_LOOK_AGAIN_S = 30.0
+_LIMIT_CHECK_S = 30.0
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray where a job's entrypoint runs
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node as it tells of itself: its processor, package versions, and if it sees the store."""
-
-    id: str
-    host: str
-    cpus: float
-    accelerators: tuple[str, ...]
-    device: str
-    versions: tuple[tuple[str, str], ...]
-    sees_store: bool
-
-    def refuses(self, step: Step) -> str | None:
-        """Why the step cannot run here."""
-        wanted = step.needs.accelerator
-        if wanted and wanted not in self.accelerators:
-            return f"node {self.host} has {', '.join(self.accelerators) or 'no accelerator'}"
-        if self.cpus < step.needs.cpus:
-            return f"node {self.host} has {self.cpus:g} CPUs"
-        if not self.sees_store:
-            return f"node {self.host} does not see the store: it needs a shared file system"
-        return unfit(step, self.host, self.device, dict(self.versions))
 
 
 @dataclass(frozen=True)
@@ -78,17 +51,13 @@ class RayExecutor:
             _connect(self._address)
             signal.signal(signal.SIGTERM, handler)
         self._tasks: dict[Any, Task] = {}
-        self._nodes: dict[str, Node] = {}
-        self._packages: set[str] = set()
-        self._looked = 0.0
+        self._nodes = Nodes(store)
 
     def admit(self, steps: Iterable[Step]) -> None:
         steps = list(steps)
-        self._packages |= {name for step in steps for name, _ in step.toolchain}
-        self._nodes.clear()
-        self._look(0.0)
+        self._nodes.ask_for(steps)
         for step in steps:
-            reasons = [node.refuses(step) for node in self._nodes.values()]
+            reasons = [node.refuses(step) for node in self._nodes]
             if reasons and None not in reasons:
                 raise InputError(
                     f"no node can run {step.stage} {step.label} (it needs "
@@ -97,15 +66,15 @@ class RayExecutor:
                 )
 
     def take(self, step: Step) -> bool:
-        self._look(_LOOK_AGAIN_S)
-        fitting = [node for node in self._nodes.values() if node.refuses(step) is None]
+        self._nodes.look()
+        fitting = [node for node in self._nodes if node.refuses(step) is None]
         busy = {task.node for task in self._tasks.values() if task.node}
         free = [node for node in fitting if node.id not in busy]
         shared = [task for task in self._tasks.values() if task.node is None]
         if not step.needs.exclusive:
             if not free or len(shared) >= sum(node.cpus for node in free) + _QUEUE:
                 return False
-            self._submit(step, _spread(fitting, self._nodes, free), exclusive=False)
+            self._submit(step, _spread(len(self._nodes), fitting, free), exclusive=False)
             return True
         # Asked for only when nothing else is under way where it could run: all cores of a node
         # then come free at once, and no core waits idle for the last of them.
@@ -117,7 +86,7 @@ class RayExecutor:
 
     def wait(self) -> Outcome:
         while True:
-            done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=_LOOK_AGAIN_S)
+            done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=_LIMIT_CHECK_S)
             if done:
                 return self._ended(done[0])
             for ref, task in self._tasks.items():
@@ -162,57 +131,14 @@ class RayExecutor:
         where = node.id if exclusive and node else None
         self._tasks[ref] = Task(step, where, time.monotonic())
 
-    def _look(self, pause: float) -> None:
-        """Learn of nodes that came or went; each new one tells of itself, once."""
-        if time.monotonic() - self._looked < pause:
-            return
-        self._looked = time.monotonic()
-        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-        self._nodes = {key: node for key, node in self._nodes.items() if key in alive}
-        new = [key for key in alive if key not in self._nodes]
-        if not new:
-            return
-        token = self._store.root / "tmp" / f"token-{uuid.uuid4().hex}"
-        token.parent.mkdir(parents=True, exist_ok=True)
-        token.touch()
-        try:
-            asked = {key: _ask(key, sorted(self._packages), token) for key in new}
-            for key, ref in asked.items():
-                self._nodes[key] = _node(alive[key], *ray.get(ref, timeout=120))
-        finally:
-            token.unlink()
-
 
 _perform = ray.remote(perform)
 _perform_alone = ray.remote(max_calls=1)(perform)
 
 
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def _tell(packages: list[str], token: str) -> tuple[str, str, tuple[tuple[str, str], ...], bool]:
-    return platform.node(), cpu_model(), toolchain(packages), Path(token).exists()
-
-
-def _ask(node: str, packages: list[str], token: Path) -> Any:
-    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-    return _tell.options(scheduling_strategy=strategy).remote(packages, str(token))
-
-
-def _node(
-    found: Mapping[str, Any],
-    host: str,
-    device: str,
-    versions: tuple[tuple[str, str], ...],
-    sees_store: bool,
-) -> Node:
-    resources = found["Resources"]
-    prefix = "accelerator_type:"
-    kinds = tuple(name.removeprefix(prefix) for name in resources if name.startswith(prefix))
-    return Node(found["NodeID"], host, resources.get("CPU", 0), kinds, device, versions, sees_store)
-
-
-def _spread(fitting: list[Node], nodes: Mapping[str, Node], free: list[Node]) -> Node | None:
+def _spread(total: int, fitting: list[Node], free: list[Node]) -> Node | None:
     """None lets Ray choose, where every node of the cluster would do; else one that fits."""
-    if len(fitting) == len(nodes) == len(free):
+    if total == len(fitting) == len(free):
         return None
     return max(free, key=lambda node: node.cpus)
 
