@@ -425,7 +425,7 @@ def pipeline_of(name: str) -> str:
     from farm.sources.mmdet import pipeline
 
     settings = config.read(model_of(name, Path("none"), {}))
-    return pipeline.canonical(config.test_pipeline(settings, ""), "")
+    return pipeline.canonical(config.test_pipeline(settings, ""))
 
 
 @pytest.mark.parametrize("size", [(60, 120), (120, 60), (30, 30), (40, 160), (33, 167)])
