@@ -21,6 +21,8 @@ from farm.sources import mmdet as source
 from farm.sources.mmdet import compat, config  # noqa: F401
 from farm.units import Dims, parse_dims
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("FARM_SHARED", ROOT.parent / "shared"))
 needs_shared = pytest.mark.skipif(
