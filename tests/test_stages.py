@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from farm.datasets import coco
 from farm.datasets.prepared import Prepared, PreparedWriter
 from farm.detections import Detections, ImageMeta, files
 from farm.detections.convert import from_outputs, to_original
@@ -105,6 +107,23 @@ def test_detections_come_back_from_their_file(tmp_path: Path) -> None:
         np.testing.assert_array_equal(before.masks, after.masks)
     files.save(tmp_path / "none.npz", [])
     assert files.load(tmp_path / "none.npz") == []
+
+
+def test_labels_are_numbered_as_the_annotation_file_orders_its_categories(tmp_path: Path) -> None:
+    """mmdet's `cat_ids` keep the file's order, whatever order the model's classes have."""
+    boxes = {7: [0, 0, 40, 40], 3: [50, 50, 30, 30]}
+    truth = [
+        {"id": i, "image_id": 1, "category_id": c, "bbox": b, "area": b[2] * b[3], "iscrowd": 0}
+        for i, (c, b) in enumerate(boxes.items(), 1)
+    ]
+    categories = [{"id": 7, "name": "person"}, {"id": 3, "name": "car"}]
+    image = {"id": 1, "file_name": "1.png", "height": 100, "width": 200}
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps({"images": [image], "annotations": truth, "categories": categories}))
+    corners = np.array([[0, 0, 40, 40], [50, 50, 80, 80]], np.float32)
+    found = Detections(corners, np.array([0.9, 0.9], np.float32), np.array([0, 1]))
+    figures = coco.average_precision(path, [found], [meta(1, 64, 64)], ("car", "person"), False)
+    assert figures["box_ap"] == pytest.approx(1.0)
 
 
 def test_a_percentile_needs_its_samples() -> None:
