@@ -12,6 +12,10 @@ OPSETS = tuple(range(11, 21))
 
 PRECISIONS = ("fp32",)
 
+POSTPROCESS = ("graph", "host", "none")
+"""Where a graph ends: after the final suppression (which is then in the graph), before it (it
+runs after the engine, on the host, with the same result), or at the heads' raw outputs."""
+
 
 @dataclass(frozen=True)
 class Runtime:

@@ -1,7 +1,9 @@
 """The frozen inputs of the stages: what the plan hands to an executor and a stage receives.
 
 A field marked `key=False` says where something lies or what it is called; it never decides
-what a step produces, so it is not part of the step's key.
+what a step produces, so it is not part of the step's key. One marked `default_in_key=False` is
+part of it only where it says something else than its default: work done before the field was
+there keeps its key.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ Json = Any
 
 
 _NOT_IN_KEY = {"key": False}
+_LATER = {"default_in_key": False}
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class ModelFacts:
     `pipeline` is the canonical JSON of the config's test pipeline; two models with the same
     one share their prepared images. `clips_boxes`: whether it clips its boxes to the image
     (YOLOX does not). `mask_threshold`: the probability from which a pixel is the object's.
+    `mask_frame`: whether the engine's masks span each "box", or the whole "image".
     `refused` says why the model cannot be run here, if so.
     """
 
@@ -97,6 +101,7 @@ class ModelFacts:
     pipeline: str
     clips_boxes: bool = True
     mask_threshold: float = 0.5
+    mask_frame: str = "box"
     refused: str | None = None
 
 
@@ -162,9 +167,13 @@ class ReferenceInputs:
 
 @dataclass(frozen=True)
 class ExportInputs:
+    """`postprocess`: where the graph ends, see `catalog.POSTPROCESS`."""
+
     model: Model
     shape: Shape
     opset: int
+    postprocess: str = field(default="graph", metadata=_LATER)
+    simplify: bool = field(default=False, metadata=_LATER)
 
 
 @dataclass(frozen=True)
@@ -179,6 +188,8 @@ class VerifyInputs:
     engine: Engine
     prepared: Ref
     reference: Ref
+    mask_threshold: float
+    mask_frame: str
     target: Target
 
 
@@ -189,6 +200,7 @@ class EvaluateInputs:
     classes: tuple[str, ...]
     clip: bool
     mask_threshold: float
+    mask_frame: str
     target: Target
 
 

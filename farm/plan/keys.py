@@ -36,13 +36,20 @@ def toolchain(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
 def canonical(value: Any) -> Any:
     """JSON values of frozen inputs, without the fields that are names or places (`key=False`)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f for f in dataclasses.fields(value) if f.metadata.get("key", True)]
+        fields = [f for f in dataclasses.fields(value) if _decides(f, getattr(value, f.name))]
         return {f.name: canonical(getattr(value, f.name)) for f in fields}
     if isinstance(value, Mapping):
         return {str(name): canonical(item) for name, item in sorted(value.items())}
     if isinstance(value, tuple | list):
         return [canonical(item) for item in value]
     return value
+
+
+def _decides(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether a field of the inputs is part of the key."""
+    if not field.metadata.get("default_in_key", True) and value == field.default:
+        return False
+    return bool(field.metadata.get("key", True))
 
 
 def step_key(stage: str, version_of_stage: int, inputs: Any, tools: Any) -> str:
