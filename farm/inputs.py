@@ -41,6 +41,58 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Preprocess:
+    """How images are prepared where no config of mmdet's says it.
+
+    mean, std: of the channels as the network takes them, 0 to 255. pad: height and width become
+    multiples of it, with pad_value (normalised already).
+    """
+
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    to_rgb: bool = True
+    keep_ratio: bool = True
+    pad: int | None = None
+    pad_value: float = 0.0
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """A ready ONNX file. outputs: `detections` (dets, labels(, masks), as ours) or `raw`."""
+
+    name: str = field(metadata=_NOT_IN_KEY)
+    file: File
+    outputs: str = "detections"
+    classes: tuple[str, ...] = ()
+    preprocess: Preprocess = Preprocess()
+    source: str = "onnx"
+
+
+@dataclass(frozen=True)
+class ModuleModel:
+    """A torch module that a function returns.
+
+    function: `package.module:function`, found from the folder `root`; code: its file, with what
+    that imports from `root`. options: the function's arguments. outputs: as of `OnnxModel`.
+    """
+
+    name: str = field(metadata=_NOT_IN_KEY)
+    function: str
+    root: str = field(metadata=_NOT_IN_KEY)
+    code: File
+    checkpoint: File | None = None
+    options: tuple[tuple[str, Json], ...] = ()
+    outputs: str = "detections"
+    classes: tuple[str, ...] = ()
+    preprocess: Preprocess = Preprocess()
+    allow_pickle: bool = field(default=False, metadata=_NOT_IN_KEY)
+    source: str = "module"
+
+
+AnyModel = Model | OnnxModel | ModuleModel
+
+
+@dataclass(frozen=True)
 class Shape:
     """A shape profile. Fixed when min == opt == max: images are then letterboxed to opt."""
 
@@ -86,6 +138,15 @@ Dataset = CocoDataset | ShapesDataset
 
 
 @dataclass(frozen=True)
+class Suppression:
+    """How boxes suppress one another (`iou` strictly over it), and how many an image keeps."""
+
+    iou: float
+    class_agnostic: bool
+    keep: int
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """What only the model's own code can tell: stage `check` finds it, the plan uses it.
 
@@ -93,7 +154,10 @@ class ModelFacts:
     one share their prepared images. `clips_boxes`: whether it clips its boxes to the image
     (YOLOX does not). `mask_threshold`: the probability from which a pixel is the object's.
     `mask_frame`: whether the engine's masks span each "box", or the whole "image".
-    `refused` says why the model cannot be run here, if so.
+    `refused` says why the model cannot be run here, if so; `host_refused` and `raw_refused` why
+    its graph cannot end before the suppression, or at its raw outputs. `suppression` is the one
+    that then runs on the host; None for a model without one, whose graph is whole without it.
+    `input_shape` is what a ready model takes (None for a free axis), `opset` a ready file's own.
     """
 
     classes: tuple[str, ...]
@@ -103,6 +167,11 @@ class ModelFacts:
     mask_threshold: float = 0.5
     mask_frame: str = "box"
     refused: str | None = None
+    suppression: Suppression | None = None
+    host_refused: str | None = None
+    raw_refused: str | None = None
+    input_shape: tuple[int | None, ...] | None = None
+    opset: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,16 +204,21 @@ class Ref:
 
 @dataclass(frozen=True)
 class Engine:
-    """What verify, evaluate and measure open: a built engine, or for `torch` the model itself."""
+    """What verify, evaluate and measure open: a built engine, or for `torch` the model itself.
+
+    `postprocess`: where its graph ends; for `host`, `suppression` is what runs after it.
+    """
 
     options: EngineOptions
     built: Ref | None
-    model: Model | None
+    model: AnyModel | None
+    postprocess: str = field(default="graph", metadata=_LATER)
+    suppression: Suppression | None = field(default=None, metadata=_LATER)
 
 
 @dataclass(frozen=True)
 class CheckInputs:
-    model: Model
+    model: AnyModel
     dataset: Dataset
 
 
@@ -158,20 +232,24 @@ class PrepareInputs:
 
 @dataclass(frozen=True)
 class ReferenceInputs:
-    """`images` of the prepared images are also run as an exported graph would see them."""
+    """`images` of the prepared images are also run as an exported graph would see them.
 
-    model: Model
+    `raw_batch`: only its raw outputs are wanted, from batches of so many images.
+    """
+
+    model: AnyModel
     prepared: Ref
     images: int
+    raw_batch: int | None = field(default=None, metadata=_LATER)
 
 
 @dataclass(frozen=True)
 class ExportInputs:
-    """`postprocess`: where the graph ends, see `catalog.POSTPROCESS`."""
+    """`postprocess`: where the graph ends, see `catalog.POSTPROCESS`. No opset: the file's own."""
 
-    model: Model
+    model: AnyModel
     shape: Shape
-    opset: int
+    opset: int | None
     postprocess: str = field(default="graph", metadata=_LATER)
     simplify: bool = field(default=False, metadata=_LATER)
 
