@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.errors import FarmError, InputError, InputErrors
-from farm.executors import Executor, Outcome, run_steps
+from farm.executors import Executor, Outcome, require_packages, run_steps
 from farm.inputs import CheckInputs, CocoDataset
 from farm.matrix import Matrix
 from farm.places import store_folder
@@ -101,7 +101,7 @@ def checked_plan(
 ) -> Plan:
     """Check every model first: what is wrong with the user's files ends the sweep here."""
     plan = make_plan(matrix, facts_from(store))
-    _require_packages(plan, store)
+    require_packages(plan.steps.values(), store)
     checks = {step.key: step for step in plan.of_stage("check")}
     if retry_failed:
         for step in checks.values():
@@ -137,22 +137,6 @@ def _place(matrix: Matrix, step: Step, reason: str) -> str:
         if isinstance(dataset, CocoDataset) and reason.startswith(getattr(dataset, name).path):
             return matrix.document.where(("dataset", name))
     return matrix.document.where(key)
-
-
-def _require_packages(plan: Plan, store: Store) -> None:
-    """What a step needs must be installed where the sweep is planned: its version is in the key."""
-    absent = {
-        name
-        for step in plan.steps.values()
-        if not store.record(step.ref)
-        for name, version in step.toolchain
-        if version == "absent"
-    }
-    if absent:
-        raise InputError(
-            f"{', '.join(sorted(absent))} not installed; `farm doctor` says how to get what is "
-            "missing (or leave that runtime out of the matrix)"
-        )
 
 
 def _run(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from farm.detections import Detections, ImageMeta
-from farm.detections.masks import paste
+from farm.detections.masks import paste, resize
 
 
 def from_outputs(outputs: Mapping[str, npt.NDArray[Any]]) -> list[Detections]:
@@ -29,13 +29,25 @@ def from_outputs(outputs: Mapping[str, npt.NDArray[Any]]) -> list[Detections]:
     return found
 
 
+def in_network_frame(
+    found: Detections, size: tuple[int, ...], mask_threshold: float, mask_frame: str
+) -> Detections:
+    """Masks pasted into the network's input of `size` (h, w), which counts as the whole image."""
+    if found.masks is None:
+        return found
+    height, width = size
+    meta = ImageMeta(0, "", height, width, height, width, height, width, 1.0, 1.0)
+    return to_original(found, meta, False, mask_threshold, mask_frame)
+
+
 def to_original(
-    found: Detections, meta: ImageMeta, clip: bool, mask_threshold: float
+    found: Detections, meta: ImageMeta, clip: bool, mask_threshold: float, mask_frame: str = "box"
 ) -> Detections:
     """Boxes and pasted masks in the original image, as mmdet's own `rescale=True` gives them.
 
     clip: whether the model clips its boxes to the image. An exported graph knows only the
     padded network input, so what it left in the padding is cut off here.
+    mask_frame: what the masks span, "box" or "image"; see `ModelFacts`.
     """
     boxes = found.boxes.astype(np.float32, copy=True)
     if clip:
@@ -43,6 +55,8 @@ def to_original(
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, meta.valid_h)
     boxes /= np.array([meta.scale_x, meta.scale_y] * 2, np.float32)
     rles = None
-    if found.masks is not None:
+    if found.masks is not None and mask_frame == "image":
+        rles = resize(found.masks, meta, mask_threshold)
+    elif found.masks is not None:
         rles = paste(found.masks, boxes, meta.original_h, meta.original_w, mask_threshold)
     return Detections(boxes, found.scores, found.labels, rles=rles)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,28 +13,38 @@ from farm.detections import Detections
 
 
 def save(path: Path, found: Sequence[Detections]) -> None:
-    """Boxes, scores, labels and small masks of all images, flat, with a count per image."""
+    """Boxes, scores, labels and pasted masks of all images, flat, with a count per image."""
     arrays = {
         "counts": np.array([len(one) for one in found], np.int64),
         "boxes": np.concatenate([one.boxes for one in found] or [np.zeros((0, 4), np.float32)]),
         "scores": np.concatenate([one.scores for one in found] or [np.zeros(0, np.float32)]),
         "labels": np.concatenate([one.labels for one in found] or [np.zeros(0, np.int64)]),
     }
-    masks = [one.masks for one in found if one.masks is not None and len(one)]
-    if masks:
-        arrays["masks"] = np.concatenate(masks)
+    if any(one.rles is not None for one in found):
+        rles = [rle for one in found for rle in one.rles or ()]
+        arrays["mask_sizes"] = np.array([rle["size"] for rle in rles], np.int64).reshape(-1, 2)
+        arrays["mask_counts"] = np.array([_ascii(rle["counts"]) for rle in rles], "S")
     np.savez(path, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: Path) -> list[Detections]:
     with np.load(path) as stored:
         ends = stored["counts"].cumsum()
-        masks = stored.get("masks")
         boxes, scores, labels = stored["boxes"], stored["scores"], stored["labels"]
+        rles = _rles(stored) if "mask_counts" in stored else None
     spans = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]
     return [
         Detections(
-            boxes[span], scores[span], labels[span], masks[span] if masks is not None else None
+            boxes[span], scores[span], labels[span], rles=rles[span] if rles is not None else None
         )
         for span in spans
     ]
+
+
+def _rles(stored: Any) -> tuple[dict[str, Any], ...]:
+    pairs = zip(stored["mask_sizes"].tolist(), stored["mask_counts"].tolist(), strict=True)
+    return tuple({"size": size, "counts": counts} for size, counts in pairs)
+
+
+def _ascii(counts: str | bytes) -> bytes:
+    return counts.encode("ascii") if isinstance(counts, str) else counts

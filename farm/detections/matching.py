@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from pycocotools import mask as coco_mask
 
 from farm.detections import Detections, Floats
 
@@ -42,18 +43,24 @@ def match(references: Sequence[Detections], engines: Sequence[Detections]) -> Pa
 
 
 def box_iou(a: Floats, b: Floats) -> Floats:
-    """IoU of every pair: float32 [len(a), len(b)]."""
+    """IoU of every pair: float32 [len(a), len(b)].
+
+    Boxes clipped to a sliver or to nothing have no meaningful IoU: they count as 1 where all
+    their corners lie in the same place, to a hundredth of a pixel.
+    """
     corners = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     inner = np.clip(corners[1] - corners[0], 0, None).prod(-1)
     area_a, area_b = (np.clip(x[:, 2:] - x[:, :2], 0, None).prod(-1) for x in (a, b))
     union = area_a[:, None] + area_b[None] - inner
-    return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+    iou = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+    same = np.abs(a[:, None] - b[None]).max(2) < 0.01
+    return np.maximum(iou, same.astype(np.float32))
 
 
 def _match_image(reference: Detections, engine: Detections) -> list[tuple[float, ...]]:
     iou = box_iou(reference.boxes, engine.boxes)
     iou[reference.labels[:, None] != engine.labels[None]] = 0
-    partner = _assign(iou)
+    partner = _assign(iou, np.abs(reference.scores[:, None] - engine.scores[None]))
     nan = float("nan")
     rows: list[tuple[float, ...]] = []
     for i, score in enumerate(reference.scores):
@@ -69,10 +76,14 @@ def _match_image(reference: Detections, engine: Detections) -> list[tuple[float,
     return rows
 
 
-def _assign(iou: Floats) -> dict[int, int]:
-    """Reference index -> engine index, the best overlaps first."""
+def _assign(iou: Floats, score_diff: Floats) -> dict[int, int]:
+    """Reference index -> engine index: the best overlaps first, equal ones by nearest score.
+
+    Detectors without suppression return one box twice, with different scores.
+    """
     candidates: npt.NDArray[np.int64] = np.argwhere(iou > 0)
-    order = np.argsort(-iou[candidates[:, 0], candidates[:, 1]], kind="stable")
+    rows, columns = candidates[:, 0], candidates[:, 1]
+    order = np.lexsort((score_diff[rows, columns], -iou[rows, columns].round(2)))
     partner: dict[int, int] = {}
     taken: set[int] = set()
     for i, j in candidates[order].tolist():
@@ -83,8 +94,9 @@ def _assign(iou: Floats) -> dict[int, int]:
 
 
 def _mask_iou(reference: Detections, i: int, engine: Detections, j: int) -> float:
-    if reference.masks is None or engine.masks is None:
+    if reference.rles is None or engine.rles is None:
         return float("nan")
-    a, b = reference.masks[i] >= 0.5, engine.masks[j] >= 0.5
-    union = np.logical_or(a, b).sum()
-    return float(np.logical_and(a, b).sum() / union) if union else 1.0
+    a, b = dict(reference.rles[i]), dict(engine.rles[j])
+    if not coco_mask.area(a) and not coco_mask.area(b):
+        return 1.0
+    return float(coco_mask.iou([a], [b], [0])[0, 0])

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from farm.errors import InputError
 from farm.executors.perform import Outcome, perform
 from farm.plan import Step
 from farm.store import Store
 
-__all__ = ["Executor", "Outcome", "Watcher", "perform", "run_steps"]
+__all__ = ["Executor", "Outcome", "Watcher", "perform", "require_packages", "run_steps"]
 
 TRIES = 3
 """How often a step is started that fails for a reason of the moment."""
@@ -36,6 +37,26 @@ class Watcher(Protocol):
     def started(self, step: Step) -> None: ...
 
     def ended(self, step: Step, outcome: Outcome) -> None: ...
+
+
+def require_packages(steps: Iterable[Step], store: Store) -> None:
+    """What a step needs must be installed where it is planned: its version is in the key.
+
+    Raises:
+        InputError: names what is missing for steps that are not in the store.
+    """
+    absent = {
+        name
+        for step in steps
+        if not store.record(step.ref)
+        for name, version in step.toolchain
+        if version == "absent"
+    }
+    if absent:
+        raise InputError(
+            f"{', '.join(sorted(absent))} not installed; `farm doctor` says how to get what is "
+            "missing (or leave that runtime out)"
+        )
 
 
 def run_steps(

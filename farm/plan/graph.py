@@ -15,13 +15,13 @@ from farm.plan.keys import step_key, toolchain
 from farm.plan.steps import Needs, Plan, PlannedCell, Step
 
 VERSIONS = {
-    "check": 1,
+    "check": 2,
     "prepare": 1,
-    "reference": 1,
-    "export": 1,
+    "reference": 2,
+    "export": 2,
     "build": 1,
-    "verify": 1,
-    "evaluate": 1,
+    "verify": 2,
+    "evaluate": 2,
     "measure": 1,
 }
 """Raised by hand when a stage comes to give another result from the same inputs."""
@@ -124,11 +124,8 @@ class _Planner:
         needs: Needs,
         *parents: Step | None,
     ) -> Step:
-        tools = toolchain(packages)
-        key = step_key(stage, VERSIONS[stage], values, tools)
-        keys = tuple(parent.key for parent in parents if parent)
-        step = Step(stage, key, label, values, tools, keys, needs)
-        return self.steps.setdefault(key, step)
+        step = new_step(stage, label, values, packages, needs, *parents)
+        return self.steps.setdefault(step.key, step)
 
     def _check(self, name: str) -> Step:
         model = self.models[name]
@@ -177,12 +174,10 @@ class _Planner:
     def _export(self, cell: Cell, check: Step) -> Step:
         model, shape = self.models[cell.model], self.shapes[cell.shape]
         assert cell.opset is not None
-        # Two profiles that differ only in their bounds trace the same graph.
-        traced = _traced(shape)
-        packages = catalog.SOURCES[model.source][1] + catalog.EXPORT_PACKAGES
         label = f"{cell.model} op{cell.opset} {cell.shape}"
-        values = inputs.ExportInputs(model, traced, cell.opset)
-        return self._step("export", label, values, packages, Needs(), check)
+        values = inputs.ExportInputs(model, shape, cell.opset)
+        step = export_step(label, values, check)
+        return self.steps.setdefault(step.key, step)
 
     def _options(self, cell: Cell) -> inputs.EngineOptions:
         options = self.spec.runtime_options.get(cell.runtime, {})
@@ -197,9 +192,8 @@ class _Planner:
     def _build(self, cell: Cell, export: Step) -> Step:
         target = self.targets[cell.target]
         values = inputs.BuildInputs(export.ref, self._options(cell), target)
-        packages = catalog.RUNTIMES[cell.runtime].packages
-        needs = Needs(accelerator=target.accelerator)
-        return self._step("build", cell.id, values, packages, needs, export)
+        step = build_step(cell.id, values, Needs(accelerator=target.accelerator), export)
+        return self.steps.setdefault(step.key, step)
 
     def _run(self, stage: str, cell: Cell, steps: Mapping[str, Step]) -> Step:
         """verify, evaluate and measure: all on the very engine that was built."""
@@ -213,16 +207,19 @@ class _Planner:
         packages = catalog.RUNTIMES[cell.runtime].packages
         needs = Needs(exclusive=stage == "measure", accelerator=target.accelerator)
         parents = [built, steps["prepare"]]
+        facts = self.facts[cell.model]
         values: StageInputs
         if stage == "verify":
             reference = steps["reference"]
-            values = inputs.VerifyInputs(engine, prepared, reference.ref, target)
+            values = inputs.VerifyInputs(
+                engine, prepared, reference.ref, facts.mask_threshold, facts.mask_frame, target
+            )
             parents.append(reference)
         elif stage == "evaluate":
-            facts = self.facts[cell.model]
             values = inputs.EvaluateInputs(
-                engine, prepared, facts.classes, facts.clips_boxes, facts.mask_threshold, target
-            )
+                engine, prepared, facts.classes, facts.clips_boxes, facts.mask_threshold,
+                facts.mask_frame, target,
+            )  # fmt: skip
             packages += catalog.EVALUATE_PACKAGES
         else:
             measure = self.spec.measure
@@ -237,6 +234,33 @@ class _Planner:
                 measure.threads or cores(),
             )
         return self._step(stage, cell.id, values, packages, needs, *parents)
+
+
+def new_step(
+    stage: str,
+    label: str,
+    values: StageInputs,
+    packages: tuple[str, ...],
+    needs: Needs,
+    *parents: Step | None,
+) -> Step:
+    """The step with its key: the stage's version, the inputs and the packages as installed."""
+    tools = toolchain(packages)
+    key = step_key(stage, VERSIONS[stage], values, tools)
+    keys = tuple(parent.key for parent in parents if parent)
+    return Step(stage, key, label, values, tools, keys, needs)
+
+
+def export_step(label: str, values: inputs.ExportInputs, *parents: Step) -> Step:
+    """Two profiles that differ only in their bounds trace the same graph."""
+    values = dataclasses.replace(values, shape=_traced(values.shape))
+    packages = catalog.SOURCES[values.model.source][1] + catalog.EXPORT_PACKAGES
+    return new_step("export", label, values, packages, Needs(), *parents)
+
+
+def build_step(label: str, values: inputs.BuildInputs, needs: Needs, *parents: Step) -> Step:
+    packages = catalog.RUNTIMES[values.options.runtime].packages
+    return new_step("build", label, values, packages, needs, *parents)
 
 
 def _one_image(shape: inputs.Shape) -> inputs.Shape:

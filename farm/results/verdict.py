@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
+from farm.detections.matching import Pairs
 from farm.matrix.schema import VerifySpec
 
 
@@ -27,14 +28,19 @@ class Agreement:
 
 
 def judge(pairs_file: Path, limits: VerifySpec) -> Agreement:
+    """`agreement` of the pairs that `verify` left."""
+    with np.load(pairs_file) as pairs:
+        return agreement(Pairs(**{one.name: pairs[one.name] for one in fields(Pairs)}), limits)
+
+
+def agreement(pairs: Pairs, limits: VerifySpec) -> Agreement:
     """`reason` is None for the same detector, else the first threshold that does not hold.
 
     A pair counts if either side's score reaches `min_score`, a box alone if its own does. So a
     score that slips from just above it to just below is a small difference, not a lost box.
     """
-    with np.load(pairs_file) as pairs:
-        reference, engine = pairs["reference_score"], pairs["engine_score"]
-        iou, box_diff, mask_iou = pairs["iou"], pairs["box_diff_px"], pairs["mask_iou"]
+    reference, engine = pairs.reference_score, pairs.engine_score
+    iou, box_diff, mask_iou = pairs.iou, pairs.box_diff_px, pairs.mask_iou
     # NaN (that side has no box) is never >=.
     counted = (reference >= limits.min_score) | (engine >= limits.min_score)
     matched = counted & (iou >= limits.min_iou)
@@ -42,7 +48,7 @@ def judge(pairs_file: Path, limits: VerifySpec) -> Agreement:
     boxes = int(counted.sum())
     score_diff = np.abs(reference - engine)[matched]
     masks = mask_iou[matched & np.isfinite(mask_iou)]
-    agreement = Agreement(
+    found = Agreement(
         boxes=boxes,
         added=added,
         matched_fraction=float(matched.sum() / boxes) if boxes else None,
@@ -51,7 +57,7 @@ def judge(pairs_file: Path, limits: VerifySpec) -> Agreement:
         min_mask_iou=float(masks.min()) if len(masks) else None,
         reason=None,
     )
-    return Agreement(**{**vars(agreement), "reason": _reason(agreement, limits)})
+    return replace(found, reason=_reason(found, limits))
 
 
 def _reason(found: Agreement, limits: VerifySpec) -> str | None:

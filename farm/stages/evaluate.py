@@ -26,7 +26,13 @@ def run(inputs: EvaluateInputs, context: Context) -> Mapping[str, Any]:
             masks = "masks" in outputs
             for i, one in zip(indices, from_outputs(outputs), strict=False):
                 found.append(
-                    to_original(one, prepared.metas[i], inputs.clip, inputs.mask_threshold)
+                    to_original(
+                        one,
+                        prepared.metas[i],
+                        inputs.clip,
+                        inputs.mask_threshold,
+                        inputs.mask_frame,
+                    )
                 )
         seconds = time.perf_counter() - started
     figures = coco.average_precision(

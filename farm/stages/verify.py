@@ -10,7 +10,7 @@ import numpy as np
 
 from farm.datasets.prepared import Prepared
 from farm.detections import files
-from farm.detections.convert import from_outputs
+from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import match
 from farm.inputs import VerifyInputs
 from farm.stages import Context
@@ -24,7 +24,11 @@ def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
     found = []
     with opened(inputs.engine, context, context.threads) as session:
         for indices, images in prepared.batches(batch_size(inputs.engine)):
-            found += from_outputs(session.run(images))[: len(indices)]
+            size = images.shape[2:]
+            found += [
+                in_network_frame(one, size, inputs.mask_threshold, inputs.mask_frame)
+                for one in from_outputs(session.run(images))[: len(indices)]
+            ]
             if len(found) >= len(references):
                 break
     pairs = match(references, found[: len(references)])

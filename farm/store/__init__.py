@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,11 @@ class Store:
         except (OSError, ValueError, TypeError):
             return None
         return record if whole else None
+
+    def refs(self, stage: str) -> Iterator[Ref]:
+        """Every finished step of a stage."""
+        for path in sorted((self.root / stage).glob("*/*/record.json")):
+            yield Ref(stage, path.parent.name)
 
     def failure(self, key: str) -> Failure | None:
         try:

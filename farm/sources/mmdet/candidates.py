@@ -15,10 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from farm.sources.mmdet.operators import NonMaxSuppression
+from farm.sources.mmdet.operators.nms import NonMaxSuppression
 
 CAP = 1000
 """Rows per image where mmdet sets no limit (YOLOX). COCO's AP reads the best 100 per image."""
+
+POOL = 3000
+"""Pairs of prior and class that suppression starts from where mmdet takes all over the threshold.
+
+The result is mmdet's unless more than this pass and fewer than `max_per_img` of these survive;
+without it every prior would enter with every class (1.8 million boxes for YOLOv3 at 608x608).
+"""
 
 
 @dataclass(frozen=True)

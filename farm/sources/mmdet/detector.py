@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pycocotools.mask
 import torch
-from mmdet.core import bbox2roi
 
 from farm import inputs
 from farm.detections import Detections, ImageMeta
@@ -43,28 +42,25 @@ class Detector:
             factors,
             meta.file_name,
         )
-        result = self.model.simple_test(_batch(image), [info], rescale=True)[0]
-        boxes, segments = result if isinstance(result, tuple) else (result, None)
-        return _from_classes(boxes, segments)
+        return self._found(image, info)
 
     @torch.no_grad()
     def reference_as_graph(self, image: Image) -> Detections:
         """mmdet's own test path on [3, H, W], told only what an exported graph can know.
 
-        The whole input counts as image. Boxes in pixels of the network's input; masks
-        [K, m, m] are the mask head's probabilities, not pasted.
+        The whole input counts as image. Boxes in pixels of the network's input; masks as `rles`
+        of it, pasted by mmdet.
         """
         size = image.shape[1:]
-        info = [_meta(size, size, size, (1.0, 1.0, 1.0, 1.0), "")]
-        features = self.model.extract_feat(_batch(image))
-        if not hasattr(self.model, "roi_head"):
-            dets, labels = self.model.bbox_head.simple_test(features, info, rescale=False)[0]
-            return _from_tensors(_scored(dets), labels, None)
-        head = self.model.roi_head
-        found = self.model.rpn_head.simple_test_rpn(features, info)
-        all_dets, all_labels = head.simple_test_bboxes(features, info, found, head.test_cfg)
-        dets, labels = all_dets[0], all_labels[0]
-        return _from_tensors(dets, labels, _masks(head, features, dets, labels))
+        info = _meta(size, size, size, (1.0, 1.0, 1.0, 1.0), "")
+        return self._found(image, info)
+
+    def _found(self, image: Image, info: dict[str, Any]) -> Detections:
+        result = self.model.simple_test(_batch(image), [info], rescale=True)[0]
+        if isinstance(result, dict):  # of the mask transformers
+            result = result["ins_results"]
+        boxes, segments = result if isinstance(result, tuple) else (result, None)
+        return _from_classes(boxes, segments)
 
     def graph(self) -> torch.nn.Module:
         """The module to export; what it takes and returns is said at `graphs.graph`.
@@ -96,6 +92,7 @@ def load(model: inputs.Model) -> Detector:
         pipeline=prepared,
         clips_boxes=_clips_boxes(detector),
         mask_threshold=_mask_threshold(detector),
+        mask_frame=graphs.mask_frame(detector),
         refused=_refusal(detector),
     )
     return Detector(detector, facts)
@@ -168,27 +165,11 @@ def _meta(
         "img_shape": (*valid, 3),
         "pad_shape": (*size, 3),
         "batch_input_shape": tuple(size),
+        "border": (0, size[0], 0, size[1]),
         "scale_factor": np.array(factors, dtype=np.float32),
         "flip": False,
         "flip_direction": None,
     }
-
-
-def _scored(dets: torch.Tensor) -> torch.Tensor:
-    """YOLOX returns bare boxes [0, 4] where it finds nothing."""
-    return dets if dets.shape[1] == 5 else dets.new_zeros(0, 5)
-
-
-def _masks(
-    head: Any, features: Any, dets: torch.Tensor, labels: torch.Tensor
-) -> npt.NDArray[np.float32] | None:
-    if not head.with_mask:
-        return None
-    if not len(dets):
-        return np.zeros((0, 1, 1), np.float32)
-    logits = head._mask_forward(features, bbox2roi([dets[:, :4]]))["mask_pred"]
-    place = torch.zeros_like(labels) if head.mask_head.class_agnostic else labels
-    return logits[torch.arange(len(labels)), place].sigmoid().numpy()
 
 
 def _from_classes(per_class: list[Any], segments: list[Any] | None) -> Detections:
@@ -201,12 +182,3 @@ def _from_classes(per_class: list[Any], segments: list[Any] | None) -> Detection
         flat = [mask for of_class in segments for mask in of_class]
         rles = tuple(pycocotools.mask.encode(np.asfortranarray(flat[i], np.uint8)) for i in order)
     return Detections(dets[order, :4], dets[order, 4], labels[order].astype(np.int64), None, rles)
-
-
-def _from_tensors(
-    dets: torch.Tensor, labels: torch.Tensor, masks: npt.NDArray[np.float32] | None
-) -> Detections:
-    found = dets.numpy().astype(np.float32)
-    order = np.argsort(-found[:, 4], kind="stable")
-    masks = None if masks is None else masks[order]
-    return Detections(found[order, :4], found[order, 4], labels.numpy()[order], masks)

@@ -38,32 +38,52 @@ class TwoStage(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         _require_test_path(model, TwoStageDetector)
+        two_stage.check(model)
         self.model = model
-        self.of_rpn, self.of_head = two_stage.check(model)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        head, limits = self.model.roi_head, _limits(images)
-        features = self.model.extract_feat(images)
-        outs = self.model.rpn_head(features)
-        found = two_stage.proposals(self.model.rpn_head, outs, limits, self.of_rpn)
-        found = two_stage.detections(head, features, found, limits, self.of_head)
-        if not head.with_mask:
-            return _packed(found)
-        return (*_packed(found), two_stage.masks(head, features, found))
+        model, limits = self.model, _limits(images)
+        features = model.extract_feat(images)
+        found = two_stage.proposals.proposals(model.rpn_head, features, limits)
+        run = two_stage.roi_head(model).run
+        found, masks = run(model.roi_head, features, found, limits)
+        return _packed(found) if masks is None else (*_packed(found), masks)
+
+
+FORMS: dict[type, type[nn.Module]] = {
+    SingleStageDetector: OneStage,
+    TwoStageDetector: TwoStage,
+}
+"""By detector class, looked up along the MRO; each refuses what follows rules of its own."""
 
 
 def graph(model: Any) -> nn.Module:
     """`model` with its post-processing, vectorised over the batch, in eval mode.
 
     forward(images float32 [N, 3, H, W]) returns dets [N, K, 5] (x1 y1 x2 y2 in network pixels
-    and the score, best first), labels int64 [N, K], and for models with masks [N, K, m, m]
-    probabilities inside each box for its label. Empty rows have score 0 and label -1.
+    and the score, best first), labels int64 [N, K], and for models with masks either [N, K, m, m]
+    probabilities inside each box for its label, or [N, K, h, w] over the whole network input
+    (see `mask_frame`). Empty rows have score 0 and label -1.
 
     Raises:
         ValueError: the model's test path is one that cannot be exported; says which part.
     """
-    module: nn.Module = TwoStage(model) if hasattr(model, "roi_head") else OneStage(model)
-    return module.eval()
+    return _form(model)(model).eval()
+
+
+def mask_frame(model: Any) -> str:
+    """What the masks of its graph span: each "box", or the whole "image"."""
+    try:
+        return str(getattr(_form(model), "mask_frame", "box"))
+    except ValueError:
+        return "box"
+
+
+def _form(model: Any) -> type[nn.Module]:
+    known = (FORMS[kind] for kind in type(model).__mro__ if kind in FORMS)
+    if (form := next(known, None)) is None:
+        raise ValueError(f"detector {type(model).__name__} cannot be exported yet")
+    return form
 
 
 def _require_test_path(model: Any, kind: type) -> None:

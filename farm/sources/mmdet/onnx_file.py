@@ -15,6 +15,7 @@ import torch
 
 from farm import inputs
 from farm.errors import StepFailed
+from farm.sources.mmdet import operators
 from farm.sources.mmdet.detector import Detector
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def export(detector: Detector, shape: inputs.Shape, opset: int, path: Path) -> N
     outputs = ["dets", "labels"] + ["masks"] * detector.facts.masks
     images = torch.zeros(shape.opt.as_tuple())
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), operators.standard(opset):
             _ignore_known_warnings()
             torch.onnx.export(
                 module, (images,), str(path), dynamo=False, autograd_inlining=False,

@@ -1,0 +1,66 @@
+"""The models of the table, out of families.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from farm.errors import InputError, nearest
+from farm.units import Dims, parse_dims
+
+FILE = Path(__file__).with_name("families.yaml")
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model: its config, and how random weights are made to find objects with it.
+
+    shape: traced; others: further sizes that a file with dynamic axes is tried at.
+    dynamic: False where the model itself takes one size only.
+    """
+
+    name: str
+    config: str
+    lift: dict[str, tuple[float, float]]
+    shape: Dims
+    others: tuple[Dims, ...]
+    options: dict[str, Any]
+    seed: int
+    published: bool
+    dynamic: bool
+
+
+def read(path: Path = FILE) -> dict[str, Family]:
+    """Every family, in the order of the file."""
+    return {
+        name: _family(name, **entry) for name, entry in yaml.safe_load(path.read_text()).items()
+    }
+
+
+def chosen(names: Iterable[str]) -> list[Family]:
+    """The named ones; all where none is named.
+
+    Raises:
+        InputError: no such family.
+    """
+    every = read()
+    for name in names:
+        if name not in every:
+            raise InputError(f"no family {name!r}{nearest(name, every)}", "--family")
+    return [every[name] for name in names] or list(every.values())
+
+
+def _family(
+    name: str, config: str, lift: dict[str, list[float]] | None = None, shape: str = "256x320",
+    others: tuple[str, ...] = ("320x256", "192x352"), options: dict[str, Any] | None = None,
+    seed: int = 1, published: bool = False, dynamic: bool = True,
+) -> Family:  # fmt: skip
+    lifts = {part: (mean, spread) for part, (mean, spread) in (lift or {}).items()}
+    sizes = tuple(map(parse_dims, others))
+    return Family(
+        name, config, lifts, parse_dims(shape), sizes, options or {}, seed, published, dynamic
+    )

@@ -1,0 +1,198 @@
+"""One model's trials: exported at an opset, run on a runtime, held against mmdet's own answers.
+
+The bounds are those of the same detector: every box that PyTorch scores over 0.3 has its box,
+none is added, and the masks are the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from farm import inputs
+from farm.detections import Detections
+from farm.detections.convert import from_outputs, in_network_frame
+from farm.detections.matching import Pairs, match
+from farm.errors import FarmError
+from farm.models.families import Family
+from farm.plan.files import config_file
+from farm.runtimes import Session, runtime_module
+from farm.sources import mmdet as source
+from farm.sources.mmdet import random_weights
+from farm.units import Dims
+
+log = logging.getLogger(__name__)
+
+MIN_SCORE, MIN_IOU, MAX_SCORE_DIFF = 0.3, 0.99, 1e-3
+# Of random masks, on their mean: one pixel at the threshold is 0.06 of a small one.
+MIN_MASK_IOU = 0.99
+MIN_BOXES, MIN_CLASSES = 20, 3
+KINDS = ("fixed", "dynamic")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one opset, kind of shapes and runtime came to. reason: None for the same detector.
+
+    boxes: how many were compared, over all images; mask_iou: their masks' mean, of the worst
+    batch; nodes: of the ONNX file.
+    """
+
+    opset: int
+    kind: str
+    runtime: str
+    reason: str | None
+    boxes: int = 0
+    score_diff: float = 0.0
+    box_diff_px: float = 0.0
+    mask_iou: float | None = None
+    nodes: int = 0
+    export_s: float = 0.0
+
+
+class Subject:
+    """A family's model with its random weights, in a folder of its own."""
+
+    def __init__(self, family: Family, folder: Path) -> None:
+        torch.set_num_threads(1)
+        self.family, self.folder = family, folder
+        path = folder / "model.pth"
+        self.model = inputs.Model(
+            family.name, "mmdet", config_file(family.config, Path()), inputs.File(str(path), ""),
+            tuple(family.options.items()),
+        )  # fmt: skip
+        random_weights.write(self.model, family.lift, family.shape, family.seed)
+        self.detector = source.load(self.model)
+        self.expected = cache(self._expected)
+
+    def _expected(self, dims: Dims) -> list[Detections]:
+        images = random_weights.noise(dims, self.family.seed)
+        return [self.detector.reference_as_graph(image) for image in images]
+
+    def unfit(self) -> str | None:
+        """Why the weights tell nothing: too few boxes, or all of one class."""
+        found = [one for dims in self._sizes("dynamic") for one in self.expected(dims)]
+        labels = np.concatenate([one.labels[one.scores > MIN_SCORE] for one in found])
+        most = max(int((one.scores > MIN_SCORE).sum()) for one in found)
+        classes = len(set(labels.tolist()))
+        if most < MIN_BOXES or classes < min(MIN_CLASSES, len(self.detector.facts.classes)):
+            return f"the random weights find {most} boxes of {classes} classes: nothing to compare"
+        return None
+
+    def trials(
+        self, opsets: Sequence[int], kinds: Sequence[str], runtimes: Sequence[str]
+    ) -> Iterator[Trial]:
+        """One file per opset and kind, run by every runtime."""
+        for opset in opsets:
+            for kind in kinds:
+                yield from self._file(opset, kind, runtimes)
+
+    def _file(self, opset: int, kind: str, runtimes: Sequence[str]) -> Iterator[Trial]:
+        shape = self._shape(kind)
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+            path = Path(scratch) / "model.onnx"
+            started = time.perf_counter()
+            try:
+                source.export_onnx(self.detector, shape, opset, path)
+            except FarmError as error:
+                yield from (Trial(opset, kind, name, str(error)) for name in runtimes)
+                return
+            seconds, nodes = time.perf_counter() - started, _nodes(path)
+            for name in runtimes:
+                trial = self._run(Trial(opset, kind, name, None), shape, path, Path(scratch) / name)
+                yield replace(trial, nodes=nodes, export_s=round(seconds, 2))
+
+    def _run(self, trial: Trial, shape: inputs.Shape, path: Path, folder: Path) -> Trial:
+        options = inputs.EngineOptions(trial.runtime, "fp32", shape)
+        module = runtime_module(trial.runtime)
+        folder.mkdir()
+        try:
+            module.build(path, folder, options)
+            session = module.open_engine(folder, options, 1)
+        except Exception as error:  # a runtime that refuses the file raises its own kinds
+            log.debug("build failed", exc_info=True)
+            return replace(trial, reason=_line("cannot be built", error))
+        try:
+            return self._held(trial, session)
+        except Exception as error:  # likewise while it runs
+            log.debug("run failed", exc_info=True)
+            return replace(trial, reason=_line("cannot be run", error))
+        finally:
+            session.close()
+
+    def _held(self, trial: Trial, session: Session) -> Trial:
+        facts = self.detector.facts
+        for dims in self._sizes(trial.kind):
+            outputs = session.run(random_weights.noise(dims, self.family.seed))
+            found = [
+                in_network_frame(one, (dims.h, dims.w), facts.mask_threshold, facts.mask_frame)
+                for one in from_outputs(outputs)
+            ]
+            trial = judged(trial, match(self.expected(dims), found))
+            if trial.reason:
+                return replace(trial, reason=f"{dims}: {trial.reason}")
+        return trial
+
+    def _shape(self, kind: str) -> inputs.Shape:
+        sizes, opt = self._sizes(kind), self.family.shape
+        low = Dims(1, 3, min(x.h for x in sizes), min(x.w for x in sizes))
+        high = Dims(max(x.n for x in sizes), 3, max(x.h for x in sizes), max(x.w for x in sizes))
+        return inputs.Shape(kind, low, opt, high)
+
+    def _sizes(self, kind: str) -> list[Dims]:
+        """Batch 1 and 2 at the traced size, and two other sizes, for a file with dynamic axes."""
+        shape = self.family.shape
+        if kind == "fixed":
+            return [shape]
+        return [shape, replace(shape, n=2), *self.family.others]
+
+
+def judged(trial: Trial, pairs: Pairs) -> Trial:
+    """`trial` with these pairs added; `reason` says which bound they break, if any."""
+    reference, engine = pairs.reference_score, pairs.engine_score
+    counted = (reference > MIN_SCORE) | (engine > MIN_SCORE)
+    both = counted & np.isfinite(reference) & np.isfinite(engine)
+    same = both & (pairs.iou >= MIN_IOU)
+    lost, added = (
+        int((counted & np.isnan(engine)).sum()),
+        int((counted & np.isnan(reference)).sum()),
+    )
+    moved = int((both & ~same).sum())
+    score = float(np.abs(reference - engine)[same].max(initial=0))
+    masks = pairs.mask_iou[same & np.isfinite(pairs.mask_iou)]
+    overlap = float(masks.mean()) if len(masks) else None
+    reason = None
+    if lost or added or moved:
+        total = int(counted.sum())
+        reason = f"of {total} boxes {lost} are lost, {added} added, {moved} overlap less than 0.99"
+    elif score > MAX_SCORE_DIFF:
+        reason = f"scores differ by {score:.1e}"
+    elif overlap is not None and overlap < MIN_MASK_IOU:
+        reason = f"masks overlap by {overlap:.3f} on average"
+    return replace(
+        trial,
+        reason=reason,
+        boxes=trial.boxes + int(same.sum()),
+        score_diff=max(trial.score_diff, score),
+        box_diff_px=max(trial.box_diff_px, float(pairs.box_diff_px[same].max(initial=0))),
+        mask_iou=min((x for x in (overlap, trial.mask_iou) if x is not None), default=None),
+    )
+
+
+def _nodes(path: Path) -> int:
+    import onnx
+
+    return len(onnx.load(path, load_external_data=False).graph.node)
+
+
+def _line(what: str, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{what}: {type(error).__name__}: {text[:300]}"

@@ -1,0 +1,179 @@
+"""The tools' options: names, meanings and defaults of MMDetection's; imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from farm.catalog import OPSETS
+
+Command = Callable[[str, Any, str], argparse.ArgumentParser]
+
+BACKENDS = ("onnxruntime", "tensorrt", "openvino", "torch")
+
+_KEY_VALUE = (
+    'as in MMDetection: a list is key="[a,b]" or key=a,b, nested key="[(a,b),(c,d)]", '
+    "without white space"
+)
+_LEFT_OUT = "MMDetection's deprecated {} are read from the config here, and are no options."
+
+
+def add_commands(command: Command) -> None:
+    """`command` makes the parser of one command from its name, function and text."""
+    _add_export(command("export", _export, "CONFIG and CHECKPOINT to a standard ONNX file"))
+    _add_build(command("build", _build, "an ONNX file to an engine"))
+    _add_test(command("test", _test, "run a model over its config's test data set"))
+
+
+def _export(options: argparse.Namespace) -> int:
+    from farm.single.export import export
+
+    return export(options)
+
+
+def _build(options: argparse.Namespace) -> int:
+    from farm.single.build import build
+
+    return build(options)
+
+
+def _test(options: argparse.Namespace) -> int:
+    from farm.single.test import test
+
+    return test(options)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a path, or a config that mmdet ships")
+    parser.add_argument("checkpoint")
+    parser.add_argument("--output-file", default="tmp.onnx", metavar="FILE")
+    parser.add_argument(
+        "--input-img", metavar="FILE", help="the image of --verify where no --test-img is given"
+    )
+    _add_shape(parser, (800, 1216), "input size: height and width, or one number for a square")
+    parser.add_argument(
+        "--test-img", metavar="FILE", help="the image of --verify (default: one drawn by seed)"
+    )
+    parser.add_argument(
+        "--opset-version", type=int, default=11, help=f"{OPSETS[0]} to {OPSETS[-1]} (default: 11)"
+    )
+    _add_words(parser, "--cfg-options", f"settings over the config's, {_KEY_VALUE}")
+    parser.add_argument(
+        "--dynamic-export", action="store_true", help="free batch, height and width"
+    )
+    parser.add_argument(
+        "--show", action="store_true", help="print the graph; with --verify draw both results"
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="hold ONNX Runtime against PyTorch; exit code 1 if they differ",
+    )
+    parser.add_argument("--simplify", action="store_true", help="simplify the graph")
+    parser.add_argument(
+        "--skip-postprocess", action="store_true", help="end the graph at the heads' raw outputs"
+    )
+    _add_pickle(parser)
+    _add_store(parser)
+    _leave_out(parser, "--dataset", "--mean", "--std")
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a path, or a config that mmdet ships")
+    parser.add_argument("model", help="an ONNX file, of `farm export` or any other")
+    parser.add_argument("--trt-file", default="tmp.trt", metavar="FILE", help="the engine")
+    parser.add_argument(
+        "--runtime", default="tensorrt", help="whose engine it is (default: tensorrt)"
+    )
+    parser.add_argument(
+        "--input-img", metavar="FILE", help="the image of --verify (default: one drawn by seed)"
+    )
+    _add_shape(
+        parser,
+        None,
+        "input size the engine is tuned for: height and width, or one number for a square "
+        "(default: 400 600, or the file's own where it takes only one)",
+    )
+    for end in ("min", "max"):
+        _add_numbers(parser, f"--{end}-shape", None, f"{end}imum input size (default: --shape)")
+    parser.add_argument(
+        "--workspace-size", type=int, default=1, metavar="GIB", help="in GiB (default: 1)"
+    )
+    parser.add_argument("--show", action="store_true", help="with --verify, draw both results")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="hold the engine against ONNX Runtime; exit code 1 if they differ",
+    )
+    parser.add_argument("--verbose", action="store_true", help="show the builder's own log")
+    _add_store(parser)
+    _leave_out(parser, "--dataset", "--mean", "--std", "--to-rgb")
+
+
+def _add_test(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a path, or a config that mmdet ships")
+    parser.add_argument(
+        "model", help="an ONNX file or an engine of `farm build`; a checkpoint for torch"
+    )
+    parser.add_argument("--backend", required=True, choices=BACKENDS)
+    parser.add_argument("--out", metavar="FILE", help="write the results, as mmdet's tools read")
+    parser.add_argument(
+        "--format-only", action="store_true", help="write the data set's own format, no evaluation"
+    )
+    parser.add_argument(
+        "--eval",
+        nargs="+",
+        metavar="METRIC",
+        help="bbox, segm, proposal for COCO; mAP, recall for Pascal VOC",
+    )
+    parser.add_argument("--show", action="store_true", help="show results")
+    parser.add_argument("--show-dir", metavar="DIR", help="where painted images go")
+    parser.add_argument("--show-score-thr", type=float, default=0.3, help="(default: 0.3)")
+    _add_words(parser, "--cfg-options", f"settings over the config's, {_KEY_VALUE}")
+    _add_words(parser, "--eval-options", "arguments of the data set's evaluate or format_results")
+    _add_pickle(parser)
+    _add_store(parser)
+
+
+def _add_numbers(
+    parser: argparse.ArgumentParser, name: str, default: Sequence[int] | None, text: str
+) -> None:
+    parser.add_argument(name, type=int, nargs="+", default=default, metavar="PIXELS", help=text)
+
+
+def _add_shape(
+    parser: argparse.ArgumentParser, default: Sequence[int] | None, text: str
+) -> None:
+    shown = f" (default: {' '.join(map(str, default))})" if default else ""
+    _add_numbers(parser, "--shape", default, text + shown)
+
+
+def _add_words(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    parser.add_argument(name, nargs="+", default=[], metavar="KEY=VALUE", help=text)
+
+
+def _add_pickle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="load a checkpoint that holds other objects than weights; they can run code",
+    )
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", metavar="DIR", help="whose store is shared: a sweep's results")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="try a recorded failure once more"
+    )
+
+
+class _LeftOut(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error(f"{self.option_strings[0]}: {parser.epilog}")
+
+
+def _leave_out(parser: argparse.ArgumentParser, *names: str) -> None:
+    parser.epilog = _LEFT_OUT.format(", ".join(names))
+    for name in names:
+        parser.add_argument(name, nargs="*", action=_LeftOut, help=argparse.SUPPRESS)

@@ -1,0 +1,108 @@
+"""What the options' words say: files, sizes, and settings in MMDetection's KEY=VALUE syntax."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from farm import inputs
+from farm.errors import InputError
+from farm.plan import files
+from farm.units import Dims
+
+LEAST_PIXELS, MOST_PIXELS = 32, 16384
+
+
+def key_values(words: Sequence[str], option: str) -> dict[str, Any]:
+    """`a.b=1 c=[1,2]` by mmcv's own rules, so that whatever works there works here.
+
+    Raises:
+        InputError: a word without `=`, brackets that do not match, a number that is none.
+    """
+    if not words:
+        return {}
+    from farm.sources.mmdet import compat  # noqa: F401
+
+    # isort: split
+    from mmcv import DictAction
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("words", nargs="+", action=DictAction)
+    try:
+        found = dict(parser.parse_args(["--", *words]).words)
+    except (ValueError, AssertionError) as error:
+        raise InputError(f"{' '.join(words)!r} is not KEY=VALUE: {error}", option) from None
+    if name := next((name for name, value in found.items() if not _finite(value)), None):
+        raise InputError(f"{name!r} is not a finite number", option)
+    return found
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def dims(numbers: Sequence[int], option: str) -> Dims:
+    """One image of 3 channels; one number is a square. Raises InputError."""
+    if len(numbers) not in (1, 2):
+        raise InputError(
+            f"height and width, or one number for a square; {len(numbers)} were given", option
+        )
+    if not all(LEAST_PIXELS <= number <= MOST_PIXELS for number in numbers):
+        raise InputError(
+            f"{' '.join(map(str, numbers))}: height and width are {LEAST_PIXELS} to "
+            f"{MOST_PIXELS} pixels",
+            option,
+        )
+    return Dims(1, 3, numbers[0], numbers[-1])
+
+
+def detector(options: argparse.Namespace, checkpoint: str) -> inputs.Model:
+    """The detector as a matrix would name it. Raises InputError."""
+    here = Path.cwd()
+    settings = key_values(getattr(options, "cfg_options", ()), "--cfg-options")
+    return inputs.Model(
+        name=Path(options.config).stem,
+        source="mmdet",
+        config=files.config_file(options.config, here),
+        checkpoint=files.plain_file("file", checkpoint, here),
+        cfg_options=tuple(sorted(settings.items())),
+        allow_pickle=getattr(options, "allow_pickle", False),
+    )
+
+
+def image(name: str | None, option: str) -> Path | None:
+    """The image, if one is named. Raises InputError."""
+    if name is None:
+        return None
+    try:
+        return Path(files.plain_file("image", name, Path.cwd()).path)
+    except InputError as error:
+        raise InputError(error.message, option) from None
+
+
+def output(name: str, option: str) -> Path:
+    """A file that can be written: its folder is made now. Raises InputError before any work."""
+    path = files.expanded(name, Path.cwd())
+    if path.is_dir():
+        raise InputError(f"{name!r} is a folder; give a file", option)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path.parent}: {error.strerror}", option) from None
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path.parent}: no right to write there", option)
+    return path
+
+
+def threads() -> int:
+    """Cores to run on: OMP_NUM_THREADS where it says so, else all that are ours."""
+    from farm.plan.devices import cores
+
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdigit() and int(wanted) else cores()

@@ -1,0 +1,102 @@
+"""One step done through the store, and its artifact put where the user wants it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.errors import FarmError, InputError, StepFailed
+from farm.executors import Outcome, require_packages, run_steps
+from farm.executors.inline import InlineExecutor
+from farm.inputs import Ref
+from farm.places import results_folder, store_folder
+from farm.plan import Step
+from farm.plan.files import plain_file
+from farm.progress import say
+from farm.store import Record, Store
+from farm.units import format_seconds
+
+
+def open_store(results: str | None) -> Store:
+    """The store of `--results`, else of the sweeps that are run here."""
+    return Store(store_folder(results_folder(results)))
+
+
+def carry_out(step: Step, store: Store, retry_failed: bool = False, verbose: bool = False) -> Path:
+    """The folder of the step's artifact; made now, unless the store has it, and it says which.
+
+    verbose: show the step's log. Raises InputError, StepFailed or FarmError.
+    """
+    if store.record(step.ref):
+        say(f"{step.stage} {step.label}: found in the store, nothing to do")
+        if verbose:
+            say(store.log_path(step.ref).read_text(errors="replace"))
+        return store.path(step.ref)
+    require_packages([step], store)
+    store.sweep_out()
+    executor = InlineExecutor(store, echo=verbose)
+    outcomes = run_steps({step.key: step}, store, lambda: executor, _Lines(), retry_failed)
+    _raise_if_bad(step, outcomes[step.key], store)
+    return store.path(step.ref)
+
+
+def _raise_if_bad(step: Step, outcome: Outcome, store: Store) -> None:
+    if outcome.status == "done":
+        return
+    if outcome.status == "input":
+        raise InputError(outcome.reason.replace("`allow_pickle: true`", "--allow-pickle"))
+    told = f"{step.stage} {step.label}: {outcome.reason}"
+    log = store.log_path(step.ref)
+    if log.exists():
+        told += f"\nIts log: {log}"
+    raise StepFailed(told) if outcome.status == "failed" else FarmError(told)
+
+
+class _Lines:
+    """Says what is under way."""
+
+    def started(self, step: Step) -> None:
+        say(f"{step.stage} {step.label} ...")
+
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        if outcome.status == "done":
+            say(f"{step.stage} {step.label}: done in {format_seconds(outcome.seconds)}")
+
+
+def put(artifact: Path, output: Path) -> None:
+    """A copy of the artifact at `output`, whole or not at all.
+
+    Not a link: what is then done to the file in place must not reach into the store.
+    """
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    shutil.copyfile(artifact, part)
+    part.replace(output)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An artifact of the store that a user's file is."""
+
+    record: Record
+    ref: Ref
+
+
+def find(store: Store, stage: str, path: Path) -> Found | None:
+    """The finished step of `stage` that left the very bytes of `path`, wherever that lies now."""
+    size, digest = path.stat().st_size, None
+    for ref in store.refs(stage):
+        record = store.record(ref)
+        for name in record.files if record else ():
+            assert record is not None
+            if record.files[name] != size:
+                continue
+            digest = digest or _sha256(path)
+            if _sha256(store.path(ref) / name) == digest:
+                return Found(record, ref)
+    return None
+
+
+def _sha256(path: Path) -> str:
+    return plain_file("file", str(path), Path()).digest

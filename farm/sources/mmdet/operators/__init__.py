@@ -1,0 +1,23 @@
+"""Operators of mmcv, and of torch above what an opset has, as standard ONNX.
+
+`standard(opset)` puts each in place of what the model's own code calls, while it is traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+Swap = Callable[[int], AbstractContextManager[None]]
+
+SWAPS: tuple[Swap, ...] = ()
+"""One per operator: takes the opset, and puts back on exit what it replaced."""
+
+
+@contextmanager
+def standard(opset: int) -> Iterator[None]:
+    """While this is open, the model's code traces to standard operators of `opset`."""
+    with ExitStack() as stack:
+        for swap in SWAPS:
+            stack.enter_context(swap(opset))
+        yield

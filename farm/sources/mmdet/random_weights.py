@@ -1,0 +1,114 @@
+"""Weights by seed under which a detector finds objects: for trying any config without training.
+
+Plain random weights score nothing, or score everything alike, so that two wrong detectors
+agree. Here every normalisation is set to what it really sees, and the layers that predict are
+scaled to a wanted mean and spread, on one image of noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from farm import inputs
+from farm.sources.mmdet import config
+from farm.units import Dims
+
+Lift = Mapping[str, tuple[float, float]]
+"""For each layer that predicts (a part of its name): the mean and spread of what it puts out."""
+
+
+def noise(dims: Dims, seed: int) -> npt.NDArray[np.float32]:
+    """Images [N, 3, H, W] around 0, with structure at several scales."""
+    random = torch.Generator().manual_seed(seed)
+    image = torch.zeros(dims.as_tuple())
+    for cell in (1, 8, 32):
+        grid = torch.randn(dims.n, 3, dims.h // cell + 1, dims.w // cell + 1, generator=random)
+        image += nn.functional.interpolate(grid, size=(dims.h, dims.w), mode="bilinear")
+    return image.numpy()
+
+
+@torch.no_grad()
+def write(model: inputs.Model, lift: Lift, dims: Dims, seed: int) -> None:
+    """Write `model.checkpoint.path`: the weights of `seed` for `model.config`.
+
+    Raises:
+        InputError: mmdet cannot build the config.
+    """
+    settings = config.read(model)
+    torch.manual_seed(seed)
+    detector = config.build(settings, model.config.path)
+    _fill_uninitialised(detector)
+    hooks = [_settle(m) for m in detector.modules() if isinstance(m, _BatchNorm)]
+    for name, module in detector.named_modules():
+        wanted = [value for part, value in lift.items() if part in name]
+        if wanted and isinstance(module, (nn.Conv2d, nn.Linear)):
+            hooks.append(_lift(module, *wanted[0]))
+    _run(detector, torch.from_numpy(noise(dims, seed)))
+    for hook in hooks:
+        hook.remove()
+    names = config.class_names(settings, model.config.path)
+    path = Path(model.checkpoint.path)
+    torch.save({"state_dict": detector.state_dict(), "meta": {"CLASSES": names}}, path)
+
+
+def _fill_uninitialised(detector: nn.Module) -> None:
+    """mmdet makes some weights with `torch.Tensor(n)` and fills them in `init_weights` only."""
+    for module in detector.modules():
+        if type(module).__name__ == "L2Norm":
+            nn.init.constant_(module.get_parameter("weight"), 20)
+
+
+def _settle(norm: Any) -> Any:
+    """On its first call the norm takes the statistics of what it is given."""
+
+    def hook(_: Any, arguments: tuple[Tensor, ...]) -> None:
+        flat = arguments[0].transpose(0, 1).flatten(1)
+        if norm.running_mean is not None and flat.shape[1] > 1:
+            norm.running_mean.copy_(flat.mean(1))
+            norm.running_var.copy_(flat.var(1).clamp(min=1e-4))
+        handle.remove()
+
+    handle = norm.register_forward_pre_hook(hook)
+    return handle
+
+
+def _lift(layer: Any, mean: float, spread: float) -> Any:
+    """On its first call the layer is scaled: each output channel gets this mean and spread."""
+
+    def hook(_: Any, __: Any, out: Tensor) -> Tensor:
+        channel = -1 if isinstance(layer, nn.Linear) else 1
+        flat = out.movedim(channel, 0).flatten(1)
+        if flat.shape[1] < 2:  # a single place has no spread to speak of
+            return out
+        factor = spread / flat.std(1).clamp(min=1e-6)
+        shift = mean - flat.mean(1) * factor
+        layer.weight.data *= factor.view((-1,) + (1,) * (layer.weight.dim() - 1))
+        bias = layer.bias.data if layer.bias is not None else torch.zeros_like(shift)
+        layer.bias = nn.Parameter(bias * factor + shift, requires_grad=False)
+        handle.remove()
+        axes = (-1,) if channel == -1 else (1, -1, 1, 1)
+        return out * factor.view(axes) + shift.view(axes)
+
+    handle = layer.register_forward_hook(hook)
+    return handle
+
+
+def _run(detector: Any, image: Tensor) -> None:
+    size = tuple(image.shape[2:])
+    meta = {
+        "filename": "", "img_shape": (*size, 3), "ori_shape": (*size, 3), "pad_shape": (*size, 3),
+        "batch_input_shape": size, "border": (0, size[0], 0, size[1]),
+        "scale_factor": np.ones(4, np.float32), "flip": False, "flip_direction": None,
+    }  # fmt: skip
+    detector.simple_test(image, [meta], rescale=False)

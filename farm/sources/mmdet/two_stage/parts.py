@@ -1,0 +1,55 @@
+"""What a part of a detector must be, so that the rules written here are its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
+from mmcv.ops import RoIAlign
+from mmdet.core.bbox.coder import DeltaXYWHBBoxCoder
+from mmdet.models.roi_heads import bbox_heads, mask_heads, roi_extractors
+from torch import nn
+
+
+def require(part: nn.Module, kind: type, rules: tuple[str, ...]) -> None:
+    """`part` is a `kind` and has no method of its own in the place of the named ones.
+
+    Raises:
+        ValueError: names the part and what it does differently.
+    """
+    name = type(part).__name__
+    if not isinstance(part, kind):
+        raise ValueError(f"{name} cannot be exported yet; only {kind.__name__} can")
+    if own := [r for r in rules if getattr(type(part), r) is not getattr(kind, r)]:
+        raise ValueError(f"{name} has its own {own[0]}, which cannot be exported yet")
+
+
+def require_plain_coder(part: Any) -> None:
+    """Raises ValueError where boxes are not coded as shifts and growths."""
+    if type(part.bbox_coder) is not DeltaXYWHBBoxCoder:
+        raise ValueError(f"box coder {type(part.bbox_coder).__name__} cannot be exported yet")
+
+
+def require_box_head(part: Any) -> None:
+    """Raises ValueError where it is not read as `boxes.detections` reads it."""
+    require(part, bbox_heads.ConvFCBBoxHead, ("get_bboxes", "forward"))
+    if part.custom_activation or not (part.with_reg and part.with_cls):
+        raise ValueError("a box head with its own activation or without regression is not known")
+    require_plain_coder(part)
+
+
+def require_mask_head(part: Any) -> None:
+    """Raises ValueError where its masks are not one map of logits per box and class."""
+    require(part, mask_heads.FCNMaskHead, ("get_seg_masks", "forward"))
+
+
+def require_extractor(part: Any) -> None:
+    """Raises ValueError where features are not pooled from one level by square RoIAlign."""
+    require(part, roi_extractors.SingleRoIExtractor, ("forward",))
+    for layer in part.roi_layers:
+        if not isinstance(layer, RoIAlign) or layer.pool_mode != "avg" or layer.use_torchvision:
+            raise ValueError("only RoIAlign with average pooling can be exported")
+        if layer.output_size[0] != layer.output_size[1]:
+            raise ValueError(f"RoIAlign to {layer.output_size} is not square")

@@ -1,0 +1,121 @@
+"""ONNX files: written by torch from any module, cleaned, checked, the same for the same inputs."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+from farm import inputs
+from farm.errors import StepFailed
+
+log = logging.getLogger(__name__)
+
+IR_VERSION = 10  # what every runtime of the farm reads; onnx itself would write its newest
+
+_OURS = ("dets", "labels", "masks", "boxes", "scores")
+"""Outputs in our own form, whose axis 1 counts rows; smaller images can have fewer."""
+
+
+def write(module: Any, shape: inputs.Shape, opset: int, path: Path) -> None:
+    """Write `path`: `images` [N, 3, H, W] -> the outputs that `module.outputs` names.
+
+    Traced at shape.opt. The axes that differ between shape.min and shape.max are dynamic. A module
+    that knows its outputs only once it has run is run once before.
+
+    Raises:
+        StepFailed: an operator that this opset cannot express, or a file that ONNX refuses.
+    """
+    images = torch.zeros(shape.opt.as_tuple())
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            _ignore_known_warnings()
+            if not module.outputs:
+                module(images)
+            torch.onnx.export(
+                module, (images,), str(path), dynamo=False, autograd_inlining=False,
+                opset_version=opset, input_names=["images"], output_names=list(module.outputs),
+                dynamic_axes=_dynamic_axes(shape, module.outputs),
+            )  # fmt: skip
+    except (MemoryError, OSError):
+        raise  # of the moment: not the model's fault
+    except Exception as error:  # the exporter's symbolics raise whatever they meet
+        log.error("export at opset %d failed", opset, exc_info=True)
+        raise StepFailed(_reason(error, opset)) from error
+    finish(path, opset)
+
+
+def _dynamic_axes(shape: inputs.Shape, outputs: tuple[str, ...]) -> dict[str, dict[int, str]]:
+    """The axes of raw outputs are left to the exporter, which follows them through the graph."""
+    batch = {0: "batch"} if shape.dynamic_batch else {}
+    size = {2: "height", 3: "width"} if shape.dynamic_size else {}
+    axes = {"images": batch | size}
+    rows = "candidates" if "boxes" in outputs else "detections"
+    for name in outputs:
+        if name in _OURS:
+            axes[name] = batch | ({1: rows} if shape.dynamic_size else {})
+    return {name: axis for name, axis in axes.items() if axis}
+
+
+def _ignore_known_warnings() -> None:
+    """Tracing warns of every Python branch; those that are passed depend on no input."""
+    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message="Constant folding - Only steps=1 can be")
+    warnings.filterwarnings("ignore", message="Exporting aten::index operator of advanced")
+
+
+def _reason(error: Exception, opset: int) -> str:
+    text = " ".join(str(error).split())
+    if match := re.search(r"operator '?([\w:]+)'? to ONNX opset version", text):
+        return f"operator {match[1]} cannot be written at opset {opset}; try a higher opset"
+    return f"export at opset {opset} failed: {type(error).__name__}: {text[:300]}"
+
+
+def finish(path: Path, opset: int) -> None:
+    """Remove what says where and when the file was made, check it, write it again.
+
+    Raises:
+        StepFailed: ONNX refuses the file.
+    """
+    model = onnx.load(str(path))
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    model.doc_string = ""
+    del model.metadata_props[:]
+    _clean(model.graph)
+    _name_free_axes(model.graph)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        log.error("the file written at opset %d is not valid", opset, exc_info=True)
+        raise StepFailed(_reason(error, opset)) from error
+    onnx.save(model, str(path))
+
+
+def _clean(graph: onnx.GraphProto) -> None:
+    graph.name, graph.doc_string = "detector", ""
+    for node in graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                if inner.node:
+                    _clean(inner)
+
+
+def _name_free_axes(graph: onnx.GraphProto) -> None:
+    """Each free axis of a raw output by a name of its own.
+
+    The exporter gives one name to axes of different extents, and a runtime may take what has
+    one name for equal.
+    """
+    for output in graph.output:
+        if output.name not in _OURS:
+            for axis, dim in enumerate(output.type.tensor_type.shape.dim):
+                if dim.dim_param:
+                    dim.dim_param = f"{output.name}_{axis}"
