@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from farm.detections.matching import Pairs
 from farm.matrix.schema import VerifySpec
 
 
@@ -30,17 +31,19 @@ class Agreement:
 def judge(pairs_file: Path, limits: VerifySpec) -> Agreement:
     """`agreement` of the pairs that `verify` left."""
     with np.load(pairs_file) as pairs:
-        return agreement(Pairs(**{one.name: pairs[one.name] for one in fields(Pairs)}), limits)
+        return agreement(pairs, limits)
 
 
-def agreement(pairs: Pairs, limits: VerifySpec) -> Agreement:
+def agreement(pairs: Mapping[str, npt.NDArray[np.float32]], limits: VerifySpec) -> Agreement:
     """`reason` is None for the same detector, else the first threshold that does not hold.
+
+    pairs: the columns of `detections.matching.Pairs`, by name.
 
     A pair counts if either side's score reaches `min_score`, a box alone if its own does. So a
     score that slips from just above it to just below is a small difference, not a lost box.
     """
-    reference, engine = pairs.reference_score, pairs.engine_score
-    iou, box_diff, mask_iou = pairs.iou, pairs.box_diff_px, pairs.mask_iou
+    reference, engine = pairs["reference_score"], pairs["engine_score"]
+    iou, box_diff, mask_iou = pairs["iou"], pairs["box_diff_px"], pairs["mask_iou"]
     # NaN (that side has no box) is never >=.
     counted = (reference >= limits.min_score) | (engine >= limits.min_score)
     matched = counted & (iou >= limits.min_iou)
