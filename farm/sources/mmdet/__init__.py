@@ -37,15 +37,17 @@ def load(model: inputs.Model) -> Detector:
     return detector.load(model)
 
 
-def export_onnx(detector: Detector, shape: inputs.Shape, opset: int, path: Path) -> None:
-    """Write `detector` as ONNX: `images` -> `dets`, `labels` (and `masks`).
+def export_onnx(
+    detector: Detector, shape: inputs.Shape, opset: int, path: Path, postprocess: str = "graph"
+) -> None:
+    """Write `detector` as ONNX: `images` -> `dets`, `labels` (and `masks`), or cut before them.
 
     Raises:
         StepFailed: the model or one of its operators cannot be written at this opset.
     """
     from farm.sources.mmdet import onnx_file
 
-    onnx_file.export(detector, shape, opset, path)
+    onnx_file.export(detector, shape, opset, path, postprocess)
 
 
 def __getattr__(name: str) -> type:

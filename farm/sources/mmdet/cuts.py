@@ -91,22 +91,28 @@ def _flat(values: Any) -> Iterator[Tensor]:
             yield from _flat(value)
 
 
+def _boxes() -> Tensor:
+    """1000 boxes of 32 to 160 pixels: large enough for RoIAlign to be the same at every opset."""
+    index = torch.arange(1000.0)
+    corner = torch.stack([index % 96, index % 64], 1)
+    return torch.cat([corner, corner + 32 + torch.stack([index % 128, index % 112], 1)], 1)
+
+
+_PROPOSALS = _boxes()
+
+
 @contextmanager
 def _fixed_proposals() -> Iterator[None]:
-    """Two-stage models feed 1000 random rows to their second stage, few of which are boxes.
+    """Boxes that are always the same, where two-stage models feed themselves random rows.
 
-    Fixed boxes of 32 to 160 pixels in their place, since an engine must see what PyTorch saw.
+    Few of those are boxes at all, and an engine must see what PyTorch saw.
     """
     drawn = torch.randn
 
-    def boxes(*size: int, **options: Any) -> Tensor:
-        if size != (1000, 4):
-            return drawn(*size, **options)
-        step = torch.arange(1000) % 32
-        corner = torch.stack([step * 4.0, step.flip(0) * 3.0], 1)
-        return torch.cat([corner, corner.flip(1) + 32 + (corner % 37)], 1) + 0.25
+    def fixed(*size: int, **options: Any) -> Tensor:
+        return _PROPOSALS if size == tuple(_PROPOSALS.shape) else drawn(*size, **options)
 
-    torch.randn = boxes
+    torch.randn = fixed  # type: ignore[assignment]
     try:
         yield
     finally:

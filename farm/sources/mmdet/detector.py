@@ -16,7 +16,7 @@ import torch
 from farm import inputs
 from farm.detections import Detections, ImageMeta
 from farm.errors import InputError, StepFailed
-from farm.sources.mmdet import checkpoint, config, graphs, pipeline
+from farm.sources.mmdet import checkpoint, config, cuts, graphs, pipeline
 
 Image = npt.NDArray[Any]
 
@@ -62,15 +62,25 @@ class Detector:
         boxes, segments = result if isinstance(result, tuple) else (result, None)
         return _from_classes(boxes, segments)
 
-    def graph(self) -> torch.nn.Module:
+    @torch.no_grad()
+    def raw(self, images: Image) -> dict[str, Image]:
+        """The heads' own outputs for [N, 3, H, W], by name: `forward_dummy`, flattened."""
+        module: Any = graphs.graph(self.model, "none")
+        values = module(torch.from_numpy(images))
+        return {n: v.numpy() for n, v in zip(module.outputs, values, strict=True)}
+
+    def graph(self, postprocess: str = "graph") -> torch.nn.Module:
         """The module to export; what it takes and returns is said at `graphs.graph`.
 
         Raises:
-            StepFailed: the model cannot be exported; `facts.refused` says why.
+            StepFailed: the model cannot be exported so; its facts say why.
         """
-        if self.facts.refused:
-            raise StepFailed(self.facts.refused)
-        return graphs.graph(self.model)
+        facts = self.facts
+        host = facts.refused or facts.host_refused
+        refused = {"graph": facts.refused, "host": host, "none": facts.raw_refused}
+        if reason := refused[postprocess]:
+            raise StepFailed(reason)
+        return graphs.graph(self.model, postprocess)
 
 
 def load(model: inputs.Model) -> Detector:
@@ -88,12 +98,13 @@ def load(model: inputs.Model) -> Detector:
     checkpoint.fit(detector, state, model.checkpoint.path)
     facts = inputs.ModelFacts(
         classes=_classes(detector, meta, settings, model),
-        masks=bool(getattr(detector, "with_mask", False)),
+        masks=graphs.has_masks(detector),
         pipeline=prepared,
         clips_boxes=_clips_boxes(detector),
         mask_threshold=_mask_threshold(detector),
         mask_frame=graphs.mask_frame(detector),
-        refused=_refusal(detector),
+        raw_refused=cuts.raw_refusal(detector),
+        **_refusals(detector),
     )
     return Detector(detector, facts)
 
@@ -139,12 +150,16 @@ def _last_head(detector: Any) -> Any:
     return head[-1] if isinstance(head, torch.nn.ModuleList) else head
 
 
-def _refusal(detector: Any) -> str | None:
+def _refusals(detector: Any) -> dict[str, Any]:
+    """Whether its graph can be made, and whether it can be cut before its suppression."""
     try:
-        graphs.graph(detector)
+        form = graphs.graph(detector)
     except ValueError as error:
-        return str(error)
-    return None
+        return {"refused": str(error)}
+    try:
+        return {"suppression": cuts.suppression(form)}
+    except ValueError as error:
+        return {"host_refused": str(error)}
 
 
 def _batch(image: Image) -> torch.Tensor:

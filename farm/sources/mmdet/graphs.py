@@ -11,7 +11,7 @@ import torch
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
-from farm.sources.mmdet import dense, two_stage
+from farm.sources.mmdet import cuts, dense, two_stage
 from farm.sources.mmdet.candidates import Candidates, suppress, suppression
 
 
@@ -26,10 +26,13 @@ class OneStage(nn.Module):
         config = model.bbox_head.test_cfg
         self.how = suppression(config, config.get("max_per_img"))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+    def candidates(self, images: Tensor) -> Candidates:
+        """What there is before the final suppression, where a graph can be cut."""
         outs = self.model.bbox_head(self.model.extract_feat(images))
-        found = self.read(self.model.bbox_head, outs, _limits(images))
-        return _packed(suppress(found, self.how))
+        return self.read(self.model.bbox_head, outs, _limits(images))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return _packed(suppress(self.candidates(images), self.how))
 
 
 class TwoStage(nn.Module):
@@ -57,18 +60,30 @@ FORMS: dict[type, type[nn.Module]] = {
 """By detector class, looked up along the MRO; each refuses what follows rules of its own."""
 
 
-def graph(model: Any) -> nn.Module:
+def graph(model: Any, postprocess: str = "graph") -> nn.Module:
     """`model` with its post-processing, vectorised over the batch, in eval mode.
 
     forward(images float32 [N, 3, H, W]) returns dets [N, K, 5] (x1 y1 x2 y2 in network pixels
     and the score, best first), labels int64 [N, K], and for models with masks either [N, K, m, m]
     probabilities inside each box for its label, or [N, K, h, w] over the whole network input
-    (see `mask_frame`). Empty rows have score 0 and label -1.
+    (see `mask_frame`). Empty rows have score 0 and label -1. `outputs` has their names.
+
+    `postprocess` (see `catalog.POSTPROCESS`) host and none end it earlier: see `cuts`.
 
     Raises:
         ValueError: the model's test path is one that cannot be exported; says which part.
     """
-    return _form(model)(model).eval()
+    if postprocess == "none":
+        return cuts.Raw(model).eval()
+    form: Any = _form(model)(model).eval()
+    if postprocess == "host" and cuts.suppression(form):
+        return cuts.BeforeSuppression(form).eval()
+    form.outputs = ("dets", "labels") + ("masks",) * has_masks(model)
+    return form
+
+
+def has_masks(model: Any) -> bool:
+    return bool(getattr(model, "with_mask", False))
 
 
 def mask_frame(model: Any) -> str:
