@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
+from farm.sources.mmdet.operators import corner_pool
+
 Swap = Callable[[int], AbstractContextManager[None]]
 
-SWAPS: tuple[Swap, ...] = ()
+SWAPS: tuple[Swap, ...] = (corner_pool.swap,)
 """One per operator: takes the opset, and puts back on exit what it replaced."""
 
 
