@@ -6,6 +6,7 @@ Read at planning, so it holds names only; the modules it names are imported wher
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 OPSETS = tuple(range(11, 21))
 """Opsets that torch's TorchScript exporter writes and that have the operators detectors need."""
@@ -44,8 +45,30 @@ RUNTIMES = {
     "null": Runtime("farm.runtimes.null", ()),
 }
 
-SOURCES = {"mmdet": ("farm.sources.mmdet", ("torch", "mmcv-full", "mmdet"))}
-"""Model sources: the module and the packages that decide what it makes."""
+
+class Source(NamedTuple):
+    """A model source as the plan sees it.
+
+    module: imported where it is used; see `farm.sources`. packages: decide what it makes.
+    opsets: it writes at the opset that is asked, so that this is an axis. cuts: its graph can end
+    in several places, so that `postprocess` is one. eager: PyTorch itself can run it.
+    """
+
+    module: str
+    packages: tuple[str, ...]
+    opsets: bool = True
+    cuts: bool = False
+    eager: bool = True
+
+
+SOURCES = {
+    "mmdet": Source("farm.sources.mmdet", ("torch", "mmcv-full", "mmdet"), cuts=True),
+    "module": Source("farm.sources.module", ("torch",)),
+    "onnx": Source("farm.sources.onnx", ("onnx", "onnxruntime"), opsets=False, eager=False),
+}
+
+PREPARER = "mmdet"
+"""The source whose `Preparer` prepares the images of all."""
 
 PREPARE_PACKAGES = ("mmcv-full", "mmdet", "opencv-python-headless", "numpy")
 EXPORT_PACKAGES = ("onnx",)

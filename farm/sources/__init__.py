@@ -1,17 +1,46 @@
-"""Model sources: where a detector comes from. One package each; one line in the catalog.
+"""Model sources: where a detector comes from. One file or package each; one line in the catalog.
 
-A source provides `check(model)`, `load(model)`, `Preparer` and `export_onnx`; see
-`farm.sources.mmdet`.
+A source provides
+
+    check(model)                                            its facts, or what is wrong with it
+    load(model)                                             a `Detector`
+    export_onnx(detector, shape, opset, path, postprocess)  its ONNX file
+
+and one of them a `Preparer` of images for all; see `farm.sources.mmdet`.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from farm.catalog import SOURCES
+from farm.detections import Detections, ImageMeta
+from farm.inputs import ModelFacts
+
+
+class Detector(Protocol):
+    """A loaded model: its facts, and the answers that engines are held against."""
+
+    @property
+    def facts(self) -> ModelFacts: ...
+
+    def reference(self, image: npt.NDArray[Any], meta: ImageMeta) -> Detections:
+        """What it finds on one prepared image [3, H, W], in the original image's pixels."""
+
+    def reference_as_graph(self, image: npt.NDArray[Any]) -> Detections:
+        """The same, told only what an exported graph can know; in network pixels."""
+
+    def raw(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """Its raw outputs by name, for images [N, 3, H, W]."""
+
+    def graph(self, postprocess: str = "graph") -> Any:
+        """The torch module to export or to run, for sources that PyTorch can run."""
 
 
 def source_module(name: str) -> Any:
     """The module of a source; its heavy imports happen when it is used."""
-    return importlib.import_module(SOURCES[name][0])
+    return importlib.import_module(SOURCES[name].module)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from farm.inputs import ModelFacts, Ref
+from farm.inputs import ModelFacts, Ref, Suppression
 from farm.store import Store
 
 
@@ -14,12 +15,23 @@ def facts_from(store: Store) -> Callable[[str], ModelFacts | None]:
     def facts(key: str) -> ModelFacts | None:
         record = store.record(Ref("check", key))
         if record is None and (failure := store.failure(key)):
-            return ModelFacts((), False, "", refused=failure.reason)
+            why = failure.reason
+            return ModelFacts((), False, "", refused=why, host_refused=why, raw_refused=why)
         if record is None:
             return None
         try:
-            return ModelFacts(**{**record.figures, "classes": tuple(record.figures["classes"])})
+            return _facts(record.figures)
         except (KeyError, TypeError):
             return None  # torn by hand: the check runs again
 
     return facts
+
+
+def _facts(figures: dict[str, Any]) -> ModelFacts:
+    """From JSON, which knows neither tuples nor dataclasses."""
+    values: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in figures.items()
+    }
+    if values.get("suppression"):
+        values["suppression"] = Suppression(**values["suppression"])
+    return ModelFacts(**values)

@@ -1,0 +1,78 @@
+"""Models that answer in the farm's own form already: a ready ONNX file, a torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from farm import inputs
+from farm.detections import Detections, Floats, ImageMeta
+from farm.detections.convert import from_outputs, in_network_frame, to_original
+from farm.errors import StepFailed
+from farm.sources.mmdet import pipeline
+
+Run = Callable[[Floats], dict[str, npt.NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class OwnForm:
+    """run: images [N, 3, H, W] -> dets, labels(, masks), or raw outputs, by name."""
+
+    facts: inputs.ModelFacts
+    run: Run
+
+    def reference(self, image: Floats, meta: ImageMeta) -> Detections:
+        """Boxes, and masks as `rles`, in the original image's pixels."""
+        facts = self.facts
+        return to_original(
+            self._found(image), meta, facts.clips_boxes, facts.mask_threshold, facts.mask_frame
+        )
+
+    def reference_as_graph(self, image: Floats) -> Detections:
+        """Boxes in pixels of the network's input; masks as `rles` of it."""
+        facts = self.facts
+        found = self._found(image)
+        return in_network_frame(found, image.shape[1:], facts.mask_threshold, facts.mask_frame)
+
+    def raw(self, images: Floats) -> dict[str, npt.NDArray[Any]]:
+        return self.run(images)
+
+    def _found(self, image: Floats) -> Detections:
+        batch = (self.facts.input_shape or (1,))[0] or 1
+        outputs = self.run(np.repeat(image[None], batch, 0))
+        check_form({name: values.shape for name, values in outputs.items()})
+        return from_outputs(outputs)[0]
+
+
+def check_form(shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raises StepFailed where outputs are not in the farm's form of detections."""
+    expected = "dets [N, K, 5] (x1 y1 x2 y2 score), labels [N, K] and perhaps masks [N, K, m, m]"
+    dets, labels, masks = (shapes.get(name) for name in ("dets", "labels", "masks"))
+    rows = (dets or ())[:2]
+    whole = dets is not None and len(dets) == 3 and dets[2] == 5 and labels == rows
+    if not whole or (masks is not None and (len(masks) != 4 or masks[:2] != rows)):
+        found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise StepFailed(f"its outputs are {found}; expected {expected}, or `outputs: raw`")
+
+
+def pipeline_of(how: inputs.Preprocess) -> str:
+    """The canonical JSON of the same steps as a config of mmdet's would say them.
+
+    Models with the same text share their prepared images, whatever their source.
+    """
+    normalises = how.to_rgb or any(how.mean) or set(how.std) != {1.0}
+    steps: list[dict[str, Any]] = [
+        {"type": "LoadImageFromFile"},
+        {"type": "Resize", "keep_ratio": how.keep_ratio},
+    ]
+    if normalises:
+        values = {"mean": list(how.mean), "std": list(how.std), "to_rgb": how.to_rgb}
+        steps.append({"type": "Normalize", **values})
+    if how.pad or how.pad_value:
+        value = {"pad_val": {"img": how.pad_value}} if how.pad_value else {}
+        steps.append({"type": "Pad", "size_divisor": how.pad or 1, **value})
+    return pipeline.canonical(steps)
