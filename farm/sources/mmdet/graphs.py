@@ -7,12 +7,12 @@ from typing import Any
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-import torch
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
 from farm.sources.mmdet import cuts, dense, two_stage
 from farm.sources.mmdet.candidates import Candidates, suppress, suppression
+from farm.sources.mmdet.forms import limits, packed, require_test_path
 
 
 class OneStage(nn.Module):
@@ -20,7 +20,7 @@ class OneStage(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        _require_test_path(model, SingleStageDetector)
+        require_test_path(model, SingleStageDetector)
         self.model = model
         self.read = dense.reader(model.bbox_head)
         config = model.bbox_head.test_cfg
@@ -29,10 +29,10 @@ class OneStage(nn.Module):
     def candidates(self, images: Tensor) -> Candidates:
         """What there is before the final suppression, where a graph can be cut."""
         outs = self.model.bbox_head(self.model.extract_feat(images))
-        return self.read(self.model.bbox_head, outs, _limits(images))
+        return self.read(self.model.bbox_head, outs, limits(images))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return _packed(suppress(self.candidates(images), self.how))
+        return packed(suppress(self.candidates(images), self.how))
 
 
 class TwoStage(nn.Module):
@@ -40,17 +40,17 @@ class TwoStage(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        _require_test_path(model, TwoStageDetector)
+        require_test_path(model, TwoStageDetector)
         two_stage.check(model)
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        model, limits = self.model, _limits(images)
+        model, size = self.model, limits(images)
         features = model.extract_feat(images)
-        found = two_stage.proposals.proposals(model.rpn_head, features, limits)
+        found = two_stage.proposals.proposals(model.rpn_head, features, size)
         run = two_stage.roi_head(model).run
-        found, masks = run(model.roi_head, features, found, limits)
-        return _packed(found) if masks is None else (*_packed(found), masks)
+        found, masks = run(model.roi_head, features, found, size)
+        return packed(found) if masks is None else (*packed(found), masks)
 
 
 FORMS: dict[type, type[nn.Module]] = {
@@ -99,23 +99,3 @@ def _form(model: Any) -> type[nn.Module]:
     if (form := next(known, None)) is None:
         raise ValueError(f"detector {type(model).__name__} cannot be exported yet")
     return form
-
-
-def _require_test_path(model: Any, kind: type) -> None:
-    name = type(model).__name__
-    if not isinstance(model, kind):
-        raise ValueError(f"detector {name} cannot be exported yet")
-    for rule in ("simple_test", "extract_feat"):
-        if getattr(type(model), rule) is not getattr(kind, rule):
-            raise ValueError(f"detector {name} has its own {rule}, which cannot be exported yet")
-
-
-def _limits(images: Tensor) -> Tensor:
-    """W H W H of the network's input, traced so that it follows a dynamic size."""
-    shape = torch._shape_as_tensor(images).to(images.device)
-    return torch.stack([shape[3], shape[2], shape[3], shape[2]]).to(images.dtype)
-
-
-def _packed(found: Candidates) -> tuple[Tensor, Tensor]:
-    dets = torch.cat([found.boxes, found.scores.unsqueeze(2)], 2)
-    return dets, torch.where(found.scores > 0, found.labels, torch.full_like(found.labels, -1))
