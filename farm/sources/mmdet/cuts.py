@@ -11,7 +11,8 @@ from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 import torch
-from mmdet.models.detectors import SingleStageInstanceSegmentor, TwoStagePanopticSegmentor
+from mmdet.models.detectors.panoptic_two_stage_segmentor import TwoStagePanopticSegmentor
+from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
 from torch import Tensor, nn
 
 from farm.inputs import Suppression
