@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from farm.sources.mmdet.operators.nms import NonMaxSuppression
+from farm.sources.mmdet.operators.soft_nms import METHODS, Decay, soft_nms
 
 CAP = 1000
 """Rows per image where mmdet sets no limit (YOLOX). COCO's AP reads the best 100 per image."""
@@ -39,11 +40,15 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Suppression:
-    """How boxes suppress one another, and how many rows per image are kept."""
+    """How boxes suppress one another, and how many rows per image are kept.
+
+    decay: of the scores, for soft-NMS; None where boxes are dropped at once.
+    """
 
     iou: float
     class_agnostic: bool
     keep: int
+    decay: Decay | None = None
 
 
 def suppression(test_cfg: Any, max_per_img: int | None) -> Suppression:
@@ -54,15 +59,27 @@ def suppression(test_cfg: Any, max_per_img: int | None) -> Suppression:
     """
     nms = dict(test_cfg.get("nms") or {"type": None})
     kind = nms.pop("type", "nms")
-    iou = nms.pop("iou_threshold", nms.pop("iou_thr", None))
-    if kind != "nms" or iou is None:
-        raise ValueError(f"suppression of type {kind!r} cannot be exported; only 'nms' can")
+    iou = nms.pop("iou_threshold", nms.pop("iou_thr", Decay.iou if kind == "soft_nms" else None))
+    if kind not in ("nms", "soft_nms") or iou is None:
+        known = "only 'nms' and 'soft_nms' can"
+        raise ValueError(f"suppression of type {kind!r} cannot be exported; {known}")
+    decay = _decay(float(iou), nms) if kind == "soft_nms" else None
     agnostic, limit = nms.pop("class_agnostic", False), nms.pop("max_num", -1)
     nms.pop("split_thr", None)  # splitting by class changes nothing in the result
     if nms:
         raise ValueError(f"options of nms that cannot be exported: {', '.join(sorted(nms))}")
     limits = [n for n in (limit, max_per_img) if n is not None and n > 0]
-    return Suppression(float(iou), bool(agnostic), min(limits, default=CAP))
+    return Suppression(float(iou), bool(agnostic), min(limits, default=CAP), decay)
+
+
+def _decay(iou: float, nms: dict[str, Any]) -> Decay:
+    """Out of `nms`, and taken from it; raises ValueError for a method that mmcv has not."""
+    options = {name: nms.pop(name) for name in ("sigma", "min_score", "method", "offset")
+               if name in nms}  # fmt: skip
+    decay = Decay(iou, **options)
+    if decay.method not in METHODS:
+        raise ValueError(f"soft_nms by {decay.method!r} is not known; only {', '.join(METHODS)}")
+    return decay
 
 
 def rows(feature: Tensor, size: int) -> Tensor:
@@ -125,21 +142,30 @@ def decode(coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor
 def suppress(found: Candidates, how: Suppression) -> Candidates:
     """The survivors, best first, at most `how.keep` per image; empty rows at the end.
 
-    Greedy suppression picks in the order of scores, so stopping at `keep` is the same as mmdet's
-    cutting afterwards. Classes are kept apart by mmdet's own offset (the largest coordinate
-    among what counts, plus one, times the class), for the same rounding.
+    Either kind picks in the order of scores (which soft-NMS lowers), so stopping at `keep` is
+    the same as mmdet's cutting afterwards. Classes are kept apart by mmdet's own offset (the
+    largest coordinate among what counts, plus one, times the class), for the same rounding.
     """
     boxes = found.boxes
     if not how.class_agnostic:
         counted = torch.where(found.scores.unsqueeze(2) > 0, boxes, torch.zeros_like(boxes))
         offset = counted.amax(2).amax(1, keepdim=True) + 1
         boxes = boxes + (found.labels.to(boxes.dtype) * offset).unsqueeze(2)
-    picked = NonMaxSuppression.apply(boxes, found.scores.unsqueeze(1), how.keep, how.iou)
-    place = picked[:, 0] * found.scores.shape[1] + picked[:, 2]
-    ones = torch.ones_like(place).to(boxes.dtype)
-    kept = torch.zeros_like(found.scores).flatten().scatter(0, place, ones)
-    scores, index = top(found.scores * kept.view_as(found.scores), how.keep)
+    if how.decay is not None:
+        scores = soft_nms(boxes, found.scores, how.keep, how.decay)
+    else:
+        scores = _greedy(boxes, found.scores, how)
+    scores, index = top(scores, how.keep)
     return Candidates(take(found.boxes, index), scores, found.labels.gather(1, index))
+
+
+def _greedy(boxes: Tensor, scores: Tensor, how: Suppression) -> Tensor:
+    """`scores` [N, M] of what survives, 0 for what does not."""
+    picked = NonMaxSuppression.apply(boxes, scores.unsqueeze(1), how.keep, how.iou)
+    place = picked[:, 0] * scores.shape[1] + picked[:, 2]
+    ones = torch.ones_like(place).to(boxes.dtype)
+    kept = torch.zeros_like(scores).flatten().scatter(0, place, ones)
+    return scores * kept.view_as(scores)
 
 
 def join(levels: list[Candidates]) -> Candidates:

@@ -66,6 +66,8 @@ def suppression(form: Any) -> Suppression | None:
             " suppression cannot run on the host; use `graph` or `none`"
         )
     how = form.how
+    if how and how.decay is not None:
+        raise ValueError("soft-NMS cannot run on the host; use `graph` or `none`")
     return how and Suppression(how.iou, how.class_agnostic, how.keep)
 
 
