@@ -141,6 +141,8 @@ def _rows(
                 row["bbox"] = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
             elif one.rles is not None:
                 row["segmentation"] = one.rles[i]
+                if one.mask_scores is not None:
+                    row["score"] = float(one.mask_scores[i])
             rows.append(row)
     return rows
 

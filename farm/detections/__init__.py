@@ -37,8 +37,10 @@ class Detections:
 
     boxes: float32 [K, 4], x1 y1 x2 y2 in pixels of the frame the producer states;
     scores: float32 [K]; labels: int64 [K];
-    masks: None, or float32 [K, m, m] probabilities inside each box (not yet pasted);
-    rles: None, or K run-length encoded masks of the original image (pycocotools' form).
+    masks: None, or not yet pasted: float32 [K, m, m] probabilities inside each box, or [K, h, w]
+    over the whole network input (see `whole`);
+    rles: None, or K run-length encoded masks of the original image (pycocotools' form);
+    mask_scores: None where `scores` are the masks' too, else float32 [K].
     """
 
     boxes: Floats
@@ -46,6 +48,7 @@ class Detections:
     labels: npt.NDArray[np.int64]
     masks: Floats | None = None
     rles: tuple[dict[str, Any], ...] | None = None
+    mask_scores: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.scores)

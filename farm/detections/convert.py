@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from farm.detections import Detections, ImageMeta
-from farm.detections.masks import paste, resize
+from farm.detections import Detections, ImageMeta, whole
+from farm.detections.masks import paste
 
 
 def from_outputs(outputs: Mapping[str, npt.NDArray[Any]]) -> list[Detections]:
     """One `Detections` an image, in network pixels; empty rows (score 0) dropped."""
     found = []
-    masks = outputs.get("masks")
+    masks, mask_scores = outputs.get("masks"), outputs.get("mask_scores")
     for i, dets in enumerate(outputs["dets"]):
         kept = dets[:, 4] > 0
         found.append(
@@ -24,6 +24,7 @@ def from_outputs(outputs: Mapping[str, npt.NDArray[Any]]) -> list[Detections]:
                 scores=dets[kept, 4],
                 labels=outputs["labels"][i][kept].astype(np.int64),
                 masks=masks[i][kept] if masks is not None else None,
+                mask_scores=mask_scores[i][kept] if mask_scores is not None else None,
             )
         )
     return found
@@ -47,16 +48,16 @@ def to_original(
 
     clip: whether the model clips its boxes to the image. An exported graph knows only the
     padded network input, so what it left in the padding is cut off here.
-    mask_frame: what the masks span, "box" or "image"; see `ModelFacts`.
+    mask_frame: "box" for masks inside each box, else one of `whole`'s kinds; see `ModelFacts`.
     """
     boxes = found.boxes.astype(np.float32, copy=True)
     if clip:
         boxes[:, 0::2] = boxes[:, 0::2].clip(0, meta.valid_w)
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, meta.valid_h)
     boxes /= np.array([meta.scale_x, meta.scale_y] * 2, np.float32)
+    if found.masks is not None and mask_frame != "box":
+        return whole.in_image(found, boxes, meta, mask_threshold, mask_frame)
     rles = None
-    if found.masks is not None and mask_frame == "image":
-        rles = resize(found.masks, meta, mask_threshold)
-    elif found.masks is not None:
+    if found.masks is not None:
         rles = paste(found.masks, boxes, meta.original_h, meta.original_w, mask_threshold)
-    return Detections(boxes, found.scores, found.labels, rles=rles)
+    return Detections(boxes, found.scores, found.labels, None, rles, found.mask_scores)

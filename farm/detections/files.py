@@ -24,6 +24,9 @@ def save(path: Path, found: Sequence[Detections]) -> None:
         rles = [rle for one in found for rle in one.rles or ()]
         arrays["mask_sizes"] = np.array([rle["size"] for rle in rles], np.int64).reshape(-1, 2)
         arrays["mask_counts"] = np.array([_ascii(rle["counts"]) for rle in rles], "S")
+    scores = [one.mask_scores for one in found if one.mask_scores is not None]
+    if scores:
+        arrays["mask_scores"] = np.concatenate(scores)
     np.savez(path, **arrays)  # type: ignore[arg-type]
 
 
@@ -32,10 +35,15 @@ def load(path: Path) -> list[Detections]:
         ends = stored["counts"].cumsum()
         boxes, scores, labels = stored["boxes"], stored["scores"], stored["labels"]
         rles = _rles(stored) if "mask_counts" in stored else None
+        mask_scores = stored.get("mask_scores")
     spans = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]
     return [
         Detections(
-            boxes[span], scores[span], labels[span], rles=rles[span] if rles is not None else None
+            boxes[span],
+            scores[span],
+            labels[span],
+            rles=rles[span] if rles is not None else None,
+            mask_scores=mask_scores[span] if mask_scores is not None else None,
         )
         for span in spans
     ]

@@ -21,7 +21,8 @@ class Pairs:
     """One row per reference box, then one per engine box without a partner.
 
     Each is float32 [rows]: scores (NaN where that side has no box), IoU of the pair (0 for
-    none), greatest coordinate difference in pixels and IoU of the masks (NaN for none).
+    none), greatest coordinate difference in pixels, IoU of the masks and difference of their own
+    scores (NaN for none).
     """
 
     reference_score: Floats
@@ -29,6 +30,7 @@ class Pairs:
     iou: Floats
     box_diff_px: Floats
     mask_iou: Floats
+    mask_score_diff: Floats
 
 
 def match(references: Sequence[Detections], engines: Sequence[Detections]) -> Pairs:
@@ -38,8 +40,8 @@ def match(references: Sequence[Detections], engines: Sequence[Detections]) -> Pa
         for reference, engine in zip(references, engines, strict=True)
         for row in _match_image(reference, engine)
     ]
-    table = np.array(rows, np.float32).reshape(-1, 5)
-    return Pairs(*(np.ascontiguousarray(table[:, i]) for i in range(5)))
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Pairs(*(np.ascontiguousarray(table[:, i]) for i in range(6)))
 
 
 def box_iou(a: Floats, b: Floats) -> Floats:
@@ -66,13 +68,13 @@ def _match_image(reference: Detections, engine: Detections) -> list[tuple[float,
     for i, score in enumerate(reference.scores):
         j = partner.get(i)
         if j is None:
-            rows.append((score, nan, 0, nan, nan))
+            rows.append((score, nan, 0, nan, nan, nan))
         else:
             difference = np.abs(reference.boxes[i] - engine.boxes[j]).max()
-            masks = _mask_iou(reference, i, engine, j)
-            rows.append((score, engine.scores[j], iou[i, j], difference, masks))
+            masks = _mask_iou(reference, i, engine, j), _mask_score_diff(reference, i, engine, j)
+            rows.append((score, engine.scores[j], iou[i, j], difference, *masks))
     alone = set(range(len(engine))) - set(partner.values())
-    rows += [(nan, engine.scores[j], 0, nan, nan) for j in sorted(alone)]
+    rows += [(nan, engine.scores[j], 0, nan, nan, nan) for j in sorted(alone)]
     return rows
 
 
@@ -100,3 +102,11 @@ def _mask_iou(reference: Detections, i: int, engine: Detections, j: int) -> floa
     if not coco_mask.area(a) and not coco_mask.area(b):
         return 1.0
     return float(coco_mask.iou([a], [b], [0])[0, 0])
+
+
+def _mask_score_diff(reference: Detections, i: int, engine: Detections, j: int) -> float:
+    own = reference.mask_scores, engine.mask_scores
+    if own[0] is None and own[1] is None:
+        return float("nan")
+    a, b = (x.scores if y is None else y for x, y in zip((reference, engine), own, strict=True))
+    return float(abs(a[i] - b[j]))

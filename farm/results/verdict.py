@@ -49,7 +49,9 @@ def agreement(pairs: Mapping[str, npt.NDArray[np.float32]], limits: VerifySpec) 
     matched = counted & (iou >= limits.min_iou)
     added = int((counted & np.isnan(reference)).sum())
     boxes = int(counted.sum())
-    score_diff = np.abs(reference - engine)[matched]
+    # Masks with scores of their own; pairs kept before there were any lack the column.
+    own = pairs.get("mask_score_diff", np.full_like(iou, np.nan))
+    score_diff = np.fmax(np.abs(reference - engine), own)[matched]
     masks = mask_iou[matched & np.isfinite(mask_iou)]
     found = Agreement(
         boxes=boxes,

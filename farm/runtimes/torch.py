@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-_NAMES = ("dets", "labels", "masks")
+_NAMES = ("dets", "labels", "masks", "mask_scores")
 
 
 def open_module(module: torch.nn.Module, threads: int) -> TorchSession:

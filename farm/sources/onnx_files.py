@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 IR_VERSION = 10  # what every runtime of the farm reads; onnx itself would write its newest
 
-_OURS = ("dets", "labels", "masks", "boxes", "scores")
+_OURS = ("dets", "labels", "masks", "mask_scores", "boxes", "scores")
 """Outputs in our own form, whose axis 1 counts rows; smaller images can have fewer."""
 
 

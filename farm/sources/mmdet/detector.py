@@ -134,6 +134,8 @@ def _class_count(detector: Any) -> int | None:
 
 def _clips_boxes(detector: Any) -> bool:
     """Whether the boxes are clipped to the image; the coders of the YOLO heads never do so."""
+    if (stated := graphs.clips_boxes(detector)) is not None:
+        return stated
     coder = getattr(_last_head(detector), "bbox_coder", None)
     return bool(getattr(coder, "clip_border", False))
 
@@ -187,13 +189,20 @@ def _meta(
     }
 
 
-def _from_classes(per_class: list[Any], segments: list[Any] | None) -> Detections:
-    """From mmdet's result: one array [K, 5] per class, and the masks in the same order."""
+def _from_classes(per_class: list[Any], segments: Any) -> Detections:
+    """From mmdet's result: one array [K, 5] per class, and the masks in the same order.
+
+    Mask Scoring R-CNN gives a pair for the masks: they and, in the same form, their scores.
+    """
     dets = np.concatenate(per_class).astype(np.float32)
     labels = np.concatenate([np.full(len(rows), i) for i, rows in enumerate(per_class)])
     order = np.argsort(-dets[:, 4], kind="stable")
-    rles = None
+    rles = scores = None
+    if isinstance(segments, tuple):
+        segments, own = segments
+        scores = np.concatenate(own).astype(np.float32)[order]
     if segments is not None:
         flat = [mask for of_class in segments for mask in of_class]
         rles = tuple(pycocotools.mask.encode(np.asfortranarray(flat[i], np.uint8)) for i in order)
-    return Detections(dets[order, :4], dets[order, 4], labels[order].astype(np.int64), None, rles)
+    labels = labels[order].astype(np.int64)
+    return Detections(dets[order, :4], dets[order, 4], labels, None, rles, scores)

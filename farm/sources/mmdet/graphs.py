@@ -43,14 +43,15 @@ class TwoStage(nn.Module):
         require_test_path(model, TwoStageDetector)
         two_stage.check(model)
         self.model = model
+        self.second = two_stage.roi_head(model)
+        self.mask_scores, self.clips_boxes = self.second.mask_scores, self.second.clips_boxes
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         model, size = self.model, limits(images)
         features = model.extract_feat(images)
         found = two_stage.proposals.proposals(model.rpn_head, features, size)
-        run = two_stage.roi_head(model).run
-        found, masks = run(model.roi_head, features, found, size)
-        return packed(found) if masks is None else (*packed(found), masks)
+        found, *masks = self.second.run(model.roi_head, features, found, size)
+        return (*packed(found), *(part for part in masks if part is not None))
 
 
 FORMS: dict[type, type[nn.Module]] = {
@@ -66,7 +67,8 @@ def graph(model: Any, postprocess: str = "graph") -> nn.Module:
     forward(images float32 [N, 3, H, W]) returns dets [N, K, 5] (x1 y1 x2 y2 in network pixels
     and the score, best first), labels int64 [N, K], and for models with masks either [N, K, m, m]
     probabilities inside each box for its label, or [N, K, h, w] over the whole network input
-    (see `mask_frame`). Empty rows have score 0 and label -1. `outputs` has their names.
+    (see `mask_frame`); where these have scores of their own, mask_scores [N, K] follow. Empty rows
+    have score 0 and label -1. `outputs` has their names.
 
     `postprocess` (see `catalog.POSTPROCESS`) host and none end it earlier: see `cuts`.
 
@@ -79,6 +81,7 @@ def graph(model: Any, postprocess: str = "graph") -> nn.Module:
     if postprocess == "host" and cuts.suppression(form):
         return cuts.BeforeSuppression(form).eval()
     form.outputs = ("dets", "labels") + ("masks",) * has_masks(model)
+    form.outputs += ("mask_scores",) * getattr(form, "mask_scores", False)
     return form
 
 
@@ -92,6 +95,14 @@ def mask_frame(model: Any) -> str:
         return str(getattr(_form(model), "mask_frame", "box"))
     except ValueError:
         return "box"
+
+
+def clips_boxes(model: Any) -> bool | None:
+    """Whether its boxes end clipped to the image; None where that is its box coder's to say."""
+    try:
+        return getattr(_form(model)(model), "clips_boxes", None)
+    except ValueError:
+        return None
 
 
 def _form(model: Any) -> type[nn.Module]:

@@ -26,15 +26,18 @@ class RoiHead:
     """How one kind of RoI head is read.
 
     check(head) raises ValueError, with the part and the reason, where it cannot be exported.
-    run(head, features, proposals, limits [4]) returns the final boxes, and the masks
-    [N, K, m, m] where the head has them (else None).
+    run(head, features, proposals, limits [4]) returns the final boxes, the masks [N, K, m, m] where
+    the head has them (else None), and the masks' scores [N, K] where it has `mask_scores`.
+    clips_boxes: see `graphs.clips_boxes`.
     """
 
     check: Callable[[Any], None]
     run: Callable[
         [Any, list[Tensor], Candidates, Tensor],
-        tuple[Candidates, Tensor | None],
+        tuple[Candidates, Tensor | None] | tuple[Candidates, Tensor, Tensor],
     ]
+    mask_scores: bool = False
+    clips_boxes: bool | None = None
 
 
 ROI_HEADS: dict[type, RoiHead] = {
