@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import onnx
 import onnxruntime
 import openvino
 import pytest
@@ -45,7 +46,7 @@ def by_mmcv(boxes: Tensor, scores: Tensor, decay: Decay) -> Tensor:
     return torch.zeros_like(scores).index_put((rows[picked[:KEEP]],), dets[:KEEP, 4])
 
 
-DECAYS = [Decay(0.5, method=method) for method in METHODS] + [Decay(0.3, 0.3, 0.2, "gaussian", 1)]
+DECAYS = [Decay(0.5, method=method) for method in METHODS] + [Decay(0.3, 0.3, 0.6, "gaussian", 1)]
 
 
 @pytest.mark.parametrize("decay", DECAYS, ids=str)
@@ -54,7 +55,7 @@ def test_each_box_has_the_score_at_which_mmcv_picks_it(decay: Decay) -> None:
     found = soft_nms(boxes, scores, KEEP, decay)
     for i in range(2):
         expected = by_mmcv(boxes[i], scores[i], decay)
-        assert 20 < int((expected > 0).sum()) <= KEEP
+        assert 5 < int((expected > 0).sum()) <= KEEP
         assert torch.equal(found[i] > 0, expected > 0)
         assert torch.allclose(found[i], expected, atol=2e-7, rtol=0)
 
@@ -72,6 +73,8 @@ def test_one_loop_does_it_at_any_batch_and_number_of_rows(opset: int) -> None:
         input_names=["boxes", "scores"],
         dynamic_axes={"boxes": {0: "n", 1: "m"}, "scores": {0: "n", 1: "m"}},
     )  # fmt: skip
+    graph = onnx.load_from_string(file.getvalue()).graph
+    assert [node.op_type for node in graph.node].count("Loop") == 1
     session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.compile_model(openvino.Core().read_model(file.getvalue()), "CPU", exact)
