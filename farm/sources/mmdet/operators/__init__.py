@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-from farm.sources.mmdet.operators import corner_pool
+from farm.sources.mmdet.operators import corner_pool, deform_conv, grid_sample, roi_align
 
 Swap = Callable[[int], AbstractContextManager[None]]
 
-SWAPS: tuple[Swap, ...] = (corner_pool.swap,)
+SWAPS: tuple[Swap, ...] = (
+    corner_pool.swap,
+    deform_conv.swap,
+    grid_sample.swap,
+    roi_align.swap,
+)
 """One per operator: takes the opset, and puts back on exit what it replaced."""
 
 

@@ -8,10 +8,9 @@ from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 import torch
-from mmcv.ops import RoIAlign
 from torch import Tensor
 
-from farm.sources.mmdet.operators.roi_align import RoiAlign
+from farm.sources.mmdet.operators.roi_align import roi_align
 
 
 def pool(extractor: Any, features: list[Tensor], boxes: Tensor) -> Tensor:
@@ -25,11 +24,11 @@ def pool(extractor: Any, features: list[Tensor], boxes: Tensor) -> Tensor:
     boxes = boxes.reshape(-1, 4)
     layers = extractor.roi_layers
     if len(layers) == 1:
-        return _align(layers[0], features[0], boxes, image)
+        return roi_align(features[0], boxes, image, layers[0])
     level = _levels(extractor, boxes)
     chosen = [(level == i).nonzero().squeeze(1) for i in range(len(layers))]
     pooled = torch.cat([
-        _align(layer, features[i], boxes[chosen[i]], image[chosen[i]])
+        roi_align(features[i], boxes[chosen[i]], image[chosen[i]], layer)
         for i, layer in enumerate(layers)
     ])  # fmt: skip
     order = torch.cat(chosen)
@@ -42,8 +41,3 @@ def _levels(extractor: Any, boxes: Tensor) -> Tensor:
     scale = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
     level = (scale / extractor.finest_scale + 1e-6).log2().floor()
     return level.clamp(min=0, max=len(extractor.roi_layers) - 1).long()
-
-
-def _align(layer: RoIAlign, feature: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
-    size, scale = layer.output_size[0], layer.spatial_scale
-    return RoiAlign.apply(feature, boxes, image, size, scale, layer.sampling_ratio, layer.aligned)
