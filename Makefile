@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint bench train-demo clean
+.PHONY: help setup demo test test-fast lint bench models train-demo clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -35,8 +35,12 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: setup ## Measure the farm itself
+bench: setup ## Measure the farm itself, and what exports cost
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/export.py
+
+models: setup ## Check every model at every opset, and write docs/models.md; hours, and resumes
+	$(BIN)/farm models --markdown docs/models.md
 
 train-demo: setup ## Train the demo's detectors again
 	$(BIN)/python tools/train_demo.py

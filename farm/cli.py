@@ -9,7 +9,9 @@ import sys
 import farm
 from farm import run as run_command
 from farm.errors import InputError, nearest
+from farm.models import command as models_command
 from farm.places import results_folder, store_folder
+from farm.single import options as single
 
 
 def main() -> None:
@@ -68,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("cell", help="its name, as `farm leaderboard --format csv` shows it")
     again.add_argument("--sweep")
     again.add_argument("--results", metavar="DIR")
+
+    single.add_commands(command)
+
+    table = command("models", models_command.models, "check which models export, and print it")
+    models_command.add_arguments(table)
 
     command("doctor", _doctor, "what this machine can run, what is missing and how to get it")
     return parser

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from farm.detections import Floats, ImageMeta
+from farm.detections import Floats
 
 
 def paste(
@@ -21,7 +21,7 @@ def paste(
     centres, zeros outside), which is separable: rows @ mask @ columns.
     """
     return tuple(
-        _encode(_paste_one(mask, box, height, width, threshold), height, width)
+        encode(_paste_one(mask, box, height, width, threshold), height, width)
         for mask, box in zip(masks, boxes, strict=True)
     )
 
@@ -51,32 +51,11 @@ def _weights(pixels: npt.NDArray[np.int64], low: float, high: float, cells: int)
     return np.maximum(0, 1 - distance).astype(np.float32)
 
 
-def resize(masks: Floats, meta: ImageMeta, threshold: float) -> tuple[dict[str, Any], ...]:
-    """Run-length encoded masks of the original image, from masks of the whole network input.
-
-    masks: float32 [K, h, w] probabilities at any resolution. Enlarged to the network's input,
-    cut to its valid part, then sized to the original: bilinear, half-pixel centres, as
-    `torch.nn.functional.interpolate` does. Both are separable: rows @ mask @ columns.
-    """
-    rows = _resizing(meta.height, masks.shape[1])[: meta.valid_h]
-    columns = _resizing(meta.width, masks.shape[2])[: meta.valid_w]
-    rows = _resizing(meta.original_h, meta.valid_h) @ rows
-    columns = _resizing(meta.original_w, meta.valid_w) @ columns
-    inside = ((rows @ mask @ columns.T > threshold).astype(np.uint8) for mask in masks)
-    return tuple(_encode((one, 0, 0), meta.original_h, meta.original_w) for one in inside)
-
-
-def _resizing(to: int, cells: int) -> Floats:
-    """Bilinear weights [to, cells]; beyond the outermost centres the outermost cell counts."""
-    position = (np.arange(to, dtype=np.float32) + 0.5) * np.float32(cells / to) - 0.5
-    position = position.clip(0, cells - 1)
-    distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32)[None])
-    return np.maximum(0, 1 - distance).astype(np.float32)
-
-
-def _encode(
+def encode(
     window: tuple[npt.NDArray[np.uint8], int, int], height: int, width: int
 ) -> dict[str, Any]:
+    """The run-length encoded mask of a height x width image, of which the window (its pixels
+    0 or 1, its top and left) is all there is."""
     pasted, top, left = window
     full = np.zeros((height, width), np.uint8, order="F")
     full[top : top + pasted.shape[0], left : left + pasted.shape[1]] = pasted

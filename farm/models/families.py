@@ -12,6 +12,9 @@ import yaml
 from farm.errors import InputError, nearest
 from farm.units import Dims, parse_dims
 
+KINDS = ("fixed", "dynamic")
+"""Of files: one shape, or free height, width and batch."""
+
 FILE = Path(__file__).with_name("families.yaml")
 
 
@@ -33,11 +36,20 @@ class Family:
     published: bool
     dynamic: bool
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return KINDS if self.dynamic else KINDS[:1]
+
 
 def read(path: Path = FILE) -> dict[str, Family]:
-    """Every family, in the order of the file."""
+    """Every family, in the order of the file; `_defaults` holds for those that say nothing."""
+    entries = yaml.safe_load(path.read_text())
+    defaults = entries.get("_defaults", {})
+    # A name that begins with _ is a part that others take in.
     return {
-        name: _family(name, **entry) for name, entry in yaml.safe_load(path.read_text()).items()
+        name: _family(name, **defaults | entry)
+        for name, entry in entries.items()
+        if not name.startswith("_")
     }
 
 

@@ -35,7 +35,6 @@ MIN_SCORE, MIN_IOU, MAX_SCORE_DIFF = 0.3, 0.99, 1e-3
 # Of random masks, on their mean: one pixel at the threshold is 0.06 of a small one.
 MIN_MASK_IOU = 0.99
 MIN_BOXES, MIN_CLASSES = 20, 3
-KINDS = ("fixed", "dynamic")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Subject:
 
     def unfit(self) -> str | None:
         """Why the weights tell nothing: too few boxes, or all of one class."""
-        found = [one for dims in self._sizes("dynamic") for one in self.expected(dims)]
+        found = [one for dims in self.sizes("dynamic") for one in self.expected(dims)]
         labels = np.concatenate([one.labels[one.scores > MIN_SCORE] for one in found])
         most = max(int((one.scores > MIN_SCORE).sum()) for one in found)
         classes = len(set(labels.tolist()))
@@ -96,7 +95,7 @@ class Subject:
                 yield from self._file(opset, kind, runtimes)
 
     def _file(self, opset: int, kind: str, runtimes: Sequence[str]) -> Iterator[Trial]:
-        shape = self._shape(kind)
+        shape = self.shape(kind)
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             path = Path(scratch) / "model.onnx"
             started = time.perf_counter()
@@ -105,7 +104,7 @@ class Subject:
             except FarmError as error:
                 yield from (Trial(opset, kind, name, str(error)) for name in runtimes)
                 return
-            seconds, nodes = time.perf_counter() - started, _nodes(path)
+            seconds, nodes = time.perf_counter() - started, node_count(path)
             for name in runtimes:
                 trial = self._run(Trial(opset, kind, name, None), shape, path, Path(scratch) / name)
                 yield replace(trial, nodes=nodes, export_s=round(seconds, 2))
@@ -130,7 +129,7 @@ class Subject:
 
     def _held(self, trial: Trial, session: Session) -> Trial:
         facts = self.detector.facts
-        for dims in self._sizes(trial.kind):
+        for dims in self.sizes(trial.kind):
             outputs = session.run(random_weights.noise(dims, self.family.seed))
             found = [
                 in_network_frame(one, (dims.h, dims.w), facts.mask_threshold, facts.mask_frame)
@@ -141,14 +140,16 @@ class Subject:
                 return replace(trial, reason=f"{dims}: {trial.reason}")
         return trial
 
-    def _shape(self, kind: str) -> inputs.Shape:
-        sizes, opt = self._sizes(kind), self.family.shape
+    def shape(self, kind: str) -> inputs.Shape:
+        """The profile that holds every size of this kind."""
+        sizes, opt = self.sizes(kind), self.family.shape
         low = Dims(1, 3, min(x.h for x in sizes), min(x.w for x in sizes))
         high = Dims(max(x.n for x in sizes), 3, max(x.h for x in sizes), max(x.w for x in sizes))
         return inputs.Shape(kind, low, opt, high)
 
-    def _sizes(self, kind: str) -> list[Dims]:
-        """Batch 1 and 2 at the traced size, and two other sizes, for a file with dynamic axes."""
+    def sizes(self, kind: str) -> list[Dims]:
+        """What a file of this kind is run with: batch 1 and 2 at the traced size and two
+        other sizes, where its axes are dynamic."""
         shape = self.family.shape
         if kind == "fixed":
             return [shape]
@@ -166,7 +167,8 @@ def judged(trial: Trial, pairs: Pairs) -> Trial:
         int((counted & np.isnan(reference)).sum()),
     )
     moved = int((both & ~same).sum())
-    score = float(np.abs(reference - engine)[same].max(initial=0))
+    diff = np.fmax(np.abs(reference - engine), pairs.mask_score_diff)  # NaN: no scores of masks
+    score = float(diff[same].max(initial=0))
     masks = pairs.mask_iou[same & np.isfinite(pairs.mask_iou)]
     overlap = float(masks.mean()) if len(masks) else None
     reason = None
@@ -187,7 +189,8 @@ def judged(trial: Trial, pairs: Pairs) -> Trial:
     )
 
 
-def _nodes(path: Path) -> int:
+def node_count(path: Path) -> int:
+    """Nodes of an ONNX file's outermost graph."""
     import onnx
 
     return len(onnx.load(path, load_external_data=False).graph.node)

@@ -1,0 +1,130 @@
+"""`farm models`: check mmdet's families model by model, and print the table."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from farm.catalog import OPSETS
+from farm.errors import FarmError, InputError, nearest
+from farm.models import table
+from farm.models.families import KINDS, Family, chosen
+from farm.models.records import Record, Records, key, versions
+from farm.progress import say
+
+if TYPE_CHECKING:
+    from farm.models.trial import Subject
+
+_RUNTIMES = ("onnxruntime", "openvino")
+
+_Question = tuple[int, str, str]
+"""opset, kind of shapes, runtime"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--family", action="append", default=[], metavar="NAME", help="only this one (repeatable)")
+    add("--opset", action="append", type=int, default=[], metavar="N", help="only this one")
+    add("--runtime", action="append", default=[], metavar="NAME", help="only this one")
+    add("--shapes", action="append", choices=KINDS, default=[], help="only fixed or dynamic ones")
+    add("--records", default="docs/models.jsonl", metavar="FILE", help="what was found before")
+    add("--markdown", metavar="FILE", help="write the whole table there")
+    add("--again", action="store_true", help="also what is on record already")
+    add("--show", action="store_true", help="only print what is on record")
+
+
+def models(options: argparse.Namespace) -> int:
+    """Exit code 1 where a model is not the same detector as in PyTorch; a refusal is none."""
+    families, records = chosen(options.family), _records(options.records)
+    questions = [
+        (opset, kind, runtime)
+        for opset in _known("--opset", options.opset, OPSETS)
+        for kind in options.shapes or KINDS
+        for runtime in _known("--runtime", options.runtime, _RUNTIMES)
+    ]
+    for number, family in enumerate(families, 1):
+        own = [question for question in questions if question[1] in family.kinds]
+        todo = [q for q in own if options.again or records.get(key(family, *q)) is None]
+        if todo and not options.show:
+            say(f"[{number}/{len(families)}] {family.name}: {len(todo)} of {len(own)} trials")
+            for record in _found(family, todo):
+                records.add(record)
+    asked = {key(family, *question) for family in families for question in questions}
+    found = [record for record in records if record.key in asked]
+    print(table.as_text(families, found))
+    if options.markdown:
+        _write(Path(options.markdown), records)
+    return 1 if any(record.reason and not record.refused for record in found) else 0
+
+
+def _write(path: Path, records: Records) -> None:
+    every = chosen([])
+    current = {
+        key(family, opset, kind, runtime)
+        for family in every for opset in OPSETS for kind in KINDS for runtime in _RUNTIMES
+    }  # fmt: skip
+    records.tidy(current)
+    path.write_text(table.as_markdown(every, list(records)))
+    say(f"Wrote {path}")
+
+
+def _records(name: str) -> Records:
+    path = Path(name)
+    if not path.parent.is_dir():
+        raise InputError("no such folder; give a file in one that is there", f"--records {name}")
+    return Records(path)
+
+
+def _known(option: str, asked: list, known: tuple) -> list:
+    for value in asked:
+        if value not in known:
+            words = list(map(str, known))
+            hint = nearest(str(value), words) or f"; known are {', '.join(words)}"
+            raise InputError(f"cannot check {value!r}{hint}", option)
+    return asked or list(known)
+
+
+def _found(family: Family, questions: list[_Question]) -> Iterator[Record]:
+    """The records of these trials, each as soon as it is there."""
+    from farm.models.trial import Subject
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            subject = Subject(family, Path(folder))
+            reason, refused = subject.detector.facts.refused, True
+            if reason is None:
+                reason, refused = subject.unfit(), False
+        except FarmError as error:
+            reason, refused = str(error).replace(folder, ""), True
+        if reason is None:
+            yield from _tried(family, subject, questions)
+            return
+    say(f"  {reason}")
+    for question in questions:
+        yield _record(family, question, reason=reason, refused=refused)
+
+
+def _tried(family: Family, subject: Subject, questions: list[_Question]) -> Iterator[Record]:
+    files = dict.fromkeys((opset, kind) for opset, kind, _ in questions)
+    for opset, kind in files:
+        runtimes = [name for o, k, name in questions if (o, k) == (opset, kind)]
+        for trial in subject.trials([opset], [kind], runtimes):
+            if trial.reason:
+                say(f"  opset {opset} {kind} {trial.runtime}: {trial.reason}")
+            values = asdict(trial)
+            question = values.pop("opset"), values.pop("kind"), values.pop("runtime")
+            yield _record(family, question, **values)
+
+
+def _record(family: Family, question: _Question, **found: object) -> Record:
+    opset, kind, runtime = question
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    return Record(
+        key(family, *question), family.name, family.config, opset, kind, runtime,
+        today, versions(runtime), **found,  # type: ignore[arg-type]
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""What the trials found, one JSON line each: a check that was cut short goes on from there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from farm.catalog import EXPORT_PACKAGES, RUNTIMES, SOURCES
+from farm.errors import InputError
+from farm.models.families import Family
+from farm.plan.graph import VERSIONS
+from farm.plan.keys import canonical, step_key, toolchain
+
+
+@dataclass(frozen=True)
+class Record:
+    """One trial of one model. key: of everything that decides its result; date: when it ran.
+
+    reason: None where the engine is the same detector; `refused`: said before any export.
+    """
+
+    key: str
+    family: str
+    config: str
+    opset: int
+    kind: str
+    runtime: str
+    date: str
+    versions: dict[str, str]
+    reason: str | None = None
+    refused: bool = False
+    boxes: int = 0
+    score_diff: float = 0.0
+    box_diff_px: float = 0.0
+    mask_iou: float | None = None
+    nodes: int = 0
+    export_s: float = 0.0
+
+
+def versions(runtime: str) -> dict[str, str]:
+    """The packages that decide what a trial on `runtime` finds."""
+    packages = (*SOURCES["mmdet"][1], *EXPORT_PACKAGES, *RUNTIMES[runtime].packages)
+    return dict(toolchain(packages))
+
+
+def key(family: Family, opset: int, kind: str, runtime: str) -> str:
+    """The trial's name: another version of a package or of the exporter is another trial."""
+    values = {"family": canonical(family), "opset": opset, "kind": kind, "runtime": runtime}
+    return step_key("trial", VERSIONS["export"], values, versions(runtime))
+
+
+class Records:
+    """The lines of one file, by key; the newest of a key counts."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError where the file holds something else."""
+        self.path = path
+        self._by_key = {record.key: record for record in _read(path)}
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._by_key.values())
+
+    def get(self, key: str) -> Record | None:
+        return self._by_key.get(key)
+
+    def add(self, record: Record) -> None:
+        """Kept at once: an interrupt loses no finished trial."""
+        self._by_key[record.key] = record
+        with self.path.open("a") as file:
+            file.write(json.dumps(asdict(record)) + "\n")
+
+    def tidy(self, keep: Iterable[str]) -> None:
+        """Write the file again with these keys only, sorted: the committed form."""
+        wanted = set(keep)
+        records = [record for record in self if record.key in wanted]
+        records.sort(key=lambda r: (r.family, r.opset, r.kind, r.runtime))
+        self._by_key = {record.key: record for record in records}
+        part = self.path.with_suffix(".part")
+        part.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
+        part.replace(self.path)
+
+
+def _read(path: Path) -> Iterator[Record]:
+    if not path.exists():
+        return
+    names = {field.name for field in fields(Record)}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            values: dict[str, Any] = json.loads(line)
+            yield Record(**{name: value for name, value in values.items() if name in names})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError("not a record of `farm models`", f"{path}:{number}") from error

@@ -1,0 +1,124 @@
+"""The table of models, for the terminal and for docs/models.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from farm.catalog import OPSETS
+from farm.models.families import Family
+from farm.models.records import Record
+
+_MARKS = {"same": "●", "none": "○", "open": "·"}
+_COLUMNS = [
+    (kind, runtime) for runtime in ("onnxruntime", "openvino") for kind in ("fixed", "dynamic")
+]
+_SHORT = {"onnxruntime": "ORT", "openvino": "OV"}
+
+
+def as_text(families: Sequence[Family], records: Sequence[Record]) -> str:
+    """One line per family: how many trials hold, the worst score difference, the reasons."""
+    width = max((len(family.name) for family in families), default=0)
+    return "\n".join(
+        f"{family.name:<{width}}  {_summary([r for r in records if r.family == family.name])}"
+        for family in families
+    )
+
+
+def _summary(records: Sequence[Record]) -> str:
+    if not records:
+        return "not checked"
+    if refused := next((r for r in records if r.refused), None):
+        return f"refused: {refused.reason}"
+    good = [r for r in records if not r.reason]
+    worst = max((r.score_diff for r in good), default=0.0)
+    text = f"{len(good)}/{len(records)} same detector, scores within {worst:.0e}"
+    bad = dict.fromkeys(
+        f"opset {r.opset} {r.kind} {r.runtime}: {r.reason}" for r in records if r.reason
+    )
+    return "\n    ".join([text if good else f"0/{len(records)}", *bad])
+
+
+def as_markdown(families: Sequence[Family], records: Sequence[Record]) -> str:
+    """The page: what the marks mean, one row per model, and the reasons beneath."""
+    by_family = {
+        family.name: [r for r in records if r.family == family.name] for family in families
+    }
+    tried = [family for family in families if by_family[family.name]]
+    refused = [f for f in tried if any(r.refused for r in by_family[f.name])]
+    shown = [family for family in tried if family not in refused]
+    published = [family for family in shown if family.published]
+    others = [family for family in shown if not family.published]
+    parts = [_head(records, shown, refused)]
+    parts.append("## MMDetection's own twelve\n\n" + _table(published, by_family))
+    parts.append("## Other families\n\n" + _table(others, by_family))
+    parts.append("## Not exported\n\n" + _refusals(refused, by_family))
+    if notes := _reasons(shown, by_family):
+        parts.append("## What does not hold\n\n" + notes)
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(records: Sequence[Record], shown: Sequence[Family], refused: Sequence[Family]) -> str:
+    dates = sorted({record.date for record in records})
+    versions = sorted({(k, v) for record in records for k, v in record.versions.items()})
+    packages = ", ".join(f"{name} {version}" for name, version in versions)
+    when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "never"
+    return f"""# Models
+
+Made by `make models`; don't edit. Checked {when} with {packages}.
+
+Each of the {len(shown)} models below is exported with its own config at full width, with weights by
+seed that find objects (no training), and held against MMDetection's own `simple_test` on images of
+noise: every box that PyTorch scores over 0.3 must have its box (same class, IoU of at least 0.99,
+score within 0.001), none may be added, and pasted masks must be the same. Files with fixed shapes
+are run with the traced batch of 1; files with dynamic axes with batches of 1 and 2, and at two
+sizes other than the traced one. {len(refused)} configs are refused, with the reason.
+
+{_MARKS["same"]} the same detector · {_MARKS["none"]} not (reasons at the end) · \
+{_MARKS["open"]} not checked. ORT: ONNX Runtime, OV: OpenVINO, both on a CPU in fp32; in a cell the
+opsets {OPSETS[0]} to {OPSETS[-1]} stand one after the other. "score" is the largest difference of
+a score against PyTorch, "nodes" the size of the smallest and of the largest graph."""
+
+
+def _table(families: Sequence[Family], records: dict[str, list[Record]]) -> str:
+    heads = [f"{_SHORT[runtime]} {kind}" for kind, runtime in _COLUMNS]
+    lines = ["| model | config | " + " | ".join(heads) + " | score | nodes |"]
+    lines.append("|---" * (len(heads) + 4) + "|")
+    for family in families:
+        own = records[family.name]
+        cells = [_opsets([r for r in own if (r.kind, r.runtime) == c]) for c in _COLUMNS]
+        worst = max((r.score_diff for r in own if not r.reason), default=None)
+        nodes = sorted(r.nodes for r in own if r.nodes)
+        size = "-".join(dict.fromkeys(map(str, (nodes[0], nodes[-1])))) if nodes else ""
+        score = "" if worst is None else f"{worst:.0e}"
+        config = family.config.removesuffix(".py")
+        lines.append(f"| {family.name} | `{config}` | {' | '.join(cells)} | {score} | {size} |")
+    return "\n".join(lines)
+
+
+def _opsets(records: Iterable[Record]) -> str:
+    found = {record.opset: record for record in records}
+    marks = (
+        _MARKS["open"] if opset not in found else _MARKS["none" if found[opset].reason else "same"]
+        for opset in OPSETS
+    )
+    return "".join(marks)
+
+
+def _refusals(families: Sequence[Family], records: dict[str, list[Record]]) -> str:
+    lines = ["| model | config | reason |", "|---|---|---|"]
+    for family in families:
+        reason = next(r.reason for r in records[family.name] if r.refused) or ""
+        config = family.config.removesuffix(".py")
+        lines.append(f"| {family.name} | `{config}` | {reason.replace('|', '/')} |")
+    return "\n".join(lines)
+
+
+def _reasons(families: Sequence[Family], records: dict[str, list[Record]]) -> str:
+    lines = []
+    for family in families:
+        grouped: dict[str, list[str]] = {}
+        for r in records[family.name]:
+            if r.reason:
+                grouped.setdefault(r.reason, []).append(f"{r.opset} {r.kind} {_SHORT[r.runtime]}")
+        lines += [f"- {family.name} ({', '.join(w)}): {reason}" for reason, w in grouped.items()]
+    return "\n".join(lines)
