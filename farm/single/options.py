@@ -142,9 +142,7 @@ def _add_numbers(
     parser.add_argument(name, type=int, nargs="+", default=default, metavar="PIXELS", help=text)
 
 
-def _add_shape(
-    parser: argparse.ArgumentParser, default: Sequence[int] | None, text: str
-) -> None:
+def _add_shape(parser: argparse.ArgumentParser, default: Sequence[int] | None, text: str) -> None:
     shown = f" (default: {' '.join(map(str, default))})" if default else ""
     _add_numbers(parser, "--shape", default, text + shown)
 

@@ -100,6 +100,16 @@ def output(name: str, option: str) -> Path:
     return path
 
 
+def folder(name: str, option: str) -> Path:
+    """A folder, made now. Raises InputError."""
+    path = files.expanded(name, Path.cwd())
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}", option) from None
+    return path
+
+
 def threads() -> int:
     """Cores to run on: OMP_NUM_THREADS where it says so, else all that are ours."""
     from farm.plan.devices import cores

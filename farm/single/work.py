@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm.catalog import RUNTIMES, Runtime
 from farm.errors import FarmError, InputError, StepFailed
 from farm.executors import Outcome, require_packages, run_steps
 from farm.executors.inline import InlineExecutor
@@ -14,6 +15,7 @@ from farm.inputs import Ref
 from farm.places import results_folder, store_folder
 from farm.plan import Step
 from farm.plan.files import plain_file
+from farm.plan.keys import version
 from farm.progress import say
 from farm.store import Record, Store
 from farm.units import format_seconds
@@ -100,3 +102,17 @@ def find(store: Store, stage: str, path: Path) -> Found | None:
 
 def _sha256(path: Path) -> str:
     return plain_file("file", str(path), Path()).digest
+
+
+def require_runtime(name: str) -> Runtime:
+    """The runtime's line in the catalog. Raises InputError if it is not there or not installed."""
+    runtime = RUNTIMES.get(name)
+    if runtime is None or not runtime.builds:
+        what = f"{name} builds no engine" if runtime else f"this farm has no runtime {name}"
+        there = ", ".join(one for one, known in RUNTIMES.items() if known.builds)
+        raise InputError(f"{what}; there are: {there}")
+    if absent := [package for package in runtime.packages if version(package) == "absent"]:
+        raise InputError(
+            f"{name} needs {', '.join(absent)}, not installed; `farm doctor` says how to get it"
+        )
+    return runtime
