@@ -1,0 +1,118 @@
+"""`farm build`: an ONNX file to an engine of one runtime, as a sweep would build it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from farm import inputs
+from farm.catalog import Runtime
+from farm.errors import InputError
+from farm.plan.files import plain_file
+from farm.plan.graph import build_step
+from farm.plan.steps import Needs
+from farm.single import onnx_file, targets, words, work
+from farm.store import Store
+from farm.units import Dims
+
+DEFAULT_SHAPE = (400, 600)
+
+
+def build(options: argparse.Namespace) -> int:
+    """Returns the exit code: 1 if --verify finds a difference."""
+    runtime = work.require_runtime(options.runtime)
+    output = words.output(options.trt_file, "--trt-file")
+    image = words.image(options.input_img, "--input-img")
+    path = Path(plain_file("ONNX file", options.model, Path.cwd()).path)
+    model = words.detector(options, options.model)
+    shape = _shape(options, onnx_file.taken(path))
+    store = work.open_store(options.results)
+    exported = onnx_file.stored(path, store, options.retry_failed)
+    settings = _settings(options, runtime, shape)
+    folder = engine_folder(
+        store, path, exported, settings, options.retry_failed, verbose=options.verbose
+    )
+    engine = sole_file(folder)
+    work.put(engine, output)
+    print(f"Engine: {output}")
+    print(f"In the store: {engine}")
+    if not options.verify:
+        return 0
+    return 0 if _verified(model, store, exported, folder, settings, image, options.show) else 1
+
+
+def engine_folder(
+    store: Store,
+    path: Path,
+    exported: inputs.Ref,
+    settings: inputs.EngineOptions,
+    retry_failed: bool,
+    verbose: bool = False,
+) -> Path:
+    """What the runtime left of the build, made now unless the store has it."""
+    values = inputs.BuildInputs(exported, settings, targets.this_machine(settings.runtime))
+    label = f"{path.name} {settings.runtime} {settings.shape.name}"
+    step = build_step(label, values, Needs())
+    return work.carry_out(step, store, retry_failed, verbose) / "engine"
+
+
+def sole_file(folder: Path) -> Path:
+    """The one file of an engine. Raises InputError where a runtime leaves more."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if len(files) != 1:
+        raise InputError(f"its engine is {len(files)} files; take them from there", str(folder))
+    return files[0]
+
+
+def _shape(options: argparse.Namespace, file: onnx_file.Taken) -> inputs.Shape:
+    """--shape between --min-shape and --max-shape, and within what the file takes."""
+    opt = words.dims(options.shape or file.size or DEFAULT_SHAPE, "--shape")
+    low = words.dims(options.min_shape, "--min-shape") if options.min_shape else opt
+    high = words.dims(options.max_shape, "--max-shape") if options.max_shape else opt
+    if not (low.h <= opt.h <= high.h and low.w <= opt.w <= high.w):
+        raise InputError("--min-shape <= --shape <= --max-shape does not hold")
+    low, opt, high = (Dims(file.n or 1, 3, size.h, size.w) for size in (low, opt, high))
+    for size in (low, opt, high):
+        if file.refuses(size):
+            raise InputError(
+                f"the ONNX file takes {file} only, not {size}; export it with --dynamic-export",
+                options.model,
+            )
+    sizes = dict.fromkeys(f"{size.h}x{size.w}" for size in (low, opt, high))
+    return inputs.Shape("-".join(sizes), low, opt, high)
+
+
+def _settings(
+    options: argparse.Namespace, runtime: Runtime, shape: inputs.Shape
+) -> inputs.EngineOptions:
+    if not 1 <= options.workspace_size <= 1024:
+        raise InputError(f"{options.workspace_size}: expected 1 to 1024 GiB", "--workspace-size")
+    workspace = options.workspace_size << 30 if runtime.workspaces else None
+    return inputs.EngineOptions(options.runtime, "fp32", shape, workspace)
+
+
+def _verified(
+    model: inputs.Model,
+    store: Store,
+    exported: inputs.Ref,
+    folder: Path,
+    settings: inputs.EngineOptions,
+    image: Path | None,
+    show: bool,
+) -> bool:
+    """Whether the engine gives what ONNX Runtime gives on the ONNX file as it is."""
+    from farm.single.facts import facts_without_weights
+    from farm.single.verify import engine_run, verified
+
+    work.require_runtime("onnxruntime")
+    facts = facts_without_weights(model)
+    plain = inputs.EngineOptions("onnxruntime", "fp32", settings.shape)
+    short = "trt" if settings.runtime == "tensorrt" else settings.runtime
+    return verified(
+        engine_run("ONNX Runtime", store.path(exported), plain, facts),
+        engine_run(f"the {settings.runtime} engine", folder, settings, facts),
+        dict.fromkeys((settings.shape.opt, settings.shape.min, settings.shape.max)),
+        image,
+        facts,
+        ("show-ort.png", f"show-{short}.png") if show else None,
+    )

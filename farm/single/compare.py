@@ -1,0 +1,83 @@
+"""Two ways of running one model held against each other, by a sweep's own tolerances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from farm.detections import Detections
+from farm.detections.matching import match
+from farm.matrix.schema import VerifySpec
+from farm.results.verdict import Agreement, agreement
+
+Outputs = Mapping[str, Any]
+
+_BEST = 20
+"""Boxes to compare where none scores enough to be counted by the tolerances alone."""
+
+_RAW_TOLERANCE = 1e-3
+"""Greatest difference of a raw output, as a part of that output's greatest value."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one way of running gave for a batch: detections in network pixels, or raw outputs."""
+
+    name: str
+    found: Sequence[Detections] | None
+    raw: Outputs
+
+
+def held(reference: Answers, engine: Answers, size: str) -> bool:
+    """Whether the two agree; prints by how much."""
+    names = f"{reference.name} and {engine.name}"
+    if reference.found is None or engine.found is None:
+        reason, told = _compare_raw(reference.raw, engine.raw)
+    else:
+        reason, told = _compare(reference.found, engine.found)
+    print(f"{names} differ at {size}: {reason}" if reason else f"{names} agree at {size}: {told}")
+    return reason is None
+
+
+def _compare(
+    reference: Sequence[Detections], engine: Sequence[Detections]
+) -> tuple[str | None, str]:
+    limits = _limits(reference)
+    result = agreement(vars(match(reference, engine)), limits)
+    return result.reason, _told(result, limits.min_score)
+
+
+def _limits(reference: Sequence[Detections]) -> VerifySpec:
+    """A sweep's tolerances; where no box scores enough for them, the best few are compared."""
+    limits = VerifySpec()
+    scores = np.sort(np.concatenate([one.scores for one in reference]))[::-1]
+    if not len(scores) or scores[0] >= limits.min_score:
+        return limits
+    return VerifySpec(min_score=float(scores[:_BEST][-1]))
+
+
+def _told(result: Agreement, min_score: float) -> str:
+    told = f"{result.boxes} boxes that score {min_score:.2g} or more"
+    if result.max_score_diff is not None:
+        told += f", scores within {result.max_score_diff:.1e}"
+    if result.max_box_diff_px is not None:
+        told += f", corners within {result.max_box_diff_px:.1e} px"
+    if result.min_mask_iou is not None:
+        told += f", masks' IoU at least {result.min_mask_iou:.4f}"
+    return told
+
+
+def _compare_raw(reference: Outputs, engine: Outputs) -> tuple[str | None, str]:
+    if list(reference) != list(engine):
+        return f"outputs {', '.join(reference)} and {', '.join(engine)}", ""
+    worst = 0.0
+    for name, expected in reference.items():
+        if expected.shape != engine[name].shape:
+            return f"{name} is {expected.shape} and {engine[name].shape}", ""
+        scale = float(np.abs(expected).max(initial=0.0)) or 1.0
+        worst = max(worst, float(np.abs(expected - engine[name]).max(initial=0.0)) / scale)
+    told = f"{len(reference)} raw outputs within {worst:.1e} of their greatest value"
+    return (None if worst <= _RAW_TOLERANCE else told), told

@@ -1,0 +1,78 @@
+"""Detections painted over an image by mmdet's own drawing: in a window, or in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from mmdet.core.visualization import imshow_det_bboxes
+from pycocotools import mask as coco_mask
+
+from farm.detections import Detections
+from farm.progress import say
+
+_NO_WINDOW = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
+
+
+def has_display() -> bool:
+    """Whether matplotlib can open a window here."""
+    return plt.get_backend().lower() not in _NO_WINDOW
+
+
+def paint(
+    picture: npt.NDArray[Any],
+    found: Detections,
+    classes: Sequence[str],
+    title: str,
+    min_score: float,
+    file: Path | None,
+    palette: Any = None,
+) -> None:
+    """Into `file`, else a window that is closed by hand. picture: uint8 [H, W, 3], BGR."""
+    imshow_det_bboxes(
+        picture,
+        np.hstack([found.boxes, found.scores[:, None]]),
+        found.labels,
+        _masks(found),
+        classes,
+        score_thr=min_score,
+        bbox_color=palette or (72, 101, 241),
+        text_color=palette or (72, 101, 241),
+        mask_color=palette,
+        win_name=title,
+        show=file is None,
+        out_file=None if file is None else str(file),
+    )
+
+
+def show_or_write(
+    picture: npt.NDArray[Any],
+    found: Detections,
+    classes: Sequence[str],
+    title: str,
+    name: str,
+) -> None:
+    """In a window where there is a display, else in the file `name` of this folder."""
+    file = None if has_display() else Path.cwd() / name
+    paint(picture, found, classes, title, 0.3, file)
+    if file is not None:
+        say(f"No display here: {title}'s result is drawn in {file}")
+
+
+def _masks(found: Detections) -> npt.NDArray[np.bool_] | None:
+    if not found.rles:
+        return None
+    masks: npt.NDArray[np.uint8] = coco_mask.decode([_bytes(rle) for rle in found.rles])
+    return masks.transpose(2, 0, 1).astype(bool)
+
+
+def _bytes(rle: dict[str, Any]) -> dict[str, Any]:
+    counts = rle["counts"]
+    return {**rle, "counts": counts.encode() if isinstance(counts, str) else counts}

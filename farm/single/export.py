@@ -1,0 +1,79 @@
+"""`farm export`: one detector to a standard ONNX file, as a sweep would make it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from farm import inputs
+from farm.catalog import OPSETS
+from farm.errors import InputError
+from farm.plan.graph import export_step
+from farm.single import words, work
+from farm.single.shapes import fixed, free
+from farm.units import Dims
+
+
+def export(options: argparse.Namespace) -> int:
+    """Returns the exit code: 1 if --verify finds a difference."""
+    size = words.dims(options.shape, "--shape")
+    if options.opset_version not in OPSETS:
+        raise InputError(
+            f"{options.opset_version}: expected {OPSETS[0]} to {OPSETS[-1]}", "--opset-version"
+        )
+    output = words.output(options.output_file, "--output-file")
+    image = words.image(options.test_img, "--test-img")
+    image = image or words.image(options.input_img, "--input-img")
+    model = words.detector(options, options.checkpoint)
+    values = inputs.ExportInputs(
+        model,
+        free(None, None, None, size) if options.dynamic_export else fixed(size),
+        options.opset_version,
+        "none" if options.skip_postprocess else "graph",
+        options.simplify,
+    )
+    step = export_step(_label(values), values)
+    folder = work.carry_out(step, work.open_store(options.results), options.retry_failed)
+    work.put(folder / "model.onnx", output)
+    print(f"ONNX file: {output}")
+    print(f"In the store: {folder / 'model.onnx'}")
+    if options.show:
+        _print_graph(folder / "model.onnx")
+    return 0 if not options.verify or _verified(values, folder, image, options.show) else 1
+
+
+def _label(values: inputs.ExportInputs) -> str:
+    return f"{values.model.name} op{values.opset} {values.shape.name}"
+
+
+def _print_graph(path: Path) -> None:
+    import onnx
+
+    print(onnx.helper.printable_graph(onnx.load(path).graph))
+
+
+def _verified(values: inputs.ExportInputs, folder: Path, image: Path | None, show: bool) -> bool:
+    """Whether ONNX Runtime, on the file as it is, gives what PyTorch gives, at every size."""
+    from farm.single.verify import engine_run, pytorch_run, verified
+    from farm.sources import source_module
+
+    work.require_runtime("onnxruntime")
+    detector = source_module(values.model.source).load(values.model)
+    options = inputs.EngineOptions("onnxruntime", "fp32", values.shape)
+    return verified(
+        pytorch_run(detector, raw=values.postprocess == "none"),
+        engine_run("ONNX Runtime", folder, options, detector.facts),
+        _sizes(values.shape),
+        image,
+        detector.facts,
+        ("show-pt.png", "show-ort.png") if show else None,
+    )
+
+
+def _sizes(shape: inputs.Shape) -> Iterator[Dims]:
+    """The traced size, and for a dynamic file a batch of two half as large again."""
+    yield shape.opt
+    if shape.dynamic:
+        height, width = (int(edge * 1.5) // 32 * 32 for edge in (shape.opt.h, shape.opt.w))
+        yield Dims(2, 3, min(height, 1344), min(width, 1344))

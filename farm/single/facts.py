@@ -1,0 +1,50 @@
+"""What a config tells without its weights: how to prepare images and read an engine's outputs."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from farm import inputs
+from farm.errors import InputError
+from farm.sources import source_module
+from farm.units import Dims
+
+
+def facts_without_weights(model: inputs.Model) -> inputs.ModelFacts:
+    """The facts of `model`, whose weights are in an ONNX file or an engine.
+
+    Raises:
+        InputError, StepFailed: as the source's `load`.
+    """
+    import torch
+
+    from farm.sources.mmdet import config
+
+    detector = config.build(config.read(model), model.config.path)
+    nothing = {name: torch.zeros_like(value) for name, value in detector.state_dict().items()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "nothing.pth"
+        torch.save(nothing, path)
+        empty = replace(model, checkpoint=inputs.File(str(path), ""))
+        facts: inputs.ModelFacts = source_module(model.source).load(empty).facts
+    return facts
+
+
+def own_scale(settings: Any, where: str) -> Dims:
+    """The size that the config's test pipeline resizes to, as mmdet reads it: (width, height).
+
+    Raises:
+        InputError: it has none.
+    """
+    from farm.sources.mmdet import config
+
+    for step in config.test_pipeline(settings, where):
+        scale = step.get("img_scale")
+        if isinstance(scale, list) and len(scale) == 1:
+            scale = scale[0]
+        if isinstance(scale, list | tuple) and all(isinstance(edge, int) for edge in scale):
+            return Dims(1, 3, scale[1], scale[0])
+    raise InputError("its test pipeline has no `img_scale` of a width and a height", where)

@@ -1,0 +1,141 @@
+"""What `farm test` runs: PyTorch, an ONNX file or a built engine, one prepared image at a time."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from farm import inputs
+from farm.detections import Detections, Floats, ImageMeta
+from farm.detections.convert import from_outputs, to_original
+from farm.errors import InputError
+from farm.progress import say
+from farm.runtimes import Session, runtime_module
+from farm.single import onnx_file, words, work
+from farm.single.build import engine_folder
+from farm.single.facts import facts_without_weights, own_scale
+from farm.single.shapes import fixed, resized_to
+from farm.single.verify import telling
+from farm.sources import source_module
+from farm.units import Dims
+
+
+@dataclass(frozen=True)
+class Runner:
+    """run: one image as prepared for `shape`, and its meta, to detections in the original image."""
+
+    facts: inputs.ModelFacts
+    shape: inputs.Shape
+    run: Callable[[Floats, ImageMeta], Detections]
+
+
+@contextmanager
+def opened(options: argparse.Namespace, model: inputs.Model, settings: Any) -> Iterator[Runner]:
+    """The runner of `options.model` on `options.backend`; settings: the config.
+
+    Raises:
+        InputError: the file is not of a kind that the backend runs.
+        StepFailed: the runtime cannot build or run it.
+    """
+    if options.backend == "torch":
+        yield _pytorch(model, resized_to(own_scale(settings, model.config.path)))
+        return
+    work.require_runtime(options.backend)
+    engine = _engine(options, model, settings)
+    facts = facts_without_weights(model)
+    with telling(options.backend):
+        module = runtime_module(options.backend)
+        session = module.open_engine(engine.folder, engine.options, words.threads())
+    try:
+        yield Runner(facts, engine.prepared, _run(session, engine.options, facts))
+    finally:
+        session.close()
+
+
+def _pytorch(model: inputs.Model, shape: inputs.Shape) -> Runner:
+    """mmdet's own test path."""
+    import torch
+
+    torch.set_num_threads(words.threads())
+    detector = source_module(model.source).load(model)
+    return Runner(detector.facts, shape, detector.reference)
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """prepared: the shape that images are prepared for."""
+
+    folder: Path
+    options: inputs.EngineOptions
+    prepared: inputs.Shape
+
+
+def _engine(options: argparse.Namespace, model: inputs.Model, settings: Any) -> _Engine:
+    """The engine that the file is, or the one that is built of it."""
+    path = Path(model.checkpoint.path)
+    store = work.open_store(options.results)
+    if found := work.find(store, "build", path):
+        built = _built_options(found, options.backend, path)
+        folder = store.path(found.ref) / "engine"
+    else:
+        built = _options_for(path, options.backend, settings, model.config.path)
+        exported = onnx_file.stored(path, store, options.retry_failed)
+        folder = engine_folder(store, path, exported, built, options.retry_failed)
+        say(f"Engine: {folder}")
+    if not built.shape.dynamic_size:
+        return _Engine(folder, built, fixed(built.shape.opt))
+    own = replace(built.shape, opt=own_scale(settings, model.config.path))
+    return _Engine(folder, built, own)
+
+
+def _options_for(path: Path, backend: str, settings: Any, where: str) -> inputs.EngineOptions:
+    """For the ONNX file's own size, or where that is free for the config's."""
+    try:
+        file = onnx_file.taken(path)
+    except InputError as error:
+        raise InputError(
+            f"{error.message}; nor is it an engine of this store", error.where
+        ) from None
+    if file.size:
+        shape = fixed(Dims(file.n or 1, 3, *file.size))
+    else:
+        shape = resized_to(replace(own_scale(settings, where), n=file.n or 1))
+    return inputs.EngineOptions(backend, "fp32", shape)
+
+
+def _built_options(found: work.Found, backend: str, path: Path) -> inputs.EngineOptions:
+    """As the engine's record has them."""
+    kept = found.record.inputs["options"]
+    if kept["runtime"] != backend:
+        raise InputError(
+            f"it is an engine of {kept['runtime']}: give --backend {kept['runtime']}", str(path)
+        )
+    bounds = {end: Dims(**kept["shape"][end]) for end in ("min", "opt", "max")}
+    return inputs.EngineOptions(
+        kept["runtime"],
+        kept["precision"],
+        inputs.Shape("built", **bounds),
+        kept["workspace_bytes"],
+        tuple((name, value) for name, value in kept["options"]),
+    )
+
+
+def _run(
+    session: Session, options: inputs.EngineOptions, facts: inputs.ModelFacts
+) -> Callable[[Floats, ImageMeta], Detections]:
+    def run(image: Floats, meta: ImageMeta) -> Detections:
+        batch = np.stack([image] * options.shape.min.n)
+        with telling(options.runtime):
+            outputs = session.run(batch)
+        if "dets" not in outputs:
+            raise InputError("it ends at raw outputs and finds no boxes: --skip-postprocess")
+        found = from_outputs(outputs)[0]
+        return to_original(found, meta, facts.clips_boxes, facts.mask_threshold, facts.mask_frame)
+
+    return run

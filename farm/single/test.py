@@ -1,0 +1,143 @@
+"""`farm test`: a model over its config's test data set, its results in mmdet's own form."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from farm.errors import InputError
+from farm.single import words
+
+if TYPE_CHECKING:
+    from farm.detections import Detections
+    from farm.single.runners import Runner
+
+Paint = Callable[[Path, str, "Detections"], None]
+
+
+def test(options: argparse.Namespace) -> int:
+    """Returns the exit code."""
+    _check(options)
+    from farm.single import dataset as datasets
+    from farm.single import runners
+    from farm.sources.mmdet import config
+
+    out = words.output(options.out, "--out") if options.out else None
+    model = words.detector(options, options.model)
+    settings = config.read(model)
+    dataset = datasets.open_dataset(settings, model.config.path)
+    finish = _finish(options, dataset, settings)
+    with runners.opened(options, model, settings) as runner:
+        _require_fit(dataset, runner, options)
+        results = _results(runner, datasets.images(dataset), _painter(options, dataset))
+    if out:
+        _dump(results, out)
+    finish(results)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """What MMDetection's test.py asserts, before any work."""
+    wanted = (options.out, options.eval, options.format_only, options.show, options.show_dir)
+    if not any(wanted):
+        raise InputError(
+            "specify at least one operation (save, evaluate, format or show the results) with "
+            "--out, --eval, --format-only, --show or --show-dir"
+        )
+    if options.eval and options.format_only:
+        raise InputError("--eval and --format-only cannot be both specified")
+    if options.out is not None and not options.out.endswith((".pkl", ".pickle")):
+        raise InputError("the output file must be a pkl file", "--out")
+    if not 0 <= options.show_score_thr <= 1:
+        raise InputError(f"{options.show_score_thr}: expected 0 to 1", "--show-score-thr")
+
+
+def _finish(
+    options: argparse.Namespace, dataset: Any, settings: Any
+) -> Callable[[list[Any]], None]:
+    """What becomes of the results; what is wrong with it is told now, before the work."""
+    from farm.single import dataset as datasets
+
+    chosen = words.key_values(options.eval_options, "--eval-options")
+    if options.format_only:
+        wanted = datasets.format_options(dataset, chosen)
+        return lambda results: _say_where(datasets.told(dataset.format_results, results, wanted))
+    if options.eval:
+        datasets.require_metrics(dataset, options.eval)
+        wanted = datasets.evaluate_options(dataset, options.eval, settings, chosen)
+        return lambda results: _print(
+            datasets.told(
+                dataset.evaluate, datasets.as_evaluated(dataset, options.eval, results), wanted
+            )
+        )
+    return lambda results: None
+
+
+def _require_fit(dataset: Any, runner: Runner, options: argparse.Namespace) -> None:
+    theirs, ours = len(dataset.CLASSES or ()), len(runner.facts.classes)
+    if theirs != ours:
+        raise InputError(
+            f"the model has {ours} classes, its data set {theirs}; name them with --cfg-options "
+            "data.test.classes=...",
+            options.config,
+        )
+    if "segm" in (options.eval or ()) and not runner.facts.masks:
+        raise InputError("the model has no masks, so there is no segm", "--eval")
+
+
+def _painter(options: argparse.Namespace, dataset: Any) -> Paint | None:
+    if not (options.show or options.show_dir):
+        return None
+    from farm.single.painter import Painter
+
+    folder = words.folder(options.show_dir, "--show-dir") if options.show_dir else None
+    palette = getattr(dataset, "PALETTE", None)
+    return Painter(dataset.CLASSES, palette, options.show_score_thr, folder)
+
+
+def _results(runner: Runner, images: list[tuple[Path, str]], paint: Paint | None) -> list[Any]:
+    """One result an image, in the data set's order."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from farm.single.results import as_mmdet
+    from farm.sources import source_module
+
+    prepare = source_module("mmdet").Preparer(runner.facts.pipeline, runner.shape)
+    console = Console(stderr=True)
+    quiet = not console.is_terminal
+    results = []
+    for number, (path, name) in enumerate(track(images, "testing", console=console, disable=quiet)):
+        image, meta = prepare(str(path), number, name)
+        found = runner.run(image.astype("float32", copy=False), meta)
+        if paint:
+            paint(path, name, found)
+        results.append(as_mmdet(found, len(runner.facts.classes)))
+    return results
+
+
+def _dump(results: list[Any], out: Path) -> None:
+    import mmcv
+
+    part = out.with_name(f".{out.name}")  # whole, or not there
+    mmcv.dump(results, str(part), file_format="pkl")
+    part.replace(out)
+    print(f"Results: {out}")
+
+
+def _print(figures: dict[str, Any]) -> None:
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+
+
+def _say_where(written: Any) -> None:
+    """What the data set's `format_results` says of its files, if it says anything."""
+    files, temporary = written if isinstance(written, tuple) else (written, None)
+    if temporary is not None:
+        print("Formatted into a temporary folder, gone now: keep the files with --eval-options")
+        print("jsonfile_prefix=PATH")
+    elif files:
+        for path in sorted(set(files.values() if isinstance(files, dict) else files)):
+            print(f"Formatted: {path}")

@@ -1,0 +1,105 @@
+"""PyTorch, ONNX Runtime or an engine on the same images, one held against another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from farm import inputs
+from farm.detections import Floats
+from farm.detections.convert import from_outputs, in_network_frame
+from farm.errors import FarmError, StepFailed
+from farm.runtimes import runtime_module
+from farm.single import words
+from farm.single.compare import Answers, held
+from farm.single.sample import Sample, sample
+from farm.units import Dims
+
+Run = Callable[[Floats], Answers]
+"""Runs a batch of images [N, 3, H, W]."""
+
+
+def pytorch_run(detector: Any, raw: bool) -> Run:
+    """mmdet's own test path, told only what an exported graph can know."""
+
+    def run(images: Floats) -> Answers:
+        if raw:
+            return Answers("PyTorch", None, detector.raw(images))
+        return Answers("PyTorch", [detector.reference_as_graph(one) for one in images], {})
+
+    return run
+
+
+def engine_run(
+    name: str, folder: Path, options: inputs.EngineOptions, facts: inputs.ModelFacts
+) -> Run:
+    """folder: what the runtime opens. Its own errors become StepFailed."""
+
+    def run(images: Floats) -> Answers:
+        with telling(name):
+            session = runtime_module(options.runtime).open_engine(folder, options, words.threads())
+            outputs = session.run(images)
+            session.close()
+        if "dets" not in outputs:
+            return Answers(name, None, outputs)
+        found = [
+            in_network_frame(one, images.shape[2:], facts.mask_threshold, facts.mask_frame)
+            for one in from_outputs(outputs)
+        ]
+        return Answers(name, found, outputs)
+
+    return run
+
+
+def verified(
+    reference: Run,
+    engine: Run,
+    sizes: Iterable[Dims],
+    image: Path | None,
+    facts: inputs.ModelFacts,
+    drawn: tuple[str, str] | None,
+) -> bool:
+    """Whether both give the same at all sizes; a batch is the image and its mirror image, in turn.
+
+    drawn: show both results of the first size, or write them under these names.
+    """
+    good = True
+    for number, size in enumerate(sizes):
+        one = sample(image, facts, replace(size, n=1))
+        mirrored = one.network[:, :, ::-1]
+        images = np.stack([mirrored if i % 2 else one.network for i in range(size.n)])
+        both = reference(images), engine(images)
+        good = held(*both, str(size)) and good
+        if drawn and number == 0:
+            _draw(one, both, facts, drawn)
+    return good
+
+
+def _draw(
+    one: Sample,
+    both: tuple[Answers, Answers],
+    facts: inputs.ModelFacts,
+    names: tuple[str, str],
+) -> None:
+    from farm.single.drawing import show_or_write
+
+    for side, name in zip(both, names, strict=True):
+        if side.found is not None:  # raw outputs are nothing to look at
+            show_or_write(one.picture, side.found[0], facts.classes, side.name, name)
+
+
+@contextmanager
+def telling(name: str) -> Iterator[None]:
+    """A runtime's own errors, of any kind, as one line that says whose they are."""
+    try:
+        yield
+    except (FarmError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise StepFailed(f"{name} cannot run it: {type(error).__name__}: {text}") from error
