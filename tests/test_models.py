@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,50 @@ def test_graph_in_torch_is_the_same_detector(subject: Subject) -> None:
 def test_file_is_the_same_detector(subject: Subject, opset: int, kind: str) -> None:
     for trial in subject.trials([opset], [kind], ["onnxruntime", "openvino"]):
         assert trial.reason is None, str(trial)
+
+
+# The command --------------------------------------------------------------------------------
+
+
+def models(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    narrow = str(Path(__file__).with_name("narrow.yaml"))
+    command = [sys.executable, "-W", "ignore", "-m", "farm", "models", "--families", narrow]
+    records = ["--records", str(folder / "models.jsonl")]
+    return subprocess.run(
+        [*command, *records, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_command_keeps_what_it_found_and_writes_the_table(tmp_path: Path) -> None:
+    asked = ("--family", "retinanet", "--opset", "13", "--runtime", "onnxruntime")
+    first = models(tmp_path, *asked, "--shapes", "fixed")
+    assert first.returncode == 0, first.stderr
+    assert "1/1 same detector" in first.stdout
+    again = models(tmp_path, *asked, "--markdown", str(tmp_path / "models.md"))
+    assert "1 of 2 trials" in again.stderr, "only what is not on record"
+    lines = (tmp_path / "models.jsonl").read_text().splitlines()
+    assert {json.loads(line)["kind"] for line in lines} == {"fixed", "dynamic"}
+    page = (tmp_path / "models.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| retinanet "))
+    assert row.count("··●·······") == 2 and "torch 2." in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--family", "retinane"], "did you mean 'retinanet'"),
+        (["--opset", "21"], "--opset: cannot check 21"),
+        (["--runtime", "torch"], "cannot check 'torch'"),
+        (["--families", "none.yaml"], "none.yaml: not a table of models"),
+        (["--records", "none/there.jsonl"], "no such folder"),
+    ],
+)
+def test_wrong_words_are_named(tmp_path: Path, arguments: list[str], says: str) -> None:
+    done = models(tmp_path, *arguments)
+    assert done.returncode == 2 and says in done.stderr, done.stderr
+
+
+def test_broken_records_are_named_with_their_line(tmp_path: Path) -> None:
+    (tmp_path / "models.jsonl").write_text('{"key": 1}\n')
+    done = models(tmp_path, "--family", "retinanet", "--show")
+    assert done.returncode == 2 and "models.jsonl:1: not a record" in done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,19 @@ class Family:
 
 
 def read(path: Path = FILE) -> dict[str, Family]:
-    """Every family, in the order of the file; `_defaults` holds for those that say nothing."""
-    entries = yaml.safe_load(path.read_text())
+    """Every family, in the order of the file; `_defaults` holds for those that say nothing.
+
+    Raises:
+        InputError: the file is not there, or not in the form of families.yaml.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text())
+        return _families(entries)
+    except (OSError, yaml.YAMLError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"not a table of models: {error}", str(path)) from error
+
+
+def _families(entries: dict[str, dict[str, Any]]) -> dict[str, Family]:
     defaults = entries.get("_defaults", {})
     # A name that begins with _ is a part that others take in.
     return {
@@ -53,13 +64,13 @@ def read(path: Path = FILE) -> dict[str, Family]:
     }
 
 
-def chosen(names: Iterable[str]) -> list[Family]:
-    """The named ones; all where none is named.
+def chosen(names: Iterable[str], every: Mapping[str, Family] | None = None) -> list[Family]:
+    """The named ones of `every` (default: mmdet's); all where none is named.
 
     Raises:
         InputError: no such family.
     """
-    every = read()
+    every = read() if every is None else every
     for name in names:
         if name not in every:
             raise InputError(f"no family {name!r}{nearest(name, every)}", "--family")
