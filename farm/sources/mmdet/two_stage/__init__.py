@@ -1,24 +1,40 @@
 """Two-stage detectors: proposals, then what their RoI head makes of them.
 
-A new kind of RoI head is one file and one line in `ROI_HEADS`.
+A new kind of RoI head is one file and one line in `ROI_HEADS`; of RPN head, in `RPN_HEADS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from mmdet.models import roi_heads
+from mmdet.models import dense_heads, roi_heads
 from torch import Tensor
 
 from farm.sources.mmdet.candidates import Candidates
-from farm.sources.mmdet.two_stage import proposals, standard
+from farm.sources.mmdet.two_stage import (
+    cascade,
+    cascade_rpn,
+    double,
+    grid,
+    guided_rpn,
+    htc,
+    mask_scoring,
+    point_rend,
+    proposals,
+    scnet,
+    standard,
+    trident,
+)
 
-__all__ = ["RoiHead", "check", "proposals", "roi_head"]
+__all__ = ["RoiHead", "RpnHead", "check", "roi_head", "rpn_head"]
+
+
+_Head = TypeVar("_Head")
 
 
 @dataclass(frozen=True)
@@ -40,22 +56,61 @@ class RoiHead:
     clips_boxes: bool | None = None
 
 
+@dataclass(frozen=True)
+class RpnHead:
+    """How one kind of RPN head is read.
+
+    check(head) raises ValueError, with the part and the reason, where it cannot be exported.
+    run(head, features, limits [4]) returns the proposals of each image, best first.
+    """
+
+    check: Callable[[Any], None]
+    run: Callable[[Any, list[Tensor], Tensor], Candidates]
+
+
+RPN_HEADS: dict[type, RpnHead] = {
+    dense_heads.RPNHead: RpnHead(proposals.check, proposals.proposals),
+    dense_heads.CascadeRPNHead: RpnHead(cascade_rpn.check, cascade_rpn.proposals),
+    dense_heads.GARPNHead: RpnHead(guided_rpn.check, guided_rpn.proposals),
+}
+
 ROI_HEADS: dict[type, RoiHead] = {
     roi_heads.StandardRoIHead: RoiHead(standard.check, standard.run),
+    roi_heads.GridRoIHead: RoiHead(grid.check, grid.run, clips_boxes=False),
+    roi_heads.MaskScoringRoIHead: RoiHead(mask_scoring.check, mask_scoring.run, mask_scores=True),
+    roi_heads.PointRendRoIHead: RoiHead(point_rend.check, point_rend.run),
+    roi_heads.PISARoIHead: RoiHead(standard.check_pisa, standard.run),
+    roi_heads.DoubleHeadRoIHead: RoiHead(double.check, double.run),
+    roi_heads.TridentRoIHead: RoiHead(trident.check, trident.run),
+    roi_heads.CascadeRoIHead: RoiHead(cascade.check, cascade.run),
+    roi_heads.HybridTaskCascadeRoIHead: RoiHead(htc.check, htc.run),
+    roi_heads.SCNetRoIHead: RoiHead(scnet.check, scnet.run),
 }
 """By class, looked up along the MRO; each `check` refuses subclasses with rules of their own."""
 
 
+def rpn_head(model: Any) -> RpnHead:
+    """Raises ValueError for a kind that is not known here, or where there is none."""
+    if not model.with_rpn:
+        name = type(model).__name__
+        raise ValueError(f"{name} takes its proposals from outside, and a graph takes images alone")
+    return _known(model.rpn_head, RPN_HEADS, "RPN")
+
+
 def roi_head(model: Any) -> RoiHead:
     """Raises ValueError for a kind that is not known here."""
-    kind = type(model.roi_head)
-    known = next((ROI_HEADS[base] for base in kind.__mro__ if base in ROI_HEADS), None)
-    if known is None:
-        raise ValueError(f"RoI head {kind.__name__} cannot be exported yet")
-    return known
+    return _known(model.roi_head, ROI_HEADS, "RoI")
 
 
 def check(model: Any) -> None:
     """Raises ValueError where a part of the model follows rules that are not known here."""
-    proposals.check(model.rpn_head)
+    rpn_head(model).check(model.rpn_head)
     roi_head(model).check(model.roi_head)
+
+
+def _known(head: Any, known: dict[type, _Head], what: str) -> _Head:
+    kind = type(head)
+    found = next((known[base] for base in kind.__mro__ if base in known), None)
+    if found is None:
+        raise ValueError(f"{what} head {kind.__name__} cannot be exported yet")
+    return found

@@ -15,13 +15,25 @@ from farm.sources.mmdet.two_stage.pooling import pool
 
 def masks(head: Any, features: list[Tensor], found: Candidates) -> Tensor:
     """`FCNMaskHead` on the final boxes: probabilities [N, K, m, m] for each row's own label."""
-    images, count = found.scores.shape[:2]
+    logits = head.mask_head(mask_features(head, features, found))
+    return probabilities(own_map(head.mask_head, logits, found), found)
+
+
+def mask_features(head: Any, features: list[Tensor], found: Candidates) -> Tensor:
+    """`_mask_forward`: what the mask head is given, [N * K, C, size, size]."""
     pooled = pool(head.mask_roi_extractor, features, found.boxes)
-    if head.with_shared_head:
-        pooled = head.shared_head(pooled)
-    logits = head.mask_head(pooled)
-    size = logits.shape[2:]
-    if not head.mask_head.class_agnostic:
-        label = found.labels.reshape(-1, 1, 1, 1).expand(-1, 1, size[0], size[1])
-        logits = logits.gather(1, label)
-    return logits.sigmoid().reshape(images, count, size[0], size[1])
+    return head.shared_head(pooled) if head.with_shared_head else pooled
+
+
+def own_map(mask_head: Any, logits: Tensor, found: Candidates) -> Tensor:
+    """Of [N * K, classes, m, m] each row's own label: [N * K, 1, m, m]."""
+    if mask_head.class_agnostic:
+        return logits
+    label = found.labels.reshape(-1, 1, 1, 1)
+    return logits.gather(1, label.expand(-1, 1, logits.shape[2], logits.shape[3]))
+
+
+def probabilities(logits: Tensor, found: Candidates) -> Tensor:
+    """[N * K, 1, m, m] -> [N, K, m, m]."""
+    images, count = found.scores.shape[:2]
+    return logits.sigmoid().reshape(images, count, logits.shape[2], logits.shape[3])

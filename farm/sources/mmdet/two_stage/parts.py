@@ -8,9 +8,17 @@ from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 from mmcv.ops import RoIAlign
-from mmdet.core.bbox.coder import DeltaXYWHBBoxCoder
+from mmdet.core.bbox.coder import BucketingBBoxCoder, DeltaXYWHBBoxCoder
 from mmdet.models.roi_heads import bbox_heads, mask_heads, roi_extractors
 from torch import nn
+
+_BOX_HEADS = (
+    bbox_heads.BBoxHead,
+    bbox_heads.ConvFCBBoxHead,
+    bbox_heads.DoubleConvFCBBoxHead,
+    bbox_heads.SCNetBBoxHead,
+)
+"""Whose own `forward` is called: logits and deltas, or None in the place of the deltas."""
 
 
 def require(part: nn.Module, kind: type, rules: tuple[str, ...]) -> None:
@@ -33,11 +41,19 @@ def require_plain_coder(part: Any) -> None:
 
 
 def require_box_head(part: Any) -> None:
-    """Raises ValueError where it is not read as `boxes.detections` reads it."""
-    require(part, bbox_heads.ConvFCBBoxHead, ("get_bboxes", "forward"))
-    if part.custom_activation or not (part.with_reg and part.with_cls):
-        raise ValueError("a box head with its own activation or without regression is not known")
-    require_plain_coder(part)
+    """Raises ValueError where it is not read as `boxes.final` reads it."""
+    if isinstance(part, bbox_heads.SABLHead):
+        require(part, bbox_heads.SABLHead, ("get_bboxes", "regress_by_class", "forward"))
+        if type(part.bbox_coder) is not BucketingBBoxCoder:
+            raise ValueError(f"box coder {type(part.bbox_coder).__name__} cannot be exported yet")
+        return
+    require(part, bbox_heads.BBoxHead, ("get_bboxes", "regress_by_class"))
+    kind = next(base for base in type(part).__mro__ if base in _BOX_HEADS)
+    require(part, kind, ("forward",))
+    if not part.with_cls:
+        raise ValueError("a box head without classes is not known")
+    if part.with_reg:
+        require_plain_coder(part)
 
 
 def require_mask_head(part: Any) -> None:
@@ -46,8 +62,12 @@ def require_mask_head(part: Any) -> None:
 
 
 def require_extractor(part: Any) -> None:
-    """Raises ValueError where features are not pooled from one level by square RoIAlign."""
-    require(part, roi_extractors.SingleRoIExtractor, ("forward",))
+    """Raises ValueError where features are not pooled by square RoIAlign as `pooling` does."""
+    generic = isinstance(part, roi_extractors.GenericRoIExtractor)
+    kinds = roi_extractors.GenericRoIExtractor, roi_extractors.SingleRoIExtractor
+    require(part, kinds[0] if generic else kinds[1], ("forward", "roi_rescale"))
+    if not generic:
+        require(part, kinds[1], ("map_roi_levels",))
     for layer in part.roi_layers:
         if not isinstance(layer, RoIAlign) or layer.pool_mode != "avg" or layer.use_torchvision:
             raise ValueError("only RoIAlign with average pooling can be exported")
