@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from farm.runtimes import openvino_operators
+
 if TYPE_CHECKING:
     from farm.inputs import EngineOptions, Shape
 
@@ -21,7 +23,7 @@ _DEVICE = "CPU"
 
 def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
     """Compile for the profile's shapes and keep the blob as `model.blob`."""
-    core = ov.Core()
+    core = openvino_operators.core()
     model = core.read_model(onnx)
     if options.shape.dynamic:
         model.reshape(_bounds(options.shape))
