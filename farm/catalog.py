@@ -26,6 +26,9 @@ class Runtime:
     exported: takes an ONNX file (so the opset is an axis); the reference takes the model itself.
     builds: leaves an engine in the store. workspaces: the workspace is an axis.
     accelerators: runs on targets with an accelerator, instead of on CPUs.
+    cuts: gives what its graph ends with (so postprocess is an axis).
+    simplified_dynamic: takes simplified files with free axes. TensorRT does not count as one that
+    does until that is shown: with it a model is either simplified or dynamic.
     packages: their versions are part of the key of what this runtime builds and runs.
     """
 
@@ -36,13 +39,15 @@ class Runtime:
     workspaces: bool = False
     precisions: tuple[str, ...] = ("fp32",)
     accelerators: bool = False
+    cuts: bool = True
+    simplified_dynamic: bool = True
 
 
 RUNTIMES = {
     "torch": Runtime("farm.runtimes.torch", ("torch", "mmcv-full", "mmdet"), False, False),
     "onnxruntime": Runtime("farm.runtimes.onnxruntime", ("onnxruntime",)),
     "openvino": Runtime("farm.runtimes.openvino", ("openvino",)),
-    "null": Runtime("farm.runtimes.null", ()),
+    "null": Runtime("farm.runtimes.null", (), cuts=False),
 }
 
 
@@ -72,4 +77,5 @@ PREPARER = "mmdet"
 
 PREPARE_PACKAGES = ("mmcv-full", "mmdet", "opencv-python-headless", "numpy")
 EXPORT_PACKAGES = ("onnx",)
+SIMPLIFY_PACKAGES = ("onnxslim",)
 EVALUATE_PACKAGES = ("pycocotools", "numpy")

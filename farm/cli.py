@@ -8,6 +8,7 @@ import sys
 
 import farm
 from farm import run as run_command
+from farm.catalog import POSTPROCESS
 from farm.errors import InputError, nearest
 from farm.models import command as models_command
 from farm.places import results_folder, store_folder
@@ -62,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
         help="AP that may be lost against PyTorch, in points of 100 (default: 0.5)",
     )
     best.add_argument("--max-latency-ms", type=_number, metavar="MS")
+    best.add_argument(
+        "--postprocess",
+        choices=POSTPROCESS,
+        help="only engines that end there; those of raw outputs (none) have no AP",
+    )
     best.add_argument("--pareto", action="store_true", help="every engine that none beats in both")
     best.add_argument("--json", action="store_true", help="for programs")
     best.add_argument("--results", metavar="DIR")
@@ -123,7 +129,10 @@ def _best(options: argparse.Namespace) -> int:
     models = {row["model"] for row in rows}
     if options.model is not None and options.model not in models:
         raise InputError(f"no model {options.model!r}{nearest(options.model, models)}", "--model")
-    wish = Wish(options.objective, options.max_ap_drop, options.max_latency_ms, options.model)
+    wish = Wish(
+        options.objective, options.max_ap_drop, options.max_latency_ms, options.model,
+        options.postprocess,
+    )  # fmt: skip
     picked = pick(rows, wish)
     store = Store(store_folder(results))
     where = places(picked.best, store) if picked.best else {}

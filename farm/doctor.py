@@ -143,6 +143,11 @@ def _onnx() -> Finding:
     return Finding("onnx", "ok", onnx.__version__)
 
 
+def _onnxslim() -> Finding:
+    importlib.import_module("onnxslim")
+    return Finding("onnxslim", "ok", f"{version('onnxslim')} (for `simplify: true` only)")
+
+
 def _onnxruntime() -> Finding:
     import onnxruntime
 
@@ -202,6 +207,7 @@ PROBES: dict[str, Callable[[], Finding]] = {
     "mmcv-full": _mmcv,
     "mmdet": _mmdet,
     "onnx": _onnx,
+    "onnxslim": _onnxslim,
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
     "tensorrt": _tensorrt,
@@ -220,6 +226,7 @@ HOW = {
     "mmcv-full": "make setup (it builds mmcv-full against this torch)",
     "mmdet": _extra("mmdet"),
     "onnx": _extra("mmdet"),
+    "onnxslim": f"{_extra('mmdet')} (for `simplify: true` only)",
     "onnxruntime": f"{_extra('onnxruntime')} (with an NVIDIA GPU: gpu in place of onnxruntime)",
     "openvino": _extra("openvino"),
     "tensorrt": f"{_extra('tensorrt')} (for NVIDIA GPUs only)",

@@ -19,7 +19,15 @@ from farm.results.rows import Row, make_rows
 from farm.store import Store
 from farm.sweep import checked_plan, manifest_path
 
-_COMPARED = ("status", "box_ap", "mask_ap", "matched_fraction", "max_score_diff", "latency_p50_ms")
+_COMPARED = (
+    "status",
+    "box_ap",
+    "mask_ap",
+    "matched_fraction",
+    "max_score_diff",
+    "max_rel_diff",
+    "latency_p50_ms",
+)
 
 
 def reproduce(cell: str, results: Path, sweep: str | None) -> int:

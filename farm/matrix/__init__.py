@@ -14,6 +14,7 @@ from farm.catalog import RUNTIMES
 from farm.errors import InputError, InputErrors, nearest
 from farm.matrix.cells import Cell, expand
 from farm.matrix.document import Document, load
+from farm.matrix.models import MODEL_SPECS, PreprocessSpec
 from farm.matrix.schema import MatrixSpec, SelectionSpec
 
 __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
@@ -74,9 +75,9 @@ def _explain(document: Document, details: ErrorDetails) -> InputError:
             known = _fields_at(key[:-1], document.values)
             message = f"unknown key {name!r}{nearest(str(key[-1]), known)}"
         case "missing":
-            # pydantic puts the data set's type between 'dataset' and its key.
-            loc = details["loc"]
-            missing = [str(part) for i, part in enumerate(loc) if (loc[0], i) != ("dataset", 1)]
+            # pydantic puts the tag of a union before the key: a data set's type, a model's source.
+            loc, tagged = details["loc"], {("dataset", 1), ("models", 2)}
+            missing = [str(part) for i, part in enumerate(loc) if (loc[0], i) not in tagged]
             message = f"{'.'.join(missing)!r} is missing"
         case "too_short":
             message = f"{name!r} is empty; give at least one"
@@ -85,8 +86,11 @@ def _explain(document: Document, details: ErrorDetails) -> InputError:
         case "union_tag_not_found":
             message = f"{name!r} needs a 'type': coco or shapes"
         case "union_tag_invalid":
-            known, word = ["coco", "shapes"], str(details["ctx"]["tag"])
-            message = f"unknown data set type {word!r}{nearest(word, known)}"
+            word, of_model = str(details["ctx"]["tag"]), details["loc"][0] == "models"
+            kind, known = ("data set type", ["coco", "shapes"])
+            if of_model:
+                kind, known = "model source", list(MODEL_SPECS)
+            message = f"unknown {kind} {word!r}{nearest(word, known)}"
         case "dict_type" | "model_type" | "model_attributes_type":
             message = f"{name!r} is a mapping of keys to values, not {details['input']!r}"
         case _:
@@ -116,7 +120,6 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     from farm.matrix import schema
 
     holders: dict[str, type[BaseModel]] = {
-        "models": schema.ModelSpec,
         "shapes": schema.ShapeSpec,
         "targets": schema.TargetSpec,
         "include": schema.SelectionSpec,
@@ -129,6 +132,11 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     if key[0] == "dataset":
         drawn = values["dataset"].get("type") == "shapes"
         return list((schema.ShapesSpec if drawn else schema.CocoSpec).model_fields)
+    if key[0] == "models" and len(key) == 2:
+        source = values["models"][key[1]].get("source", "mmdet")
+        return list(MODEL_SPECS[source].model_fields)
+    if key[0] == "models" and key[2:] == ("preprocess",):
+        return list(PreprocessSpec.model_fields)
     return list(holders[str(key[0])].model_fields) if key[0] in holders else []
 
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from farm.catalog import RUNTIMES
-from farm.matrix.schema import AxesSpec, MatrixSpec, SelectionSpec
+from farm.catalog import RUNTIMES, SOURCES
+from farm.matrix.models import OwnFormSpec
+from farm.matrix.schema import MatrixSpec, SelectionSpec
+from farm.matrix.values import AxesSpec
 from farm.units import format_bytes
 
-AXES = ("opsets", "shapes", "precisions", "workspaces", "runtimes", "targets")
+AXES = ("opsets", "shapes", "postprocess", "precisions", "workspaces", "runtimes", "targets")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Cell:
     model: str
     opset: int | None
     shape: str
+    postprocess: str
     precision: str
     runtime: str
     workspace_bytes: int | None
@@ -31,7 +34,8 @@ class Cell:
         """The name people use: `ssd.op17.fixed.fp32.onnxruntime.cpu`."""
         opset = f"op{self.opset}" if self.opset is not None else None
         workspace = f"ws{format_bytes(self.workspace_bytes)}" if self.workspace_bytes else None
-        parts = [self.model, opset, self.shape, self.precision, self.runtime, workspace]
+        cut = self.postprocess if self.postprocess != "graph" else None
+        parts = [self.model, opset, self.shape, cut, self.precision, self.runtime, workspace]
         return ".".join([part for part in parts if part] + [self.target])
 
 
@@ -47,22 +51,25 @@ def expand(spec: MatrixSpec) -> tuple[Cell, ...]:
 
 def _cells_of(spec: MatrixSpec, name: str, selection: AxesSpec) -> Iterator[Cell]:
     axes = {axis: _axis(spec, name, selection, axis) for axis in AXES}
+    source = SOURCES[spec.models[name].source]
     combinations = itertools.product(
         axes["runtimes"],
         axes["targets"],
         axes["precisions"],
         axes["workspaces"],
         axes["shapes"],
+        axes["postprocess"],
         axes["opsets"],
     )
-    for runtime, target, precision, workspace, shape, opset in combinations:
+    for runtime, target, precision, workspace, shape, postprocess, opset in combinations:
         known = RUNTIMES[runtime]
         fits = known.accelerators == (spec.targets[target].accelerator is not None)
-        if fits and precision in known.precisions:
+        if fits and precision in known.precisions and (known.exported or source.eager):
             yield Cell(
                 model=name,
-                opset=opset if known.exported else None,
+                opset=opset if known.exported and source.opsets else None,
                 shape=shape,
+                postprocess=postprocess if known.cuts else "graph",
                 precision=precision,
                 runtime=runtime,
                 workspace_bytes=workspace if known.workspaces else None,
@@ -72,7 +79,11 @@ def _cells_of(spec: MatrixSpec, name: str, selection: AxesSpec) -> Iterator[Cell
 
 def _axis(spec: MatrixSpec, name: str, selection: AxesSpec, axis: str) -> list[Any]:
     """The selection's values of an axis, else the model's own, else the matrix's."""
-    for holder in (selection, spec.models[name]):
+    model = spec.models[name]
+    if axis == "postprocess" and isinstance(model, OwnFormSpec):
+        asked = selection.postprocess
+        return [model.ends_at] if asked is None or model.ends_at in asked else []
+    for holder in (selection, model):
         if (own := getattr(holder, axis)) is not None:
             return list(own)
     return list(getattr(spec, axis))
@@ -83,6 +94,7 @@ def _matches(cell: Cell, rule: SelectionSpec) -> bool:
         "models": cell.model,
         "opsets": cell.opset,
         "shapes": cell.shape,
+        "postprocess": cell.postprocess,
         "precisions": cell.precision,
         "workspaces": cell.workspace_bytes,
         "runtimes": cell.runtime,

@@ -2,111 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
+from pydantic import Field, model_validator
+
+from farm.matrix.models import AnyModelSpec
+from farm.matrix.values import (
+    AxesSpec,
+    Bytes,
+    Edge,
+    Name,
+    Opset,
+    Options,
+    Postprocess,
+    Precision,
+    RuntimeName,
+    ShapeDims,
+    Text,
+    axis,
 )
-
-from farm import catalog
-from farm.errors import nearest
-from farm.units import Dims, parse_bytes, parse_dims
-
-
-def _one_of(kind: str, words: Any) -> AfterValidator:
-    def check(value: Any) -> Any:
-        if value not in words:
-            hint = nearest(str(value), map(str, words))
-            raise ValueError(f"unknown {kind} {value!r}{hint}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _distinct(values: list[Any]) -> list[Any]:
-    if twice := [str(value) for i, value in enumerate(values) if value in values[:i]]:
-        raise ValueError(f"{twice[0]!r} stands twice")
-    return values
-
-
-def _name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", value):
-        raise ValueError(f"{value!r} is not a name; use up to 100 letters, digits, '_' and '-'")
-    return value
-
-
-def _json(value: dict[str, Any]) -> dict[str, Any]:
-    """Options go into keys: plain values only, no dates, no NaN."""
-    try:
-        if json.loads(json.dumps(value, allow_nan=False)) == _lists(value):
-            return value
-    except (TypeError, ValueError):
-        pass
-    raise ValueError("only text, finite numbers, true, false, null, lists and mappings by text")
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _lists(item) for name, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-Options = Annotated[dict[str, Any], AfterValidator(_json)]
-Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, AfterValidator(_name)]
-Opset = Annotated[int, _one_of("opset", catalog.OPSETS)]
-# YAML reads the name of the runtime `null` as no value.
-RuntimeName = Annotated[
-    str,
-    BeforeValidator(lambda value: "null" if value is None else value),
-    _one_of("runtime", catalog.RUNTIMES),
-]
-Precision = Annotated[str, _one_of("precision", catalog.PRECISIONS)]
-Bytes = Annotated[int, BeforeValidator(parse_bytes)]
-ShapeDims = Annotated[Dims, BeforeValidator(parse_dims)]
-
-
-def _axis(item: Any) -> Any:
-    """A list of at least one, without repetition."""
-    return Annotated[list[item], Field(min_length=1), AfterValidator(_distinct)]
-
-
-class Edge(BaseModel):
-    """Unknown keys are errors; `\"17\"` is taken for 17, since variables fill in as text."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class AxesSpec(Edge):
-    """Axes as a selection: of a model, an `include` or an `exclude`. None: the matrix's own."""
-
-    opsets: _axis(Opset) | None = None  # type: ignore[valid-type]
-    shapes: _axis(Name) | None = None  # type: ignore[valid-type]
-    precisions: _axis(Precision) | None = None  # type: ignore[valid-type]
-    workspaces: _axis(Bytes) | None = None  # type: ignore[valid-type]
-    runtimes: _axis(RuntimeName) | None = None  # type: ignore[valid-type]
-    targets: _axis(Name) | None = None  # type: ignore[valid-type]
-
-
-class ModelSpec(AxesSpec):
-    """A detector of mmdet, with axes of its own where they differ from the matrix's."""
-
-    source: Annotated[str, _one_of("model source", catalog.SOURCES)] = "mmdet"
-    config: Text
-    checkpoint: Text
-    cfg_options: Options = {}
-    allow_pickle: bool = False
 
 
 class SelectionSpec(AxesSpec):
-    models: _axis(Name) | None = None  # type: ignore[valid-type]
+    models: axis(Name) | None = None  # type: ignore[valid-type]
 
 
 class ShapeSpec(Edge):
@@ -159,7 +77,9 @@ DatasetSpec = Annotated[CocoSpec | ShapesSpec, Field(discriminator="type")]
 
 class VerifySpec(Edge):
     """When an engine counts as the same detector; read when results are made, so that another
-    tolerance runs nothing again. Only `images`, how many are compared, decides what is run."""
+    tolerance runs nothing again. Only `images`, how many are compared, decides what is run.
+
+    `max_rel_diff` is for raw outputs: the largest difference over the tensor's largest value."""
 
     images: Annotated[int, Field(ge=1, le=100_000)] = 16
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -168,6 +88,7 @@ class VerifySpec(Edge):
     max_score_diff: Annotated[float, Field(ge=0)] = 1e-3
     max_box_diff_px: Annotated[float, Field(ge=0)] = 1.0
     min_mask_iou: Annotated[float, Field(ge=0, le=1)] = 0.9
+    max_rel_diff: Annotated[float, Field(ge=0)] = 1e-3
 
 
 class MeasureSpec(Edge):
@@ -191,14 +112,16 @@ class MatrixSpec(Edge):
     """One matrix file."""
 
     name: Name
-    models: Annotated[dict[Name, ModelSpec], Field(min_length=1)]
-    opsets: _axis(Opset) = [17]  # type: ignore[valid-type]
+    models: Annotated[dict[Name, AnyModelSpec], Field(min_length=1)]
+    opsets: axis(Opset) = [17]  # type: ignore[valid-type]
     shapes: Annotated[dict[Name, ShapeSpec], Field(min_length=1)]
-    precisions: _axis(Precision) = ["fp32"]  # type: ignore[valid-type]
-    workspaces: _axis(Bytes) = [1 << 30]  # type: ignore[valid-type]
-    runtimes: _axis(RuntimeName)  # type: ignore[valid-type]
+    postprocess: axis(Postprocess) = ["graph"]  # type: ignore[valid-type]
+    precisions: axis(Precision) = ["fp32"]  # type: ignore[valid-type]
+    workspaces: axis(Bytes) = [1 << 30]  # type: ignore[valid-type]
+    runtimes: axis(RuntimeName)  # type: ignore[valid-type]
     targets: Annotated[dict[Name, TargetSpec], Field(min_length=1)] = {"cpu": TargetSpec()}
     dataset: DatasetSpec
+    simplify: bool = False
     runtime_options: dict[RuntimeName, Options] = {}
     exclude: list[SelectionSpec] = []
     include: list[SelectionSpec] = []

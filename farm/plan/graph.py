@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from farm import catalog, inputs
-from farm.errors import InputError
 from farm.inputs import StageInputs
 from farm.matrix import Cell, Matrix
-from farm.plan import files
-from farm.plan.devices import cores, cpu_model
+from farm.plan.devices import cores
+from farm.plan.given import Given
 from farm.plan.keys import step_key, toolchain
+from farm.plan.refusals import refusal
 from farm.plan.steps import Needs, Plan, PlannedCell, Step
 
 VERSIONS = {
@@ -26,6 +26,9 @@ VERSIONS = {
 }
 """Raised by hand when a stage comes to give another result from the same inputs."""
 
+RAW_IMAGES = 2
+"""Raw outputs are large, and each holds values enough: so many images are compared."""
+
 Facts = Callable[[str], inputs.ModelFacts | None]
 """What the store knows of a model, by the key of its `check`; None before that has run."""
 
@@ -38,12 +41,9 @@ def make_plan(matrix: Matrix, facts: Facts = lambda key: None) -> Plan:
 class _Planner:
     def __init__(self, matrix: Matrix, facts: Facts) -> None:
         self.matrix, self.spec, self.known_facts = matrix, matrix.spec, facts
+        self.given = Given(matrix)
+        self.models, self.shapes = self.given.models, self.given.shapes
         self.steps: dict[str, Step] = {}
-        self.missing: list[InputError] = []
-        self.dataset = self._dataset()
-        self.models = {name: self._model(name) for name in self.spec.models}
-        self.shapes = {name: self._shape(name) for name in self.spec.shapes}
-        self.targets = {name: self._target(name) for name in self.spec.targets}
         self.facts: dict[str, inputs.ModelFacts] = {}
         self.unchecked: list[str] = []
 
@@ -51,69 +51,8 @@ class _Planner:
         names = dict.fromkeys(cell.model for cell in self.matrix.cells)
         checks = {name: self._check(name) for name in names}
         cells = tuple(self._cell(cell, checks[cell.model]) for cell in self.matrix.cells)
-        return Plan(self.matrix.name, cells, self.steps, tuple(self.missing), tuple(self.unchecked))
-
-    # The user's files.
-
-    def _file(self, find: Callable[[], inputs.File], name: str, *place: str) -> inputs.File:
-        """The file, or a note that it is missing: planning goes on without it."""
-        try:
-            return find()
-        except InputError as error:
-            where = self.matrix.document.where(place)
-            message = f"{error.where}: {error.message}" if error.where else error.message
-            self.missing.append(InputError(message, where))
-            return inputs.File(name, f"missing {name}")
-
-    def _model(self, name: str) -> inputs.Model:
-        spec, folder = self.spec.models[name], self.matrix.folder
-        return inputs.Model(
-            name=name,
-            source=spec.source,
-            config=self._file(
-                lambda: files.config_file(spec.config, folder),
-                spec.config,
-                "models",
-                name,
-                "config",
-            ),
-            checkpoint=self._file(
-                lambda: files.plain_file("checkpoint", spec.checkpoint, folder),
-                spec.checkpoint,
-                "models",
-                name,
-                "checkpoint",
-            ),
-            cfg_options=tuple(sorted(spec.cfg_options.items())),
-            allow_pickle=spec.allow_pickle,
-        )
-
-    def _dataset(self) -> inputs.Dataset:
-        spec, folder = self.spec.dataset, self.matrix.folder
-        if spec.type == "shapes":
-            return inputs.ShapesDataset(spec.count, spec.seed, spec.size)
-        return inputs.CocoDataset(
-            images=self._file(
-                lambda: files.image_folder(spec.images, folder), spec.images, "dataset", "images"
-            ),
-            annotations=self._file(
-                lambda: files.plain_file("annotation file", spec.annotations, folder),
-                spec.annotations,
-                "dataset",
-                "annotations",
-            ),
-            limit=spec.limit,
-        )
-
-    def _shape(self, name: str) -> inputs.Shape:
-        spec = self.spec.shapes[name]
-        return inputs.Shape(name, spec.min or spec.opt, spec.opt, spec.max or spec.opt)
-
-    def _target(self, name: str) -> inputs.Target:
-        spec = self.spec.targets[name]
-        return inputs.Target(name, spec.device or spec.accelerator or cpu_model(), spec.accelerator)
-
-    # The steps.
+        missing = tuple(self.given.missing)
+        return Plan(self.matrix.name, cells, self.steps, missing, tuple(self.unchecked))
 
     def _step(
         self,
@@ -129,8 +68,9 @@ class _Planner:
 
     def _check(self, name: str) -> Step:
         model = self.models[name]
-        packages = catalog.SOURCES[model.source][1]
-        step = self._step("check", name, inputs.CheckInputs(model, self.dataset), packages, Needs())
+        packages = catalog.SOURCES[model.source].packages
+        values = inputs.CheckInputs(model, self.given.dataset)
+        step = self._step("check", name, values, packages, Needs())
         facts = self.known_facts(step.key)
         if facts is None:
             self.unchecked.append(name)
@@ -139,10 +79,9 @@ class _Planner:
         return step
 
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
-        facts = self.facts[cell.model]
-        runtime = catalog.RUNTIMES[cell.runtime]
-        if facts.refused:
-            return PlannedCell(cell, {"check": check.key}, facts.refused)
+        facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
+        if reason := refusal(cell, facts, self.shapes[cell.shape], self._simplifies(cell)):
+            return PlannedCell(cell, {"check": check.key}, reason)
         steps = {"check": check}
         steps["prepare"] = self._prepare(cell, check)
         steps["reference"] = self._reference(cell, steps["prepare"])
@@ -151,31 +90,47 @@ class _Planner:
         if runtime.builds:
             steps["build"] = self._build(cell, steps["export"])
         for stage in ("verify", "evaluate", "measure"):
-            steps[stage] = self._run(stage, cell, steps)
+            if stage != "evaluate" or cell.postprocess != "none":  # raw outputs have no AP
+                steps[stage] = self._run(stage, cell, steps)
         return PlannedCell(cell, {stage: step.key for stage, step in steps.items()})
+
+    def _simplifies(self, cell: Cell) -> bool:
+        own = self.spec.models[cell.model].simplify
+        return self.spec.simplify if own is None else own
+
+    def _ends_at(self, cell: Cell) -> str:
+        """Without a suppression to cut off, the graph on the host's side is the whole one."""
+        whole = cell.postprocess == "host" and self.facts[cell.model].suppression is None
+        return "graph" if whole else cell.postprocess
 
     def _prepare(self, cell: Cell, check: Step) -> Step:
         values = inputs.PrepareInputs(
             self.facts[cell.model].pipeline,
-            self.models[cell.model].source,
+            catalog.PREPARER,
             _one_image(self.shapes[cell.shape]),
-            self.dataset,
+            self.given.dataset,
         )
         label = f"{cell.shape} for {cell.model}"
         return self._step("prepare", label, values, catalog.PREPARE_PACKAGES, Needs(), check)
 
     def _reference(self, cell: Cell, prepare: Step) -> Step:
-        model = self.models[cell.model]
-        values = inputs.ReferenceInputs(model, prepare.ref, self.spec.verify.images)
-        packages = catalog.SOURCES[model.source][1] + catalog.EVALUATE_PACKAGES
+        model, images = self.models[cell.model], self.spec.verify.images
+        values = inputs.ReferenceInputs(model, prepare.ref, images)
+        if cell.postprocess == "none":
+            batch = self.shapes[cell.shape].min.n
+            images = min(images, max(batch, RAW_IMAGES))
+            values = inputs.ReferenceInputs(model, prepare.ref, images, raw_batch=batch)
+        packages = catalog.SOURCES[model.source].packages + catalog.EVALUATE_PACKAGES
         label = f"{cell.model} {cell.shape}"
         return self._step("reference", label, values, packages, Needs(), prepare)
 
     def _export(self, cell: Cell, check: Step) -> Step:
-        model, shape = self.models[cell.model], self.shapes[cell.shape]
-        assert cell.opset is not None
-        label = f"{cell.model} op{cell.opset} {cell.shape}"
-        values = inputs.ExportInputs(model, shape, cell.opset)
+        model, shape, ends_at = self.models[cell.model], cell.shape, self._ends_at(cell)
+        opset = f"op{cell.opset}" if cell.opset else ""
+        words = [cell.model, opset, shape, ends_at if ends_at != "graph" else ""]
+        label = " ".join(filter(None, words))
+        simplifies = self._simplifies(cell)
+        values = inputs.ExportInputs(model, self.shapes[shape], cell.opset, ends_at, simplifies)
         step = export_step(label, values, check)
         return self.steps.setdefault(step.key, step)
 
@@ -190,24 +145,26 @@ class _Planner:
         )
 
     def _build(self, cell: Cell, export: Step) -> Step:
-        target = self.targets[cell.target]
+        target = self.given.targets[cell.target]
         values = inputs.BuildInputs(export.ref, self._options(cell), target)
         step = build_step(cell.id, values, Needs(accelerator=target.accelerator), export)
         return self.steps.setdefault(step.key, step)
 
     def _run(self, stage: str, cell: Cell, steps: Mapping[str, Step]) -> Step:
         """verify, evaluate and measure: all on the very engine that was built."""
-        target, prepared = self.targets[cell.target], steps["prepare"].ref
+        target, prepared = self.given.targets[cell.target], steps["prepare"].ref
         built = steps.get("build")
+        facts, ends_at = self.facts[cell.model], self._ends_at(cell)
         engine = inputs.Engine(
             self._options(cell),
             built.ref if built else None,
             None if built else self.models[cell.model],
+            ends_at,
+            facts.suppression if ends_at == "host" else None,
         )
         packages = catalog.RUNTIMES[cell.runtime].packages
         needs = Needs(exclusive=stage == "measure", accelerator=target.accelerator)
         parents = [built, steps["prepare"]]
-        facts = self.facts[cell.model]
         values: StageInputs
         if stage == "verify":
             reference = steps["reference"]
@@ -254,7 +211,8 @@ def new_step(
 def export_step(label: str, values: inputs.ExportInputs, *parents: Step) -> Step:
     """Two profiles that differ only in their bounds trace the same graph."""
     values = dataclasses.replace(values, shape=_traced(values.shape))
-    packages = catalog.SOURCES[values.model.source][1] + catalog.EXPORT_PACKAGES
+    packages = catalog.SOURCES[values.model.source].packages + catalog.EXPORT_PACKAGES
+    packages += catalog.SIMPLIFY_PACKAGES * values.simplify
     return new_step("export", label, values, packages, Needs(), *parents)
 
 

@@ -19,7 +19,13 @@ import pyarrow.parquet as pq
 from farm.errors import InputError, nearest
 from farm.results.rows import Row
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+
+_SINCE_2: Row = {
+    "postprocess": "graph",
+    **dict.fromkeys(("max_abs_diff", "max_rel_diff", "cosine")),
+}
+"""Columns that files of version 1 lack, and what they would say."""
 
 _INTEGERS = {
     "opset",
@@ -36,6 +42,7 @@ _TEXTS = {
     "sweep",
     "model",
     "shape",
+    "postprocess",
     "precision",
     "runtime",
     "target",
@@ -103,7 +110,8 @@ def _read_file(path: Path) -> list[Row]:
     identity = {name: parts[name] for name in _PARTITIONS}
     try:
         rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
-        return [{"cell": row["cell"], **identity, **row} for row in rows]
+        later = {name: value for name, value in _SINCE_2.items() if rows and name not in rows[0]}
+        return [{"cell": row["cell"], **identity, **row, **later} for row in rows]
     except (pa.ArrowException, OSError, KeyError) as error:
         reason = f"not a leaderboard that can be read ({type(error).__name__})"
         raise InputError(f"{reason}; remove it and run its sweep again", str(path)) from None

@@ -20,12 +20,16 @@ DEFAULT_MAX_AP_DROP = 0.5
 
 @dataclass(frozen=True)
 class Wish:
-    """What an engine must keep to. AP drops are in points: 0.2 is 0.002 on the 0..1 scale."""
+    """What an engine must keep to. AP drops are in points: 0.2 is 0.002 on the 0..1 scale.
+
+    postprocess: only engines whose graph ends there; `none` asks for ones that have no AP.
+    """
 
     objective: str = "latency"
     max_ap_drop: float = DEFAULT_MAX_AP_DROP
     max_latency_ms: float | None = None
     model: str | None = None
+    postprocess: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
 def _unfit(row: Row, wish: Wish) -> str | None:
     if wish.model is not None and row["model"] != wish.model:
         return f"another model than {wish.model}"
+    if wish.postprocess not in (None, row["postprocess"]):
+        return f"its postprocess is {row['postprocess']}, not {wish.postprocess}"
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
     if row["latency_p50_ms"] is None:
@@ -84,8 +90,9 @@ def _unfit(row: Row, wish: Wish) -> str | None:
         drop = row[f"{kind}_ap_drop"]
         if drop is not None and drop * 100 > wish.max_ap_drop + 1e-9:
             return f"loses {drop * 100:.2f} points of {kind} AP, at most {wish.max_ap_drop:g}"
-    if wish.objective == "ap" and row["box_ap"] is None:
-        return "its AP is not known"
+    if row["box_ap"] is None and (wish.postprocess != "none" or wish.objective == "ap"):
+        raw = row["postprocess"] == "none"
+        return "raw outputs have no AP; ask for them by postprocess" if raw else "its AP is unknown"
     if wish.max_latency_ms is not None and row["latency_p50_ms"] > wish.max_latency_ms:
         return f"takes {row['latency_p50_ms']:.2f} ms, at most {wish.max_latency_ms:g}"
     return None

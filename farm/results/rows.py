@@ -9,13 +9,15 @@ from typing import Any
 from farm.inputs import Ref
 from farm.matrix.schema import VerifySpec
 from farm.plan import STAGES, Plan, PlannedCell
-from farm.results.verdict import judge
+from farm.results.verdict import Agreement, RawAgreement, judge, judge_raw
 from farm.store import Record, Store
 
 Row = dict[str, Any]
 
 AP_SUFFIXES = ("", "50", "75", "_s", "_m", "_l")
 _AP = tuple(f"{kind}_ap{suffix}" for kind in ("box", "mask") for suffix in AP_SUFFIXES)
+_BOXES_AGREE = ("matched_fraction", "max_score_diff", "max_box_diff_px", "min_mask_iou")
+_RAW_AGREE = ("max_abs_diff", "max_rel_diff", "cosine")
 _SPEED = (
     "latency_p50_ms",
     "latency_p90_ms",
@@ -44,7 +46,7 @@ def _row(
     plan: Plan, planned: PlannedCell, store: Store, limits: VerifySpec, reasons: Mapping[str, str]
 ) -> Row:
     records = _records(plan, planned, store)
-    row: Row = {"cell": planned.cell.id, "sweep": plan.name, **_axes(planned)}
+    row: Row = {"cell": planned.cell.id, "sweep": plan.name, **_axes(planned, records)}
     row |= _outcome(plan, planned, store, records, reasons)
     row |= _accuracy(records)
     row |= _agreement(row, plan, planned, store, records, limits)
@@ -64,9 +66,10 @@ def _figure(records: Mapping[str, Record], stage: str, name: str) -> Any:
     return record.figures.get(name) if record else None
 
 
-def _axes(planned: PlannedCell) -> Row:
+def _axes(planned: PlannedCell, records: Mapping[str, Record]) -> Row:
+    """A ready file's opset is its own, known once it has been read."""
     cell = dataclasses.asdict(planned.cell)
-    return {name: cell[name] for name in cell}
+    return {**cell, "opset": cell["opset"] or _figure(records, "export", "opset")}
 
 
 def _outcome(
@@ -109,12 +112,15 @@ def _agreement(
     records: Mapping[str, Record],
     limits: VerifySpec,
 ) -> Row:
-    names = ("matched_fraction", "max_score_diff", "max_box_diff_px", "min_mask_iou")
+    names = _BOXES_AGREE + _RAW_AGREE
     if "verify" not in records:
         return dict.fromkeys(names)
-    pairs = store.path(plan.steps[planned.steps["verify"]].ref) / "pairs.npz"
+    raw = planned.cell.postprocess == "none"
+    folder = store.path(plan.steps[planned.steps["verify"]].ref)
+    pairs = folder / ("raw.npz" if raw else "pairs.npz")
+    agreement: Agreement | RawAgreement
     try:
-        agreement = judge(pairs, limits)
+        agreement = judge_raw(pairs, limits) if raw else judge(pairs, limits)
     except (OSError, ValueError, KeyError):
         reason = f"its pairs cannot be read; remove {pairs.parent} and run again"
         return {
@@ -123,7 +129,7 @@ def _agreement(
             "failed_stage": "verify",
             "reason": reason,
         }
-    found: Row = {name: getattr(agreement, name) for name in names}
+    found: Row = {name: getattr(agreement, name, None) for name in names}
     if agreement.reason and row["status"] != "failed":
         found |= {"status": "failed", "failed_stage": "verify", "reason": agreement.reason}
     return found

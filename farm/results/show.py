@@ -19,9 +19,11 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("runtime", "runtime", "{}"),
     ("opset", "op", "{}"),
     ("shape", "shape", "{}"),
+    ("postprocess", "post", "{}"),
     ("box_ap", "box AP", "{:.4f}"),
     ("box_ap_drop", "drop", "{:+.4f}"),
     ("mask_ap", "mask AP", "{:.4f}"),
+    ("cosine", "cosine", "{:.4f}"),
     ("latency_p50_ms", "p50 ms", "{:.2f}"),
     ("throughput_per_s", "img/s", "{:.0f}"),
     ("status", "status", "{}"),
@@ -68,7 +70,12 @@ def render(rows: Sequence[Row], form: str) -> str:
 
 def _shown(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Columns with something in them; runtimes and shapes always."""
-    return [column for column in _COLUMNS if any(row[column[0]] is not None for row in rows)]
+    silent = {"postprocess": "graph"}
+    return [
+        column
+        for column in _COLUMNS
+        if any(row[column[0]] not in (None, silent.get(column[0])) for row in rows)
+    ]
 
 
 def _markdown(rows: Sequence[Row]) -> str:

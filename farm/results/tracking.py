@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "farm"
-_PARAMS = ("model", "opset", "shape", "precision", "runtime", "workspace_bytes", "target")
+_PARAMS = (
+    "model", "opset", "shape", "postprocess", "precision", "runtime", "workspace_bytes", "target",
+)  # fmt: skip
 _STATES = {"ok": "FINISHED", "failed": "FAILED", "pending": "KILLED"}
 _BATCH = 100  # MLflow's limit of params or tags in one call
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,48 @@ class Agreement:
     max_box_diff_px: float | None
     min_mask_iou: float | None
     reason: str | None
+
+
+@dataclass(frozen=True)
+class RawAgreement:
+    """How raw outputs agree, over all of them; None where one cannot be compared at all."""
+
+    max_abs_diff: float | None
+    max_rel_diff: float | None
+    cosine: float | None
+    reason: str | None
+
+
+def judge_raw(raw_file: Path, limits: VerifySpec) -> RawAgreement:
+    """`raw_agreement` of what `verify` left."""
+    with np.load(raw_file) as found:
+        return raw_agreement(found, limits)
+
+
+def raw_agreement(found: Mapping[str, npt.NDArray[Any]], limits: VerifySpec) -> RawAgreement:
+    """The worst output, held against `max_rel_diff`.
+
+    found: the columns of `detections.raw.Differences`, by name.
+    """
+    names, relative = found["name"], found["max_rel_diff"]
+    absolute, cosine = found["max_abs_diff"], found["cosine"]
+    reason: str | None = None
+    if (lost := np.isnan(relative)).any():
+        reason = f"output {names[lost][0]} is missing, of another shape, or not finite"
+        return RawAgreement(None, None, None, reason)
+    worst = int(relative.argmax())
+    if relative[worst] > limits.max_rel_diff:
+        reason = (
+            f"output {names[worst]} differs by {relative[worst]:.3g} of its largest value, "
+            f"at most {limits.max_rel_diff:g} allowed"
+        )
+    return RawAgreement(
+        float(absolute.max()), _finite(relative[worst]), float(cosine.min()), reason
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def judge(pairs_file: Path, limits: VerifySpec) -> Agreement:

@@ -28,8 +28,8 @@ class Session(Protocol):
         """images: float32 [N, 3, H, W], C-contiguous, as prepared.
 
         Returns `dets` float32 [N, K, 5] (x1 y1 x2 y2 score, network pixels), `labels`
-        [N, K] (-1 for empty rows) and, for mask models, `masks` float32 [N, K, m, m].
-        The arrays are the caller's own.
+        [N, K] (-1 for empty rows) and, for mask models, `masks` float32 [N, K, m, m]; a graph
+        that ends earlier, what that has. The arrays are the caller's own.
         """
 
     def close(self) -> None: ...

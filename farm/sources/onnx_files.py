@@ -46,8 +46,9 @@ def write(module: Any, shape: inputs.Shape, opset: int, path: Path) -> None:
         raise  # of the moment: not the model's fault
     except Exception as error:  # the exporter's symbolics raise whatever they meet
         log.error("export at opset %d failed", opset, exc_info=True)
-        raise StepFailed(_reason(error, opset)) from error
-    finish(path, opset)
+        lacking = _lacking_operator(error, opset)
+        raise StepFailed(lacking or reason(error, f"export at opset {opset}")) from error
+    finish(path, f"export at opset {opset}")
 
 
 def _dynamic_axes(shape: inputs.Shape, outputs: tuple[str, ...]) -> dict[str, dict[int, str]]:
@@ -70,18 +71,21 @@ def _ignore_known_warnings() -> None:
     warnings.filterwarnings("ignore", message="Exporting aten::index operator of advanced")
 
 
-def _reason(error: Exception, opset: int) -> str:
-    text = " ".join(str(error).split())
-    if match := re.search(r"operator '?([\w:]+)'? to ONNX opset version", text):
-        return f"operator {match[1]} cannot be written at opset {opset}; try a higher opset"
-    return f"export at opset {opset} failed: {type(error).__name__}: {text[:300]}"
+def _lacking_operator(error: Exception, opset: int) -> str | None:
+    match = re.search(r"operator '?([\w:]+)'? to ONNX opset version", str(error))
+    return match and f"operator {match[1]} cannot be written at opset {opset}; try a higher opset"
 
 
-def finish(path: Path, opset: int) -> None:
+def reason(error: Exception, doing: str) -> str:
+    """In one line, what failed and why."""
+    return f"{doing} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def finish(path: Path, doing: str) -> None:
     """Remove what says where and when the file was made, check it, write it again.
 
     Raises:
-        StepFailed: ONNX refuses the file.
+        StepFailed: ONNX refuses the file; says what was being done.
     """
     model = onnx.load(str(path))
     model.ir_version = min(model.ir_version, IR_VERSION)
@@ -92,8 +96,8 @@ def finish(path: Path, opset: int) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        log.error("the file written at opset %d is not valid", opset, exc_info=True)
-        raise StepFailed(_reason(error, opset)) from error
+        log.error("%s: the file is not valid", doing, exc_info=True)
+        raise StepFailed(reason(error, doing)) from error
     onnx.save(model, str(path))
 
 

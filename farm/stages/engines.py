@@ -1,11 +1,17 @@
-"""Open the engine of a step, whichever runtime it is of."""
+"""Open the engine of a step, whichever runtime it is of and wherever its graph ends."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
-from farm.inputs import Engine
+import numpy as np
+import numpy.typing as npt
+
+from farm.detections.suppress import suppress
+from farm.inputs import Engine, Suppression
 from farm.runtimes import Session, runtime_module
 from farm.sources import source_module
 from farm.stages import Context
@@ -13,6 +19,7 @@ from farm.stages import Context
 
 @contextmanager
 def opened(engine: Engine, context: Context, threads: int) -> Iterator[Session]:
+    """What it returns is whole: a suppression on the host is part of `run`."""
     module = runtime_module(engine.options.runtime)
     if engine.built is not None:
         folder = context.artifact(engine.built) / "engine"
@@ -20,11 +27,27 @@ def opened(engine: Engine, context: Context, threads: int) -> Iterator[Session]:
     else:
         assert engine.model is not None
         detector = source_module(engine.model.source).load(engine.model)
-        session = module.open_module(detector.graph(), threads)
+        session = module.open_module(detector.graph(engine.postprocess), threads)
+    if engine.suppression is not None:
+        session = Suppressing(session, engine.suppression)
     try:
         yield session
     finally:
         session.close()
+
+
+@dataclass(frozen=True)
+class Suppressing:
+    """A session whose graph ends at the candidates, followed by their suppression."""
+
+    session: Session
+    how: Suppression
+
+    def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        return suppress(self.session.run(images), self.how)
+
+    def close(self) -> None:
+        self.session.close()
 
 
 def batch_size(engine: Engine) -> int:

@@ -16,6 +16,15 @@ def run(inputs: ExportInputs, context: Context) -> Mapping[str, Any]:
 
     source = source_module(inputs.model.source)
     path = context.folder / "model.onnx"
-    source.export_onnx(source.load(inputs.model), inputs.shape, inputs.opset, path)
-    graph = onnx.load(path, load_external_data=False).graph
-    return {"onnx_bytes": path.stat().st_size, "onnx_nodes": len(graph.node)}
+    detector = source.load(inputs.model)
+    source.export_onnx(detector, inputs.shape, inputs.opset, path, inputs.postprocess)
+    if inputs.simplify:
+        from farm.sources.simplify import simplify
+
+        simplify(path)
+    model = onnx.load(path, load_external_data=False)
+    return {
+        "onnx_bytes": path.stat().st_size,
+        "onnx_nodes": len(model.graph.node),
+        "opset": next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")),
+    }

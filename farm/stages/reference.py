@@ -1,29 +1,35 @@
-"""reference: PyTorch's own detections and AP on the prepared images, by mmdet's own test path."""
+"""reference: the model's own answers and AP on the prepared images; mmdet's by its test path."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
-from farm.detections import files
+from farm.detections import files, raw
 from farm.inputs import ReferenceInputs
-from farm.sources import source_module
+from farm.sources import Detector, source_module
 from farm.stages import Context
 
 
 def run(inputs: ReferenceInputs, context: Context) -> Mapping[str, Any]:
-    """Leaves `graph.npz`: the first images as an exported graph would see them (verify's side)."""
+    """Leaves `graph.npz`: the first images as an exported graph would see them (verify's side).
+
+    Where only raw outputs are wanted, `raw.npz`: those of the first images, in batches.
+    """
     torch.set_num_threads(context.threads)
     prepared = Prepared(context.artifact(inputs.prepared))
-    detector = source_module(inputs.model.source).load(inputs.model)
-    facts = detector.facts
+    detector: Detector = source_module(inputs.model.source).load(inputs.model)
+    if inputs.raw_batch is not None:
+        return _raw(detector, prepared, inputs.raw_batch, inputs.images, context.folder)
     found = [detector.reference(prepared.image(i), meta) for i, meta in enumerate(prepared.metas)]
+    masks = any(one.rles is not None for one in found)
     figures = coco.average_precision(
-        prepared.annotations, found, prepared.metas, facts.classes, facts.masks
+        prepared.annotations, found, prepared.metas, detector.facts.classes, masks
     )
     count = min(inputs.images, len(prepared))
     files.save(
@@ -31,3 +37,15 @@ def run(inputs: ReferenceInputs, context: Context) -> Mapping[str, Any]:
         [detector.reference_as_graph(prepared.image(i)) for i in range(count)],
     )
     return {**figures, "images": len(prepared), "verify_images": count}
+
+
+def _raw(
+    detector: Detector, prepared: Prepared, batch: int, images: int, folder: Path
+) -> Mapping[str, Any]:
+    found = []
+    for indices, inputs in prepared.batches(batch):
+        found.append(detector.raw(inputs))
+        if indices.stop >= images:
+            break
+    raw.save(folder / "raw.npz", found)
+    return {"verify_batches": len(found), "outputs": len(found[0])}

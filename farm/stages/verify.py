@@ -1,7 +1,8 @@
-"""verify: the engine's detections against PyTorch's on real images, as raw numbers."""
+"""verify: the engine's outputs against the reference's on real images, as raw numbers."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from farm.datasets.prepared import Prepared
-from farm.detections import files
+from farm.detections import files, raw
 from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import match
 from farm.inputs import VerifyInputs
@@ -18,7 +19,12 @@ from farm.stages.engines import batch_size, opened
 
 
 def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
-    """Leaves `pairs.npz`: every box of either side with its partner, before any threshold."""
+    """Leaves `pairs.npz`: every box of either side with its partner, before any threshold.
+
+    For an engine of raw outputs, `raw.npz`: how far each output is from the reference's.
+    """
+    if inputs.engine.postprocess == "none":
+        return _raw(inputs, context)
     prepared = Prepared(context.artifact(inputs.prepared))
     references = files.load(context.artifact(inputs.reference) / "graph.npz")
     found = []
@@ -34,3 +40,14 @@ def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
     pairs = match(references, found[: len(references)])
     np.savez(context.folder / "pairs.npz", **asdict(pairs))
     return {"images": len(references), "boxes": int(np.isfinite(pairs.reference_score).sum())}
+
+
+def _raw(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
+    prepared = Prepared(context.artifact(inputs.prepared))
+    references = raw.load(context.artifact(inputs.reference) / "raw.npz")
+    batches = itertools.islice(prepared.batches(batch_size(inputs.engine)), len(references))
+    with opened(inputs.engine, context, context.threads) as session:
+        found = [session.run(images) for _, images in batches]
+    differences = raw.compare(references, found)
+    np.savez(context.folder / "raw.npz", **asdict(differences))
+    return {"batches": len(references), "outputs": len(references[0])}

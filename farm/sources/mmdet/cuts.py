@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from farm.sources.mmdet import compat  # noqa: F401
@@ -13,9 +13,12 @@ from farm.sources.mmdet import compat  # noqa: F401
 import torch
 from mmdet.models.detectors.panoptic_two_stage_segmentor import TwoStagePanopticSegmentor
 from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
+from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor, SingleRoIExtractor
 from torch import Tensor, nn
 
 from farm.inputs import Suppression
+from farm.sources.mmdet.operators.replaced import replaced
+from farm.sources.mmdet.two_stage.pooling import pool_rows
 
 
 class BeforeSuppression(nn.Module):
@@ -48,7 +51,7 @@ class Raw(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        with _fixed_proposals():
+        with _exportable(images):
             values = tuple(_flat(self.model.forward_dummy(images)))
         self.outputs = tuple(f"out_{i}" for i in range(len(values)))
         return values
@@ -102,21 +105,31 @@ def _boxes() -> Tensor:
 
 
 _PROPOSALS = _boxes()
+_randn = torch.randn
+
+
+def _extract(extractor: Any, features: Any, rois: Tensor, scale: float | None = None) -> Tensor:
+    """The extractors' `forward` in a form that every runtime has right; rois [R, 5]."""
+    return pool_rows(extractor, features, rois[:, 1:], rois[:, 0].long(), scale)
 
 
 @contextmanager
-def _fixed_proposals() -> Iterator[None]:
-    """Boxes that are always the same, where two-stage models feed themselves random rows.
+def _exportable(images: Tensor) -> Iterator[None]:
+    """While `forward_dummy` runs: nothing is random, and a trace holds our RoI extraction.
 
-    Few of those are boxes at all, and an engine must see what PyTorch saw.
+    Two-stage models take random rows for proposals, few of which are boxes at all; an engine must
+    see what PyTorch saw. They hang on the images, by nothing: torch's exporter folds what is
+    constant, and dies of a division by 0 where no constant box is narrow.
     """
-    drawn = torch.randn
 
     def fixed(*size: int, **options: Any) -> Tensor:
-        return _PROPOSALS if size == tuple(_PROPOSALS.shape) else drawn(*size, **options)
+        if size != tuple(_PROPOSALS.shape):
+            return _randn(*size, **options)
+        return _PROPOSALS + images[0, 0, 0, 0] * 0
 
-    torch.randn = fixed  # type: ignore[assignment]
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(replaced(torch, "randn", fixed))
+        if torch.onnx.is_in_onnx_export():
+            for kind in (SingleRoIExtractor, GenericRoIExtractor):
+                stack.enter_context(replaced(kind, "forward", _extract))
         yield
-    finally:
-        torch.randn = drawn

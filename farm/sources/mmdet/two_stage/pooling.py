@@ -1,4 +1,4 @@
-"""Features of boxes, from the level of the pyramid that suits their size."""
+"""Features of boxes, from the levels of the pyramid as the RoI extractor chooses them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,47 @@ from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 import torch
+from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor
 from torch import Tensor
 
 from farm.sources.mmdet.operators.roi_align import roi_align
 
 
-def pool(extractor: Any, features: list[Tensor], boxes: Tensor) -> Tensor:
-    """`SingleRoIExtractor`: each box [N, R, 4] from the one level that suits its size.
+def pool(
+    extractor: Any, features: list[Tensor], boxes: Tensor, scale: float | None = None
+) -> Tensor:
+    """The extractor's own `forward`: features of boxes [N, R, 4], as [N * R, C, size, size].
 
-    Every level pools its own boxes only, and the results are put back in order; a level may have
-    none. Returns [N * R, C, size, size].
+    scale: by which boxes grow about their centre, after their level is chosen.
     """
     image = torch.arange(boxes.shape[0], device=boxes.device).unsqueeze(1)
     image = image.expand(-1, boxes.shape[1]).reshape(-1)
-    boxes = boxes.reshape(-1, 4)
+    return pool_rows(extractor, features, boxes.reshape(-1, 4), image, scale)
+
+
+def pool_rows(
+    extractor: Any, features: list[Tensor], boxes: Tensor, image: Tensor, scale: float | None = None
+) -> Tensor:
+    """As `pool`, for boxes [R, 4] in the images int64 [R]."""
+    boxes = _ordered(boxes)
+    if len(extractor.roi_layers) == 1:
+        return roi_align(features[0], boxes, image, extractor.roi_layers[0])
+    grown = boxes if scale is None else _grown(boxes, scale)
+    if isinstance(extractor, GenericRoIExtractor):
+        merged: Tensor = _every_level(extractor, features, grown, image)
+        return merged
+    return _own_level(extractor, features, _levels(extractor, boxes), grown, image)
+
+
+def _own_level(
+    extractor: Any, features: list[Tensor], level: Tensor, boxes: Tensor, image: Tensor
+) -> Tensor:
+    """`SingleRoIExtractor`: each box [R, 4] from the one level [R] that suits its size.
+
+    Every level pools its own boxes only, and the results are put back in order; a level may have
+    none.
+    """
     layers = extractor.roi_layers
-    if len(layers) == 1:
-        return roi_align(features[0], boxes, image, layers[0])
-    level = _levels(extractor, boxes)
     chosen = [(level == i).nonzero().squeeze(1) for i in range(len(layers))]
     pooled = torch.cat([
         roi_align(features[i], boxes[chosen[i]], image[chosen[i]], layer)
@@ -36,8 +59,33 @@ def pool(extractor: Any, features: list[Tensor], boxes: Tensor) -> Tensor:
     return pooled[torch.zeros_like(order).scatter(0, order, places)]
 
 
+def _every_level(extractor: Any, features: list[Tensor], boxes: Tensor, image: Tensor) -> Any:
+    """`GenericRoIExtractor`: each box [R, 4] from all levels, which are added or joined."""
+    pooled = [
+        roi_align(features[i], boxes, image, layer) for i, layer in enumerate(extractor.roi_layers)
+    ]
+    if extractor.with_pre:
+        pooled = [extractor.pre_module(level) for level in pooled]
+    merged = torch.cat(pooled, 1) if extractor.aggregation == "concat" else sum(pooled)
+    return extractor.post_module(merged) if extractor.with_post else merged
+
+
 def _levels(extractor: Any, boxes: Tensor) -> Tensor:
     """`SingleRoIExtractor.map_roi_levels`."""
     scale = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
     level = (scale / extractor.finest_scale + 1e-6).log2().floor()
     return level.clamp(min=0, max=len(extractor.roi_layers) - 1).long()
+
+
+def _grown(boxes: Tensor, scale: float) -> Tensor:
+    """`BaseRoIExtractor.roi_rescale`."""
+    centre, size = (boxes[:, :2] + boxes[:, 2:]) * 0.5, (boxes[:, 2:] - boxes[:, :2]) * scale
+    return torch.cat([centre - size * 0.5, centre + size * 0.5], 1)
+
+
+def _ordered(boxes: Tensor) -> Tensor:
+    """Boxes whose sides have crossed (a coder of sides can do that) have no extent instead.
+
+    mmcv samples neither; a runtime may not survive a negative number of samples.
+    """
+    return torch.cat([boxes[:, :2], torch.maximum(boxes[:, :2], boxes[:, 2:])], 1)

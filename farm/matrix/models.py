@@ -1,0 +1,109 @@
+"""What a matrix may say of a model, by its source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from farm.matrix.values import AxesSpec, Edge, Finite, Options, Text, Triple, distinct
+
+
+def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
+    if min(values) <= 0:
+        raise ValueError("a deviation is over 0")
+    return values
+
+
+class ModelSpec(AxesSpec):
+    """What models of every source may say: axes of their own in place of the matrix's."""
+
+    simplify: bool | None = None
+
+
+class MmdetSpec(ModelSpec):
+    """A detector of mmdet."""
+
+    source: Literal["mmdet"] = "mmdet"
+    config: Text
+    checkpoint: Text
+    cfg_options: Options = {}
+    allow_pickle: bool = False
+
+
+class PreprocessSpec(Edge):
+    """How images are prepared; see `inputs.Preprocess`."""
+
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Annotated[Triple, AfterValidator(_positive)] = (1.0, 1.0, 1.0)
+    to_rgb: bool = True
+    keep_ratio: bool = True
+    pad: Annotated[int, Field(ge=1, le=1024)] | None = None
+    pad_value: Finite = 0.0
+
+
+class OwnFormSpec(ModelSpec):
+    """What a source without a config must be told: its images, its outputs, its classes."""
+
+    outputs: Literal["detections", "raw"] = "detections"
+    classes: Annotated[list[Text], AfterValidator(distinct)] = []
+    preprocess: PreprocessSpec = PreprocessSpec()
+
+    @property
+    def ends_at(self) -> str:
+        """Its one value of the axis `postprocess`."""
+        return "graph" if self.outputs == "detections" else "none"
+
+    @model_validator(mode="after")
+    def _told(self) -> OwnFormSpec:
+        if self.postprocess is not None:
+            raise ValueError(
+                "its graph is not cut: leave `postprocess` out; `outputs` says its end"
+            )
+        if self.outputs == "detections" and not self.classes:
+            raise ValueError("give its `classes` in the order of its labels, or `outputs: raw`")
+        return self
+
+
+class OnnxSpec(OwnFormSpec):
+    """A ready ONNX file."""
+
+    source: Literal["onnx"]
+    file: Text
+
+    @model_validator(mode="after")
+    def _own_opset(self) -> OnnxSpec:
+        if self.opsets is not None:
+            raise ValueError("a ready ONNX file has its own opset: leave `opsets` out")
+        return self
+
+
+class ModuleSpec(OwnFormSpec):
+    """A function that returns a torch module."""
+
+    source: Literal["module"]
+    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    checkpoint: Text | None = None
+    options: Options = {}
+    allow_pickle: bool = False
+
+
+MODEL_SPECS: dict[str, type[ModelSpec]] = {
+    "mmdet": MmdetSpec,
+    "onnx": OnnxSpec,
+    "module": ModuleSpec,
+}
+
+
+def _source(value: Any) -> str:
+    """What a model's entry says of its source; mmdet where it says nothing."""
+    said = value.get("source", "mmdet") if isinstance(value, dict) else "mmdet"
+    return said if isinstance(said, str) else repr(said)
+
+
+AnyModelSpec = Annotated[
+    Annotated[MmdetSpec, Tag("mmdet")]
+    | Annotated[OnnxSpec, Tag("onnx")]
+    | Annotated[ModuleSpec, Tag("module")],
+    Discriminator(_source),
+]

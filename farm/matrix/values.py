@@ -1,0 +1,92 @@
+"""What values of a matrix are made of: names, sizes, options, axes."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from farm import catalog
+from farm.errors import nearest
+from farm.units import Dims, parse_bytes, parse_dims
+
+
+def _one_of(kind: str, words: Any) -> AfterValidator:
+    def check(value: Any) -> Any:
+        if value not in words:
+            hint = nearest(str(value), map(str, words))
+            raise ValueError(f"unknown {kind} {value!r}{hint}")
+        return value
+
+    return AfterValidator(check)
+
+
+def distinct(values: list[Any]) -> list[Any]:
+    if twice := [str(value) for i, value in enumerate(values) if value in values[:i]]:
+        raise ValueError(f"{twice[0]!r} stands twice")
+    return values
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", value):
+        raise ValueError(f"{value!r} is not a name; use up to 100 letters, digits, '_' and '-'")
+    return value
+
+
+def _json(value: dict[str, Any]) -> dict[str, Any]:
+    """Options go into keys: plain values only, no dates, no NaN."""
+    try:
+        if json.loads(json.dumps(value, allow_nan=False)) == _lists(value):
+            return value
+    except (TypeError, ValueError):
+        pass
+    raise ValueError("only text, finite numbers, true, false, null, lists and mappings by text")
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _lists(item) for name, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_json)]
+Text = Annotated[str, Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Triple = tuple[Finite, Finite, Finite]
+Name = Annotated[str, AfterValidator(_name)]
+Opset = Annotated[int, _one_of("opset", catalog.OPSETS)]
+# YAML reads the name of the runtime `null` as no value.
+RuntimeName = Annotated[
+    str,
+    BeforeValidator(lambda value: "null" if value is None else value),
+    _one_of("runtime", catalog.RUNTIMES),
+]
+Precision = Annotated[str, _one_of("precision", catalog.PRECISIONS)]
+Postprocess = Annotated[str, _one_of("postprocess", catalog.POSTPROCESS)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+ShapeDims = Annotated[Dims, BeforeValidator(parse_dims)]
+
+
+def axis(item: Any) -> Any:
+    """A list of at least one, without repetition."""
+    return Annotated[list[item], Field(min_length=1), AfterValidator(distinct)]
+
+
+class Edge(BaseModel):
+    """Unknown keys are errors; `\"17\"` is taken for 17, since variables fill in as text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class AxesSpec(Edge):
+    """Axes as a selection: of a model, an `include` or an `exclude`. None: the matrix's own."""
+
+    opsets: axis(Opset) | None = None  # type: ignore[valid-type]
+    shapes: axis(Name) | None = None  # type: ignore[valid-type]
+    postprocess: axis(Postprocess) | None = None  # type: ignore[valid-type]
+    precisions: axis(Precision) | None = None  # type: ignore[valid-type]
+    workspaces: axis(Bytes) | None = None  # type: ignore[valid-type]
+    runtimes: axis(RuntimeName) | None = None  # type: ignore[valid-type]
+    targets: axis(Name) | None = None  # type: ignore[valid-type]

@@ -1,0 +1,110 @@
+"""What a matrix names, as frozen inputs: models, data set, shapes, targets, and missing files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from farm import inputs
+from farm.errors import InputError
+from farm.matrix import Matrix
+from farm.matrix.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
+from farm.plan import files
+from farm.plan.code import code_file
+from farm.plan.devices import cpu_model
+
+
+class Given:
+    """`missing` notes the files that are not there: planning goes on without them."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix, self._spec, self._folder = matrix, matrix.spec, matrix.folder
+        self.missing: list[InputError] = []
+        self.dataset = self._dataset()
+        self.models = {name: self._model(name) for name in self._spec.models}
+        self.shapes = {name: self._shape(name) for name in self._spec.shapes}
+        self.targets = {name: self._target(name) for name in self._spec.targets}
+
+    def _file(self, find: Callable[[], inputs.File], name: str, *place: str) -> inputs.File:
+        """The file, or a note that it is missing."""
+        try:
+            return find()
+        except InputError as error:
+            where = self._matrix.document.where(place)
+            message = f"{error.where}: {error.message}" if error.where else error.message
+            self.missing.append(InputError(message, where))
+            return inputs.File(name, f"missing {name}")
+
+    def _plain(self, kind: str, path: str, *place: str) -> inputs.File:
+        return self._file(lambda: files.plain_file(kind, path, self._folder), path, *place)
+
+    def _model(self, name: str) -> inputs.AnyModel:
+        spec = self._spec.models[name]
+        if isinstance(spec, MmdetSpec):
+            return self._mmdet(name, spec)
+        return self._onnx(name, spec) if isinstance(spec, OnnxSpec) else self._module(name, spec)
+
+    def _mmdet(self, name: str, spec: MmdetSpec) -> inputs.Model:
+        config = self._file(
+            lambda: files.config_file(spec.config, self._folder),
+            spec.config, "models", name, "config",
+        )  # fmt: skip
+        return inputs.Model(
+            name=name,
+            source=spec.source,
+            config=config,
+            checkpoint=self._plain("checkpoint", spec.checkpoint, "models", name, "checkpoint"),
+            cfg_options=tuple(sorted(spec.cfg_options.items())),
+            allow_pickle=spec.allow_pickle,
+        )
+
+    def _onnx(self, name: str, spec: OnnxSpec) -> inputs.OnnxModel:
+        return inputs.OnnxModel(
+            name=name,
+            file=self._plain("ONNX file", spec.file, "models", name, "file"),
+            outputs=spec.outputs,
+            classes=tuple(spec.classes),
+            preprocess=_preprocess(spec),
+        )
+
+    def _module(self, name: str, spec: ModuleSpec) -> inputs.ModuleModel:
+        code = self._file(
+            lambda: code_file(spec.function.partition(":")[0], self._folder),
+            spec.function, "models", name, "function",
+        )  # fmt: skip
+        weights = spec.checkpoint and self._plain(
+            "checkpoint", spec.checkpoint, "models", name, "checkpoint"
+        )
+        return inputs.ModuleModel(
+            name=name,
+            function=spec.function,
+            root=str(self._folder),
+            code=code,
+            checkpoint=weights or None,
+            options=tuple(sorted(spec.options.items())),
+            outputs=spec.outputs,
+            classes=tuple(spec.classes),
+            preprocess=_preprocess(spec),
+            allow_pickle=spec.allow_pickle,
+        )
+
+    def _dataset(self) -> inputs.Dataset:
+        spec, folder = self._spec.dataset, self._folder
+        if spec.type == "shapes":
+            return inputs.ShapesDataset(spec.count, spec.seed, spec.size)
+        images = self._file(
+            lambda: files.image_folder(spec.images, folder), spec.images, "dataset", "images"
+        )
+        annotations = self._plain("annotation file", spec.annotations, "dataset", "annotations")
+        return inputs.CocoDataset(images, annotations, spec.limit)
+
+    def _shape(self, name: str) -> inputs.Shape:
+        spec = self._spec.shapes[name]
+        return inputs.Shape(name, spec.min or spec.opt, spec.opt, spec.max or spec.opt)
+
+    def _target(self, name: str) -> inputs.Target:
+        spec = self._spec.targets[name]
+        return inputs.Target(name, spec.device or spec.accelerator or cpu_model(), spec.accelerator)
+
+
+def _preprocess(spec: OwnFormSpec) -> inputs.Preprocess:
+    return inputs.Preprocess(**dict(spec.preprocess))

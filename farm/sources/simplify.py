@@ -1,0 +1,34 @@
+"""A simpler ONNX file with the same outputs, by onnxslim: folded, fused, without dead nodes.
+
+Of onnxslim and onnxsim, the first: see docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import onnx
+import onnxslim
+
+from farm.errors import StepFailed
+from farm.sources import onnx_files
+
+log = logging.getLogger(__name__)
+
+
+def simplify(path: Path) -> None:
+    """Simplify the file in its place, and check it again.
+
+    Raises:
+        StepFailed: onnxslim cannot take the file, or leaves one that ONNX refuses.
+    """
+    try:
+        model = onnxslim.slim(onnx.load(str(path)))
+    except (MemoryError, OSError):
+        raise  # of the moment: not the model's fault
+    except Exception as error:  # its passes raise whatever they meet
+        log.error("simplification failed", exc_info=True)
+        raise StepFailed(onnx_files.reason(error, "simplification")) from error
+    onnx.save(model, str(path))
+    onnx_files.finish(path, "simplification")
