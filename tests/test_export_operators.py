@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,9 +21,13 @@ from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 import mmcv.ops
+from mmdet.models.dense_heads import GuidedAnchorHead
 
 from farm.runtimes import openvino_operators
 from farm.sources.mmdet import operators
+from farm.sources.mmdet.operators import missing
+from farm.sources.mmdet.operators.carafe import carafe
+from farm.sources.mmdet.operators.deform_roi_pool import deform_roi_pool
 
 pytestmark = pytest.mark.slow
 
@@ -188,3 +193,120 @@ def test_deformable_convolution_is_one_operator_from_19_on() -> None:
 def test_mmcv_itself_writes_a_deformable_convolution_that_no_runtime_has(kind: type) -> None:
     model = export(Call(out=kind(8, 12, 3)), 19, (noise(1, 8, 6, 6),))
     assert any(node.domain == "mmcv" for node in onnx.load_from_string(model).graph.node)
+
+
+# What mmcv has for CUDA only --------------------------------------------------------------------
+
+
+@pytest.fixture
+def completed() -> None:
+    missing.complete()
+
+
+def by_definition(features: Tensor, masks: Tensor, kernel: int, groups: int, scale: int) -> Tensor:
+    """CARAFE as its paper defines it, place by place."""
+    n, c, h, w = features.shape
+    out = torch.zeros(n, c, h * scale, w * scale)
+    reach = range(-(kernel // 2), kernel // 2 + 1)
+    for image, channel, y, x in itertools.product(*map(range, out.shape)):
+        group = channel // (c // groups)
+        for place, (dy, dx) in enumerate(itertools.product(reach, reach)):
+            row, column = y // scale + dy, x // scale + dx
+            if 0 <= row < h and 0 <= column < w:
+                weight = masks[image, group * kernel**2 + place, y, x]
+                out[image, channel, y, x] += weight * features[image, channel, row, column]
+    return out
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_carafe_is_as_its_paper_defines_it(groups: int) -> None:
+    features, masks = noise(2, 4, 3, 5), noise(2, 9 * groups, 6, 10, seed=1)
+    wanted = by_definition(features, masks, 3, groups, 2)
+    torch.testing.assert_close(carafe(features, masks, 3, groups, 2), wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.usefixtures("completed")
+@pytest.mark.parametrize("opset", OPSETS)
+def test_carafe_is_the_same_at_every_size(opset: int) -> None:
+    torch.manual_seed(0)
+    layer = mmcv.ops.CARAFEPack(8, 2, up_group=2)
+    nn.init.normal_(layer.content_encoder.weight, std=0.1)
+    check(Call(out=layer), opset, (noise(1, 8, 5, 6),), (noise(2, 8, 4, 9),))
+
+
+def bilinear_as_mmcv(image: Tensor, y: float, x: float) -> Tensor:
+    """[C] of an image [C, H, W]: zero more than a cell outside, else the nearest cell's there."""
+    height, width = image.shape[1:]
+    if not (-1 <= y <= height and -1 <= x <= width):
+        return image.new_zeros(image.shape[0])
+    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+    row, column = int(y), int(x)
+    below, right = min(row + 1, height - 1), min(column + 1, width - 1)
+    upper = image[:, row, column] * (1 - x + column) + image[:, row, right] * (x - column)
+    lower = image[:, below, column] * (1 - x + column) + image[:, below, right] * (x - column)
+    return upper * (1 - y + row) + lower * (y - row)
+
+
+def pooled_bin(
+    image: Tensor, roi: list[float], offset: Tensor, bin_: tuple[int, int], size: int, scale: float
+) -> Tensor:
+    """One bin as mmcv's kernel for CUDA computes it: [C]."""
+    start = [roi[2] * scale - 0.5, roi[1] * scale - 0.5]
+    extent = [roi[4] * scale - 0.5 - start[0], roi[3] * scale - 0.5 - start[1]]
+    counts = [math.ceil(side / size) for side in extent]
+    steps = [side / size for side in extent]
+    shift = [0.1 * extent[0] * float(offset[1]), 0.1 * extent[1] * float(offset[0])]
+    found = [
+        bilinear_as_mmcv(image, *(
+            start[a] + shift[a] + bin_[a] * steps[a] + (i + 0.5) * steps[a] / counts[a]
+            for a, i in enumerate(sample)
+        ))
+        for sample in itertools.product(*map(range, counts))
+    ]  # fmt: skip
+    return torch.stack(found).mean(0)
+
+
+ROIS = torch.tensor(
+    [[0, 3, 5, 40, 61.5], [1, -9.3, 2, 8.1, 70], [0, 20, 31, 23, 33], [1, 0, 0, 63, 63]]
+)
+
+
+def test_deform_roi_pool_is_as_mmcvs_kernel_for_cuda() -> None:
+    features, offset = noise(2, 3, 17, 18), noise(4, 2, 3, 3, seed=1)
+    found = deform_roi_pool(features, ROIS, offset, (3, 3), 0.25)
+    for row, roi in enumerate(ROIS.tolist()):
+        for y, x in itertools.product(range(3), range(3)):
+            own = offset[row, :, y, x]
+            wanted = pooled_bin(features[int(roi[0])], roi, own, (y, x), 3, 0.25)
+            torch.testing.assert_close(found[row, :, y, x], wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.usefixtures("completed")
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("kind", ["DeformRoIPoolPack", "ModulatedDeformRoIPoolPack"])
+def test_deformable_roi_pooling_is_the_same_at_every_size(kind: str, opset: int) -> None:
+    torch.manual_seed(0)
+    layer = getattr(mmcv.ops, kind)(3, 8, 16, spatial_scale=0.25)
+    nn.init.normal_(layer.offset_fc[-1].weight, std=0.3)
+    check(Call(out=layer), opset, (noise(2, 8, 17, 18), ROIS), (noise(2, 8, 9, 31), ROIS[:3]))
+
+
+@pytest.mark.usefixtures("completed")
+def test_guided_anchoring_masks_each_image_of_a_batch_by_its_own_places() -> None:
+    torch.manual_seed(0)
+    head = GuidedAnchorHead(3, 8, 8, loc_filter_thr=0.5).eval()
+    images = noise(2, 8, 6, 7)
+    with torch.no_grad():
+        both = head([images])
+        alone = [head([image[None]]) for image in images]
+    for level, *levels in zip(both, *alone, strict=True):
+        torch.testing.assert_close(level[0], torch.cat([one[0] for one in levels]))
+    assert (both[0][0] == 0).any(1).any()
+
+
+@pytest.mark.usefixtures("completed")
+def test_a_masked_convolution_is_one_that_is_zero_elsewhere() -> None:
+    torch.manual_seed(0)
+    layer, x = mmcv.ops.MaskedConv2d(4, 6, 3, padding=1), noise(1, 4, 5, 7)
+    mask = noise(1, 5, 7, seed=1) > 0
+    torch.testing.assert_close(layer(x, mask), layer(x) * mask)

@@ -16,6 +16,7 @@ from mmdet.models import build_detector
 
 from farm import inputs
 from farm.errors import InputError
+from farm.sources.mmdet.operators import missing
 
 
 def read(model: inputs.Model) -> mmcv.Config:
@@ -31,7 +32,7 @@ def read(model: inputs.Model) -> mmcv.Config:
     try:
         config = mmcv.Config.fromfile(path)
     except (Exception, SystemExit) as error:  # a config is Python: it can end in any way
-        reason = f"not a config mmcv can read: {_line(error)}"
+        reason = _unreadable(error)
     if reason:  # raised out here, so that mmcv's temporary file is closed before it is told
         raise InputError(reason, path)
     try:
@@ -43,12 +44,20 @@ def read(model: inputs.Model) -> mmcv.Config:
     return config
 
 
+def _unreadable(error: BaseException) -> str:
+    missing = error.__context__  # mmcv raises a bare ImportError over what its import met
+    if isinstance(error, ImportError) and isinstance(missing, ModuleNotFoundError):
+        return f"it needs the package {missing.name}, which is not installed"
+    return f"not a config mmcv can read: {_line(error)}"
+
+
 def build(config: mmcv.Config, where: str) -> torch.nn.Module:
     """The detector without weights, in eval mode.
 
     Raises:
         InputError: mmdet cannot build it.
     """
+    missing.complete()
     settings = without_downloads(copy.deepcopy(config.model))
     settings.train_cfg = None
     try:
