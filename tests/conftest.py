@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -75,3 +79,63 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (results / "stdout.txt").write_text(done.stdout)
     (results / "stderr.txt").write_text(done.stderr)
     return results
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command came to, run in this process."""
+
+    code: int
+    out: str
+    err: str
+
+
+Tool = Callable[..., Done]
+
+
+@pytest.fixture(scope="session")
+def single_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the single-model tools keep their artifacts: one store for all of their tests."""
+    return tmp_path_factory.mktemp("single") / "results"
+
+
+@functools.cache
+def streams() -> tuple[IO[str], IO[str]]:
+    """stdout and stderr by number, as in a process of its own: steps turn these to their logs.
+
+    Never closed: libraries keep what they find when they are imported.
+    """
+    return open(1, "w", closefd=False), open(2, "w", closefd=False)
+
+
+@pytest.fixture
+def tool(
+    single_results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Tool:
+    """`farm WORDS` in this process (mmdet is imported once), from an empty folder."""
+    from farm import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FARM_RESULTS", str(single_results))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+
+    def run(*words: object) -> Done:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["farm", *map(str, words)])
+        out, err = streams()
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as end,
+        ):
+            cli.main()
+        out.flush()
+        err.flush()
+        return Done(int(end.value.code or 0), *capfd.readouterr())
+
+    return run

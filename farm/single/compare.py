@@ -8,18 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from farm.detections import Detections
+from farm.detections import Detections, raw
 from farm.detections.matching import match
 from farm.matrix.schema import VerifySpec
-from farm.results.verdict import Agreement, agreement
+from farm.results.verdict import Agreement, agreement, raw_agreement
 
 Outputs = Mapping[str, Any]
 
 _BEST = 20
 """Boxes to compare where none scores enough to be counted by the tolerances alone."""
-
-_RAW_TOLERANCE = 1e-3
-"""Greatest difference of a raw output, as a part of that output's greatest value."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +25,14 @@ class Answers:
 
     name: str
     found: Sequence[Detections] | None
-    raw: Outputs
+    outputs: Outputs
 
 
 def held(reference: Answers, engine: Answers, size: str) -> bool:
     """Whether the two agree; prints by how much."""
     names = f"{reference.name} and {engine.name}"
     if reference.found is None or engine.found is None:
-        reason, told = _compare_raw(reference.raw, engine.raw)
+        reason, told = _compare_raw(reference.outputs, engine.outputs)
     else:
         reason, told = _compare(reference.found, engine.found)
     print(f"{names} differ at {size}: {reason}" if reason else f"{names} agree at {size}: {told}")
@@ -71,13 +68,8 @@ def _told(result: Agreement, min_score: float) -> str:
 
 
 def _compare_raw(reference: Outputs, engine: Outputs) -> tuple[str | None, str]:
-    if list(reference) != list(engine):
-        return f"outputs {', '.join(reference)} and {', '.join(engine)}", ""
-    worst = 0.0
-    for name, expected in reference.items():
-        if expected.shape != engine[name].shape:
-            return f"{name} is {expected.shape} and {engine[name].shape}", ""
-        scale = float(np.abs(expected).max(initial=0.0)) or 1.0
-        worst = max(worst, float(np.abs(expected - engine[name]).max(initial=0.0)) / scale)
-    told = f"{len(reference)} raw outputs within {worst:.1e} of their greatest value"
-    return (None if worst <= _RAW_TOLERANCE else told), told
+    result = raw_agreement(vars(raw.compare([reference], [engine])), VerifySpec())
+    told = f"{len(reference)} raw outputs"
+    if result.max_rel_diff is not None:
+        told += f" within {result.max_rel_diff:.1e} of their greatest value"
+    return result.reason, told

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,21 @@ def paint(
     palette: Any = None,
 ) -> None:
     """Into `file`, else a window that is closed by hand. picture: uint8 [H, W, 3], BGR."""
-    imshow_det_bboxes(
-        picture,
-        np.hstack([found.boxes, found.scores[:, None]]),
-        found.labels,
-        _masks(found),
-        classes,
-        score_thr=min_score,
-        bbox_color=palette or (72, 101, 241),
-        text_color=palette or (72, 101, 241),
-        mask_color=palette,
-        win_name=title,
-        show=file is None,
-        out_file=None if file is None else str(file),
-    )
+    with _same_colours():
+        imshow_det_bboxes(
+            picture,
+            np.hstack([found.boxes, found.scores[:, None]]),
+            found.labels,
+            _masks(found),
+            classes,
+            score_thr=min_score,
+            bbox_color=palette or (72, 101, 241),
+            text_color=palette or (72, 101, 241),
+            mask_color=palette,
+            win_name=title,
+            show=file is None,
+            out_file=None if file is None else str(file),
+        )
 
 
 def show_or_write(
@@ -64,6 +66,17 @@ def show_or_write(
     paint(picture, found, classes, title, 0.3, file)
     if file is not None:
         say(f"No display here: {title}'s result is drawn in {file}")
+
+
+@contextmanager
+def _same_colours() -> Iterator[None]:
+    """mmdet shades masks at random: equal results are to look equal."""
+    state = np.random.get_state()
+    np.random.seed(42)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
 
 
 def _masks(found: Detections) -> npt.NDArray[np.bool_] | None:

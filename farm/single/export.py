@@ -48,9 +48,14 @@ def _label(values: inputs.ExportInputs) -> str:
 
 
 def _print_graph(path: Path) -> None:
+    """The graph as ONNX writes it, without the weights' values: those are millions of numbers."""
     import onnx
 
-    print(onnx.helper.printable_graph(onnx.load(path).graph))
+    model = onnx.load(path)
+    for weights in model.graph.initializer:
+        for values in ("raw_data", "float_data", "int32_data", "int64_data", "double_data"):
+            weights.ClearField(values)
+    print(onnx.printer.to_text(model))
 
 
 def _verified(values: inputs.ExportInputs, folder: Path, image: Path | None, show: bool) -> bool:

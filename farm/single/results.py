@@ -12,20 +12,22 @@ from farm.detections import Detections
 def as_mmdet(found: Detections, classes: int) -> Any:
     """One image's result: an array [k, 5] (x1 y1 x2 y2 score) for each class, best first.
 
-    With masks, a pair of these and, for each class, its run-length encoded masks.
+    With masks, a pair of these and, for each class, its run-length encoded masks; where masks
+    have scores of their own, a pair of masks and scores in their place.
     """
     rows = np.hstack([found.boxes, found.scores[:, None]]).astype(np.float32)
     places = [np.flatnonzero(found.labels == label) for label in range(classes)]
     boxes = [rows[place] for place in places]
     if found.rles is None:
         return boxes
-    return boxes, [[_bytes(found.rles[i]) for i in place] for place in places]
+    masks = [[_bytes(found.rles[i]) for i in place] for place in places]
+    if found.mask_scores is None:
+        return boxes, masks
+    return boxes, (masks, [found.mask_scores[place] for place in places])
 
 
 def _bytes(rle: dict[str, Any]) -> dict[str, Any]:
     """pycocotools' own form, as mmdet writes it: JSON alone needs text."""
     counts = rle["counts"]
-    return {
-        "size": list(rle["size"]),
-        "counts": counts.encode() if isinstance(counts, str) else counts,
-    }
+    coded = counts.encode() if isinstance(counts, str) else counts
+    return {"size": list(rle["size"]), "counts": coded}

@@ -14,6 +14,7 @@ import numpy as np
 from farm import inputs
 from farm.detections import Detections, Floats, ImageMeta
 from farm.detections.convert import from_outputs, to_original
+from farm.detections.suppress import suppress
 from farm.errors import InputError
 from farm.progress import say
 from farm.runtimes import Session, runtime_module
@@ -133,6 +134,8 @@ def _run(
         batch = np.stack([image] * options.shape.min.n)
         with telling(options.runtime):
             outputs = session.run(batch)
+        if facts.suppression and {"boxes", "scores"} <= set(outputs):
+            outputs = suppress(outputs, facts.suppression)
         if "dets" not in outputs:
             raise InputError("it ends at raw outputs and finds no boxes: --skip-postprocess")
         found = from_outputs(outputs)[0]

@@ -58,18 +58,18 @@ def _finish(
     options: argparse.Namespace, dataset: Any, settings: Any
 ) -> Callable[[list[Any]], None]:
     """What becomes of the results; what is wrong with it is told now, before the work."""
-    from farm.single import dataset as datasets
+    from farm.single import evaluation
 
     chosen = words.key_values(options.eval_options, "--eval-options")
     if options.format_only:
-        wanted = datasets.format_options(dataset, chosen)
-        return lambda results: _say_where(datasets.told(dataset.format_results, results, wanted))
+        wanted = evaluation.format_options(dataset, chosen)
+        return lambda results: _say_where(evaluation.told(dataset.format_results, results, wanted))
     if options.eval:
-        datasets.require_metrics(dataset, options.eval)
-        wanted = datasets.evaluate_options(dataset, options.eval, settings, chosen)
+        evaluation.require_metrics(dataset, options.eval)
+        wanted = evaluation.evaluate_options(dataset, options.eval, settings, chosen)
         return lambda results: _print(
-            datasets.told(
-                dataset.evaluate, datasets.as_evaluated(dataset, options.eval, results), wanted
+            evaluation.told(
+                dataset.evaluate, evaluation.as_evaluated(dataset, options.eval, results), wanted
             )
         )
     return lambda results: None

@@ -1,0 +1,246 @@
+"""`farm build`: an ONNX file to an engine, as a sweep would build it, and held against the file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import yaml
+from conftest import PROJECT, Done, Tool
+
+from farm import catalog
+from farm.inputs import ModelFacts
+from farm.matrix import load_matrix
+from farm.plan import make_plan
+from farm.single.targets import gpu_kind
+from farm.store import Store
+
+pytestmark = pytest.mark.slow
+
+DEMO = PROJECT / "matrices" / "demo"
+CONFIG = DEMO / "onestage.py"
+
+
+@pytest.fixture
+def exported(tool: Tool) -> Any:
+    """Exports the demo's detector as `tmp.onnx`: of 160x160, or of any size and batch."""
+
+    def export(*options: str, name: str = "onestage") -> None:
+        model = (DEMO / f"{name}.py", DEMO / f"{name}.pth")
+        assert tool("export", *model, "--shape", "160", *options).code == 0
+
+    return export
+
+
+def artifact(done: Done) -> Path:
+    return Path(done.out.split("In the store: ")[1].splitlines()[0])
+
+
+def record(done: Done) -> dict[str, Any]:
+    """What the store knows of the engine that was built."""
+    text = (artifact(done).parents[1] / "record.json").read_text()
+    return dict(json.loads(text))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("name", ["onestage", "twostage"])
+def test_an_engine_gives_what_the_file_gives(
+    tool: Tool, exported: Any, runtime: str, name: str
+) -> None:
+    exported(name=name)
+    asked = ("build", DEMO / f"{name}.py", "tmp.onnx", "--runtime", runtime, "--trt-file", "an/e")
+    done = tool(*asked, "--verify", "--show")
+    assert done.code == 0, done.out + done.err
+    assert f"ONNX Runtime and the {runtime} engine agree at 1x3x160x160: " in done.out
+    assert "boxes that score 0.3 or more" in done.out
+    assert Path("an/e").read_bytes() == artifact(done).read_bytes()
+    for picture in ("show-ort.png", f"show-{runtime}.png"):
+        assert cv2.imread(picture).shape == (160, 160, 3)
+    again = tool(*asked)
+    assert again.code == 0 and "found in the store, nothing to do" in again.err
+    assert artifact(again) == artifact(done)
+
+
+def test_it_is_the_step_of_a_sweep(
+    tool: Tool, exported: Any, tmp_path: Path, single_results: Path
+) -> None:
+    exported()
+    done = tool("build", CONFIG, "tmp.onnx", "--runtime", "onnxruntime")
+    matrix = {
+        "name": "one",
+        "models": {"m": {"config": str(CONFIG), "checkpoint": str(DEMO / "onestage.pth")}},
+        "opsets": [11],
+        "shapes": {"s": {"opt": "160x160"}},
+        "runtimes": ["onnxruntime"],
+        "dataset": {"type": "shapes"},
+    }
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(matrix))
+    known = ModelFacts(("circle",), False, "one pipeline")
+    (step,) = make_plan(load_matrix(tmp_path / "m.yaml"), lambda key: known).of_stage("build")
+    assert Store(single_results / "store").path(step.ref) == artifact(done).parents[1]
+
+
+def test_a_dynamic_engine_is_held_at_all_its_ends(tool: Tool, exported: Any) -> None:
+    exported("--dynamic-export")
+    shape = ("--shape", "160", "--min-shape", "128", "--max-shape", "192", "224")
+    done = tool("build", CONFIG, "tmp.onnx", "--runtime", "openvino", *shape, "--verify")
+    assert done.code == 0, done.out + done.err
+    for size in ("160x160", "128x128", "192x224"):
+        assert f"agree at 1x3x{size}: " in done.out
+    bounds = record(done)["inputs"]["options"]["shape"]
+    sizes = {end: (dims["n"], dims["h"], dims["w"]) for end, dims in bounds.items()}
+    assert sizes == {"min": (1, 128, 128), "opt": (1, 160, 160), "max": (1, 192, 224)}
+
+
+def test_the_shape_is_mmdetections_or_the_files_only_one(tool: Tool, exported: Any) -> None:
+    exported("--dynamic-export")
+    free = tool("build", CONFIG, "tmp.onnx", "--runtime", "null")
+    opt = record(free)["inputs"]["options"]["shape"]["opt"]
+    assert (opt["h"], opt["w"]) == (400, 600)
+    assert Path("tmp.trt").is_file()
+    exported()
+    own = tool("build", CONFIG, "tmp.onnx", "--runtime", "null")
+    opt = record(own)["inputs"]["options"]["shape"]["opt"]
+    assert (opt["h"], opt["w"]) == (160, 160)
+    other = tool("build", CONFIG, "tmp.onnx", "--runtime", "null", "--shape", "192")
+    assert other.code == 2
+    assert "takes 1x3x160x160 only, not 1x3x192x192; export it with --dynamic-export" in other.err
+
+
+def test_verify_fails_for_an_engine_that_finds_something_else(tool: Tool, exported: Any) -> None:
+    exported()
+    done = tool("build", CONFIG, "tmp.onnx", "--runtime", "null", "--verify")  # finds nothing
+    assert done.code == 1
+    assert "ONNX Runtime and the null engine differ at 1x3x160x160: matched 0.0" in done.out
+
+
+def test_raw_heads_build_and_agree(tool: Tool, exported: Any) -> None:
+    exported("--skip-postprocess")
+    done = tool("build", CONFIG, "tmp.onnx", "--runtime", "openvino", "--verify")
+    assert done.code == 0, done.out + done.err
+    assert "raw outputs within" in done.out
+
+
+def test_an_onnx_file_from_elsewhere_is_taken_as_it_is(
+    tool: Tool, exported: Any, single_results: Path
+) -> None:
+    exported("--dynamic-export")
+    model = onnx.load("tmp.onnx")
+    model.producer_name = "somebody"
+    onnx.save(model, "other.onnx")
+    done = tool(
+        "build", CONFIG, "other.onnx", "--runtime", "onnxruntime", "--shape", "160", "--verify"
+    )
+    assert done.code == 0, done.out + done.err
+    source = record(done)["inputs"]["exported"]["key"]
+    kept = single_results / "store" / "export" / source[:2] / source
+    assert json.loads((kept / "record.json").read_text())["inputs"]["model"]["source"] == "onnx"
+    assert (kept / "model.onnx").read_bytes() == Path("other.onnx").read_bytes()
+
+
+def test_tensorrt_is_the_default_and_is_told_to_be_missing(tool: Tool, exported: Any) -> None:
+    exported()
+    if "tensorrt" not in catalog.RUNTIMES:
+        done = tool("build", CONFIG, "tmp.onnx")
+        assert done.code == 2
+        told = "this farm has no runtime tensorrt; there are: onnxruntime, openvino, null"
+        assert told in done.err
+
+
+def test_a_runtime_works_as_soon_as_the_catalog_has_it(
+    tool: Tool, exported: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named tensorrt, with its axes, on an accelerator; that it does nothing is all it lacks."""
+    exported()
+    line = catalog.Runtime("farm.runtimes.null", (), workspaces=True, accelerators=True)
+    monkeypatch.setitem(catalog.RUNTIMES, "tensorrt", line)
+    none = tool("build", CONFIG, "tmp.onnx")
+    if none.code:  # no GPU here
+        assert none.code == 2 and "needs a GPU" in none.err
+    monkeypatch.setattr("farm.single.targets._first_gpu", lambda: "NVIDIA H200")
+    done = tool("build", CONFIG, "tmp.onnx", "--workspace-size", "2")
+    assert done.code == 0, done.err
+    made = record(done)["inputs"]
+    assert made["options"]["runtime"] == "tensorrt"
+    assert made["options"]["workspace_bytes"] == 2 << 30
+    assert made["target"] == {"device": "H200", "accelerator": "H200"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA H200", "H200"),
+        ("Tesla T4", "T4"),
+        ("Tesla V100-SXM2-16GB", "V100"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX PRO 6000"),
+    ],
+)
+def test_a_gpu_is_named_as_ray_names_it(name: str, kind: str) -> None:
+    from ray._private.accelerators.nvidia_gpu import NVIDIA_GPU_NAME_PATTERN
+
+    assert gpu_kind(name) == kind == NVIDIA_GPU_NAME_PATTERN.match(name)[1]
+
+
+def test_verbose_shows_the_builders_log(
+    tool: Tool, exported: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported("--dynamic-export")
+    from farm.runtimes import null
+
+    build = null.build
+
+    def talking(*given: Any) -> None:
+        os.write(1, b"trying tactics\n")  # as native libraries do
+        build(*given)
+
+    monkeypatch.setattr(null, "build", talking)
+    asked = ("build", CONFIG, "tmp.onnx", "--runtime", "null", "--shape")
+    for size, times in ((64, ("done in", "found in the store")), (96, ("done in",))):
+        for said in times:
+            done = tool(*asked, size, *(("--verbose",) if size == 64 else ()))
+            assert done.code == 0 and said in done.err
+            assert ("trying tactics" in done.out + done.err) == (size == 64)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--shape", "1", "2", "3"), "--shape: height and width, or one number for a square"),
+        (("--min-shape", "16"), "--min-shape: 16: height and width are 32 to 16384 pixels"),
+        (("--max-shape", "128"), "--min-shape <= --shape <= --max-shape does not hold"),
+        (("--workspace-size", "0"), "--workspace-size: 0: expected 1 to 1024 GiB"),
+        (("--runtime", "torch"), "torch builds no engine; there are: onnxruntime, openvino"),
+        (("--runtime", "onnx"), "this farm has no runtime onnx; there are: onnxruntime"),
+        (("--trt-file", "/"), "--trt-file: '/' is a folder; give a file"),
+        (("--input-img", "no.png"), "--input-img: image "),
+        (("--to-rgb",), "MMDetection's deprecated --dataset, --mean, --std, --to-rgb are read"),
+    ],
+)
+def test_wrong_input_is_told_in_words(
+    tool: Tool, exported: Any, options: tuple[str, ...], told: str
+) -> None:
+    exported("--dynamic-export")
+    shape = () if "--shape" in options else ("--shape", "160")
+    done = tool("build", CONFIG, "tmp.onnx", "--runtime", "onnxruntime", *shape, *options)
+    assert done.code == 2 and told in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_file_that_is_no_onnx_is_told(tool: Tool) -> None:
+    Path("no.onnx").write_bytes(b"no onnx")
+    done = tool("build", CONFIG, "no.onnx", "--runtime", "onnxruntime")
+    assert done.code == 2 and "no.onnx: not a valid ONNX file" in done.err
+
+
+def test_a_drawn_or_given_image_is_what_is_compared_on(tool: Tool, exported: Any) -> None:
+    exported()
+    cv2.imwrite("plain.png", np.full((90, 120, 3), 127, np.uint8))
+    asked = ("build", CONFIG, "tmp.onnx", "--runtime", "openvino", "--verify")
+    assert "boxes that score 0.3 or more" in tool(*asked).out
+    assert "boxes that score 0.3 or more" not in tool(*asked, "--input-img", "plain.png").out

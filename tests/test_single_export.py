@@ -1,0 +1,201 @@
+"""`farm export`: MMDetection's options and defaults, a sweep's artifacts, and the verdict."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import yaml
+from conftest import PROJECT, Tool
+
+from farm.errors import InputError
+from farm.inputs import Ref
+from farm.matrix import load_matrix
+from farm.plan import make_plan
+from farm.single import words
+from farm.store import Store
+
+pytestmark = pytest.mark.slow
+
+DEMO = PROJECT / "matrices" / "demo"
+ONE = (DEMO / "onestage.py", DEMO / "onestage.pth")
+TWO = (DEMO / "twostage.py", DEMO / "twostage.pth")
+
+
+def stored(out: str) -> Path:
+    """The artifact that the tool says it made."""
+    return Path(out.split("In the store: ")[1].splitlines()[0])
+
+
+def axes(path: Path) -> list[Any]:
+    """The input's extents: numbers, or names of free axes."""
+    shape = onnx.load(path).graph.input[0].type.tensor_type.shape
+    return [dim.dim_param or dim.dim_value for dim in shape.dim]
+
+
+def test_the_defaults_are_mmdetections(tool: Tool) -> None:
+    done = tool("export", *ONE)
+    assert done.code == 0, done.err
+    assert axes(Path("tmp.onnx")) == [1, 3, 800, 1216]
+    assert onnx.load("tmp.onnx").opset_import[0].version == 11
+    assert Path("tmp.onnx").read_bytes() == stored(done.out).read_bytes()
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_it_is_the_step_of_a_sweep_and_done_once(
+    tool: Tool, tmp_path: Path, single_results: Path, dynamic: bool
+) -> None:
+    size = {"opt": "160x160", **({"min": "64x64", "max": "4x3x320x320"} if dynamic else {})}
+    matrix = {
+        "name": "one",
+        "models": {"m": {"config": str(ONE[0]), "checkpoint": str(ONE[1])}},
+        "opsets": [13],
+        "shapes": {"s": size},
+        "runtimes": ["onnxruntime"],
+        "dataset": {"type": "shapes"},
+    }
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(matrix))
+    (step,) = make_plan(load_matrix(tmp_path / "m.yaml")).of_stage("export")
+    asked = ("export", *ONE, "--shape", "160", "--opset-version", "13")
+    asked += ("--dynamic-export",) if dynamic else ()
+    first = tool(*asked, "--output-file", "made/here.onnx")
+    assert first.code == 0 and "done in" in first.err
+    store = Store(single_results / "store")
+    assert store.record(step.ref) is not None
+    assert stored(first.out) == store.path(step.ref) / "model.onnx"
+    free = ["batch", 3, "height", "width"] if dynamic else [1, 3, 160, 160]
+    assert axes(Path("made/here.onnx")) == free
+    again = tool(*asked)
+    assert again.code == 0 and "found in the store, nothing to do" in again.err
+    assert stored(again.out) == stored(first.out)
+
+
+def test_what_is_done_to_the_file_does_not_reach_the_store(tool: Tool) -> None:
+    done = tool("export", *ONE, "--shape", "160")
+    before = stored(done.out).read_bytes()
+    with Path("tmp.onnx").open("r+b") as file:  # in place, as simplifiers do
+        file.write(b"gone")
+    assert stored(done.out).read_bytes() == before
+
+
+@pytest.mark.parametrize("model", [ONE, TWO], ids=["onestage", "twostage"])
+def test_verify_holds_onnx_runtime_against_pytorch(tool: Tool, model: tuple[Path, Path]) -> None:
+    done = tool("export", *model, "--shape", "160", "--dynamic-export", "--verify", "--show")
+    assert done.code == 0, done.out + done.err
+    for size in ("1x3x160x160", "2x3x224x224"):  # mmdet's: half as large again, and its mirror
+        assert f"PyTorch and ONNX Runtime agree at {size}: " in done.out
+    assert ("masks' IoU" in done.out) == (model is TWO)
+    assert "detector (float[batch,3,height,width] images) => (" in done.out
+    assert len(done.out) < 1_000_000  # the weights' values are left out
+    for name in ("show-pt.png", "show-ort.png"):
+        assert f"is drawn in {Path.cwd() / name}" in done.err
+        assert cv2.imread(name).shape == (160, 160, 3)
+    assert np.array_equal(cv2.imread("show-pt.png"), cv2.imread("show-ort.png"))
+
+
+def test_verify_fails_where_the_file_says_something_else(
+    tool: Tool, tmp_path: Path, single_results: Path
+) -> None:
+    copy = tmp_path / "results"
+    asked = ("export", *ONE, "--shape", "160", "--results", copy)
+    shutil.copytree(single_results, copy, dirs_exist_ok=True)
+    path = stored(tool(*asked).out)
+    model = onnx.load(path)
+    bias = next(one for one in model.graph.initializer if one.name.endswith("retina_cls.bias"))
+    values = onnx.numpy_helper.to_array(bias) + np.float32(0.05)
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    size = path.stat().st_size
+    onnx.save(model, path)
+    assert path.stat().st_size == size  # or the store would make it anew
+    done = tool(*asked, "--verify")
+    assert done.code == 1
+    assert "PyTorch and ONNX Runtime differ at 1x3x160x160: scores differ by" in done.out
+
+
+def test_verify_compares_on_the_image_that_is_given(tool: Tool) -> None:
+    cv2.imwrite("plain.png", np.full((90, 120, 3), 127, np.uint8))
+    none = tool("export", *ONE, "--shape", "160", "--verify", "--test-img", "plain.png")
+    assert "boxes that score 0.3 or more" not in none.out  # there is nothing to see on it
+    other = tool("export", *ONE, "--shape", "160", "--verify", "--input-img", "plain.png")
+    assert other.out == none.out and other.code == none.code
+    drawn = tool("export", *ONE, "--shape", "160", "--verify")
+    assert "boxes that score 0.3 or more" in drawn.out
+
+
+def test_raw_heads_and_a_simplified_graph_agree_too(tool: Tool) -> None:
+    asked = ("export", *ONE, "--shape", "160", "--opset-version", "17", "--verify")
+    raw = tool(*asked, "--skip-postprocess")
+    assert raw.code == 0, raw.out + raw.err
+    assert "8 raw outputs within" in raw.out  # four levels of classes and of boxes
+    assert "NonMaxSuppression" not in {node.op_type for node in onnx.load("tmp.onnx").graph.node}
+    plain = tool(*asked)
+    count = len(onnx.load("tmp.onnx").graph.node)
+    slim = tool(*asked, "--simplify")
+    assert slim.code == plain.code == 0, slim.out + slim.err
+    assert len(onnx.load("tmp.onnx").graph.node) < count
+    assert len({stored(one.out) for one in (raw, plain, slim)}) == 3
+
+
+def test_cfg_options_are_merged_over_the_config(tool: Tool) -> None:
+    options = ("model.test_cfg.max_per_img=7", "model.test_cfg.nms.iou_threshold=0.4")
+    done = tool("export", *ONE, "--shape", "160", "--cfg-options", *options, "--verify")
+    assert done.code == 0, done.err
+    dets = onnx.load("tmp.onnx").graph.output[0].type.tensor_type.shape
+    assert [dim.dim_value for dim in dets.dim] == [1, 7, 5]
+
+
+def test_key_values_are_read_as_mmcv_reads_them() -> None:
+    text = ["a.b=1", "c=1.5", "d=True", "e=[1,2]", "f=1,x", 'g="[(1,2),(3,4)]"', "h=u=v", "i=None"]
+    assert words.key_values(text, "--cfg-options") == {
+        "a.b": 1,
+        "c": 1.5,
+        "d": True,
+        "e": [1, 2],
+        "f": [1, "x"],
+        "g": [(1, 2), (3, 4)],
+        "h": "u=v",
+        "i": None,
+    }
+    for bad in ("novalue", "a=[1,(2]", "a=nan"):
+        with pytest.raises(InputError, match="--cfg-options: "):
+            words.key_values([bad], "--cfg-options")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ((*ONE, "--shape", "1", "2", "3"), "--shape: height and width, or one number"),
+        ((*ONE, "--shape", "0"), "--shape: 0: height and width are 32 to 16384 pixels"),
+        ((*ONE, "--shape", "big"), "invalid int value: 'big'"),
+        ((*ONE, "--opset-version", "9"), "--opset-version: 9: expected 11 to 20"),
+        ((*ONE, "--output-file", "/"), "--output-file: '/' is a folder; give a file"),
+        ((*ONE, "--output-file", "/dev/null/x/y.onnx"), "--output-file: /dev/null/x: "),
+        ((*ONE, "--test-img", "no.jpg"), "--test-img: image "),
+        ((*ONE, "--cfg-options", "model"), "--cfg-options: 'model' is not KEY=VALUE"),
+        ((*ONE, "--cfg-options", "model.backbone=1"), "mmdet cannot build its model"),
+        (("no.py", ONE[1]), "config 'no.py' is neither a file"),
+        ((ONE[0], "no.pth"), "no.pth does not exist"),
+        ((ONE[0], TWO[1]), "it does not fit the config"),
+        ((*ONE, "--mean", "0", "0", "0"), "MMDetection's deprecated --dataset, --mean, --std are"),
+        ((*ONE, "--verfy"), "unrecognized arguments: --verfy"),
+    ],
+)
+def test_wrong_input_is_told_in_words(tool: Tool, asked: tuple[object, ...], told: str) -> None:
+    done = tool("export", *asked)
+    assert done.code == 2
+    assert told in done.err and "Traceback" not in done.err
+
+
+def test_a_refused_model_is_a_failure_with_its_reason(tool: Tool, single_results: Path) -> None:
+    options = ("--cfg-options", "model.test_cfg.nms.type=nonsense")
+    done = tool("export", *ONE, "--shape", "160", *options)
+    assert done.code == 1 and "nonsense" in done.err and "Traceback" not in done.err
+    (log,) = [line for line in done.err.splitlines() if line.startswith("Its log: ")]
+    assert Path(log.removeprefix("Its log: ")).is_file()
+    key = Path(log).stem
+    assert Store(single_results / "store").record(Ref("export", key)) is None
