@@ -125,13 +125,18 @@ def checked_plan(
     return make_plan(matrix, facts_from(store))
 
 
+_FILES = {"config": "config", "checkpoint": "checkpoint", "file": "file", "code": "function"}
+"""The files of a model, and the key of the matrix that names each."""
+
+
 def _place(matrix: Matrix, step: Step, reason: str) -> str:
     """The line of the file that the reason begins with, else the model's."""
     assert isinstance(step.inputs, CheckInputs)
     model, key = step.inputs.model, ("models", step.label)
-    for name in ("config", "checkpoint"):
-        if reason.startswith(getattr(model, name).path):
-            return matrix.document.where((*key, name))
+    for name, said_by in _FILES.items():
+        file = getattr(model, name, None)
+        if file is not None and reason.startswith(file.path):
+            return matrix.document.where((*key, said_by))
     dataset = step.inputs.dataset
     for name in ("images", "annotations"):
         if isinstance(dataset, CocoDataset) and reason.startswith(getattr(dataset, name).path):

@@ -42,8 +42,8 @@ def write(module: Any, shape: inputs.Shape, opset: int, path: Path) -> None:
                 opset_version=opset, input_names=["images"], output_names=list(module.outputs),
                 dynamic_axes=_dynamic_axes(shape, module.outputs),
             )  # fmt: skip
-    except (MemoryError, OSError):
-        raise  # of the moment: not the model's fault
+    except (MemoryError, OSError, StepFailed):
+        raise  # of the moment, or told already by the module itself
     except Exception as error:  # the exporter's symbolics raise whatever they meet
         log.error("export at opset %d failed", opset, exc_info=True)
         lacking = _lacking_operator(error, opset)

@@ -11,24 +11,22 @@ from typing import Any
 
 import torch
 
-from farm import inputs
 from farm.errors import InputError
 
 _SHOWN = 5
 
 
-def read(model: inputs.Model) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read(path: str, allow_pickle: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The checkpoint's state dict and its meta (empty where it has none), on the CPU.
 
     Raises:
         InputError: no such file, empty, torn, or holding pickled objects that are not allowed.
     """
-    path = model.checkpoint.path
     if not Path(path).is_file():
         raise InputError("no such checkpoint", path)
     if Path(path).stat().st_size == 0:
         raise InputError("the checkpoint is empty (0 bytes); copy it again", path)
-    content = _unpickle(path, model.allow_pickle)
+    content = _unpickle(path, allow_pickle)
     meta = content.get("meta") if isinstance(content, dict) else None
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not any(map(torch.is_tensor, state.values())):
@@ -97,21 +95,25 @@ def _plain(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     return plain
 
 
-def fit(detector: torch.nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
+def fit(
+    detector: torch.nn.Module, state: dict[str, torch.Tensor], where: str, whole: str = "config"
+) -> None:
     """Load `state` into `detector`: every weight finds its place, and none is left over.
+
+    whole: what people know the detector by.
 
     Raises:
         InputError: names the first missing, unexpected and mismatched keys, with their shapes.
     """
     own = detector.state_dict()
     mismatched = [
-        f"{key} is {_shape(state[key])}, the config's is {_shape(own[key])}"
+        f"{key} is {_shape(state[key])}, the {whole}'s is {_shape(own[key])}"
         for key in own
         if key in state and own[key].shape != state[key].shape
     ]
     if mismatched:
         raise InputError(
-            f"it does not fit the config{_class_counts(own, state)}: {_few(mismatched)}", where
+            f"it does not fit the {whole}{_class_counts(own, state)}: {_few(mismatched)}", where
         )
     result = detector.load_state_dict(state, strict=False)
     # Old checkpoints lack this counter, which only training reads.
@@ -122,7 +124,7 @@ def fit(detector: torch.nn.Module, state: dict[str, torch.Tensor], where: str) -
     if unexpected := result.unexpected_keys:
         problems.append("unexpected " + _few(f"{k} {_shape(state[k])}" for k in unexpected))
     if problems:
-        raise InputError(f"it does not fit the config: {'; '.join(problems)}", where)
+        raise InputError(f"it does not fit the {whole}: {'; '.join(problems)}", where)
 
 
 def _class_counts(own: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> str:

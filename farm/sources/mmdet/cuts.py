@@ -17,6 +17,7 @@ from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor, SingleRoI
 from torch import Tensor, nn
 
 from farm.inputs import Suppression
+from farm.sources.flat import tensors
 from farm.sources.mmdet.operators.replaced import replaced
 from farm.sources.mmdet.two_stage.pooling import pool_rows
 
@@ -52,7 +53,7 @@ class Raw(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         with _exportable(images):
-            values = tuple(_flat(self.model.forward_dummy(images)))
+            values = tuple(tensors(self.model.forward_dummy(images)))
         self.outputs = tuple(f"out_{i}" for i in range(len(values)))
         return values
 
@@ -84,17 +85,6 @@ def raw_refusal(model: Any) -> str | None:
     if method in undefined or len(inspect.signature(method).parameters) != 2:
         return f"mmdet defines no raw outputs of {name} (its `forward_dummy` takes no image alone)"
     return None
-
-
-def _flat(values: Any) -> Iterator[Tensor]:
-    """The tensors of nested lists, tuples and mappings, in their order."""
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, dict):
-        yield from _flat(list(values.values()))
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _flat(value)
 
 
 def _boxes() -> Tensor:

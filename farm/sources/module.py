@@ -1,0 +1,155 @@
+"""A torch module that a function of the user's returns, as a source; it is its own reference.
+
+`package.module:function` is called with the matrix's `options` and returns a `torch.nn.Module`, or
+a pair of it and the shape of its input: (N, C, H, W), None for an axis that is free. The module
+takes images float32 [N, 3, H, W] and returns tensors, in tuples, lists or mappings: with `outputs:
+detections` dets, labels(, masks), else any.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from farm import inputs
+from farm.detections import Floats
+from farm.errors import InputError, StepFailed
+from farm.sources import onnx_files
+from farm.sources.flat import tensors
+from farm.sources.mmdet import checkpoint
+from farm.sources.own_form import OwnForm, pipeline_of
+
+_OWN_FORM = ("dets", "labels", "masks")
+
+
+class Named(nn.Module):
+    """The user's module; `outputs` are the names of what it returns, known once it has run."""
+
+    outputs: tuple[str, ...] = ()
+
+    def __init__(self, module: nn.Module, raw: bool) -> None:
+        super().__init__()
+        self.module, self.raw = module, raw
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        values = tuple(tensors(self.module(images)))
+        if not self.raw and len(values) not in (2, 3):
+            raise StepFailed(
+                f"the module returns {len(values)} tensors; expected dets, labels(, masks), or"
+                " `outputs: raw`"
+            )
+        names = tuple(f"out_{i}" for i in range(len(values)))
+        self.outputs = names if self.raw else _OWN_FORM[: len(values)]
+        return values
+
+
+@dataclass(frozen=True)
+class Loaded(OwnForm):
+    module: Named
+
+    def graph(self, postprocess: str = "graph") -> Named:
+        return self.module
+
+
+def check(model: inputs.ModuleModel) -> inputs.ModelFacts:
+    """Raises InputError: the function cannot be had or called, or its checkpoint does not fit."""
+    return load(model).facts
+
+
+def load(model: inputs.ModuleModel) -> Loaded:
+    """In eval mode, on the CPU; what the function draws at random, it draws by the same seed.
+
+    Raises as `check`.
+    """
+    module, shape = _made(model)
+    if model.checkpoint is not None:
+        path = model.checkpoint.path
+        state, _ = checkpoint.read(path, model.allow_pickle)
+        checkpoint.fit(module, state, path, "module")
+    named = Named(module, model.outputs == "raw").eval()
+    facts = inputs.ModelFacts(
+        model.classes, False, pipeline_of(model.preprocess), input_shape=shape
+    )
+
+    def run(images: Floats) -> dict[str, npt.NDArray[Any]]:
+        with torch.inference_mode():
+            values = named(torch.from_numpy(images))
+        return {name: v.numpy() for name, v in zip(named.outputs, values, strict=True)}
+
+    return Loaded(facts, run, named)
+
+
+def export_onnx(
+    detector: Loaded, shape: inputs.Shape, opset: int, path: Path, postprocess: str = "graph"
+) -> None:
+    """Raises StepFailed: the module or one of its operators cannot be written at this opset."""
+    onnx_files.write(detector.module, shape, opset, path)
+
+
+def _made(model: inputs.ModuleModel) -> tuple[nn.Module, tuple[int | None, ...] | None]:
+    function = _function(model)
+    try:
+        with torch.random.fork_rng(devices=[]), _importable(model.root):
+            torch.manual_seed(0)
+            made = function(**dict(model.options))
+    except Exception as error:  # the user's code raises whatever it wants to
+        reason = f"{model.function} cannot be called: {_line(error)}"
+        raise InputError(reason, model.code.path) from error
+    module, shape = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(module, nn.Module):
+        kind = type(module).__name__
+        reason = f"{model.function} returns {kind}, expected a torch.nn.Module, or it and its shape"
+        raise InputError(reason, model.code.path)
+    return module, _axes(shape, model)
+
+
+def _axes(shape: Any, model: inputs.ModuleModel) -> tuple[int | None, ...] | None:
+    if shape is None:
+        return None
+    axes = tuple(shape)
+    fits = len(axes) == 4 and all(axis is None or (type(axis) is int and axis > 0) for axis in axes)
+    if not fits or axes[1] not in (3, None):
+        reason = (
+            f"{model.function} says its input is {axes}, expected (N, 3, H, W), None where free"
+        )
+        raise InputError(reason, model.code.path)
+    return axes
+
+
+def _function(model: inputs.ModuleModel) -> Any:
+    name, _, attribute = model.function.partition(":")
+    try:
+        with _importable(model.root):
+            module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # importing runs the user's code
+        raise InputError(f"{name} cannot be imported: {_line(error)}", model.code.path) from error
+    found = getattr(module, "__file__", None)
+    if found is None or Path(found).resolve() != Path(model.code.path).resolve():
+        reason = f"another module is called {name} ({found}): give yours a name of its own"
+        raise InputError(reason, model.code.path)
+    if not callable(function := getattr(module, attribute, None)):
+        raise InputError(f"it has no function {attribute!r}", model.code.path)
+    return function
+
+
+@contextmanager
+def _importable(root: str) -> Iterator[None]:
+    """The matrix's folder is where modules are looked for first."""
+    sys.path.insert(0, root)
+    try:
+        yield
+    finally:
+        sys.path.remove(root)
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
