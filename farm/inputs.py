@@ -138,12 +138,27 @@ Dataset = CocoDataset | ShapesDataset
 
 
 @dataclass(frozen=True)
+class Decay:
+    """How, in soft-NMS, a picked box lowers the scores of those it overlaps; as mmcv's."""
+
+    iou: float = 0.3
+    sigma: float = 0.5
+    min_score: float = 1e-3
+    method: str = "linear"
+    offset: int = 0
+
+
+@dataclass(frozen=True)
 class Suppression:
-    """How boxes suppress one another (`iou` strictly over it), and how many an image keeps."""
+    """How boxes suppress one another (`iou` strictly over it), and how many an image keeps.
+
+    decay: of the scores, for soft-NMS; None where boxes are dropped at once.
+    """
 
     iou: float
     class_agnostic: bool
     keep: int
+    decay: Decay | None = None
 
 
 @dataclass(frozen=True)
@@ -152,8 +167,10 @@ class ModelFacts:
 
     `pipeline` is the canonical JSON of the config's test pipeline; two models with the same
     one share their prepared images. `clips_boxes`: whether it clips its boxes to the image
-    (YOLOX does not). `mask_threshold`: the probability from which a pixel is the object's.
-    `mask_frame`: whether the engine's masks span each "box", or the whole "image".
+    (YOLOX does not). `mask_threshold`: the probability (or logit) from which a pixel is the
+    object's. `mask_frame`: what the engine's masks span: each "box", or the whole input, in one
+    of the ways of `detections.whole`: "image", "segments" and "queries", whose boxes are those
+    around their masks.
     `refused` says why the model cannot be run here, if so; `host_refused` and `raw_refused` why
     its graph cannot end before the suppression, or at its raw outputs. `suppression` is the one
     that then runs on the host; None for a model without one, whose graph is whole without it.

@@ -1,7 +1,8 @@
-"""The final suppression on the host, for engines that end before it; the same result as in a graph.
+"""The final suppression on the host, for engines that end before it: the graph's own result.
 
 mmcv's greedy `nms`: rows in the order of their scores, equal ones in the order they came in; a
-kept row suppresses those after it whose IoU with it is strictly over the threshold.
+kept row suppresses those after it whose IoU with it is strictly over the threshold. And its
+`soft_nms`, where a picked row lowers the scores of what it overlaps instead.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from farm.detections import Floats
-from farm.inputs import Suppression
+from farm.inputs import Decay, Suppression
 
 
 def suppress(
@@ -30,43 +31,80 @@ def suppress(
     dets = np.zeros((images, size, 5), np.float32)
     found = np.full((images, size), -1, np.int64)
     for i in range(images):
-        kept = keep(boxes[i], scores[i], labels[i], how)
+        left = survivors(boxes[i], scores[i], labels[i], how)
+        kept = np.argsort(-left, kind="stable")[: np.count_nonzero(left)]
         dets[i, : len(kept), :4] = boxes[i, kept]
-        dets[i, : len(kept), 4] = scores[i, kept]
+        dets[i, : len(kept), 4] = left[kept]
         found[i, : len(kept)] = labels[i, kept]
     return {"dets": dets, "labels": found}
 
 
-def keep(
-    boxes: Floats, scores: Floats, labels: npt.NDArray[Any], how: Suppression
-) -> npt.NDArray[np.int64]:
-    """Indices of the survivors among [M] rows, best first, at most `how.keep`."""
+def survivors(boxes: Floats, scores: Floats, labels: npt.NDArray[Any], how: Suppression) -> Floats:
+    """The scores [M] that are left; 0 for what is suppressed, and beyond `how.keep` rows."""
+    left = np.zeros_like(scores)
     rows = np.flatnonzero(scores > 0)
-    rows = rows[np.argsort(-scores[rows], kind="stable")]
     if not len(rows):
-        return rows
+        return left
     moved = boxes[rows]
     if not how.class_agnostic:
         # As mmcv's `batched_nms`: classes lie so far apart that none overlaps another; in float32,
         # whose rounding is part of the result.
         offset = max(moved.max(), np.float32(0)) + np.float32(1)
         moved = moved + (labels[rows].astype(np.float32) * offset)[:, None]
-    return rows[_greedy(moved, how.iou, how.keep)]
+    if how.decay is not None:
+        left[rows] = _soft(moved, scores[rows], how.keep, how.decay)
+    else:
+        kept = rows[_greedy(moved, scores[rows], how.keep, how.iou)]
+        left[kept] = scores[kept]
+    return left
 
 
-def _greedy(boxes: Floats, threshold: float, most: int) -> list[int]:
-    """Places in `boxes` (best first) of those that no better kept one suppresses."""
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    alive = np.arange(len(boxes))
+def _greedy(boxes: Floats, scores: Floats, most: int, threshold: float) -> list[int]:
+    """Indices of those that no better kept one suppresses."""
+    alive = np.argsort(-scores, kind="stable")
+    areas = _areas(boxes, 0)
     kept: list[int] = []
     while len(alive) and len(kept) < most:
         best, alive = alive[0], alive[1:]
         kept.append(int(best))
-        low = np.maximum(boxes[best, :2], boxes[alive, :2])
-        high = np.minimum(boxes[best, 2:], boxes[alive, 2:])
-        inner = np.maximum(high - low, 0).prod(1)
-        union = areas[best] + areas[alive] - inner
-        # A division by 0 is one of 0 by 0: boxes without an area suppress nothing.
-        overlap = np.divide(inner, union, out=np.zeros_like(inner), where=union != 0)
+        overlap = _iou(boxes[best], areas[best], boxes[alive], areas[alive], 0)
         alive = alive[~(overlap > np.float32(threshold))]
     return kept
+
+
+def _soft(boxes: Floats, scores: Floats, most: int, decay: Decay) -> Floats:
+    """The score of each row when it was picked, 0 for those that never were."""
+    areas = _areas(boxes, decay.offset)
+    left, picked = scores.copy(), np.zeros_like(scores)
+    for _ in range(most):
+        best = int(left.argmax())
+        if left[best] <= 0:
+            break
+        picked[best] = left[best]
+        overlap = _iou(boxes[best], areas[best], boxes, areas, decay.offset)
+        left *= _weights(overlap, decay)
+        left[best] = 0
+        left[left < np.float32(decay.min_score)] = 0
+    return picked
+
+
+def _weights(overlap: Floats, decay: Decay) -> Floats:
+    over = overlap >= np.float32(decay.iou)
+    if decay.method == "naive":
+        return (~over).astype(np.float32)
+    if decay.method == "linear":
+        return np.where(over, 1 - overlap, np.float32(1))
+    return np.exp(-(overlap * overlap) / np.float32(decay.sigma))
+
+
+def _areas(boxes: Floats, offset: int) -> Floats:
+    sides: Floats = boxes[:, 2:] - boxes[:, :2] + np.float32(offset)
+    return sides[:, 0] * sides[:, 1]
+
+
+def _iou(box: Floats, area: Floats, others: Floats, areas: Floats, offset: int) -> Floats:
+    """Of one box [4] with others [M, 4]; boxes that do not meet, or have no area, have none."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    sides = np.maximum(high - low + np.float32(offset), 0)
+    inner = sides[:, 0] * sides[:, 1]
+    return np.divide(inner, area + areas - inner, out=np.zeros_like(inner), where=inner > 0)

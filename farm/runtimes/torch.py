@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+
 def open_module(module: torch.nn.Module, threads: int) -> TorchSession:
     """`module.outputs` are the names of what it returns."""
     torch.set_num_threads(threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from farm.inputs import ModelFacts, Ref, Suppression
+from farm.inputs import Decay, ModelFacts, Ref, Suppression
 from farm.store import Store
 
 
@@ -33,5 +33,7 @@ def _facts(figures: dict[str, Any]) -> ModelFacts:
         name: tuple(v) if isinstance(v, list) else v for name, v in figures.items()
     }
     if values.get("suppression"):
-        values["suppression"] = Suppression(**values["suppression"])
+        how = dict(values["suppression"])
+        decay = how.pop("decay")
+        values["suppression"] = Suppression(**how, decay=Decay(**decay) if decay else None)
     return ModelFacts(**values)

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from farm.inputs import Decay, Suppression
 from farm.sources.mmdet.operators.nms import NonMaxSuppression
-from farm.sources.mmdet.operators.soft_nms import METHODS, Decay, soft_nms
+from farm.sources.mmdet.operators.soft_nms import METHODS, soft_nms
 
 CAP = 1000
 """Rows per image where mmdet sets no limit (YOLOX). COCO's AP reads the best 100 per image."""
@@ -36,19 +37,6 @@ class Candidates:
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-
-
-@dataclass(frozen=True)
-class Suppression:
-    """How boxes suppress one another, and how many rows per image are kept.
-
-    decay: of the scores, for soft-NMS; None where boxes are dropped at once.
-    """
-
-    iou: float
-    class_agnostic: bool
-    keep: int
-    decay: Decay | None = None
 
 
 def suppression(test_cfg: Any, max_per_img: int | None) -> Suppression:

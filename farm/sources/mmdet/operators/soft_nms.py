@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,18 +12,9 @@ from farm.sources.mmdet import compat  # noqa: F401
 import torch
 from torch import Tensor
 
+from farm.inputs import Decay
+
 METHODS = ("naive", "linear", "gaussian")
-
-
-@dataclass(frozen=True)
-class Decay:
-    """How a picked box lowers the scores of those it overlaps; the defaults are mmcv's."""
-
-    iou: float = 0.3
-    sigma: float = 0.5
-    min_score: float = 1e-3
-    method: str = "linear"
-    offset: int = 0
 
 
 def soft_nms(boxes: Tensor, scores: Tensor, keep: int, decay: Decay) -> Tensor:
