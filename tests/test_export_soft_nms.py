@@ -60,6 +60,13 @@ def test_each_box_has_the_score_at_which_mmcv_picks_it(decay: Decay) -> None:
         assert torch.allclose(found[i], expected, atol=2e-7, rtol=0)
 
 
+def test_the_best_box_stays_once_all_are_picked() -> None:
+    boxes, scores = drawn(1, 10)
+    scores, order = scores.sort(descending=True)
+    boxes = boxes.gather(1, order.unsqueeze(2).expand(-1, -1, 4))
+    assert soft_nms(boxes, scores, KEEP, Decay(0.5))[0, 0] == scores[0, 0]
+
+
 class _Module(nn.Module):
     def forward(self, boxes: Tensor, scores: Tensor) -> Tensor:
         return soft_nms(boxes, scores, KEEP, Decay(0.5, method="gaussian"))

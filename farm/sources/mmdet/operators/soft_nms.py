@@ -54,7 +54,7 @@ def _soft_nms(
             weight = torch.where(overlap >= iou, 1 - overlap, torch.ones_like(overlap))
         else:
             weight = torch.exp(-(overlap * overlap) / sigma)
-        own = row == index
+        own = (row == index) & (best > 0)  # none is left once the best is 0
         picked = torch.where(own, best, picked)
         left = left * weight
         left = torch.where(own | (left < min_score), torch.zeros_like(left), left)
