@@ -29,6 +29,9 @@ The result is mmdet's unless more than this pass and fewer than `max_per_img` of
 without it every prior would enter with every class (1.8 million boxes for YOLOv3 at 608x608).
 """
 
+RATIO = abs(float(np.log(16 / 1000)))
+"""mmdet's bound on how much a box may grow or shrink, as a logarithm."""
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -109,14 +112,15 @@ def best_pairs(scores: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
     return best, row, index - row * classes
 
 
-def decode(coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
-    """mmdet's `delta2bbox` for any leading axes; limits [4] is W H W H, in pixels."""
+def decode(
+    coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor | None, ratio: float = RATIO
+) -> Tensor:
+    """mmdet's `delta2bbox` for any leading axes; limits [4] is W H W H, in pixels, if any."""
     deltas = deltas * deltas.new_tensor(coder.stds) + deltas.new_tensor(coder.means)
     shift, growth = deltas[..., :2], deltas[..., 2:]
     centre = (priors[..., :2] + priors[..., 2:]) * 0.5
     size = priors[..., 2:] - priors[..., :2]
     shift = size * shift
-    ratio = abs(float(np.log(16 / 1000)))
     if coder.add_ctr_clamp:
         shift = shift.clamp(min=-coder.ctr_clamp, max=coder.ctr_clamp)
         growth = growth.clamp(max=ratio)
@@ -124,7 +128,9 @@ def decode(coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor
         growth = growth.clamp(min=-ratio, max=ratio)
     centre, half = centre + shift, size * growth.exp() * 0.5
     boxes = torch.cat([centre - half, centre + half], -1)
-    return torch.minimum(boxes.clamp(min=0), limits) if coder.clip_border else boxes
+    if limits is None or not coder.clip_border:
+        return boxes
+    return torch.minimum(boxes.clamp(min=0), limits)
 
 
 def suppress(found: Candidates, how: Suppression) -> Candidates:

@@ -21,18 +21,25 @@ class OneStage(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         require_test_path(model, SingleStageDetector)
-        self.model = model
-        self.read = dense.reader(model.bbox_head)
+        self.model, self.reader = model, dense.reader(model.bbox_head)
+        self.clips_boxes = dense.clips_boxes(model.bbox_head)
         config = model.bbox_head.test_cfg
-        self.how = suppression(config, config.get("max_per_img"))
+        self.last = suppression(config, config.get("max_per_img"))
+        if self.reader.finish is None:  # else more follows it, and it cannot run on the host
+            self.how = self.last
 
     def candidates(self, images: Tensor) -> Candidates:
         """What there is before the final suppression, where a graph can be cut."""
-        outs = self.model.bbox_head(self.model.extract_feat(images))
-        return self.read(self.model.bbox_head, outs, limits(images))
+        head = self.model.bbox_head
+        outs = head(self.model.extract_feat(images))
+        return self.reader.read(head, outs, limits(images))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return packed(suppress(self.candidates(images), self.how))
+        found = self.candidates(images)
+        kept = suppress(found, self.last)
+        if self.reader.finish is not None:
+            kept = self.reader.finish(self.model.bbox_head, found, kept)
+        return packed(kept)
 
 
 class TwoStage(nn.Module):

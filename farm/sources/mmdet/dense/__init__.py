@@ -6,49 +6,95 @@ A new head is one function in a file of its kind, and one line in `READERS`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from mmdet.core.bbox.coder import DeltaXYWHBBoxCoder, YOLOBBoxCoder
+from mmdet.core.bbox import coder as coder_kinds
 from mmdet.models import dense_heads
 from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates
-from farm.sources.mmdet.dense import anchors, yolo
+from farm.sources.mmdet.dense import (
+    anchors,
+    coders,
+    distributions,
+    fovea,
+    guided,
+    levels,
+    paa,
+    sides,
+    yolo,
+)
 
-Read = Callable[[Any, tuple[Any, ...], Tensor], Candidates]
-"""head, its outputs (per kind a list of levels), limits [4] (W H W H in pixels)."""
+__all__ = ["READERS", "Reader", "clips_boxes", "reader"]
 
-READERS: dict[type, tuple[Read, type | None]] = {
-    dense_heads.YOLOXHead: (yolo.yolox, None),
-    dense_heads.YOLOV3Head: (yolo.yolov3, YOLOBBoxCoder),
-    dense_heads.AnchorHead: (anchors.anchors, DeltaXYWHBBoxCoder),
+
+@dataclass(frozen=True)
+class Reader:
+    """How one kind of head is read.
+
+    read(head, its outputs (per kind a list of levels), limits [4] (W H W H in pixels)) returns
+    the candidates. coders: the kinds of box coder it knows, none where the head decodes itself.
+    check(head) raises ValueError for settings that are not known here.
+    finish(head, what `read` returned, what survived suppression) returns the final boxes,
+    where they differ.
+    """
+
+    read: Callable[[Any, tuple[Any, ...], Tensor], Candidates]
+    coders: tuple[type, ...] = ()
+    check: Callable[[Any], None] = lambda head: None
+    finish: Callable[[Any, Any, Candidates], Candidates] | None = None
+
+
+_DELTAS = (coder_kinds.DeltaXYWHBBoxCoder,)
+
+READERS: dict[type, Reader] = {
+    dense_heads.YOLOXHead: Reader(yolo.yolox),
+    dense_heads.YOLOV3Head: Reader(yolo.yolov3, (coder_kinds.YOLOBBoxCoder,)),
+    dense_heads.AnchorHead: Reader(anchors.anchors, coders.KNOWN, check=levels.check),
+    dense_heads.FCOSHead: Reader(anchors.anchors, coders.KNOWN, check=levels.check),
+    dense_heads.GFLHead: Reader(distributions.gfl, coders.POINTS, check=levels.check),
+    dense_heads.FoveaHead: Reader(fovea.fovea, check=levels.check),
+    dense_heads.SABLRetinaHead: Reader(
+        sides.sabl, (coder_kinds.BucketingBBoxCoder,), check=levels.check
+    ),
+    dense_heads.PAAHead: Reader(paa.paa, _DELTAS, finish=paa.voted),
+    dense_heads.GARetinaHead: Reader(guided.guided, _DELTAS, guided.check),
 }
-"""By head class, looked up along the MRO: how its outputs are read, and the box coder it needs."""
+"""By head class, looked up along the MRO."""
 
 _RULES = (
     "get_bboxes", "_get_bboxes_single", "_bbox_post_process", "_bboxes_nms", "_bbox_decode",
-    "simple_test", "simple_test_bboxes",
+    "simple_test", "simple_test_bboxes", "score_voting",
 )  # fmt: skip
 
 
-def reader(head: nn.Module) -> Read:
-    """The function that reads this head's outputs.
+def reader(head: nn.Module) -> Reader:
+    """What reads this head's outputs.
 
     Raises:
-        ValueError: none does: a head, a rule of its own, or a box coder that is not known here.
+        ValueError: nothing does: a head, a rule of its own, or a box coder that is not known here.
     """
     name = type(head).__name__
     base = next((kind for kind in type(head).__mro__ if kind in READERS), None)
     if base is None:
         raise ValueError(f"head {name} cannot be exported yet")
     own = [rule for rule in _RULES if getattr(head, rule, None) is not None
-           and getattr(type(head), rule) is not getattr(base, rule)]  # fmt: skip
+           and getattr(type(head), rule) is not getattr(base, rule, None)]  # fmt: skip
     if own:
         raise ValueError(f"head {name} has its own {own[0]}, which cannot be exported yet")
-    read, coder = READERS[base]
-    if coder is not None and type(head.bbox_coder) is not coder:
+    known = READERS[base]
+    if known.coders and type(head.bbox_coder) not in known.coders:
         raise ValueError(f"box coder {type(head.bbox_coder).__name__} cannot be exported yet")
-    return read
+    known.check(head)
+    return known
+
+
+def clips_boxes(head: Any) -> bool:
+    """Whether its boxes end clipped to the image."""
+    if isinstance(head, dense_heads.FoveaHead):
+        return True
+    return coders.clips(getattr(head, "bbox_coder", None))

@@ -15,13 +15,16 @@ from farm.sources.mmdet.dense.priors import priors
 
 
 def yolox(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`YOLOXHead.get_bboxes`: the best class per prior, score times objectness >= `score_thr`."""
+    """`YOLOXHead.get_bboxes`: the best class per prior, score times objectness >= `score_thr`.
+
+    The best of the probabilities, not of the logits: where several round to 1, the first counts.
+    """
     places = torch.cat(priors(head, outs[0], with_stride=True))
     logits = torch.cat([rows(level, head.cls_out_channels) for level in outs[0]], 1)
     deltas = torch.cat([rows(level, 4) for level in outs[1]], 1)
     objectness = torch.cat([rows(level, 1) for level in outs[2]], 1).squeeze(2).sigmoid()
-    best, label = logits.max(2)
-    scores = best.sigmoid() * objectness
+    best, label = logits.sigmoid().max(2)
+    scores = best * objectness
     scores = torch.where(scores >= head.test_cfg.score_thr, scores, torch.zeros_like(scores))
     return Candidates(head._bbox_decode(places, deltas), scores, label)
 

@@ -1,0 +1,78 @@
+"""Boxes out of what a head says of its priors, by the kind of its box coder.
+
+Each takes the coder, priors [..., 4] (points [..., 2] for distances), deltas [..., 4] and limits
+[4] (W H W H of the network's input, traced), and returns boxes [..., 4], x1 y1 x2 y2 in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
+import torch
+from mmdet.core.bbox import coder as coders
+from torch import Tensor
+
+from farm.sources.mmdet import candidates
+
+Decode = Callable[[Any, Tensor, Tensor, Tensor], Tensor]
+
+
+def distances(coder: Any, points: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
+    """mmdet's `distance2bbox`: how far left, up, right and down of a point the sides are."""
+    corners = [points - deltas[..., :2], points + deltas[..., 2:]]
+    return clipped(coder, torch.cat(corners, -1), limits)
+
+
+def heights_and_widths(coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
+    """mmdet's `tblr2bboxes`: top and bottom in heights of the prior, left and right in widths."""
+    deltas = deltas * deltas.new_tensor(coder.normalizer)
+    size = priors[..., 2:] - priors[..., :2]
+    vertical, horizontal = size[..., 1:] * deltas[..., :2], size[..., :1] * deltas[..., 2:]
+    before = torch.cat([horizontal[..., :1], vertical[..., :1]], -1)
+    after = torch.cat([horizontal[..., 1:], vertical[..., 1:]], -1)
+    middle = centre(priors)
+    return clipped(coder, torch.cat([middle - before, middle + after], -1), limits)
+
+
+def legacy_shifts(coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
+    """`legacy_delta2bbox`, of mmdet 1: sizes count pixels, so the last one is W - 1 or H - 1."""
+    deltas = deltas * deltas.new_tensor(coder.stds) + deltas.new_tensor(coder.means)
+    size = priors[..., 2:] - priors[..., :2] + 1
+    middle = centre(priors) + size * deltas[..., :2]
+    half = size * deltas[..., 2:].clamp(-candidates.RATIO, candidates.RATIO).exp() * 0.5
+    return torch.minimum(torch.cat([middle - half, middle + half], -1).clamp(min=0), limits - 1)
+
+
+def centre(boxes: Tensor) -> Tensor:
+    """[..., 4] -> [..., 2]."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def clipped(coder: Any, boxes: Tensor, limits: Tensor) -> Tensor:
+    """Cut to the network's input where the coder does so."""
+    return torch.minimum(boxes.clamp(min=0), limits) if coder.clip_border else boxes
+
+
+DECODERS: dict[type, Decode] = {
+    coders.DeltaXYWHBBoxCoder: candidates.decode,
+    coders.LegacyDeltaXYWHBBoxCoder: legacy_shifts,
+    coders.DistancePointBBoxCoder: distances,
+    coders.TBLRBBoxCoder: heights_and_widths,
+}
+"""By the coder's own class: one derived from it may decode otherwise."""
+
+KNOWN, POINTS = tuple(DECODERS), (coders.DistancePointBBoxCoder,)
+
+
+def decode(coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
+    """Boxes [..., 4] by the rule of this coder's class."""
+    return DECODERS[type(coder)](coder, priors, deltas, limits)
+
+
+def clips(coder: Any) -> bool:
+    """Whether boxes end clipped to the image; what decodes without a coder does not do so."""
+    return getattr(coder, "clip_border", type(coder) is coders.LegacyDeltaXYWHBBoxCoder)

@@ -1,0 +1,63 @@
+"""The pairs of prior and class that go on from one level of a dense head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
+import torch
+from torch import Tensor
+
+from farm.sources.mmdet.candidates import POOL, best_pairs, best_rows, rows, take
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Of one level, each [N, k]: scores (0: does not count), prior, class."""
+
+    scores: Tensor
+    prior: Tensor
+    label: Tensor
+
+
+def check(head: Any) -> None:
+    """Raises ValueError for limits that mmdet takes for slices, with results nobody means."""
+    test_cfg = head.test_cfg
+    if test_cfg.get("nms_pre", -1) == 0:
+        raise ValueError("nms_pre: 0 keeps no box at all; -1 takes all")
+    if test_cfg.max_per_img <= 0:
+        raise ValueError(
+            f"max_per_img: {test_cfg.max_per_img} drops the lowest boxes in mmdet; give how many"
+            " to keep"
+        )
+
+
+def best(head: Any, logits: Tensor) -> Pairs:
+    """`filter_scores_and_topk` for logits [N, A * C, h, w]: pairs over `score_thr`, at most
+    `nms_pre`, by the score alone (another factor comes in later).
+
+    With `nms_pre: -1` mmdet takes all but the lowest one of the level: it slices `[:-1]`. Here
+    at most `POOL` enter.
+    """
+    limit, threshold = head.test_cfg.get("nms_pre", -1), head.test_cfg.score_thr
+    # A sigmoid keeps the order, so it is computed for the chosen rows only.
+    scores = rows(logits, head.cls_out_channels)
+    scores = scores if head.use_sigmoid_cls else scores.softmax(-1)
+    chosen = best_rows(scores[..., : head.num_classes], limit) if limit > 0 else _all_rows(scores)
+    # The background is cut off after the gathering: OpenVINO folds the two into an invalid one.
+    scores = take(scores, chosen)[..., : head.num_classes]
+    scores = scores.sigmoid() if head.use_sigmoid_cls else scores
+    scores, row, label = best_pairs(scores, limit if limit > 0 else POOL)
+    passed = scores > threshold
+    if limit < 0:  # those over the threshold come first, so each looks `-limit` places ahead
+        passed = torch.cat([passed[:, -limit:], torch.zeros_like(passed[:, :-limit])], 1)
+    scores = torch.where(passed, scores, torch.zeros_like(scores))
+    return Pairs(scores, chosen.gather(1, row), label)
+
+
+def _all_rows(scores: Tensor) -> Tensor:
+    index = torch.arange(scores.shape[1], device=scores.device)
+    return index.unsqueeze(0).expand(scores.shape[0], -1)

@@ -1,0 +1,93 @@
+"""PAA and LAD: scores weighed by predicted IoU, and boxes averaged after suppression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
+import torch
+from torch import Tensor
+
+from farm.sources.mmdet.candidates import (
+    POOL,
+    Candidates,
+    best_pairs,
+    best_rows,
+    decode,
+    rows,
+    take,
+)
+from farm.sources.mmdet.dense.priors import priors
+
+_LEAST_IOU, _WIDTH = 0.01, 0.025
+"""Of `score_voting`: which boxes have a say, and how fast it fades with their overlap."""
+
+
+@dataclass(frozen=True)
+class Voters(Candidates):
+    """Candidates, and those with a say in their boxes, of which there may be more.
+
+    voters [N, P, 4]; votes [N, P, C], 0 where a class has none.
+    """
+
+    voters: Tensor
+    votes: Tensor
+
+
+def paa(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Voters:
+    """`PAAHead._get_bboxes_single`: the geometric mean of score and IoU, over `score_thr`."""
+    levels = zip(outs[0], outs[1], outs[2], priors(head, outs[0]), strict=True)
+    parts = zip(*(_level(head, *level, limits) for level in levels), strict=True)
+    boxes, scores = (torch.cat(part, 1) for part in parts)
+    scores = torch.where(scores > head.test_cfg.score_thr, scores, torch.zeros_like(scores))
+    best, row, label = best_pairs(scores, POOL)
+    return Voters(take(boxes, row), best, label, boxes, scores)
+
+
+def _level(
+    head: Any, logits: Tensor, deltas: Tensor, quality: Tensor, priors: Tensor, limits: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Boxes [N, P, 4] and scores [N, P, C] of the best `nms_pre` priors."""
+    deltas = rows(deltas, 4)
+    scores = rows(logits, head.cls_out_channels).sigmoid() * rows(quality, 1).sigmoid()
+    scores = scores.sqrt()
+    places = priors.expand_as(deltas)
+    if (limit := head.test_cfg.get("nms_pre", -1)) > 0:
+        chosen = best_rows(scores, limit)
+        scores, deltas, places = take(scores, chosen), take(deltas, chosen), priors[chosen]
+    return decode(head.bbox_coder, places, deltas, limits), scores
+
+
+def voted(head: Any, found: Voters, kept: Candidates) -> Candidates:
+    """`PAAHead.score_voting`: each survivor becomes the mean of the boxes of its class around it.
+
+    They weigh by their score and by how near they lie. A box without any area has no neighbour,
+    not even itself: mmdet makes NaN of it, here it stays.
+    """
+    if not head.with_score_voting:
+        return kept
+    iou = _iou(kept.boxes, found.voters)
+    label = kept.labels.unsqueeze(1).expand(-1, found.votes.shape[1], -1)
+    votes = found.votes.gather(2, label).transpose(1, 2)
+    weight = (-((1 - iou) ** 2) / _WIDTH).exp() * votes
+    weight = torch.where(iou > _LEAST_IOU, weight, torch.zeros_like(weight))
+    total = weight.sum(2, keepdim=True)
+    mean = weight @ found.voters / total.clamp(min=1e-12)
+    return Candidates(torch.where(total > 0, mean, kept.boxes), kept.scores, kept.labels)
+
+
+def _iou(a: Tensor, b: Tensor) -> Tensor:
+    """mmdet's `bbox_overlaps`: [N, K, 4] and [N, P, 4] -> [N, K, P]."""
+    a, b = a.unsqueeze(2), b.unsqueeze(1)
+    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    overlap = _area(low, high)
+    union = _area(a[..., :2], a[..., 2:]) + _area(b[..., :2], b[..., 2:]) - overlap
+    return overlap / union.clamp(min=1e-6)
+
+
+def _area(low: Tensor, high: Tensor) -> Tensor:
+    size = (high - low).clamp(min=0)
+    return size[..., 0] * size[..., 1]
