@@ -1,4 +1,4 @@
-"""Region proposals: what the second stage looks at."""
+"""Region proposals: what the second stage looks at, by the rules of `RPNHead`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from farm.sources.mmdet.candidates import (
     take,
     top,
 )
+from farm.sources.mmdet.dense.priors import priors
 from farm.sources.mmdet.two_stage.parts import require, require_plain_coder
 
 
@@ -32,30 +33,45 @@ def check(head: Any) -> None:
 
 
 def proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candidates:
-    """The proposals of each image, best first; rows beyond the found ones have score 0.
-
-    `RPNHead.get_bboxes`: the best `nms_pre` per level, suppressed within their level.
-    """
-    outs = head(features)
-    how = suppression(head.test_cfg, head.test_cfg.max_per_img)
-    sizes = [level.shape[-2:] for level in outs[0]]
-    priors = head.prior_generator.grid_priors(sizes, device=outs[0][0].device)
-    levels = zip(outs[0], outs[1], priors, strict=True)
-    found = join([_proposal_level(head, i, *level, limits) for i, level in enumerate(levels)])
-    if (least := head.test_cfg.min_bbox_size) >= 0:
-        size = found.boxes[..., 2:] - found.boxes[..., :2]
-        large = (size > least).all(2)
-        scores = torch.where(large, found.scores, torch.zeros_like(found.scores))
-        found = Candidates(found.boxes, scores, found.labels)
-    return suppress(found, how)
+    """The proposals of each image, best first; rows beyond the found ones have score 0."""
+    logits, deltas = head(features)
+    return from_levels(head, logits, deltas, priors(head, logits), limits)
 
 
-def _proposal_level(
-    head: Any, level: int, logits: Tensor, deltas: Tensor, priors: Tensor, limits: Tensor
+def from_levels(
+    head: Any, logits: list[Tensor], deltas: list[Tensor], places: list[Tensor], limits: Tensor
 ) -> Candidates:
+    """`RPNHead._get_bboxes_single`: the best `nms_pre` per level, suppressed within their level.
+
+    places: the anchors of each level, [A, 4] or [N, A, 4].
+    """
+    levels = zip(logits, deltas, places, strict=True)
+    found = join([best_of_level(head, i, *level, limits) for i, level in enumerate(levels)])
+    how = suppression(head.test_cfg, head.test_cfg.max_per_img)
+    return suppress(large(found, head.test_cfg), how)
+
+
+def best_of_level(
+    head: Any, level: int, logits: Tensor, deltas: Tensor, places: Tensor, limits: Tensor,
+    counts: Tensor | None = None,
+) -> Candidates:  # fmt: skip
+    """The best `nms_pre` of [N, A * C, h, w]; `counts` [N, A] says which anchors take part."""
     logits, deltas = rows(logits, head.cls_out_channels), rows(deltas, 4)
-    scores = logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)
+    scores = (logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1))[..., 0]
+    if counts is not None:
+        scores = torch.where(counts, scores, torch.zeros_like(scores))
     limit = head.test_cfg.get("nms_pre", -1)
-    scores, index = top(scores[..., 0], limit if limit > 0 else 1 << 40)
-    boxes = decode(head.bbox_coder, priors[index], take(deltas, index), limits)
+    scores, index = top(scores, limit if limit > 0 else 1 << 40)
+    chosen = take(places, index) if places.dim() == 3 else places[index]
+    boxes = decode(head.bbox_coder, chosen, take(deltas, index), limits)
     return Candidates(boxes, scores, torch.full_like(index, level))
+
+
+def large(found: Candidates, test_cfg: Any) -> Candidates:
+    """Without those whose sides are `min_bbox_size` or less."""
+    if test_cfg.min_bbox_size < 0:
+        return found
+    size = found.boxes[..., 2:] - found.boxes[..., :2]
+    counted = (size > test_cfg.min_bbox_size).all(2)
+    scores = torch.where(counted, found.scores, torch.zeros_like(found.scores))
+    return Candidates(found.boxes, scores, found.labels)

@@ -21,16 +21,23 @@ from farm.sources.mmdet.two_stage.parts import (
 )
 
 
-def check(head: Any) -> None:
-    """Raises ValueError where a part of it follows rules that are not known here."""
-    rules = ("simple_test", "simple_test_bboxes", "_bbox_forward")
-    require(head, roi_heads.StandardRoIHead, rules)
+def check(head: Any, kind: type = roi_heads.StandardRoIHead) -> None:
+    """Raises ValueError where a part of it follows rules that are not known here.
+
+    kind: the class whose rules it must follow.
+    """
+    require(head, kind, ("simple_test", "simple_test_bboxes", "_bbox_forward"))
     require_box_head(head.bbox_head)
     require_extractor(head.bbox_roi_extractor)
     if head.with_mask:
         require_mask_head(head.mask_head)
         require_extractor(head.mask_roi_extractor)
     suppression(head.test_cfg, head.test_cfg.max_per_img)
+
+
+def check_pisa(head: Any) -> None:
+    """As `check`, of `PISARoIHead`, whose own `_bbox_forward` does the same."""
+    check(head, roi_heads.PISARoIHead)
 
 
 def run(
