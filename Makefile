@@ -40,7 +40,7 @@ bench: setup ## Measure the farm itself, and what exports cost
 	$(BIN)/python benchmarks/export.py
 
 models: setup ## Check every model at every opset, and write docs/models.md; hours, and resumes
-	$(BIN)/farm models --markdown docs/models.md
+	$(BIN)/farm models --records docs/models.jsonl --markdown docs/models.md
 
 train-demo: setup ## Train the demo's detectors again
 	$(BIN)/python tools/train_demo.py

@@ -83,7 +83,7 @@ def test_command_keeps_what_it_found_and_writes_the_table(tmp_path: Path) -> Non
         (["--opset", "21"], "--opset: cannot check 21"),
         (["--runtime", "torch"], "cannot check 'torch'"),
         (["--families", "none.yaml"], "none.yaml: not a table of models"),
-        (["--records", "none/there.jsonl"], "no such folder"),
+        (["--records", "none/there.jsonl"], "none/there.jsonl: cannot write there: No such file"),
     ],
 )
 def test_wrong_words_are_named(tmp_path: Path, arguments: list[str], says: str) -> None:

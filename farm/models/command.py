@@ -16,6 +16,7 @@ from farm.errors import FarmError, InputError, nearest
 from farm.models import table
 from farm.models.families import FILE, KINDS, Family, chosen, read
 from farm.models.records import Record, Records, key, versions
+from farm.places import results_folder
 from farm.progress import say
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--opset", action="append", type=int, default=[], metavar="N", help="only this one")
     add("--runtime", action="append", default=[], metavar="NAME", help="only this one")
     add("--shapes", action="append", choices=KINDS, default=[], help="only fixed or dynamic ones")
-    add("--records", default="docs/models.jsonl", metavar="FILE", help="what was found before")
+    add("--records", metavar="FILE", help="what was found before (default: with the results)")
     add("--markdown", metavar="FILE", help="write the whole table there")
     add("--again", action="store_true", help="also what is on record already")
     add("--show", action="store_true", help="only print what is on record")
@@ -78,10 +79,15 @@ def _write(path: Path, families: Mapping[str, Family], records: Records) -> None
     say(f"Wrote {path}")
 
 
-def _records(name: str) -> Records:
-    path = Path(name)
-    if not path.parent.is_dir():
-        raise InputError("no such folder; give a file in one that is there", f"--records {name}")
+def _records(name: str | None) -> Records:
+    path = Path(name) if name else results_folder(None) / "models.jsonl"
+    try:
+        if name is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a"):  # told now, not after the first trial
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write there: {error.strerror}", f"--records {path}") from None
     return Records(path)
 
 
