@@ -15,8 +15,8 @@ Floats = npt.NDArray[np.float32]
 class ImageMeta:
     """Where a prepared image came from and how its pixels map back (all in pixels).
 
-    original = network / scale, over the valid part [0, valid_h) x [0, valid_w); the rest of
-    the height x width network input is padding.
+    original = (network - (left, top)) / scale, over the valid part of valid_h x valid_w that
+    begins there; the rest of the height x width network input is padding.
     """
 
     image_id: int
@@ -29,6 +29,8 @@ class ImageMeta:
     width: int
     scale_x: float
     scale_y: float
+    left: int = 0
+    top: int = 0
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def to_original(
     padded network input, so what it left in the padding is cut off here.
     mask_frame: "box" for masks inside each box, else one of `whole`'s kinds; see `ModelFacts`.
     """
-    boxes = found.boxes.astype(np.float32, copy=True)
+    boxes = found.boxes - np.array([meta.left, meta.top] * 2, np.float32)
     if clip:
         boxes[:, 0::2] = boxes[:, 0::2].clip(0, meta.valid_w)
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, meta.valid_h)

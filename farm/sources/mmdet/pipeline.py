@@ -11,23 +11,26 @@ import numpy.typing as npt
 from farm import inputs
 from farm.detections import ImageMeta
 from farm.errors import StepFailed
+from farm.sources.mmdet.centre_pad import CentrePad
 
-_IMAGE_STEPS = ("LoadImageFromFile", "Resize", "Normalize", "Pad")
+_IMAGE_STEPS = ("LoadImageFromFile", "Resize", "Normalize", "Pad", "RandomCenterCropPad")
 _NO_EFFECT = ("RandomFlip", "ImageToTensor", "DefaultFormatBundle", "Collect")
 _RESIZE_OPTIONS = {"type", "keep_ratio", "backend", "interpolation", "bbox_clip_border"}
 _PAD_OPTIONS = {"type", "size", "size_divisor", "pad_to_square", "pad_val"}
+_PADS = ("Pad", "RandomCenterCropPad")
 
 
 def canonical(pipeline: list[dict[str, Any]]) -> str:
     """The steps of a test pipeline that change pixels, as JSON: equal text, equal images.
 
-    The scale of the config is left out, since the shape profile stands in its place; so are
-    flips that are switched off and the packing into tensors.
+    The scale of the config is left out, since the shape profile stands in its place (but not one
+    relative to each image's own size); so are flips that are switched off and the packing into
+    tensors.
 
     Raises:
         StepFailed: more than one scale, a flip, or a step other than load, resize, normalise, pad.
     """
-    steps = _flat(pipeline)
+    steps = [dict(step) for i, outer in enumerate(pipeline) for step in _inner(outer, i)]
     for step in steps:
         _check(step)
     kept = [_without_scale(step) for step in steps if step["type"] in _IMAGE_STEPS]
@@ -40,32 +43,38 @@ def canonical(pipeline: list[dict[str, Any]]) -> str:
     return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
 
-def _flat(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    steps: list[dict[str, Any]] = []
-    for step in pipeline:
-        if step.get("type") != "MultiScaleFlipAug":
-            steps.append(dict(step))
-            continue
-        scale = step.get("img_scale")
-        if isinstance(scale, list) and len(scale) == 1:
-            scale = scale[0]
-        if step.get("flip") or not isinstance(scale, tuple):
-            raise StepFailed(
-                "the test pipeline must have one `img_scale` and no flip; set"
-                " `data.test.pipeline` in cfg_options to a plain one"
-            )
-        steps += [dict(inner) for inner in step["transforms"]]
-    return steps
+def _inner(step: dict[str, Any], place: int) -> list[dict[str, Any]]:
+    """The steps inside a `MultiScaleFlipAug` that does nothing but one scale; else `step`."""
+    if step.get("type") != "MultiScaleFlipAug":
+        return [step]
+    scale, factor = _single(step.get("img_scale")), _single(step.get("scale_factor"))
+    if step.get("flip") or not (isinstance(scale, tuple) or isinstance(factor, int | float)):
+        wrong = "flip: false" if step.get("flip") else "img_scale"
+        raise StepFailed(
+            "the test pipeline must have one scale and no flip, since an engine sees an image"
+            f" once; set `data.test.pipeline.{place}.{wrong}` in cfg_options"
+        )
+    own = {"Resize": {"scale_factor": factor} if factor else {}, "RandomFlip": {"flip_ratio": None}}
+    return [{**inner, **own.get(inner.get("type", ""), {})} for inner in step["transforms"]]
+
+
+def _single(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _check(step: dict[str, Any]) -> None:
     kind = step.get("type")
+    if kind == "LoadProposals":
+        raise StepFailed("it detects nothing by itself: its proposals come from files of another's")
     if kind not in _IMAGE_STEPS + _NO_EFFECT:
         known = ", ".join(_IMAGE_STEPS + _NO_EFFECT)
         raise StepFailed(f"test pipeline step {kind!r} is not supported; only {known} are")
     if kind == "RandomFlip" and (step.get("flip_ratio") or step.get("prob")):
         raise StepFailed("the test pipeline flips at random; remove `flip_ratio`")
-    allowed = {"Resize": _RESIZE_OPTIONS | {"img_scale"}, "Pad": _PAD_OPTIONS}.get(kind, set(step))
+    if kind == "RandomCenterCropPad" and not step.get("test_mode"):
+        raise StepFailed("the test pipeline crops at random; set `test_mode` of that step")
+    scales = {"img_scale", "scale_factor"}
+    allowed = {"Resize": _RESIZE_OPTIONS | scales, "Pad": _PAD_OPTIONS}.get(kind, set(step))
     if unknown := sorted(set(step) - allowed):
         raise StepFailed(f"test pipeline step {kind}: {', '.join(unknown)} not supported")
 
@@ -79,7 +88,8 @@ class Preparer:
 
     A fixed shape letterboxes: the image is resized to fit opt.h x opt.w and padded on the right
     and below to exactly that. With a dynamic size, opt gives the scale (long and short edge) as a
-    config's `img_scale` does, and the config's own padding stays.
+    config's `img_scale` does, unless the config has a `scale_factor` of each image's own size;
+    the config's own padding stays. Padding all around is `RandomCenterCropPad`'s.
     """
 
     def __init__(self, pipeline_json: str, shape: inputs.Shape) -> None:
@@ -93,6 +103,8 @@ class Preparer:
         steps = [_tuples(step) for step in json.loads(pipeline_json)]
         resize = next(step for step in steps if step["type"] == "Resize")
         self._keep_ratio = resize.get("keep_ratio", True)
+        self._factor = resize.pop("scale_factor", None) if shape.dynamic_size else None
+        resize.pop("scale_factor", None)
         if not shape.dynamic_size:
             steps = _padded_to(steps, (shape.opt.h, shape.opt.w))
         self._load = Compose(steps[:1])
@@ -108,7 +120,10 @@ class Preparer:
         """
         results = self._loaded(image_path)
         original_h, original_w = results["img"].shape[:2]
-        results["scale"] = self._scale(original_h, original_w)
+        if self._factor:
+            results["scale_factor"] = self._factor
+        else:
+            results["scale"] = self._scale(original_h, original_w)
         results["flip"], results["flip_direction"] = False, None
         results = self._transform(results)
         image = np.ascontiguousarray(results["img"].transpose(2, 0, 1))
@@ -116,9 +131,10 @@ class Preparer:
         scale_x, scale_y = (float(factor) for factor in results["scale_factor"][:2])
         valid_h, valid_w = results["img_shape"][:2]
         height, width = image.shape[1:]
+        top, _, left, _ = map(int, results.get("border", (0,) * 4))
         meta = ImageMeta(
             image_id, file_name, original_h, original_w,
-            int(valid_h), int(valid_w), height, width, scale_x, scale_y,
+            int(valid_h), int(valid_w), height, width, scale_x, scale_y, left, top,
         )  # fmt: skip
         return image, meta
 
@@ -153,14 +169,14 @@ class Preparer:
             )
 
 
-def _padded_to(steps: list[dict[str, Any]], size: tuple[int, int]) -> list[dict[str, Any]]:
-    """`steps` padding to `size` (h, w): in the place of their own Pad, else at the end."""
-    pads = [step for step in steps if step["type"] == "Pad"]
-    value = pads[0].get("pad_val", {"img": 0}) if pads else {"img": 0}
-    pad = {"type": "Pad", "size": size, "pad_val": value}
-    if not pads:
-        return [*steps, pad]
-    return [pad if step["type"] == "Pad" else step for step in steps]
+def _padded_to(steps: list[dict[str, Any]], size: tuple[int, int]) -> list[Any]:
+    """`steps` padding to `size` (h, w): in the place of their own padding, else at the end."""
+    own = next((step for step in steps if step["type"] in _PADS), None)
+    if own is not None and own["type"] == "RandomCenterCropPad":
+        pad: Any = CentrePad(own, size)
+    else:
+        pad = {"type": "Pad", "size": size, "pad_val": (own or {}).get("pad_val", {"img": 0})}
+    return [*steps, pad] if own is None else [pad if step is own else step for step in steps]
 
 
 def _tuples(value: Any) -> Any:

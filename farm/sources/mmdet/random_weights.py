@@ -53,11 +53,11 @@ def write(model: inputs.Model, lift: Lift, dims: Dims, seed: int) -> None:
     torch.manual_seed(seed)
     detector = config.build(settings, model.config.path)
     _fill_uninitialised(detector)
+    _part_queries(detector)
     hooks = [_settle(m) for m in detector.modules() if isinstance(m, _BatchNorm)]
     for name, module in detector.named_modules():
-        wanted = [value for part, value in lift.items() if part in name]
-        if wanted and isinstance(module, (nn.Conv2d, nn.Linear)):
-            hooks.append(_lift(module, *wanted[0]))
+        if wanted := _wanted(name, module, lift):
+            hooks.append(_lift(module, *wanted))
     # A larger image: statistics of few places are poor, and that adds up from layer to layer.
     times = 3 if dims.h * dims.w < 40_000 else 2
     large = Dims(1, 3, dims.h * times, dims.w * times)
@@ -69,11 +69,38 @@ def write(model: inputs.Model, lift: Lift, dims: Dims, seed: int) -> None:
     torch.save({"state_dict": detector.state_dict(), "meta": {"CLASSES": names}}, path)
 
 
+def _wanted(name: str, module: nn.Module, lift: Lift) -> tuple[float, float] | None:
+    """A normalisation is lifted only where its name is given to the end."""
+    for part, value in lift.items():
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and part in name:
+            return value
+        if isinstance(module, _BatchNorm) and name.endswith(part):
+            return value
+    return None
+
+
 def _fill_uninitialised(detector: nn.Module) -> None:
-    """mmdet makes some weights with `torch.Tensor(n)` and fills them in `init_weights` only."""
+    """mmdet makes some weights with `torch.Tensor(n)` and fills them in `init_weights` only.
+
+    Layers that start at zero do nothing: an export without them would be no different.
+    """
     for module in detector.modules():
         if type(module).__name__ == "L2Norm":
             nn.init.constant_(module.get_parameter("weight"), 20)
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and not module.weight.any():
+            nn.init.normal_(module.weight, std=0.01)  # shifts of deformable layers start at zero
+
+
+_QUERIES = {"DETRHead": "query_embedding.weight", "MaskFormerHead": "query_embed.weight"}
+
+
+def _part_queries(detector: nn.Module) -> None:
+    """Trained queries look at different places; as torch draws them they hardly do."""
+    for module in detector.modules():
+        if name := _QUERIES.get(type(module).__name__):
+            nn.init.normal_(module.get_parameter(name), std=5)
+        if type(module).__name__ == "EmbeddingRPNHead":  # centres and sizes, as parts of the image
+            nn.init.uniform_(module.get_parameter("init_proposal_bboxes.weight"), 0.2, 0.8)
 
 
 def _settle(norm: Any) -> Any:
