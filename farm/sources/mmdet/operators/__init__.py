@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-from farm.sources.mmdet.operators import corner_pool, deform_conv, grid_sample, roi_align
+from farm.sources.mmdet.operators import (
+    adaptive_pool,
+    corner_pool,
+    deform_conv,
+    grid_sample,
+    roi_align,
+)
 
 Swap = Callable[[int], AbstractContextManager[None]]
 
 SWAPS: tuple[Swap, ...] = (
+    adaptive_pool.swap,
     corner_pool.swap,
     deform_conv.swap,
     grid_sample.swap,
