@@ -1,0 +1,8 @@
+"""Query detectors: a fixed set of queries, each an object or none; no suppression."""
+
+from __future__ import annotations
+
+from farm.sources.mmdet.queries.detr import Detr
+from farm.sources.mmdet.queries.sparse import Sparse
+
+__all__ = ["Detr", "Sparse"]
