@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from farm.matrix import load_matrix
 from farm.plan import make_plan
 from farm.single import words
 from farm.store import Store
+from farm.units import Dims
 
 pytestmark = pytest.mark.slow
 
@@ -98,12 +98,8 @@ def test_verify_holds_onnx_runtime_against_pytorch(tool: Tool, model: tuple[Path
     assert np.array_equal(cv2.imread("show-pt.png"), cv2.imread("show-ort.png"))
 
 
-def test_verify_fails_where_the_file_says_something_else(
-    tool: Tool, tmp_path: Path, single_results: Path
-) -> None:
-    copy = tmp_path / "results"
-    asked = ("export", *ONE, "--shape", "160", "--results", copy)
-    shutil.copytree(single_results, copy, dirs_exist_ok=True)
+def test_verify_fails_where_the_file_says_something_else(tool: Tool, tmp_path: Path) -> None:
+    asked = ("export", *ONE, "--shape", "160", "--results", tmp_path / "of its own")
     path = stored(tool(*asked).out)
     model = onnx.load(path)
     bias = next(one for one in model.graph.initializer if one.name.endswith("retina_cls.bias"))
@@ -115,6 +111,26 @@ def test_verify_fails_where_the_file_says_something_else(
     done = tool(*asked, "--verify")
     assert done.code == 1
     assert "PyTorch and ONNX Runtime differ at 1x3x160x160: scores differ by" in done.out
+
+
+def test_a_batch_is_the_image_and_its_mirror_image() -> None:
+    from farm.inputs import ModelFacts
+    from farm.single.compare import Answers
+    from farm.single.verify import verified
+
+    seen = []
+
+    def run(images: Any) -> Answers:
+        seen.append(images)
+        return Answers("it", None, {"images": images})
+
+    steps = '[{"type":"LoadImageFromFile"},{"keep_ratio":true,"type":"Resize"}]'
+    facts = ModelFacts(("circle",), False, steps)
+    assert verified(run, run, [Dims(1, 3, 64, 64), Dims(3, 3, 96, 64)], None, facts, None)
+    assert [one.shape for one in seen] == [(1, 3, 64, 64)] * 2 + [(3, 3, 96, 64)] * 2
+    first, mirrored, third = seen[-1]
+    assert first.std() > 0 and np.array_equal(first, third)
+    assert np.array_equal(first[:, :, ::-1], mirrored)
 
 
 def test_verify_compares_on_the_image_that_is_given(tool: Tool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,3 +145,18 @@ def _annotation(number: int, image: int, label: int, mask: Masks) -> dict[str, A
 def _write_png(path: Path, image: npt.NDArray[np.uint8]) -> None:
     if not cv2.imwrite(str(path), image):
         raise OSError(f"{path}: the image could not be written; is the folder writable?")
+
+
+def main() -> None:
+    """`python -m farm.datasets.shapes FOLDER`: the data set as files, for other tools."""
+    parser = argparse.ArgumentParser(prog="python -m farm.datasets.shapes", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    for name, default in (("count", 64), ("seed", 7), ("size", 160)):
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"(default: {default})")
+    options = parser.parse_args()
+    draw(options.folder, options.count, options.seed, options.size)
+    print(f"{options.count} images: {options.folder / 'annotations.json'}")
+
+
+if __name__ == "__main__":
+    main()

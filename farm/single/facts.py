@@ -33,11 +33,13 @@ def facts_without_weights(model: inputs.Model) -> inputs.ModelFacts:
     return facts
 
 
-def own_scale(settings: Any, where: str) -> Dims:
+def own_scale(settings: Any, where: str) -> Dims | None:
     """The size that the config's test pipeline resizes to, as mmdet reads it: (width, height).
 
+    None where it resizes by a factor of each image's own size.
+
     Raises:
-        InputError: it has none.
+        InputError: it says neither.
     """
     from farm.sources.mmdet import config
 
@@ -47,4 +49,6 @@ def own_scale(settings: Any, where: str) -> Dims:
             scale = scale[0]
         if isinstance(scale, list | tuple) and all(isinstance(edge, int) for edge in scale):
             return Dims(1, 3, scale[1], scale[0])
+        if step.get("scale_factor"):
+            return None
     raise InputError("its test pipeline has no `img_scale` of a width and a height", where)

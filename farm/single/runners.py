@@ -91,8 +91,8 @@ def _engine(options: argparse.Namespace, model: inputs.Model, settings: Any) -> 
         say(f"Engine: {folder}")
     if not built.shape.dynamic_size:
         return _Engine(folder, built, fixed(built.shape.opt))
-    own = replace(built.shape, opt=own_scale(settings, model.config.path))
-    return _Engine(folder, built, own)
+    scale = own_scale(settings, model.config.path) or built.shape.opt
+    return _Engine(folder, built, replace(built.shape, opt=scale))
 
 
 def _options_for(path: Path, backend: str, settings: Any, where: str) -> inputs.EngineOptions:
@@ -106,7 +106,7 @@ def _options_for(path: Path, backend: str, settings: Any, where: str) -> inputs.
     if file.size:
         shape = fixed(Dims(file.n or 1, 3, *file.size))
     else:
-        shape = resized_to(replace(own_scale(settings, where), n=file.n or 1))
+        shape = resized_to(own_scale(settings, where), file.n or 1)
     return inputs.EngineOptions(backend, "fp32", shape)
 
 

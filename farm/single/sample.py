@@ -54,6 +54,7 @@ def _picture(path: Path, meta: ImageMeta) -> Any:
 
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     assert image is not None  # the network's input was made of it
-    resized = cv2.resize(image, (meta.valid_w, meta.valid_h))
-    below, right = meta.height - meta.valid_h, meta.width - meta.valid_w
-    return cv2.copyMakeBorder(resized, 0, below, 0, right, cv2.BORDER_CONSTANT)
+    picture = np.zeros((meta.height, meta.width, 3), np.uint8)
+    inside = slice(meta.top, meta.top + meta.valid_h), slice(meta.left, meta.left + meta.valid_w)
+    picture[inside] = cv2.resize(image, (meta.valid_w, meta.valid_h))
+    return picture
