@@ -170,3 +170,63 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8"):
         load_matrix(tmp_path / "m.yaml")
+
+
+def test_where_the_graph_ends_is_an_axis_and_named_unless_it_is_the_graph(tmp_path: Path) -> None:
+    text = GOOD.replace("opsets: [13],", "opsets: [13], postprocess: [none],")
+    text += "exclude:\n  - {postprocess: [host], runtimes: [torch]}\n  - {shapes: [dynamic]}\n"
+    text += "include:\n  - {models: [b], postprocess: [graph], runtimes: [onnxruntime]}\n"
+    assert cells(text, tmp_path, "postprocess=[graph, host]", "opsets=[17]") == [
+        "a.fixed.fp32.torch.cpu",
+        "a.op17.fixed.fp32.onnxruntime.cpu",
+        "a.op17.fixed.host.fp32.onnxruntime.cpu",
+        "b.op13.dynamic.fp32.onnxruntime.cpu",
+    ]
+    with pytest.raises(InputError, match="unknown postprocess 'hosts'; did you mean 'host'"):
+        cells(GOOD, tmp_path, "postprocess=[hosts]")
+
+
+def test_the_null_runtime_has_no_such_axis(tmp_path: Path) -> None:
+    found = cells(GOOD, tmp_path, "runtimes=[null]", "postprocess=[graph, host, none]")
+    assert len(found) == 5 and not any("host" in cell for cell in found)
+
+
+OTHERS = GOOD.replace(
+    "  b:", "  o: {source: onnx, file: o.onnx, classes: [x]}\n"
+    "  m: {source: module, function: 'm.n:f', outputs: raw, preprocess: {std: [1, 1, 1]}}\n  b:"
+)  # fmt: skip
+
+
+def test_models_of_other_sources_are_read(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(OTHERS)
+    models = load_matrix(tmp_path / "m.yaml").spec.models
+    assert [models[name].source for name in "aomb"] == ["mmdet", "onnx", "module", "mmdet"]
+    assert len(cells(OTHERS, tmp_path, "runtimes=[onnxruntime]", "exclude=[{models: [a, b]}]")) == 6
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("source: onnx", "source: onxn", 4, "unknown model source 'onxn'; did you mean 'onnx'?"),
+        ("file: o", "fil: o", 4, "unknown key 'models.o.fil'; did you mean 'file'?"),
+        ("file: o.onnx, ", "", 4, "'models.o.file' is missing"),
+        (", classes: [x]", "", 4, "'models.o': give its `classes` in the order of its labels"),
+        ("classes: [x]", "classes: [x], opsets: [11]", 4, "has its own opset"),
+        ("classes: [x]", "classes: [x], postprocess: [host]", 4, "its graph is not cut"),
+        ("classes: [x]", "classes: [x, x]", 4, "'x' stands twice"),
+        ("classes: [x]", "classes: [x], outputs: rows", 4, "'models.o.outputs': input should be"),
+        ("m.n:f", "m.n", 5, "'models.m.function': string should match pattern"),
+        ("std: [1, 1, 1]", "std: [1, 0, 1]", 5, "a deviation is over 0"),
+        ("std: [1, 1, 1]", "stdd: [1, 1, 1]", 5, "'models.m.preprocess.stdd'; did you mean 'std'?"),
+        ("std: [1, 1, 1]", "mean: [1, 1]", 5, "'models.m.preprocess.mean"),
+        ("outputs: raw", "config: x.py", 5, "unknown key 'models.m.config'"),
+    ],
+)
+def test_a_mistake_in_a_model_of_another_source_is_told_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, said: str
+) -> None:
+    assert old in OTHERS
+    with pytest.raises(InputError) as error:
+        cells(OTHERS.replace(old, new, 1), tmp_path)
+    assert said in str(error.value)
+    assert f"m.yaml:{line}: " in str(error.value)

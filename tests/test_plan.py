@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from farm import inputs
+from farm import catalog, inputs
 from farm.errors import InputError
 from farm.matrix import load_matrix
 from farm.plan import STAGES, Plan, make_plan
@@ -198,3 +199,152 @@ def test_cores_are_part_of_what_was_measured(matrix: Path) -> None:
     }
     threads = {step.inputs.threads for step in plan_of(matrix).of_stage("measure")}  # type: ignore[union-attr]
     assert threads == {cores()}
+
+
+def cuttable(key: str) -> inputs.ModelFacts:
+    how = inputs.Suppression(0.5, False, 100)
+    return inputs.ModelFacts(("circle",), False, "the same pipeline", suppression=how)
+
+
+def test_where_a_graph_ends_is_an_axis_of_export_and_what_follows(matrix: Path) -> None:
+    before = plan_of(matrix, facts=cuttable)
+    plan = plan_of(matrix, "postprocess=[graph, host, none]", facts=cuttable)
+    assert before.steps.keys() < plan.steps.keys()  # what there was keeps its keys
+    assert count(plan) == {
+        "check": 2,
+        "prepare": 2,
+        "reference": 8,  # raw outputs are a reference of their own
+        "export": 36,
+        "build": 72,
+        "verify": 84,
+        "evaluate": 56,  # raw outputs have no AP
+        "measure": 84,
+    }
+    hosts = [cell for cell in plan.cells if cell.cell.postprocess == "host"]
+    engine = plan.steps[hosts[0].steps["measure"]].inputs.engine  # type: ignore[union-attr]
+    assert (engine.postprocess, engine.suppression.keep) == ("host", 100)
+
+
+def test_a_model_without_suppression_has_one_graph_for_graph_and_host(matrix: Path) -> None:
+    plan = plan_of(matrix, "postprocess=[graph, host]")
+    assert len(plan.cells) == 2 * 28
+    assert plan.steps.keys() == plan_of(matrix).steps.keys()
+
+
+def test_a_model_is_refused_only_where_its_graph_cannot_end(matrix: Path) -> None:
+    def reasons(**values: str) -> dict[str, str | None]:
+        facts = inputs.ModelFacts(("a",), False, "p", **values)  # type: ignore[arg-type]
+        plan = plan_of(matrix, "postprocess=[graph, host, none]", facts=lambda key: facts)
+        return {one.cell.postprocess: one.refused for one in plan.cells}
+
+    assert reasons(refused="no path") == {"graph": "no path", "host": "no path", "none": None}
+    assert reasons(host_refused="no cut") == {"graph": None, "host": "no cut", "none": None}
+    assert reasons(raw_refused="no heads") == {"graph": None, "host": None, "none": "no heads"}
+
+
+def test_simplify_is_in_the_key_of_the_exports_it_is_asked_for(matrix: Path) -> None:
+    before = plan_of(matrix)
+    tools = {name for step in before.of_stage("export") for name, _ in step.toolchain}
+    assert "onnxslim" not in tools
+    text = matrix.read_text().replace("checkpoint: a.pth}", "checkpoint: a.pth, simplify: true}")
+    matrix.write_text(text)
+    plan = plan_of(matrix)
+    new = [step for key, step in plan.steps.items() if key not in before.steps]
+    assert {step.stage for step in new} == {"export", "build", "verify", "evaluate", "measure"}
+    exports = [step for step in new if step.stage == "export"]
+    assert len(exports) == 6 and all(dict(step.toolchain)["onnxslim"] for step in exports)
+    everywhere = plan_of(matrix, "simplify=true", "models.b.simplify=false")
+    assert everywhere.steps.keys() == plan.steps.keys()
+
+
+def test_simplified_and_dynamic_is_refused_where_it_is_not_known_to_work(
+    matrix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with TensorRT, until it is shown to work there."""
+    known_runtime = catalog.RUNTIMES["openvino"]
+    picky = dataclasses.replace(known_runtime, simplified_dynamic=False)
+    monkeypatch.setitem(catalog.RUNTIMES, "openvino", picky)
+    assert not any(one.refused for one in plan_of(matrix).cells)
+    refused = [one for one in plan_of(matrix, "simplify=true").cells if one.refused]
+    assert {(one.cell.runtime, one.cell.shape) for one in refused} == {("openvino", "dynamic")}
+    assert "simplified model with dynamic shapes" in str(refused[0].refused)
+
+
+OTHERS = """\
+name: others
+models:
+  ready: {source: onnx, file: x.onnx, classes: [circle], preprocess: {pad: 32}}
+  heads: {source: module, function: "pack.net:make", outputs: raw}
+opsets: [11, 17]
+postprocess: [graph, host]
+shapes:
+  fixed: {opt: 160x160}
+  dynamic: {min: 96x96, opt: 160x160, max: 320x320}
+runtimes: [torch, onnxruntime]
+dataset: {type: shapes}
+"""
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    (tmp_path / "x.onnx").write_bytes(b"onnx")
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack/net.py").write_text("from . import parts\nfrom helper import x\n")
+    (tmp_path / "pack/parts.py").write_text("import os\n")
+    (tmp_path / "helper.py").write_text("x = 1\n")
+    (tmp_path / "m.yaml").write_text(OTHERS)
+    return tmp_path / "m.yaml"
+
+
+def test_axes_that_a_source_lacks_do_not_multiply(others: Path) -> None:
+    plan = plan_of(others)
+    assert [one.cell.id for one in plan.cells] == [
+        # A ready file has its own opset, and PyTorch cannot run it.
+        "ready.fixed.fp32.onnxruntime.cpu",
+        "ready.dynamic.fp32.onnxruntime.cpu",
+        # A module ends where its outputs say.
+        "heads.fixed.none.fp32.torch.cpu",
+        "heads.dynamic.none.fp32.torch.cpu",
+        *(f"heads.op{n}.fixed.none.fp32.onnxruntime.cpu" for n in (11, 17)),
+        *(f"heads.op{n}.dynamic.none.fp32.onnxruntime.cpu" for n in (11, 17)),
+    ]  # fmt: skip
+    opsets = {step.inputs.opset for step in plan.of_stage("export")}  # type: ignore[union-attr]
+    assert opsets == {None, 11, 17}
+
+
+def test_a_shape_that_a_ready_model_does_not_take_is_refused(others: Path) -> None:
+    def facts(key: str) -> inputs.ModelFacts:
+        return inputs.ModelFacts(("circle",), False, "p", input_shape=(None, 3, 160, 160))
+
+    plan = plan_of(
+        others, "shapes.four={opt: 4x3x160x160}", "models.heads.shapes=[fixed]", facts=facts
+    )
+    reasons = {one.cell.shape: one.refused for one in plan.cells if one.cell.model == "ready"}
+    assert reasons["fixed"] is None and reasons["four"] is None
+    assert reasons["dynamic"] == (
+        "the model takes ?x3x160x160 (NxCxHxW), and shape dynamic asks for 1x3x96x96 to 1x3x320x320"
+    )
+
+
+def test_what_a_function_imports_from_its_folder_is_in_its_digest(others: Path) -> None:
+    folder = others.parent
+
+    def new() -> set[str]:
+        return {step.stage for key, step in plan_of(others).steps.items() if key not in before}
+
+    before = plan_of(others).steps.keys()
+    for name in ("pack/parts.py", "helper.py", "pack/net.py"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text + "# changed\n")
+        assert new() == set(STAGES) - {"prepare", "evaluate"}, name  # it is the raw model's alone
+        (folder / name).write_text(text)
+        assert new() == set()
+    (folder / "elsewhere.py").write_text("x = 2\n")
+    assert new() == set()
+
+
+def test_code_that_is_not_there_is_told_with_its_line(others: Path) -> None:
+    others.write_text(OTHERS.replace("pack.net", "pack.nett").replace("x.onnx", "y.onnx"))
+    said = [str(error) for error in plan_of(others).missing]
+    assert said[0].startswith(f"{others}:3: ONNX file ") and said[0].endswith("does not exist")
+    assert said[1].startswith(f"{others}:4: module 'pack.nett' is neither in ")
