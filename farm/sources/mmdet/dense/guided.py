@@ -56,7 +56,7 @@ def _level(
     scores = rows(logits, head.cls_out_channels)
     scores = scores.sigmoid() if head.use_sigmoid_cls else scores.softmax(-1)
     scores, deltas = scores[..., : head.num_classes], rows(deltas, 4)
-    anchors = _anchors(head, squares, rows(shape, 2))
+    anchors = anchors_of(head, squares, rows(shape, 2))
     counts = rows(place, 1).sigmoid() >= head.loc_filter_thr
     scores = torch.where(counts, scores, torch.zeros_like(scores))
     if (limit := head.test_cfg.get("nms_pre", -1)) > 0:
@@ -65,7 +65,7 @@ def _level(
     return decode(head.bbox_coder, anchors, deltas, limits), scores
 
 
-def _anchors(head: Any, squares: Tensor, shape: Tensor) -> Tensor:
+def anchors_of(head: Any, squares: Tensor, shape: Tensor) -> Tensor:
     """squares [P, 4], and their growth [N, P, 2] -> anchors [N, P, 4]; none is clipped."""
     deltas = torch.cat([torch.zeros_like(shape), shape], -1)
     return decode(head.anchor_coder, squares, deltas, None, _GROWTH)

@@ -16,10 +16,10 @@ from farm.sources.mmdet.candidates import (
     Candidates,
     Suppression,
     best_pairs,
-    decode,
     suppress,
     take,
 )
+from farm.sources.mmdet.dense.coders import decode
 from farm.sources.mmdet.two_stage import buckets
 from farm.sources.mmdet.two_stage.pooling import pool
 

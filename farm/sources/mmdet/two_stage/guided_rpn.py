@@ -7,8 +7,7 @@ from typing import Any
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-import torch
-from mmdet.models.dense_heads import GARPNHead, GuidedAnchorHead
+from mmdet.models import dense_heads
 from torch import Tensor
 
 from farm.sources.mmdet.candidates import (
@@ -21,17 +20,15 @@ from farm.sources.mmdet.candidates import (
     take,
     top,
 )
+from farm.sources.mmdet.dense import guided
 from farm.sources.mmdet.two_stage.parts import require, require_plain_coder
 from farm.sources.mmdet.two_stage.proposals import best_of_level, large
-
-_GROWTH = 13.815510557964274
-"""The largest growth of an anchor, log(1e6): the rule's `wh_ratio_clip`."""
 
 
 def check(head: Any) -> None:
     """Raises ValueError where it follows rules that are not known here."""
-    require(head, GARPNHead, ("forward_single", "_get_bboxes_single"))
-    require(head, GuidedAnchorHead, ("get_anchors", "_get_guided_anchors_single"))
+    require(head, dense_heads.GARPNHead, ("forward_single", "_get_bboxes_single"))
+    guided.check(head)
     require_plain_coder(head)
     if _suppression(head, 1).decay is not None:
         raise ValueError("GARPNHead with soft-NMS: mmdet itself cannot run it")
@@ -42,10 +39,11 @@ def proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candidates:
 
     `GARPNHead._get_bboxes_single`: suppressed per level, and not across where not asked for.
     """
-    sizes = [feature.shape[-2:] for feature in features]
+    outs = head(features)
+    sizes = [logits.shape[-2:] for logits in outs[0]]
     squares = head.square_anchor_generator.grid_priors(sizes, device=features[0].device)
-    levels = enumerate(zip(features, squares, strict=True))
-    found = join([_level(head, i, *level, limits) for i, level in levels])
+    levels = list(zip(*outs, squares, strict=True))
+    found = join([_level(head, i, level, limits) for i, level in enumerate(levels)])
     keep = head.test_cfg.max_per_img
     if head.test_cfg.get("nms_across_levels", False):
         return suppress(found, _suppression(head, keep))
@@ -58,22 +56,9 @@ def _suppression(head: Any, keep: int) -> Suppression:
     return Suppression(how.iou, True, keep, how.decay)
 
 
-def _level(head: Any, index: int, feature: Tensor, squares: Tensor, limits: Tensor) -> Candidates:
-    feature = head.rpn_conv(feature).relu()
-    place, shape = head.conv_loc(feature), head.conv_shape(feature)
-    # Everywhere: mmdet's masks only save work, and what they leave out is left out below.
-    adapted = head.feature_adaption(feature, shape)
+def _level(head: Any, index: int, level: tuple[Tensor, ...], limits: Tensor) -> Candidates:
+    logits, deltas, shape, place, squares = level
     counts = rows(place, 1).sigmoid().squeeze(2) >= head.loc_filter_thr
-    anchors = _guided(head.anchor_coder, squares, rows(shape, 2))
-    found = best_of_level(
-        head, index, head.conv_cls(adapted), head.conv_reg(adapted), anchors, limits, counts
-    )
+    anchors = guided.anchors_of(head, squares, rows(shape, 2))
+    found = best_of_level(head, index, logits, deltas, anchors, limits, counts)
     return suppress(large(found, head.test_cfg), _suppression(head, head.test_cfg.nms_post))
-
-
-def _guided(coder: Any, squares: Tensor, shape: Tensor) -> Tensor:
-    """squares [A, 4] and shape [N, A, 2] -> anchors [N, A, 4]."""
-    growth = shape * shape.new_tensor(coder.stds[2:]) + shape.new_tensor(coder.means[2:])
-    centre, size = (squares[:, :2] + squares[:, 2:]) * 0.5, squares[:, 2:] - squares[:, :2]
-    half = size * growth.clamp(min=-_GROWTH, max=_GROWTH).exp() * 0.5
-    return torch.cat([centre - half, centre + half], -1)

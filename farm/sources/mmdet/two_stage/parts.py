@@ -7,8 +7,12 @@ from typing import Any
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from mmcv.ops import RoIAlign
-from mmdet.core.bbox.coder import BucketingBBoxCoder, DeltaXYWHBBoxCoder
+from mmcv.ops import DeformRoIPool, RoIAlign
+from mmdet.core.bbox.coder import (
+    BucketingBBoxCoder,
+    DeltaXYWHBBoxCoder,
+    LegacyDeltaXYWHBBoxCoder,
+)
 from mmdet.models.roi_heads import bbox_heads, mask_heads, roi_extractors
 from torch import nn
 
@@ -36,7 +40,7 @@ def require(part: nn.Module, kind: type, rules: tuple[str, ...]) -> None:
 
 def require_plain_coder(part: Any) -> None:
     """Raises ValueError where boxes are not coded as shifts and growths."""
-    if type(part.bbox_coder) is not DeltaXYWHBBoxCoder:
+    if type(part.bbox_coder) not in (DeltaXYWHBBoxCoder, LegacyDeltaXYWHBBoxCoder):
         raise ValueError(f"box coder {type(part.bbox_coder).__name__} cannot be exported yet")
 
 
@@ -69,6 +73,8 @@ def require_extractor(part: Any) -> None:
     if not generic:
         require(part, kinds[1], ("map_roi_levels",))
     for layer in part.roi_layers:
+        if isinstance(layer, DeformRoIPool) and layer.sampling_ratio <= 0:
+            continue
         if not isinstance(layer, RoIAlign) or layer.pool_mode != "avg" or layer.use_torchvision:
             raise ValueError("only RoIAlign with average pooling can be exported")
         if layer.output_size[0] != layer.output_size[1]:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from farm.sources.mmdet.candidates import (
     Candidates,
-    decode,
     join,
     rows,
     suppress,
@@ -21,6 +20,7 @@ from farm.sources.mmdet.candidates import (
     take,
     top,
 )
+from farm.sources.mmdet.dense.coders import decode
 from farm.sources.mmdet.dense.priors import priors
 from farm.sources.mmdet.two_stage.parts import require, require_plain_coder
 
