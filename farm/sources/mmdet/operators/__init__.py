@@ -13,6 +13,7 @@ from farm.sources.mmdet.operators import (
     corner_pool,
     deform_conv,
     grid_sample,
+    merge_cells,
     roi_align,
 )
 
@@ -23,6 +24,7 @@ SWAPS: tuple[Swap, ...] = (
     corner_pool.swap,
     deform_conv.swap,
     grid_sample.swap,
+    merge_cells.swap,
     roi_align.swap,
 )
 """One per operator: takes the opset, and puts back on exit what it replaced."""
