@@ -30,5 +30,7 @@ def simplify(path: Path) -> None:
     except Exception as error:  # its passes raise whatever they meet
         log.error("simplification failed", exc_info=True)
         raise StepFailed(onnx_files.reason(error, "simplification")) from error
+    # Extents that onnxslim infers can have one name and differ; ONNX Runtime then shares a buffer.
+    del model.graph.value_info[:]
     onnx.save(model, str(path))
     onnx_files.finish(path, "simplification")
