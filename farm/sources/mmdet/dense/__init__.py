@@ -25,7 +25,9 @@ from farm.sources.mmdet.dense import (
     guided,
     levels,
     paa,
+    reppoints,
     sides,
+    tood,
     yolo,
 )
 
@@ -40,13 +42,14 @@ class Reader:
     the candidates. coders: the kinds of box coder it knows, none where the head decodes itself.
     check(head) raises ValueError for settings that are not known here.
     finish(head, what `read` returned, what survived suppression) returns the final boxes,
-    where they differ.
+    where they differ. clips: whether boxes end clipped to the image, where no coder says so.
     """
 
     read: Callable[[Any, tuple[Any, ...], Tensor], Candidates]
     coders: tuple[type, ...] = ()
     check: Callable[[Any], None] = lambda head: None
     finish: Callable[[Any, Any, Candidates], Candidates] | None = None
+    clips: bool | None = None
 
 
 _DELTAS = (coder_kinds.DeltaXYWHBBoxCoder,)
@@ -57,11 +60,13 @@ READERS: dict[type, Reader] = {
     dense_heads.AnchorHead: Reader(anchors.anchors, coders.KNOWN, check=levels.check),
     dense_heads.FCOSHead: Reader(anchors.anchors, coders.KNOWN, check=levels.check),
     dense_heads.GFLHead: Reader(distributions.gfl, coders.POINTS, check=levels.check),
-    dense_heads.FoveaHead: Reader(fovea.fovea, check=levels.check),
+    dense_heads.FoveaHead: Reader(fovea.fovea, check=levels.check, clips=True),
     dense_heads.SABLRetinaHead: Reader(
         sides.sabl, (coder_kinds.BucketingBBoxCoder,), check=levels.check
     ),
     dense_heads.PAAHead: Reader(paa.paa, _DELTAS, finish=paa.voted),
+    dense_heads.TOODHead: Reader(tood.tood, _DELTAS, tood.check, clips=False),
+    dense_heads.RepPointsHead: Reader(reppoints.reppoints, check=levels.check, clips=True),
     dense_heads.GARetinaHead: Reader(guided.guided, _DELTAS, guided.check),
 }
 """By head class, looked up along the MRO."""
@@ -95,6 +100,5 @@ def reader(head: nn.Module) -> Reader:
 
 def clips_boxes(head: Any) -> bool:
     """Whether its boxes end clipped to the image."""
-    if isinstance(head, dense_heads.FoveaHead):
-        return True
-    return coders.clips(getattr(head, "bbox_coder", None))
+    stated = reader(head).clips
+    return coders.clips(getattr(head, "bbox_coder", None)) if stated is None else stated

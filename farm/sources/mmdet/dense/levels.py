@@ -35,9 +35,11 @@ def check(head: Any) -> None:
         )
 
 
-def best(head: Any, logits: Tensor) -> Pairs:
+def best(head: Any, logits: Tensor, activated: bool = False) -> Pairs:
     """`filter_scores_and_topk` for logits [N, A * C, h, w]: pairs over `score_thr`, at most
     `nms_pre`, by the score alone (another factor comes in later).
+
+    activated: the head has put out scores, not logits.
 
     With `nms_pre: -1` mmdet takes all but the lowest one of the level: it slices `[:-1]`. Here
     at most `POOL` enter.
@@ -45,11 +47,11 @@ def best(head: Any, logits: Tensor) -> Pairs:
     limit, threshold = head.test_cfg.get("nms_pre", -1), head.test_cfg.score_thr
     # A sigmoid keeps the order, so it is computed for the chosen rows only.
     scores = rows(logits, head.cls_out_channels)
-    scores = scores if head.use_sigmoid_cls else scores.softmax(-1)
+    scores = scores if activated or head.use_sigmoid_cls else scores.softmax(-1)
     chosen = best_rows(scores[..., : head.num_classes], limit) if limit > 0 else _all_rows(scores)
     # The background is cut off after the gathering: OpenVINO folds the two into an invalid one.
     scores = take(scores, chosen)[..., : head.num_classes]
-    scores = scores.sigmoid() if head.use_sigmoid_cls else scores
+    scores = scores.sigmoid() if head.use_sigmoid_cls and not activated else scores
     scores, row, label = best_pairs(scores, limit if limit > 0 else POOL)
     passed = scores > threshold
     if limit < 0:  # those over the threshold come first, so each looks `-limit` places ahead

@@ -15,6 +15,8 @@ from farm.sources.mmdet.operators import (
     grid_sample,
     merge_cells,
     roi_align,
+    tood,
+    unflatten,
 )
 
 Swap = Callable[[int], AbstractContextManager[None]]
@@ -26,6 +28,8 @@ SWAPS: tuple[Swap, ...] = (
     grid_sample.swap,
     merge_cells.swap,
     roi_align.swap,
+    tood.swap,
+    unflatten.swap,
 )
 """One per operator: takes the opset, and puts back on exit what it replaced."""
 

@@ -6,11 +6,21 @@ tensors, so that a file with dynamic axes follows them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Line:
+    """Rows, or columns, that are looked at: which (int64), and how much each counts."""
+
+    index: Tensor
+    weight: Tensor
 
 
 def extent(values: Tensor, dim: int) -> Tensor:
@@ -24,40 +34,46 @@ def bilinear(image: Tensor, y: Tensor, x: Tensor, factor: Tensor | None = None) 
     The channels are G groups, each with places of its own. `factor` [N, P, G] scales what is
     found. Returns [N, P, C].
     """
-    top, left = y.floor(), x.floor()
-    down, right = y - top, x - left
-    result = None
-    for dy, fy in ((0, 1 - down), (1, down)):
-        for dx, fx in ((0, 1 - right), (1, right)):
-            weight = fy * fx if factor is None else fy * fx * factor
-            part = _corner(image, top + dy, left + dx, weight)
-            result = part if result is None else result + part
-    assert result is not None
-    return result
+    rows = _beside(y, extent(image, 2))
+    if factor is not None:
+        rows = [Line(row.index, row.weight * factor) for row in rows]
+    return _sampled(image, rows, _beside(x, extent(image, 3)))
 
 
 def nearest(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """As `bilinear`, the nearest pixel (halves to the even one)."""
-    return _corner(image, y.round(), x.round(), torch.ones_like(y))
+    one = torch.ones_like(y)
+    rows, columns = _line(y.round(), one, extent(image, 2)), _line(x.round(), one, extent(image, 3))
+    return _sampled(image, [rows], [columns])
 
 
-def _corner(image: Tensor, y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """`weight` times the pixel at whole y, x [N, P, G]; 0 outside. Returns [N, P, C]."""
-    batch, channels, groups = image.shape[0], image.shape[1], y.shape[2]
-    row, row_inside = _clamped(y, extent(image, 2))
-    column, column_inside = _clamped(x, extent(image, 3))
-    size = extent(image, 2) * extent(image, 3)
-    first = torch.arange(batch, device=image.device).view(-1, 1, 1) * size
-    index = (first + row * extent(image, 3) + column) * groups
-    index = index + torch.arange(groups, device=image.device)
-    rows = image.permute(0, 2, 3, 1).reshape(-1, channels // groups)
-    found = rows.index_select(0, index.flatten()).view(batch, -1, groups, channels // groups)
-    weight = weight * (row_inside & column_inside).to(weight.dtype)
-    return (found * weight.unsqueeze(3)).flatten(2)
+def _beside(place: Tensor, extent: Tensor) -> list[Line]:
+    """The two whole places around `place`."""
+    low = place.floor()
+    share = place - low
+    return [_line(low, 1 - share, extent), _line(low + 1, share, extent)]
 
 
-def _clamped(place: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:
-    """As an index, int64, and whether it was one."""
+def _line(place: Tensor, weight: Tensor, extent: Tensor) -> Line:
     last = (extent - 1).to(place.dtype)
-    inside = (place >= 0) & (place <= last)
-    return torch.minimum(place.clamp(min=0), last).long(), inside
+    kept = torch.minimum(place.clamp(min=0), last)
+    return Line(kept.long(), weight * (kept == place).to(weight.dtype))
+
+
+def _sampled(image: Tensor, rows: list[Line], columns: list[Line]) -> Tensor:
+    """The sum of what is found where the rows and columns cross: [N, P, C]."""
+    batch, channels, groups = image.shape[0], image.shape[1], rows[0].index.shape[2]
+    width, size = extent(image, 3), extent(image, 2) * extent(image, 3)
+    pixels = image.permute(0, 2, 3, 1).reshape(-1, channels // groups)
+    group = torch.arange(groups, device=image.device)
+    first = torch.arange(batch, device=image.device).view(-1, 1, 1) * (size * groups) + group
+    starts = [row.index * (width * groups) + first for row in rows]
+    steps = [column.index * groups for column in columns]
+    found = None
+    for row, start in zip(rows, starts, strict=True):
+        for column, step in zip(columns, steps, strict=True):
+            part = pixels.index_select(0, (start + step).flatten())
+            part = part * (row.weight * column.weight).reshape(-1, 1)
+            found = part if found is None else found + part
+    assert found is not None
+    return found.view(batch, -1, channels)

@@ -8,6 +8,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 import torch
+from mmcv.ops import DeformRoIPool
 from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor
 from torch import Tensor
 
@@ -32,7 +33,7 @@ def pool_rows(
     """As `pool`, for boxes [R, 4] in the images int64 [R]."""
     boxes = _ordered(boxes)
     if len(extractor.roi_layers) == 1:
-        return roi_align(features[0], boxes, image, extractor.roi_layers[0])
+        return _pooled(features[0], boxes, image, extractor.roi_layers[0])
     grown = boxes if scale is None else _grown(boxes, scale)
     if isinstance(extractor, GenericRoIExtractor):
         merged: Tensor = _every_level(extractor, features, grown, image)
@@ -51,7 +52,7 @@ def _own_level(
     layers = extractor.roi_layers
     chosen = [(level == i).nonzero().squeeze(1) for i in range(len(layers))]
     pooled = torch.cat([
-        roi_align(features[i], boxes[chosen[i]], image[chosen[i]], layer)
+        _pooled(features[i], boxes[chosen[i]], image[chosen[i]], layer)
         for i, layer in enumerate(layers)
     ])  # fmt: skip
     order = torch.cat(chosen)
@@ -62,12 +63,20 @@ def _own_level(
 def _every_level(extractor: Any, features: list[Tensor], boxes: Tensor, image: Tensor) -> Any:
     """`GenericRoIExtractor`: each box [R, 4] from all levels, which are added or joined."""
     pooled = [
-        roi_align(features[i], boxes, image, layer) for i, layer in enumerate(extractor.roi_layers)
+        _pooled(features[i], boxes, image, layer) for i, layer in enumerate(extractor.roi_layers)
     ]
     if extractor.with_pre:
         pooled = [extractor.pre_module(level) for level in pooled]
     merged = torch.cat(pooled, 1) if extractor.aggregation == "concat" else sum(pooled)
     return extractor.post_module(merged) if extractor.with_post else merged
+
+
+def _pooled(features: Tensor, boxes: Tensor, image: Tensor, layer: Any) -> Tensor:
+    if isinstance(layer, DeformRoIPool):
+        rois = torch.cat([image.to(boxes.dtype).unsqueeze(1), boxes], 1)
+        pooled: Tensor = layer(features, rois)
+        return pooled
+    return roi_align(features, boxes, image, layer)
 
 
 def _levels(extractor: Any, boxes: Tensor) -> Tensor:
