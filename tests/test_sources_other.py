@@ -1,0 +1,279 @@
+"""Models beyond mmdet's: a ready ONNX file, and a torch module that a function returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import PROJECT, Farm
+
+from farm import inputs
+from farm.errors import InputError, StepFailed
+from farm.units import Dims
+
+pytestmark = pytest.mark.slow
+
+MATRICES = PROJECT / "matrices"
+IMAGES = inputs.Preprocess((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), pad=32)
+
+
+def source(name: str) -> Any:
+    from farm.sources import source_module
+
+    return source_module(name)
+
+
+def ready(path: Path, **values: Any) -> inputs.OnnxModel:
+    return inputs.OnnxModel("x", inputs.File(str(path), ""), **values)
+
+
+def small(path: Path, **values: Any) -> Path:
+    """An ONNX file: images -> dets [N, 1, 5], labels [N, 1]; `values` change it."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    axes = values.get("axes", ["batch", 3, "h", "w"])
+    n = axes[0] if isinstance(axes[0], int) else "batch"
+    names = values.get("names", ["dets", "labels"])
+    kinds = values.get("kinds", [TensorProto.FLOAT])
+    taken = [
+        helper.make_tensor_value_info(f"images{i or ''}", kind, axes)
+        for i, kind in enumerate(kinds)
+    ]
+    given = [
+        helper.make_tensor_value_info(names[0], TensorProto.FLOAT, [n, 1, 5]),
+        helper.make_tensor_value_info(names[1], TensorProto.FLOAT, [n, 1]),
+    ]
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=1),
+        helper.make_node("Reshape", ["mean", "three"], ["flat"]),
+        helper.make_node("Add", ["flat", "five"], [names[0]]),
+        helper.make_node(values.get("last", "Relu"), ["rows"], [names[1]]),
+        helper.make_node("Reshape", ["mean", "two"], ["rows"]),
+    ]
+    constants = {
+        "three": np.array([-1, 1, 1]),
+        "two": np.array([-1, 1]),
+        "five": np.array([[[0, 0, 9, 9, 0.5]]], np.float32),
+    }
+    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph([*nodes[:3], nodes[4], nodes[3]], "g", taken, given, weights)
+    domain = values.get("domain", "")
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 13), *values.get("imports", [])]
+    )
+    model.graph.node[-1].domain = domain
+    model.ir_version = 8
+    onnx.save(model, path)
+    return path
+
+
+def test_a_ready_file_tells_its_own_opset_and_shape(tmp_path: Path) -> None:
+    facts = source("onnx").check(ready(small(tmp_path / "x.onnx"), classes=("a",)))
+    assert facts.opset == 13 and facts.input_shape == (None, 3, None, None)
+    assert facts.classes == ("a",) and not facts.masks
+    fixed = small(tmp_path / "y.onnx", axes=[1, 3, 64, 96])
+    assert source("onnx").check(ready(fixed)).input_shape == (1, 3, 64, 96)
+
+
+def test_what_is_no_detector_in_a_file_is_told(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    float_, uint8 = TensorProto.FLOAT, TensorProto.UINT8
+    check = source("onnx").check
+    (tmp_path / "torn.onnx").write_bytes(small(tmp_path / "x.onnx").read_bytes()[:99])
+    with pytest.raises(InputError, match=r"torn\.onnx: not a valid ONNX file"):
+        check(ready(tmp_path / "torn.onnx"))
+    other = ready(small(tmp_path / "n.onnx", names=["boxes", "classes"]))
+    with pytest.raises(InputError, match="outputs are boxes, classes; expected dets, labels"):
+        check(other)
+    check(ready(tmp_path / "n.onnx", outputs="raw"))
+    with pytest.raises(InputError, match="inputs images, images1; expected one"):
+        check(ready(small(tmp_path / "i.onnx", kinds=[float_, float_])))
+    with pytest.raises(InputError, match=r"images is float 1x4x64x64; expected float Nx3xHxW"):
+        check(ready(small(tmp_path / "c.onnx", axes=[1, 4, 64, 64])))
+    with pytest.raises(InputError, match=r"images is float 3x64x64; expected"):
+        check(ready(small(tmp_path / "r.onnx", axes=[3, 64, 64])))
+    own = {"last": "Mine", "domain": "my", "imports": [helper.make_opsetid("my", 1)]}
+    with pytest.raises(StepFailed, match="ONNX Runtime, which is its reference, refuses it"):
+        check(ready(small(tmp_path / "m.onnx", **own)))
+    assert uint8 != float_
+
+
+def test_a_file_with_its_weights_elsewhere_is_refused(tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(MATRICES / "sources/peaks.onnx")
+    onnx.save(model, tmp_path / "x.onnx", save_as_external_data=True, location="x.bin")
+    with pytest.raises(InputError, match="weights in other files; save it as one file"):
+        source("onnx").check(ready(tmp_path / "x.onnx"))
+
+
+def test_free_axes_are_bound_where_the_profile_is_fixed_and_else_stay(tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    path, exported = MATRICES / "sources/peaks.onnx", tmp_path / "x.onnx"
+    detector = source("onnx").load(ready(path))
+    opt = Dims(2, 3, 96, 128)
+    source("onnx").export_onnx(detector, inputs.Shape("f", opt, opt, opt), None, exported)
+    session = onnxruntime.InferenceSession(exported)
+    assert session.get_inputs()[0].shape == [2, 3, 96, 128]
+    assert [one.shape for one in session.get_outputs()] == [[2, 50, 5], [2, 50]]
+    images = np.random.default_rng(0).normal(size=opt.as_tuple()).astype(np.float32)
+    (found, _), expected = session.run(None, {"images": images}), detector.raw(images)["dets"]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    free = inputs.Shape("d", Dims(2, 3, 1, 1), opt, Dims(2, 3, 999, 999))
+    source("onnx").export_onnx(detector, free, None, exported)
+    dims = onnx.load(exported).graph.input[0].type.tensor_type.shape.dim
+    assert [dim.dim_value or dim.dim_param for dim in dims] == [2, 3, "height", "width"]
+    whole = inputs.Shape("d", Dims(1, 3, 1, 1), opt, Dims(9, 3, 999, 999))
+    source("onnx").export_onnx(detector, whole, None, exported)
+    assert exported.read_bytes() == path.read_bytes()
+
+
+def function(tmp_path: Path, name: str, code: str, **values: Any) -> inputs.ModuleModel:
+    """A model of `name:make`, whose code is `code`. Names differ, as Python keeps modules."""
+    (tmp_path / f"{name}.py").write_text("import torch\nfrom torch import nn\n" + code)
+    file = inputs.File(str(tmp_path / f"{name}.py"), "")
+    return inputs.ModuleModel("m", f"{name}:make", str(tmp_path), file, **values)
+
+
+def test_a_function_is_called_with_its_options_and_its_weights_are_loaded(tmp_path: Path) -> None:
+    import torch
+
+    code = "def make(n, bias=True): return nn.Conv2d(3, n, 1, bias=bias), (1, 3, None, 8)"
+    torch.save({"state_dict": {"weight": torch.ones(2, 3, 1, 1)}}, tmp_path / "w.pth")
+    model = function(
+        tmp_path, "called", code, options=(("n", 2), ("bias", False)), outputs="raw",
+        checkpoint=inputs.File(str(tmp_path / "w.pth"), ""),
+    )  # fmt: skip
+    loaded = source("module").load(model)
+    assert loaded.facts.input_shape == (1, 3, None, 8)
+    found = loaded.raw(np.ones((1, 3, 4, 8), np.float32))
+    assert list(found) == ["out_0"] and (found["out_0"] == 3).all()
+    assert found["out_0"].shape == (1, 2, 4, 8)
+
+
+def test_random_weights_are_the_same_in_every_process(tmp_path: Path) -> None:
+    import torch
+
+    model = function(tmp_path, "drawn", "def make(): return nn.Conv2d(3, 2, 1)", outputs="raw")
+    images = np.ones((1, 3, 4, 4), np.float32)
+    first = source("module").load(model).raw(images)["out_0"]
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    np.testing.assert_array_equal(source("module").load(model).raw(images)["out_0"], first)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("torn", "def make(:", "torn cannot be imported: SyntaxError"),
+        ("needs", "import no_such_package", "needs cannot be imported: ModuleNotFoundError"),
+        ("other", "def build(): pass", "it has no function 'make'"),
+        ("raises", "def make(): raise KeyError('x')", "raises:make cannot be called: KeyError"),
+        ("wants", "def make(x): pass", "wants:make cannot be called: TypeError"),
+        ("list", "def make(): return [1]", "list:make returns list, expected a torch.nn.Module"),
+        ("flat", "def make(): return nn.ReLU(), (3, 64)", "its input is (3, 64), expected (N, 3"),
+    ],
+)
+def test_a_function_that_makes_no_module_is_told(
+    tmp_path: Path, name: str, code: str, said: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        source("module").check(function(tmp_path, f"{name}", code))
+    assert said in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / f"{name}.py"))
+
+
+def test_a_module_of_a_name_that_is_taken_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="another module is called numpy"):
+        source("module").check(function(tmp_path, "numpy", "def make(): pass"))
+
+
+def test_a_checkpoint_that_does_not_fit_the_module_is_told(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"state_dict": {"weight": torch.ones(5, 3, 1, 1)}}, tmp_path / "w.pth")
+    file = inputs.File(str(tmp_path / "w.pth"), "")
+    model = function(
+        tmp_path, "unfit", "def make(): return nn.Conv2d(3, 2, 1, bias=False)", checkpoint=file
+    )
+    with pytest.raises(InputError, match="does not fit the module"):
+        source("module").check(model)
+
+
+def test_outputs_that_are_no_detections_are_told(tmp_path: Path) -> None:
+    image = np.zeros((3, 8, 8), np.float32)
+    one = source("module").load(function(tmp_path, "one", "def make(): return nn.ReLU()"))
+    with pytest.raises(StepFailed, match="returns 1 tensors; expected dets, labels"):
+        one.reference_as_graph(image)
+    opt = Dims(1, 3, 8, 8)
+    with pytest.raises(StepFailed, match=r"^the module returns 1 tensors"):
+        source("module").export_onnx(one, inputs.Shape("f", opt, opt, opt), 17, tmp_path / "x.onnx")
+    code = "class Two(nn.Module):\n def forward(self, x): return x, x\ndef make(): return Two()"
+    two = source("module").load(function(tmp_path, "two", code))
+    with pytest.raises(StepFailed, match=r"outputs are dets \[1, 3, 8, 8\], labels .* expected"):
+        two.reference_as_graph(image)
+
+
+def test_images_are_prepared_as_a_config_of_the_same_meaning_says() -> None:
+    demo = MATRICES / "demo"
+    files = [inputs.File(str(demo / f"onestage{end}"), "") for end in (".py", ".pth")]
+    of_mmdet = source("mmdet").check(inputs.Model("m", "mmdet", *files)).pipeline
+    from farm.sources.own_form import pipeline_of
+
+    assert pipeline_of(IMAGES) == of_mmdet
+    assert "Normalize" not in pipeline_of(inputs.Preprocess(to_rgb=False))
+    assert '"pad_val":{"img":114.0}' in pipeline_of(inputs.Preprocess(pad_value=114.0))
+
+
+def test_the_matrix_of_sources_runs(tmp_path: Path, farm: Farm) -> None:
+    results = tmp_path / "r"
+    words = ("run", "matrices/sources.yaml", "--executor", "inline", "--results", results)
+    done = farm(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = pd.read_parquet(results / "leaderboard").set_index("cell")
+    assert len(table) == 12 and (table.status == "ok").all()
+    assert set(table.index[table.model == "ready"]) == {
+        "ready.dynamic.fp32.onnxruntime.cpu",
+        "ready.dynamic.fp32.openvino.cpu",
+    }
+    assert (table.opset == 17).all()  # the ready file's own, too
+    of = table.groupby("model")
+    assert of.box_ap.max()["module"] > 0.6 and of.box_ap.max()["module"] == pytest.approx(
+        of.box_ap.max()["ready"], abs=1e-3
+    )
+    assert of.matched_fraction.min()["module"] == of.matched_fraction.min()["ready"] == 1
+    heads = table[table.model == "heads"]
+    assert heads.box_ap.isna().all() and (heads.cosine > 0.99999).all()
+    # Four models of three sources have one set of prepared images.
+    assert table.prepare_key.nunique() == 1
+    again = farm(*words)
+    assert again.returncode == 0 and "steps to do" not in again.stderr
+
+
+def test_wrong_models_of_other_sources_end_the_sweep_with_their_line(
+    tmp_path: Path, farm: Farm
+) -> None:
+    text = (MATRICES / "sources.yaml").read_text()
+    (tmp_path / "m.yaml").write_text(text.replace("demo/", f"{MATRICES}/demo/"))
+    (tmp_path / "sources").mkdir()
+    for name in ("peaks.py", "peaks.pth"):
+        (tmp_path / "sources" / name).write_bytes((MATRICES / "sources" / name).read_bytes())
+    (tmp_path / "sources/peaks.onnx").write_bytes(b"no ONNX file")
+    code = (tmp_path / "sources/peaks.py").read_text().replace("def heads(", "def headz(")
+    (tmp_path / "sources/peaks.py").write_text(code)
+    words = ("run", tmp_path / "m.yaml", "--executor", "inline", "--results", tmp_path / "r")
+    done = farm(*words)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    lines = text.splitlines()
+    file = next(i for i, line in enumerate(lines, 1) if "file: sources" in line)
+    heads = next(i for i, line in enumerate(lines, 1) if "peaks:heads" in line)
+    assert f"m.yaml:{file}: " in done.stderr and "not a valid ONNX file" in done.stderr
+    assert f"m.yaml:{heads}: " in done.stderr and "has no function 'heads'" in done.stderr
