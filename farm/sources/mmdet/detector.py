@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from farm.sources.mmdet import compat  # noqa: F401
@@ -14,9 +14,10 @@ import pycocotools.mask
 import torch
 
 from farm import inputs
-from farm.detections import Detections, ImageMeta
+from farm.detections import Detections, ImageMeta, whole
 from farm.errors import InputError, StepFailed
 from farm.sources.mmdet import checkpoint, config, cuts, graphs, pipeline
+from farm.sources.mmdet.dense import coders
 
 Image = npt.NDArray[Any]
 
@@ -41,6 +42,7 @@ class Detector:
             (meta.original_h, meta.original_w),
             factors,
             meta.file_name,
+            (meta.top, meta.top + meta.valid_h, meta.left, meta.left + meta.valid_w),
         )
         return self._found(image, info)
 
@@ -60,7 +62,10 @@ class Detector:
         if isinstance(result, dict):  # of the mask transformers
             result = result["ins_results"]
         boxes, segments = result if isinstance(result, tuple) else (result, None)
-        return _from_classes(boxes, segments)
+        found = _from_classes(boxes, segments)
+        if self.facts.mask_frame == "segments":  # mmdet gives zeros for their boxes
+            found = replace(found, boxes=whole.around(found.rles or ()))
+        return found
 
     @torch.no_grad()
     def raw(self, images: Image) -> dict[str, Image]:
@@ -94,7 +99,7 @@ def load(model: inputs.Model) -> Detector:
     settings = config.read(model)
     prepared = pipeline.canonical(config.test_pipeline(settings, where))
     detector = config.build(settings, where)
-    state, meta = checkpoint.read(model)
+    state, meta = checkpoint.read(model.checkpoint.path, model.allow_pickle)
     checkpoint.fit(detector, state, model.checkpoint.path)
     facts = inputs.ModelFacts(
         classes=_classes(detector, meta, settings, model),
@@ -129,19 +134,23 @@ def _classes(
 
 def _class_count(detector: Any) -> int | None:
     """None where the detector does not say."""
-    return getattr(_last_head(detector), "num_classes", None)
+    head = _last_head(detector) or getattr(detector, "mask_head", None)
+    count = getattr(head, "num_classes", None)
+    # Panoptic models name what their semantic half tells apart too, after the objects.
+    return count and count + getattr(detector, "num_stuff_classes", 0)
 
 
 def _clips_boxes(detector: Any) -> bool:
     """Whether the boxes are clipped to the image; the coders of the YOLO heads never do so."""
     if (stated := graphs.clips_boxes(detector)) is not None:
         return stated
-    coder = getattr(_last_head(detector), "bbox_coder", None)
-    return bool(getattr(coder, "clip_border", False))
+    return coders.clips(getattr(_last_head(detector), "bbox_coder", None))
 
 
 def _mask_threshold(detector: Any) -> float:
-    """The probability from which a pixel is the object's (`mask_thr_binary`)."""
+    """The probability (or logit) from which a pixel is the object's."""
+    if (stated := graphs.mask_threshold(detector)) is not None:
+        return stated
     settings = getattr(getattr(detector, "roi_head", None), "test_cfg", None) or {}
     return float(settings.get("mask_thr_binary", 0.5))
 
@@ -174,7 +183,9 @@ def _meta(
     original: tuple[int, ...],
     factors: tuple[float, ...],
     name: str,
+    border: tuple[int, ...] = (0, 0, 0, 0),
 ) -> dict[str, Any]:
+    """`border`: top, bottom, left and right of the image within the network's input."""
     return {
         "filename": name,
         "ori_filename": name,
@@ -182,7 +193,7 @@ def _meta(
         "img_shape": (*valid, 3),
         "pad_shape": (*size, 3),
         "batch_input_shape": tuple(size),
-        "border": (0, size[0], 0, size[1]),
+        "border": border,
         "scale_factor": np.array(factors, dtype=np.float32),
         "flip": False,
         "flip_direction": None,

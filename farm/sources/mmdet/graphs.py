@@ -7,10 +7,22 @@ from typing import Any
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
+from mmdet.models.detectors import (
+    DETR,
+    YOLACT,
+    CenterNet,
+    CornerNet,
+    MaskFormer,
+    SingleStageDetector,
+    SparseRCNN,
+    TridentFasterRCNN,
+    TwoStageDetector,
+)
+from mmdet.models.detectors.panoptic_two_stage_segmentor import TwoStagePanopticSegmentor
+from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
 from torch import Tensor, nn
 
-from farm.sources.mmdet import cuts, dense, two_stage
+from farm.sources.mmdet import cuts, dense, keypoints, queries, segments, two_stage
 from farm.sources.mmdet.candidates import Candidates, suppress, suppression
 from farm.sources.mmdet.forms import limits, packed, require_test_path
 
@@ -45,27 +57,49 @@ class OneStage(nn.Module):
 class TwoStage(nn.Module):
     """images float32 [N, 3, H, W] -> dets, labels(, masks [N, K, m, m]); see `graph`."""
 
+    kind: type = TwoStageDetector
+
     def __init__(self, model: Any) -> None:
         super().__init__()
-        require_test_path(model, TwoStageDetector)
+        require_test_path(model, self.kind)
         two_stage.check(model)
         self.model = model
-        self.second = two_stage.roi_head(model)
+        self.first, self.second = two_stage.rpn_head(model), two_stage.roi_head(model)
         self.mask_scores, self.clips_boxes = self.second.mask_scores, self.second.clips_boxes
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         model, size = self.model, limits(images)
         features = model.extract_feat(images)
-        found = two_stage.proposals.proposals(model.rpn_head, features, size)
+        found = self.first.run(model.rpn_head, features, size)
         found, *masks = self.second.run(model.roi_head, features, found, size)
         return (*packed(found), *(part for part in masks if part is not None))
+
+
+class Trident(TwoStage):
+    """Its own test path only repeats what is said of each image for its branches."""
+
+    kind = TridentFasterRCNN
 
 
 FORMS: dict[type, type[nn.Module]] = {
     SingleStageDetector: OneStage,
     TwoStageDetector: TwoStage,
+    TridentFasterRCNN: Trident,
+    DETR: queries.Detr,
+    SparseRCNN: queries.Sparse,
+    CornerNet: keypoints.Keypoints,
+    CenterNet: keypoints.Keypoints,
+    SingleStageInstanceSegmentor: segments.Solo,
+    YOLACT: segments.Yolact,
+    MaskFormer: segments.MaskTransformer,
 }
 """By detector class, looked up along the MRO; each refuses what follows rules of its own."""
+
+REFUSED: dict[type, str] = {
+    TwoStagePanopticSegmentor: "answers with a panoptic map alone, where instances have no boxes"
+    " and scores any more: there are no detections to export",
+}
+"""By detector class: why no form can be written."""
 
 
 def graph(model: Any, postprocess: str = "graph") -> nn.Module:
@@ -93,26 +127,36 @@ def graph(model: Any, postprocess: str = "graph") -> nn.Module:
 
 
 def has_masks(model: Any) -> bool:
-    return bool(getattr(model, "with_mask", False))
+    return bool(getattr(model, "with_mask", False)) or bool(_stated(model, "mask_frame", ""))
 
 
 def mask_frame(model: Any) -> str:
-    """What the masks of its graph span: each "box", or the whole "image"."""
-    try:
-        return str(getattr(_form(model), "mask_frame", "box"))
-    except ValueError:
-        return "box"
+    """What the masks of its graph span: each "box", or the whole input (`detections.whole`)."""
+    return str(_stated(model, "mask_frame", "box"))
+
+
+def mask_threshold(model: Any) -> float | None:
+    """Above which value a pixel is the object's; None where that is its RoI head's to say."""
+    return _stated(model, "mask_threshold", None)
 
 
 def clips_boxes(model: Any) -> bool | None:
     """Whether its boxes end clipped to the image; None where that is its box coder's to say."""
+    return _stated(model, "clips_boxes", None)
+
+
+def _stated(model: Any, name: str, otherwise: Any) -> Any:
+    """What its form says of itself."""
     try:
-        return getattr(_form(model)(model), "clips_boxes", None)
+        return getattr(_form(model)(model), name, otherwise)
     except ValueError:
-        return None
+        return otherwise
 
 
 def _form(model: Any) -> type[nn.Module]:
+    for kind, reason in REFUSED.items():
+        if isinstance(model, kind):
+            raise ValueError(f"detector {type(model).__name__} {reason}")
     known = (FORMS[kind] for kind in type(model).__mro__ if kind in FORMS)
     if (form := next(known, None)) is None:
         raise ValueError(f"detector {type(model).__name__} cannot be exported yet")

@@ -15,6 +15,7 @@ from farm.sources.mmdet.operators import (
     grid_sample,
     merge_cells,
     roi_align,
+    shifted_windows,
     tood,
     unflatten,
 )
@@ -28,6 +29,7 @@ SWAPS: tuple[Swap, ...] = (
     grid_sample.swap,
     merge_cells.swap,
     roi_align.swap,
+    shifted_windows.swap,
     tood.swap,
     unflatten.swap,
 )

@@ -1,0 +1,81 @@
+"""MaskFormer and Mask2Former: queries, each a class and a mask over the whole image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
+import torch
+from mmdet.models import dense_heads
+from mmdet.models.detectors import MaskFormer
+from mmdet.models.seg_heads.panoptic_fusion_heads import MaskFormerFusionHead
+from torch import Tensor, nn
+
+from farm.sources.mmdet.candidates import Candidates
+from farm.sources.mmdet.forms import packed, require_test_path
+from farm.sources.mmdet.queries.best import best
+from farm.sources.mmdet.segments import mask2former, maskformer
+from farm.sources.mmdet.segments.picking import picked
+from farm.sources.mmdet.two_stage.parts import require
+
+Read = Callable[[Any, list[Tensor]], tuple[Tensor, Tensor]]
+"""head, features -> logits [N, Q, classes + 1] and mask logits [N, Q, h, w] of the last layer."""
+
+READERS: dict[type, tuple[Callable[[Any], None], Read]] = {
+    dense_heads.MaskFormerHead: (maskformer.check, maskformer.predictions),
+    dense_heads.Mask2FormerHead: (mask2former.check, mask2former.predictions),
+}
+"""By head class, looked up along the MRO; a check raises ValueError for parts not known here."""
+
+
+class MaskTransformer(nn.Module):
+    """images float32 [N, 3, H, W] -> dets, labels, masks [N, K, h, w]; see `graphs.graph`.
+
+    Boxes are zeros, masks are logits. The scores are those of the classes alone: mmdet takes them
+    times the mean probability inside the mask at the original image's size, which is known only
+    after the engine (`detections.whole`).
+    """
+
+    mask_frame = "queries"
+    mask_threshold = 0.0
+    how = None
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        require_test_path(model, MaskFormer)
+        fusion, head = model.panoptic_fusion_head, model.panoptic_head
+        require(fusion, MaskFormerFusionHead, ("simple_test", "instance_postprocess"))
+        if not fusion.test_cfg.get("instance_on", False):
+            raise ValueError(
+                "it gives panoptic results only; for its instances add"
+                " `model.test_cfg.instance_on: true` and `model.test_cfg.panoptic_on: false`"
+                " to cfg_options"
+            )
+        check, self.read = _reader(head)
+        check(head)
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """`MaskFormerFusionHead.instance_postprocess`: the best pairs of query and class."""
+        fusion = self.model.panoptic_fusion_head
+        logits, masks = self.read(self.model.panoptic_head, self.model.extract_feat(images))
+        scores = logits.softmax(-1)[..., :-1]
+        scores, query, labels = best(scores, fusion.test_cfg.get("max_per_image", 100))
+        if fusion.num_stuff_classes:  # what is no thing makes room for nothing else
+            things = labels < fusion.num_things_classes
+            scores, order = torch.where(things, scores, torch.zeros_like(scores)).sort(1, True)
+            query, labels = query.gather(1, order), labels.gather(1, order)
+        boxes = torch.zeros_like(scores).unsqueeze(2).expand(-1, -1, 4)
+        return *packed(Candidates(boxes, scores, labels)), picked(masks, query)
+
+
+def _reader(head: Any) -> tuple[Callable[[Any], None], Read]:
+    """Raises ValueError for a head that is not known here, or has rules of its own."""
+    base = next((kind for kind in type(head).__mro__ if kind in READERS), None)
+    if base is None:
+        raise ValueError(f"head {type(head).__name__} cannot be exported yet")
+    require(head, base, ("forward", "simple_test"))
+    return READERS[base]

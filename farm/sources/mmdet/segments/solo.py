@@ -1,0 +1,149 @@
+"""SOLO and its kin: one mask per cell of a grid, scored by how sure its pixels are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
+import torch
+from mmdet.models import dense_heads
+from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
+from torch import Tensor, nn
+from torch.nn import functional
+
+from farm.sources.mmdet.candidates import CAP, Candidates, best_pairs, rows
+from farm.sources.mmdet.forms import packed, require_test_path
+from farm.sources.mmdet.segments.matrix_nms import decayed
+from farm.sources.mmdet.segments.picking import picked
+from farm.sources.mmdet.two_stage.parts import require
+
+Masks = Callable[[Tensor], Tensor]
+"""Cells int64 [N, k], numbered through all grids, to their masks [N, k, h, w], probabilities."""
+
+Read = Callable[[Any, tuple[Any, ...]], tuple[list[Tensor], Masks]]
+"""head, its outputs -> per level scores [N, C, grid, grid], and what gives a cell's mask."""
+
+
+class Solo(nn.Module):
+    """images float32 [N, 3, H, W] -> dets, labels, masks [N, K, h, w]; see `graphs.graph`.
+
+    Boxes are zeros, as mmdet's own are.
+    """
+
+    mask_frame = "segments"
+    how = None  # matrix NMS is arithmetic, which every runtime has
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        require_test_path(model, SingleStageInstanceSegmentor)
+        require(model, SingleStageInstanceSegmentor, ("format_results",))
+        if model.bbox_head:
+            raise ValueError("a mask head beside a box head cannot be exported yet")
+        self.model = model
+        self.read = _reader(model.mask_head)
+        self.mask_threshold = float(model.mask_head.test_cfg.mask_thr)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        head = self.model.mask_head
+        scores, masks_of = self.read(head, head(self.model.extract_feat(images)))
+        found, masks = _found(head, scores, masks_of)
+        return *packed(found), masks
+
+
+def _found(head: Any, levels: list[Tensor], masks_of: Masks) -> tuple[Candidates, Tensor]:
+    """`SOLOHead._get_results_single`, with `nms_pre` candidates where mmdet takes all at first.
+
+    The result is mmdet's unless more than that score over `score_thr`.
+    """
+    cfg = head.test_cfg
+    scores = torch.cat([rows(level, head.cls_out_channels) for level in levels], 1)
+    scores, cell, labels = best_pairs(scores, cfg.nms_pre if cfg.nms_pre > 0 else CAP)
+    masks = masks_of(cell)
+    inside = (masks > cfg.mask_thr).to(masks.dtype)
+    areas = inside.sum((2, 3))
+    sureness = (masks * inside).sum((2, 3)) / areas.clamp(min=1)
+    counts = (scores > cfg.score_thr) & (areas > _strides(head, scores)[cell])
+    scores = torch.where(counts, scores * sureness, torch.zeros_like(scores))
+    scores = decayed(inside.flatten(2), areas, labels, scores, cfg)
+    limit = scores.shape[1] if cfg.max_per_img <= 0 else cfg.max_per_img
+    scores, index = scores.topk(limit, dim=1)
+    boxes = torch.zeros_like(scores).unsqueeze(2).expand(-1, -1, 4)
+    return Candidates(boxes, scores, labels.gather(1, index)), picked(masks, index)
+
+
+def _strides(head: Any, like: Tensor) -> Tensor:
+    """[cells]: the stride of each cell's level, which the area of its mask must exceed."""
+    levels = zip(head.strides, head.num_grids, strict=True)
+    return like.new_tensor([float(stride) for stride, grid in levels for _ in range(grid * grid)])
+
+
+def _solo(head: Any, outs: tuple[Any, ...]) -> tuple[list[Tensor], Masks]:
+    """`SOLOHead.get_results`: every cell's mask is there already."""
+    masks, scores = outs
+    every = torch.cat(masks, 1)
+    return scores, lambda cell: picked(every, cell)
+
+
+def _decoupled(head: Any, outs: tuple[Any, ...]) -> tuple[list[Tensor], Masks]:
+    """`DecoupledSOLOHead.get_results`: a cell's mask is its column's times its row's."""
+    columns, lines, scores = torch.cat(outs[0], 1), torch.cat(outs[1], 1), outs[2]
+    column, line = _columns_and_lines(head, scores[0].device)
+    return scores, lambda cell: picked(columns, column[cell]) * picked(lines, line[cell])
+
+
+def _columns_and_lines(head: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Int64 [cells] each: where a cell's column and row stand among those of all grids."""
+    columns: list[int] = []
+    lines: list[int] = []
+    start = 0
+    for grid in head.num_grids:
+        places = range(start, start + grid)
+        columns += [column for _ in places for column in places]
+        lines += [line for line in places for _ in places]
+        start += grid
+    return torch.tensor(columns, device=device), torch.tensor(lines, device=device)
+
+
+def _solov2(head: Any, outs: tuple[Any, ...]) -> tuple[list[Tensor], Masks]:
+    """`SOLOV2Head.get_results`: each cell has a kernel, run over the features of all masks."""
+    levels, scores, features = outs
+    kernels = torch.cat([rows(level, head.kernel_out_channels) for level in levels], 1)
+
+    def masks(cell: Tensor) -> Tensor:
+        logits = picked(kernels, cell) @ features.flatten(2)
+        return logits.reshape(-1, cell.shape[1], *features.shape[2:]).sigmoid()
+
+    return [_local_best(level.sigmoid()) for level in scores], masks
+
+
+def _local_best(scores: Tensor) -> Tensor:
+    """A cell's score where none of its upper and left neighbours has a better one, else 0."""
+    best = functional.max_pool2d(scores, 2, stride=1, padding=1)[:, :, :-1, :-1]
+    return scores * (best == scores).to(scores.dtype)
+
+
+_RULES = ("simple_test", "get_results", "_get_results_single", "forward")
+
+READERS: dict[type, Read] = {
+    dense_heads.SOLOHead: _solo,
+    dense_heads.DecoupledSOLOHead: _decoupled,
+    dense_heads.DecoupledSOLOLightHead: _decoupled,
+    dense_heads.SOLOV2Head: _solov2,
+}
+"""By head class, looked up along the MRO."""
+
+
+def _reader(head: Any) -> Read:
+    """Raises ValueError for a head that is not known here, or has rules of its own."""
+    base = next((kind for kind in type(head).__mro__ if kind in READERS), None)
+    if base is None:
+        raise ValueError(f"mask head {type(head).__name__} cannot be exported yet")
+    require(head, base, _RULES)
+    if getattr(head, "dynamic_conv_size", 1) != 1:
+        raise ValueError("SOLOv2 with kernels larger than one pixel cannot be exported yet")
+    if head.test_cfg.kernel not in ("gaussian", "linear"):
+        raise ValueError(f"matrix NMS with the kernel {head.test_cfg.kernel!r} is not known")
+    return READERS[base]
