@@ -97,10 +97,10 @@ def test_the_best_overlap_is_taken_and_each_box_once() -> None:
 
 def row(cell: str, **values: Any) -> dict[str, Any]:
     names = (
-        "cell sweep model opset shape postprocess precision runtime workspace_bytes target status "
-        "failed_stage reason box_ap box_ap_reference box_ap_drop mask_ap mask_ap_reference "
-        "mask_ap_drop latency_p50_ms latency_p90_ms latency_cov samples throughput_per_s threads stable device "
-        "cosine export_key build_key"
+        "cell sweep model opset shape postprocess precision runtime workspace_bytes target "
+        "status failed_stage reason box_ap box_ap_reference box_ap_drop mask_ap "
+        "mask_ap_reference mask_ap_drop latency_p50_ms latency_p90_ms latency_cov samples "
+        "throughput_per_s threads stable device cosine export_key build_key"
     )
     base: dict[str, Any] = dict.fromkeys(names.split())
     base |= {"cell": cell, "sweep": "s", "model": "m", "target": "cpu", "status": "ok"}
