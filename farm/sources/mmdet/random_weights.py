@@ -87,6 +87,8 @@ def _fill_uninitialised(detector: nn.Module) -> None:
     for module in detector.modules():
         if type(module).__name__ == "L2Norm":
             nn.init.constant_(module.get_parameter("weight"), 20)
+        if type(module).__name__ == "TridentConv":
+            nn.init.kaiming_normal_(module.get_parameter("weight"))
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.01)  # shifts of deformable layers start at zero
 
