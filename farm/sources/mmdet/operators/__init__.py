@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from farm.sources.mmdet.operators import (
     adaptive_pool,
     corner_pool,
+    deform_attention,
     deform_conv,
     grid_sample,
     merge_cells,
@@ -25,6 +26,7 @@ Swap = Callable[[int], AbstractContextManager[None]]
 SWAPS: tuple[Swap, ...] = (
     adaptive_pool.swap,
     corner_pool.swap,
+    deform_attention.swap,
     deform_conv.swap,
     grid_sample.swap,
     merge_cells.swap,

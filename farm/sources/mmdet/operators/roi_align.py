@@ -92,7 +92,13 @@ def _any_width(features: Tensor, places: Tensor, images: Tensor, size: int, rati
     weights = _weights(start[rows], extent[rows], first[rows], limits, count, ratio > 0)
     combined = weights[:, 1:] @ pooled[rows] @ weights[:, :1].transpose(2, 3)
     pooled = pooled.index_put((rows,), combined)
-    return torch.nn.functional.avg_pool2d(pooled, ratio) if ratio > 1 else pooled
+    return _averaged(pooled, size, ratio) if ratio > 1 else pooled
+
+
+def _averaged(pooled: Tensor, size: int, ratio: int) -> Tensor:
+    """`avg_pool2d(pooled, ratio)`; OpenVINO's own fails where there are no boxes."""
+    rows, channels = pooled.shape[:2]
+    return pooled.reshape(rows, channels, size, ratio, size, ratio).mean((3, 5))
 
 
 def _weights(
