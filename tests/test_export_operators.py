@@ -27,7 +27,7 @@ from farm.runtimes import openvino_operators
 from farm.sources.mmdet import operators
 from farm.sources.mmdet.operators import missing
 from farm.sources.mmdet.operators.carafe import carafe
-from farm.sources.mmdet.operators.deform_roi_pool import deform_roi_pool
+from farm.sources.mmdet.operators.deform_roi_pool import deform_roi_pool, pooled
 
 pytestmark = pytest.mark.slow
 
@@ -195,6 +195,36 @@ def test_mmcv_itself_writes_a_deformable_convolution_that_no_runtime_has(kind: t
     assert any(node.domain == "mmcv" for node in onnx.load_from_string(model).graph.node)
 
 
+# Deformable attention ---------------------------------------------------------------------------
+
+
+def attend(*inputs: Tensor) -> Tensor:
+    from mmcv.ops import multi_scale_deform_attn
+
+    return multi_scale_deform_attn.multi_scale_deformable_attn_pytorch(*inputs)
+
+
+def attention_inputs(images: int, queries: int, *levels: tuple[int, int]) -> Inputs:
+    """Values of 2 heads with 4 channels, for 3 points a level, some of them outside."""
+    value = noise(images, sum(h * w for h, w in levels), 2, 4)
+    places = 0.5 + 0.5 * noise(images, queries, 2, len(levels), 3, 2, seed=1)
+    weights = noise(images, queries, 2, len(levels), 3, seed=2).sigmoid()
+    return value, torch.tensor(levels), places, weights
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_deformable_attention_follows_the_sizes_of_the_levels(opset: int) -> None:
+    inputs = attention_inputs(1, 5, (6, 8), (3, 4)), attention_inputs(2, 7, (5, 9), (1, 2))
+    check(Call(out=attend), opset, *inputs)
+
+
+def test_mmcv_itself_keeps_the_traced_sizes_of_the_levels() -> None:
+    inputs = attention_inputs(1, 5, (6, 8), (3, 4)), attention_inputs(1, 5, (8, 6), (4, 3))
+    _, run = next(engines(export(Call(out=attend), 17, *inputs)))
+    found = run({f"input{i}": x.numpy() for i, x in enumerate(inputs[1])})[0]
+    assert np.abs(found - attend(*inputs[1]).numpy()).max() > 0.1
+
+
 # What mmcv has for CUDA only --------------------------------------------------------------------
 
 
@@ -288,7 +318,11 @@ def test_deformable_roi_pooling_is_the_same_at_every_size(kind: str, opset: int)
     torch.manual_seed(0)
     layer = getattr(mmcv.ops, kind)(3, 8, 16, spatial_scale=0.25)
     nn.init.normal_(layer.offset_fc[-1].weight, std=0.3)
-    check(Call(out=layer), opset, (noise(2, 8, 17, 18), ROIS), (noise(2, 8, 9, 31), ROIS[:3]))
+    call = Call(out=lambda features, rois: pooled(layer, features, rois))
+    layer.requires_grad_(False)
+    features = noise(2, 8, 17, 18)
+    torch.testing.assert_close(call(features, ROIS)[0], layer(features, ROIS))
+    check(call, opset, (features, ROIS[:0]), (noise(2, 8, 9, 31), ROIS), (features, ROIS[:3]))
 
 
 @pytest.mark.usefixtures("completed")

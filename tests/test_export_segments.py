@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from farm.detections import Detections, ImageMeta, whole
 from farm.detections.convert import to_original
+from farm.detections.matching import match
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
@@ -95,6 +97,17 @@ def test_scores_of_queries_are_mmdets_at_the_original_size() -> None:
     coarse = (logits.sigmoid() * (logits > 0)).sum((1, 2)) / (logits > 0).sum((1, 2))
     coarse = (coarse * torch.from_numpy(found(logits).scores)).sort(descending=True).values
     assert np.abs(coarse.numpy() - one.scores).max() > 1e-3  # else sizes would not matter
+
+
+def test_equal_boxes_are_matched_by_their_masks() -> None:
+    """Boxes around masks often span the image, whatever the mask; scores may change places."""
+    masks = torch.zeros(2, 25, 30)
+    masks[:, [0, -1]] = 1
+    masks[0, 5:9], masks[1, 15:20] = 1, 1
+    one = to_original(found(masks), META, False, 0.5, "segments")
+    other = replace(one, scores=one.scores[::-1])
+    assert len(set(map(tuple, one.boxes.tolist()))) == 1
+    assert match([one], [other]).mask_iou.tolist() == [1, 1]
 
 
 # Matrix NMS ------------------------------------------------------------------------------------

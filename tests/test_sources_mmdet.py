@@ -238,11 +238,11 @@ def test_bare_state_dict_of_parallel_training_fits(tmp_path: Path, whole: Path) 
     assert facts.refused is None and facts.classes[0] == "person" and not facts.clips_boxes
 
 
-def test_soft_nms_is_refused_with_its_reason(whole: Path) -> None:
-    options = {"model.test_cfg.nms": {"type": "soft_nms", "iou_threshold": 0.5}}
+def test_an_unknown_suppression_is_refused_with_its_reason(whole: Path) -> None:
+    options = {"model.test_cfg.nms": {"type": "nms_rotated", "iou_threshold": 0.5}}
     detector = source.load(model_of(TINY, whole, options))
-    assert "soft_nms" in str(detector.facts.refused)
-    with pytest.raises(StepFailed, match="soft_nms"):
+    assert "nms_rotated" in str(detector.facts.refused)
+    with pytest.raises(StepFailed, match="nms_rotated"):
         detector.graph()
 
 

@@ -62,7 +62,8 @@ def box_iou(a: Floats, b: Floats) -> Floats:
 def _match_image(reference: Detections, engine: Detections) -> list[tuple[float, ...]]:
     iou = box_iou(reference.boxes, engine.boxes)
     iou[reference.labels[:, None] != engine.labels[None]] = 0
-    partner = _assign(iou, np.abs(reference.scores[:, None] - engine.scores[None]))
+    masks = _mask_iou(reference, engine)
+    partner = _assign(iou, masks, np.abs(reference.scores[:, None] - engine.scores[None]))
     nan = float("nan")
     rows: list[tuple[float, ...]] = []
     for i, score in enumerate(reference.scores):
@@ -71,21 +72,24 @@ def _match_image(reference: Detections, engine: Detections) -> list[tuple[float,
             rows.append((score, nan, 0, nan, nan, nan))
         else:
             difference = np.abs(reference.boxes[i] - engine.boxes[j]).max()
-            masks = _mask_iou(reference, i, engine, j), _mask_score_diff(reference, i, engine, j)
-            rows.append((score, engine.scores[j], iou[i, j], difference, *masks))
+            others = masks[i, j], _mask_score_diff(reference, i, engine, j)
+            rows.append((score, engine.scores[j], iou[i, j], difference, *others))
     alone = set(range(len(engine))) - set(partner.values())
     rows += [(nan, engine.scores[j], 0, nan, nan, nan) for j in sorted(alone)]
     return rows
 
 
-def _assign(iou: Floats, score_diff: Floats) -> dict[int, int]:
-    """Reference index -> engine index: the best overlaps first, equal ones by nearest score.
+def _assign(iou: Floats, masks: Floats, score_diff: Floats) -> dict[int, int]:
+    """Reference index -> engine index: the best overlaps first, of boxes, then of masks; equal
+    ones by nearest score.
 
-    Detectors without suppression return one box twice, with different scores.
+    Detectors without suppression return one box twice, with different scores; boxes around masks
+    are often the same where the masks are not.
     """
     candidates: npt.NDArray[np.int64] = np.argwhere(iou > 0)
     rows, columns = candidates[:, 0], candidates[:, 1]
-    order = np.lexsort((score_diff[rows, columns], -iou[rows, columns].round(2)))
+    overlaps = (-one[rows, columns].round(2) for one in (masks, iou))
+    order = np.lexsort((score_diff[rows, columns], *overlaps))
     partner: dict[int, int] = {}
     taken: set[int] = set()
     for i, j in candidates[order].tolist():
@@ -95,13 +99,15 @@ def _assign(iou: Floats, score_diff: Floats) -> dict[int, int]:
     return partner
 
 
-def _mask_iou(reference: Detections, i: int, engine: Detections, j: int) -> float:
+def _mask_iou(reference: Detections, engine: Detections) -> Floats:
+    """IoU of every pair of masks, 1 for two empty ones; NaN where a side has none."""
     if reference.rles is None or engine.rles is None:
-        return float("nan")
-    a, b = dict(reference.rles[i]), dict(engine.rles[j])
-    if not coco_mask.area(a) and not coco_mask.area(b):
-        return 1.0
-    return float(coco_mask.iou([a], [b], [0])[0, 0])
+        return np.full((len(reference), len(engine)), np.nan, np.float32)
+    a, b = ([dict(rle) for rle in one.rles or ()] for one in (reference, engine))
+    if not a or not b:
+        return np.zeros((len(a), len(b)), np.float32)
+    empty = (coco_mask.area(a) == 0)[:, None] & (coco_mask.area(b) == 0)[None]
+    return np.where(empty, 1, coco_mask.iou(a, b, [0] * len(b))).astype(np.float32)
 
 
 def _mask_score_diff(reference: Detections, i: int, engine: Detections, j: int) -> float:

@@ -61,7 +61,8 @@ def write(model: inputs.Model, lift: Lift, dims: Dims, seed: int) -> None:
     # A larger image: statistics of few places are poor, and that adds up from layer to layer.
     times = 3 if dims.h * dims.w < 40_000 else 2
     large = Dims(1, 3, dims.h * times, dims.w * times)
-    _run(detector, torch.from_numpy(noise(large, seed)))
+    if lift:  # without, it is a model that is refused, and perhaps none that runs on images alone
+        _run(detector, torch.from_numpy(noise(large, seed)))
     for hook in hooks:
         hook.remove()
     names = config.class_names(settings, model.config.path)
@@ -89,6 +90,8 @@ def _fill_uninitialised(detector: nn.Module) -> None:
             nn.init.constant_(module.get_parameter("weight"), 20)
         if type(module).__name__ == "TridentConv":
             nn.init.kaiming_normal_(module.get_parameter("weight"))
+        if type(module).__name__ == "DeformableDetrTransformer":
+            nn.init.normal_(module.get_parameter("level_embeds"))
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.01)  # shifts of deformable layers start at zero
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
@@ -44,6 +46,17 @@ def deform_roi_pool(
     pooled = pooled.reshape(-1, height, width, input.shape[1]).permute(0, 3, 1, 2)
     counts = (size > 0).all(3).unsqueeze(1).to(pooled.dtype)
     return (pooled * counts).contiguous()
+
+
+def pooled(layer: Any, features: Tensor, rois: Tensor) -> Tensor:
+    """What mmcv's layers with shifts (and a mask) of their own make of any number of boxes."""
+    options = layer.output_size, layer.spatial_scale, layer.sampling_ratio, layer.gamma
+    plain = deform_roi_pool(features, rois, None, *options)
+    offset = layer.offset_fc(plain.flatten(1)).reshape(-1, 2, *layer.output_size)
+    found = deform_roi_pool(features, rois, offset, *options)
+    if hasattr(layer, "mask_fc"):
+        found = found * layer.mask_fc(plain.flatten(1)).reshape(-1, 1, *layer.output_size)
+    return found
 
 
 def _bins(height: int, width: int) -> Tensor:

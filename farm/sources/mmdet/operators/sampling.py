@@ -34,10 +34,10 @@ def bilinear(image: Tensor, y: Tensor, x: Tensor, factor: Tensor | None = None) 
     The channels are G groups, each with places of its own. `factor` [N, P, G] scales what is
     found. Returns [N, P, C].
     """
-    rows = _beside(y, extent(image, 2))
+    rows = lines(y, extent(image, 2))
     if factor is not None:
         rows = [Line(row.index, row.weight * factor) for row in rows]
-    return _sampled(image, rows, _beside(x, extent(image, 3)))
+    return _sampled(image, rows, lines(x, extent(image, 3)))
 
 
 def nearest(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -47,8 +47,8 @@ def nearest(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
     return _sampled(image, [rows], [columns])
 
 
-def _beside(place: Tensor, extent: Tensor) -> list[Line]:
-    """The two whole places around `place`."""
+def lines(place: Tensor, extent: Tensor) -> list[Line]:
+    """The two rows, or columns, around `place`; those outside of 0..extent - 1 do not count."""
     low = place.floor()
     share = place - low
     return [_line(low, 1 - share, extent), _line(low + 1, share, extent)]

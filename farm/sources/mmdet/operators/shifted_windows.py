@@ -1,4 +1,4 @@
-"""Swin's shifted windows of attention, on maps of any size, and padding that follows the size.
+"""Swin's shifted windows of attention, on maps of any size.
 
 Sizes are integers to the reader, and tensors while they are traced.
 """
@@ -14,7 +14,6 @@ from farm.sources.mmdet import compat  # noqa: F401
 # isort: split
 import torch
 from mmdet.models.backbones.swin import ShiftWindowMSA
-from mmdet.models.utils.transformer import AdaptivePadding
 from torch import Tensor, nn
 
 from farm.sources.mmdet.operators.replaced import replaced
@@ -26,7 +25,7 @@ def _attention(block: Any, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
     mmdet's own fixes the batch, decides by the traced size whether to cut the padding off again,
     and fills its mask region by region.
     """
-    size, shift, channels = block.window_size, block.shift_size, query.shape[2]
+    size, shift, channels = block.window_size, block.shift_size, block.w_msa.embed_dims
     height, width = hw_shape
     below, right = (size - height % size) % size, (size - width % size) % size
     rows, columns = height + below, width + right
@@ -67,28 +66,11 @@ def _regions(extent: int, size: int, shift: int) -> Tensor:
     return (place >= extent - size).long() + (place >= extent - shift).long()
 
 
-def _padded(padding: Any, x: Tensor) -> Tensor:
-    """`AdaptivePadding.forward`, which takes the padding of the traced size for every size."""
-    down, across = (
-        _missing(extent, *of_axis)
-        for extent, *of_axis in zip(
-            x.shape[-2:], padding.kernel_size, padding.stride, padding.dilation, strict=True
-        )
-    )
-    if padding.padding == "corner":
-        return nn.functional.pad(x, [0, across, 0, down])
-    return nn.functional.pad(x, [across // 2, across - across // 2, down // 2, down - down // 2])
-
-
-def _missing(extent: Any, kernel: int, stride: int, dilation: int) -> Any:
-    steps = (extent + stride - 1) // stride - 1
-    missing = torch.as_tensor(steps * stride + (kernel - 1) * dilation + 1 - extent)
-    return torch.where(missing > 0, missing, torch.zeros_like(missing))
 
 
 @contextmanager
 def swap(opset: int) -> Iterator[None]:
-    """Swin traces to a graph for every height, width and batch."""
-    attention = replaced(ShiftWindowMSA, "forward", _attention)
-    with attention, replaced(AdaptivePadding, "forward", _padded):
+    """Shifted windows trace to a graph for every height, width and batch."""
+
+    with replaced(ShiftWindowMSA, "forward", _attention):
         yield

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from farm.sources.mmdet.queries.deformable_detr import DeformableDetr
 from farm.sources.mmdet.queries.detr import Detr
 from farm.sources.mmdet.queries.sparse import Sparse
 
-__all__ = ["Detr", "Sparse"]
+__all__ = ["DeformableDetr", "Detr", "Sparse"]

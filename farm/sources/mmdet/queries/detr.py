@@ -12,9 +12,8 @@ from mmdet.models import dense_heads
 from mmdet.models.detectors import DETR
 from torch import Tensor, nn
 
-from farm.sources.mmdet.candidates import Candidates, take
 from farm.sources.mmdet.forms import limits, packed, require_test_path
-from farm.sources.mmdet.queries.best import best, corners
+from farm.sources.mmdet.queries.best import detections
 from farm.sources.mmdet.two_stage.parts import require
 
 _RULES = (
@@ -44,16 +43,7 @@ class Detr(nn.Module):
         queries = self._queries(head, self.model.extract_feat(images)[-1])
         logits = head.fc_cls(queries)
         boxes = head.fc_reg(head.activate(head.reg_ffn(queries))).sigmoid()
-        count = head.test_cfg.get("max_per_img", head.num_query)
-        if head.loss_cls.use_sigmoid:
-            scores, row, labels = best(logits.sigmoid(), count)
-        else:
-            most, label = logits.softmax(-1)[..., :-1].max(-1)
-            scores, row = most.topk(count, dim=1)
-            labels = label.gather(1, row)
-        boxes = corners(take(boxes, row)) * size
-        boxes = torch.minimum(boxes.clamp(min=0), size)
-        return packed(Candidates(boxes, scores, labels))
+        return packed(detections(head, logits, boxes, size))
 
     @staticmethod
     def _queries(head: Any, feature: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from mmcv.ops import DeformRoIPool, RoIAlign
+from mmcv.ops import DeformRoIPoolPack, ModulatedDeformRoIPoolPack, RoIAlign
 from mmdet.core.bbox.coder import (
     BucketingBBoxCoder,
     DeltaXYWHBBoxCoder,
@@ -23,6 +23,8 @@ _BOX_HEADS = (
     bbox_heads.SCNetBBoxHead,
 )
 """Whose own `forward` is called: logits and deltas, or None in the place of the deltas."""
+
+DEFORM_POOLS = (DeformRoIPoolPack, ModulatedDeformRoIPoolPack)
 
 
 def require(part: nn.Module, kind: type, rules: tuple[str, ...]) -> None:
@@ -73,7 +75,7 @@ def require_extractor(part: Any) -> None:
     if not generic:
         require(part, kinds[1], ("map_roi_levels",))
     for layer in part.roi_layers:
-        if isinstance(layer, DeformRoIPool) and layer.sampling_ratio <= 0:
+        if type(layer) in DEFORM_POOLS and layer.sampling_ratio <= 0:
             continue
         if not isinstance(layer, RoIAlign) or layer.pool_mode != "avg" or layer.use_torchvision:
             raise ValueError("only RoIAlign with average pooling can be exported")

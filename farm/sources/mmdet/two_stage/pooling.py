@@ -12,6 +12,7 @@ from mmcv.ops import DeformRoIPool
 from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor
 from torch import Tensor
 
+from farm.sources.mmdet.operators import deform_roi_pool
 from farm.sources.mmdet.operators.roi_align import roi_align
 
 
@@ -74,8 +75,7 @@ def _every_level(extractor: Any, features: list[Tensor], boxes: Tensor, image: T
 def _pooled(features: Tensor, boxes: Tensor, image: Tensor, layer: Any) -> Tensor:
     if isinstance(layer, DeformRoIPool):
         rois = torch.cat([image.to(boxes.dtype).unsqueeze(1), boxes], 1)
-        pooled: Tensor = layer(features, rois)
-        return pooled
+        return deform_roi_pool.pooled(layer, features, rois)
     return roi_align(features, boxes, image, layer)
 
 
