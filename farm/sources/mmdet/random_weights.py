@@ -96,13 +96,18 @@ def _fill_uninitialised(detector: nn.Module) -> None:
             nn.init.normal_(module.weight, std=0.01)  # shifts of deformable layers start at zero
 
 
-_QUERIES = {"DETRHead": "query_embedding.weight", "MaskFormerHead": "query_embed.weight"}
+_QUERIES = {
+    "DETRHead": "query_embedding.weight",
+    "DeformableDETRHead": "query_embedding.weight",
+    "MaskFormerHead": "query_embed.weight",
+}
 
 
 def _part_queries(detector: nn.Module) -> None:
     """Trained queries look at different places; as torch draws them they hardly do."""
     for module in detector.modules():
-        if name := _QUERIES.get(type(module).__name__):
+        name = _QUERIES.get(type(module).__name__)
+        if name and not getattr(module, "as_two_stage", False):
             nn.init.normal_(module.get_parameter(name), std=5)
         if type(module).__name__ == "EmbeddingRPNHead":  # centres and sizes, as parts of the image
             nn.init.uniform_(module.get_parameter("init_proposal_bboxes.weight"), 0.2, 0.8)
