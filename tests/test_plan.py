@@ -16,6 +16,8 @@ from farm.matrix import load_matrix
 from farm.plan import STAGES, Plan, make_plan
 from farm.plan.devices import cores
 from farm.plan.files import config_file, image_folder
+from farm.plan.keys import canonical
+from farm.units import Dims
 
 MATRIX = """\
 name: sharing
@@ -242,6 +244,15 @@ def test_a_model_is_refused_only_where_its_graph_cannot_end(matrix: Path) -> Non
     assert reasons(raw_refused="no heads") == {"graph": None, "host": None, "none": "no heads"}
 
 
+def test_a_field_that_came_later_is_in_no_key_while_it_says_nothing() -> None:
+    square = Dims(1, 3, 160, 160)
+    model = inputs.OnnxModel("m", inputs.File("x.onnx", "digest"))
+    values = inputs.ExportInputs(model, inputs.Shape("s", square, square, square), 17)
+    assert set(canonical(values)) == {"model", "shape", "opset"}
+    later = dataclasses.replace(values, postprocess="host", simplify=True)
+    assert set(canonical(later)) == {"model", "shape", "opset", "postprocess", "simplify"}
+
+
 def test_simplify_is_in_the_key_of_the_exports_it_is_asked_for(matrix: Path) -> None:
     before = plan_of(matrix)
     tools = {name for step in before.of_stage("export") for name, _ in step.toolchain}
@@ -316,11 +327,14 @@ def test_a_shape_that_a_ready_model_does_not_take_is_refused(others: Path) -> No
     def facts(key: str) -> inputs.ModelFacts:
         return inputs.ModelFacts(("circle",), False, "p", input_shape=(None, 3, 160, 160))
 
-    plan = plan_of(
-        others, "shapes.four={opt: 4x3x160x160}", "models.heads.shapes=[fixed]", facts=facts
+    shapes = (
+        "shapes.four={opt: 4x3x160x160}",
+        "shapes.up={min: 160x160, opt: 160x160, max: 320x320}",
     )
+    plan = plan_of(others, *shapes, "models.heads.shapes=[fixed]", facts=facts)
     reasons = {one.cell.shape: one.refused for one in plan.cells if one.cell.model == "ready"}
     assert reasons["fixed"] is None and reasons["four"] is None
+    assert "asks for 1x3x160x160 to 1x3x320x320" in str(reasons["up"])
     assert reasons["dynamic"] == (
         "the model takes ?x3x160x160 (NxCxHxW), and shape dynamic asks for 1x3x96x96 to 1x3x320x320"
     )

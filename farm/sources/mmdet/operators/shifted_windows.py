@@ -66,8 +66,6 @@ def _regions(extent: int, size: int, shift: int) -> Tensor:
     return (place >= extent - size).long() + (place >= extent - shift).long()
 
 
-
-
 @contextmanager
 def swap(opset: int) -> Iterator[None]:
     """Shifted windows trace to a graph for every height, width and batch."""
