@@ -125,7 +125,7 @@ def test_a_model_that_cannot_be_exported_costs_its_own_cells_only(
 ) -> None:
     config = (PROJECT / "matrices/demo/onestage.py").read_text()
     assert "type='nms'" in config or 'type="nms"' in config
-    soft = config.replace("type='nms'", "type='soft_nms'").replace('type="nms"', 'type="soft_nms"')
+    soft = config.replace("type='nms'", "type='nms_rotated'").replace('type="nms"', 'type="nms_rotated"')
     (tmp_path / "soft.py").write_text(soft)
     weights = PROJECT / "matrices/demo/onestage.pth"
     model = f"models.soft={{config: {tmp_path}/soft.py, checkpoint: {weights}}}"
@@ -136,7 +136,7 @@ def test_a_model_that_cannot_be_exported_costs_its_own_cells_only(
         "onestage.op17.fixed.fp32.onnxruntime.cpu": "ok",
         "soft.op17.fixed.fp32.onnxruntime.cpu": "failed",
     }
-    assert "soft_nms" in rows.loc["soft.op17.fixed.fp32.onnxruntime.cpu", "reason"]
+    assert "nms_rotated" in rows.loc["soft.op17.fixed.fp32.onnxruntime.cpu", "reason"]
     assert "failed at export: soft.op17" in done.stdout
 
 
