@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
+from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from mmdet.models.backbones import PyramidVisionTransformer, SwinTransformer
 from mmdet.models.utils.transformer import AdaptivePadding
 
@@ -43,6 +44,10 @@ def pvt() -> nn.Module:
 
 def padding() -> nn.Module:
     return AdaptivePadding(kernel_size=5, stride=4, dilation=2, padding="same")
+
+
+def same_convolution() -> nn.Module:
+    return Conv2dAdaptivePadding(3, 4, kernel_size=3, stride=4)
 
 
 class Outputs(nn.Module):
@@ -90,11 +95,11 @@ def difference(module: nn.Module, opset: int, swapped: bool) -> float:
 
 
 @pytest.mark.parametrize("opset", [11, 17])
-@pytest.mark.parametrize("make", [pvt])
+@pytest.mark.parametrize("make", [swin, pvt, padding, same_convolution])
 def test_sizes_that_were_not_traced_are_right(make: Callable[[], nn.Module], opset: int) -> None:
     assert difference(random_module(make), opset, swapped=True) < 1e-5
 
 
-@pytest.mark.parametrize("make", [pvt])
+@pytest.mark.parametrize("make", [swin, pvt, padding, same_convolution])
 def test_mmdets_own_code_fixes_them(make: Callable[[], nn.Module]) -> None:
     assert difference(random_module(make), 17, swapped=False) > 1e-2

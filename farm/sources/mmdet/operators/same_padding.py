@@ -39,6 +39,10 @@ def _missing(extent: Any, kernel: int, stride: int, dilation: int) -> Any:
     return torch.where(missing > 0, missing, torch.zeros_like(missing))
 
 
+def _adaptive(padding: Any, x: Tensor) -> Tensor:
+    return padded(x, padding, corner=padding.padding == "corner")
+
+
 def _convolved(convolution: Any, x: Tensor) -> Tensor:
     return convolution._conv_forward(padded(x, convolution), convolution.weight, convolution.bias)
 
@@ -49,7 +53,3 @@ def swap(opset: int) -> Iterator[None]:
     adaptive = replaced(AdaptivePadding, "forward", _adaptive)
     with adaptive, replaced(Conv2dAdaptivePadding, "forward", _convolved):
         yield
-
-
-def _adaptive(padding: Any, x: Tensor) -> Tensor:
-    return padded(x, padding, corner=padding.padding == "corner")

@@ -69,6 +69,5 @@ def _regions(extent: int, size: int, shift: int) -> Tensor:
 @contextmanager
 def swap(opset: int) -> Iterator[None]:
     """Shifted windows trace to a graph for every height, width and batch."""
-
     with replaced(ShiftWindowMSA, "forward", _attention):
         yield
