@@ -125,7 +125,9 @@ def test_a_model_that_cannot_be_exported_costs_its_own_cells_only(
 ) -> None:
     config = (PROJECT / "matrices/demo/onestage.py").read_text()
     assert "type='nms'" in config or 'type="nms"' in config
-    soft = config.replace("type='nms'", "type='nms_rotated'").replace('type="nms"', 'type="nms_rotated"')
+    soft = config.replace("type='nms'", "type='nms_rotated'").replace(
+        'type="nms"', 'type="nms_rotated"'
+    )
     (tmp_path / "soft.py").write_text(soft)
     weights = PROJECT / "matrices/demo/onestage.pth"
     model = f"models.soft={{config: {tmp_path}/soft.py, checkpoint: {weights}}}"
