@@ -26,16 +26,17 @@ def padded(x: Tensor, part: Any, corner: bool = False) -> Tensor:
 
     corner: all of them below and on the right, instead of half on either side.
     """
-    sizes = zip(x.shape[-2:], part.kernel_size, part.stride, part.dilation, strict=True)
-    down, across = (_missing(*size) for size in sizes)
+    down, across = _missing(x, part, 0), _missing(x, part, 1)
     before = (0, 0) if corner else (across // 2, down // 2)
     ends = [before[0], across - before[0], before[1], down - before[1]]
     return nn.functional.pad(x, ends)
 
 
-def _missing(extent: Any, kernel: int, stride: int, dilation: int) -> Any:
+def _missing(x: Tensor, part: Any, axis: int) -> Any:
+    extent, stride = x.shape[2 + axis], part.stride[axis]
     steps = (extent + stride - 1) // stride - 1
-    missing = torch.as_tensor(steps * stride + (kernel - 1) * dilation + 1 - extent)
+    reach = (part.kernel_size[axis] - 1) * part.dilation[axis] + 1
+    missing = torch.as_tensor(steps * stride + reach - extent)
     return torch.where(missing > 0, missing, torch.zeros_like(missing))
 
 
