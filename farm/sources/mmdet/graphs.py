@@ -9,6 +9,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 # isort: split
 from mmdet.models.detectors import (
     DETR,
+    RPN,
     YOLACT,
     CenterNet,
     CornerNet,
@@ -156,6 +157,11 @@ def _stated(model: Any, name: str, otherwise: Any) -> Any:
 
 
 def _form(model: Any) -> type[nn.Module]:
+    if isinstance(model, RPN):
+        raise ValueError(
+            "RPN proposes regions of no class, so it detects nothing; export a two-stage detector,"
+            " which has one inside"
+        )
     for kind, reason in REFUSED.items():
         if isinstance(model, kind):
             raise ValueError(f"detector {type(model).__name__} {reason}")
