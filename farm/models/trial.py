@@ -77,7 +77,25 @@ class Subject:
         return [self.detector.reference_as_graph(image) for image in images]
 
     def unfit(self) -> str | None:
-        """Why the weights tell nothing: too few boxes, or all of one class."""
+        """Why the weights tell nothing: too few boxes, all of one class, or chaos."""
+        return self._poor() or self._unsteady()
+
+    def _unsteady(self) -> str | None:
+        """PyTorch's own answers may not depend on the last digits of the image.
+
+        Where they do, an engine that sums in another order is no less right.
+        """
+        dims = self.family.shape
+        (image,) = random_weights.noise(dims, self.family.seed)
+        for factor in (1 - 2e-7, 1 + 2e-7):
+            moved = self.detector.reference_as_graph(image * np.float32(factor))
+            held = judged(Trial(0, "", "", None), match(self.expected(dims), [moved]))
+            if held.reason or held.score_diff > MAX_SCORE_DIFF / 2:
+                reason = held.reason or f"scores differ by {held.score_diff:.1e}"
+                return f"the random weights are chaotic, an image moved by 2e-7 is another: {reason}"
+        return None
+
+    def _poor(self) -> str | None:
         found = [one for dims in self.sizes("dynamic") for one in self.expected(dims)]
         labels = np.concatenate([one.labels[one.scores > MIN_SCORE] for one in found])
         most = max(int((one.scores > MIN_SCORE).sum()) for one in found)
