@@ -92,7 +92,7 @@ class Subject:
             held = judged(Trial(0, "", "", None), match(self.expected(dims), [moved]))
             if held.reason or held.score_diff > MAX_SCORE_DIFF / 2:
                 reason = held.reason or f"scores differ by {held.score_diff:.1e}"
-                return f"the random weights are chaotic, an image moved by 2e-7 is another: {reason}"
+                return f"the random weights are chaotic: with an image moved by 2e-7, {reason}"
         return None
 
     def _poor(self) -> str | None:
