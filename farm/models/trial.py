@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 MIN_SCORE, MIN_IOU, MAX_SCORE_DIFF = 0.3, 0.99, 1e-3
 # Of random masks, on their mean: one pixel at the threshold is 0.06 of a small one.
 MIN_MASK_IOU = 0.99
-MIN_BOXES, MIN_CLASSES = 20, 3
+MIN_BOXES, MIN_CLASSES, MIN_SIZE_RATIO = 20, 3, 1.5
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,18 @@ class Subject:
         return None
 
     def _poor(self) -> str | None:
+        """Twenty boxes of one image, of some classes, of sizes that differ by half."""
         found = [one for dims in self.sizes("dynamic") for one in self.expected(dims)]
+        kept = [one.boxes[one.scores > MIN_SCORE] for one in found]
+        most, boxes = max(map(len, kept)), np.concatenate(kept)
         labels = np.concatenate([one.labels[one.scores > MIN_SCORE] for one in found])
-        most = max(int((one.scores > MIN_SCORE).sum()) for one in found)
         classes = len(set(labels.tolist()))
         if most < MIN_BOXES or classes < min(MIN_CLASSES, len(self.detector.facts.classes)):
             return f"the random weights find {most} boxes of {classes} classes: nothing to compare"
+        edges = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+        small, large = np.percentile(edges, [5, 95])
+        if large < MIN_SIZE_RATIO * small:
+            return f"the random weights find boxes of {small:.0f} to {large:.0f} px: all of one size"
         return None
 
     def trials(
