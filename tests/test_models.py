@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,21 @@ def test_broken_records_are_named_with_their_line(tmp_path: Path) -> None:
     (tmp_path / "models.jsonl").write_text('{"key": 1}\n')
     done = models(tmp_path, "--family", "retinanet", "--show")
     assert done.returncode == 2 and "models.jsonl:1: not a record" in done.stderr
+
+
+def test_weights_that_find_little_are_told(tmp_path: Path) -> None:
+    low = {"retina_cls": (-9.0, 0.5), "retina_reg": (0.0, 0.3)}
+    subject = Subject(replace(NARROW["retinanet"], lift=low), tmp_path)
+    assert "find 0 boxes of 0 classes" in str(subject.unfit())
+
+
+def test_answers_that_hang_on_the_last_digits_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = Subject(NARROW["retinanet"], tmp_path)
+    answer = subject.detector.reference_as_graph
+    # As a chaotic model does: what is no other image to the eye gets other scores.
+    monkeypatch.setattr(subject.detector, "reference_as_graph", lambda image: answer(image * 1.01))
+    subject.expected(subject.family.shape)
+    monkeypatch.undo()
+    assert "chaotic: with an image moved by 2e-7, " in str(subject.unfit())

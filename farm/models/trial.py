@@ -107,7 +107,7 @@ class Subject:
         edges = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
         small, large = np.percentile(edges, [5, 95])
         if large < MIN_SIZE_RATIO * small:
-            return f"the random weights find boxes of {small:.0f} to {large:.0f} px: all of one size"
+            return f"the random weights find boxes of {small:.0f} to {large:.0f} px: one size"
         return None
 
     def trials(
