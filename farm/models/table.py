@@ -52,7 +52,7 @@ def as_markdown(families: Sequence[Family], records: Sequence[Record]) -> str:
     parts.append("## MMDetection's own twelve\n\n" + _table(published, by_family))
     parts.append("## Other families\n\n" + _table(others, by_family))
     if refused:
-        parts.append("## Refused\n\nAs soon as a matrix is read.\n\n" + _refusals(refused, by_family))
+        parts.append("## Refused as soon as a matrix is read\n\n" + _refusals(refused, by_family))
     if notes := _reasons(shown, by_family):
         parts.append("## What does not hold\n\n" + notes)
     return "\n\n".join(parts) + "\n"
