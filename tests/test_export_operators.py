@@ -22,6 +22,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 # isort: split
 import mmcv.ops
 from mmdet.models.dense_heads import GuidedAnchorHead
+from mmdet.models.necks import FPN_CARAFE
 
 from farm.runtimes import openvino_operators
 from farm.sources.mmdet import operators
@@ -260,6 +261,22 @@ def test_carafe_is_the_same_at_every_size(opset: int) -> None:
     layer = mmcv.ops.CARAFEPack(8, 2, up_group=2)
     nn.init.normal_(layer.content_encoder.weight, std=0.1)
     check(Call(out=layer), opset, (noise(1, 8, 5, 6),), (noise(2, 8, 4, 9),))
+
+
+class Finest(FPN_CARAFE):
+    """The finest level of CARAFE's pyramid, of two."""
+
+    def forward(self, *levels: Tensor) -> Tensor:
+        finest: Tensor = super().forward(levels)[0]
+        return finest
+
+
+@pytest.mark.usefixtures("completed")
+def test_carafes_pyramid_cuts_levels_where_the_traced_ones_fitted() -> None:
+    torch.manual_seed(0)
+    pyramid = Finest([2, 2], 4, 2).eval()
+    fits, longer = (noise(1, 2, 4, 6), noise(1, 2, 2, 3)), (noise(2, 2, 3, 7), noise(2, 2, 2, 4))
+    check(Call(out=pyramid), 17, fits, longer)
 
 
 def bilinear_as_mmcv(image: Tensor, y: float, x: float) -> Tensor:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from farm.sources.mmdet.operators import (
     adaptive_pool,
+    carafe,
     corner_pool,
     deform_attention,
     deform_conv,
@@ -26,6 +27,7 @@ Swap = Callable[[int], AbstractContextManager[None]]
 
 SWAPS: tuple[Swap, ...] = (
     adaptive_pool.swap,
+    carafe.swap,
     corner_pool.swap,
     deform_attention.swap,
     deform_conv.swap,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from typing import Any
+
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 import torch
 import torch.nn.functional as F
+from mmdet.models.necks import FPN_CARAFE
 from torch import Tensor
+
+from farm.sources.mmdet.operators.replaced import replaced
 
 
 def carafe(
@@ -36,3 +42,12 @@ def carafe(
 def _shifted(start: int, reach: int) -> slice:
     """As long as the map without its padding, whatever its size."""
     return slice(start, start - 2 * reach or None)
+
+
+def swap(opset: int) -> AbstractContextManager[None]:
+    """CARAFE's pyramid cuts the coarser level at every size, not by whether the traced one fits."""
+    return replaced(FPN_CARAFE, "tensor_add", _sum)
+
+
+def _sum(neck: Any, fine: Tensor, coarse: Tensor) -> Tensor:
+    return fine + coarse[:, :, : fine.shape[2], : fine.shape[3]]
