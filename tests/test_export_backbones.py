@@ -17,7 +17,11 @@ from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
-from mmdet.models.backbones import PyramidVisionTransformer, SwinTransformer
+from mmdet.models.backbones import (
+    PyramidVisionTransformer,
+    PyramidVisionTransformerV2,
+    SwinTransformer,
+)
 from mmdet.models.utils.transformer import AdaptivePadding
 
 from farm.sources.mmdet import operators
@@ -40,6 +44,13 @@ def pvt() -> nn.Module:
         64, 3, 8, 2, **sizes, paddings=[0, 0], sr_ratios=[4, 1], mlp_ratios=[2, 2],
         out_indices=(0, 1),
     )  # fmt: skip
+
+
+def pvt_v2() -> nn.Module:
+    sizes = {"num_layers": [1] * 4, "num_heads": [1, 2, 2, 2], "strides": [4, 2, 1, 1]}
+    return PyramidVisionTransformerV2(
+        embed_dims=8, **sizes, sr_ratios=[4, 1, 1, 1], mlp_ratios=[2] * 4
+    )
 
 
 def padding() -> nn.Module:
@@ -94,12 +105,12 @@ def difference(module: nn.Module, opset: int, swapped: bool) -> float:
     return worst
 
 
-@pytest.mark.parametrize("opset", [11, 17])
-@pytest.mark.parametrize("make", [swin, pvt, padding, same_convolution])
+@pytest.mark.parametrize("opset", [11, 17, 20])
+@pytest.mark.parametrize("make", [swin, pvt, pvt_v2, padding, same_convolution])
 def test_sizes_that_were_not_traced_are_right(make: Callable[[], nn.Module], opset: int) -> None:
     assert difference(random_module(make), opset, swapped=True) < 1e-5
 
 
-@pytest.mark.parametrize("make", [swin, pvt, padding, same_convolution])
+@pytest.mark.parametrize("make", [swin, pvt, pvt_v2, padding, same_convolution])
 def test_mmdets_own_code_fixes_them(make: Callable[[], nn.Module]) -> None:
     assert difference(random_module(make), 17, swapped=False) > 1e-2
