@@ -58,7 +58,8 @@ def padding() -> nn.Module:
 
 
 def same_convolution() -> nn.Module:
-    return Conv2dAdaptivePadding(3, 4, kernel_size=3, stride=4)
+    """Across in whole strides, down in steps of one."""
+    return Conv2dAdaptivePadding(3, 4, kernel_size=4, stride=(1, 4))
 
 
 class Outputs(nn.Module):

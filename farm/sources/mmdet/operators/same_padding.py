@@ -29,14 +29,17 @@ def padded(x: Tensor, part: Any, corner: bool = False) -> Tensor:
     down, across = _missing(x, part, 0), _missing(x, part, 1)
     before = (0, 0) if corner else (across // 2, down // 2)
     ends = [before[0], across - before[0], before[1], down - before[1]]
-    return nn.functional.pad(x, ends)
+    never = all(isinstance(end, int) and not end for end in ends)  # a traced 0 is one of its size
+    return x if never else nn.functional.pad(x, ends)
 
 
 def _missing(x: Tensor, part: Any, axis: int) -> Any:
     extent, stride = x.shape[2 + axis], part.stride[axis]
-    steps = (extent + stride - 1) // stride - 1
-    reach = (part.kernel_size[axis] - 1) * part.dilation[axis] + 1
-    missing = torch.as_tensor(steps * stride + reach - extent)
+    reach = (part.kernel_size[axis] - 1) * part.dilation[axis]
+    if stride == 1:
+        return reach  # at every size
+    last = (extent + stride - 1) // stride * stride - stride
+    missing = torch.as_tensor(last + reach + 1 - extent)
     return torch.where(missing > 0, missing, torch.zeros_like(missing))
 
 
