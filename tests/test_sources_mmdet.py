@@ -246,6 +246,16 @@ def test_an_unknown_suppression_is_refused_with_its_reason(whole: Path) -> None:
         detector.graph()
 
 
+def test_convolutions_of_a_search_for_dilations_are_as_in_mmdets_test() -> None:
+    name = "rfnext/rfnext_{}_mask_rcnn_pvtv2-b0_fpn_1x_coco.py"
+    search = config.read(model_of(name.format("search"), Path(), {}))
+    searched = {type(layer).__name__ for layer in config.build(search, "").modules()}
+    assert "Conv2dRFSearchOp" in searched
+    fixed = config.read(model_of(name.format("fixed_single_branch"), Path(), {}))
+    with pytest.raises(InputError, match=r"dilations are .*/local_search_config_step10.json"):
+        config.build(fixed, "")
+
+
 def test_files_of_the_same_inputs_are_the_same(tmp_path: Path, whole: Path) -> None:
     detector = source.load(model_of(TINY, whole, {}))
     for name in ("a.onnx", "b.onnx"):

@@ -11,6 +11,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 # isort: split
 import mmcv
 import torch
+from mmcv.cnn import RFSearchHook
 from mmdet.datasets import DATASETS
 from mmdet.models import build_detector
 
@@ -55,15 +56,17 @@ def build(config: mmcv.Config, where: str) -> torch.nn.Module:
     """The detector without weights, in eval mode.
 
     Raises:
-        InputError: mmdet cannot build it.
+        InputError: mmdet cannot build it, or not from the config alone.
     """
     missing.complete()
     settings = _student(without_downloads(copy.deepcopy(config.model)))
     settings.train_cfg = None
     try:
-        return build_detector(settings, test_cfg=config.get("test_cfg")).eval()
+        detector = build_detector(settings, test_cfg=config.get("test_cfg")).eval()
     except Exception as error:  # any constructor of any registered module
         raise InputError(f"mmdet cannot build its model: {_line(error)}", where) from error
+    _widen(detector, config, where)
+    return detector
 
 
 def without_downloads(settings: Any) -> Any:
@@ -89,6 +92,25 @@ def _student(settings: Any) -> Any:
             settings.pop(key)
         settings.type = "SingleStageDetector"
     return settings
+
+
+def _widen(detector: Any, config: mmcv.Config, where: str) -> None:
+    """RF-Next's convolutions get their dilations, which a hook of the config sets, not its model.
+
+    mmdet's own test does so too. Without it, weights of a fixed search fit the plain model, which
+    is another.
+    """
+    hooks = [hook for hook in config.get("custom_hooks") or () if hook["type"] == "RFSearchHook"]
+    for hook in hooks[:1]:
+        if file := hook.get("rfstructure_file"):
+            raise InputError(
+                f"its dilations are those of another file, {file}, which is not read: only what"
+                " a config says of itself can be exported",
+                where,
+            )
+        RFSearchHook(hook["mode"], copy.deepcopy(hook["config"]), verbose=False).init_model(
+            detector
+        )
 
 
 def test_pipeline(config: mmcv.Config, where: str) -> list[dict[str, Any]]:
