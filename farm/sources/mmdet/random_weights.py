@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck
+from mmdet.models.utils import InvertedResidual
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -105,9 +106,19 @@ def _calm(detector: nn.Module) -> None:
     one part in 10^7 has scores moved by 10^-3, and two right detectors differ.
     """
     for module in detector.modules():
-        if isinstance(module, (BasicBlock, Bottleneck)):
-            last = module.norm3 if isinstance(module, Bottleneck) else module.norm2
+        if (last := _last_norm(module)) is not None:
             nn.init.constant_(last.weight, 0.2)
+
+
+def _last_norm(block: Any) -> Any:
+    """What a residual branch ends with; None for other modules."""
+    if isinstance(block, Bottleneck):
+        return block.norm3
+    if isinstance(block, BasicBlock):
+        return block.norm2
+    if isinstance(block, InvertedResidual) and block.with_res_shortcut:
+        return block.linear_conv.norm
+    return None
 
 
 _QUERIES = {
