@@ -21,8 +21,9 @@ from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 import mmcv.ops
-from mmdet.models.dense_heads import GuidedAnchorHead
+from mmdet.models.dense_heads import GuidedAnchorHead, VFNetHead
 from mmdet.models.necks import FPN_CARAFE
+from mmdet.models.necks.dyhead import DyHeadBlock
 
 from farm.runtimes import openvino_operators
 from farm.sources.mmdet import operators
@@ -359,3 +360,33 @@ def test_a_masked_convolution_is_one_that_is_zero_elsewhere() -> None:
     layer, x = mmcv.ops.MaskedConv2d(4, 6, 3, padding=1), noise(1, 4, 5, 7)
     mask = noise(1, 5, 7, seed=1) > 0
     torch.testing.assert_close(layer(x, mask), layer(x) * mask)
+
+
+# Shifts of a layer's own ------------------------------------------------------------------------
+
+
+def dyhead_block() -> Callable[..., Tensor]:
+    """All levels that one block gives, side by side; its shifts reach over some pixels."""
+    torch.manual_seed(0)
+    block = DyHeadBlock(16, 16, zero_init_offset=False).requires_grad_(False)
+    block.spatial_conv_offset.weight *= 10
+    return lambda *levels: torch.cat([out.flatten(2) for out in block(levels)], 2)
+
+
+def pyramid(images: int, height: int, width: int) -> Inputs:
+    sizes = ((-(-height // 2**i), -(-width // 2**i)) for i in range(3))
+    return tuple(noise(images, 16, *size, seed=i) for i, size in enumerate(sizes))
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_dyhead_takes_shifts_of_other_levels_as_mmcvs_kernel_reads_them(opset: int) -> None:
+    sizes = pyramid(1, 12, 16), pyramid(2, 12, 16), pyramid(1, 9, 7)
+    check(Call(levels=dyhead_block()), opset, *sizes)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_vfnets_star_points_to_the_corners_and_edges_of_each_box(opset: int) -> None:
+    head = VFNetHead(80, 16, feat_channels=16, norm_cfg=None)
+    sizes = noise(1, 4, 6, 8).exp(), noise(2, 4, 5, 3).exp()
+    star = Call(star=lambda sides: VFNetHead.star_dcn_offset(head, sides, 0.1, 8))
+    check(star, opset, *((sides,) for sides in sizes))

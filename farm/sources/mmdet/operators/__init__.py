@@ -14,6 +14,7 @@ from farm.sources.mmdet.operators import (
     corner_pool,
     deform_attention,
     deform_conv,
+    dyhead,
     grid_sample,
     merge_cells,
     roi_align,
@@ -21,6 +22,7 @@ from farm.sources.mmdet.operators import (
     shifted_windows,
     tood,
     unflatten,
+    vfnet,
 )
 
 Swap = Callable[[int], AbstractContextManager[None]]
@@ -31,6 +33,7 @@ SWAPS: tuple[Swap, ...] = (
     corner_pool.swap,
     deform_attention.swap,
     deform_conv.swap,
+    dyhead.swap,
     grid_sample.swap,
     merge_cells.swap,
     roi_align.swap,
@@ -38,6 +41,7 @@ SWAPS: tuple[Swap, ...] = (
     shifted_windows.swap,
     tood.swap,
     unflatten.swap,
+    vfnet.swap,
 )
 """One per operator: takes the opset, and puts back on exit what it replaced."""
 
