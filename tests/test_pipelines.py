@@ -116,3 +116,10 @@ def test_a_package_that_is_not_installed_is_named(tmp_path: Path) -> None:
     model = inputs.Model("x", "mmdet", inputs.File(str(path), ""), inputs.File("", ""))
     with pytest.raises(InputError, match="needs the package nowhere, which is not installed"):
         config.read(model)
+
+
+def test_a_file_that_is_no_image_is_told(tmp_path: Path) -> None:
+    for name, content in (("text.png", b"no image"), ("empty.png", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(StepFailed, match=f"{name}: not an image that OpenCV can decode"):
+            preparer(CENTERNET, "64x64")(str(tmp_path / name), 0, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -143,8 +144,8 @@ class Preparer:
             results = self._load({"img_info": {"filename": image_path}, "img_prefix": None})
         except FileNotFoundError as error:
             raise StepFailed(f"{image_path}: no such image") from error
-        if results["img"] is None:  # what OpenCV answers for a file that it cannot decode
-            raise StepFailed(f"{image_path}: not an image that OpenCV can decode")
+        except (AttributeError, cv2.error) as error:  # None is OpenCV's answer, or it raises
+            raise StepFailed(f"{image_path}: not an image that OpenCV can decode") from error
         return dict(results)
 
     def _scale(self, height: int, width: int) -> tuple[int, int]:
