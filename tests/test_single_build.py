@@ -232,6 +232,14 @@ def test_wrong_input_is_told_in_words(
     assert "Traceback" not in done.err
 
 
+def test_the_onnx_file_is_never_written_over(tool: Tool, exported: Any) -> None:
+    exported()
+    before = Path("tmp.onnx").read_bytes()
+    done = tool("build", CONFIG, "tmp.onnx", "--runtime", "null", "--trt-file", "tmp.onnx")
+    assert done.code == 2 and "--trt-file: 'tmp.onnx' is read by this command" in done.err
+    assert Path("tmp.onnx").read_bytes() == before
+
+
 def test_a_file_that_is_no_onnx_is_told(tool: Tool) -> None:
     Path("no.onnx").write_bytes(b"no onnx")
     done = tool("build", CONFIG, "no.onnx", "--runtime", "onnxruntime")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,58 @@ def test_verify_compares_on_the_image_that_is_given(tool: Tool) -> None:
     assert "boxes that score 0.3 or more" in drawn.out
 
 
+def test_what_is_read_is_never_written_over(tool: Tool) -> None:
+    names = ("own.py", "own.pth", "own.png")
+    for name, source in zip(names, (*ONE, None), strict=True):
+        content = source.read_bytes() if source else cv2.imencode(".png", np.zeros((9, 9)))[1]
+        Path(name).write_bytes(bytes(content))
+    Path("link.onnx").symlink_to("own.pth")
+    before = [Path(name).read_bytes() for name in names]
+    for name in (*names, "./own.pth", "link.onnx"):
+        asked = ("export", *names[:2], "--shape", "160", "--test-img", "own.png")
+        done = tool(*asked, "--output-file", name)
+        told = f"--output-file: {name!r} is read by this command; give another file"
+        assert done.code == 2 and told in done.err, done.err
+    assert [Path(name).read_bytes() for name in names] == before
+
+
+def test_a_pipe_or_device_is_never_replaced(tool: Tool) -> None:
+    os.mkfifo("pipe")
+    done = tool("export", *ONE, "--shape", "160", "--output-file", "pipe")
+    assert done.code == 2 and "--output-file: 'pipe' is a device or a pipe" in done.err
+    assert Path("pipe").is_fifo()
+
+
+def test_a_link_stays_and_its_file_is_written(tool: Tool) -> None:
+    Path("link.onnx").symlink_to("real.onnx")
+    assert tool("export", *ONE, "--shape", "160", "--output-file", "link.onnx").code == 0
+    assert Path("link.onnx").is_symlink() and axes(Path("real.onnx")) == [1, 3, 160, 160]
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, copy: Path) -> None:
+        copy.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(copy))
+
+    Path("tmp.onnx").write_bytes(b"old")
+    monkeypatch.setattr("shutil.copyfile", full)
+    done = tool("export", *ONE, "--shape", "160")
+    assert done.code == 2 and "No space left on device" in done.err
+    assert [path.name for path in Path().iterdir()] == ["tmp.onnx"]
+    assert Path("tmp.onnx").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("option", ["--test-img", "--input-img"])
+def test_an_image_that_cannot_be_decoded_is_told_before_the_work(tool: Tool, option: str) -> None:
+    Path("text.png").write_bytes(b"no image")
+    done = tool("export", *ONE, "--shape", "160", "--verify", option, "text.png")
+    assert done.code == 2 and f"farm: {option}: " in done.err
+    assert "text.png is not an image that OpenCV can decode" in done.err
+    assert not Path("tmp.onnx").exists()
+
+
 def test_raw_heads_and_a_simplified_graph_agree_too(tool: Tool) -> None:
     asked = ("export", *ONE, "--shape", "160", "--opset-version", "17", "--verify")
     raw = tool(*asked, "--skip-postprocess")
@@ -190,6 +244,7 @@ def test_key_values_are_read_as_mmcv_reads_them() -> None:
         ((*ONE, "--shape", "big"), "invalid int value: 'big'"),
         ((*ONE, "--opset-version", "9"), "--opset-version: 9: expected 11 to 20"),
         ((*ONE, "--output-file", "/"), "--output-file: '/' is a folder; give a file"),
+        ((*ONE, "--output-file", "folder/"), "--output-file: 'folder/' is a folder; give a file"),
         ((*ONE, "--output-file", "/dev/null/x/y.onnx"), "--output-file: /dev/null/x: "),
         ((*ONE, "--test-img", "no.jpg"), "--test-img: image "),
         ((*ONE, "--cfg-options", "model"), "--cfg-options: 'model' is not KEY=VALUE"),

@@ -393,6 +393,14 @@ def test_a_file_of_another_kind_is_told(test: Any, exported: Any, tool: Tool) ->
     assert raw.code == 2 and "it ends at raw outputs and finds no boxes" in raw.err
 
 
+def test_the_model_is_never_written_over(test: Any) -> None:
+    content = weights("onestage")[1].read_bytes()
+    Path("model.pkl").write_bytes(content)
+    done = test("onestage", "model.pkl", "torch", "--out", "model.pkl")
+    assert done.code == 2 and "--out: 'model.pkl' is read by this command" in done.err
+    assert Path("model.pkl").read_bytes() == content
+
+
 def test_voc_takes_one_metric_at_a_time(test: Any) -> None:
     model = weights("onestage")[1]
     done = test("onestage", model, "torch", "--eval", "mAP", "recall", data=voc_options)

@@ -21,10 +21,10 @@ DEFAULT_SHAPE = (400, 600)
 def build(options: argparse.Namespace) -> int:
     """Returns the exit code: 1 if --verify finds a difference."""
     runtime = work.require_runtime(options.runtime)
-    output = words.output(options.trt_file, "--trt-file")
     image = words.image(options.input_img, "--input-img")
     path = Path(plain_file("ONNX file", options.model, Path.cwd()).path)
     model = words.detector(options, options.model)
+    output = words.output(options.trt_file, "--trt-file", (model.config.path, path, image))
     shape = _shape(options, onnx_file.taken(path))
     store = work.open_store(options.results)
     exported = onnx_file.stored(path, store, options.retry_failed)

@@ -22,10 +22,11 @@ def export(options: argparse.Namespace) -> int:
         raise InputError(
             f"{options.opset_version}: expected {OPSETS[0]} to {OPSETS[-1]}", "--opset-version"
         )
-    output = words.output(options.output_file, "--output-file")
-    image = words.image(options.test_img, "--test-img")
-    image = image or words.image(options.input_img, "--input-img")
+    test_img = words.image(options.test_img, "--test-img")
+    input_img = words.image(options.input_img, "--input-img")
     model = words.detector(options, options.checkpoint)
+    read = (model.config.path, model.checkpoint.path, test_img, input_img)
+    output = words.output(options.output_file, "--output-file", read)
     values = inputs.ExportInputs(
         model,
         free(None, None, None, size) if options.dynamic_export else fixed(size),
@@ -40,6 +41,7 @@ def export(options: argparse.Namespace) -> int:
     print(f"In the store: {folder / 'model.onnx'}")
     if options.show:
         _print_graph(folder / "model.onnx")
+    image = test_img or input_img
     return 0 if not options.verify or _verified(values, folder, image, options.show) else 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.errors import InputError
-from farm.single import words
+from farm.single import words, work
 
 if TYPE_CHECKING:
     from farm.detections import Detections
@@ -24,8 +24,9 @@ def test(options: argparse.Namespace) -> int:
     from farm.single import runners
     from farm.sources.mmdet import config
 
-    out = words.output(options.out, "--out") if options.out else None
     model = words.detector(options, options.model)
+    read = (model.config.path, model.checkpoint.path)
+    out = words.output(options.out, "--out", read) if options.out else None
     settings = config.read(model)
     dataset = datasets.open_dataset(settings, model.config.path)
     finish = _finish(options, dataset, settings)
@@ -121,9 +122,8 @@ def _results(runner: Runner, images: list[tuple[Path, str]], paint: Paint | None
 def _dump(results: list[Any], out: Path) -> None:
     import mmcv
 
-    part = out.with_name(f".{out.name}")  # whole, or not there
-    mmcv.dump(results, str(part), file_format="pkl")
-    part.replace(out)
+    with work.whole(out) as part:
+        mmcv.dump(results, str(part), file_format="pkl")
     print(f"Results: {out}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +77,32 @@ def detector(options: argparse.Namespace, checkpoint: str) -> inputs.Model:
 
 
 def image(name: str | None, option: str) -> Path | None:
-    """The image, if one is named. Raises InputError."""
+    """The image, if one is named. Raises InputError where OpenCV cannot decode it."""
     if name is None:
         return None
+    import cv2
+
     try:
-        return Path(files.plain_file("image", name, Path.cwd()).path)
+        path = files.plain_file("image", name, Path.cwd()).path
     except InputError as error:
         raise InputError(error.message, option) from None
+    if cv2.imread(path) is None:
+        raise InputError(f"{path} is not an image that OpenCV can decode", option)
+    return Path(path)
 
 
-def output(name: str, option: str) -> Path:
-    """A file that can be written: its folder is made now. Raises InputError before any work."""
-    path = files.expanded(name, Path.cwd())
-    if path.is_dir():
+def output(name: str, option: str, read: Iterable[str | Path | None] = ()) -> Path:
+    """A file that can be written: its folder is made now. Raises InputError before any work.
+
+    read: the files that the command reads, which must not be written over.
+    """
+    path = files.expanded(name, Path.cwd()).resolve()  # a link's file is written, not the link
+    if path.is_dir() or name.endswith("/"):
         raise InputError(f"{name!r} is a folder; give a file", option)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{name!r} is a device or a pipe; give a file", option)
+    if path.exists() and any(one is not None and path.samefile(one) for one in read):
+        raise InputError(f"{name!r} is read by this command; give another file", option)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +70,23 @@ class _Lines:
 
 
 def put(artifact: Path, output: Path) -> None:
-    """A copy of the artifact at `output`, whole or not at all.
+    """A copy of the artifact at `output`.
 
     Not a link: what is then done to the file in place must not reach into the store.
     """
+    with whole(output) as part:
+        shutil.copyfile(artifact, part)
+
+
+@contextmanager
+def whole(output: Path) -> Iterator[Path]:
+    """A file beside `output` to write into, which takes its place as the block ends well."""
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    shutil.copyfile(artifact, part)
-    part.replace(output)
+    try:
+        yield part
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
