@@ -213,9 +213,13 @@ def test_verbose_shows_the_builders_log(
     [
         (("--shape", "1", "2", "3"), "--shape: height and width, or one number for a square"),
         (("--min-shape", "16"), "--min-shape: 16: height and width are 32 to 16384 pixels"),
-        (("--max-shape", "128"), "--min-shape <= --shape <= --max-shape does not hold"),
+        (("--max-shape", "128"), "--max-shape does not hold for 160x160, 160x160, 128x128"),
         (("--workspace-size", "0"), "--workspace-size: 0: expected 1 to 1024 GiB"),
-        (("--runtime", "torch"), "torch builds no engine; there are: onnxruntime, openvino"),
+        (("--results", "tmp.onnx"), "tmp.onnx/store: Not a directory; give another --results"),
+        (
+            ("--runtime", "torch"),
+            "--runtime: torch builds no engine; there are: onnxruntime, openvino",
+        ),
         (("--runtime", "onnx"), "this farm has no runtime onnx; there are: onnxruntime"),
         (("--trt-file", "/"), "--trt-file: '/' is a folder; give a file"),
         (("--input-img", "no.png"), "--input-img: image "),
@@ -238,6 +242,39 @@ def test_the_onnx_file_is_never_written_over(tool: Tool, exported: Any) -> None:
     done = tool("build", CONFIG, "tmp.onnx", "--runtime", "null", "--trt-file", "tmp.onnx")
     assert done.code == 2 and "--trt-file: 'tmp.onnx' is read by this command" in done.err
     assert Path("tmp.onnx").read_bytes() == before
+
+
+def foreign(name: str, dets: Any, labels: Any) -> None:
+    """An ONNX file that gives these, whatever it sees."""
+    values = {"dets": np.array(dets, np.float32), "labels": np.array(labels, np.int64)}
+    given = {one: value for one, value in values.items() if value.size}
+    kinds = {"dets": onnx.TensorProto.FLOAT, "labels": onnx.TensorProto.INT64}
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", [f"of_{one}"], [one]) for one in given],
+        "g",
+        [onnx.helper.make_tensor_value_info("images", kinds["dets"], [1, 3, 160, 160])],
+        [onnx.helper.make_tensor_value_info(x, kinds[x], given[x].shape) for x in given],
+        [onnx.numpy_helper.from_array(value, f"of_{one}") for one, value in given.items()],
+    )
+    opset = onnx.helper.make_opsetid("", 13)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), name)
+
+
+@pytest.mark.parametrize(
+    ("dets", "labels", "told"),
+    [
+        ([[[1, 1, 9, 9, 0.9]]], [], "it gives dets [1, 1, 5]; expected dets [N, K, 5] and labels"),
+        ([[[1, 1, 9, 9]]], [[0]], "it gives dets [1, 1, 4], labels [1, 1]; expected dets [N, K"),
+        ([[[1, 1, 9, 9, 0.9]]], [[4]], "it finds class 4, and the config has 4 classes, from 0"),
+    ],
+)
+def test_outputs_that_are_no_detections_are_told(
+    tool: Tool, dets: Any, labels: Any, told: str
+) -> None:
+    foreign("other.onnx", dets, labels)
+    asked = ("build", CONFIG, "other.onnx", "--runtime", "onnxruntime", "--verify", "--show")
+    done = tool(*asked)
+    assert done.code == 2 and f"farm: ONNX Runtime: {told}" in done.err, done.err
 
 
 def test_a_file_that_is_no_onnx_is_told(tool: Tool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+import torch
 import yaml
 from conftest import PROJECT, Tool
 
@@ -158,6 +160,12 @@ def test_what_is_read_is_never_written_over(tool: Tool) -> None:
         told = f"--output-file: {name!r} is read by this command; give another file"
         assert done.code == 2 and told in done.err, done.err
     assert [Path(name).read_bytes() for name in names] == before
+
+
+def test_pickled_objects_are_refused_in_the_tools_own_words(tool: Tool) -> None:
+    torch.save({"state_dict": {}, "meta": argparse.Namespace(x=1)}, "objects.pth")
+    done = tool("export", ONE[0], "objects.pth", "--shape", "160")
+    assert done.code == 2 and "if you trust where it comes from, give --allow-pickle" in done.err
 
 
 def test_a_pipe_or_device_is_never_replaced(tool: Tool) -> None:

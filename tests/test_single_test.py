@@ -12,9 +12,11 @@ from unittest import mock
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from conftest import PROJECT, Done, Tool
 
+from farm import catalog
 from farm.datasets import shapes
 from farm.detections import Detections
 from farm.single.results import as_mmdet
@@ -391,6 +393,24 @@ def test_a_file_of_another_kind_is_told(test: Any, exported: Any, tool: Tool) ->
         assert done.code == 2 and told in done.err, done.err
     raw = test("onestage", exported("onestage", "--skip-postprocess"), "onnxruntime", "--show")
     assert raw.code == 2 and "it ends at raw outputs and finds no boxes" in raw.err
+
+
+def test_a_class_that_the_config_lacks_is_told(test: Any, exported: Any) -> None:
+    model = onnx.load(exported("onestage"))
+    (labels,) = (node for node in model.graph.node if "labels" in node.output)
+    labels.output[0] = "own"
+    one = onnx.numpy_helper.from_array(np.array(1), "one")
+    model.graph.initializer.append(one)
+    model.graph.node.append(onnx.helper.make_node("Add", ["own", "one"], ["labels"]))
+    onnx.save(model, "off.onnx")
+    done = test("onestage", "off.onnx", "onnxruntime", "--eval", "bbox")
+    assert done.code == 2 and "off.onnx: it finds class 4, and the config has 4" in done.err
+
+
+def test_a_runtime_that_is_not_here_is_told_before_the_data_set(tool: Tool) -> None:
+    if "tensorrt" not in catalog.RUNTIMES:
+        done = tool("test", *weights("onestage"), "--backend", "tensorrt", "--eval", "bbox")
+        assert done.code == 2 and "farm: --backend: this farm has no runtime tensorrt" in done.err
 
 
 def test_the_model_is_never_written_over(test: Any) -> None:

@@ -20,7 +20,7 @@ DEFAULT_SHAPE = (400, 600)
 
 def build(options: argparse.Namespace) -> int:
     """Returns the exit code: 1 if --verify finds a difference."""
-    runtime = work.require_runtime(options.runtime)
+    runtime = work.require_runtime(options.runtime, "--runtime")
     image = words.image(options.input_img, "--input-img")
     path = Path(plain_file("ONNX file", options.model, Path.cwd()).path)
     model = words.detector(options, options.model)
@@ -70,7 +70,10 @@ def _shape(options: argparse.Namespace, file: onnx_file.Taken) -> inputs.Shape:
     low = words.dims(options.min_shape, "--min-shape") if options.min_shape else opt
     high = words.dims(options.max_shape, "--max-shape") if options.max_shape else opt
     if not (low.h <= opt.h <= high.h and low.w <= opt.w <= high.w):
-        raise InputError("--min-shape <= --shape <= --max-shape does not hold")
+        raise InputError(
+            f"--min-shape <= --shape <= --max-shape does not hold for {low.h}x{low.w}, "
+            f"{opt.h}x{opt.w}, {high.h}x{high.w}"
+        )
     low, opt, high = (Dims(file.n or 1, 3, size.h, size.w) for size in (low, opt, high))
     for size in (low, opt, high):
         if file.refuses(size):

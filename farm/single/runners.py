@@ -13,7 +13,7 @@ import numpy as np
 
 from farm import inputs
 from farm.detections import Detections, Floats, ImageMeta
-from farm.detections.convert import from_outputs, to_original
+from farm.detections.convert import to_original
 from farm.detections.suppress import suppress
 from farm.errors import InputError
 from farm.progress import say
@@ -21,6 +21,7 @@ from farm.runtimes import Session, runtime_module
 from farm.single import onnx_file, words, work
 from farm.single.build import engine_folder
 from farm.single.facts import facts_without_weights, own_scale
+from farm.single.outputs import detections
 from farm.single.shapes import fixed, resized_to
 from farm.single.verify import telling
 from farm.sources import source_module
@@ -47,14 +48,14 @@ def opened(options: argparse.Namespace, model: inputs.Model, settings: Any) -> I
     if options.backend == "torch":
         yield _pytorch(model, resized_to(own_scale(settings, model.config.path)))
         return
-    work.require_runtime(options.backend)
     engine = _engine(options, model, settings)
     facts = facts_without_weights(model)
     with telling(options.backend):
         module = runtime_module(options.backend)
         session = module.open_engine(engine.folder, engine.options, words.threads())
     try:
-        yield Runner(facts, engine.prepared, _run(session, engine.options, facts))
+        run = _run(session, engine.options, facts, model.checkpoint.path)
+        yield Runner(facts, engine.prepared, run)
     finally:
         session.close()
 
@@ -128,7 +129,7 @@ def _built_options(found: work.Found, backend: str, path: Path) -> inputs.Engine
 
 
 def _run(
-    session: Session, options: inputs.EngineOptions, facts: inputs.ModelFacts
+    session: Session, options: inputs.EngineOptions, facts: inputs.ModelFacts, where: str
 ) -> Callable[[Floats, ImageMeta], Detections]:
     def run(image: Floats, meta: ImageMeta) -> Detections:
         batch = np.stack([image] * options.shape.min.n)
@@ -137,8 +138,11 @@ def _run(
         if facts.suppression and {"boxes", "scores"} <= set(outputs):
             outputs = suppress(outputs, facts.suppression)
         if "dets" not in outputs:
-            raise InputError("it ends at raw outputs and finds no boxes: --skip-postprocess")
-        found = from_outputs(outputs)[0]
+            raise InputError(
+                "it ends at raw outputs and finds no boxes; export it without --skip-postprocess",
+                where,
+            )
+        found = detections(outputs, facts, where)[0]
         return to_original(found, meta, facts.clips_boxes, facts.mask_threshold, facts.mask_frame)
 
     return run

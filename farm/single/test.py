@@ -20,6 +20,8 @@ Paint = Callable[[Path, str, "Detections"], None]
 def test(options: argparse.Namespace) -> int:
     """Returns the exit code."""
     _check(options)
+    if options.backend != "torch":
+        work.require_runtime(options.backend, "--backend")
     from farm.single import dataset as datasets
     from farm.single import runners
     from farm.sources.mmdet import config

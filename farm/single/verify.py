@@ -12,11 +12,12 @@ import numpy as np
 
 from farm import inputs
 from farm.detections import Floats
-from farm.detections.convert import from_outputs, in_network_frame
+from farm.detections.convert import in_network_frame
 from farm.errors import FarmError, StepFailed
 from farm.runtimes import runtime_module
 from farm.single import words
 from farm.single.compare import Answers, held
+from farm.single.outputs import detections
 from farm.single.sample import Sample, sample
 from farm.units import Dims
 
@@ -49,7 +50,7 @@ def engine_run(
             return Answers(name, None, outputs)
         found = [
             in_network_frame(one, images.shape[2:], facts.mask_threshold, facts.mask_frame)
-            for one in from_outputs(outputs)
+            for one in detections(outputs, facts, name)
         ]
         return Answers(name, found, outputs)
 

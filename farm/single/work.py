@@ -24,8 +24,17 @@ from farm.units import format_seconds
 
 
 def open_store(results: str | None) -> Store:
-    """The store of `--results`, else of the sweeps that are run here."""
-    return Store(store_folder(results_folder(results)))
+    """The store of `--results`, else of the sweeps that are run here.
+
+    Raises InputError where it cannot be.
+    """
+    store = Store(store_folder(results_folder(results)))
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"results cannot be kept in {store.root}: {error.strerror}"
+        raise InputError(f"{reason}; give another --results") from None
+    return store
 
 
 def carry_out(step: Step, store: Store, retry_failed: bool = False, verbose: bool = False) -> Path:
@@ -50,7 +59,7 @@ def _raise_if_bad(step: Step, outcome: Outcome, store: Store) -> None:
     if outcome.status == "done":
         return
     if outcome.status == "input":
-        raise InputError(outcome.reason.replace("`allow_pickle: true`", "--allow-pickle"))
+        raise InputError(outcome.reason)
     told = f"{step.stage} {step.label}: {outcome.reason}"
     log = store.log_path(step.ref)
     if log.exists():
@@ -116,15 +125,19 @@ def _sha256(path: Path) -> str:
     return plain_file("file", str(path), Path()).digest
 
 
-def require_runtime(name: str) -> Runtime:
-    """The runtime's line in the catalog. Raises InputError if it is not there or not installed."""
+def require_runtime(name: str, option: str = "") -> Runtime:
+    """The runtime's line in the catalog. Raises InputError if it is not there or not installed.
+
+    option: that named it.
+    """
     runtime = RUNTIMES.get(name)
     if runtime is None or not runtime.builds:
         what = f"{name} builds no engine" if runtime else f"this farm has no runtime {name}"
         there = ", ".join(one for one, known in RUNTIMES.items() if known.builds)
-        raise InputError(f"{what}; there are: {there}")
+        raise InputError(f"{what}; there are: {there}", option)
     if absent := [package for package in runtime.packages if version(package) == "absent"]:
         raise InputError(
-            f"{name} needs {', '.join(absent)}, not installed; `farm doctor` says how to get it"
+            f"{name} needs {', '.join(absent)}, not installed; `farm doctor` says how to get it",
+            option,
         )
     return runtime

@@ -50,8 +50,8 @@ def _unpickle(path: str, allow_pickle: bool) -> Any:
         if isinstance(error, pickle.UnpicklingError) and _refused(path, error):
             raise InputError(
                 "it holds pickled objects beside weights, and loading those can run code; if you"
-                " trust where it comes from, set `allow_pickle: true` for this one model in the"
-                f" matrix ({_unsupported(error)})",
+                " trust where it comes from, give --allow-pickle, or in a matrix"
+                f" `allow_pickle: true` for this one model ({_unsupported(error)})",
                 path,
             ) from error
         raise InputError(
