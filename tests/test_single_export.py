@@ -239,7 +239,7 @@ def test_key_values_are_read_as_mmcv_reads_them() -> None:
         "h": "u=v",
         "i": None,
     }
-    for bad in ("novalue", "a=[1,(2]", "a=nan"):
+    for bad in ("novalue", "=", "=1", "a=[1,(2]", "a=nan"):
         with pytest.raises(InputError, match="--cfg-options: "):
             words.key_values([bad], "--cfg-options")
 

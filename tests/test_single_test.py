@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -302,10 +303,37 @@ def test_format_only_writes_the_data_sets_own_files(test: Any) -> None:
         assert json.loads(Path(f"made/x.{kind}.json").read_text())[0]["image_id"] == 1
 
 
+def test_what_formats_nothing_to_keep_is_said(test: Any) -> None:
+    model = weights("onestage")[1]
+    coco = test("onestage", model, "torch", "--format-only")
+    assert coco.code == 0 and "keep its files with --eval-options jsonfile_prefix=" in coco.err
+    voc = test("onestage", model, "torch", "--format-only", data=voc_options)
+    assert voc.code == 0 and "VOCDataset has no format of its own" in voc.err
+
+
+def test_thresholds_of_overlap_are_taken_as_they_are_given(test: Any) -> None:
+    model = weights("onestage")[1]
+    done = test("onestage", model, "torch", "--eval", "bbox", "--eval-options", "iou_thrs=[0.5]")
+    assert done.code == 0, done.err
+    own = figures(test("onestage", model, "torch", "--eval", "bbox"))
+    assert figures(done)["bbox_mAP"] == own["bbox_mAP_50"]
+
+
+def test_painted_images_never_go_over_the_data_sets_own(test: Any, drawn: Path) -> None:
+    folder = drawn / "coco" / "images"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    Path("link").symlink_to(folder)
+    for name in (folder, "link"):
+        done = test("onestage", weights("onestage")[1], "torch", "--show-dir", name)
+        assert done.code == 2 and "has the data set's own images; give another" in done.err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_painted_images_go_to_a_folder(test: Any, drawn: Path) -> None:
     model = weights("twostage")[1]
     done = test("twostage", model, "torch", "--show-dir", "painted", "--show-score-thr", "0.5")
     assert done.code == 0, done.err
+    assert f"Painted images: {Path.cwd() / 'painted'}" in done.out
     names = sorted(path.name for path in (drawn / "coco" / "images").iterdir())
     assert sorted(path.name for path in Path("painted").iterdir()) == names
     for name in names:
@@ -347,6 +375,11 @@ def test_masks_with_scores_of_their_own_keep_them() -> None:
         ((), "specify at least one operation"),
         (("--eval", "bbox", "--format-only"), "--eval and --format-only cannot be both specified"),
         (("--out", "x.json"), "--out: the output file must be a pkl file"),
+        (("--eval", "proposal_fast"), "no metric 'proposal_fast'; did you mean 'proposal'?"),
+        (("--eval", "bbox", "--eval-options", "iou_thrs=a"), "iou_thrs=a: expected numbers"),
+        (("--eval", "bbox", "--eval-options", "jsonfile_prefix=/dev/null/x"), "prefix: /dev/null:"),
+        (("--eval", "bbox", "--eval-options", "classwise"), "--eval-options: 'classwise' is not K"),
+        (("--show-dir", "/dev/null"), "--show-dir: '/dev/null' is a file; give a folder"),
         (("--out", "/dev/null/x/y.pkl"), "--out: /dev/null/x: "),
         (("--eval", "bbx"), "--eval: CocoDataset has no metric 'bbx'; did you mean 'bbox'?"),
         (("--eval", "segm"), "--eval: the model has no masks"),
@@ -377,6 +410,28 @@ def test_a_data_set_that_does_not_fit_is_told_before_the_work(
     asked = (*weights("onestage"), "--backend", "torch", "--eval", "bbox")
     done = tool("test", *asked, "--cfg-options", *words)
     assert done.code == 2 and told in done.err, done.err
+
+
+def test_an_annotation_file_that_is_none_is_told(tool: Tool) -> None:
+    Path("torn.json").write_text('{"images": [')
+    asked = (*weights("onestage"), "--backend", "torch", "--eval", "bbox")
+    done = tool("test", *asked, "--cfg-options", "data.test.ann_file=torn.json")
+    assert done.code == 2 and "(JSONDecodeError: Expecting value: line 1 col" in done.err, done.err
+
+
+def test_an_image_that_cannot_be_decoded_is_told(test: Any, drawn: Path) -> None:
+    shutil.copytree(drawn / "coco", "coco")
+    Path("coco/images/000002.png").write_bytes(b"no image")
+    done = test(
+        "onestage",
+        weights("onestage")[1],
+        "torch",
+        "--out",
+        "x.pkl",
+        data=lambda _: {"data.test.data_root": "coco"},
+    )
+    assert done.code == 2 and "000002.png: not an image that OpenCV can decode" in done.err
+    assert not Path("x.pkl").exists()
 
 
 def test_a_file_of_another_kind_is_told(test: Any, exported: Any, tool: Tool) -> None:

@@ -32,14 +32,20 @@ def open_dataset(settings: mmcv.Config, where: str) -> Any:
     try:
         dataset = build_dataset(wanted)
     except Exception as error:  # any data set's own reading of any file
-        text = " ".join(str(error).split())[:300]
+        met = _met(error)
+        text = " ".join(str(met).split())[:300]
         raise InputError(
-            f"mmdet cannot open its data set ({type(error).__name__}: {text}); name its files with"
+            f"mmdet cannot open its data set ({type(met).__name__}: {text}); name its files with"
             " --cfg-options data.test.ann_file=... data.test.img_prefix=...",
             where,
         ) from error
     _require_images(dataset, where)
     return dataset
+
+
+def _met(error: BaseException) -> BaseException:
+    """What mmcv met where its own words for it fail: some errors take more than a text."""
+    return error.__context__ if isinstance(error, TypeError) and error.__context__ else error
 
 
 def images(dataset: Any) -> list[tuple[Path, str]]:

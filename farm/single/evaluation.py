@@ -12,10 +12,12 @@ from farm.sources.mmdet import compat  # noqa: F401
 # isort: split
 import mmcv
 import numpy as np
+import numpy.typing as npt
 from mmdet.core.evaluation import recall
-from mmdet.datasets import CocoDataset, VOCDataset
+from mmdet.datasets import CocoDataset, CustomDataset, VOCDataset
 
 from farm.errors import FarmError, InputError, nearest
+from farm.progress import say
 
 _OF_TRAINING = (
     "interval",
@@ -29,9 +31,10 @@ _OF_TRAINING = (
 """What a config's `evaluation` holds for the hook that evaluates while training."""
 
 _METRICS = {
-    CocoDataset.evaluate: ("bbox", "segm", "proposal", "proposal_fast"),
+    CocoDataset.evaluate: ("bbox", "segm", "proposal"),
     VOCDataset.evaluate: ("mAP", "recall"),
 }
+"""Without `proposal_fast`: it reads the boxes of an RPN alone, not a detector's by class."""
 
 
 def require_metrics(dataset: Any, metrics: Sequence[str]) -> None:
@@ -54,12 +57,33 @@ def evaluate_options(
     wanted = {**settings.get("evaluation", {}), "metric": list(metrics), **options}
     for name in _OF_TRAINING:
         wanted.pop(name, None)
+    if wanted.get("iou_thrs") is not None:
+        wanted["iou_thrs"] = _numbers("iou_thrs", wanted["iou_thrs"])
     return _fitting(dataset.evaluate, wanted)
 
 
 def format_options(dataset: Any, options: dict[str, Any]) -> dict[str, Any]:
     """As `evaluate_options`, of `format_results`."""
     return _fitting(dataset.format_results, options)
+
+
+def warn_of_nothing_kept(dataset: Any, options: dict[str, Any]) -> None:
+    """Says before the work where mmdet's `format_results` leaves no file."""
+    if type(dataset).format_results is CustomDataset.format_results:
+        say(f"{type(dataset).__name__} has no format of its own: --format-only writes nothing")
+    elif isinstance(dataset, CocoDataset) and "jsonfile_prefix" not in options:
+        say(
+            "--format-only writes into a temporary folder, which goes at the end; keep its files"
+            " with --eval-options jsonfile_prefix=PATH"
+        )
+
+
+def _numbers(name: str, values: Any) -> npt.NDArray[np.float64]:
+    """As an array, which pycocotools takes it for."""
+    try:
+        return np.atleast_1d(np.asarray(values, float))
+    except (TypeError, ValueError):
+        raise InputError(f"{name}={values}: expected numbers", "--eval-options") from None
 
 
 def _fitting(method: Any, options: dict[str, Any]) -> dict[str, Any]:

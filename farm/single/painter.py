@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from farm.detections import Detections
+from farm.errors import InputError
 from farm.progress import say
 from farm.single import drawing
 
@@ -18,15 +19,26 @@ class Painter:
         self, classes: Sequence[str], palette: Any, min_score: float, folder: Path | None
     ) -> None:
         self._classes, self._palette, self._min_score = classes, palette, min_score
-        self._folder = folder
+        self.folder = folder
         if folder is None and not drawing.has_display():
-            self._folder = Path.cwd() / "show"
-            say(f"No display here: painted images go to {self._folder}")
+            self.folder = Path.cwd() / "show"
+            say(f"No display here: painted images go to {self.folder}")
+
+    def require_apart(self, images: Iterable[tuple[Path, str]]) -> None:
+        """Raises InputError where a painted image would be written over one of these."""
+        for path, name in images if self.folder else ():
+            assert self.folder is not None
+            painted = self.folder / name
+            if painted.exists() and painted.samefile(path):
+                raise InputError(
+                    f"{self.folder} has the data set's own images; give another folder",
+                    "--show-dir",
+                )
 
     def __call__(self, path: Path, name: str, found: Detections) -> None:
         import cv2
 
-        file = self._folder / name if self._folder else None
+        file = self.folder / name if self.folder else None
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
         assert picture is not None  # it was prepared before
         drawing.paint(picture, found, self._classes, name, self._min_score, file, self._palette)

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm.errors import InputError
+from farm.errors import InputError, StepFailed
 from farm.single import words, work
 
 if TYPE_CHECKING:
-    from farm.detections import Detections
+    from farm.single.painter import Painter
     from farm.single.runners import Runner
-
-Paint = Callable[[Path, str, "Detections"], None]
 
 
 def test(options: argparse.Namespace) -> int:
@@ -32,11 +30,15 @@ def test(options: argparse.Namespace) -> int:
     settings = config.read(model)
     dataset = datasets.open_dataset(settings, model.config.path)
     finish = _finish(options, dataset, settings)
+    images = datasets.images(dataset)
+    paint = _painter(options, dataset, images)
     with runners.opened(options, model, settings) as runner:
         _require_fit(dataset, runner, options)
-        results = _results(runner, datasets.images(dataset), _painter(options, dataset))
+        results = _results(runner, images, paint)
     if out:
         _dump(results, out)
+    if paint and paint.folder:
+        print(f"Painted images: {paint.folder}")
     finish(results)
     return 0
 
@@ -64,7 +66,10 @@ def _finish(
     from farm.single import evaluation
 
     chosen = words.key_values(options.eval_options, "--eval-options")
+    if "jsonfile_prefix" in chosen:
+        words.output(f"{chosen['jsonfile_prefix']}.json", "--eval-options jsonfile_prefix")
     if options.format_only:
+        evaluation.warn_of_nothing_kept(dataset, chosen)
         wanted = evaluation.format_options(dataset, chosen)
         return lambda results: _say_where(evaluation.told(dataset.format_results, results, wanted))
     if options.eval:
@@ -90,18 +95,22 @@ def _require_fit(dataset: Any, runner: Runner, options: argparse.Namespace) -> N
         raise InputError("the model has no masks, so there is no segm", "--eval")
 
 
-def _painter(options: argparse.Namespace, dataset: Any) -> Paint | None:
+def _painter(
+    options: argparse.Namespace, dataset: Any, images: list[tuple[Path, str]]
+) -> Painter | None:
     if not (options.show or options.show_dir):
         return None
     from farm.single.painter import Painter
 
     folder = words.folder(options.show_dir, "--show-dir") if options.show_dir else None
     palette = getattr(dataset, "PALETTE", None)
-    return Painter(dataset.CLASSES, palette, options.show_score_thr, folder)
+    painter = Painter(dataset.CLASSES, palette, options.show_score_thr, folder)
+    painter.require_apart(images)
+    return painter
 
 
-def _results(runner: Runner, images: list[tuple[Path, str]], paint: Paint | None) -> list[Any]:
-    """One result an image, in the data set's order."""
+def _results(runner: Runner, images: list[tuple[Path, str]], paint: Painter | None) -> list[Any]:
+    """One result an image, in the data set's order. Raises InputError for what is no image."""
     from rich.console import Console
     from rich.progress import track
 
@@ -113,7 +122,10 @@ def _results(runner: Runner, images: list[tuple[Path, str]], paint: Paint | None
     quiet = not console.is_terminal
     results = []
     for number, (path, name) in enumerate(track(images, "testing", console=console, disable=quiet)):
-        image, meta = prepare(str(path), number, name)
+        try:
+            image, meta = prepare(str(path), number, name)
+        except StepFailed as error:
+            raise InputError(str(error)) from error
         found = runner.run(image.astype("float32", copy=False), meta)
         if paint:
             paint(path, name, found)
@@ -137,9 +149,6 @@ def _print(figures: dict[str, Any]) -> None:
 def _say_where(written: Any) -> None:
     """What the data set's `format_results` says of its files, if it says anything."""
     files, temporary = written if isinstance(written, tuple) else (written, None)
-    if temporary is not None:
-        print("Formatted into a temporary folder, gone now: keep the files with --eval-options")
-        print("jsonfile_prefix=PATH")
-    elif files:
+    if files and temporary is None:
         for path in sorted(set(files.values() if isinstance(files, dict) else files)):
             print(f"Formatted: {path}")

@@ -25,6 +25,9 @@ def key_values(words: Sequence[str], option: str) -> dict[str, Any]:
     """
     if not words:
         return {}
+    for word in words:
+        if word.find("=") < 1:
+            raise InputError(f"{word!r} is not KEY=VALUE", option)
     from farm.sources.mmdet import compat  # noqa: F401
 
     # isort: split
@@ -113,12 +116,16 @@ def output(name: str, option: str, read: Iterable[str | Path | None] = ()) -> Pa
 
 
 def folder(name: str, option: str) -> Path:
-    """A folder, made now. Raises InputError."""
+    """A folder to write into, made now. Raises InputError."""
     path = files.expanded(name, Path.cwd())
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError(f"{name!r} is a file; give a folder", option) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}", option) from None
+    if not os.access(path, os.W_OK):
+        raise InputError(f"{path}: no right to write there", option)
     return path
 
 
