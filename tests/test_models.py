@@ -13,7 +13,8 @@ import pytest
 
 from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import match
-from farm.models import families
+from farm.errors import InputError
+from farm.models import families, records
 from farm.models.trial import Subject, Trial, judged
 from farm.runtimes import torch as torch_runtime
 from farm.sources.mmdet import random_weights
@@ -93,10 +94,73 @@ def test_wrong_words_are_named(tmp_path: Path, arguments: list[str], says: str) 
     assert done.returncode == 2 and says in done.stderr, done.stderr
 
 
-def test_broken_records_are_named_with_their_line(tmp_path: Path) -> None:
-    (tmp_path / "models.jsonl").write_text('{"key": 1}\n')
+@pytest.mark.parametrize("line", [b'{"key": 1}', b"\xff\xfe", b'{"key": "torn', b"[1]"])
+def test_broken_records_are_named_with_their_line(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "models.jsonl").write_bytes(line)
     done = models(tmp_path, "--family", "retinanet", "--show")
     assert done.returncode == 2 and "models.jsonl:1: not a record" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "t.yaml: not a table of models: expected their names"),
+        ("[1]", "t.yaml: not a table of models: expected their names"),
+        ("a: [1\nb: }", "t.yaml:2: not valid YAML: "),
+        ("\n\nssd: {}", "t.yaml:3: ssd: it has no `config`"),
+        ("ssd: {config: 5}", "t.yaml:1: ssd: it has no `config`"),
+        ("ssd: {config: none.py}", "t.yaml:1: ssd: config 'none.py' is neither a file nor one"),
+        ("ssd: {config: ssd/ssd300_coco.py, shap: 3}", "ssd: there is no 'shap'; did you mean 'sh"),
+        ("ssd: {config: ssd/ssd300_coco.py, shape: 0x0}", "t.yaml:1: ssd: not a model of the tab"),
+        ("ssd: {config: ssd/ssd300_coco.py, lift: 7}", "t.yaml:1: ssd: not a model of the table"),
+        ("ssd: 5", "t.yaml:1: ssd: not a model of the table"),
+    ],
+)
+def test_a_wrong_table_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "t.yaml").write_text(text)
+    with pytest.raises(InputError) as error:
+        families.read(tmp_path / "t.yaml")
+    assert told in str(error.value)
+
+
+def test_the_page_is_told_before_the_trials(tmp_path: Path) -> None:
+    asked = ("--family", "retinanet", "--opset", "17", "--markdown")
+    (tmp_path / "a").write_text("")
+    for name, told in (("models.jsonl", "is read by this command"), ("a/b.md", "File exists")):
+        done = models(tmp_path, *asked, str(tmp_path / name))
+        assert done.returncode == 2 and told in done.stderr, done.stderr
+        assert "trials" not in done.stderr
+    assert (tmp_path / "models.jsonl").read_text() == ""
+
+
+def test_an_option_given_twice_is_as_given_once(tmp_path: Path) -> None:
+    once = ("--family", "retinanet", "--opset", "17", "--runtime", "onnxruntime")
+    done = models(tmp_path, *once, *once, "--shapes", "fixed", "--shapes", "fixed")
+    assert done.returncode == 0 and "1/1 same detector" in done.stdout, done.stderr
+
+
+def test_a_changed_config_of_ones_own_is_another_trial(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    keys = set()
+    for text in ("x = 1", "x = 2"):
+        path.write_text(text)
+        records._digest.cache_clear()
+        own = replace(NARROW["retinanet"], config=str(path))
+        keys.add(records.key(own, 17, "fixed", "onnxruntime"))
+    assert len(keys) == 2
+
+
+def test_what_another_run_added_is_kept(tmp_path: Path) -> None:
+    found = [
+        records.Record(key, "f", "c", 17, "fixed", "openvino", "today", {}) for key in ("a", "b")
+    ]
+    one, other = (records.Records(tmp_path / "r.jsonl") for _ in found)
+    one.add(found[0])
+    other.add(found[1])
+    one.tidy(["a", "b"])
+    assert list(records.Records(tmp_path / "r.jsonl")) == found
+    assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
 
 
 def test_weights_that_find_little_are_told(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 import datetime
 import itertools
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from farm.models.families import FILE, KINDS, Family, chosen, read
 from farm.models.records import Record, Records, key, versions
 from farm.places import results_folder
 from farm.progress import say
+from farm.single import words
 
 if TYPE_CHECKING:
     from farm.models.trial import Subject
@@ -32,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--families", default=str(FILE), metavar="FILE", help="other models (default: mmdet's)")
     add("--family", action="append", default=[], metavar="NAME", help="only this one (repeatable)")
-    add("--opset", action="append", type=int, default=[], metavar="N", help="only this one")
-    add("--runtime", action="append", default=[], metavar="NAME", help="only this one")
+    opsets, runtimes = f"{OPSETS[0]} to {OPSETS[-1]}", " or ".join(_RUNTIMES)
+    add("--opset", action="append", type=int, default=[], metavar="N", help=f"only this: {opsets}")
+    add("--runtime", action="append", default=[], metavar="NAME", help=f"only this: {runtimes}")
     add("--shapes", action="append", choices=KINDS, default=[], help="only fixed or dynamic ones")
     add("--records", metavar="FILE", help="what was found before (default: with the results)")
     add("--markdown", metavar="FILE", help="write the whole table there")
@@ -45,10 +47,11 @@ def models(options: argparse.Namespace) -> int:
     """Exit code 1 where a model is not the same detector as in PyTorch; a refusal is none."""
     every = read(Path(options.families))
     families, records = chosen(options.family, every), _records(options.records)
+    page = _page(options.markdown, (records.path, options.families))
     questions = [
         (opset, kind, runtime)
         for opset in _known("--opset", options.opset, OPSETS)
-        for kind in options.shapes or KINDS
+        for kind in dict.fromkeys(options.shapes or KINDS)
         for runtime in _known("--runtime", options.runtime, _RUNTIMES)
     ]
     for number, family in enumerate(families, 1):
@@ -61,8 +64,8 @@ def models(options: argparse.Namespace) -> int:
     asked = {key(family, *question) for family in families for question in questions}
     found = [record for record in records if record.key in asked]
     print(table.as_text(families, found))
-    if options.markdown:
-        _write(Path(options.markdown), every, records)
+    if page:
+        _write(page, every, records)
     return 1 if any(record.reason and not record.refused for record in found) else 0
 
 
@@ -91,13 +94,18 @@ def _records(name: str | None) -> Records:
     return Records(path)
 
 
+def _page(name: str | None, read: Iterable[str | Path]) -> Path | None:
+    """Where the table goes. Raises InputError, before the hours of trials."""
+    return None if name is None else words.output(name, "--markdown", read)
+
+
 def _known(option: str, asked: list, known: tuple) -> list:
     for value in asked:
         if value not in known:
-            words = list(map(str, known))
-            hint = nearest(str(value), words) or f"; known are {', '.join(words)}"
-            raise InputError(f"cannot check {value!r}{hint}", option)
-    return asked or list(known)
+            raise InputError(
+                f"cannot check {value!r}{nearest(str(value), map(str, known))}", option
+            )
+    return list(dict.fromkeys(asked or known))
 
 
 def _found(family: Family, questions: list[_Question]) -> Iterator[Record]:

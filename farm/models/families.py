@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from farm.errors import InputError, nearest
+from farm.plan.files import find_config
 from farm.units import Dims, parse_dims
 
 KINDS = ("fixed", "dynamic")
@@ -45,23 +46,55 @@ def read(path: Path = FILE) -> dict[str, Family]:
     """Every family, in the order of the file; `_defaults` holds for those that say nothing.
 
     Raises:
-        InputError: the file is not there, or not in the form of families.yaml.
+        InputError: the file is not there, or not in the form of families.yaml; with the line.
     """
     try:
-        entries = yaml.safe_load(path.read_text())
-        return _families(entries)
-    except (OSError, yaml.YAMLError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"not a table of models: {error}", str(path)) from error
+        text = path.read_text()
+        entries, node = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise InputError(f"not valid YAML: {error.problem}", where) from None
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputError(f"not a table of models: {reason}", str(path)) from error
+    if not isinstance(entries, dict):
+        raise InputError(
+            "not a table of models: expected their names, each with a config", str(path)
+        )
+    assert isinstance(node, yaml.MappingNode)
+    lines = {key.value: f"{path}:{key.start_mark.line + 1}" for key, _ in node.value}
+    return _families(entries, lines)
 
 
-def _families(entries: dict[str, dict[str, Any]]) -> dict[str, Family]:
-    defaults = entries.get("_defaults", {})
-    # A name that begins with _ is a part that others take in.
-    return {
-        name: _family(name, **defaults | entry)
-        for name, entry in entries.items()
-        if not name.startswith("_")
-    }
+def _families(entries: dict[Any, Any], lines: Mapping[str, str]) -> dict[str, Family]:
+    found = {}
+    for name, entry in entries.items():
+        if str(name).startswith("_"):
+            continue  # a part that others take in
+        where = lines.get(str(name), "")
+        try:
+            found[str(name)] = _family(str(name), **_checked(entries.get("_defaults", {}) | entry))
+        except InputError as error:
+            raise InputError(f"{name}: {error.message}", where) from None
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{name}: not a model of the table: {error}", where) from error
+    return found
+
+
+def _checked(entry: dict[str, Any]) -> dict[str, Any]:
+    """Raises InputError for keys that there are not, and without a config that is there."""
+    known = {field.name for field in fields(Family)} - {"name"}
+    for key in entry:
+        if key not in known:
+            raise InputError(f"there is no {key!r}{nearest(str(key), known)}")
+    if not isinstance(entry.get("config"), str):
+        raise InputError("it has no `config`; give a path, or a config that mmdet ships")
+    if find_config(entry["config"], Path()) is None:
+        raise InputError(
+            f"config {entry['config']!r} is neither a file nor one that the installed mmdet ships"
+        )
+    return entry
 
 
 def chosen(names: Iterable[str], every: Mapping[str, Family] | None = None) -> list[Family]:
@@ -70,11 +103,11 @@ def chosen(names: Iterable[str], every: Mapping[str, Family] | None = None) -> l
     Raises:
         InputError: no such family.
     """
-    every = read() if every is None else every
+    every, names = read() if every is None else every, list(names)
     for name in names:
         if name not in every:
             raise InputError(f"no family {name!r}{nearest(name, every)}", "--family")
-    return [every[name] for name in names] or list(every.values())
+    return [every[name] for name in dict.fromkeys(names)] or list(every.values())
 
 
 def _family(

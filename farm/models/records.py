@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from farm.catalog import EXPORT_PACKAGES, RUNTIMES, SOURCES
 from farm.errors import InputError
 from farm.models.families import Family
+from farm.plan.files import config_file
 from farm.plan.graph import VERSIONS
 from farm.plan.keys import canonical, step_key, toolchain
 
@@ -49,7 +52,14 @@ def versions(runtime: str) -> dict[str, str]:
 def key(family: Family, opset: int, kind: str, runtime: str) -> str:
     """The trial's name: another version of a package or of the exporter is another trial."""
     values = {"family": canonical(family), "opset": opset, "kind": kind, "runtime": runtime}
+    if Path(family.config).is_file():  # the versions tell of mmdet's own
+        values["digest"] = _digest(family.config)
     return step_key("trial", VERSIONS["export"], values, versions(runtime))
+
+
+@cache
+def _digest(config: str) -> str:
+    return config_file(config, Path()).digest
 
 
 class Records:
@@ -73,12 +83,16 @@ class Records:
             file.write(json.dumps(asdict(record)) + "\n")
 
     def tidy(self, keep: Iterable[str]) -> None:
-        """Write the file again with these keys only, sorted: the committed form."""
+        """Write the file again with these keys only, sorted: the committed form.
+
+        It is read again before, since another run may have added to it.
+        """
+        self._by_key = {record.key: record for record in _read(self.path)}
         wanted = set(keep)
         records = [record for record in self if record.key in wanted]
         records.sort(key=lambda r: (r.family, r.opset, r.kind, r.runtime))
         self._by_key = {record.key: record for record in records}
-        part = self.path.with_suffix(".part")
+        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         part.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
         part.replace(self.path)
 
@@ -87,9 +101,12 @@ def _read(path: Path) -> Iterator[Record]:
     if not path.exists():
         return
     names = {field.name for field in fields(Record)}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             values: dict[str, Any] = json.loads(line)
             yield Record(**{name: value for name, value in values.items() if name in names})
         except (ValueError, TypeError, AttributeError) as error:
-            raise InputError("not a record of `farm models`", f"{path}:{number}") from error
+            raise InputError(
+                "not a record of `farm models`; delete the line, or give another --records",
+                f"{path}:{number}",
+            ) from error
