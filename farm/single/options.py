@@ -46,8 +46,10 @@ def _test(options: argparse.Namespace) -> int:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="a path, or a config that mmdet ships")
-    parser.add_argument("checkpoint")
-    parser.add_argument("--output-file", default="tmp.onnx", metavar="FILE")
+    parser.add_argument("checkpoint", help="its weights")
+    parser.add_argument(
+        "--output-file", default="tmp.onnx", metavar="FILE", help="(default: tmp.onnx)"
+    )
     parser.add_argument(
         "--input-img", metavar="FILE", help="the image of --verify where no --test-img is given"
     )
@@ -56,7 +58,11 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--test-img", metavar="FILE", help="the image of --verify (default: one drawn by seed)"
     )
     parser.add_argument(
-        "--opset-version", type=int, default=11, help=f"{OPSETS[0]} to {OPSETS[-1]} (default: 11)"
+        "--opset-version",
+        type=int,
+        default=11,
+        metavar="N",
+        help=f"{OPSETS[0]} to {OPSETS[-1]} (default: 11)",
     )
     _add_words(parser, "--cfg-options", f"settings over the config's, {_KEY_VALUE}")
     parser.add_argument(
@@ -82,7 +88,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="a path, or a config that mmdet ships")
     parser.add_argument("model", help="an ONNX file, of `farm export` or any other")
-    parser.add_argument("--trt-file", default="tmp.trt", metavar="FILE", help="the engine")
+    parser.add_argument("--trt-file", default="tmp.trt", metavar="FILE", help="(default: tmp.trt)")
     parser.add_argument(
         "--runtime", default="tensorrt", help="whose engine it is (default: tensorrt)"
     )
@@ -117,7 +123,9 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
         "model", help="an ONNX file or an engine of `farm build`; a checkpoint for torch"
     )
     parser.add_argument("--backend", required=True, choices=BACKENDS)
-    parser.add_argument("--out", metavar="FILE", help="write the results, as mmdet's tools read")
+    parser.add_argument(
+        "--out", metavar="FILE", help="write the results, as mmdet's tools read: .pkl or .pickle"
+    )
     parser.add_argument(
         "--format-only", action="store_true", help="write the data set's own format, no evaluation"
     )
@@ -127,9 +135,19 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
         metavar="METRIC",
         help="bbox, segm, proposal for COCO; mAP, recall for Pascal VOC",
     )
-    parser.add_argument("--show", action="store_true", help="show results")
+    parser.add_argument(
+        "--show",
+        action="store_true",
+        help="show results in windows; without a display, into the folder `show`",
+    )
     parser.add_argument("--show-dir", metavar="DIR", help="where painted images go")
-    parser.add_argument("--show-score-thr", type=float, default=0.3, help="(default: 0.3)")
+    parser.add_argument(
+        "--show-score-thr",
+        type=float,
+        default=0.3,
+        metavar="SCORE",
+        help="paint what scores this or more (default: 0.3)",
+    )
     _add_words(parser, "--cfg-options", f"settings over the config's, {_KEY_VALUE}")
     _add_words(parser, "--eval-options", "arguments of the data set's evaluate or format_results")
     _add_pickle(parser)
