@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -236,6 +237,15 @@ def test_bare_state_dict_of_parallel_training_fits(tmp_path: Path, whole: Path) 
     )
     facts = source.check(model_of(TINY, tmp_path / "b.pth", {}))
     assert facts.refused is None and facts.classes[0] == "person" and not facts.clips_boxes
+
+
+def test_deformable_layers_leave_pythons_root_logger_alone() -> None:
+    from mmcv.ops import DeformConv2dPack
+
+    before = logging.root.level, list(logging.root.handlers)
+    layer = DeformConv2dPack(2, 2, 3)
+    layer.load_state_dict(layer.state_dict())
+    assert (logging.root.level, logging.root.handlers) == before
 
 
 def test_an_unknown_suppression_is_refused_with_its_reason(whole: Path) -> None:

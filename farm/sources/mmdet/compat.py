@@ -52,5 +52,16 @@ def _warn_of_meshgrid_once() -> None:
         torch.meshgrid(torch.zeros(1), torch.zeros(1))
 
 
+def _leave_the_root_logger() -> None:
+    """mmcv takes Python's root logger for one of its own ("root"), and sets it to tell all.
+
+    Each deformable layer of a checkpoint then says that it is "upgraded to version 2".
+    """
+    from mmcv.utils import logging as mmcv_logging
+
+    mmcv_logging.logger_initialized["root"] = True
+
+
 _import_mmcv()
+_leave_the_root_logger()
 _warn_of_meshgrid_once()
