@@ -18,7 +18,7 @@ VERSIONS = {
     "check": 2,
     "prepare": 1,
     "reference": 2,
-    "export": 2,
+    "export": 3,
     "build": 1,
     "verify": 2,
     "evaluate": 2,
