@@ -278,3 +278,7 @@ def test_a_refused_model_is_a_failure_with_its_reason(tool: Tool, single_results
     assert Path(log.removeprefix("Its log: ")).is_file()
     key = Path(log).stem
     assert Store(single_results / "store").record(Ref("export", key)) is None
+    again = tool("export", *ONE, "--shape", "160", *options)
+    assert again.code == 1 and "failed before; --retry-failed tries it once more" in again.err
+    more = tool("export", *ONE, "--shape", "160", *options, "--retry-failed")
+    assert more.code == 1 and "failed before" not in more.err

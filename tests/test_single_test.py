@@ -476,6 +476,41 @@ def test_the_model_is_never_written_over(test: Any) -> None:
     assert Path("model.pkl").read_bytes() == content
 
 
+def config_with(test: str, drawn: Path) -> str:
+    """`own.py`: the demo's detector, with this as `data.test`; `coco`: the drawn data in it."""
+    files = {key.rpartition(".")[2]: value for key, value in coco_options(drawn).items()}
+    text = f"coco = {{**data['test'], **{files}}}\ndata = dict(test={test})\n"
+    Path("own.py").write_text((DEMO / "onestage.py").read_text() + text)
+    return "own.py"
+
+
+def test_data_sets_tested_together_are_checked_as_one(tool: Tool, drawn: Path) -> None:
+    own = config_with("[coco, coco]", drawn)
+    asked = ("test", own, weights("onestage")[1], "--backend", "torch")
+    done = tool(*asked, "--eval", "bbx")
+    assert done.code == 2 and "CocoDataset has no metric 'bbx'; did you mean 'bbox'" in done.err
+    done = tool(*asked, "--format-only")
+    assert done.code == 2 and "--format-only: ConcatDataset cannot; give one data" in done.err
+    done = tool(*asked, "--eval", "bbox")
+    assert done.code == 0, done.err
+    assert figures(done)["0_bbox_mAP"] == figures(done)["1_bbox_mAP"] > 0.5
+
+
+def test_a_data_set_for_training_is_refused(tool: Tool, drawn: Path) -> None:
+    own = config_with("dict(type='RepeatDataset', times=2, dataset=coco)", drawn)
+    done = tool("test", own, weights("onestage")[1], "--backend", "torch", "--eval", "bbox")
+    assert done.code == 2 and "`data.test` is a RepeatDataset, for training" in done.err
+
+
+def test_recall_of_any_data_set_in_vocs_form(test: Any) -> None:
+    def plain(drawn: Path) -> dict[str, str]:
+        return {**voc_options(drawn), "data.test.type": "XMLDataset"}
+
+    done = test("onestage", weights("onestage")[1], "torch", "--eval", "recall", data=plain)
+    assert done.code == 0, done.err
+    assert figures(done)["recall@100@0.5"] > 0.8
+
+
 def test_voc_takes_one_metric_at_a_time(test: Any) -> None:
     model = weights("onestage")[1]
     done = test("onestage", model, "torch", "--eval", "mAP", "recall", data=voc_options)

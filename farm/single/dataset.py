@@ -9,7 +9,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 import mmcv
-from mmdet.datasets import build_dataset
+from mmdet.datasets import ConcatDataset, CustomDataset, build_dataset
 
 from farm.errors import InputError
 
@@ -39,6 +39,10 @@ def open_dataset(settings: mmcv.Config, where: str) -> Any:
             " --cfg-options data.test.ann_file=... data.test.img_prefix=...",
             where,
         ) from error
+    parts = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
+    if wrapped := [one for one in parts if not isinstance(one, CustomDataset)]:
+        name = type(wrapped[0]).__name__
+        raise InputError(f"`data.test` is a {name}, for training; expected a plain data set", where)
     _require_images(dataset, where)
     return dataset
 

@@ -14,7 +14,7 @@ import mmcv
 import numpy as np
 import numpy.typing as npt
 from mmdet.core.evaluation import recall
-from mmdet.datasets import CocoDataset, CustomDataset, VOCDataset
+from mmdet.datasets import CocoDataset, ConcatDataset, CustomDataset, VOCDataset
 
 from farm.errors import FarmError, InputError, nearest
 from farm.progress import say
@@ -33,21 +33,32 @@ _OF_TRAINING = (
 _METRICS = {
     CocoDataset.evaluate: ("bbox", "segm", "proposal"),
     VOCDataset.evaluate: ("mAP", "recall"),
+    CustomDataset.evaluate: ("mAP", "recall"),
 }
 """Without `proposal_fast`: it reads the boxes of an RPN alone, not a detector's by class."""
 
 
 def require_metrics(dataset: Any, metrics: Sequence[str]) -> None:
     """Raises InputError for what the data set's `evaluate` would only refuse after the work."""
-    known = _METRICS.get(type(dataset).evaluate)
+    plain = _plain(dataset)
+    known = _METRICS.get(type(plain).evaluate)
     if known is None:
         return  # a data set of its own kind, whose metrics only it knows
-    name = type(dataset).__name__
+    name = type(plain).__name__
     for metric in metrics:
         if metric not in known:
             raise InputError(f"{name} has no metric {metric!r}{nearest(metric, known)}", "--eval")
-    if known == _METRICS[VOCDataset.evaluate] and len(metrics) > 1:
+    if _as_voc(plain) and len(metrics) > 1:
         raise InputError(f"{name} takes one metric at a time", "--eval")
+
+
+def _plain(dataset: Any) -> Any:
+    """The first of several that are tested together: they are of one kind."""
+    return dataset.datasets[0] if isinstance(dataset, ConcatDataset) else dataset
+
+
+def _as_voc(plain: Any) -> bool:
+    return type(plain).evaluate in (VOCDataset.evaluate, CustomDataset.evaluate)
 
 
 def evaluate_options(
@@ -59,11 +70,14 @@ def evaluate_options(
         wanted.pop(name, None)
     if wanted.get("iou_thrs") is not None:
         wanted["iou_thrs"] = _numbers("iou_thrs", wanted["iou_thrs"])
-    return _fitting(dataset.evaluate, wanted)
+    return _fitting(_plain(dataset).evaluate, wanted)
 
 
 def format_options(dataset: Any, options: dict[str, Any]) -> dict[str, Any]:
     """As `evaluate_options`, of `format_results`."""
+    if not hasattr(dataset, "format_results"):
+        name = type(dataset).__name__
+        raise InputError(f"{name} cannot; give one data set at a time", "--format-only")
     return _fitting(dataset.format_results, options)
 
 
@@ -117,7 +131,7 @@ def as_evaluated(dataset: Any, metrics: Sequence[str], results: list[Any]) -> li
 
     Those of Pascal VOC know no masks, and for recall want the boxes of all classes together.
     """
-    if type(dataset).evaluate is not VOCDataset.evaluate:
+    if not _as_voc(_plain(dataset)):
         return results
     boxes = [one[0] if isinstance(one, tuple) else one for one in results]
     return [np.vstack(one) for one in boxes] if "recall" in metrics else boxes

@@ -69,8 +69,8 @@ def _finish(
     if "jsonfile_prefix" in chosen:
         words.output(f"{chosen['jsonfile_prefix']}.json", "--eval-options jsonfile_prefix")
     if options.format_only:
-        evaluation.warn_of_nothing_kept(dataset, chosen)
         wanted = evaluation.format_options(dataset, chosen)
+        evaluation.warn_of_nothing_kept(dataset, chosen)
         return lambda results: _say_where(evaluation.told(dataset.format_results, results, wanted))
     if options.eval:
         evaluation.require_metrics(dataset, options.eval)

@@ -47,6 +47,8 @@ def carry_out(step: Step, store: Store, retry_failed: bool = False, verbose: boo
         if verbose:
             say(store.log_path(step.ref).read_text(errors="replace"))
         return store.path(step.ref)
+    if store.failure(step.key) and not retry_failed:
+        say(f"{step.stage} {step.label}: failed before; --retry-failed tries it once more")
     require_packages([step], store)
     store.sweep_out()
     executor = InlineExecutor(store, echo=verbose)
