@@ -122,7 +122,7 @@ def _classes(
     names, where = tuple(map(str, names)), model.checkpoint.path
     if not names:
         names, where = config.class_names(settings, model.config.path), model.config.path
-    count = _class_count(detector)
+    count = class_count(detector)
     if count is not None and len(names) != count:
         raise InputError(
             f"the model has {count} classes and {len(names)} names; give the names in"
@@ -132,7 +132,7 @@ def _classes(
     return names
 
 
-def _class_count(detector: Any) -> int | None:
+def class_count(detector: Any) -> int | None:
     """None where the detector does not say."""
     head = _last_head(detector) or getattr(detector, "mask_head", None)
     count = getattr(head, "num_classes", None)

@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from farm import inputs
 from farm.sources.mmdet import config
+from farm.sources.mmdet.detector import class_count
 from farm.units import Dims
 
 Lift = Mapping[str, tuple[float, float]]
@@ -68,9 +69,14 @@ def write(model: inputs.Model, lift: Lift, dims: Dims, seed: int) -> None:
         _run(detector, torch.from_numpy(noise(large, seed)))
     for hook in hooks:
         hook.remove()
-    names = config.class_names(settings, model.config.path)
+    # Open Images keeps its names in a file of its annotations.
+    names = config.class_names(settings, model.config.path) or _numbers(class_count(detector) or 0)
     path = Path(model.checkpoint.path)
     torch.save({"state_dict": detector.state_dict(), "meta": {"CLASSES": names}}, path)
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(map(str, range(count)))
 
 
 def _wanted(name: str, module: nn.Module, lift: Lift) -> tuple[float, float] | None:
