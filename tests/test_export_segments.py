@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from farm import inputs
 from farm.detections import Detections, ImageMeta, whole
 from farm.detections.convert import to_original
 from farm.detections.matching import match
+from farm.plan.files import config_file
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
@@ -27,6 +29,7 @@ from mmdet.models.dense_heads.yolact_head import YOLACTProtonet
 from mmdet.models.seg_heads.panoptic_fusion_heads import MaskFormerFusionHead
 from pycocotools import mask as coco_mask
 
+from farm.sources.mmdet import config, graphs
 from farm.sources.mmdet.segments import mask2former, matrix_nms, picking, yolact
 
 pytestmark = pytest.mark.slow
@@ -97,6 +100,19 @@ def test_scores_of_queries_are_mmdets_at_the_original_size() -> None:
     coarse = (logits.sigmoid() * (logits > 0)).sum((1, 2)) / (logits > 0).sum((1, 2))
     coarse = (coarse * torch.from_numpy(found(logits).scores)).sort(descending=True).values
     assert np.abs(coarse.numpy() - one.scores).max() > 1e-3  # else sizes would not matter
+
+
+@pytest.mark.parametrize("kind", ["mask2former", "maskformer"])
+def test_a_mask_transformer_is_read_for_its_instances_only(kind: str) -> None:
+    """mmdet's MaskFormer answers with a panoptic map unless its test settings say otherwise."""
+    names = {"mask2former": "lsj_8x2_50e_coco-panoptic", "maskformer": "mstrain_16x1_75e_coco"}
+    file = config_file(f"{kind}/{kind}_r50_{names[kind]}.py", Path())
+    settings = config.read(inputs.Model("m", "mmdet", file, inputs.File("", "")))
+    settings.model.test_cfg.update(instance_on=False, panoptic_on=True)
+    with pytest.raises(ValueError, match=r"Former gives panoptic .* `model\.test_cfg\.instance_on"):
+        graphs.graph(config.build(settings, ""))
+    settings.model.test_cfg.update(instance_on=True, panoptic_on=False)
+    assert graphs.graph(config.build(settings, "")).outputs == ("dets", "labels", "masks")
 
 
 def test_equal_boxes_are_matched_by_their_masks() -> None:

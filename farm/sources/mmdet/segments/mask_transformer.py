@@ -50,7 +50,7 @@ class MaskTransformer(nn.Module):
         require(fusion, MaskFormerFusionHead, ("simple_test", "instance_postprocess"))
         if not fusion.test_cfg.get("instance_on", False):
             raise ValueError(
-                "it gives panoptic results only; for its instances add"
+                f"{type(model).__name__} gives panoptic results only here; for its instances add"
                 " `model.test_cfg.instance_on: true` and `model.test_cfg.panoptic_on: false`"
                 " to cfg_options"
             )
