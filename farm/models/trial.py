@@ -85,11 +85,13 @@ class Subject:
 
         Where they do, an engine that sums in another order is no less right.
         """
-        dims = self.family.shape
-        (image,) = random_weights.noise(dims, self.family.seed)
-        for factor in (1 - 2e-7, 1 + 2e-7):
+        dims = replace(self.family.shape, n=2)
+        images = random_weights.noise(dims, self.family.seed)
+        for image, expected, factor in zip(
+            images, self.expected(dims), (1 - 2e-7, 1 + 2e-7), strict=True
+        ):
             moved = self.detector.reference_as_graph(image * np.float32(factor))
-            held = judged(Trial(0, "", "", None), match(self.expected(dims), [moved]))
+            held = judged(Trial(0, "", "", None), match([expected], [moved]))
             if held.reason or held.score_diff > MAX_SCORE_DIFF / 2:
                 reason = held.reason or f"scores differ by {held.score_diff:.1e}"
                 return f"the random weights are chaotic: with an image moved by 2e-7, {reason}"
