@@ -30,7 +30,7 @@ def environment() -> dict[str, str]:
     return {**clean, "PATH": f"{RAY.parent}:{clean['PATH']}", "RAY_AUTH_MODE": "token"}
 
 
-def ray(*words: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def ray(*words: str, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(RAY), *words],
         cwd=PROJECT,
