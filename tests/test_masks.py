@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from farm.detections import Detections, ImageMeta
 from farm.detections.convert import to_original
+from farm.detections.matching import match
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
@@ -75,3 +76,16 @@ def test_pasted_masks_are_those_of_pytorch_and_masks_resized_twice_are_not() -> 
     print(f"pasted once: least IoU {min(same):.4f}; resized twice: mean IoU {np.mean(other):.4f}")
     assert min(same) > 0.999
     assert np.mean(other) < 0.97
+
+
+def test_images_of_more_than_255_masks_are_matched() -> None:
+    """LVIS takes 300 of an image; pycocotools has no areas of so many at once."""
+    count = 300
+    image = np.zeros((16, 32, count), np.uint8, order="F")
+    for place in range(1, count):  # the first stays empty
+        image[place // 32, place % 32, place] = 1
+    rles = tuple(coco_mask.encode(image))
+    rows = np.tile(np.float32([0, 0, 32, 16]), (count, 1))
+    labels = np.arange(count)
+    one = Detections(rows, np.ones(count, np.float32), labels, None, rles)
+    assert match([one], [one]).mask_iou.tolist() == [1] * count

@@ -266,6 +266,13 @@ def test_convolutions_of_a_search_for_dilations_are_as_in_mmdets_test() -> None:
         config.build(fixed, "")
 
 
+def test_normalisation_that_trains_on_several_machines_needs_none(tmp_path: Path) -> None:
+    name = "simple_copy_paste/mask_rcnn_r50_fpn_syncbn-all_rpn-2conv_ssj_scp_32x2_90k_coco.py"
+    detector = config.build(config.read(model_of(name, Path(), {})), "")
+    norm = detector.get_submodule("neck.fpn_convs.0.bn")
+    assert norm(torch.ones(1, 256, 2, 2)).shape == (1, 256, 2, 2)
+
+
 def test_files_of_the_same_inputs_are_the_same(tmp_path: Path, whole: Path) -> None:
     detector = source.load(model_of(TINY, whole, {}))
     for name in ("a.onnx", "b.onnx"):

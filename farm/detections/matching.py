@@ -6,8 +6,9 @@ no new run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,8 +107,13 @@ def _mask_iou(reference: Detections, engine: Detections) -> Floats:
     a, b = ([dict(rle) for rle in one.rles or ()] for one in (reference, engine))
     if not a or not b:
         return np.zeros((len(a), len(b)), np.float32)
-    empty = (coco_mask.area(a) == 0)[:, None] & (coco_mask.area(b) == 0)[None]
+    empty = _empty(a)[:, None] & _empty(b)[None]
     return np.where(empty, 1, coco_mask.iou(a, b, [0] * len(b))).astype(np.float32)
+
+
+def _empty(rles: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.bool_]:
+    """One at a time: pycocotools fails on more than 255 at once beside numpy 2."""
+    return np.array([coco_mask.area(rle) == 0 for rle in rles])
 
 
 def _mask_score_diff(reference: Detections, i: int, engine: Detections, j: int) -> float:

@@ -59,7 +59,7 @@ def build(config: mmcv.Config, where: str) -> torch.nn.Module:
         InputError: mmdet cannot build it, or not from the config alone.
     """
     missing.complete()
-    settings = _student(without_downloads(copy.deepcopy(config.model)))
+    settings = _student(_for_inference(copy.deepcopy(config.model)))
     settings.train_cfg = None
     try:
         detector = build_detector(settings, test_cfg=config.get("test_cfg")).eval()
@@ -69,16 +69,20 @@ def build(config: mmcv.Config, where: str) -> torch.nn.Module:
     return detector
 
 
-def without_downloads(settings: Any) -> Any:
-    """`settings` with every `pretrained` and `init_cfg` removed: the checkpoint has the weights."""
+def _for_inference(settings: Any) -> Any:
+    """`settings` without what only a training needs.
+
+    Every `pretrained` and `init_cfg` goes: the checkpoint has the weights. mmcv's synchronised
+    normalisation wants a process group even to be made; with learned statistics it is the plain.
+    """
     if isinstance(settings, dict):
         for key in ("pretrained", "init_cfg"):
             settings.pop(key, None)
-        for value in settings.values():
-            without_downloads(value)
-    elif isinstance(settings, (list, tuple)):
-        for value in settings:
-            without_downloads(value)
+        if settings.get("type") == "MMSyncBN":
+            settings["type"] = "BN"
+    if isinstance(settings, (dict, list, tuple)):
+        for value in settings.values() if isinstance(settings, dict) else settings:
+            _for_inference(value)
     return settings
 
 
