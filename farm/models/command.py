@@ -119,12 +119,11 @@ def _found(family: Family, questions: list[_Question]) -> Iterator[Record]:
             if reason is None:
                 reason, refused = subject.unfit(), False
         except FarmError as error:
-            reason, refused = str(error).replace(folder, ""), True
-        except Exception as error:  # of mmdet's own code: one model must not end the hours of all
-            reason, refused = (
-                f"PyTorch's own test fails: {type(error).__name__}: {error}"[:300],
-                False,
-            )
+            # Without where it lies here: the table names the config.
+            text = error.message if isinstance(error, InputError) else str(error)
+            reason, refused = text.replace(folder, ""), True
+        except Exception as error:  # one model must not end the hours of all
+            reason, refused = f"cannot be tried: {type(error).__name__}: {error}"[:300], False
         if reason is None:
             yield from _tried(family, subject, questions)
             return
