@@ -77,7 +77,7 @@ class Subject:
         return [self.detector.reference_as_graph(image) for image in images]
 
     def unfit(self) -> str | None:
-        """Why the weights tell nothing: too few boxes, all of one class, or chaos."""
+        """Why the weights tell nothing: few boxes, of one class or size, or chaos."""
         return self._poor() or self._unsteady()
 
     def _unsteady(self) -> str | None:
