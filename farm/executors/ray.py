@@ -107,12 +107,15 @@ class RayExecutor:
         return outcome
 
     def stop(self) -> None:
-        """Cancel what is under way; end the Ray that this executor began."""
-        for ref in self._tasks:
-            ray.cancel(ref, force=True)
-        self._tasks.clear()
+        """End what is under way, and the Ray that this executor began."""
+        tasks, self._tasks = list(self._tasks), {}
         if self._own:
+            # Ray ends the workers of a driver that leaves. Cancelling them before would race with
+            # those that finish at that moment: Ray then aborts this process.
             ray.shutdown()
+            return
+        for ref in tasks:
+            ray.cancel(ref, force=True)
 
     def _submit(self, step: Step, node: Node | None, exclusive: bool) -> None:
         # Tries are counted by the farm, which knows which failures pass: none of Ray's own.
