@@ -19,7 +19,18 @@ LAYERS = [
     {"sources", "runtimes", "datasets", "detections"},
     {"stages"},
     {"executors", "results"},
-    {"cli", "run", "sweep", "reproduce", "explain", "places", "progress", "doctor", "__main__"}
+    {
+        "cli",
+        "run",
+        "sweep",
+        "reproduce",
+        "explain",
+        "places",
+        "progress",
+        "doctor",
+        "writable",
+        "__main__",
+    }
     | {"models", "single"},
 ]
 HEAVY = {"torch", "ray", "mlflow", "numpy", "pandas", "mmcv", "mmdet", "onnx", "cv2"}

@@ -43,7 +43,9 @@ def test_graph_in_torch_is_the_same_detector(subject: Subject) -> None:
             in_network_frame(one, (dims.h, dims.w), facts.mask_threshold, facts.mask_frame)
             for one in from_outputs(outputs)
         ]
-        trial = judged(Trial(0, "torch", "torch", None), match(subject.expected(dims), found))
+        trial = judged(
+            Trial(opset=0, kind="torch", runtime="torch"), match(subject.expected(dims), found)
+        )
         assert trial.reason is None, f"{dims}: {trial}"
 
 
@@ -153,7 +155,17 @@ def test_a_changed_config_of_ones_own_is_another_trial(tmp_path: Path) -> None:
 
 def test_what_another_run_added_is_kept(tmp_path: Path) -> None:
     found = [
-        records.Record(key, "f", "c", 17, "fixed", "openvino", "today", {}) for key in ("a", "b")
+        records.Record(
+            key=key,
+            family="f",
+            config="c",
+            opset=17,
+            kind="fixed",
+            runtime="openvino",
+            date="today",
+            versions={},
+        )
+        for key in ("a", "b")
     ]
     one, other = (records.Records(tmp_path / "r.jsonl") for _ in found)
     one.add(found[0])

@@ -11,14 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from farm import writable
 from farm.catalog import OPSETS
 from farm.errors import FarmError, InputError, nearest
 from farm.models import table
 from farm.models.families import FILE, KINDS, Family, chosen, read
-from farm.models.records import Record, Records, key, versions
+from farm.models.records import Record, Records, Trial, key, versions
 from farm.places import results_folder
 from farm.progress import say
-from farm.single import words
 
 if TYPE_CHECKING:
     from farm.models.trial import Subject
@@ -96,7 +96,7 @@ def _records(name: str | None) -> Records:
 
 def _page(name: str | None, read: Iterable[str | Path]) -> Path | None:
     """Where the table goes. Raises InputError, before the hours of trials."""
-    return None if name is None else words.output(name, "--markdown", read)
+    return None if name is None else writable.file(name, "--markdown", read)
 
 
 def _known(option: str, asked: list, known: tuple) -> list:
@@ -128,8 +128,9 @@ def _found(family: Family, questions: list[_Question]) -> Iterator[Record]:
             yield from _tried(family, subject, questions)
             return
     say(f"  {reason}")
-    for question in questions:
-        yield _record(family, question, reason=reason, refused=refused)
+    for opset, kind, runtime in questions:
+        trial = Trial(opset=opset, kind=kind, runtime=runtime, reason=reason)
+        yield _record(family, trial, refused)
 
 
 def _tried(family: Family, subject: Subject, questions: list[_Question]) -> Iterator[Record]:
@@ -139,15 +140,16 @@ def _tried(family: Family, subject: Subject, questions: list[_Question]) -> Iter
         for trial in subject.trials([opset], [kind], runtimes):
             if trial.reason:
                 say(f"  opset {opset} {kind} {trial.runtime}: {trial.reason}")
-            values = asdict(trial)
-            question = values.pop("opset"), values.pop("kind"), values.pop("runtime")
-            yield _record(family, question, **values)
+            yield _record(family, trial)
 
 
-def _record(family: Family, question: _Question, **found: object) -> Record:
-    opset, kind, runtime = question
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+def _record(family: Family, trial: Trial, refused: bool = False) -> Record:
     return Record(
-        key(family, *question), family.name, family.config, opset, kind, runtime,
-        today, versions(runtime), **found,  # type: ignore[arg-type]
-    )  # fmt: skip
+        key=key(family, trial.opset, trial.kind, trial.runtime),
+        family=family.name,
+        config=family.config,
+        date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        versions=versions(trial.runtime),
+        refused=refused,
+        **asdict(trial),
+    )

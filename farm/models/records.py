@@ -18,29 +18,39 @@ from farm.plan.graph import VERSIONS
 from farm.plan.keys import canonical, step_key, toolchain
 
 
-@dataclass(frozen=True)
-class Record:
-    """One trial of one model. key: of everything that decides its result; date: when it ran.
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What one opset, kind of shapes and runtime came to. reason: None for the same detector.
 
-    reason: None where the engine is the same detector; `refused`: said before any export.
+    boxes: how many were compared, over all images; mask_iou: their masks' mean, of the worst
+    batch; nodes: of the ONNX file.
     """
 
-    key: str
-    family: str
-    config: str
     opset: int
     kind: str
     runtime: str
-    date: str
-    versions: dict[str, str]
     reason: str | None = None
-    refused: bool = False
     boxes: int = 0
     score_diff: float = 0.0
     box_diff_px: float = 0.0
     mask_iou: float | None = None
     nodes: int = 0
     export_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Trial):
+    """One trial of one model. key: of everything that decides its result; date: when it ran.
+
+    refused: the model was, for `reason`, before any export.
+    """
+
+    key: str
+    family: str
+    config: str
+    date: str
+    versions: dict[str, str]
+    refused: bool = False
 
 
 def versions(runtime: str) -> dict[str, str]:

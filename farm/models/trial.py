@@ -10,7 +10,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import Pairs, match
 from farm.errors import FarmError
 from farm.models.families import Family
+from farm.models.records import Trial
 from farm.plan.files import config_file
 from farm.runtimes import Session, runtime_module
 from farm.sources import mmdet as source
@@ -35,26 +36,6 @@ MIN_SCORE, MIN_IOU, MAX_SCORE_DIFF = 0.3, 0.99, 1e-3
 # Of random masks, on their mean: one pixel at the threshold is 0.06 of a small one.
 MIN_MASK_IOU = 0.99
 MIN_BOXES, MIN_CLASSES, MIN_SIZE_RATIO = 20, 3, 1.5
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What one opset, kind of shapes and runtime came to. reason: None for the same detector.
-
-    boxes: how many were compared, over all images; mask_iou: their masks' mean, of the worst
-    batch; nodes: of the ONNX file.
-    """
-
-    opset: int
-    kind: str
-    runtime: str
-    reason: str | None
-    boxes: int = 0
-    score_diff: float = 0.0
-    box_diff_px: float = 0.0
-    mask_iou: float | None = None
-    nodes: int = 0
-    export_s: float = 0.0
 
 
 class Subject:
@@ -91,7 +72,7 @@ class Subject:
             images, self.expected(dims), (1 - 2e-7, 1 + 2e-7), strict=True
         ):
             moved = self.detector.reference_as_graph(image * np.float32(factor))
-            held = judged(Trial(0, "", "", None), match([expected], [moved]))
+            held = judged(Trial(opset=0, kind="", runtime=""), match([expected], [moved]))
             if held.reason or held.score_diff > MAX_SCORE_DIFF / 2:
                 reason = held.reason or f"scores differ by {held.score_diff:.1e}"
                 return f"the random weights are chaotic: with an image moved by 2e-7, {reason}"
@@ -122,18 +103,19 @@ class Subject:
 
     def _file(self, opset: int, kind: str, runtimes: Sequence[str]) -> Iterator[Trial]:
         shape = self.shape(kind)
+        trials = [Trial(opset=opset, kind=kind, runtime=name) for name in runtimes]
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             path = Path(scratch) / "model.onnx"
             started = time.perf_counter()
             try:
                 source.export_onnx(self.detector, shape, opset, path)
             except FarmError as error:
-                yield from (Trial(opset, kind, name, str(error)) for name in runtimes)
+                yield from (replace(trial, reason=str(error)) for trial in trials)
                 return
             seconds, nodes = time.perf_counter() - started, node_count(path)
-            for name in runtimes:
-                trial = self._run(Trial(opset, kind, name, None), shape, path, Path(scratch) / name)
-                yield replace(trial, nodes=nodes, export_s=round(seconds, 2))
+            for trial in trials:
+                found = self._run(trial, shape, path, Path(scratch) / trial.runtime)
+                yield replace(found, nodes=nodes, export_s=round(seconds, 2))
 
     def _run(self, trial: Trial, shape: inputs.Shape, path: Path, folder: Path) -> Trial:
         options = inputs.EngineOptions(trial.runtime, "fp32", shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from farm import inputs
+from farm import inputs, writable
 from farm.catalog import Runtime
 from farm.errors import InputError
 from farm.plan.files import plain_file
@@ -24,7 +24,7 @@ def build(options: argparse.Namespace) -> int:
     image = words.image(options.input_img, "--input-img")
     path = Path(plain_file("ONNX file", options.model, Path.cwd()).path)
     model = words.detector(options, options.model)
-    output = words.output(options.trt_file, "--trt-file", (model.config.path, path, image))
+    output = writable.file(options.trt_file, "--trt-file", (model.config.path, path, image))
     shape = _shape(options, onnx_file.taken(path))
     store = work.open_store(options.results)
     exported = onnx_file.stored(path, store, options.retry_failed)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from farm import inputs
+from farm import inputs, writable
 from farm.catalog import OPSETS
 from farm.errors import InputError
 from farm.plan.graph import export_step
@@ -26,7 +26,7 @@ def export(options: argparse.Namespace) -> int:
     input_img = words.image(options.input_img, "--input-img")
     model = words.detector(options, options.checkpoint)
     read = (model.config.path, model.checkpoint.path, test_img, input_img)
-    output = words.output(options.output_file, "--output-file", read)
+    output = writable.file(options.output_file, "--output-file", read)
     values = inputs.ExportInputs(
         model,
         free(None, None, None, size) if options.dynamic_export else fixed(size),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farm import writable
 from farm.errors import InputError, StepFailed
 from farm.single import words, work
 
@@ -26,7 +27,7 @@ def test(options: argparse.Namespace) -> int:
 
     model = words.detector(options, options.model)
     read = (model.config.path, model.checkpoint.path)
-    out = words.output(options.out, "--out", read) if options.out else None
+    out = writable.file(options.out, "--out", read) if options.out else None
     settings = config.read(model)
     dataset = datasets.open_dataset(settings, model.config.path)
     finish = _finish(options, dataset, settings)
@@ -67,7 +68,7 @@ def _finish(
 
     chosen = words.key_values(options.eval_options, "--eval-options")
     if "jsonfile_prefix" in chosen:
-        words.output(f"{chosen['jsonfile_prefix']}.json", "--eval-options jsonfile_prefix")
+        writable.file(f"{chosen['jsonfile_prefix']}.json", "--eval-options jsonfile_prefix")
     if options.format_only:
         wanted = evaluation.format_options(dataset, chosen)
         evaluation.warn_of_nothing_kept(dataset, chosen)
@@ -102,7 +103,7 @@ def _painter(
         return None
     from farm.single.painter import Painter
 
-    folder = words.folder(options.show_dir, "--show-dir") if options.show_dir else None
+    folder = writable.folder(options.show_dir, "--show-dir") if options.show_dir else None
     palette = getattr(dataset, "PALETTE", None)
     painter = Painter(dataset.CLASSES, palette, options.show_score_thr, folder)
     painter.require_apart(images)
