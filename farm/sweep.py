@@ -63,7 +63,7 @@ def run_sweep(matrix: Matrix, results: Path, choices: Choices) -> Sweep:
         interrupted = False
         try:
             with ExitStack() as stack:
-                start = _starter(store, choices, stack)
+                start = starter(store, choices, stack)
                 plan = checked_plan(matrix, store, start, choices.retry_failed)
                 outcomes = _run(plan, store, start, choices)
         except KeyboardInterrupt:
@@ -86,14 +86,19 @@ def publish(
     rows = make_rows(plan, store, matrix.spec.verify, reasons)
     leaderboard.write(rows, results, plan.name)
     if choices.mlflow:
-        links = {row["cell"]: places(row, store) for row in rows}
-        try:
-            tracking.log_sweep(plan.name, rows, links, results)
-        except Exception as error:  # any server, any database: the results are on disk all the same
-            uri = tracking.tracking_uri(results)
-            say(f"MLflow at {uri} could not be written ({type(error).__name__}: {error}).")
-            say("The leaderboard is complete; the same command run again logs it.")
+        track(plan.name, rows, store, results)
     return rows
+
+
+def track(sweep: str, rows: Sequence[Row], store: Store, results: Path) -> None:
+    """Bring MLflow up to date; where that cannot be, say so and go on."""
+    links = {row["cell"]: places(row, store) for row in rows}
+    try:
+        tracking.log_sweep(sweep, rows, links, results)
+    except Exception as error:  # any server, any database: the results are on disk all the same
+        uri = tracking.tracking_uri(results)
+        say(f"MLflow at {uri} could not be written ({type(error).__name__}: {error}).")
+        say("The leaderboard is complete; the same command run again logs it.")
 
 
 def checked_plan(
@@ -155,7 +160,7 @@ def _run(
         return run_steps(plan.steps, store, start, progress, choices.retry_failed)
 
 
-def _starter(store: Store, choices: Choices, stack: ExitStack) -> Callable[[], Executor]:
+def starter(store: Store, choices: Choices, stack: ExitStack) -> Callable[[], Executor]:
     """Starts the executor when it is first asked for: a sweep with nothing to do needs none."""
     started: list[Executor] = []
 

@@ -15,12 +15,12 @@ FARM = PROJECT / "farm"
 
 # Lower is more basic. A module may import its own layer and those below.
 LAYERS = [
-    {"errors", "units", "catalog", "inputs", "matrix", "plan", "store"},
+    {"errors", "units", "catalog", "decoded", "gpus", "inputs", "matrix", "plan", "store"},
     {"sources", "runtimes", "datasets", "detections"},
     {"stages"},
     {"executors", "results"},
     {"cli", "run", "sweep", "reproduce", "explain", "places", "progress", "doctor", "__main__"}
-    | {"models", "single"},
+    | {"acceptance", "models", "single"},
 ]
 HEAVY = {"torch", "ray", "mlflow", "numpy", "pandas", "mmcv", "mmdet", "onnx", "cv2"}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from farm.errors import InputError, StepFailed, TransientFailure
+from farm.gpus import gpus
 from farm.plan import Step
 from farm.plan.devices import cpu_model
 from farm.plan.keys import canonical, toolchain
@@ -84,11 +85,20 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
         peak_host_bytes=_peak_memory(),
         node={
             "host": platform.node(),
-            "device": cpu_model(),
             "cores": os.cpu_count(),
             "python": platform.python_version(),
+            **_device(step),
         },
     )
+
+
+def _device(step: Step) -> dict[str, str]:
+    """What the engine of a step runs on."""
+    target = getattr(step.inputs, "target", None)
+    found, _ = gpus() if target is not None and target.accelerator else ((), None)
+    if not found:
+        return {"device": cpu_model()}
+    return {"device": found[0].name, "driver": found[0].driver, "cuda": found[0].cuda}
 
 
 def _ended(

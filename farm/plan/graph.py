@@ -29,6 +29,8 @@ VERSIONS = {
 RAW_IMAGES = 2
 """Raw outputs are large, and each holds values enough: so many images are compared."""
 
+EngineInputs = inputs.VerifyInputs | inputs.EvaluateInputs | inputs.MeasureInputs
+
 Facts = Callable[[str], inputs.ModelFacts | None]
 """What the store knows of a model, by the key of its `check`; None before that has run."""
 
@@ -162,10 +164,8 @@ class _Planner:
             ends_at,
             facts.suppression if ends_at == "host" else None,
         )
-        packages = catalog.RUNTIMES[cell.runtime].packages
-        needs = Needs(exclusive=stage == "measure", accelerator=target.accelerator)
         parents = [built, steps["prepare"]]
-        values: StageInputs
+        values: EngineInputs
         if stage == "verify":
             reference = steps["reference"]
             values = inputs.VerifyInputs(
@@ -177,7 +177,6 @@ class _Planner:
                 engine, prepared, facts.classes, facts.clips_boxes, facts.mask_threshold,
                 facts.mask_frame, target,
             )  # fmt: skip
-            packages += catalog.EVALUATE_PACKAGES
         else:
             measure = self.spec.measure
             values = inputs.MeasureInputs(
@@ -190,7 +189,8 @@ class _Planner:
                 measure.min_samples,
                 measure.threads or cores(),
             )
-        return self._step(stage, cell.id, values, packages, needs, *parents)
+        step = engine_step(stage, cell.id, values, *parents)
+        return self.steps.setdefault(step.key, step)
 
 
 def new_step(
@@ -219,6 +219,14 @@ def export_step(label: str, values: inputs.ExportInputs, *parents: Step) -> Step
 def build_step(label: str, values: inputs.BuildInputs, needs: Needs, *parents: Step) -> Step:
     packages = catalog.RUNTIMES[values.options.runtime].packages
     return new_step("build", label, values, packages, needs, *parents)
+
+
+def engine_step(stage: str, label: str, values: EngineInputs, *parents: Step | None) -> Step:
+    """verify, evaluate or measure."""
+    packages = catalog.RUNTIMES[values.engine.options.runtime].packages
+    packages += catalog.EVALUATE_PACKAGES * (stage == "evaluate")
+    needs = Needs(exclusive=stage == "measure", accelerator=values.target.accelerator)
+    return new_step(stage, label, values, packages, needs, *parents)
 
 
 def _one_image(shape: inputs.Shape) -> inputs.Shape:

@@ -45,19 +45,19 @@ def make_rows(
 def _row(
     plan: Plan, planned: PlannedCell, store: Store, limits: VerifySpec, reasons: Mapping[str, str]
 ) -> Row:
-    records = _records(plan, planned, store)
+    records = _records(planned, store)
     row: Row = {"cell": planned.cell.id, "sweep": plan.name, **_axes(planned, records)}
-    row |= _outcome(plan, planned, store, records, reasons)
+    row |= _outcome(planned, store, records, reasons)
     row |= _accuracy(records)
-    row |= _agreement(row, plan, planned, store, records, limits)
+    row |= _agreement(row, planned, store, records, limits)
     row |= {name: _figure(records, "measure", name) for name in _SPEED}
     row |= _cost(records)
     row |= _identity(planned, store, records)
     return row
 
 
-def _records(plan: Plan, planned: PlannedCell, store: Store) -> dict[str, Record]:
-    found = {stage: store.record(plan.steps[key].ref) for stage, key in planned.steps.items()}
+def _records(planned: PlannedCell, store: Store) -> dict[str, Record]:
+    found = {stage: store.account(Ref(stage, key)) for stage, key in planned.steps.items()}
     return {stage: record for stage, record in found.items() if record}
 
 
@@ -73,7 +73,6 @@ def _axes(planned: PlannedCell, records: Mapping[str, Record]) -> Row:
 
 
 def _outcome(
-    plan: Plan,
     planned: PlannedCell,
     store: Store,
     records: Mapping[str, Record],
@@ -106,7 +105,6 @@ def _accuracy(records: Mapping[str, Record]) -> Row:
 
 def _agreement(
     row: Row,
-    plan: Plan,
     planned: PlannedCell,
     store: Store,
     records: Mapping[str, Record],
@@ -116,7 +114,7 @@ def _agreement(
     if "verify" not in records:
         return dict.fromkeys(names)
     raw = planned.cell.postprocess == "none"
-    folder = store.path(plan.steps[planned.steps["verify"]].ref)
+    folder = store.path(Ref("verify", planned.steps["verify"]))
     pairs = folder / ("raw.npz" if raw else "pairs.npz")
     agreement: Agreement | RawAgreement
     try:

@@ -1,0 +1,104 @@
+"""The command `gpu/acceptance.py`: from a pack to a table, one line of JSON and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from farm.acceptance import contents, machine, table
+from farm.acceptance.machine import NoGpu
+from farm.acceptance.restore import restore
+from farm.acceptance.run import CUT_SHORT, Acceptance, Clock, exit_code
+from farm.acceptance.steps import Place, Work, remaining
+from farm.catalog import RUNTIMES
+from farm.errors import InputError, nearest
+from farm.plan.keys import version
+from farm.progress import say
+from farm.store import Store
+
+
+def run(options: argparse.Namespace, folder: Path) -> int:
+    """folder: the pack's, unpacked. Returns the exit code; raises InputError and NoGpu."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    clock = Clock(options.minutes * 60)
+    pack = contents.read(folder)
+    options.out.mkdir(parents=True, exist_ok=True)
+    store = Store(options.store / "store")
+    store.root.mkdir(parents=True, exist_ok=True)
+    store.sweep_out()
+    works, told = _planned(pack, options)
+    new = restore(pack, folder, store)
+    say(f"{len(works)} cells on {told['target']}; {new} artifacts from the pack are new here")
+    acceptance = Acceptance(
+        pack, told["target"], works, store, options.out, clock, told, options.step_minutes * 60
+    )
+    rows = acceptance.run(options.retry_failed)
+    _keep_logs(works, store, options.out)
+    print(table.table(rows))
+    if acceptance.ended != "done":
+        why = CUT_SHORT if acceptance.ended == "time" else "interrupted"
+        say(f"Ended: {why}. What was finished is kept: the same command goes on from there.")
+    print(acceptance.summary(rows), flush=True)
+    return exit_code(acceptance.ended, rows)
+
+
+def _planned(pack: contents.Pack, options: argparse.Namespace) -> tuple[list[Work], dict[str, Any]]:
+    """The cells that are asked for, and the machine's description."""
+    own = {cell.cell.runtime for cell in pack.cells}
+    runtime = options.runtime
+    if runtime is not None and runtime not in RUNTIMES:
+        raise InputError(f"unknown runtime {runtime!r}{nearest(runtime, RUNTIMES)}", "--runtime")
+    accelerated = any(RUNTIMES[name].accelerators for name in ({runtime} if runtime else own))
+    found = machine.gpu() if accelerated else None
+    target = (
+        machine.gpu_target(found, pack.targets, options.target) if found else machine.cpu_target()
+    )
+    works = remaining(pack, Place(target, runtime))
+    if accelerated and runtime is None:
+        if why := machine.ort_cuda_missing():
+            say(f"Without ONNX Runtime's CUDA provider: {why}.")
+        else:
+            works += remaining(pack, Place(target, machine.ORT_CUDA))
+    works = _only(works, options.only)
+    runtimes = list(dict.fromkeys(work.cell.runtime for work in works))
+    for name in runtimes:
+        if absent := [one for one in RUNTIMES[name].packages if version(one) == "absent"]:
+            raise InputError(f"{', '.join(absent)} not installed for this Python", sys.executable)
+    return works, machine.told(target, runtimes, found)
+
+
+def _only(works: list[Work], words: list[str]) -> list[Work]:
+    """The cells in whose names every word stands. Raises InputError where none is left."""
+    left = [work for work in works if all(word in work.cell.id for word in words)]
+    if not left:
+        known = "\n  ".join(work.cell.id for work in works)
+        raise InputError(f"no cell has {' and '.join(words)} in its name:\n  {known}", "--only")
+    return left
+
+
+def _keep_logs(works: list[Work], store: Store, out: Path) -> None:
+    """The logs of what failed, their ends, in one file."""
+    with (out / "failed.log").open("w") as file:
+        for step in (step for work in works for step in work.steps):
+            path = store.log_path(step.ref)
+            if store.record(step.ref) is None and path.exists():
+                text = path.read_text(errors="replace")[-20_000:]
+                file.write(f"=== {step.stage} {step.label}\n{text}\n")
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main(options: argparse.Namespace, folder: Path) -> int:
+    """`run`, with errors as their user should read them."""
+    from farm.run import guarded
+
+    try:
+        return guarded(lambda one: run(one, folder), options)
+    except NoGpu as error:
+        say(f"farm: {error}")
+        return 3
