@@ -105,6 +105,7 @@ def write(family: families.Family, folder: Path, path: Path) -> None:
 
 def _alter(detector: nn.Module) -> None:
     two_valued(detector)
+    module: Any
     for module in detector.modules():  # as `random_weights` does for other backbones
         if type(module).__name__ in ("DarknetBottleneck", "ResBlock"):
             last = getattr(module.conv2, "pointwise_conv", module.conv2)

@@ -1,4 +1,4 @@
-"""Run a pack's remaining steps one by one, as far as the time goes; everything is kept as it goes."""
+"""Run a pack's remaining steps one by one, as far as the time goes; all is kept as it goes."""
 
 from __future__ import annotations
 
