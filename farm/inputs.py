@@ -193,13 +193,17 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How a runtime builds and runs a model: everything of it that changes the engine."""
+    """How a runtime builds and runs a model: everything of it that changes the engine.
+
+    `compute_capability` (`8.9`): what an engine is built for where the GPU itself is not there.
+    """
 
     runtime: str
     precision: str
     shape: Shape
     workspace_bytes: int | None = None
     options: tuple[tuple[str, Json], ...] = ()
+    compute_capability: str | None = field(default=None, metadata=_LATER)
 
 
 @dataclass(frozen=True)
