@@ -11,7 +11,7 @@ from typing import NamedTuple
 OPSETS = tuple(range(11, 21))
 """Opsets that torch's TorchScript exporter writes and that have the operators detectors need."""
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "fp16")
 
 POSTPROCESS = ("graph", "host", "none")
 """Where a graph ends: after the final suppression (which is then in the graph), before it (it

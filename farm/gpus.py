@@ -46,9 +46,16 @@ def _gpu(driver: ctypes.CDLL, number: int, cuda: str) -> Gpu:
 
 
 def _driver_version() -> str:
-    """`580.95.05` out of the kernel module's own words; 'unknown' where they are not there."""
+    """`580.95.05`, of NVML or the kernel module; 'unknown' where neither tells."""
+    text = ctypes.create_string_buffer(96)
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        if not nvml.nvmlInit_v2() and not nvml.nvmlSystemGetDriverVersion(text, len(text)):
+            return text.value.decode()
+    except (OSError, AttributeError):
+        pass
     try:
         words = Path("/proc/driver/nvidia/version").read_text().split()
     except OSError:
         return "unknown"
-    return next((word for word in words if word[:1].isdigit() and word.count(".") >= 1), "unknown")
+    return next((word for word in words if word[0].isdigit() and "." in word), "unknown")

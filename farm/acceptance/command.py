@@ -17,6 +17,7 @@ from farm.catalog import RUNTIMES
 from farm.errors import InputError, nearest
 from farm.plan.keys import version
 from farm.progress import say
+from farm.run import guarded
 from farm.store import Store
 
 
@@ -95,10 +96,12 @@ def _interrupt(*_: Any) -> None:
 
 def main(options: argparse.Namespace, folder: Path) -> int:
     """`run`, with errors as their user should read them."""
-    from farm.run import guarded
 
-    try:
-        return guarded(lambda one: run(one, folder), options)
-    except NoGpu as error:
-        say(f"farm: {error}")
-        return 3
+    def accept(options: argparse.Namespace) -> int:
+        try:
+            return run(options, folder)
+        except NoGpu as error:
+            say(f"farm: {error}")
+            return 3
+
+    return guarded(accept, options)

@@ -67,7 +67,14 @@ def _cell(cell: Cell, place: Place) -> Cell | None:
     if cell.precision not in runtime.precisions:
         return None
     workspace = cell.workspace_bytes if runtime.workspaces else None
-    return replace(cell, runtime=name, workspace_bytes=workspace, target=place.target.name)
+    ends_at = cell.postprocess if runtime.cuts else "graph"
+    return replace(
+        cell,
+        runtime=name,
+        workspace_bytes=workspace,
+        postprocess=ends_at,
+        target=place.target.name,
+    )
 
 
 def _work(packed: PackedCell, cell: Cell, place: Place, threads: int | None) -> Work:
@@ -77,6 +84,8 @@ def _work(packed: PackedCell, cell: Cell, place: Place, threads: int | None) -> 
     needs = Needs(accelerator=target.accelerator)
     build = build_step(cell.id, replace(packed.build, options=options, target=target), needs)
     engine = replace(packed.verify.engine, options=options, built=build.ref)
+    if not RUNTIMES[cell.runtime].cuts:
+        engine = replace(engine, postprocess="graph", suppression=None)
     verify = replace(packed.verify, engine=engine, target=target)
     measure = replace(packed.measure, engine=engine, target=target, threads=threads or cores())
     steps = [build, engine_step("verify", cell.id, verify, build)]

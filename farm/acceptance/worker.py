@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from farm.executors import Outcome, perform
@@ -58,7 +59,7 @@ class Worker:
         code = self._child.exitcode
         logs = sorted((self._store.root / "tmp").glob(f"{step.key}.*/step.log"))
         how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
-        reason = f"its process ended by {how}"
+        reason = f"its process ended by {how}{_last_words(logs)}"
         if code == -signal.SIGKILL:
             outcome = Outcome(step.key, "transient", f"{reason}: out of memory?")
             self._store.keep_log(step.key, logs[-1] if logs else None)
@@ -70,9 +71,17 @@ class Worker:
         return outcome
 
 
+def _last_words(logs: list[Path]) -> str:
+    """What it said last, as far as it could."""
+    text = logs[-1].read_text(errors="replace").strip() if logs else ""
+    return f"; its log ends with: {text.splitlines()[-1][:300]}" if text else ""
+
+
 def _serve(pipe: Connection, root: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")  # kernels that nothing calls stay out
+    os.chdir(Path(root).parent)  # where relative places in a runtime's options lie
     parent = os.getppid()
     while os.getppid() == parent:
         try:
