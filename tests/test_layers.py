@@ -15,7 +15,7 @@ FARM = PROJECT / "farm"
 
 # Lower is more basic. A module may import its own layer and those below.
 LAYERS = [
-    {"errors", "units", "catalog", "decoded", "gpus", "inputs", "matrix", "plan", "store"},
+    {"errors", "units", "catalog", "decoded", "inputs", "matrix", "plan", "store"},
     {"sources", "runtimes", "datasets", "detections"},
     {"stages"},
     {"executors", "results"},

@@ -57,12 +57,13 @@ def _planned(pack: contents.Pack, options: argparse.Namespace) -> tuple[list[Wor
     target = (
         machine.gpu_target(found, pack.targets, options.target) if found else machine.cpu_target()
     )
-    works = remaining(pack, Place(target, runtime))
+    cache = f"{(options.store / 'timing-cache').resolve()}/"
+    works = remaining(pack, Place(target, runtime, cache))
     if accelerated and runtime is None:
         if why := machine.ort_cuda_missing():
             say(f"Without ONNX Runtime's CUDA provider: {why}.")
         else:
-            works += remaining(pack, Place(target, machine.ORT_CUDA))
+            works += remaining(pack, Place(target, machine.ORT_CUDA, cache))
     works = _only(works, options.only)
     runtimes = list(dict.fromkeys(work.cell.runtime for work in works))
     for name in runtimes:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import platform
 import re
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from farm.catalog import RUNTIMES
 from farm.errors import FarmError, InputError, nearest
-from farm.gpus import Gpu, gpus
 from farm.inputs import Target
 from farm.plan.devices import cpu_model
+from farm.plan.gpus import accelerator
 from farm.plan.keys import version
+from farm.runtimes.trt import cuda
 
 ORT_CUDA = "onnxruntime_cuda"
 """ONNX Runtime's CUDA provider, where the farm has it as a runtime."""
@@ -23,38 +27,48 @@ class NoGpu(FarmError):
     """There is no GPU to accept: exit code 3."""
 
 
-def gpu() -> Gpu:
+def gpu() -> cuda.Gpu:
     """The first GPU, by the CUDA driver. Raises NoGpu."""
-    found, reason = gpus()
-    if not found:
-        raise NoGpu(f"no GPU: {reason}")
-    return found[0]
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        raise NoGpu("no GPU: the CUDA driver (libcuda.so.1) is not installed") from None
+    if importlib.util.find_spec("cuda") is None:
+        raise InputError("cuda-python is not installed for this Python", sys.executable)
+    try:
+        return cuda.gpus()[0]
+    except cuda.CudaError as error:
+        raise NoGpu(str(error)) from None
 
 
-def gpu_target(found: Gpu, known: Sequence[Target], asked: str | None) -> Target:
-    """The matrix's target for this GPU, the one asked for, or a new one named as the GPU is."""
-    of_gpus = [target for target in known if target.accelerator]
-    if asked is not None:
-        names = {target.name: target for target in of_gpus}
-        if asked not in names:
-            raise InputError(f"no target {asked!r}{nearest(asked, names)}", "--target")
-        return names[asked]
-    for target in of_gpus:
-        if (target.accelerator or "").lower() in found.name.lower():
-            return target
-    name = re.sub(r"[^a-z0-9]+", "-", found.name.lower()).strip("-")
-    return Target(name, found.name, found.name)
+def gpu_target(found: cuda.Gpu, known: Sequence[Target], asked: str | None) -> Target:
+    """The matrix's target for this GPU, the one asked for, or a new one named as the GPU is; of
+    the driver that is here."""
+    kind = accelerator(found.name)
+    named = {target.name: target for target in known if target.accelerator}
+    if asked is not None and asked not in named:
+        raise InputError(f"no target {asked!r}{nearest(asked, named)}", "--target")
+    fitting = [one for one in named.values() if one.accelerator == kind]
+    of_kind = named[asked] if asked else next(iter(fitting), _new(kind))
+    return replace(of_kind, compute_capability=found.compute_capability, driver=found.branch)
+
+
+def _new(kind: str) -> Target:
+    return Target(re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-"), kind, kind)
 
 
 def cpu_target() -> Target:
     return Target("cpu", cpu_model())
 
 
-def told(target: Target, runtimes: Sequence[str], found: Gpu | None) -> dict[str, Any]:
+def told(target: Target, runtimes: Sequence[str], found: cuda.Gpu | None) -> dict[str, Any]:
     """The machine in a few words, for the line of JSON."""
     packages = {name: version(name) for one in runtimes for name in RUNTIMES[one].packages}
-    gpu_words = {"gpu": found.name, "compute": found.compute, "driver": found.driver,
-                 "cuda": found.cuda} if found else {"device": target.device}  # fmt: skip
+    gpu_words = (
+        {"gpu": found.name, "compute": found.compute_capability, "driver": found.driver}
+        if found
+        else {"device": target.device}
+    )
     versions = {"python": platform.python_version(), "numpy": version("numpy"), **packages}
     return {"target": target.name, **gpu_words, "versions": versions}
 

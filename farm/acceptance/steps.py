@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from farm import inputs
 from farm.acceptance.contents import Pack, PackedCell
 from farm.catalog import RUNTIMES
 from farm.inputs import EngineOptions, Target
@@ -16,10 +17,12 @@ from farm.plan.graph import build_step, engine_step
 
 @dataclass(frozen=True)
 class Place:
-    """Where the steps run. runtime: in place of the pack's own; None keeps that."""
+    """Where the steps run. runtime: in place of the pack's own; None keeps that. cache: a folder
+    for what makes builds faster."""
 
     target: Target
     runtime: str | None = None
+    cache: str = "cache/"
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,12 @@ def _work(packed: PackedCell, cell: Cell, place: Place, threads: int | None) -> 
 
 
 def _options(options: EngineOptions, cell: Cell, place: Place) -> EngineOptions:
-    """Another runtime does not know the options of the pack's own."""
-    if cell.runtime == options.runtime:
-        return options
-    return replace(options, runtime=cell.runtime, workspace_bytes=cell.workspace_bytes, options=())
+    """Another runtime does not know the options of the pack's own; places are this machine's."""
+    if cell.runtime != options.runtime:
+        return replace(
+            options, runtime=cell.runtime, workspace_bytes=cell.workspace_bytes, options=()
+        )
+    own = dict(options.options)
+    if "timing_cache" in own:
+        own["timing_cache"] = inputs.Place(place.cache)
+    return replace(options, options=tuple(sorted(own.items())))

@@ -81,7 +81,6 @@ def _serve(pipe: Connection, root: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")  # kernels that nothing calls stay out
-    os.chdir(Path(root).parent)  # where relative places in a runtime's options lie
     parent = os.getppid()
     while os.getppid() == parent:
         try:

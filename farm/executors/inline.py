@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from farm.errors import InputError
 from farm.executors import Outcome, perform
-from farm.plan import Step
+from farm.plan import Step, gpus
 from farm.store import Store
 
 
@@ -17,9 +17,10 @@ class InlineExecutor:
 
     def admit(self, steps: Iterable[Step]) -> None:
         for step in steps:
-            if step.needs.accelerator:
+            wanted = step.needs.accelerator
+            if wanted and wanted not in map(gpus.accelerator, (gpu.name for gpu in gpus.gpus())):
                 raise InputError(
-                    f"{step.label} needs accelerator {step.needs.accelerator}; "
+                    f"{step.label} needs accelerator {wanted}, which is not here; "
                     "run on a Ray cluster that has one (--address)",
                     "--executor inline",
                 )

@@ -10,6 +10,8 @@ from farm.matrix.models import AnyModelSpec
 from farm.matrix.values import (
     AxesSpec,
     Bytes,
+    Capability,
+    Driver,
     Edge,
     Name,
     Opset,
@@ -52,10 +54,19 @@ class ShapeSpec(Edge):
 
 
 class TargetSpec(Edge):
-    """A kind of node. `accelerator` as Ray names it; `device` overrides the CPU's own name."""
+    """A kind of node. `accelerator` as Ray names it; `device` overrides the CPU's own name, or
+    says which GPU of that accelerator. `driver` is the branch of NVIDIA's driver."""
 
     accelerator: Text | None = None
     device: Text | None = None
+    compute_capability: Capability | None = None
+    driver: Driver | None = None
+
+    @model_validator(mode="after")
+    def _of_a_gpu(self) -> TargetSpec:
+        if self.accelerator is None and (self.compute_capability or self.driver):
+            raise ValueError("compute_capability and driver are a GPU's: name its `accelerator`")
+        return self
 
 
 class CocoSpec(Edge):

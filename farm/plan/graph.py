@@ -82,7 +82,8 @@ class _Planner:
 
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
-        if reason := refusal(cell, facts, self.shapes[cell.shape], self._simplifies(cell)):
+        target, simplifies = self.given.targets[cell.target], self._simplifies(cell)
+        if reason := refusal(cell, facts, self.shapes[cell.shape], target, simplifies):
             return PlannedCell(cell, {"check": check.key}, reason)
         steps = {"check": check}
         steps["prepare"] = self._prepare(cell, check)
@@ -137,19 +138,22 @@ class _Planner:
         return self.steps.setdefault(step.key, step)
 
     def _options(self, cell: Cell) -> inputs.EngineOptions:
-        options = self.spec.runtime_options.get(cell.runtime, {})
+        target, ahead = self.given.targets[cell.target], catalog.RUNTIMES[cell.runtime]
         return inputs.EngineOptions(
             cell.runtime,
             cell.precision,
             self.shapes[cell.shape],
             cell.workspace_bytes,
-            tuple(sorted(options.items())),
+            self.given.runtime_options.get(cell.runtime, ()),
+            target.compute_capability if ahead.compute_capabilities else None,
         )
 
     def _build(self, cell: Cell, export: Step) -> Step:
         target = self.given.targets[cell.target]
         values = inputs.BuildInputs(export.ref, self._options(cell), target)
-        step = build_step(cell.id, values, Needs(accelerator=target.accelerator), export)
+        ahead = bool(catalog.RUNTIMES[cell.runtime].compute_capabilities)
+        needs = Needs(accelerator=None if ahead else target.accelerator)
+        step = build_step(cell.id, values, needs, export)
         return self.steps.setdefault(step.key, step)
 
     def _run(self, stage: str, cell: Cell, steps: Mapping[str, Step]) -> Step:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.errors import InputError, StepFailed, TransientFailure, nearest
-from farm.runtimes.trt import cuda, engine, plugins, precision, timing
+from farm.runtimes.trt import cuda, engine, parsing, plugins, precision, timing
 from farm.runtimes.trt.log import logger
 from farm.runtimes.trt.options import TensorRtOptions, parse
 from farm.runtimes.trt.versions import Version, bits, names, version
@@ -46,7 +45,8 @@ class Build:
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             kind = TransientFailure if self.log.out_of_memory() else StepFailed
-            raise kind(f"{self.options.runtime} built no engine:\n{self.log.reason()}")
+            lines = [f"{self.options.runtime} built no engine:", self.log.reason()]
+            raise kind("\n".join([*lines, *parsing.advice(self.log.reason())]))
         if cache:
             timing.save(config, cache)
         engine.write(folder, memoryview(plan), self.facts())
@@ -61,18 +61,13 @@ class Build:
             ) from None
 
     def parsed(self, builder: Any, onnx: Path) -> Any:
-        """The network that the file says. Raises StepFailed with every error of the parser."""
+        """The network that the file says."""
         flags = self.version.network_flags
         if self.own.builder_flags:
             flags = _loose(self.options.runtime, self.library, self.version)
         creation = self.library.NetworkDefinitionCreationFlag
         network = builder.create_network(bits(creation, flags))
-        parser = self.library.OnnxParser(network, self.log)
-        if self.version.native_instancenorm:
-            parser.set_flag(self.library.OnnxParserFlag.NATIVE_INSTANCENORM)
-        if not parser.parse_from_file(str(onnx)):
-            errors = [parser.get_error(i) for i in range(parser.num_errors)]
-            raise StepFailed(_parser_errors(self.options.runtime, errors, self.log.errors))
+        parsing.parse(self.library, self.version, network, onnx)
         return network
 
     def config(self, builder: Any, network: Any) -> Any:
@@ -212,37 +207,3 @@ def _tactic_source(library: Any, name: str) -> str:
     if name.lower() not in known:
         raise InputError(f"there is no tactic source {name!r}{nearest(name.lower(), known)}")
     return name.upper()
-
-
-_ADVICE = {
-    "NonMaxSuppression": "end the graph before it: postprocess: host or none",
-    "NonZero": "end the graph before it: postprocess: host or none",
-    "RoiAlign": "two-stage models need a runtime that has it, as onnxruntime or tensorrt",
-    "DeformConv": "models of deformable convolutions need a runtime that has it",
-    "TopK": "K must be below 3840: lower the model's nms_pre",
-}
-
-
-def _parser_errors(runtime: str, errors: list[Any], logged: list[str]) -> str:
-    """All of them, whole."""
-    lines = [f"{runtime} cannot read the ONNX file:"]
-    for error in errors:
-        name, operator = _node(error, "\n".join(logged))
-        where = f"node {error.node()}" + f" {name!r}" * bool(name)
-        lines.append(f"{where} ({operator or 'operator unknown'}): {error.code().name}")
-        lines.append(f"  {error.desc()} [{error.func()}, {error.file()}:{error.line()}]")
-        if advice := _ADVICE.get(operator):
-            lines.append(f"  -> {operator}: {advice}")
-    if not all(hasattr(error, "node_name") for error in errors):
-        lines += [f"  log: {text}" for text in logged]
-    return "\n".join(lines)
-
-
-def _node(error: Any, log: str) -> tuple[str, str]:
-    """The node's name and operator; up to 8.6 only the log has them."""
-    if hasattr(error, "node_name"):
-        return error.node_name(), error.node_operator()
-    number = error.node()
-    operator = re.search(rf"While parsing node number {number} \[(\w+)", log)
-    name = re.search(r'^\s*name: "(.*)"', log, re.MULTILINE)
-    return (name[1] if name else ""), (operator[1] if operator else "")
