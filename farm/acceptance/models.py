@@ -13,6 +13,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
 import cv2
 import numpy as np
 import torch
@@ -27,7 +30,7 @@ from farm.sources import mmdet as source
 from farm.sources.mmdet import config, pipeline, random_weights
 from farm.units import Dims
 
-SIZES = ((160, 160), (128, 160), (160, 128))
+SIZES = ((160, 160), (128, 160), (128, 160))
 """Height and width of the images: a pipeline enlarges them, so that they stay compressible."""
 
 MEAN, SPREAD = 118, 57
@@ -101,6 +104,17 @@ def write(family: families.Family, folder: Path, path: Path) -> None:
     ]
     batch = np.stack(images).astype(np.float32)
     random_weights.write_for(model, family.lift, batch, family.seed, _alter)
+    _spread_boxes(path)
+
+
+def _spread_boxes(path: Path) -> None:
+    """YOLOv3 has boxes and scores in one layer: what is few for scores is tiny for boxes."""
+    kept = torch.load(path, weights_only=True)
+    for name, bias in kept["state_dict"].items():
+        if "convs_pred" in name and name.endswith("bias"):
+            boxes = bias.view(3, -1)[:, :4]  # of each anchor: x y w h, then the scores
+            boxes -= boxes.mean()
+    torch.save(kept, path)
 
 
 def _alter(detector: nn.Module) -> None:

@@ -176,5 +176,5 @@ def opened(path: Path, scratch: Path) -> Path:
         return path
     if not path.is_file():
         raise InputError("no such folder or archive of records", str(path))
-    extract(path, scratch / "records", "archive of records")
+    extract(path, scratch / "records", "an archive of records")
     return scratch / "records"

@@ -26,7 +26,7 @@ def unpacked(pack: Path, place: Path) -> Path:
     folder = place / f"pack-{digest[:16]}"
     if not folder.is_dir():
         part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-        extract(pack, part, "pack")
+        extract(pack, part, "a pack")
         part.rename(folder)
     return folder
 
@@ -41,12 +41,12 @@ def extract(archive: Path, folder: Path, kind: str) -> None:
             tar.extractall(folder)
     except (tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        reason = f"torn, or not a {kind}: {type(error).__name__}: {error}"
+        reason = f"torn, or not {kind}: {type(error).__name__}: {error}"
         raise InputError(f"{reason}; bring it here again", str(archive)) from None
     except BaseException as error:  # lzma.LZMAError and zlib.error have no base of their own
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, Exception):
-            raise InputError(f"torn, or not a {kind}: {error}", str(archive)) from None
+            raise InputError(f"torn, or not {kind}: {error}", str(archive)) from None
         raise
 
 

@@ -24,7 +24,12 @@ class Worker:
 
     def perform(self, step: Step, limit_s: float) -> Outcome:
         pipe = self._begun()
-        pipe.send(step)
+        try:
+            pipe.send(step)
+        except OSError:  # it died while it had nothing to do
+            self.stop()
+            pipe = self._begun()
+            pipe.send(step)
         if not pipe.poll(limit_s):
             self.stop()
             return Outcome(step.key, "transient", f"took longer than {limit_s:.0f} s")
