@@ -167,7 +167,8 @@ class _Planner:
             facts.suppression if ends_at == "host" else None,
         )
         packages = catalog.RUNTIMES[cell.runtime].packages
-        needs = Needs(exclusive=stage == "measure", accelerator=target.accelerator)
+        ahead = bool(catalog.RUNTIMES[cell.runtime].compute_capabilities)
+        needs = Needs(exclusive=stage == "measure", accelerator=target.accelerator, optional=ahead)
         parents = [built, steps["prepare"]]
         values: StageInputs
         if stage == "verify":
