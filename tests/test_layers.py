@@ -80,6 +80,16 @@ def test_a_runtime_can_be_carried_alone(name: str) -> None:
     assert not {module for module in found if module.startswith("farm")} - carried
 
 
+def test_the_tensorrt_adapter_can_be_carried_alone() -> None:
+    """With its folder, and the errors; it imports numpy, cuda-python and the library only."""
+    own = [*(FARM / "runtimes").glob("tensorrt*.py"), *(FARM / "runtimes" / "trt").glob("*.py")]
+    found = {module for path in own for module in imports(path, at_run_time=True)}
+    ours = {module for module in found if module.startswith("farm")}
+    assert all(name.startswith(("farm.errors", "farm.runtimes")) for name in ours)
+    foreign = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
+    assert foreign == {"numpy", "cuda", "tensorrt", "tensorrt_rtx_bindings"}
+
+
 def test_help_is_light() -> None:
     code = (
         "import sys; sys.argv = ['farm', '--help']\nfrom farm.cli import main\n"

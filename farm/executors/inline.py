@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from farm.errors import InputError
 from farm.executors import Outcome, perform
@@ -15,15 +15,20 @@ class InlineExecutor:
         self._store, self._echo = store, echo
         self._taken: Step | None = None
 
-    def admit(self, steps: Iterable[Step]) -> None:
+    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+        here, left = {gpus.accelerator(gpu.name) for gpu in gpus.gpus()}, dict[str, str]()
         for step in steps:
             wanted = step.needs.accelerator
-            if wanted and wanted not in map(gpus.accelerator, (gpu.name for gpu in gpus.gpus())):
-                raise InputError(
-                    f"{step.label} needs accelerator {wanted}, which is not here; "
-                    "run on a Ray cluster that has one (--address)",
-                    "--executor inline",
-                )
+            if not wanted or wanted in here:
+                continue
+            told = (
+                f"{step.label} needs accelerator {wanted}, which is not here; "
+                "run on a Ray cluster that has one (--address)"
+            )
+            if not step.needs.optional:
+                raise InputError(told, "--executor inline")
+            left[step.key] = told
+        return left
 
     def take(self, step: Step) -> bool:
         if self._taken is not None:

@@ -229,7 +229,9 @@ def engine_step(stage: str, label: str, values: EngineInputs, *parents: Step | N
     """verify, evaluate or measure."""
     packages = catalog.RUNTIMES[values.engine.options.runtime].packages
     packages += catalog.EVALUATE_PACKAGES * (stage == "evaluate")
-    needs = Needs(exclusive=stage == "measure", accelerator=values.target.accelerator)
+    accelerator = values.target.accelerator
+    ahead = bool(catalog.RUNTIMES[values.engine.options.runtime].compute_capabilities)
+    needs = Needs(exclusive=stage == "measure", accelerator=accelerator, optional=ahead)
     return new_step(stage, label, values, packages, needs, *parents)
 
 
