@@ -16,7 +16,7 @@ from farm.executors import Executor, Outcome, require_packages, run_steps
 from farm.inputs import CheckInputs, CocoDataset
 from farm.matrix import Matrix
 from farm.places import store_folder
-from farm.plan import Plan, Step, make_plan
+from farm.plan import STAGES, Plan, Step, make_plan
 from farm.plan.devices import cores
 from farm.progress import Progress, say
 from farm.results import leaderboard, tracking
@@ -102,11 +102,18 @@ def track(sweep: str, rows: Sequence[Row], store: Store, results: Path) -> None:
 
 
 def checked_plan(
-    matrix: Matrix, store: Store, start: Callable[[], Executor], retry_failed: bool
+    matrix: Matrix,
+    store: Store,
+    start: Callable[[], Executor],
+    retry_failed: bool,
+    stages: Sequence[str] = STAGES,
 ) -> Plan:
-    """Check every model first: what is wrong with the user's files ends the sweep here."""
+    """Check every model first: what is wrong with the user's files ends the sweep here.
+
+    stages: those that will be run here, so that their packages must be installed.
+    """
     plan = make_plan(matrix, facts_from(store))
-    require_packages(plan.steps.values(), store)
+    require_packages((step for step in plan.steps.values() if step.stage in stages), store)
     checks = {step.key: step for step in plan.of_stage("check")}
     if retry_failed:
         for step in checks.values():

@@ -30,7 +30,6 @@ from farm.plan.keys import version
 from farm.progress import Progress, say
 from farm.run import guarded, parse
 from farm.store import Store
-from farm.store.facts import facts_from
 from farm.sweep import Choices, checked_plan, starter
 
 BEFORE = ("check", "prepare", "reference", "export", "convert")
@@ -85,8 +84,7 @@ def done_before(matrix: Matrix, store: Store, executor: str) -> Plan:
         raise InputErrors(missing)
     with ExitStack() as stack:
         start = starter(store, Choices(executor=executor), stack)
-        checked_plan(matrix, store, start, retry_failed=False)
-        plan = make_plan(matrix, facts_from(store))
+        plan = checked_plan(matrix, store, start, retry_failed=False, stages=BEFORE)
         steps = {key: step for key, step in plan.steps.items() if step.stage in BEFORE}
         left = [step for step in steps.values() if not store.record(step.ref)]
         with Progress(left, cores()) as progress:

@@ -106,6 +106,8 @@ def _options(options: EngineOptions, cell: Cell, place: Place) -> EngineOptions:
         return replace(
             options, runtime=cell.runtime, workspace_bytes=cell.workspace_bytes, options=()
         )
+    if RUNTIMES[cell.runtime].compute_capabilities:
+        options = replace(options, compute_capability=place.target.compute_capability)
     own = dict(options.options)
     if "timing_cache" in own:
         own["timing_cache"] = inputs.Place(place.cache)
