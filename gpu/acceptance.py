@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -40,6 +41,7 @@ def main() -> int:
     )
     parser.add_argument("--retry-failed", action="store_true", help="try recorded failures again")
     options = parser.parse_args()
+    options.began = time.monotonic()
     try:
         folder = unpacked(options.pack, options.store)
         use_packages(folder)

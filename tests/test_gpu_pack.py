@@ -16,6 +16,9 @@ import pandas as pd
 import pytest
 from conftest import PROJECT, Farm
 
+from farm.errors import InputError
+from farm.matrix import load_matrix
+
 pytestmark = pytest.mark.slow
 
 MATRIX = """\
@@ -114,6 +117,16 @@ def test_weights_of_two_values_come_back_byte_for_byte(tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in (tmp_path / "parts").iterdir())
     assert size < paths[0].stat().st_size / 4
     assert onnx.load(tmp_path / "a.onnx.again").graph.node
+
+
+def test_a_precision_has_thresholds_of_its_own() -> None:
+    path = PROJECT / "matrices" / "gpu.yaml"
+    limits = load_matrix(path).spec.verify
+    assert limits.of("fp16").max_score_diff == 0.02 and limits.of("fp32").max_score_diff == 1e-3
+    assert limits.of("fp16").min_iou == limits.min_iou
+    for wrong in ("fp17: {max_score_diff: 1}", "fp16: {max_skore: 1}", "fp16: {min_iou: -1}"):
+        with pytest.raises(InputError, match="verify.precisions"):
+            load_matrix(path, [f"verify.precisions={{{wrong}}}"])
 
 
 def test_imported_records_are_those_of_a_sweep(

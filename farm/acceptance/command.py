@@ -24,7 +24,7 @@ from farm.store import Store
 def run(options: argparse.Namespace, folder: Path) -> int:
     """folder: the pack's, unpacked. Returns the exit code; raises InputError and NoGpu."""
     signal.signal(signal.SIGTERM, _interrupt)
-    clock = Clock(options.minutes * 60)
+    clock = Clock(options.minutes * 60, options.began)
     pack = contents.read(folder)
     options.out.mkdir(parents=True, exist_ok=True)
     store = Store(options.store / "store")
@@ -37,7 +37,6 @@ def run(options: argparse.Namespace, folder: Path) -> int:
         pack, told["target"], works, store, options.out, clock, told, options.step_minutes * 60
     )
     rows = acceptance.run(options.retry_failed)
-    _keep_logs(works, store, options.out)
     print(table.table(rows))
     if acceptance.ended != "done":
         why = CUT_SHORT if acceptance.ended == "time" else "interrupted"
@@ -79,16 +78,6 @@ def _only(works: list[Work], words: list[str]) -> list[Work]:
         known = "\n  ".join(work.cell.id for work in works)
         raise InputError(f"no cell has {' and '.join(words)} in its name:\n  {known}", "--only")
     return left
-
-
-def _keep_logs(works: list[Work], store: Store, out: Path) -> None:
-    """The logs of what failed, their ends, in one file."""
-    with (out / "failed.log").open("w") as file:
-        for step in (step for work in works for step in work.steps):
-            path = store.log_path(step.ref)
-            if store.record(step.ref) is None and path.exists():
-                text = path.read_text(errors="replace")[-20_000:]
-                file.write(f"=== {step.stage} {step.label}\n{text}\n")
 
 
 def _interrupt(*_: Any) -> None:

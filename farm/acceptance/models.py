@@ -19,7 +19,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 import cv2
 import numpy as np
 import torch
-from mmdet.core import get_classes
+from mmdet.datasets import CocoDataset
 from torch import nn
 
 from farm import inputs
@@ -63,7 +63,7 @@ def draw_images(folder: Path, seed: int = 1) -> None:
     random = np.random.default_rng(seed)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    categories = [{"id": i, "name": name} for i, name in enumerate(get_classes("coco"), start=1)]
+    categories = [{"id": i, "name": name} for i, name in enumerate(CocoDataset.CLASSES, start=1)]
     for number, (height, width) in enumerate(SIZES, start=1):
         noise = random_weights.noise(Dims(1, 3, height, width), seed + number)[0]
         pixels = np.clip(np.rint(MEAN + SPREAD * noise.transpose(1, 2, 0)), 0, 255)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Clock:
     """The time there is, and how long steps of each kind have taken: the longest so far."""
 
     seconds: float
-    began: float = field(default_factory=time.monotonic)
+    began: float
     longest: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -116,7 +116,16 @@ class Acceptance:
         records.save(sweep, self.store, self.out / "records.tar.gz")
         self._put("table.txt", table.table(rows))
         self._put("summary.json", self.summary(rows))
+        self._put("failed.log", "\n".join(self._logs()))
         return rows
+
+    def _logs(self) -> Iterator[str]:
+        """The ends of the logs of what failed."""
+        for step in (step for work in self.works for step in work.steps):
+            path = self.store.log_path(step.ref)
+            if self.store.record(step.ref) is None and path.exists():
+                yield f"=== {step.stage} {step.label}"
+                yield path.read_text(errors="replace")[-20_000:]
 
     def summary(self, rows: Sequence[Row]) -> str:
         machine = {**self.machine, "seconds": round(self.clock.passed)}

@@ -38,15 +38,17 @@ class Work:
 
 
 def remaining(pack: Pack, place: Place) -> list[Work]:
-    """Breadth first: every model once, then the other precisions, shapes, and workspaces."""
+    """Breadth first: every model once; then what differs in one axis, the precision, the shape or
+    the workspace; then in two, and so on."""
     works = {work.cell.id: work for work in _works(pack, place)}
     ranks = {
         axis: _ranks(getattr(work.cell, axis) for work in works.values())
         for axis in ("workspace_bytes", "shape", "precision", "opset", "postprocess", "model")
     }
 
-    def order(work: Work) -> list[int]:
-        return [rank[getattr(work.cell, axis)] for axis, rank in ranks.items()]
+    def order(work: Work) -> tuple[int, list[int]]:
+        places = [rank[getattr(work.cell, axis)] for axis, rank in ranks.items()]
+        return sum(place > 0 for place in places[:-1]), places
 
     return sorted(works.values(), key=order)
 

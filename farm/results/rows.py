@@ -49,7 +49,7 @@ def _row(
     row: Row = {"cell": planned.cell.id, "sweep": plan.name, **_axes(planned, records)}
     row |= _outcome(planned, store, records, reasons)
     row |= _accuracy(records)
-    row |= _agreement(row, planned, store, records, limits)
+    row |= _agreement(row, planned, store, records, limits.of(planned.cell.precision))
     row |= {name: _figure(records, "measure", name) for name in _SPEED}
     row |= _cost(records)
     row |= _identity(planned, store, records)
