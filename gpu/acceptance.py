@@ -39,6 +39,9 @@ def main() -> int:
     parser.add_argument(
         "--step-minutes", type=float, default=10, help="a step that takes longer is given up"
     )
+    parser.add_argument(
+        "--records", type=Path, help="of an earlier run: cells that are done there are not redone"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="try recorded failures again")
     options = parser.parse_args()
     options.began = time.monotonic()

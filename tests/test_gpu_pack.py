@@ -125,7 +125,7 @@ def test_a_precision_has_thresholds_of_its_own() -> None:
     assert limits.of("fp16").max_score_diff == 0.02 and limits.of("fp32").max_score_diff == 1e-3
     assert limits.of("fp16").min_iou == limits.min_iou
     for wrong in ("fp17: {max_score_diff: 1}", "fp16: {max_skore: 1}", "fp16: {min_iou: -1}"):
-        with pytest.raises(InputError, match="verify.precisions"):
+        with pytest.raises(InputError, match=r"verify\.precisions"):
             load_matrix(path, [f"verify.precisions={{{wrong}}}"])
 
 
@@ -197,6 +197,25 @@ def test_it_resumes_and_ends_when_the_time_is_up(packed: Path, tmp_path: Path) -
     again = accept(packed, tmp_path)
     assert again.returncode == 0 and "build" not in again.stderr
     assert again.stdout.splitlines()[:-1] == rest.stdout.splitlines()[:-1]
+
+
+def test_another_machine_goes_on_from_the_records(
+    packed: Path, accepted: Path, tmp_path: Path
+) -> None:
+    first = accept(packed, tmp_path / "a", "--only", "twostage")
+    assert first.returncode == 0, first.stderr
+    brought = ("--records", tmp_path / "a" / "out" / "records.tar.gz")
+    done = accept(packed, tmp_path / "b", *brought)
+    assert done.returncode == 0, done.stderr
+    assert "twostage" not in done.stderr and "build" in done.stderr
+    assert last(done)["cells"] == {"ok": 3, "failed": 0, "pending": 0}
+    whole = accept(packed, tmp_path / "c", "--records", tmp_path / "b" / "out" / "records.tar.gz")
+    assert whole.returncode == 0 and "build" not in whole.stderr
+    names = []
+    for place in (accepted, tmp_path / "c"):
+        with tarfile.open(place / "out" / "records.tar.gz") as tar:
+            names.append(sorted(tar.getnames()))
+    assert names[0] == names[1]
 
 
 def test_it_ends_in_order_when_it_is_told_to(packed: Path, tmp_path: Path) -> None:

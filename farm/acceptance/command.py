@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from farm.acceptance import contents, machine, table
+from farm.acceptance import contents, machine, records, table
 from farm.acceptance.machine import NoGpu
 from farm.acceptance.restore import restore
 from farm.acceptance.run import CUT_SHORT, Acceptance, Clock, exit_code
@@ -33,6 +34,8 @@ def run(options: argparse.Namespace, folder: Path) -> int:
     works, told = _planned(pack, options)
     new = restore(pack, folder, store)
     say(f"{len(works)} cells on {told['target']}; {new} artifacts from the pack are new here")
+    if options.records is not None:
+        _take_in(options.records, store)
     acceptance = Acceptance(
         pack, told["target"], works, store, options.out, clock, told, options.step_minutes * 60
     )
@@ -69,6 +72,14 @@ def _planned(pack: contents.Pack, options: argparse.Namespace) -> tuple[list[Wor
         if absent := [one for one in RUNTIMES[name].packages if version(one) == "absent"]:
             raise InputError(f"{', '.join(absent)} not installed for this Python", sys.executable)
     return works, machine.told(target, runtimes, found)
+
+
+def _take_in(path: Path, store: Store) -> None:
+    """What an earlier run found, perhaps on a machine that is gone. Raises InputError."""
+    with tempfile.TemporaryDirectory(prefix="farm-records-") as scratch:
+        folder = records.opened(path, Path(scratch))
+        count = records.take_in(records.read(folder), folder, store)
+    say(f"{count} records of an earlier run are new here")
 
 
 def _only(works: list[Work], words: list[str]) -> list[Work]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ class PackedCell:
 @dataclass(frozen=True)
 class Pack:
     """name: of the sweep. verify: the matrix's thresholds. threads: those that it sets for
-    `measure`, None for all cores of the machine."""
+    `measure`, None for all cores of the machine. versions: of the stages that made what is done,
+    {} where they are those of this farm."""
 
     version: int
     name: str
@@ -55,6 +56,7 @@ class Pack:
     threads: int | None
     targets: tuple[Target, ...]
     cells: tuple[PackedCell, ...]
+    versions: dict[str, int] = field(default_factory=dict)
 
 
 def write(pack: Pack, folder: Path) -> None:

@@ -26,6 +26,7 @@ from farm.matrix import Matrix, load_matrix
 from farm.places import results_folder, store_folder
 from farm.plan import Plan, make_plan
 from farm.plan.devices import cores
+from farm.plan.graph import VERSIONS
 from farm.plan.keys import version
 from farm.progress import Progress, say
 from farm.run import guarded, parse
@@ -107,6 +108,7 @@ def packed(matrix: Matrix, plan: Plan) -> Pack:
     return Pack(
         contents.VERSION, plan.name, spec.verify.model_dump(), spec.measure.threads,
         tuple(targets.values()), tuple(one for one in cells if one.build or one.refused),
+        {stage: number for stage, number in VERSIONS.items() if stage in BEFORE},
     )  # fmt: skip
 
 

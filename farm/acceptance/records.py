@@ -4,8 +4,7 @@
     store/<stage>/<2 digits>/<key>/...       records with the small files that results need
     store/failed/<key>.json                  failures that would repeat themselves
 
-Every record's key is worked out anew where it is read: a record that was changed, or that
-another version of a stage made, is refused.
+Every record's key is worked out anew where it is read: one that was changed is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from farm.acceptance.contents import read_json
+from farm.acceptance.contents import Pack, read_json
 from farm.decoded import decoded
 from farm.errors import InputError
 from farm.inputs import Ref
@@ -52,6 +51,7 @@ class Brought:
     name: str
     target: str
     verify: dict[str, Any]
+    stages: dict[str, int]
     reasons: dict[str, str]
     cells: tuple[BroughtCell, ...]
 
@@ -61,11 +61,11 @@ class Brought:
 
 
 def brought(
-    name: str, target: str, verify: Mapping[str, Any], planned: Sequence[PlannedCell],
-    reasons: Mapping[str, str],
-) -> Brought:  # fmt: skip
+    pack: Pack, target: str, planned: Sequence[PlannedCell], reasons: Mapping[str, str]
+) -> Brought:
     cells = tuple(BroughtCell(one.cell, dict(one.steps), one.refused) for one in planned)
-    return Brought(VERSION, name, target, dict(verify), dict(reasons), cells)
+    stages = {**VERSIONS, **pack.versions}
+    return Brought(VERSION, pack.name, target, pack.verify, stages, dict(reasons), cells)
 
 
 def save(sweep: Brought, store: Store, archive: Path) -> None:
@@ -121,7 +121,7 @@ def read(folder: Path) -> Brought:
         ref = Ref(place.parent.parent.parent.name, place.parent.name)
         if ref not in known:
             raise InputError(f"foreign: no cell of {NAME} has this step", str(place))
-        _check(ref, Store(folder / "store"), place)
+        _check(ref, Store(folder / "store"), place, sweep.stages)
     for place in sorted((folder / "store" / "failed").glob("*.json")):
         if place.stem not in {ref.key for ref in known}:
             raise InputError(f"foreign: no cell of {NAME} has this step", str(place))
@@ -130,20 +130,17 @@ def read(folder: Path) -> Brought:
     return sweep
 
 
-def _check(ref: Ref, store: Store, place: Path) -> None:
+def _check(ref: Ref, store: Store, place: Path, stages: Mapping[str, int]) -> None:
     record = store.account(ref)
     if record is None:
         reason = "torn: not a record that can be read, or not all of its files have their sizes"
         raise InputError(f"{reason}; bring it here again", str(place))
     tools = sorted(record.toolchain.items())
-    version = VERSIONS.get(record.stage, 0)
+    version = stages.get(record.stage, 0)
     expected = step_key(record.stage, version, record.inputs, tools)
     if (record.stage, record.key) != (ref.stage, ref.key) or expected != ref.key:
-        raise InputError(
-            f"its key does not fit its inputs: it was changed, or made by another version of the "
-            f"farm (expected stage {ref.stage!r} of version {version}, key {expected[:12]}...)",
-            str(place),
-        )
+        reason = f"its key does not fit its inputs (expected {expected}): it was changed"
+        raise InputError(f"{reason}; bring it here again", str(place))
 
 
 def take_in(sweep: Brought, folder: Path, store: Store) -> int:

@@ -80,6 +80,8 @@ class Acceptance:
 
     def _cell(self, work: Work, worker: Worker, retry_failed: bool) -> bool:
         """False where the time is up; a step that ends badly ends its own cell only."""
+        if all(self.store.account(step.ref) for step in work.steps):
+            return True  # here, or where its engine stayed
         for step in work.steps:
             if self.store.record(step.ref):
                 continue
@@ -110,9 +112,7 @@ class Acceptance:
         limits = VerifySpec.model_validate(self.pack.verify)
         plan = Plan(self.pack.name, tuple(planned), {}, (), ())
         rows = make_rows(plan, self.store, limits, self.reasons)
-        sweep = records.brought(
-            self.pack.name, self.target, self.pack.verify, planned, self.reasons
-        )
+        sweep = records.brought(self.pack, self.target, planned, self.reasons)
         records.save(sweep, self.store, self.out / "records.tar.gz")
         self._put("table.txt", table.table(rows))
         self._put("summary.json", self.summary(rows))
