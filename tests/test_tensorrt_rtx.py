@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from farm.errors import InputError, StepFailed, TransientFailure
 from farm.inputs import EngineOptions, Shape
 from farm.runtimes import tensorrt_rtx
-from farm.runtimes.trt import builder, cuda, engine, timing
+from farm.runtimes.trt import builder, cuda, engine, precision, timing
 from farm.runtimes.trt.log import logger
 from farm.units import Dims
 
@@ -129,6 +129,28 @@ def test_a_graph_that_ends_behind_its_suppression_is_told_where_to_end(
     with pytest.raises(StepFailed, match="NonMaxSuppression: end the graph before it") as error:
         built(exported("retinanet", FIXED, "graph"), tmp_path / "engine", options())
     assert "postprocess: host or none" in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "postprocess"), [("retinanet", "graph"), ("yolox", "host"), ("yolov3", "host")]
+)
+def test_all_convolutions_may_be_lowered_and_nothing_of_the_decoding(
+    exported: Any, name: str, postprocess: str
+) -> None:
+    """On the network that the parser makes, though RTX itself has no such flags."""
+    _, network, _ = prepared(exported(name, FIXED, postprocess), options())
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    free = precision.lowered(layers)
+    heavy = [i for i, layer in enumerate(layers) if layer.type.name == "CONVOLUTION"]
+    kinds = {layers[i].type.name for i in free}
+    assert len(heavy) > 40 and set(heavy) <= free
+    assert {"ACTIVATION", "ELEMENTWISE"} <= kinds  # what lies between them goes with them
+    assert not kinds & {"NMS", "TOPK", "GATHER", "SCATTER", "SELECT"}
+    decoding = [i for i, layer in enumerate(layers) if layer.type.name == "UNARY"]
+    assert decoding and not set(decoding) & free  # the exp of widths and heights
+    assert max(free) < max(decoding)
 
 
 # ---------------------------------------------------------------- what is built
