@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from farm.errors import InputError, StepFailed, TransientFailure
 from farm.inputs import EngineOptions, Shape
 from farm.runtimes import tensorrt_rtx
-from farm.runtimes.trt import builder, cuda, engine, precision, timing
+from farm.runtimes.trt import builder, cuda, engine, parsing, precision, timing
 from farm.runtimes.trt.log import logger
 from farm.units import Dims
 
@@ -212,6 +213,23 @@ def test_a_node_that_cannot_be_read_is_named(
         built(net(operator), tmp_path / "engine", options())
     assert said in str(error.value)
     assert not any((tmp_path / "engine").iterdir())
+
+
+def test_a_node_is_named_from_the_log_where_the_error_has_no_name() -> None:
+    """As 8.6 has it: the text is that of its ModelImporter.cpp."""
+    log = [
+        'While parsing node number 7 [NonZero -> "o"]:',
+        "--- Begin node ---",
+        'input: "x"\noutput: "o"\nname: "/head/NonZero"\nop_type: "NonZero"\n',
+        "--- End node ---",
+    ]
+    error = SimpleNamespace(
+        node=lambda: 7, code=lambda: library.ErrorCode.UNSUPPORTED_NODE, desc=lambda: "no",
+        func=lambda: "importNonZero", file=lambda: "x.cpp", line=lambda: 1,
+    )  # fmt: skip
+    told = parsing._told("tensorrt 8.6.0", [error], log)
+    assert "node 7 '/head/NonZero' (NonZero): UNSUPPORTED_NODE" in told
+    assert all(line in told for line in log)
 
 
 @pytest.mark.parametrize("capability", ["9.0", None])
