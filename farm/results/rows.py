@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from farm.catalog import RUNTIMES
 from farm.inputs import Ref
 from farm.matrix.schema import VerifySpec
 from farm.plan import STAGES, Plan, PlannedCell
@@ -150,9 +151,12 @@ def _identity(planned: PlannedCell, store: Store, records: Mapping[str, Record])
     """Where and with what it was done: the device, the versions and the key of each step."""
     last = records.get("measure") or records.get("build")
     versions = last.toolchain if last else {}
+    runtime = RUNTIMES[planned.cell.runtime]
+    # Where an engine was built ahead of time says nothing of where it runs.
+    there = records.get("measure") if runtime.compute_capabilities else last
     return {
-        "device": last.node.get("device") if last else None,
-        "runtime_version": versions.get(planned.cell.runtime),
+        "device": there.node.get("device") if there else None,
+        "runtime_version": versions.get(next(iter(runtime.packages), "")),
         "toolchain": "; ".join(
             f"{name} {version}"
             for name, version in sorted(

@@ -15,7 +15,7 @@ _HEAVY = ("CONVOLUTION", "DECONVOLUTION", "FULLY_CONNECTED", "MATRIX_MULTIPLY")
 _LIGHT = (
     "ACTIVATION", "CONCATENATION", "ELEMENTWISE", "IDENTITY", "NORMALIZATION", "PADDING",
     "PARAMETRIC_RELU", "POOLING", "REDUCE", "RESIZE", "SCALE", "SHUFFLE", "SLICE", "SOFTMAX",
-    "UNARY",
+    "SQUEEZE", "UNARY", "UNSQUEEZE",
 )  # fmt: skip
 """Lowered where they lie before a heavy one: between two of them a cast to fp32 and back would
 cost more than it saves. Those after the last are the decoding of scores and boxes."""
@@ -24,7 +24,7 @@ cost more than it saves. Those after the last are the decoding of scores and box
 def keep_decoding(network: Any, library: Any) -> int:
     """Pin to fp32 all that is neither heavy nor on the way to a heavy layer; how many that are."""
     layers = [network.get_layer(i) for i in range(network.num_layers)]
-    free = _free(layers)
+    free = lowered(layers)
     return _pin((layer for i, layer in enumerate(layers) if i not in free), library)
 
 
@@ -34,13 +34,15 @@ def keep_types(network: Any, library: Any) -> int:
     return _pin(layers, library)
 
 
-def _free(layers: list[Any]) -> set[int]:
-    """Backwards from the outputs: a light layer is free if something free takes what it gives."""
+def lowered(layers: list[Any]) -> set[int]:
+    """Which of a network's layers, by index, may be below fp32.
+
+    Backwards from the outputs: a light layer is free if something free takes what it gives.
+    """
     takers: dict[str, list[int]] = defaultdict(list)
     for i, layer in enumerate(layers):
-        for k in range(layer.num_inputs):
-            if (tensor := layer.get_input(k)) is not None:
-                takers[tensor.name].append(i)
+        for tensor in _inputs(layer):
+            takers[tensor.name].append(i)
     free: set[int] = set()
     for i in reversed(range(len(layers))):
         kind, given = layers[i].type.name, _outputs(layers[i])
@@ -51,19 +53,37 @@ def _free(layers: list[Any]) -> set[int]:
 
 
 def _pin(layers: Any, library: Any) -> int:
+    """How many layers compute with floats, and now in fp32. (NMS takes some and gives none.)"""
     pinned = 0
     for layer in layers:
-        floats = [
-            k
-            for k, tensor in enumerate(_outputs(layer))
-            if tensor.dtype == library.DataType.FLOAT and not tensor.is_shape_tensor
-        ]
-        if floats and layer.type.name != "CONSTANT":
-            layer.precision = library.DataType.FLOAT
-            for k in floats:
-                layer.set_output_type(k, library.DataType.FLOAT)
-            pinned += 1
+        given = [k for k, tensor in enumerate(_outputs(layer)) if _is_float(tensor, library)]
+        if given or any(_is_float(tensor, library) for tensor in _inputs(layer)):
+            pinned += _pin_one(layer, given, library)
     return pinned
+
+
+def _pin_one(layer: Any, given: list[int], library: Any) -> bool:
+    """Not where a type is no choice: casts, constants, what computes shapes or integers."""
+    kinds, first = library.DataType, next(iter(_inputs(layer)), None)
+    fixed = layer.type.name in _TYPED or layer.precision in (kinds.INT32, kinds.BOOL)
+    if fixed or (first is not None and first.is_shape_tensor):
+        return False
+    layer.precision = kinds.FLOAT
+    for k in given:
+        layer.set_output_type(k, kinds.FLOAT)
+    return True
+
+
+_TYPED = ("CAST", "CONSTANT", "DEQUANTIZE", "QUANTIZE", "SHAPE")
+
+
+def _is_float(tensor: Any, library: Any) -> bool:
+    return bool(tensor.dtype == library.DataType.FLOAT and not tensor.is_shape_tensor)
+
+
+def _inputs(layer: Any) -> list[Any]:
+    tensors = (layer.get_input(k) for k in range(layer.num_inputs))
+    return [tensor for tensor in tensors if tensor is not None]
 
 
 def _outputs(layer: Any) -> list[Any]:
