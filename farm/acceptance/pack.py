@@ -157,7 +157,7 @@ def compressed(folder: Path) -> Path:
     """FOLDER.tar.xz, without what pip leaves beside the packages."""
     archive = folder.with_name(f"{folder.name}.tar.xz")
     part = archive.with_name(f"{archive.name}.part")
-    with tarfile.open(part, "w:xz", preset=6) as tar:
+    with tarfile.open(part, "w:xz", preset=3) as tar:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 tar.add(path, str(path.relative_to(folder)), filter=_anonymous)

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +24,11 @@ PARTS, REST = ".parts.json", ".rest"
 def take_apart(onnx: Path, place: Path, blocks: Path) -> None:
     """Leaves `place`.parts.json and `place`.rest, and what it does not find yet in `blocks`."""
     data, parts, rest, start = onnx.read_bytes(), [], bytearray(), 0
-    for at, weights in sorted(_large(onnx, data), key=lambda one: one[0]):
+    for at, weights in _large(onnx, data):
         rows, bits = len(weights), np.packbits(weights < 0)
         size = np.abs(weights[:, 0]).astype(np.float32)
         block = size.tobytes() + bits.tobytes()
-        if at < start or _weights(block, *weights.shape).tobytes() != weights.tobytes():
+        if _weights(block, *weights.shape).tobytes() != weights.tobytes():
             continue  # not of two values: it stays where it is
         name = hashlib.sha256(block).hexdigest()
         if not (blocks / name).exists():
@@ -69,12 +68,13 @@ def _large(path: Path, data: bytes) -> Iterator[tuple[int, npt.NDArray[np.float3
     """Where the large layers' weights lie in the file, and they, a row to each channel."""
     import onnx
 
-    found: dict[str, Any] = {
-        one.name: one for one in onnx.load(path, load_external_data=False).graph.initializer
-    }
-    for tensor in found.values():
-        if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) < 2:
-            continue
+    start = 0
+    for tensor in onnx.load(path, load_external_data=False).graph.initializer:
         raw = tensor.raw_data
-        if len(raw) >= 4 * LEAST_WEIGHTS and (at := data.find(raw)) >= 0:
+        large = len(raw) >= 4 * LEAST_WEIGHTS and len(tensor.dims) > 1
+        if not large or tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        at = data.find(raw, start)  # a file has them in this order
+        if at >= 0:
+            start = at + len(raw)
             yield at, np.frombuffer(raw, np.float32).reshape(tensor.dims[0], -1)
