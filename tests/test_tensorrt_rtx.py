@@ -343,6 +343,10 @@ def test_times_are_kept_with_what_other_builds_learnt_meanwhile(tmp_path: Path) 
     assert [one.name for one in path.parent.iterdir()] == ["x.cache"]
     config = maker.create_builder_config()
     assert config.set_timing_cache(config.create_timing_cache(first), False)
+    path.write_bytes(b"torn")  # by a disk that was full, say
+    timing.load(config, path)
+    timing.save(config, path)
+    assert len(path.read_bytes()) > 100
 
 
 def test_in_a_folder_every_gpu_model_and_version_has_times_of_its_own(tmp_path: Path) -> None:
