@@ -69,6 +69,8 @@ def told(target: Target, runtimes: Sequence[str], found: cuda.Gpu | None) -> dic
         if found
         else {"device": target.device}
     )
+    if found:
+        packages["cuda-bindings"] = version("cuda-bindings")
     versions = {"python": platform.python_version(), "numpy": version("numpy"), **packages}
     return {"target": target.name, **gpu_words, "versions": versions}
 

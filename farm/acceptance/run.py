@@ -27,11 +27,11 @@ CUT_SHORT = "the time was up"
 
 @dataclass
 class Clock:
-    """The time there is, and how long steps of each kind have taken: the longest so far."""
+    """The time there is, and how long steps of each stage and model have taken at most."""
 
     seconds: float
     began: float
-    longest: dict[str, float] = field(default_factory=dict)
+    longest: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def left(self) -> float:
@@ -41,11 +41,15 @@ class Clock:
     def passed(self) -> float:
         return time.monotonic() - self.began
 
-    def guess(self, step: Step) -> float:
-        return self.longest.get(step.stage, GUESSES.get(step.stage, 10.0))
+    def guess(self, stage: str, model: str) -> float:
+        """As long as the model took before; for a new one, as the slowest other."""
+        if (stage, model) in self.longest:
+            return self.longest[stage, model]
+        known = [seconds for (of, _), seconds in self.longest.items() if of == stage]
+        return max(known, default=GUESSES.get(stage, 10.0))
 
-    def took(self, step: Step, seconds: float) -> None:
-        self.longest[step.stage] = max(seconds, self.longest.get(step.stage, 0.0))
+    def took(self, stage: str, model: str, seconds: float) -> None:
+        self.longest[stage, model] = max(seconds, self.longest.get((stage, model), 0.0))
 
 
 @dataclass
@@ -68,10 +72,10 @@ class Acceptance:
         worker = Worker(self.store)
         try:
             for work in self.works:
-                if not self._cell(work, worker, retry_failed):
-                    self.ended = "time"
-                    break
-                self.write()
+                if self._cell(work, worker, retry_failed):
+                    self.write()
+                else:
+                    self.ended = "time"  # a quicker one may still fit
         except KeyboardInterrupt:
             self.ended = "interrupted"
         finally:
@@ -89,7 +93,7 @@ class Acceptance:
                 self.store.forget(step.ref)
             elif self.store.failure(step.key):
                 return True
-            if self.clock.guess(step) > self.clock.left:
+            if self.clock.guess(step.stage, work.cell.model) > self.clock.left:
                 return False
             limit = min(self.step_s, self.clock.left)
             outcome = worker.perform(step, limit)
@@ -99,7 +103,7 @@ class Acceptance:
             if outcome.status != "done":
                 self.reasons[step.key] = outcome.reason
                 return True
-            self.clock.took(step, outcome.seconds)
+            self.clock.took(step.stage, work.cell.model, outcome.seconds)
         return True
 
     def _say(self, step: Step, seconds: float, reason: str) -> None:

@@ -24,6 +24,10 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
 )
 
 
+_MOST_LINES = 8
+"""Of one reason; the records have it whole."""
+
+
 def table(rows: Sequence[Row], width: int = 98) -> str:
     """The cells in their order; then why some did not end well, each reason once."""
     shown = [_with_words(row) for row in rows]
@@ -64,7 +68,8 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
     lines = []
     for (stage, reason), cells in found.items():
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        lines += ["", f"failed at {stage}: {cells[0]}{more}", f"  {reason}"]
+        told = [f"  {line[:200]}" for line in reason.splitlines()[:_MOST_LINES]]
+        lines += ["", f"failed at {stage}: {cells[0]}{more}", *told]
     return lines
 
 
