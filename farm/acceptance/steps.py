@@ -48,7 +48,7 @@ def remaining(pack: Pack, place: Place) -> list[Work]:
 
     def order(work: Work) -> tuple[int, list[int]]:
         places = [rank[getattr(work.cell, axis)] for axis, rank in ranks.items()]
-        return sum(place > 0 for place in places[:-1]), places
+        return sum(place > 0 for place in places[:3]), places
 
     return sorted(works.values(), key=order)
 
