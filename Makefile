@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint bench models train-demo clean
+.PHONY: help setup demo test test-fast lint bench models gpu-pack train-demo clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -41,6 +41,10 @@ bench: setup ## Measure the farm itself, and what exports cost
 
 models: setup ## Check every model at every opset, and write docs/models.md; hours, and resumes
 	$(BIN)/farm models --records docs/models.jsonl --markdown docs/models.md
+
+gpu-pack: setup ## Pack matrices/gpu.yaml for a GPU machine without network; see gpu/README.md
+	$(BIN)/python -m farm.acceptance.models gpu/models.yaml build/gpu-models
+	$(BIN)/python -m farm.acceptance.pack matrices/gpu.yaml build/gpu-pack --results build/gpu-results
 
 train-demo: setup ## Train the demo's detectors again
 	$(BIN)/python tools/train_demo.py

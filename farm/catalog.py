@@ -11,7 +11,7 @@ from typing import NamedTuple
 OPSETS = tuple(range(11, 21))
 """Opsets that torch's TorchScript exporter writes and that have the operators detectors need."""
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "fp16")
 
 POSTPROCESS = ("graph", "host", "none")
 """Where a graph ends: after the final suppression (which is then in the graph), before it (it
@@ -30,6 +30,10 @@ class Runtime:
     simplified_dynamic: takes simplified files with free axes. TensorRT does not count as one that
     does until that is shown: with it a model is either simplified or dynamic.
     packages: their versions are part of the key of what this runtime builds and runs.
+    options: the names of its own; None where it takes any and complains itself.
+    max_opsets: beginnings of its version, each with the highest opset that this reads.
+    compute_capabilities: those it builds for, with no GPU there; () where engines are built on
+    the target itself. suppresses: it has NonMaxSuppression.
     """
 
     module: str
@@ -41,12 +45,46 @@ class Runtime:
     accelerators: bool = False
     cuts: bool = True
     simplified_dynamic: bool = True
+    options: tuple[str, ...] | None = None
+    max_opsets: tuple[tuple[str, int], ...] = ()
+    compute_capabilities: tuple[str, ...] = ()
+    suppresses: bool = True
 
 
 RUNTIMES = {
     "torch": Runtime("farm.runtimes.torch", ("torch", "mmcv-full", "mmdet"), False, False),
     "onnxruntime": Runtime("farm.runtimes.onnxruntime", ("onnxruntime",)),
     "openvino": Runtime("farm.runtimes.openvino", ("openvino",)),
+    "tensorrt": Runtime(
+        "farm.runtimes.tensorrt",
+        ("tensorrt",),
+        workspaces=True,
+        precisions=("fp32", "fp16", "bf16", "int8"),
+        accelerators=True,
+        simplified_dynamic=False,
+        options=(
+            "builder_flags",
+            "cuda_graph",
+            "hardware_compatible",
+            "optimization_level",
+            "plugins",
+            "tactic_sources",
+            "timing_cache",
+            "version_compatible",
+        ),
+        max_opsets=(("8.", 17),),
+    ),
+    "tensorrt_rtx": Runtime(
+        "farm.runtimes.tensorrt_rtx",
+        ("tensorrt-rtx-cu13-bindings",),
+        workspaces=True,
+        precisions=("fp32", "fp16", "bf16", "int8"),
+        accelerators=True,
+        simplified_dynamic=False,
+        options=("cuda_graph", "optimization_level", "plugins"),
+        compute_capabilities=("7.5", "8.0", "8.6", "8.9", "12.0"),
+        suppresses=False,
+    ),
     "null": Runtime("farm.runtimes.null", (), cuts=False),
 }
 

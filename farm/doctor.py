@@ -5,7 +5,6 @@ Every library is tried in a process of its own: one that crashes is a finding, n
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
 import os
@@ -180,18 +179,42 @@ def _tensorrt() -> Finding:
         return Finding("tensorrt", "missing", "not installed", HOW["tensorrt"])
     import tensorrt
 
-    if not cuda_devices():
+    if not _gpus():
         return Finding(
             "tensorrt", "warning", f"{tensorrt.__version__}, but no NVIDIA GPU to run on"
         )
     return Finding("tensorrt", "ok", tensorrt.__version__)
 
 
+def _tensorrt_rtx() -> Finding:
+    """A builder is made: that needs no GPU."""
+    if not _installed("tensorrt-rtx-cu13-bindings"):
+        return Finding("tensorrt_rtx", "missing", "not installed", HOW["tensorrt_rtx"])
+    import tensorrt_rtx_bindings as library
+
+    library.Builder(library.Logger(library.Logger.ERROR))
+    runs = "builds and runs" if _gpus() else "builds engines; no NVIDIA GPU to run them on"
+    return Finding("tensorrt_rtx", "ok", f"{library.__version__}, {runs}")
+
+
 def _gpu() -> Finding:
-    names = cuda_devices()
-    if not names:
-        return Finding("NVIDIA GPU", "missing", "the CUDA driver shows none", HOW["NVIDIA GPU"])
-    return Finding("NVIDIA GPU", "ok", ", ".join(names))
+    from farm.runtimes.trt import cuda
+
+    try:
+        found = cuda.gpus()
+    except cuda.CudaError as error:
+        return Finding("NVIDIA GPU", "missing", str(error), HOW["NVIDIA GPU"])
+    names = (f"{gpu}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in found)
+    return Finding("NVIDIA GPU", "ok", "; ".join(names))
+
+
+def _gpus() -> bool:
+    from farm.runtimes.trt import cuda
+
+    try:
+        return bool(cuda.gpus())
+    except cuda.CudaError:
+        return False
 
 
 def _ray() -> Finding:
@@ -211,6 +234,7 @@ PROBES: dict[str, Callable[[], Finding]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
     "tensorrt": _tensorrt,
+    "tensorrt_rtx": _tensorrt_rtx,
     "NVIDIA GPU": _gpu,
     "ray": _ray,
     "mlflow": _mlflow,
@@ -230,7 +254,8 @@ HOW = {
     "onnxruntime": f"{_extra('onnxruntime')} (with an NVIDIA GPU: gpu in place of onnxruntime)",
     "openvino": _extra("openvino"),
     "tensorrt": f"{_extra('tensorrt')} (for NVIDIA GPUs only)",
-    "NVIDIA GPU": "install NVIDIA's driver, if there is a GPU (for tensorrt only)",
+    "tensorrt_rtx": f"{_extra('tensorrt_rtx')} (builds on any machine)",
+    "NVIDIA GPU": "install NVIDIA's driver, if there is a GPU (for tensorrt and tensorrt_rtx only)",
     "ray": "pip install -e . -c constraints.txt",
     "mlflow": "pip install -e . -c constraints.txt",
 }
@@ -242,24 +267,6 @@ def _installed(package: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-def cuda_devices() -> list[str]:
-    """The names of the NVIDIA GPUs that the CUDA driver shows; none where there is no driver."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return []
-    count, name = ctypes.c_int(0), ctypes.create_string_buffer(256)
-    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
-        return []
-    names = []
-    for index in range(count.value):
-        device = ctypes.c_int(0)
-        cuda.cuDeviceGet(ctypes.byref(device), index)
-        cuda.cuDeviceGetName(name, len(name), device)
-        names.append(name.value.decode())
-    return names
 
 
 # ---------------------------------------------------------------- the machine

@@ -29,6 +29,13 @@ class File:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a runtime may keep what makes its work faster, and never other."""
+
+    path: str = field(metadata=_NOT_IN_KEY)
+
+
+@dataclass(frozen=True)
 class Model:
     """A detector: its source's config and weights, with `cfg_options` merged over the config."""
 
@@ -88,6 +95,8 @@ class ModuleModel:
     allow_pickle: bool = field(default=False, metadata=_NOT_IN_KEY)
     source: str = "module"
 
+
+Options = tuple[tuple[str, Json], ...]
 
 AnyModel = Model | OnnxModel | ModuleModel
 
@@ -193,22 +202,32 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How a runtime builds and runs a model: everything of it that changes the engine."""
+    """How a runtime builds and runs a model: everything of it that changes the engine.
+
+    `compute_capability` (`8.9`): what an engine is built for where the GPU itself is not there.
+    """
 
     runtime: str
     precision: str
     shape: Shape
     workspace_bytes: int | None = None
-    options: tuple[tuple[str, Json], ...] = ()
+    options: Options = ()
+    compute_capability: str | None = field(default=None, metadata=_LATER)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of node to pick an engine for. `device` names the processor model it stands for."""
+    """A kind of node to pick an engine for. `device` names the processor model it stands for.
+
+    Of a GPU: as its driver names it, or as Ray does; `compute_capability` is `8.9`, `driver` the
+    branch of NVIDIA's driver, `580`.
+    """
 
     name: str = field(metadata=_NOT_IN_KEY)
     device: str
     accelerator: str | None = None
+    compute_capability: str | None = field(default=None, metadata=_LATER)
+    driver: str | None = field(default=None, metadata=_LATER)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from farm.executors import Outcome
 from farm.plan import Step
 from farm.units import format_seconds
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.text import Text
 
 _WORDS = {
     "done": "done",
@@ -29,6 +30,8 @@ class Progress:
     """A watcher of `run_steps`; a context manager."""
 
     def __init__(self, steps: Iterable[Step], slots: int) -> None:
+        from rich.console import Console  # not on machines that only accept: `say` works there
+
         self._left = {step.key: step for step in steps}
         self._total, self._slots = len(self._left), slots
         self._running: dict[str, Step] = {}
@@ -41,6 +44,8 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._total and self._console.is_terminal:
+            from rich.live import Live
+
             self._live = Live(
                 get_renderable=self._line,
                 console=self._console,
@@ -74,6 +79,8 @@ class Progress:
             line += f" in {format_seconds(outcome.seconds)}{self._left_text()}"
         elif outcome.status != "blocked":
             line += f"\n    {outcome.reason}"
+        from rich.text import Text
+
         self._console.print(Text(line), soft_wrap=True)
 
     def seconds_left(self) -> float | None:
@@ -103,6 +110,8 @@ class Progress:
         elapsed = format_seconds(time.monotonic() - self._started)
         head = f"[{'#' * filled}{'.' * (width - filled)}] {done}/{self._total} {elapsed}"
         line = f"{head}{self._left_text()}: {now}"
+        from rich.text import Text
+
         return Text(line, no_wrap=True, overflow="ellipsis")
 
 

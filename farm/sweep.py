@@ -16,7 +16,7 @@ from farm.executors import Executor, Outcome, require_packages, run_steps
 from farm.inputs import CheckInputs, CocoDataset
 from farm.matrix import Matrix
 from farm.places import store_folder
-from farm.plan import Plan, Step, make_plan
+from farm.plan import STAGES, Plan, Step, make_plan
 from farm.plan.devices import cores
 from farm.progress import Progress, say
 from farm.results import leaderboard, tracking
@@ -63,7 +63,7 @@ def run_sweep(matrix: Matrix, results: Path, choices: Choices) -> Sweep:
         interrupted = False
         try:
             with ExitStack() as stack:
-                start = _starter(store, choices, stack)
+                start = starter(store, choices, stack)
                 plan = checked_plan(matrix, store, start, choices.retry_failed)
                 outcomes = _run(plan, store, start, choices)
         except KeyboardInterrupt:
@@ -86,22 +86,34 @@ def publish(
     rows = make_rows(plan, store, matrix.spec.verify, reasons)
     leaderboard.write(rows, results, plan.name)
     if choices.mlflow:
-        links = {row["cell"]: places(row, store) for row in rows}
-        try:
-            tracking.log_sweep(plan.name, rows, links, results)
-        except Exception as error:  # any server, any database: the results are on disk all the same
-            uri = tracking.tracking_uri(results)
-            say(f"MLflow at {uri} could not be written ({type(error).__name__}: {error}).")
-            say("The leaderboard is complete; the same command run again logs it.")
+        track(plan.name, rows, store, results)
     return rows
 
 
+def track(sweep: str, rows: Sequence[Row], store: Store, results: Path) -> None:
+    """Bring MLflow up to date; where that cannot be, say so and go on."""
+    links = {row["cell"]: places(row, store) for row in rows}
+    try:
+        tracking.log_sweep(sweep, rows, links, results)
+    except Exception as error:  # any server, any database: the results are on disk all the same
+        uri = tracking.tracking_uri(results)
+        say(f"MLflow at {uri} could not be written ({type(error).__name__}: {error}).")
+        say("The leaderboard is complete; the same command run again logs it.")
+
+
 def checked_plan(
-    matrix: Matrix, store: Store, start: Callable[[], Executor], retry_failed: bool
+    matrix: Matrix,
+    store: Store,
+    start: Callable[[], Executor],
+    retry_failed: bool,
+    stages: Sequence[str] = STAGES,
 ) -> Plan:
-    """Check every model first: what is wrong with the user's files ends the sweep here."""
+    """Check every model first: what is wrong with the user's files ends the sweep here.
+
+    stages: those that will be run here, so that their packages must be installed.
+    """
     plan = make_plan(matrix, facts_from(store))
-    require_packages(plan.steps.values(), store)
+    require_packages((step for step in plan.steps.values() if step.stage in stages), store)
     checks = {step.key: step for step in plan.of_stage("check")}
     if retry_failed:
         for step in checks.values():
@@ -155,7 +167,7 @@ def _run(
         return run_steps(plan.steps, store, start, progress, choices.retry_failed)
 
 
-def _starter(store: Store, choices: Choices, stack: ExitStack) -> Callable[[], Executor]:
+def starter(store: Store, choices: Choices, stack: ExitStack) -> Callable[[], Executor]:
     """Starts the executor when it is first asked for: a sweep with nothing to do needs none."""
     started: list[Executor] = []
 

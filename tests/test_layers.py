@@ -15,23 +15,12 @@ FARM = PROJECT / "farm"
 
 # Lower is more basic. A module may import its own layer and those below.
 LAYERS = [
-    {"errors", "units", "catalog", "inputs", "matrix", "plan", "store"},
+    {"errors", "units", "catalog", "decoded", "inputs", "matrix", "plan", "store"},
     {"sources", "runtimes", "datasets", "detections"},
     {"stages"},
     {"executors", "results"},
-    {
-        "cli",
-        "run",
-        "sweep",
-        "reproduce",
-        "explain",
-        "places",
-        "progress",
-        "doctor",
-        "writable",
-        "__main__",
-    }
-    | {"models", "single"},
+    {"cli", "run", "sweep", "reproduce", "explain", "places", "progress", "doctor", "writable"}
+    | {"__main__", "acceptance", "models", "single"},
 ]
 HEAVY = {"torch", "ray", "mlflow", "numpy", "pandas", "mmcv", "mmdet", "onnx", "cv2"}
 
@@ -89,6 +78,16 @@ def test_a_runtime_can_be_carried_alone(name: str) -> None:
     carried = {"farm.runtimes", *(f"farm.runtimes.{path.stem}" for path in own)}
     found = {module for path in own for module in imports(path, at_run_time=True)}
     assert not {module for module in found if module.startswith("farm")} - carried
+
+
+def test_the_tensorrt_adapter_can_be_carried_alone() -> None:
+    """With its folder, and the errors; it imports numpy, cuda-python and the library only."""
+    own = [*(FARM / "runtimes").glob("tensorrt*.py"), *(FARM / "runtimes" / "trt").glob("*.py")]
+    found = {module for path in own for module in imports(path, at_run_time=True)}
+    ours = {module for module in found if module.startswith("farm")}
+    assert all(name.startswith(("farm.errors", "farm.runtimes")) for name in ours)
+    foreign = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
+    assert foreign == {"numpy", "cuda", "tensorrt", "tensorrt_rtx_bindings"}
 
 
 def test_help_is_light() -> None:

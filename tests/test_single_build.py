@@ -14,11 +14,11 @@ import pytest
 import yaml
 from conftest import PROJECT, Done, Tool
 
-from farm import catalog
 from farm.inputs import ModelFacts
 from farm.matrix import load_matrix
-from farm.plan import make_plan
-from farm.single.targets import gpu_kind
+from farm.plan import gpus, make_plan
+from farm.plan.keys import canonical, version
+from farm.single.targets import this_machine
 from farm.store import Store
 
 pytestmark = pytest.mark.slow
@@ -144,32 +144,24 @@ def test_an_onnx_file_from_elsewhere_is_taken_as_it_is(
     assert (kept / "model.onnx").read_bytes() == Path("other.onnx").read_bytes()
 
 
-def test_tensorrt_is_the_default_and_is_told_to_be_missing(tool: Tool, exported: Any) -> None:
+@pytest.mark.skipif(bool(gpus.gpus()), reason="there is a GPU here")
+def test_tensorrt_is_the_default_and_what_it_lacks_is_told(tool: Tool, exported: Any) -> None:
     exported()
-    if "tensorrt" not in catalog.RUNTIMES:
+    if version("tensorrt") == "absent":
         done = tool("build", CONFIG, "tmp.onnx")
-        assert done.code == 2
-        told = "this farm has no runtime tensorrt; there are: onnxruntime, openvino, null"
-        assert told in done.err
+        assert done.code == 2 and "tensorrt needs tensorrt, not installed" in done.err
+    done = tool("build", CONFIG, "tmp.onnx", "--runtime", "tensorrt_rtx")
+    assert done.code == 2 and "needs a GPU, and nvidia-smi finds none" in done.err
 
 
-def test_a_runtime_works_as_soon_as_the_catalog_has_it(
-    tool: Tool, exported: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_gpu_here_is_the_target_with_all_that_is_in_an_engines_key(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Named tensorrt, with its axes, on an accelerator; that it does nothing is all it lacks."""
-    exported()
-    line = catalog.Runtime("farm.runtimes.null", (), workspaces=True, accelerators=True)
-    monkeypatch.setitem(catalog.RUNTIMES, "tensorrt", line)
-    none = tool("build", CONFIG, "tmp.onnx")
-    if none.code:  # no GPU here
-        assert none.code == 2 and "needs a GPU" in none.err
-    monkeypatch.setattr("farm.single.targets._first_gpu", lambda: "NVIDIA H200")
-    done = tool("build", CONFIG, "tmp.onnx", "--workspace-size", "2")
-    assert done.code == 0, done.err
-    made = record(done)["inputs"]
-    assert made["options"]["runtime"] == "tensorrt"
-    assert made["options"]["workspace_bytes"] == 2 << 30
-    assert made["target"] == {"device": "H200", "accelerator": "H200"}
+    here = gpus.Gpu("NVIDIA H200", "9.0", "580.95.05")
+    monkeypatch.setattr("farm.plan.gpus.gpus", lambda: (here,))
+    assert canonical(this_machine("tensorrt")) == {
+        "device": "H200", "accelerator": "H200", "compute_capability": "9.0", "driver": "580",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -184,7 +176,7 @@ def test_a_runtime_works_as_soon_as_the_catalog_has_it(
 def test_a_gpu_is_named_as_ray_names_it(name: str, kind: str) -> None:
     from ray._private.accelerators.nvidia_gpu import NVIDIA_GPU_NAME_PATTERN
 
-    assert gpu_kind(name) == kind == NVIDIA_GPU_NAME_PATTERN.match(name)[1]
+    assert gpus.accelerator(name) == kind == NVIDIA_GPU_NAME_PATTERN.match(name)[1]
 
 
 def test_verbose_shows_the_builders_log(

@@ -153,7 +153,7 @@ def is_made(venv: Path, extras: str) -> bool:
 
 
 def wanted_extras() -> str:
-    return f"mmdet,{'gpu' if gpus() else 'onnxruntime'},openvino,dev"
+    return f"mmdet,{'gpu' if gpus() else 'onnxruntime'},openvino,tensorrt_rtx,dev"
 
 
 # ---------------------------------------------------------------- the steps

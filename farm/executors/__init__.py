@@ -19,10 +19,11 @@ TRIES = 3
 class Executor(Protocol):
     """Runs steps. `take` starts one if there is room for it now; `wait` gives one that ended.
 
-    `admit` raises InputError, before any work, for a step that no node here could ever run.
+    `admit` raises InputError, before any work, for a step that no node here could ever run; of
+    optional ones it gives the reasons by key.
     """
 
-    def admit(self, steps: Iterable[Step]) -> None: ...
+    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]: ...
 
     def take(self, step: Step) -> bool: ...
 
@@ -76,7 +77,9 @@ def run_steps(
     if not waiting:
         return outcomes
     executor = start()
-    executor.admit(waiting.values())
+    for key, reason in executor.admit(waiting.values()).items():
+        outcomes[key] = Outcome(key, "transient", reason)
+        watcher.ended(waiting.pop(key), outcomes[key])
     _drive(waiting, outcomes, executor, watcher)
     return outcomes
 

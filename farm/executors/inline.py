@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from farm.errors import InputError
 from farm.executors import Outcome, perform
-from farm.plan import Step
+from farm.plan import Step, gpus
 from farm.store import Store
 
 
@@ -15,14 +15,20 @@ class InlineExecutor:
         self._store, self._echo = store, echo
         self._taken: Step | None = None
 
-    def admit(self, steps: Iterable[Step]) -> None:
+    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+        here, left = {gpus.accelerator(gpu.name) for gpu in gpus.gpus()}, dict[str, str]()
         for step in steps:
-            if step.needs.accelerator:
-                raise InputError(
-                    f"{step.label} needs accelerator {step.needs.accelerator}; "
-                    "run on a Ray cluster that has one (--address)",
-                    "--executor inline",
-                )
+            wanted = step.needs.accelerator
+            if not wanted or wanted in here:
+                continue
+            told = (
+                f"{step.label} needs accelerator {wanted}, which is not here; "
+                "run on a Ray cluster that has one (--address)"
+            )
+            if not step.needs.optional:
+                raise InputError(told, "--executor inline")
+            left[step.key] = told
+        return left
 
     def take(self, step: Step) -> bool:
         if self._taken is not None:

@@ -13,10 +13,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm.executors.perform import unfit
-from farm.plan import Step
+from farm.plan import Step, gpus
 from farm.plan.devices import cpu_model
 from farm.plan.keys import toolchain
 from farm.store import Store
+
+Told = tuple[str, str, tuple[gpus.Gpu, ...], tuple[tuple[str, str], ...], bool]
+"""Its name, processor, GPUs, package versions, and whether it sees the store."""
 
 _LOOK_AGAIN_S = 30.0
 
@@ -30,6 +33,7 @@ class Node:
     cpus: float
     accelerators: tuple[str, ...]
     device: str
+    gpus: tuple[gpus.Gpu, ...]
     versions: tuple[tuple[str, str], ...]
     sees_store: bool
 
@@ -42,7 +46,7 @@ class Node:
             return f"node {self.host} has {self.cpus:g} CPUs"
         if not self.sees_store:
             return f"node {self.host} does not see the store: it needs a shared file system"
-        return unfit(step, self.host, self.device, dict(self.versions))
+        return unfit(step, self.host, self.device, dict(self.versions), self.gpus)
 
 
 class Nodes:
@@ -90,8 +94,8 @@ class Nodes:
 
 
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def _tell(packages: list[str], token: str) -> tuple[str, str, tuple[tuple[str, str], ...], bool]:
-    return platform.node(), cpu_model(), toolchain(packages), Path(token).exists()
+def _tell(packages: list[str], token: str) -> Told:
+    return platform.node(), cpu_model(), gpus.gpus(), toolchain(packages), Path(token).exists()
 
 
 def _ask(node: str, packages: list[str], token: Path) -> Any:
@@ -103,10 +107,12 @@ def _node(
     found: Mapping[str, Any],
     host: str,
     device: str,
+    its_gpus: tuple[gpus.Gpu, ...],
     versions: tuple[tuple[str, str], ...],
     sees_store: bool,
 ) -> Node:
     resources = found["Resources"]
     prefix = "accelerator_type:"
     kinds = tuple(name.removeprefix(prefix) for name in resources if name.startswith(prefix))
-    return Node(found["NodeID"], host, resources.get("CPU", 0), kinds, device, versions, sees_store)
+    cpus = resources.get("CPU", 0)
+    return Node(found["NodeID"], host, cpus, kinds, device, its_gpus, versions, sees_store)

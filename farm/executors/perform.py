@@ -10,14 +10,14 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 from farm.errors import InputError, StepFailed, TransientFailure
-from farm.plan import Step
+from farm.plan import Step, gpus
 from farm.plan.devices import cpu_model
 from farm.plan.keys import canonical, toolchain
 from farm.stages import Context, stage
@@ -84,7 +84,7 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
         peak_host_bytes=_peak_memory(),
         node={
             "host": platform.node(),
-            "device": cpu_model(),
+            "device": _device(step),
             "cores": os.cpu_count(),
             "python": platform.python_version(),
         },
@@ -120,8 +120,17 @@ def _one_line(text: str) -> str:
     return " ".join(told)[:300]
 
 
-def unfit(step: Step, host: str, device: str, versions: Mapping[str, str]) -> str | None:
-    """Why a node cannot do the step as it was planned: the key names versions and a processor."""
+def unfit(
+    step: Step,
+    host: str,
+    device: str,
+    versions: Mapping[str, str],
+    its_gpus: Sequence[gpus.Gpu] = (),
+) -> str | None:
+    """Why a node cannot do the step as it was planned: the key names versions and a processor.
+
+    its_gpus: () where they are not known.
+    """
     for name, planned in step.toolchain:
         if versions.get(name) != planned:
             return (
@@ -134,13 +143,31 @@ def unfit(step: Step, host: str, device: str, versions: Mapping[str, str]) -> st
             f"node {host} is {device}, target {target.name} is {target.device}: "
             "name the processor as `device` of a target of its own"
         )
+    if target is not None and step.needs.accelerator and its_gpus:
+        reasons = [gpus.refuses(target, gpu) for gpu in its_gpus]
+        if None not in reasons:
+            return f"node {host} {reasons[0]}: give these to a target of its own"
     return None
 
 
 def _check_node(step: Step) -> None:
     here = dict(toolchain(name for name, _ in step.toolchain))
-    if reason := unfit(step, platform.node(), cpu_model(), here):
+    if reason := unfit(step, platform.node(), cpu_model(), here, _own_gpus(step)):
         raise TransientFailure(reason)
+
+
+def _own_gpus(step: Step) -> list[gpus.Gpu]:
+    """Those that a step on an accelerator may use, as the CUDA driver says; for others none is
+    asked, since a process that asked CUDA once keeps what it saw. Raises TransientFailure."""
+    if not step.needs.accelerator:
+        return []
+    from farm.runtimes.trt import cuda
+
+    return [gpus.Gpu(gpu.name, gpu.compute_capability, gpu.driver) for gpu in cuda.gpus()[:1]]
+
+
+def _device(step: Step) -> str:
+    return str(_own_gpus(step)[0]) if step.needs.accelerator else cpu_model()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,17 +53,21 @@ class RayExecutor:
         self._tasks: dict[Any, Task] = {}
         self._nodes = Nodes(store)
 
-    def admit(self, steps: Iterable[Step]) -> None:
-        steps = list(steps)
+    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+        steps, left = list(steps), dict[str, str]()
         self._nodes.ask_for(steps)
         for step in steps:
             reasons = [node.refuses(step) for node in self._nodes]
-            if reasons and None not in reasons:
-                raise InputError(
-                    f"no node can run {step.stage} {step.label} (it needs "
-                    f"{step.needs.accelerator or 'a CPU'}): {'; '.join(filter(None, reasons))}",
-                    f"Ray cluster {self._address or 'local'}",
-                )
+            if not reasons or None in reasons:
+                continue
+            told = (
+                f"no node can run {step.stage} {step.label} (it needs "
+                f"{step.needs.accelerator or 'a CPU'}): {'; '.join(filter(None, reasons))}"
+            )
+            if not step.needs.optional:
+                raise InputError(told, f"Ray cluster {self._address or 'local'}")
+            left[step.key] = told
+        return left
 
     def take(self, step: Step) -> bool:
         self._nodes.look()

@@ -15,6 +15,7 @@ from farm.errors import InputError, InputErrors, nearest
 from farm.matrix.cells import Cell, expand
 from farm.matrix.document import Document, load
 from farm.matrix.models import MODEL_SPECS, PreprocessSpec
+from farm.matrix.options import OPTION_SPECS
 from farm.matrix.schema import MatrixSpec, SelectionSpec
 
 __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
@@ -49,7 +50,7 @@ def validate(document: Document) -> Matrix:
         spec = MatrixSpec.model_validate(document.values)
     except ValidationError as error:
         raise _together([_explain(document, details) for details in error.errors()]) from None
-    if unknown := list(_unknown_names(document, spec)):
+    if unknown := [*_unknown_names(document, spec), *_wrong_options(document, spec)]:
         raise _together(unknown)
     cells = expand(spec)
     if not cells:
@@ -138,6 +139,26 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     if key[0] == "models" and key[2:] == ("preprocess",):
         return list(PreprocessSpec.model_fields)
     return list(holders[str(key[0])].model_fields) if key[0] in holders else []
+
+
+def _wrong_options(document: Document, spec: MatrixSpec) -> Iterator[InputError]:
+    """Options of a runtime that it has not, or not so; others it must complain of itself."""
+    for runtime, options in spec.runtime_options.items():
+        known = OPTION_SPECS.get(runtime)
+        if known is None:
+            continue
+        try:
+            known.model_validate(options)
+        except ValidationError as error:
+            for details in error.errors():
+                name, where = str(details["loc"][0]), ("runtime_options", runtime)
+                place = document.where((*where, name))
+                if details["type"] == "extra_forbidden":
+                    hint = nearest(name, known.model_fields)
+                    yield InputError(f"{runtime} has no option {name!r}{hint}", place)
+                else:
+                    told = f"{_lower(details['msg'])}, not {details['input']!r}"
+                    yield InputError(f"{runtime}'s option {name!r}: {told}", place)
 
 
 def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]:

@@ -10,6 +10,8 @@ from farm.matrix.models import AnyModelSpec
 from farm.matrix.values import (
     AxesSpec,
     Bytes,
+    Capability,
+    Driver,
     Edge,
     Name,
     Opset,
@@ -52,10 +54,19 @@ class ShapeSpec(Edge):
 
 
 class TargetSpec(Edge):
-    """A kind of node. `accelerator` as Ray names it; `device` overrides the CPU's own name."""
+    """A kind of node. `accelerator` as Ray names it; `device` overrides the CPU's own name, or
+    says which GPU of that accelerator. `driver` is the branch of NVIDIA's driver."""
 
     accelerator: Text | None = None
     device: Text | None = None
+    compute_capability: Capability | None = None
+    driver: Driver | None = None
+
+    @model_validator(mode="after")
+    def _of_a_gpu(self) -> TargetSpec:
+        if self.accelerator is None and (self.compute_capability or self.driver):
+            raise ValueError("compute_capability and driver are a GPU's: name its `accelerator`")
+        return self
 
 
 class CocoSpec(Edge):
@@ -75,11 +86,23 @@ class ShapesSpec(Edge):
 DatasetSpec = Annotated[CocoSpec | ShapesSpec, Field(discriminator="type")]
 
 
+Limit = Literal[
+    "min_score",
+    "min_iou",
+    "min_matched_fraction",
+    "max_score_diff",
+    "max_box_diff_px",
+    "min_mask_iou",
+    "max_rel_diff",
+]
+
+
 class VerifySpec(Edge):
     """When an engine counts as the same detector; read when results are made, so that another
     tolerance runs nothing again. Only `images`, how many are compared, decides what is run.
 
-    `max_rel_diff` is for raw outputs: the largest difference over the tensor's largest value."""
+    `max_rel_diff` is for raw outputs: the largest difference over the tensor's largest value.
+    `precisions`: other thresholds for engines of some precision."""
 
     images: Annotated[int, Field(ge=1, le=100_000)] = 16
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -89,6 +112,12 @@ class VerifySpec(Edge):
     max_box_diff_px: Annotated[float, Field(ge=0)] = 1.0
     min_mask_iou: Annotated[float, Field(ge=0, le=1)] = 0.9
     max_rel_diff: Annotated[float, Field(ge=0)] = 1e-3
+    precisions: dict[Precision, dict[Limit, Annotated[float, Field(ge=0)]]] = {}
+
+    def of(self, precision: str) -> VerifySpec:
+        """The thresholds of a precision."""
+        own = self.precisions.get(precision, {})
+        return self.model_copy(update={str(name): value for name, value in own.items()})
 
 
 class MeasureSpec(Edge):

@@ -51,6 +51,26 @@ def _lists(value: Any) -> Any:
     return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def _number(value: Any) -> Any:
+    """YAML reads 8.9 and 580 as numbers."""
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _matches(pattern: str, expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} is not {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+Capability = Annotated[
+    str, BeforeValidator(_number), _matches(r"\d+\.\d", "a compute capability, as 8.9")
+]
+Driver = Annotated[
+    str, BeforeValidator(_number), _matches(r"\d+(\.\d+)*", "a driver's version or branch, as 580")
+]
 Options = Annotated[dict[str, Any], AfterValidator(_json)]
 Text = Annotated[str, Field(min_length=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from farm import inputs
+from farm import catalog, inputs
 from farm.errors import InputError
 from farm.matrix import Matrix
 from farm.matrix.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
-from farm.plan import files
+from farm.plan import files, gpus
 from farm.plan.code import code_file
 from farm.plan.devices import cpu_model
 
@@ -22,7 +23,12 @@ class Given:
         self.dataset = self._dataset()
         self.models = {name: self._model(name) for name in self._spec.models}
         self.shapes = {name: self._shape(name) for name in self._spec.shapes}
-        self.targets = {name: self._target(name) for name in self._spec.targets}
+        used = dict.fromkeys(cell.target for cell in matrix.cells)
+        self.targets = {name: self._target(name) for name in used}
+        self.runtime_options = {
+            name: self._options(name, options)
+            for name, options in self._spec.runtime_options.items()
+        }
 
     def _file(self, find: Callable[[], inputs.File], name: str, *place: str) -> inputs.File:
         """The file, or a note that it is missing."""
@@ -103,7 +109,27 @@ class Given:
 
     def _target(self, name: str) -> inputs.Target:
         spec = self._spec.targets[name]
-        return inputs.Target(name, spec.device or spec.accelerator or cpu_model(), spec.accelerator)
+        if spec.accelerator is None:
+            return inputs.Target(name, spec.device or cpu_model())
+        try:
+            return gpus.target(
+                name, spec.accelerator, spec.device, spec.compute_capability, spec.driver
+            )
+        except InputError as error:
+            where = self._matrix.document.where(("targets", name))
+            raise InputError(error.message, where) from None
+
+    def _options(self, runtime: str, options: Mapping[str, Any]) -> inputs.Options:
+        """A runtime's options, with files in place of their paths: what is in them counts."""
+        known = dict(options)
+        if catalog.RUNTIMES[runtime].options is not None:
+            if plugins := known.get("plugins"):
+                place = ("runtime_options", runtime, "plugins")
+                known["plugins"] = tuple(self._plain("plug-in", p, *place) for p in plugins)
+            if cache := known.get("timing_cache"):
+                folder = "/" * cache.endswith("/")  # it has a file per GPU then
+                known["timing_cache"] = inputs.Place(f"{self._folder / cache}{folder}")
+        return tuple(sorted(known.items()))
 
 
 def _preprocess(spec: OwnFormSpec) -> inputs.Preprocess:

@@ -29,6 +29,8 @@ VERSIONS = {
 RAW_IMAGES = 2
 """Raw outputs are large, and each holds values enough: so many images are compared."""
 
+EngineInputs = inputs.VerifyInputs | inputs.EvaluateInputs | inputs.MeasureInputs
+
 Facts = Callable[[str], inputs.ModelFacts | None]
 """What the store knows of a model, by the key of its `check`; None before that has run."""
 
@@ -80,7 +82,8 @@ class _Planner:
 
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
-        if reason := refusal(cell, facts, self.shapes[cell.shape], self._simplifies(cell)):
+        target, simplifies = self.given.targets[cell.target], self._simplifies(cell)
+        if reason := refusal(cell, facts, self.shapes[cell.shape], target, simplifies):
             return PlannedCell(cell, {"check": check.key}, reason)
         steps = {"check": check}
         steps["prepare"] = self._prepare(cell, check)
@@ -135,19 +138,22 @@ class _Planner:
         return self.steps.setdefault(step.key, step)
 
     def _options(self, cell: Cell) -> inputs.EngineOptions:
-        options = self.spec.runtime_options.get(cell.runtime, {})
+        target, ahead = self.given.targets[cell.target], catalog.RUNTIMES[cell.runtime]
         return inputs.EngineOptions(
             cell.runtime,
             cell.precision,
             self.shapes[cell.shape],
             cell.workspace_bytes,
-            tuple(sorted(options.items())),
+            self.given.runtime_options.get(cell.runtime, ()),
+            target.compute_capability if ahead.compute_capabilities else None,
         )
 
     def _build(self, cell: Cell, export: Step) -> Step:
         target = self.given.targets[cell.target]
         values = inputs.BuildInputs(export.ref, self._options(cell), target)
-        step = build_step(cell.id, values, Needs(accelerator=target.accelerator), export)
+        ahead = bool(catalog.RUNTIMES[cell.runtime].compute_capabilities)
+        needs = Needs(accelerator=None if ahead else target.accelerator)
+        step = build_step(cell.id, values, needs, export)
         return self.steps.setdefault(step.key, step)
 
     def _run(self, stage: str, cell: Cell, steps: Mapping[str, Step]) -> Step:
@@ -162,10 +168,8 @@ class _Planner:
             ends_at,
             facts.suppression if ends_at == "host" else None,
         )
-        packages = catalog.RUNTIMES[cell.runtime].packages
-        needs = Needs(exclusive=stage == "measure", accelerator=target.accelerator)
         parents = [built, steps["prepare"]]
-        values: StageInputs
+        values: EngineInputs
         if stage == "verify":
             reference = steps["reference"]
             values = inputs.VerifyInputs(
@@ -177,7 +181,6 @@ class _Planner:
                 engine, prepared, facts.classes, facts.clips_boxes, facts.mask_threshold,
                 facts.mask_frame, target,
             )  # fmt: skip
-            packages += catalog.EVALUATE_PACKAGES
         else:
             measure = self.spec.measure
             values = inputs.MeasureInputs(
@@ -190,7 +193,8 @@ class _Planner:
                 measure.min_samples,
                 measure.threads or cores(),
             )
-        return self._step(stage, cell.id, values, packages, needs, *parents)
+        step = engine_step(stage, cell.id, values, *parents)
+        return self.steps.setdefault(step.key, step)
 
 
 def new_step(
@@ -219,6 +223,16 @@ def export_step(label: str, values: inputs.ExportInputs, *parents: Step) -> Step
 def build_step(label: str, values: inputs.BuildInputs, needs: Needs, *parents: Step) -> Step:
     packages = catalog.RUNTIMES[values.options.runtime].packages
     return new_step("build", label, values, packages, needs, *parents)
+
+
+def engine_step(stage: str, label: str, values: EngineInputs, *parents: Step | None) -> Step:
+    """verify, evaluate or measure."""
+    packages = catalog.RUNTIMES[values.engine.options.runtime].packages
+    packages += catalog.EVALUATE_PACKAGES * (stage == "evaluate")
+    accelerator = values.target.accelerator
+    ahead = bool(catalog.RUNTIMES[values.engine.options.runtime].compute_capabilities)
+    needs = Needs(exclusive=stage == "measure", accelerator=accelerator, optional=ahead)
+    return new_step(stage, label, values, packages, needs, *parents)
 
 
 def _one_image(shape: inputs.Shape) -> inputs.Shape:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from farm import catalog
-from farm.inputs import ModelFacts, Shape
+from farm.inputs import ModelFacts, Shape, Target
 from farm.matrix import Cell
+from farm.plan.keys import version
 
 
-def refusal(cell: Cell, facts: ModelFacts, shape: Shape, simplify: bool) -> str | None:
+def refusal(
+    cell: Cell, facts: ModelFacts, shape: Shape, target: Target, simplify: bool
+) -> str | None:
     """The reason, or None for a cell that can be done."""
     host = facts.refused or facts.host_refused
     of_graph = {"graph": facts.refused, "host": host, "none": facts.raw_refused}[cell.postprocess]
-    return of_graph or _unfit(facts, shape) or _not_both(cell, shape, simplify)
+    return (
+        of_graph
+        or _unfit(facts, shape)
+        or _not_both(cell, shape, simplify)
+        or _not_built_for(cell, target)
+        or _not_read(cell, facts)
+        or _not_suppressed(cell, facts)
+    )
 
 
 def _unfit(facts: ModelFacts, shape: Shape) -> str | None:
@@ -34,3 +44,32 @@ def _not_both(cell: Cell, shape: Shape, simplify: bool) -> str | None:
             "leave out `simplify`, or use a fixed shape"
         )
     return None
+
+
+def _not_built_for(cell: Cell, target: Target) -> str | None:
+    built_for = catalog.RUNTIMES[cell.runtime].compute_capabilities
+    if not built_for or target.compute_capability in built_for:
+        return None
+    return (
+        f"{cell.runtime} builds for compute capability {', '.join(built_for)}, and target "
+        f"{target.name} ({target.device}) has {target.compute_capability}"
+    )
+
+
+def _not_read(cell: Cell, facts: ModelFacts) -> str | None:
+    """The opset of a ready file is its own."""
+    runtime, opset = catalog.RUNTIMES[cell.runtime], cell.opset or facts.opset
+    if not runtime.exported or opset is None:
+        return None
+    found = version(runtime.packages[0]) if runtime.packages else ""
+    for begins, most in runtime.max_opsets:
+        if found.startswith(begins) and opset > most:
+            return f"{cell.runtime} {found} reads opsets up to {most}, not {opset}"
+    return None
+
+
+def _not_suppressed(cell: Cell, facts: ModelFacts) -> str | None:
+    runs = catalog.RUNTIMES[cell.runtime].suppresses or facts.suppression is None
+    if runs or cell.postprocess != "graph":
+        return None
+    return f"{cell.runtime} has no NonMaxSuppression: use postprocess: host or none"

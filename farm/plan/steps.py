@@ -21,11 +21,13 @@ class Needs:
 
     exclusive: nothing else of the sweep runs on that node meanwhile.
     accelerator: the kind of GPU, as Ray names it; None for a CPU.
+    optional: where no node has it, what comes before is worth doing all the same.
     """
 
     cpus: int = 1
     exclusive: bool = False
     accelerator: str | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)

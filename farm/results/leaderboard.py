@@ -65,8 +65,11 @@ def _type(name: str) -> pa.DataType:
     return pa.bool_() if name == "stable" else pa.float64()
 
 
-def write(rows: Sequence[Row], folder: Path, sweep: str) -> list[Path]:
-    """Replace the sweep's files under `folder`; each by temporary file and rename."""
+def write(rows: Sequence[Row], folder: Path, sweep: str, whole: bool = True) -> list[Path]:
+    """Replace the sweep's files under `folder`; each by temporary file and rename.
+
+    whole: the rows are all of the sweep's; else its other targets stay as they are.
+    """
     root = folder / "leaderboard"
     written = []
     for target in sorted({row["target"] for row in rows}):
@@ -77,7 +80,7 @@ def write(rows: Sequence[Row], folder: Path, sweep: str) -> list[Path]:
         pq.write_table(_table(own), part)
         part.replace(place)
         written.append(place)
-    for old in root.glob(f"target=*/sweep={sweep}"):
+    for old in root.glob(f"target=*/sweep={sweep}") if whole else ():
         if old / "leaderboard.parquet" not in written:
             shutil.rmtree(old)  # a target that the matrix no longer names
     return written

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from farm.catalog import RUNTIMES
 from farm.inputs import Ref
 from farm.matrix.schema import VerifySpec
 from farm.plan import STAGES, Plan, PlannedCell
@@ -45,19 +46,19 @@ def make_rows(
 def _row(
     plan: Plan, planned: PlannedCell, store: Store, limits: VerifySpec, reasons: Mapping[str, str]
 ) -> Row:
-    records = _records(plan, planned, store)
+    records = _records(planned, store)
     row: Row = {"cell": planned.cell.id, "sweep": plan.name, **_axes(planned, records)}
-    row |= _outcome(plan, planned, store, records, reasons)
+    row |= _outcome(planned, store, records, reasons)
     row |= _accuracy(records)
-    row |= _agreement(row, plan, planned, store, records, limits)
+    row |= _agreement(row, planned, store, records, limits.of(planned.cell.precision))
     row |= {name: _figure(records, "measure", name) for name in _SPEED}
     row |= _cost(records)
     row |= _identity(planned, store, records)
     return row
 
 
-def _records(plan: Plan, planned: PlannedCell, store: Store) -> dict[str, Record]:
-    found = {stage: store.record(plan.steps[key].ref) for stage, key in planned.steps.items()}
+def _records(planned: PlannedCell, store: Store) -> dict[str, Record]:
+    found = {stage: store.account(Ref(stage, key)) for stage, key in planned.steps.items()}
     return {stage: record for stage, record in found.items() if record}
 
 
@@ -73,7 +74,6 @@ def _axes(planned: PlannedCell, records: Mapping[str, Record]) -> Row:
 
 
 def _outcome(
-    plan: Plan,
     planned: PlannedCell,
     store: Store,
     records: Mapping[str, Record],
@@ -106,7 +106,6 @@ def _accuracy(records: Mapping[str, Record]) -> Row:
 
 def _agreement(
     row: Row,
-    plan: Plan,
     planned: PlannedCell,
     store: Store,
     records: Mapping[str, Record],
@@ -116,7 +115,7 @@ def _agreement(
     if "verify" not in records:
         return dict.fromkeys(names)
     raw = planned.cell.postprocess == "none"
-    folder = store.path(plan.steps[planned.steps["verify"]].ref)
+    folder = store.path(Ref("verify", planned.steps["verify"]))
     pairs = folder / ("raw.npz" if raw else "pairs.npz")
     agreement: Agreement | RawAgreement
     try:
@@ -152,9 +151,12 @@ def _identity(planned: PlannedCell, store: Store, records: Mapping[str, Record])
     """Where and with what it was done: the device, the versions and the key of each step."""
     last = records.get("measure") or records.get("build")
     versions = last.toolchain if last else {}
+    runtime = RUNTIMES[planned.cell.runtime]
+    # Where an engine was built ahead of time says nothing of where it runs.
+    there = records.get("measure") if runtime.compute_capabilities else last
     return {
-        "device": last.node.get("device") if last else None,
-        "runtime_version": versions.get(planned.cell.runtime),
+        "device": there.node.get("device") if there else None,
+        "runtime_version": versions.get(next(iter(runtime.packages), "")),
         "toolchain": "; ".join(
             f"{name} {version}"
             for name, version in sorted(

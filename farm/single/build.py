@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from farm import inputs, writable
-from farm.catalog import Runtime
+from farm.catalog import RUNTIMES, Runtime
 from farm.errors import InputError
 from farm.plan.files import plain_file
 from farm.plan.graph import build_step
@@ -50,15 +51,18 @@ def engine_folder(
     verbose: bool = False,
 ) -> Path:
     """What the runtime left of the build, made now unless the store has it."""
-    values = inputs.BuildInputs(exported, settings, targets.this_machine(settings.runtime))
+    target = targets.this_machine(settings.runtime)
+    if RUNTIMES[settings.runtime].compute_capabilities:
+        settings = replace(settings, compute_capability=target.compute_capability)
+    values = inputs.BuildInputs(exported, settings, target)
     label = f"{path.name} {settings.runtime} {settings.shape.name}"
-    step = build_step(label, values, Needs())
+    step = build_step(label, values, Needs(accelerator=target.accelerator))
     return work.carry_out(step, store, retry_failed, verbose) / "engine"
 
 
 def sole_file(folder: Path) -> Path:
-    """The one file of an engine. Raises InputError where a runtime leaves more."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    """The one file of an engine, notes about it aside. Raises InputError where there are more."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"]
     if len(files) != 1:
         raise InputError(f"its engine is {len(files)} files; take them from there", str(folder))
     return files[0]

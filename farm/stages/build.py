@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from farm.inputs import BuildInputs
+from farm.catalog import RUNTIMES
+from farm.inputs import BuildInputs, EngineOptions
 from farm.runtimes import runtime_module
 from farm.stages import Context
 
@@ -17,7 +19,17 @@ def run(inputs: BuildInputs, context: Context) -> Mapping[str, Any]:
     engine = context.folder / "engine"
     engine.mkdir()
     started = time.perf_counter()
-    module.build(context.artifact(inputs.exported) / "model.onnx", engine, inputs.options)
+    options = _with_timing_cache(inputs.options, context)
+    module.build(context.artifact(inputs.exported) / "model.onnx", engine, options)
     seconds = time.perf_counter() - started
     size = sum(path.stat().st_size for path in engine.rglob("*") if path.is_file())
     return {"build_s": seconds, "engine_bytes": size}
+
+
+def _with_timing_cache(options: EngineOptions, context: Context) -> EngineOptions:
+    """Unless told otherwise, the store keeps how long kernels took, for the builds to come."""
+    known = RUNTIMES[options.runtime].options or ()
+    if "timing_cache" not in known or "timing_cache" in dict(options.options):
+        return options
+    kept = ("timing_cache", f"{context.store.root}/timing-caches/")
+    return replace(options, options=(*options.options, kept))

@@ -28,6 +28,7 @@ class Record:
 
     figures: the stage's own numbers, raw; verdicts are computed from them later.
     files: size in bytes of each file, so that a torn artifact is noticed.
+    left_out: those that stayed on another machine when the record was brought from there.
     """
 
     stage: str
@@ -40,6 +41,7 @@ class Record:
     peak_host_bytes: int
     node: dict[str, Any]
     files: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,17 @@ class Store:
 
     def record(self, ref: Ref) -> Record | None:
         """The record of a finished step; None if it is not there or its files are torn."""
+        record = self.account(ref)
+        return record if record and not record.left_out else None
+
+    def account(self, ref: Ref) -> Record | None:
+        """`record`, also of a step that was done elsewhere and whose large files stayed there."""
         folder = self.path(ref)
         try:
             record = Record(**json.loads((folder / "record.json").read_text()))
-            mappings = (record.figures, record.files, record.toolchain, record.node)
+            mappings = (
+                record.figures, record.files, record.toolchain, record.node, record.left_out,
+            )  # fmt: skip
             if not all(isinstance(one, dict) for one in mappings):
                 return None
             whole = all(

@@ -7,7 +7,7 @@ scaled to a wanted mean and spread, on one image of noise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,29 @@ def noise(dims: Dims, seed: int) -> npt.NDArray[np.float32]:
     return ((image - mean) / spread).numpy()
 
 
-@torch.no_grad()
 def write(model: inputs.Model, lift: Lift, dims: Dims, seed: int) -> None:
     """Write `model.checkpoint.path`: the weights of `seed` for `model.config`.
 
     Raises:
         InputError: mmdet cannot build the config.
+    """
+    # A larger image: statistics of few places are poor, and that adds up from layer to layer.
+    times = 3 if dims.h * dims.w < 40_000 else 2
+    large = Dims(1, 3, dims.h * times, dims.w * times)
+    write_for(model, lift, noise(large, seed), seed)
+
+
+@torch.no_grad()
+def write_for(
+    model: inputs.Model,
+    lift: Lift,
+    images: npt.NDArray[np.float32],
+    seed: int,
+    alter: Callable[[nn.Module], None] = lambda detector: None,
+) -> None:
+    """`write`, with the images [N, 3, H, W] that the layers are lifted on.
+
+    alter: changes the drawn weights before anything is lifted.
     """
     settings = config.read(model)
     torch.manual_seed(seed)
@@ -58,15 +75,13 @@ def write(model: inputs.Model, lift: Lift, dims: Dims, seed: int) -> None:
     _fill_uninitialised(detector)
     _part_queries(detector)
     _calm(detector)
+    alter(detector)
     hooks = [_settle(m) for m in detector.modules() if isinstance(m, _BatchNorm)]
     for name, module in detector.named_modules():
         if wanted := _wanted(name, module, lift):
             hooks.append(_lift(module, *wanted))
-    # A larger image: statistics of few places are poor, and that adds up from layer to layer.
-    times = 3 if dims.h * dims.w < 40_000 else 2
-    large = Dims(1, 3, dims.h * times, dims.w * times)
     if lift:  # without, it is a model that is refused, and perhaps none that runs on images alone
-        _run(detector, torch.from_numpy(noise(large, seed)))
+        _run(detector, torch.from_numpy(images))
     for hook in hooks:
         hook.remove()
     # Open Images keeps its names in a file of its annotations.
@@ -179,11 +194,11 @@ def _lift(layer: Any, mean: float, spread: float) -> Any:
     return handle
 
 
-def _run(detector: Any, image: Tensor) -> None:
-    size = tuple(image.shape[2:])
+def _run(detector: Any, images: Tensor) -> None:
+    size = tuple(images.shape[2:])
     meta = {
         "filename": "", "img_shape": (*size, 3), "ori_shape": (*size, 3), "pad_shape": (*size, 3),
         "batch_input_shape": size, "border": (0, size[0], 0, size[1]),
         "scale_factor": np.ones(4, np.float32), "flip": False, "flip_direction": None,
     }  # fmt: skip
-    detector.simple_test(image, [meta], rescale=False)
+    detector.simple_test(images, [meta] * len(images), rescale=False)

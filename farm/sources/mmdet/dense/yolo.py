@@ -22,7 +22,7 @@ def yolox(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
     places = torch.cat(priors(head, outs[0], with_stride=True))
     logits = torch.cat([rows(level, head.cls_out_channels) for level in outs[0]], 1)
     deltas = torch.cat([rows(level, 4) for level in outs[1]], 1)
-    objectness = torch.cat([rows(level, 1) for level in outs[2]], 1).squeeze(2).sigmoid()
+    objectness = torch.cat([rows(level, 1) for level in outs[2]], 1)[..., 0].sigmoid()
     best, label = logits.sigmoid().max(2)
     scores = best * objectness
     scores = torch.where(scores >= head.test_cfg.score_thr, scores, torch.zeros_like(scores))

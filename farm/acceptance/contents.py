@@ -1,0 +1,86 @@
+"""What a pack says of itself: its cells with their frozen inputs, as JSON.
+
+pack.json                the `Pack`
+store/                   what `check`, `prepare`, `reference` and `export` left, as in a store;
+                         an ONNX file in parts (see `signs`)
+blocks/                  large layers, each once
+python3.10/              packages for that Python, unpacked; for a machine without pip
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from farm.decoded import decoded
+from farm.errors import InputError
+from farm.inputs import BuildInputs, EvaluateInputs, MeasureInputs, Ref, Target, VerifyInputs
+from farm.matrix import Cell
+
+VERSION = 1
+NAME, STORE, BLOCKS = "pack.json", "store", "blocks"
+
+
+@dataclass(frozen=True)
+class PackedCell:
+    """A cell, the keys of its steps that are done, and what is left to do.
+
+    refused: why it has nothing left to do. evaluate: None for raw outputs, which have no AP.
+    """
+
+    cell: Cell
+    done: dict[str, str]
+    build: BuildInputs | None = None
+    verify: VerifyInputs | None = None
+    evaluate: EvaluateInputs | None = None
+    measure: MeasureInputs | None = None
+    refused: str | None = None
+
+    @property
+    def refs(self) -> list[Ref]:
+        return [Ref(stage, key) for stage, key in self.done.items()]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """name: of the sweep. verify: the matrix's thresholds. threads: those that it sets for
+    `measure`, None for all cores of the machine. versions: of the stages that made what is done,
+    {} where they are those of this farm."""
+
+    version: int
+    name: str
+    verify: dict[str, Any]
+    threads: int | None
+    targets: tuple[Target, ...]
+    cells: tuple[PackedCell, ...]
+    versions: dict[str, int] = field(default_factory=dict)
+
+
+def write(pack: Pack, folder: Path) -> None:
+    (folder / NAME).write_text(json.dumps(asdict(pack), indent=1))
+
+
+def read(folder: Path) -> Pack:
+    """Raises InputError for what is no pack, or one of another version."""
+    path = folder / NAME
+    return decoded(Pack, read_json(path, "pack", VERSION), str(path))
+
+
+def read_json(path: Path, kind: str, version: int) -> Mapping[str, Any]:
+    """The JSON of a file that begins with its version. Raises InputError."""
+    try:
+        found = json.loads(path.read_text())
+    except OSError as error:
+        reason = f"no {kind} here: cannot read {path.name} ({error.strerror})"
+        raise InputError(reason, str(path.parent)) from None
+    except ValueError as error:
+        raise InputError(f"torn, or not a {kind}: not valid JSON ({error})", str(path)) from None
+    said = found.get("version") if isinstance(found, dict) else None
+    if said != version:
+        raise InputError(
+            f"a {kind} of version {said!r}; this farm reads version {version}", str(path)
+        )
+    return dict(found)

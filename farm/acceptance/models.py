@@ -1,0 +1,141 @@
+"""The models and images of a pack, drawn by seed: mmdet's own configs at full size, that compress.
+
+    python -m farm.acceptance.models gpu/models.yaml build/gpu-models
+
+Every large layer has weights of one size and either sign in each output channel, so that a pack
+needs one bit for each; the exporter's folding of normalisations keeps it so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
+import cv2
+import numpy as np
+import torch
+from mmdet.datasets import CocoDataset
+from torch import nn
+
+from farm import inputs
+from farm.acceptance.signs import LEAST_WEIGHTS
+from farm.models import families
+from farm.plan.files import config_file
+from farm.sources import mmdet as source
+from farm.sources.mmdet import config, pipeline, random_weights
+from farm.units import Dims
+
+SIZES = ((160, 160), (128, 160), (128, 160))
+"""Height and width of the images: a pipeline enlarges them, so that they stay compressible."""
+
+MEAN, SPREAD = 118, 57
+"""Of the pixels: what the usual normalisations take for 0 and 1."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m farm.acceptance.models", description=__doc__)
+    parser.add_argument("table", type=Path, help="the models, as in farm/models/families.yaml")
+    parser.add_argument(
+        "folder", type=Path, help="gets NAME.pth of each, images/, annotations.json"
+    )
+    parser.add_argument("names", nargs="*", help="only these models")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    draw_images(options.folder)
+    for family in families.chosen(options.names, families.read(options.table)):
+        path = options.folder / f"{family.name}.pth"
+        if not path.exists():
+            write(family, options.folder, path)
+        print(path)
+
+
+def draw_images(folder: Path, seed: int = 1) -> None:
+    """Images of noise at several scales with some boxes, as COCO's: all models know its classes.
+
+    Of equal brightness and contrast: a random net knows no invariance.
+    """
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    categories = [{"id": i, "name": name} for i, name in enumerate(CocoDataset.CLASSES, start=1)]
+    for number, (height, width) in enumerate(SIZES, start=1):
+        noise = random_weights.noise(Dims(1, 3, height, width), seed + number)[0]
+        pixels = np.clip(np.rint(MEAN + SPREAD * noise.transpose(1, 2, 0)), 0, 255)
+        name = f"{number:06d}.png"
+        if not cv2.imwrite(str(folder / "images" / name), pixels.astype(np.uint8)):
+            raise OSError(f"{folder / 'images' / name}: could not be written")
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        for _ in range(4):
+            box = *random.integers(0, 80, 2).tolist(), *random.integers(10, 40, 2).tolist()
+            category = int(random.integers(len(categories))) + 1
+            annotations.append(_annotation(len(annotations) + 1, number, category, box))
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(document))
+
+
+def _annotation(
+    number: int, image: int, category: int, box: tuple[int, int, int, int]
+) -> dict[str, Any]:
+    x, y, w, h = box
+    outline = [x, y, x + w, y, x + w, y + h, x, y + h]
+    return {
+        "id": number, "image_id": image, "category_id": category, "bbox": list(box),
+        "area": w * h, "iscrowd": 0, "segmentation": [outline],
+    }  # fmt: skip
+
+
+def write(family: families.Family, folder: Path, path: Path) -> None:
+    """The checkpoint of a family, its layers lifted on the images as its pipeline prepares them."""
+    model = inputs.Model(
+        family.name, "mmdet", config_file(family.config, Path()), inputs.File(str(path), ""),
+        tuple(family.options.items()),
+    )  # fmt: skip
+    steps = pipeline.canonical(config.test_pipeline(config.read(model), model.config.path))
+    shape = inputs.Shape("fixed", family.shape, family.shape, family.shape)
+    prepare = source.Preparer(steps, shape)
+    images = [
+        prepare(str(one), 0, one.name)[0] for one in sorted((folder / "images").iterdir())[:2]
+    ]
+    batch = np.stack(images).astype(np.float32)
+    random_weights.write_for(model, family.lift, batch, family.seed, _alter)
+    _spread_boxes(path)
+
+
+def _spread_boxes(path: Path) -> None:
+    """YOLOv3 has boxes and scores in one layer: what is few for scores is tiny for boxes."""
+    kept = torch.load(path, weights_only=True)
+    for name, bias in kept["state_dict"].items():
+        if "convs_pred" in name and name.endswith("bias"):
+            boxes = bias.view(3, -1)[:, :4]  # of each anchor: x y w h, then the scores
+            boxes -= boxes.mean()
+    torch.save(kept, path)
+
+
+def _alter(detector: nn.Module) -> None:
+    two_valued(detector)
+    module: Any
+    for module in detector.modules():  # as `random_weights` does for other backbones
+        if type(module).__name__ in ("DarknetBottleneck", "ResBlock"):
+            last = getattr(module.conv2, "pointwise_conv", module.conv2)
+            nn.init.constant_(last.bn.weight, 0.2)
+
+
+@torch.no_grad()
+def two_valued(detector: nn.Module) -> None:
+    """Every large layer's weights become their mean size, by output channel, with their sign."""
+    for module in detector.modules():
+        weight = getattr(module, "weight", None)
+        layer = isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
+        if layer and isinstance(weight, torch.Tensor) and weight.numel() >= LEAST_WEIGHTS:
+            size = weight.abs().flatten(1).mean(1).view((-1,) + (1,) * (weight.dim() - 1))
+            weight.copy_(torch.where(weight < 0, -size, size))
+
+
+if __name__ == "__main__":
+    main()

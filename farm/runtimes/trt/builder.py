@@ -1,0 +1,214 @@
+"""From an ONNX file to an engine: parse, profile, memory, precision, build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from farm.errors import InputError, StepFailed, TransientFailure, nearest
+from farm.runtimes.trt import cuda, engine, parsing, plugins, precision, timing
+from farm.runtimes.trt.log import logger
+from farm.runtimes.trt.options import TensorRtOptions, parse
+from farm.runtimes.trt.versions import Version, bits, names, version
+
+if TYPE_CHECKING:
+    from farm.inputs import EngineOptions, Shape
+
+
+def build(library: Any, onnx: Path, folder: Path, options: EngineOptions) -> None:
+    """Leave an engine in `folder`. `library`: the imported `tensorrt`, or RTX's bindings."""
+    Build(library, options).run(onnx, folder)
+
+
+class Build:
+    """One build: its library, version, options and, unless it builds ahead of time, its GPU."""
+
+    def __init__(self, library: Any, options: EngineOptions) -> None:
+        self.library, self.options = library, options
+        self.version: Version = version(names(library))
+        self.own: TensorRtOptions = parse(options, self.version.ahead_of_time)
+        self.gpu = None if self.version.ahead_of_time else cuda.gpus()[0]
+        self.capability = _capability(self.version, options, self.gpu)
+        self.log = logger(library)
+
+    def run(self, onnx: Path, folder: Path) -> None:
+        self.log.begin()
+        if self.gpu:
+            _require_memory(self.gpu, self.options.workspace_bytes)
+        plugins.load(self.library, self.version, self.log, self.own.plugins)
+        builder = self.builder()
+        network = self.parsed(builder, onnx)
+        config = self.config(builder, network)
+        cache = self.timing_cache()
+        if cache:
+            timing.load(config, cache)
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            kind = TransientFailure if self.log.out_of_memory() else StepFailed
+            lines = [f"{self.options.runtime} built no engine:", self.log.reason()]
+            raise kind("\n".join([*lines, *parsing.advice(self.log.reason())]))
+        if cache:
+            timing.save(config, cache)
+        engine.write(folder, memoryview(plan), self.facts())
+
+    def builder(self) -> Any:
+        try:
+            return self.library.Builder(self.log)
+        except TypeError:  # "factory function returned nullptr"
+            raise TransientFailure(
+                f"{self.options.runtime} {self.library.__version__} cannot use the GPU here "
+                f"({self.gpu}):\n{self.log.reason()}"
+            ) from None
+
+    def parsed(self, builder: Any, onnx: Path) -> Any:
+        """The network that the file says."""
+        flags = self.version.network_flags
+        if self.own.builder_flags:
+            flags = _loose(self.options.runtime, self.library, self.version)
+        creation = self.library.NetworkDefinitionCreationFlag
+        network = builder.create_network(bits(creation, flags))
+        parsing.parse(self.library, self.version, network, onnx)
+        return network
+
+    def config(self, builder: Any, network: Any) -> Any:
+        library, own = self.library, self.own
+        config = builder.create_builder_config()
+        # With TF32, on by default, fp32 convolutions keep 10 bits of their inputs' fractions, and
+        # scores move by 1e-3: fp32 means fp32, in the parts of other precisions too.
+        config.clear_flag(library.BuilderFlag.TF32)
+        if self.options.workspace_bytes is not None:
+            pool = library.MemoryPoolType.WORKSPACE
+            config.set_memory_pool_limit(pool, self.options.workspace_bytes)
+        if own.optimization_level is not None:
+            config.builder_optimization_level = own.optimization_level
+        if own.tactic_sources:
+            sources = tuple(_tactic_source(library, name) for name in own.tactic_sources)
+            config.set_tactic_sources(bits(library.TacticSource, sources))
+        if own.version_compatible:
+            config.set_flag(library.BuilderFlag.VERSION_COMPATIBLE)
+        if own.hardware_compatible:
+            level = library.HardwareCompatibilityLevel.AMPERE_PLUS
+            config.hardware_compatibility_level = level
+        if self.version.ahead_of_time:
+            config.num_compute_capabilities = 1
+            target = getattr(library.ComputeCapability, _sm(self.capability))
+            config.set_compute_capability(target, 0)
+        self._allow(network, config)
+        if profile := profile_of(builder, network, self.options.shape):
+            config.add_optimization_profile(profile)
+        return config
+
+    def _allow(self, network: Any, config: Any) -> None:
+        """In a weakly typed network, the precision that was asked, and where it must not be."""
+        loose = self.own.builder_flags
+        if self.version.strongly_typed and not loose:
+            return  # the file says it all
+        wanted = self.options.precision
+        flags = self.version.flags_for(wanted)
+        if flags is None:
+            raise StepFailed(
+                f"{self.options.runtime} {self.library.__version__} has no {wanted}; it has fp32, "
+                f"{', '.join(sorted(name.lower() for name in self.version.precision_flags))}"
+            )
+        if loose and wanted == "int8":
+            raise StepFailed(
+                "int8 by the builder's flag needs a calibration, which is not done here: leave out "
+                "`builder_flags`, and the file itself says what is int8"
+            )
+        for name in flags:
+            config.set_flag(getattr(self.library.BuilderFlag, name))
+        # A file with Q and DQ says by itself what is int8: only what they enclose.
+        if not flags or wanted == "int8":
+            return
+        pin = precision.keep_decoding if loose else precision.keep_types
+        pinned = pin(network, self.library)
+        if self.version.constraint:
+            config.set_flag(getattr(self.library.BuilderFlag, self.version.constraint))
+        print(f"{wanted}: {pinned} of {network.num_layers} layers are kept in fp32", flush=True)
+
+    def timing_cache(self) -> Path | None:
+        if self.gpu is None or self.own.timing_cache is None:
+            return None
+        name, number = self.library.__name__, self.library.__version__
+        return timing.file_of(self.own.timing_cache, name, number, self.gpu)
+
+    def facts(self) -> engine.EngineFacts:
+        return engine.EngineFacts(
+            library=self.options.runtime,
+            version=self.library.__version__,
+            compute_capability=self.capability,
+            gpu=self.gpu.name if self.gpu else None,
+            driver=self.gpu.branch if self.gpu else None,
+            precision=self.options.precision,
+            version_compatible=self.own.version_compatible,
+            hardware_compatible=self.own.hardware_compatible,
+        )
+
+
+def profile_of(builder: Any, network: Any, shape: Shape) -> Any:
+    """The optimisation profile of the network's free axes; None where it has none.
+
+    Raises StepFailed where the file's fixed axes are not the profile's.
+    """
+    if network.num_inputs != 1:
+        raise StepFailed(f"the model has {network.num_inputs} inputs; expected one, the images")
+    image = network.get_input(0)
+    takes = tuple(image.shape)
+    bounds = [dims.as_tuple() for dims in (shape.min, shape.opt, shape.max)]
+    for axis, *asked in zip(takes, *bounds, strict=True):
+        if axis != -1 and set(asked) != {axis}:
+            found = "x".join("?" if size == -1 else str(size) for size in takes)
+            raise StepFailed(
+                f"the file takes {found} (NxCxHxW), and shape {shape.name} asks for {shape.min} "
+                f"to {shape.max}"
+            )
+    if -1 not in takes:
+        return None
+    profile = builder.create_optimization_profile()
+    profile.set_shape(image.name, *bounds)
+    return profile
+
+
+def _capability(known: Version, options: EngineOptions, gpu: cuda.Gpu | None) -> str:
+    """The compute capability that the engine is for. Raises StepFailed for one it cannot be."""
+    if gpu:
+        return gpu.compute_capability
+    wanted = options.compute_capability
+    if wanted is None or _sm(wanted) not in known.compute_capabilities:
+        has = ", ".join(sorted(known.compute_capabilities, key=lambda name: int(name[2:])))
+        raise StepFailed(f"{options.runtime} builds for {has}, not for compute capability {wanted}")
+    return wanted
+
+
+def _sm(capability: str) -> str:
+    return f"SM{capability.replace('.', '')}"
+
+
+def _require_memory(gpu: cuda.Gpu, workspace: int | None) -> None:
+    """TensorRT itself would leave out kernels without a word, and build a slower engine."""
+    if workspace is None:
+        return
+    asked = f"a workspace of {workspace / 2**30:.2f} GiB"
+    if workspace > gpu.memory_bytes:
+        raise StepFailed(f"{asked} is more than {gpu} has: {gpu.memory_bytes / 2**30:.2f} GiB")
+    if workspace > (free := cuda.free_memory()):
+        raise TransientFailure(
+            f"no memory for {asked}: {free / 2**30:.2f} GiB of {gpu.memory_bytes / 2**30:.2f} GiB "
+            f"are free on {gpu}"
+        )
+
+
+def _loose(runtime: str, library: Any, known: Version) -> tuple[str, ...]:
+    if known.loose_network_flags is None:
+        raise StepFailed(
+            f"{runtime} {library.__version__} has no precision flags: its networks are always "
+            "strongly typed. Leave out `builder_flags`; the precision is then in the ONNX file"
+        )
+    return known.loose_network_flags
+
+
+def _tactic_source(library: Any, name: str) -> str:
+    known = [word.lower() for word in library.TacticSource.__members__]
+    if name.lower() not in known:
+        raise InputError(f"there is no tactic source {name!r}{nearest(name.lower(), known)}")
+    return name.upper()

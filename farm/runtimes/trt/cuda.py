@@ -1,0 +1,141 @@
+"""The CUDA driver by way of cuda-python: which GPUs there are.
+
+Imports anywhere; only a call needs a GPU, and says what is missing where there is none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from farm.errors import TransientFailure
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as the driver tells it: `NVIDIA H200`, `9.0`, `580.95.05`."""
+
+    name: str
+    compute_capability: str
+    driver: str
+    memory_bytes: int
+
+    @property
+    def branch(self) -> str:
+        """Of the driver: NVIDIA keeps engines compatible within one, and numbers it so."""
+        return self.driver.partition(".")[0]
+
+    def __str__(self) -> str:
+        sm = self.compute_capability.replace(".", "")
+        return f"{self.name} (sm{sm}, driver {self.branch})"
+
+
+class CudaError(TransientFailure):
+    """What CUDA itself answered; the state of a machine, not of the work asked of it."""
+
+
+@cache
+def bindings() -> tuple[Any, Any]:
+    """cuda-python's modules of the driver's and the runtime's API. Raises CudaError."""
+    try:
+        from cuda.bindings import driver, runtime
+
+        return driver, runtime
+    except ImportError:
+        pass
+    try:  # before 12.6
+        from cuda import cuda, cudart
+
+        return cuda, cudart
+    except ImportError:
+        raise CudaError("cuda-python is not installed: pip install cuda-python") from None
+
+
+def call(result: tuple[Any, ...]) -> Any:
+    """The value of a cuda-python call, which returns (error, value...). Raises CudaError."""
+    error, *values = result
+    if int(error):
+        raise CudaError(f"CUDA: {error.name}: {_text(error)}")
+    return values[0] if len(values) == 1 else values or None
+
+
+def _text(error: Any) -> str:
+    driver, runtime = bindings()
+    of_driver = isinstance(error, driver.CUresult)
+    _, text = (driver.cuGetErrorString if of_driver else runtime.cudaGetErrorString)(error)
+    return text.decode() if isinstance(text, bytes) else str(text)
+
+
+# ---------------------------------------------------------------- what there is
+
+
+@cache
+def gpus() -> tuple[Gpu, ...]:
+    """The GPUs that this process sees; at least one. Raises CudaError saying what is missing.
+
+    TensorRT must not be asked: its Runtime crashes the process where there is none.
+    """
+    driver, runtime = bindings()
+    try:
+        status, *_ = driver.cuInit(0)
+    except RuntimeError:  # libcuda.so.1 is not there
+        raise CudaError("no NVIDIA GPU here: the driver (libcuda.so.1) is not installed") from None
+    if int(status):
+        raise CudaError(f"no NVIDIA GPU here: the driver says {status.name}: {_text(status)}")
+    count = call(driver.cuDeviceGetCount())
+    if not count:
+        raise CudaError("no NVIDIA GPU here: the driver shows none (CUDA_VISIBLE_DEVICES?)")
+    status, *_ = runtime.cudaGetDeviceCount()
+    if int(status):  # cudaErrorInsufficientDriver
+        there, needed = call(driver.cuDriverGetVersion()), call(runtime.cudaRuntimeGetVersion())
+        raise CudaError(
+            f"the NVIDIA driver is too old: it supports CUDA {_cuda(there)}, cuda-python needs "
+            f"{_cuda(needed)} ({_text(status)}): update the driver, or install an older cuda-python"
+        )
+    version = driver_version()
+    return tuple(_gpu(driver, call(driver.cuDeviceGet(i)), version) for i in range(count))
+
+
+def _gpu(driver: Any, device: Any, version: str) -> Gpu:
+    name = call(driver.cuDeviceGetName(256, device)).split(b"\0")[0].decode()
+    kinds = driver.CUdevice_attribute
+    major, minor = (
+        call(driver.cuDeviceGetAttribute(getattr(kinds, f"{_CAPABILITY}_{part}"), device))
+        for part in ("MAJOR", "MINOR")
+    )
+    return Gpu(name, f"{major}.{minor}", version, int(call(driver.cuDeviceTotalMem(device))))
+
+
+_CAPABILITY = "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY"
+
+
+def _cuda(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def driver_version() -> str:
+    """`580.95.05`: as NVML says it, else the kernel module; 'unknown' where neither does.
+
+    cuda-python knows the driver's CUDA version only.
+    """
+    text = ctypes.create_string_buffer(96)
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        if not nvml.nvmlInit_v2() and not nvml.nvmlSystemGetDriverVersion(text, len(text)):
+            return text.value.decode()
+    except (OSError, AttributeError):
+        pass
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text().split()
+    except OSError:
+        return "unknown"
+    return next((word for word in words if word[0].isdigit() and "." in word), "unknown")
+
+
+def free_memory() -> int:
+    """Bytes free on the current GPU."""
+    free, _total = call(bindings()[1].cudaMemGetInfo())
+    return int(free)

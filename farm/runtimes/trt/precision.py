@@ -1,0 +1,91 @@
+"""Which layers of a weakly typed network may be lowered below fp32, and which must not.
+
+Scores and boxes are decoded, and suppressed, in fp32: half precision has 11 bits, so that a
+coordinate of 1000 pixels is off by half a pixel, and neighbouring scores change places.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+_HEAVY = ("CONVOLUTION", "DECONVOLUTION", "FULLY_CONNECTED", "MATRIX_MULTIPLY")
+"""Where the time goes: always lowered."""
+
+_LIGHT = (
+    "ACTIVATION", "CONCATENATION", "ELEMENTWISE", "IDENTITY", "NORMALIZATION", "PADDING",
+    "PARAMETRIC_RELU", "POOLING", "REDUCE", "RESIZE", "SCALE", "SHUFFLE", "SLICE", "SOFTMAX",
+    "SQUEEZE", "UNARY", "UNSQUEEZE",
+)  # fmt: skip
+"""Lowered where they lie before a heavy one: between two of them a cast to fp32 and back would
+cost more than it saves. Those after the last are the decoding of scores and boxes."""
+
+
+def keep_decoding(network: Any, library: Any) -> int:
+    """Pin to fp32 all that is neither heavy nor on the way to a heavy layer; how many that are."""
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    free = lowered(layers)
+    return _pin((layer for i, layer in enumerate(layers) if i not in free), library)
+
+
+def keep_types(network: Any, library: Any) -> int:
+    """Pin to fp32 what the file itself has in fp32: a builder's flag allows it all to be lower."""
+    layers = (network.get_layer(i) for i in range(network.num_layers))
+    return _pin(layers, library)
+
+
+def lowered(layers: list[Any]) -> set[int]:
+    """Which of a network's layers, by index, may be below fp32.
+
+    Backwards from the outputs: a light layer is free if something free takes what it gives.
+    """
+    takers: dict[str, list[int]] = defaultdict(list)
+    for i, layer in enumerate(layers):
+        for tensor in _inputs(layer):
+            takers[tensor.name].append(i)
+    free: set[int] = set()
+    for i in reversed(range(len(layers))):
+        kind, given = layers[i].type.name, _outputs(layers[i])
+        used = any(taker in free for tensor in given for taker in takers[tensor.name])
+        if kind in _HEAVY or (kind in _LIGHT and used):
+            free.add(i)
+    return free
+
+
+def _pin(layers: Any, library: Any) -> int:
+    """How many layers compute with floats, and now in fp32. (NMS takes some and gives none.)"""
+    pinned = 0
+    for layer in layers:
+        given = [k for k, tensor in enumerate(_outputs(layer)) if _is_float(tensor, library)]
+        if given or any(_is_float(tensor, library) for tensor in _inputs(layer)):
+            pinned += _pin_one(layer, given, library)
+    return pinned
+
+
+def _pin_one(layer: Any, given: list[int], library: Any) -> bool:
+    """Not where a type is no choice: casts, constants, what computes shapes or integers."""
+    kinds, first = library.DataType, next(iter(_inputs(layer)), None)
+    fixed = layer.type.name in _TYPED or layer.precision in (kinds.INT32, kinds.BOOL)
+    if fixed or (first is not None and first.is_shape_tensor):
+        return False
+    layer.precision = kinds.FLOAT
+    for k in given:
+        layer.set_output_type(k, kinds.FLOAT)
+    return True
+
+
+_TYPED = ("CAST", "CONSTANT", "DEQUANTIZE", "QUANTIZE", "SHAPE")
+
+
+def _is_float(tensor: Any, library: Any) -> bool:
+    return bool(tensor.dtype == library.DataType.FLOAT and not tensor.is_shape_tensor)
+
+
+def _inputs(layer: Any) -> list[Any]:
+    tensors = (layer.get_input(k) for k in range(layer.num_inputs))
+    return [tensor for tensor in tensors if tensor is not None]
+
+
+def _outputs(layer: Any) -> list[Any]:
+    tensors = (layer.get_output(k) for k in range(layer.num_outputs))
+    return [tensor for tensor in tensors if tensor is not None]

@@ -1,0 +1,153 @@
+"""An engine that runs: shapes within its profile, outputs as arrays of the caller's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from farm.errors import StepFailed, TransientFailure
+from farm.runtimes.trt import cuda, engine, plugins
+from farm.runtimes.trt.log import logger
+from farm.runtimes.trt.memory import Graph, Stream
+from farm.runtimes.trt.options import parse
+from farm.runtimes.trt.tensors import Dims, Input, Output
+from farm.runtimes.trt.versions import Version, names, version
+
+if TYPE_CHECKING:
+    from farm.inputs import EngineOptions
+
+Array = npt.NDArray[Any]
+
+
+def open_engine(library: Any, folder: Path, options: EngineOptions) -> TensorRtSession:
+    """Raises TransientFailure where this machine has not the engine's GPU, version or memory."""
+    known = version(names(library))
+    own = parse(options, known.ahead_of_time)
+    facts = engine.read(folder)
+    engine.require_fit(folder, facts, library.__version__, cuda.gpus()[0])
+    log = logger(library)
+    log.begin()
+    plugins.load(library, known, log, own.plugins)
+    runtime = library.Runtime(log)
+    if facts.version_compatible:
+        runtime.engine_host_code_allowed = True  # such a plan carries its own runtime
+    loaded = runtime.deserialize_cuda_engine((folder / engine.PLAN).read_bytes())
+    context = loaded.create_execution_context() if loaded is not None else None
+    if context is None:
+        kind = TransientFailure if log.out_of_memory() else StepFailed
+        raise kind(f"the engine {folder / engine.PLAN} does not load:\n{log.reason()}")
+    return TensorRtSession(library, known, runtime, loaded, context, own.cuda_graph)
+
+
+class TensorRtSession:
+    """One engine, one execution context, one stream.
+
+    cuda_graph: what the engine does for one input shape is captured and launched as one; only
+    where all shapes are fixed and known beforehand.
+    """
+
+    def __init__(
+        self, library: Any, known: Version, runtime: Any, loaded: Any, context: Any, graph: bool
+    ) -> None:
+        self._library, self._version, self._log = library, known, logger(library)
+        self._runtime, self._engine, self._context = runtime, loaded, context
+        self._stream = Stream()
+        tensors = [loaded.get_tensor_name(i) for i in range(loaded.num_io_tensors)]
+        inputs = [name for name in tensors if self._is_input(name)]
+        if len(inputs) != 1:
+            raise StepFailed(f"the engine has the inputs {inputs}; expected one, the images")
+        self._input = Input(loaded, inputs[0])
+        self._outputs = [Output(library, loaded, name) for name in tensors if name not in inputs]
+        self._shape: Dims | None = None
+        self._graph: Graph | None = None
+        self._wants_graph = graph and not self._input.dynamic
+
+    def _is_input(self, name: str) -> bool:
+        mode = self._engine.get_tensor_mode(name)
+        return bool(mode == self._library.TensorIOMode.INPUT)
+
+    def run(self, images: npt.NDArray[np.float32]) -> dict[str, Array]:
+        """images: float32 [N, 3, H, W] within the profile. Raises StepFailed for other shapes."""
+        if images.shape != self._shape:
+            self._take(images.shape)
+        self._input.copy(images, self._stream)
+        self._enqueue()
+        for output in self._outputs:
+            output.fetch(self._stream)
+        self._stream.wait()
+        return {output.name: output.array() for output in self._outputs}
+
+    def device_time_ms(self) -> float:
+        """GPU time of the last run's computation alone, between two events round it."""
+        return self._stream.elapsed_ms()
+
+    @property
+    def uses_cuda_graph(self) -> bool:
+        return self._graph is not None
+
+    def close(self) -> None:
+        """Free the GPU's memory; in the order that TensorRT asks."""
+        if self._context is None:
+            return
+        self._stream.wait()
+        if self._graph:
+            self._graph.free()
+        self._context = self._engine = self._runtime = None
+        self._input.free()
+        for output in self._outputs:
+            output.free()
+        self._stream.free()
+
+    def _take(self, shape: Dims) -> None:
+        """Make ready for images of this shape."""
+        self._input.require(shape)
+        self._shape = None
+        if not self._context.set_input_shape(self._input.name, shape):
+            raise StepFailed(f"the engine does not take {shape}:\n{self._log.reason()}")
+        address = self._context.set_tensor_address
+        address(self._input.name, self._input.reserve(shape))
+        for output in self._outputs:
+            output.place(self._context)
+        self._shape = shape
+
+    def _enqueue(self) -> None:
+        if self._wants_graph and self._graph is None:
+            self._capture()
+        self._stream.begin()
+        if self._graph:
+            self._graph.launch()
+        else:
+            self._execute()
+        self._stream.end()
+
+    def _execute(self) -> None:
+        self._log.begin()
+        if not self._context.execute_async_v3(self._stream.handle):
+            kind = TransientFailure if self._log.out_of_memory() else StepFailed
+            raise kind(f"the engine failed to run:\n{self._log.reason()}")
+
+    def _capture(self) -> None:
+        """Once, after a run that is not captured: what is lazy is then done.
+
+        An engine that waits for its own data half-way cannot be captured, and runs without.
+        """
+        self._wants_graph = False
+        self._execute()
+        self._stream.wait()
+        if not self._capturable():
+            print("no CUDA graph: what the engine does depends on its data", flush=True)
+            return
+        try:
+            self._graph = self._stream.capture(self._execute)
+        except (StepFailed, TransientFailure) as error:
+            print(f"no CUDA graph: {error}", flush=True)
+
+    def _capturable(self) -> bool:
+        """As far as that is known beforehand."""
+        if any(output.depends_on_data for output in self._outputs):
+            return False
+        asks = self._version.asks_capturable
+        return not asks or bool(self._context.is_stream_capturable(self._stream.handle))

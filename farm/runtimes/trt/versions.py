@@ -1,0 +1,110 @@
+"""What differs between TensorRT 8.6, 10, 11 and TensorRT-RTX: stated here, and nowhere else.
+
+Read from the names that a library's Python module has, never from numbers: those of the enums
+moved between versions, and a version's number does not tell TensorRT from TensorRT-RTX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Names = Mapping[str, frozenset[str]]
+"""The attributes of those classes and enums of a library that decide; empty for an absent one."""
+
+HOLDERS = (
+    "BuilderFlag",
+    "ComputeCapability",
+    "DataType",
+    "IExecutionContext",
+    "IPluginRegistry",
+    "NetworkDefinitionCreationFlag",
+    "OnnxParserFlag",
+)
+
+PRECISION_FLAGS = {"fp16": ("FP16",), "bf16": ("BF16",), "int8": ("INT8",)}
+"""What a weakly typed network must be allowed before it uses a precision below fp32."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """How to talk to one version.
+
+    network_flags: of a network that follows its file's types. Strongly typed networks (10 on
+    request, 11 and RTX always) do so by themselves; a weakly typed one (8.6) is told by
+    `precision_flags` what it may use.
+    loose_network_flags: of a network whose layers may be lowered by builder flags; None where
+    every network is strongly typed, so that a lower precision must be in the file.
+    constraint: the builder flag that makes layers keep the precision set on them.
+    creators: the registry's list of plug-ins. native_instancenorm: must be asked for; the parser
+    would else use a plug-in that needs cuDNN.
+    compute_capabilities: an engine is built for one of these, with no GPU there; () where it is
+    built for the GPU that is there.
+    timing_cache: kernels are timed while an engine is built, and the times can be kept.
+    """
+
+    network_flags: tuple[str, ...]
+    loose_network_flags: tuple[str, ...] | None
+    strongly_typed: bool
+    precision_flags: frozenset[str]
+    constraint: str | None
+    int64: bool
+    creators: str
+    native_instancenorm: bool
+    compute_capabilities: frozenset[str]
+    timing_cache: bool
+    asks_capturable: bool
+
+    @property
+    def ahead_of_time(self) -> bool:
+        return bool(self.compute_capabilities)
+
+    def flags_for(self, precision: str) -> tuple[str, ...] | None:
+        """The builder flags of a precision; None where this version has none for it."""
+        if precision == "fp32":
+            return ()
+        wanted = PRECISION_FLAGS.get(precision, (precision.upper(),))
+        return wanted if self.precision_flags.issuperset(wanted) else None
+
+
+def names(library: Any) -> Names:
+    """What `version` needs to know of an imported library."""
+    return {
+        holder: frozenset(n for n in dir(getattr(library, holder, object)) if n[0] != "_")
+        for holder in HOLDERS
+    }
+
+
+def version(known: Names) -> Version:
+    """The differences, from names alone: nothing of the library is called."""
+    network, flags = known["NetworkDefinitionCreationFlag"], known["BuilderFlag"]
+    # Up to 10 a network is weakly typed unless told otherwise; 8.6 needs EXPLICIT_BATCH, 10
+    # ignores it, 11 has neither it nor weakly typed networks.
+    explicit = tuple(sorted(network & {"EXPLICIT_BATCH"}))
+    weak = "EXPLICIT_BATCH" in network
+    strong = "STRONGLY_TYPED" in network
+    constraints = ("OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS")
+    targets = frozenset(n for n in known["ComputeCapability"] if n.startswith("SM"))
+    return Version(
+        network_flags=(*explicit, "STRONGLY_TYPED") if weak and strong else explicit,
+        loose_network_flags=explicit if weak else None,
+        strongly_typed=strong,
+        precision_flags=flags & {"FP16", "BF16", "INT8", "FP8"} if weak else frozenset(),
+        constraint=next((name for name in constraints if name in flags), None),
+        int64="INT64" in known["DataType"],
+        creators=next(
+            (n for n in ("all_creators", "plugin_creator_list") if n in known["IPluginRegistry"]),
+            "all_creators",
+        ),
+        native_instancenorm="NATIVE_INSTANCENORM" in known["OnnxParserFlag"],
+        compute_capabilities=targets,
+        # RTX has the calls; they do nothing there, and are deprecated.
+        timing_cache=not targets,
+        asks_capturable="is_stream_capturable" in known["IExecutionContext"],
+    )
+
+
+def bits(enum: Any, members: tuple[str, ...]) -> int:
+    """A bit mask of an enum's members by name."""
+    return sum(1 << int(getattr(enum, name)) for name in members)

@@ -1,0 +1,355 @@
+"""A pack of small models, accepted on a CPU: the chain that a GPU machine goes through."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import PROJECT, Farm
+
+from farm.errors import InputError
+from farm.matrix import load_matrix
+
+pytestmark = pytest.mark.slow
+
+MATRIX = """\
+name: tiny
+models:
+  onestage:
+    config: {demo}/onestage.py
+    checkpoint: {demo}/onestage.pth
+    postprocess: [host]
+  twostage: {{config: {demo}/twostage.py, checkpoint: {demo}/twostage.pth, shapes: [fixed]}}
+opsets: [17]
+shapes:
+  fixed: {{opt: 160x160}}
+  dynamic: {{min: 1x3x128x128, opt: 1x3x160x160, max: 2x3x192x192}}
+runtimes: [onnxruntime]
+dataset: {{type: shapes, count: 4, seed: 7, size: 160}}
+measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10, threads: 1}}
+verify: {{images: 4}}
+"""
+
+CELLS = [
+    "onestage.op17.fixed.host.fp32.onnxruntime.cpu",
+    "twostage.op17.fixed.fp32.onnxruntime.cpu",
+    "onestage.op17.dynamic.host.fp32.onnxruntime.cpu",
+]
+
+
+def accept(pack: Path, place: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(pack, place, *words), capture_output=True, text=True, check=False)
+
+
+def command(pack: Path, place: Path, *words: object) -> Sequence[str]:
+    script = str(PROJECT / "gpu" / "acceptance.py")
+    places = ("--store", str(place / "store"), "--out", str(place / "out"))
+    return [sys.executable, script, str(pack), *places, *map(str, words)]
+
+
+def last(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("matrix") / "tiny.yaml"
+    path.write_text(MATRIX.format(demo=PROJECT / "matrices" / "demo"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def packed(matrix: Path) -> Path:
+    """The archive; the folder that it was made from lies beside it, and the store of the maker."""
+    folder = matrix.parent / "pack"
+    words = [sys.executable, "-m", "farm.acceptance.pack", str(matrix), str(folder)]
+    words += ["--results", str(matrix.parent / "r"), "--executor", "inline", "--without-packages"]
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return matrix.parent / "pack.tar.xz"
+
+
+@pytest.fixture(scope="module")
+def accepted(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the whole pack was accepted: `store` and `out`."""
+    place = tmp_path_factory.mktemp("machine")
+    done = accept(packed, place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert last(done)["cells"] == {"ok": 3, "failed": 0, "pending": 0}
+    order = [line.split()[-2].rstrip(":") for line in done.stderr.splitlines() if " build " in line]
+    assert order == CELLS  # every model once before anything else of one
+    return place
+
+
+def test_weights_of_two_values_come_back_byte_for_byte(tmp_path: Path) -> None:
+    import onnx
+    import torch
+
+    from farm.acceptance import signs
+    from farm.acceptance.models import two_valued
+
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 64, 3), torch.nn.BatchNorm2d(64), torch.nn.Conv2d(64, 64, 3)
+    ).eval()
+    two_valued(net)
+    net[0].weight.data += 0.1 * torch.rand_like(net[0].weight)  # this one stays as it is
+    paths = [tmp_path / f"{name}.onnx" for name in "ab"]
+    for path, size in zip(paths, (8, 16), strict=True):
+        torch.onnx.export(net, torch.zeros(1, 3, size, size), path, dynamo=False)
+    (tmp_path / "blocks").mkdir()
+    for path in paths:
+        signs.take_apart(path, tmp_path / "parts" / path.name, tmp_path / "blocks")
+        signs.put_together(
+            tmp_path / "parts" / path.name, tmp_path / "blocks", tmp_path / f"{path.name}.again"
+        )
+        assert (tmp_path / f"{path.name}.again").read_bytes() == path.read_bytes()
+    assert len(list((tmp_path / "blocks").iterdir())) == 1  # shared by both
+    size = sum(path.stat().st_size for path in (tmp_path / "parts").iterdir())
+    assert size < paths[0].stat().st_size / 4
+    assert onnx.load(tmp_path / "a.onnx.again").graph.node
+
+
+def test_a_precision_has_thresholds_of_its_own() -> None:
+    path = PROJECT / "matrices" / "gpu.yaml"
+    limits = load_matrix(path).spec.verify
+    assert limits.of("fp16").max_score_diff == 0.02 and limits.of("fp32").max_score_diff == 1e-3
+    assert limits.of("fp16").min_iou == limits.min_iou
+    for wrong in ("fp17: {max_score_diff: 1}", "fp16: {max_skore: 1}", "fp16: {min_iou: -1}"):
+        with pytest.raises(InputError, match=r"verify\.precisions"):
+            load_matrix(path, [f"verify.precisions={{{wrong}}}"])
+
+
+def test_imported_records_are_those_of_a_sweep(
+    matrix: Path, packed: Path, accepted: Path, tmp_path: Path, farm: Farm
+) -> None:
+    words = ("--results", tmp_path / "r", "--no-mlflow")
+    done = farm("import", accepted / "out" / "records.tar.gz", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    brought = pd.read_parquet(tmp_path / "r" / "leaderboard").set_index("cell")
+    done = farm(
+        "run", matrix, "--executor", "inline", "--no-mlflow", "--results", matrix.parent / "r"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    swept = pd.read_parquet(matrix.parent / "r" / "leaderboard").set_index("cell")
+    assert sorted(brought.index) == sorted(CELLS)
+    varying = {name for name in swept if name.startswith(("latency", "peak", "evaluate_images"))}
+    varying |= {"samples", "throughput_per_s", "stable", "build_s", "export_s"}
+    same = [name for name in swept if name not in varying]
+    pd.testing.assert_frame_equal(brought.loc[CELLS, same], swept.loc[CELLS, same])
+    assert (brought.latency_p50_ms > 0).all() and (brought.build_s > 0).all()
+    assert (brought.status == "ok").all()
+
+
+def test_records_are_small_and_what_stayed_behind_is_not_taken_for_done(
+    accepted: Path, matrix: Path, tmp_path: Path, farm: Farm
+) -> None:
+    archive = accepted / "out" / "records.tar.gz"
+    assert archive.stat().st_size < 200_000
+    with tarfile.open(archive) as tar:
+        assert not [name for name in tar.getnames() if name.endswith((".onnx", ".bin"))]
+        tar.extractall(tmp_path / "records", filter="data")
+    results = tmp_path / "r"
+    assert farm("import", tmp_path / "records", "--results", results).returncode == 0
+    again = farm("import", archive, "--results", results)
+    assert again.returncode == 0 and "0 new records" in again.stderr
+    plan = json.loads(farm("plan", matrix, "--json", "--results", results).stdout)
+    done = {step["stage"] for step in plan["steps"].values() if step["in_store"]}
+    assert done == {"check", "verify", "measure", "evaluate"}
+    done_run = farm("run", matrix, "--executor", "inline", "--results", results)
+    assert done_run.returncode == 0 and next((results / "store/build").glob("*/*/engine/*.onnx"))
+
+
+def test_two_targets_of_one_sweep_stand_side_by_side(
+    accepted: Path, tmp_path: Path, farm: Farm
+) -> None:
+    results = tmp_path / "r"
+    with tarfile.open(accepted / "out" / "records.tar.gz") as tar:
+        tar.extractall(tmp_path / "records", filter="data")
+    sweep = tmp_path / "records" / "sweep.json"
+    words = ("--results", results, "--no-mlflow")
+    assert farm("import", tmp_path / "records", *words).returncode == 0
+    sweep.write_text(sweep.read_text().replace('"target": "cpu"', '"target": "other"'))
+    assert farm("import", tmp_path / "records", *words).returncode == 0
+    assert set(pd.read_parquet(results / "leaderboard").target) == {"cpu", "other"}
+
+
+def test_it_resumes_and_ends_when_the_time_is_up(packed: Path, tmp_path: Path) -> None:
+    done = accept(packed, tmp_path, "--minutes", "0")
+    assert done.returncode == 130, done.stderr
+    assert last(done)["cells"] == {"ok": 0, "failed": 0, "pending": 3}
+    assert "the same command goes on from there" in done.stderr
+    one = accept(packed, tmp_path, "--only", "onestage", "--only", "fixed")
+    assert one.returncode == 0 and last(one)["cells"] == {"ok": 1, "failed": 0, "pending": 0}
+    rest = accept(packed, tmp_path)
+    assert rest.returncode == 0, rest.stderr
+    assert CELLS[0] not in rest.stderr and CELLS[1] in rest.stderr
+    assert "0 artifacts from the pack are new" in rest.stderr
+    again = accept(packed, tmp_path)
+    assert again.returncode == 0 and "build" not in again.stderr
+    assert again.stdout.splitlines()[:-1] == rest.stdout.splitlines()[:-1]
+
+
+def test_another_machine_goes_on_from_the_records(
+    packed: Path, accepted: Path, tmp_path: Path
+) -> None:
+    first = accept(packed, tmp_path / "a", "--only", "twostage")
+    assert first.returncode == 0, first.stderr
+    brought = ("--records", tmp_path / "a" / "out" / "records.tar.gz")
+    done = accept(packed, tmp_path / "b", *brought)
+    assert done.returncode == 0, done.stderr
+    assert "twostage" not in done.stderr and "build" in done.stderr
+    assert last(done)["cells"] == {"ok": 3, "failed": 0, "pending": 0}
+    whole = accept(packed, tmp_path / "c", "--records", tmp_path / "b" / "out" / "records.tar.gz")
+    assert whole.returncode == 0 and "build" not in whole.stderr
+    names = []
+    for place in (accepted, tmp_path / "c"):
+        with tarfile.open(place / "out" / "records.tar.gz") as tar:
+            names.append(sorted(tar.getnames()))
+    assert names[0] == names[1]
+
+
+def test_it_ends_in_order_when_it_is_told_to(packed: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(packed, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "store").glob("store/build/*/*/record.json")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    out, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in said, said
+    found = json.loads(out.splitlines()[-1])
+    assert found["ended"] == "interrupted" and found["cells"]["pending"] > 0
+    assert (tmp_path / "out" / "records.tar.gz").is_file()
+    assert list((tmp_path / "store" / "store" / "tmp").iterdir()) == []
+
+
+def test_a_crash_and_a_hang_cost_their_own_step(packed: Path, tmp_path: Path) -> None:
+    """Real ones, of a child process: a signal as TensorRT's crashes give, and a stuck step."""
+    from farm.acceptance import contents
+    from farm.acceptance.machine import cpu_target
+    from farm.acceptance.steps import Place, remaining
+    from farm.acceptance.worker import Worker
+    from farm.store import Store
+
+    store = Store(tmp_path / "store")
+    (step,) = [
+        work.steps[0]
+        for work in remaining(contents.read(packed.parent / "pack"), Place(cpu_target()))
+        if work.cell.id == CELLS[0]
+    ]
+    worker = Worker(store)
+    stuck = worker.perform(step, 0.0)
+    assert stuck.status == "transient" and "took longer than 0 s" in stuck.reason
+    assert store.failure(step.key) is None
+    worker.stop()
+    dying = subprocess.run(
+        [sys.executable, "-c", CRASH, str(tmp_path / "store"), str(packed.parent / "pack")],
+        capture_output=True, text=True, check=False, cwd=PROJECT,
+    )  # fmt: skip
+    assert dying.returncode == 0, dying.stderr
+    assert "signal 11 (SIGSEGV)" in dying.stdout
+    failure = store.failure(step.key)
+    assert failure is not None and "SIGSEGV" in failure.reason
+
+
+CRASH = """
+import multiprocessing, os, sys, threading, time
+from pathlib import Path
+from farm.acceptance import contents
+from farm.acceptance.machine import cpu_target
+from farm.acceptance.steps import Place, remaining
+from farm.acceptance.worker import Worker
+from farm.store import Store
+
+def crash(store, key):
+    while not list(store.root.glob(f"tmp/{key}.*/step.log")):
+        time.sleep(0.001)
+    os.kill(multiprocessing.active_children()[0].pid, 11)
+
+if __name__ == "__main__":
+    store, pack = Store(sys.argv[1]), contents.read(Path(sys.argv[2]))
+    step = remaining(pack, Place(cpu_target()))[0].steps[0]
+    threading.Thread(target=crash, args=(store, step.key), daemon=True).start()
+    print(Worker(store).perform(step, 60).reason)
+"""
+
+
+def test_without_a_gpu_it_says_so(packed: Path, tmp_path: Path) -> None:
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("there is a GPU here")
+    done = accept(packed, tmp_path, "--runtime", "tensorrt")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "no GPU" in done.stderr or "no NVIDIA GPU" in done.stderr
+
+
+def test_bad_packs_are_told(packed: Path, tmp_path: Path) -> None:
+    def told(pack: Path) -> str:
+        done = accept(pack, tmp_path / "m")
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        return done.stderr
+
+    assert "no such pack" in told(tmp_path / "nowhere.tar.xz")
+    torn = tmp_path / "torn.tar.xz"
+    torn.write_bytes(packed.read_bytes()[:-1000])
+    assert "torn, or not a pack" in told(torn)
+    torn.write_bytes(b"not an archive")
+    assert "torn, or not a pack" in told(torn)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert "no pack here" in told(folder)
+    whole = json.loads((packed.parent / "pack" / "pack.json").read_text())
+    for change, said in (
+        ({"version": 99}, "version 99; this farm reads version 1"),
+        ({"cells": "x"}, "'cells'"),
+        ({"more": 1}, "'more'"),
+    ):
+        (folder / "pack.json").write_text(json.dumps({**whole, **change}))
+        assert said.strip("'") in told(folder)
+    (folder / "pack.json").write_text(json.dumps(whole))
+    assert "torn: check" in told(folder)  # its artifacts are not there
+
+
+def test_bad_records_are_told(accepted: Path, tmp_path: Path, farm: Farm) -> None:
+    def told(records: Path) -> str:
+        done = farm("import", records, "--results", tmp_path / "r", "--no-mlflow")
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        assert not (tmp_path / "r").exists()  # nothing was taken in
+        return done.stderr
+
+    archive = accepted / "out" / "records.tar.gz"
+    assert "no such folder or archive" in told(tmp_path / "nowhere")
+    torn = tmp_path / "torn.tar.gz"
+    torn.write_bytes(archive.read_bytes()[:-500])
+    assert "torn, or not an archive of records" in told(torn)
+    folder = tmp_path / "records"
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    sweep = folder / "sweep.json"
+    whole = sweep.read_text()
+    sweep.write_text(whole[: len(whole) // 2])
+    assert "sweep.json: torn, or not a folder of records" in told(folder)
+    sweep.write_text(json.dumps({**json.loads(whole), "version": 7}))
+    assert "version 7; this farm reads version 1" in told(folder)
+    sweep.write_text(json.dumps({**json.loads(whole), "cells": []}))
+    assert "foreign" in told(folder)
+    sweep.write_text(whole)
+    record = next((folder / "store" / "measure").glob("*/*/record.json"))
+    good = record.read_text()
+    record.write_text(good.replace('"seconds": 0.1', '"seconds": 0.2'))
+    assert f"{record}: its key does not fit its inputs" in told(folder)
+    record.write_text(good)
+    samples = record.with_name("samples.npy")
+    np.save(samples, np.load(samples)[:-1])
+    assert f"{record}: torn" in told(folder)
