@@ -54,6 +54,29 @@ class Runtime:
 RUNTIMES = {
     "torch": Runtime("farm.runtimes.torch", ("torch", "mmcv-full", "mmdet"), False, False),
     "onnxruntime": Runtime("farm.runtimes.onnxruntime", ("onnxruntime",)),
+    "onnxruntime_cuda": Runtime(
+        "farm.runtimes.onnxruntime_cuda",
+        ("onnxruntime-gpu",),
+        precisions=("fp32", "fp16"),
+        accelerators=True,
+        options=("allow_fallback", "cuda_graph", "provider_options"),
+    ),
+    "onnxruntime_tensorrt": Runtime(
+        "farm.runtimes.onnxruntime_tensorrt",
+        ("onnxruntime-gpu",),
+        workspaces=True,
+        precisions=("fp32", "fp16", "bf16", "int8"),
+        accelerators=True,
+        simplified_dynamic=False,
+        options=(
+            "allow_fallback",
+            "builder_flags",
+            "hardware_compatible",
+            "optimization_level",
+            "provider_options",
+            "timing_cache",
+        ),
+    ),
     "openvino": Runtime("farm.runtimes.openvino", ("openvino",)),
     "tensorrt": Runtime(
         "farm.runtimes.tensorrt",

@@ -24,6 +24,7 @@ SCHEMA_VERSION = "2"
 _SINCE_2: Row = {
     "postprocess": "graph",
     **dict.fromkeys(("max_abs_diff", "max_rel_diff", "cosine")),
+    "fallback": None,
 }
 """Columns that files of version 1 lack, and what they would say."""
 
@@ -51,6 +52,7 @@ _TEXTS = {
     "reason",
     "input_shape",
     "device",
+    "fallback",
     "runtime_version",
     "toolchain",
 }

@@ -158,6 +158,7 @@ def _identity(planned: PlannedCell, store: Store, records: Mapping[str, Record])
     there = records.get("measure") if runtime.compute_capabilities else last
     return {
         "device": there.node.get("device") if there else None,
+        "fallback": _figure(records, "build", "fallback"),
         "runtime_version": versions.get(next(iter(runtime.packages), "")),
         "toolchain": "; ".join(
             f"{name} {version}"
