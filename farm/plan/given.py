@@ -36,6 +36,9 @@ class Given:
             return find()
         except InputError as error:
             where = self._matrix.document.where(place)
+            if isinstance(error, files.NotThere):
+                self.missing.append(error.at(where))
+                return inputs.File(name, f"missing {name}")
             message = f"{error.where}: {error.message}" if error.where else error.message
             self.missing.append(InputError(message, where))
             return inputs.File(name, f"missing {name}")

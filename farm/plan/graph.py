@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from farm import catalog, inputs
 from farm.inputs import StageInputs
@@ -38,6 +39,9 @@ def make_plan(matrix: Matrix, facts: Facts = lambda key: None) -> Plan:
     return _Planner(matrix, facts).plan()
 
 
+Made = TypeVar("Made")
+
+
 class _Planner:
     def __init__(self, matrix: Matrix, facts: Facts) -> None:
         self.matrix, self.spec, self.known_facts = matrix, matrix.spec, facts
@@ -46,6 +50,7 @@ class _Planner:
         self.steps: dict[str, Step] = {}
         self.facts: dict[str, inputs.ModelFacts] = {}
         self.unchecked: list[str] = []
+        self._made: dict[tuple[str, tuple[Any, ...]], Any] = {}
 
     def plan(self) -> Plan:
         names = dict.fromkeys(cell.model for cell in self.matrix.cells)
@@ -84,16 +89,32 @@ class _Planner:
         if reason := refusal(cell, facts, self.shapes[cell.shape], target, simplifies):
             return PlannedCell(cell, {"check": check.key}, reason)
         steps = {"check": check}
-        steps["prepare"] = self._prepare(cell, check)
-        steps["reference"] = self._reference(cell, steps["prepare"])
+        of_shape = cell.model, cell.shape
+        steps["prepare"] = self._once("prepare", of_shape, lambda: self._prepare(cell, check))
+        steps["reference"] = self._once(
+            "reference",
+            (*of_shape, cell.postprocess),
+            lambda: self._reference(cell, steps["prepare"]),
+        )
         if runtime.exported:
-            steps["export"] = self._export(cell, check)
+            steps["export"] = self._once(
+                "export",
+                (*of_shape, cell.postprocess, cell.opset),
+                lambda: self._export(cell, check),
+            )
         if runtime.builds:
             steps["build"] = self._build(cell, steps["export"])
         for stage in ("verify", "evaluate", "measure"):
             if stage != "evaluate" or cell.postprocess != "none":  # raw outputs have no AP
                 steps[stage] = self._run(stage, cell, steps)
         return PlannedCell(cell, {stage: step.key for stage, step in steps.items()})
+
+    def _once(self, kind: str, of: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """What cells that agree in `of` have in common is made for the first of them."""
+        if (kind, of) not in self._made:
+            self._made[kind, of] = make()
+        found: Made = self._made[kind, of]
+        return found
 
     def _simplifies(self, cell: Cell) -> bool:
         own = self.spec.models[cell.model].simplify
@@ -136,6 +157,9 @@ class _Planner:
         return self.steps.setdefault(step.key, step)
 
     def _options(self, cell: Cell) -> inputs.EngineOptions:
+        return self._once("options", (cell,), lambda: self._own_options(cell))
+
+    def _own_options(self, cell: Cell) -> inputs.EngineOptions:
         target, ahead = self.given.targets[cell.target], catalog.RUNTIMES[cell.runtime]
         return inputs.EngineOptions(
             cell.runtime,
@@ -154,18 +178,22 @@ class _Planner:
         step = build_step(cell.id, values, needs, export)
         return self.steps.setdefault(step.key, step)
 
-    def _run(self, stage: str, cell: Cell, steps: Mapping[str, Step]) -> Step:
-        """verify, evaluate and measure: all on the very engine that was built."""
-        target, prepared = self.given.targets[cell.target], steps["prepare"].ref
-        built = steps.get("build")
+    def _engine(self, cell: Cell, built: Step | None) -> inputs.Engine:
         facts, ends_at = self.facts[cell.model], self._ends_at(cell)
-        engine = inputs.Engine(
+        return inputs.Engine(
             self._options(cell),
             built.ref if built else None,
             None if built else self.models[cell.model],
             ends_at,
             facts.suppression if ends_at == "host" else None,
         )
+
+    def _run(self, stage: str, cell: Cell, steps: Mapping[str, Step]) -> Step:
+        """verify, evaluate and measure: all on the very engine that was built."""
+        target, prepared = self.given.targets[cell.target], steps["prepare"].ref
+        built = steps.get("build")
+        facts = self.facts[cell.model]
+        engine = self._once("engine", (cell,), lambda: self._engine(cell, built))
         packages = catalog.RUNTIMES[cell.runtime].packages
         ahead = bool(catalog.RUNTIMES[cell.runtime].compute_capabilities)
         needs = Needs(exclusive=stage == "measure", accelerator=target.accelerator, optional=ahead)

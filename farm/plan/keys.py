@@ -33,16 +33,43 @@ def toolchain(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((package, version(package)) for package in sorted(set(packages)))
 
 
+_PLAIN = (str, int, float, type(None))
+
+
 def canonical(value: Any) -> Any:
     """JSON values of frozen inputs, without the fields that are names or places (`key=False`)."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f for f in dataclasses.fields(value) if _decides(f, getattr(value, f.name))]
-        return {f.name: canonical(getattr(value, f.name)) for f in fields}
+    if isinstance(value, _PLAIN):
+        return value
+    kind: Any = type(value)
+    if fields := _fields(kind):
+        return _frozen(value, fields)
     if isinstance(value, Mapping):
         return {str(name): canonical(item) for name, item in sorted(value.items())}
     if isinstance(value, tuple | list):
         return [canonical(item) for item in value]
     return value
+
+
+_KNOWN: dict[int, tuple[Any, Any]] = {}
+"""What was made of a frozen value, by its identity, which the value kept here keeps its own. The
+inputs of ten thousand steps are put together from some hundred models, shapes and engines."""
+
+_MOST_KNOWN = 1 << 17
+
+
+def _frozen(value: Any, fields: tuple[dataclasses.Field[Any], ...]) -> Any:
+    if found := _KNOWN.get(id(value)):
+        return found[1]
+    made = {f.name: canonical(own) for f in fields if _decides(f, own := getattr(value, f.name))}
+    if len(_KNOWN) >= _MOST_KNOWN:
+        _KNOWN.clear()
+    _KNOWN[id(value)] = value, made
+    return made
+
+
+@cache
+def _fields(kind: type) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
 
 
 def _decides(field: dataclasses.Field[Any], value: Any) -> bool:
