@@ -116,6 +116,9 @@ def test_a_plugin_counts_by_what_is_in_it_and_a_timing_cache_not_by_its_place(
         for name in ("a.cache", "b.cache")
     ]
     assert places[0] == places[1]
+    built = step(plan_of(matrix, "runtime_options.tensorrt.timing_cache=kept/"), "build")
+    assert isinstance(built.inputs, inputs.BuildInputs)
+    assert dict(built.inputs.options.options)["timing_cache"].path == f"{matrix.parent}/kept/"
     (missing,) = plan_of(matrix, "runtime_options.tensorrt.plugins=[no.so]").missing
     assert "plug-in" in str(missing) and "no.so" in str(missing)
 

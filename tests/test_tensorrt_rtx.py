@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from farm.errors import InputError, StepFailed, TransientFailure
 from farm.inputs import EngineOptions, Shape
 from farm.runtimes import tensorrt_rtx
-from farm.runtimes.trt import builder, cuda, engine, precision, timing
+from farm.runtimes.trt import builder, cuda, engine, parsing, precision, timing
 from farm.runtimes.trt.log import logger
 from farm.units import Dims
 
@@ -214,6 +215,23 @@ def test_a_node_that_cannot_be_read_is_named(
     assert not any((tmp_path / "engine").iterdir())
 
 
+def test_a_node_is_named_from_the_log_where_the_error_has_no_name() -> None:
+    """As 8.6 has it: the text is that of its ModelImporter.cpp."""
+    log = [
+        'While parsing node number 7 [NonZero -> "o"]:',
+        "--- Begin node ---",
+        'input: "x"\noutput: "o"\nname: "/head/NonZero"\nop_type: "NonZero"\n',
+        "--- End node ---",
+    ]
+    error = SimpleNamespace(
+        node=lambda: 7, code=lambda: library.ErrorCode.UNSUPPORTED_NODE, desc=lambda: "no",
+        func=lambda: "importNonZero", file=lambda: "x.cpp", line=lambda: 1,
+    )  # fmt: skip
+    told = parsing._told("tensorrt 8.6.0", [error], log)
+    assert "node 7 '/head/NonZero' (NonZero): UNSUPPORTED_NODE" in told
+    assert all(line in told for line in log)
+
+
 @pytest.mark.parametrize("capability", ["9.0", None])
 def test_a_gpu_that_it_cannot_build_for_is_refused_with_those_it_can(
     net: Net, tmp_path: Path, capability: str | None
@@ -325,6 +343,10 @@ def test_times_are_kept_with_what_other_builds_learnt_meanwhile(tmp_path: Path) 
     assert [one.name for one in path.parent.iterdir()] == ["x.cache"]
     config = maker.create_builder_config()
     assert config.set_timing_cache(config.create_timing_cache(first), False)
+    path.write_bytes(b"torn")  # by a disk that was full, say
+    timing.load(config, path)
+    timing.save(config, path)
+    assert len(path.read_bytes()) > 100
 
 
 def test_in_a_folder_every_gpu_model_and_version_has_times_of_its_own(tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ class Given:
                 place = ("runtime_options", runtime, "plugins")
                 known["plugins"] = tuple(self._plain("plug-in", p, *place) for p in plugins)
             if cache := known.get("timing_cache"):
-                known["timing_cache"] = inputs.Place(str(self._folder / cache))
+                folder = "/" * cache.endswith("/")  # it has a file per GPU then
+                known["timing_cache"] = inputs.Place(f"{self._folder / cache}{folder}")
         return tuple(sorted(known.items()))
 
 

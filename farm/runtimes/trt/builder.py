@@ -110,10 +110,15 @@ class Build:
                 f"{self.options.runtime} {self.library.__version__} has no {wanted}; it has fp32, "
                 f"{', '.join(sorted(name.lower() for name in self.version.precision_flags))}"
             )
+        if loose and wanted == "int8":
+            raise StepFailed(
+                "int8 by the builder's flag needs a calibration, which is not done here: leave out "
+                "`builder_flags`, and the file itself says what is int8"
+            )
         for name in flags:
             config.set_flag(getattr(self.library.BuilderFlag, name))
         # A file with Q and DQ says by itself what is int8: only what they enclose.
-        if not flags or (wanted == "int8" and not loose):
+        if not flags or wanted == "int8":
             return
         pin = precision.keep_decoding if loose else precision.keep_types
         pinned = pin(network, self.library)

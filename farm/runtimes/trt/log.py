@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import cache
 from typing import Any
 
@@ -18,20 +19,25 @@ def logger(library: Any) -> Any:
         def __init__(self) -> None:
             library.ILogger.__init__(self)
             self.errors: list[str] = []
+            self.warnings: deque[str] = deque(maxlen=3)
 
         def log(self, severity: Any, text: str) -> None:
             if severity.name not in _SHOWN:
                 return
             print(f"[{library.__name__}] {severity.name}: {text}", flush=True)
-            if "ERROR" in severity.name and len(self.errors) < _MOST:
+            if "ERROR" not in severity.name:
+                self.warnings.append(text.strip())
+            elif len(self.errors) < _MOST:
                 self.errors.append(text.strip())
 
         def begin(self) -> None:
-            """Forget the errors of what was done before."""
+            """Forget what was said of the work before."""
             self.errors.clear()
+            self.warnings.clear()
 
         def reason(self) -> str:
-            return "\n".join(dict.fromkeys(self.errors)) or "it gives no reason"
+            """The errors; without any, the last warnings: 8.6 has no more to say of a driver."""
+            return "\n".join(dict.fromkeys(self.errors or self.warnings)) or "it gives no reason"
 
         def out_of_memory(self) -> bool:
             text = "\n".join(self.errors).lower()

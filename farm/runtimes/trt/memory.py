@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -97,11 +98,15 @@ class Stream:
     def wait(self) -> None:
         call(self._cuda.cudaStreamSynchronize(self._stream))
 
-    def capture_begin(self) -> None:
+    def capture(self, work: Callable[[], None]) -> Graph:
+        """What `work` puts on the stream, as a graph. Where that fails the stream is as before."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         call(self._cuda.cudaStreamBeginCapture(self._stream, mode))
-
-    def capture_end(self) -> Graph:
+        try:
+            work()
+        except BaseException:
+            self._cuda.cudaStreamEndCapture(self._stream)  # what it answers says nothing new
+            raise
         graph = call(self._cuda.cudaStreamEndCapture(self._stream))
         try:
             return Graph(call(self._cuda.cudaGraphInstantiate(graph, 0)), self._stream)

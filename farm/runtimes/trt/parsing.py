@@ -45,7 +45,7 @@ def _told(library: str, errors: list[Any], logged: list[str]) -> str:
         lines.append(f"{where} ({operator or 'operator unknown'}): {error.code().name}")
         lines.append(f"  {error.desc()} [{error.func()}, {error.file()}:{error.line()}]")
         lines += advice(operator)
-    if not all(hasattr(error, "node_name") for error in errors):
+    if not errors or not hasattr(errors[0], "node_name"):
         lines += [f"  log: {text}" for text in logged]
     return "\n".join(lines)
 
@@ -54,7 +54,6 @@ def _node(error: Any, log: str) -> tuple[str, str]:
     """The node's name and operator; up to 8.6 only the log has them."""
     if hasattr(error, "node_name"):
         return error.node_name(), error.node_operator()
-    number = error.node()
-    operator = re.search(rf"While parsing node number {number} \[(\w+)", log)
-    name = re.search(r'^\s*name: "(.*)"', log, re.MULTILINE)
+    told = log.partition(f"While parsing node number {error.node()} ")[2]
+    operator, name = re.match(r"\[(\w+)", told), re.search(r'^name: "(.*)"', told, re.MULTILINE)
     return (name[1] if name else ""), (operator[1] if operator else "")

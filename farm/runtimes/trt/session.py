@@ -130,19 +130,24 @@ class TensorRtSession:
             raise kind(f"the engine failed to run:\n{self._log.reason()}")
 
     def _capture(self) -> None:
-        """Once, after a run that is not captured: what is lazy is then done."""
+        """Once, after a run that is not captured: what is lazy is then done.
+
+        An engine that waits for its own data half-way cannot be captured, and runs without.
+        """
         self._wants_graph = False
         self._execute()
         self._stream.wait()
-        if any(output.depends_on_data for output in self._outputs):
+        if not self._capturable():
+            print("no CUDA graph: what the engine does depends on its data", flush=True)
             return
-        if self._version.asks_capturable and not self._context.is_stream_capturable(
-            self._stream.handle
-        ):
-            return
-        self._stream.capture_begin()
         try:
-            self._execute()
-        finally:
-            graph = self._stream.capture_end()
-        self._graph = graph
+            self._graph = self._stream.capture(self._execute)
+        except (StepFailed, TransientFailure) as error:
+            print(f"no CUDA graph: {error}", flush=True)
+
+    def _capturable(self) -> bool:
+        """As far as that is known beforehand."""
+        if any(output.depends_on_data for output in self._outputs):
+            return False
+        asks = self._version.asks_capturable
+        return not asks or bool(self._context.is_stream_capturable(self._stream.handle))

@@ -22,7 +22,7 @@ def file_of(place: str, library: str, version: str, gpu: Gpu) -> Path:
 def load(config: Any, path: Path) -> None:
     """Give a build what is known so far. A cache that does not fit is left aside."""
     cache = config.create_timing_cache(_read(path))
-    if not config.set_timing_cache(cache, False):
+    if cache is None or not config.set_timing_cache(cache, False):
         print(f"timing cache {path} is of another GPU or version: begun anew", flush=True)
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
@@ -30,8 +30,9 @@ def load(config: Any, path: Path) -> None:
 def save(config: Any, path: Path) -> None:
     """Keep what the build learnt, with what other builds saved meanwhile; by one rename."""
     cache = config.get_timing_cache()
-    if others := _read(path):
-        cache.combine(config.create_timing_cache(others), True)
+    others = config.create_timing_cache(_read(path))
+    if others is not None and others.combine(cache, False):
+        cache = others
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
         file.write(memoryview(cache.serialize()))
