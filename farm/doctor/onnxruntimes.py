@@ -31,10 +31,7 @@ def probe() -> Finding:
     return Finding("onnxruntime", "ok", found)
 
 
-_LIBRARIES = (
-    "pip install 'onnxruntime-gpu[cuda,cudnn]' -c constraints.txt, and for TensorRT the tensorrt "
-    "that it names"
-)
+_LIBRARIES = f"{extra('gpu')} (and for TensorRT: pip install tensorrt, of the version it asks for)"
 
 
 def conflict() -> Finding:
