@@ -253,6 +253,14 @@ def test_a_field_that_came_later_is_in_no_key_while_it_says_nothing() -> None:
     assert set(canonical(later)) == {"model", "shape", "opset", "postprocess", "simplify"}
 
 
+def test_a_place_is_in_no_key_and_equal_inputs_have_one() -> None:
+    assert canonical(inputs.Place("/here")) == {}
+    square = Dims(1, 3, 160, 160)
+    shapes = [inputs.Shape(name, square, square, Dims(4, 3, 160, 160)) for name in "ab"]
+    assert canonical(shapes[0]) == canonical(shapes[1]) == canonical(shapes[0])
+    assert canonical(shapes[0]) != canonical(inputs.Shape("a", square, square, square))
+
+
 def test_simplify_is_in_the_key_of_the_exports_it_is_asked_for(matrix: Path) -> None:
     before = plan_of(matrix)
     tools = {name for step in before.of_stage("export") for name, _ in step.toolchain}

@@ -41,7 +41,7 @@ def canonical(value: Any) -> Any:
     if isinstance(value, _PLAIN):
         return value
     kind: Any = type(value)
-    if fields := _fields(kind):
+    if (fields := _fields(kind)) is not None:
         return _frozen(value, fields)
     if isinstance(value, Mapping):
         return {str(name): canonical(item) for name, item in sorted(value.items())}
@@ -56,11 +56,15 @@ inputs of ten thousand steps are put together from some hundred models, shapes a
 
 _MOST_KNOWN = 1 << 17
 
+_ALWAYS = object()
+"""In place of the default of a field that is in the key whatever it says."""
 
-def _frozen(value: Any, fields: tuple[dataclasses.Field[Any], ...]) -> Any:
+
+def _frozen(value: Any, fields: tuple[tuple[str, Any], ...]) -> Any:
     if found := _KNOWN.get(id(value)):
         return found[1]
-    made = {f.name: canonical(own) for f in fields if _decides(f, own := getattr(value, f.name))}
+    said = ((name, getattr(value, name), default) for name, default in fields)
+    made = {name: canonical(own) for name, own, default in said if own != default}
     if len(_KNOWN) >= _MOST_KNOWN:
         _KNOWN.clear()
     _KNOWN[id(value)] = value, made
@@ -68,15 +72,16 @@ def _frozen(value: Any, fields: tuple[dataclasses.Field[Any], ...]) -> Any:
 
 
 @cache
-def _fields(kind: type) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
-
-
-def _decides(field: dataclasses.Field[Any], value: Any) -> bool:
-    """Whether a field of the inputs is part of the key."""
-    if not field.metadata.get("default_in_key", True) and value == field.default:
-        return False
-    return bool(field.metadata.get("key", True))
+def _fields(kind: type) -> tuple[tuple[str, Any], ...] | None:
+    """The fields that are part of the key, each with the default at which it is not; None for
+    what is no dataclass."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple(
+        (field.name, _ALWAYS if field.metadata.get("default_in_key", True) else field.default)
+        for field in dataclasses.fields(kind)
+        if field.metadata.get("key", True)
+    )
 
 
 def step_key(stage: str, version_of_stage: int, inputs: Any, tools: Any) -> str:
