@@ -22,7 +22,10 @@ def parse(library: Any, version: Version, network: Any, onnx: Path) -> None:
         raise StepFailed(_told(f"{library.__name__} {library.__version__}", errors, log.errors))
 
 
+_BRANCHES = "its branches differ in rank (a `squeeze` of a free axis): use a fixed shape"
 _ADVICE = {
+    "If": _BRANCHES,
+    "If_OutputLayer": _BRANCHES,
     "NonMaxSuppression": "end the graph before it: postprocess: host or none",
     "NonZero": "end the graph before it: postprocess: host or none",
     "RoiAlign": "two-stage models need a runtime that has it, as onnxruntime or tensorrt",
@@ -33,7 +36,8 @@ _ADVICE = {
 
 def advice(text: str) -> list[str]:
     """What to do about the operators that an error names."""
-    return [f"  -> {name}: {told}" for name, told in _ADVICE.items() if name in text]
+    named = (name for name in _ADVICE if name == text or (name in text and len(name) > 3))
+    return [f"  -> {name}: {_ADVICE[name]}" for name in named]
 
 
 def _told(library: str, errors: list[Any], logged: list[str]) -> str:
