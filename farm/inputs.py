@@ -272,7 +272,18 @@ class ExportInputs:
 
 
 @dataclass(frozen=True)
+class ConvertInputs:
+    """`keep`: names of layers that stay in fp32, with the shell's `*` and `?`."""
+
+    exported: Ref
+    precision: str
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class BuildInputs:
+    """`exported`: the ONNX file, as exported or converted."""
+
     exported: Ref
     options: EngineOptions
     target: Target
@@ -316,6 +327,7 @@ StageInputs = (
     | PrepareInputs
     | ReferenceInputs
     | ExportInputs
+    | ConvertInputs
     | BuildInputs
     | VerifyInputs
     | EvaluateInputs

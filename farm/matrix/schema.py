@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from farm.matrix.models import AnyModelSpec
 from farm.matrix.values import (
@@ -20,6 +20,7 @@ from farm.matrix.values import (
     ShapeDims,
     Text,
     axis,
+    distinct,
 )
 
 
@@ -122,6 +123,7 @@ class MatrixSpec(Edge):
     targets: Annotated[dict[Name, TargetSpec], Field(min_length=1)] = {"cpu": TargetSpec()}
     dataset: DatasetSpec
     simplify: bool = False
+    keep_fp32: Annotated[list[Text], AfterValidator(distinct)] = []
     runtime_options: dict[RuntimeName, Options] = {}
     exclude: list[SelectionSpec] = []
     include: list[SelectionSpec] = []

@@ -19,6 +19,7 @@ VERSIONS = {
     "prepare": 1,
     "reference": 2,
     "export": 3,
+    "convert": 1,
     "build": 1,
     "verify": 2,
     "evaluate": 2,
@@ -87,8 +88,10 @@ class _Planner:
         steps["reference"] = self._reference(cell, steps["prepare"])
         if runtime.exported:
             steps["export"] = self._export(cell, check)
+        if self._converts(cell):
+            steps["convert"] = self._convert(cell, steps["export"])
         if runtime.builds:
-            steps["build"] = self._build(cell, steps["export"])
+            steps["build"] = self._build(cell, steps.get("convert") or steps["export"])
         for stage in ("verify", "evaluate", "measure"):
             if stage != "evaluate" or cell.postprocess != "none":  # raw outputs have no AP
                 steps[stage] = self._run(stage, cell, steps)
@@ -134,6 +137,19 @@ class _Planner:
         step = export_step(label, values, check)
         return self.steps.setdefault(step.key, step)
 
+    def _converts(self, cell: Cell) -> bool:
+        """fp32 files are left as they are, and so are those that the builder lowers itself."""
+        runtime, options = catalog.RUNTIMES[cell.runtime], self.spec.runtime_options
+        flags = runtime.builder_flags and options.get(cell.runtime, {}).get("builder_flags")
+        return runtime.exported and cell.precision != "fp32" and not flags
+
+    def _convert(self, cell: Cell, export: Step) -> Step:
+        own = self.spec.models[cell.model].keep_fp32
+        keep = tuple(sorted(self.spec.keep_fp32 if own is None else own))
+        values = inputs.ConvertInputs(export.ref, cell.precision, keep)
+        label = f"{export.label} {cell.precision}"
+        return self._step("convert", label, values, catalog.CONVERT_PACKAGES, Needs(), export)
+
     def _options(self, cell: Cell) -> inputs.EngineOptions:
         options = self.spec.runtime_options.get(cell.runtime, {})
         return inputs.EngineOptions(
@@ -144,10 +160,10 @@ class _Planner:
             tuple(sorted(options.items())),
         )
 
-    def _build(self, cell: Cell, export: Step) -> Step:
+    def _build(self, cell: Cell, file: Step) -> Step:
         target = self.given.targets[cell.target]
-        values = inputs.BuildInputs(export.ref, self._options(cell), target)
-        step = build_step(cell.id, values, Needs(accelerator=target.accelerator), export)
+        values = inputs.BuildInputs(file.ref, self._options(cell), target)
+        step = build_step(cell.id, values, Needs(accelerator=target.accelerator), file)
         return self.steps.setdefault(step.key, step)
 
     def _run(self, stage: str, cell: Cell, steps: Mapping[str, Step]) -> Step:

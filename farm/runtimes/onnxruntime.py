@@ -19,7 +19,12 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
     """Optimise for this machine's CPU and keep the result as `model.onnx`."""
     settings = _settings(options, threads=1)
     settings.optimized_model_filepath = str(folder / "model.onnx")
-    ort.InferenceSession(str(onnx), settings, providers=_PROVIDERS)
+    model: str | bytes = str(onnx)
+    if options.precision == "bf16":
+        from farm.runtimes import onnxruntime_bf16
+
+        model = onnxruntime_bf16.emulated(onnx)
+    ort.InferenceSession(model, settings, providers=_PROVIDERS)
 
 
 def open_engine(folder: Path, options: EngineOptions, threads: int) -> OnnxRuntimeSession:
