@@ -83,5 +83,10 @@ PREPARER = "mmdet"
 PREPARE_PACKAGES = ("mmcv-full", "mmdet", "opencv-python-headless", "numpy")
 EXPORT_PACKAGES = ("onnx",)
 CONVERT_PACKAGES = ("onnx",)
+INT8_OPSET = 13
+"""From which on DequantizeLinear takes a scale for each channel."""
+
+INT8_PACKAGES = ("onnxruntime",)
+"""Beside those: they calibrate and quantise, for every runtime."""
 SIMPLIFY_PACKAGES = ("onnxslim",)
 EVALUATE_PACKAGES = ("pycocotools", "numpy")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from farm.matrix.models import AnyModelSpec
 from farm.matrix.values import (
@@ -92,6 +92,42 @@ class VerifySpec(Edge):
     max_rel_diff: Annotated[float, Field(ge=0)] = 1e-3
 
 
+class CalibrationSpec(Edge):
+    """Images to calibrate int8 with; annotated ones where there are `annotations`."""
+
+    images: Text
+    annotations: Text | None = None
+    limit: Annotated[int, Field(ge=1, le=100_000)] = 64
+
+
+class AutoSpec(Edge):
+    """How much AP may be lost on the calibration images, in points of 100; `min_score` of fp32's
+    own boxes that stand for annotations; `images` over which layers are ranked."""
+
+    max_ap_drop: Annotated[float, Field(ge=0, le=100)] = 1.0
+    min_score: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    images: Annotated[int, Field(ge=1, le=1000)] = 4
+
+
+class Int8Spec(Edge):
+    """How int8 finds its scales; with `auto`, which layers stay in fp32."""
+
+    method: Literal["minmax", "percentile", "entropy"] = "percentile"
+    percentile: Annotated[float, Field(ge=50, le=100)] = 99.99
+    auto: AutoSpec | None = None
+
+    @field_validator("auto", mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        """`auto: true` is auto with its defaults."""
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+def _auto(value: Any) -> Any:
+    """`int8: auto` is short for `int8: {auto: true}`."""
+    return {"auto": True} if value == "auto" else value
+
+
 class MeasureSpec(Edge):
     """How speed is measured, after `warmup_seconds`: for `seconds`, and on until there are
     `min_samples` (what p95 needs), but no longer than `max_seconds`."""
@@ -123,6 +159,8 @@ class MatrixSpec(Edge):
     targets: Annotated[dict[Name, TargetSpec], Field(min_length=1)] = {"cpu": TargetSpec()}
     dataset: DatasetSpec
     simplify: bool = False
+    calibration: CalibrationSpec | None = None
+    int8: Annotated[Int8Spec, BeforeValidator(_auto)] = Int8Spec()
     keep_fp32: Annotated[list[Text], AfterValidator(distinct)] = []
     runtime_options: dict[RuntimeName, Options] = {}
     exclude: list[SelectionSpec] = []

@@ -11,7 +11,7 @@ from farm.matrix import Cell, Matrix
 from farm.plan.devices import cores
 from farm.plan.given import Given
 from farm.plan.keys import step_key, toolchain
-from farm.plan.refusals import refusal
+from farm.plan.refusals import refusal, unfit_for_int8
 from farm.plan.steps import Needs, Plan, PlannedCell, Step
 
 VERSIONS = {
@@ -81,15 +81,18 @@ class _Planner:
 
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
-        if reason := refusal(cell, facts, self.shapes[cell.shape], self._simplifies(cell)):
+        reason = refusal(cell, facts, self.shapes[cell.shape], self._simplifies(cell))
+        if not reason and self._converts(cell):
+            reason = unfit_for_int8(cell, facts, self.spec.int8.auto is not None)
+        if reason:
             return PlannedCell(cell, {"check": check.key}, reason)
         steps = {"check": check}
-        steps["prepare"] = self._prepare(cell, check)
+        steps["prepare"] = self._prepare(cell, check, self.given.dataset)
         steps["reference"] = self._reference(cell, steps["prepare"])
         if runtime.exported:
             steps["export"] = self._export(cell, check)
         if self._converts(cell):
-            steps["convert"] = self._convert(cell, steps["export"])
+            steps["convert"] = self._convert(cell, steps["export"], check)
         if runtime.builds:
             steps["build"] = self._build(cell, steps.get("convert") or steps["export"])
         for stage in ("verify", "evaluate", "measure"):
@@ -106,12 +109,12 @@ class _Planner:
         whole = cell.postprocess == "host" and self.facts[cell.model].suppression is None
         return "graph" if whole else cell.postprocess
 
-    def _prepare(self, cell: Cell, check: Step) -> Step:
+    def _prepare(self, cell: Cell, check: Step, images: inputs.Dataset) -> Step:
         values = inputs.PrepareInputs(
             self.facts[cell.model].pipeline,
             catalog.PREPARER,
             _one_image(self.shapes[cell.shape]),
-            self.given.dataset,
+            images,
         )
         label = f"{cell.shape} for {cell.model}"
         return self._step("prepare", label, values, catalog.PREPARE_PACKAGES, Needs(), check)
@@ -143,12 +146,34 @@ class _Planner:
         flags = runtime.builder_flags and options.get(cell.runtime, {}).get("builder_flags")
         return runtime.exported and cell.precision != "fp32" and not flags
 
-    def _convert(self, cell: Cell, export: Step) -> Step:
+    def _convert(self, cell: Cell, export: Step, check: Step) -> Step:
         own = self.spec.models[cell.model].keep_fp32
         keep = tuple(sorted(self.spec.keep_fp32 if own is None else own))
-        values = inputs.ConvertInputs(export.ref, cell.precision, keep)
+        packages: tuple[str, ...] = catalog.CONVERT_PACKAGES
+        parents, int8 = [export], None
+        if cell.precision == "int8":
+            packages += catalog.INT8_PACKAGES
+            parents.append(self._prepare(cell, check, self.given.calibration))
+            int8 = self._quantisation(cell, parents[-1].ref)
+        values = inputs.ConvertInputs(export.ref, cell.precision, keep, int8)
         label = f"{export.label} {cell.precision}"
-        return self._step("convert", label, values, catalog.CONVERT_PACKAGES, Needs(), export)
+        return self._step("convert", label, values, packages, Needs(), *parents)
+
+    def _quantisation(self, cell: Cell, calibration: inputs.Ref) -> inputs.Quantisation:
+        spec, facts = self.spec.int8, self.facts[cell.model]
+        batch = self.shapes[cell.shape].min.n
+        if spec.auto is None:
+            return inputs.Quantisation(calibration, spec.method, spec.percentile, batch)
+        auto = inputs.Auto(
+            spec.auto.max_ap_drop,
+            spec.auto.min_score,
+            spec.auto.images,
+            not isinstance(self.given.calibration, inputs.FolderDataset),
+            facts.classes,
+            facts.clips_boxes,
+            facts.suppression if self._ends_at(cell) == "host" else None,
+        )
+        return inputs.Quantisation(calibration, spec.method, spec.percentile, batch, auto)
 
     def _options(self, cell: Cell) -> inputs.EngineOptions:
         options = self.spec.runtime_options.get(cell.runtime, {})

@@ -42,7 +42,7 @@ class _Typed:
         self._suffix, self._type, self._numpy = precision, TYPES[precision], _NUMPY[precision]
         self._constants = constants(graph)
         self._made: set[str] = set()  # values that are there in the type
-        self._read_in_fp32 = _reads(graph, places)
+        self._read_in_fp32 = reads_outside(graph, places)
         self.weights: dict[str, onnx.TensorProto] = {}
         self.lowered: list[str] = []
 
@@ -95,7 +95,7 @@ def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     return found
 
 
-def _reads(graph: onnx.GraphProto, places: set[int]) -> set[str]:
+def reads_outside(graph: onnx.GraphProto, places: set[int]) -> set[str]:
     """Values that something outside of the network reads: nodes, their inner graphs, outputs."""
     found = {output.name for output in graph.output}
     for i, node in enumerate(graph.node):
@@ -118,7 +118,7 @@ def _inner_reads(node: onnx.NodeProto) -> set[str]:
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
     """Weights and constants that are read in fp32 no more."""
-    read = _reads(graph, set())
+    read = reads_outside(graph, set())
     for i in reversed(range(len(graph.initializer))):
         if graph.initializer[i].name not in read:
             del graph.initializer[i]

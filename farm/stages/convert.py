@@ -17,13 +17,20 @@ def run(inputs: ConvertInputs, context: Context) -> Mapping[str, Any]:
     """Leaves `model.onnx`.
 
     Raises:
-        StepFailed: a file that is not fp32, or no layer of a name to be kept.
+        StepFailed: a file that is not fp32, no layer of a name to be kept, or see `int8`.
     """
     model = onnx.load(str(context.artifact(inputs.exported) / "model.onnx"))
     region.prepare(model.graph)
     layers = region.layers(model.graph)
     kept = region.matching(model.graph, inputs.keep)
-    lowered = set(typed.lower(model, inputs.precision, kept))
+    more: Mapping[str, Any] = {}
+    if inputs.int8 is not None:
+        from farm.stages import int8
+
+        result = int8.convert(model, kept, inputs.int8, context)
+        model, lowered, more = result.model, set(result.layers), int8.figures(result)
+    else:
+        lowered = set(typed.lower(model, inputs.precision, kept))
     _check(model, inputs.precision)
     path = context.folder / "model.onnx"
     onnx.save(model, str(path))
@@ -32,6 +39,7 @@ def run(inputs: ConvertInputs, context: Context) -> Mapping[str, Any]:
         "onnx_nodes": len(model.graph.node),
         "layers": len(layers),
         "kept_fp32": [name for name in layers if name not in lowered],
+        **more,
     }
 
 
