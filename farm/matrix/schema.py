@@ -76,13 +76,11 @@ class ShapesSpec(Edge):
 DatasetSpec = Annotated[CocoSpec | ShapesSpec, Field(discriminator="type")]
 
 
-class VerifySpec(Edge):
-    """When an engine counts as the same detector; read when results are made, so that another
-    tolerance runs nothing again. Only `images`, how many are compared, decides what is run.
+class LimitsSpec(Edge):
+    """How far an engine may be from PyTorch. `max_rel_diff` is for raw outputs: the largest
+    difference over the tensor's largest value. `per_box`: a box beyond a limit is one that is not
+    matched, where otherwise it fails the cell."""
 
-    `max_rel_diff` is for raw outputs: the largest difference over the tensor's largest value."""
-
-    images: Annotated[int, Field(ge=1, le=100_000)] = 16
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
     min_iou: Annotated[float, Field(ge=0, le=1)] = 0.9
     min_matched_fraction: Annotated[float, Field(ge=0, le=1)] = 0.99
@@ -90,6 +88,34 @@ class VerifySpec(Edge):
     max_box_diff_px: Annotated[float, Field(ge=0)] = 1.0
     min_mask_iou: Annotated[float, Field(ge=0, le=1)] = 0.9
     max_rel_diff: Annotated[float, Field(ge=0)] = 1e-3
+    per_box: bool = False
+
+
+_LOWER: dict[str, dict[str, Any]] = {
+    "fp16": {"min_matched_fraction": 0.95, "max_score_diff": 0.02, "max_rel_diff": 0.02},
+    "bf16": {"min_matched_fraction": 0.8, "max_score_diff": 0.08, "max_rel_diff": 0.2},
+    "int8": {"min_matched_fraction": 0.6, "max_score_diff": 0.15, "max_rel_diff": 0.5},
+}
+_LOWER["fp16"] |= {"max_box_diff_px": 2.0, "per_box": True}
+_LOWER["bf16"] |= {"max_box_diff_px": 6.0, "min_iou": 0.8, "min_mask_iou": 0.8, "per_box": True}
+_LOWER["int8"] |= {"max_box_diff_px": 10.0, "min_iou": 0.7, "min_mask_iou": 0.7, "per_box": True}
+
+
+class VerifySpec(LimitsSpec):
+    """When an engine counts as the same detector; read when results are made, so that another
+    tolerance runs nothing again. Only `images`, how many are compared, decides what is run.
+
+    What is said here holds for every precision, what `precisions` says for one; what neither
+    says has a default by precision."""
+
+    images: Annotated[int, Field(ge=1, le=100_000)] = 16
+    precisions: dict[Precision, LimitsSpec] = {}
+
+    def of(self, precision: str) -> LimitsSpec:
+        own = self.precisions.get(precision)
+        given = self.model_dump(include=self.model_fields_set & LimitsSpec.model_fields.keys())
+        special = own.model_dump(include=own.model_fields_set) if own else {}
+        return LimitsSpec(**{**_LOWER.get(precision, {}), **given, **special})
 
 
 class CalibrationSpec(Edge):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from farm.inputs import Ref
-from farm.matrix.schema import VerifySpec
+from farm.matrix.schema import LimitsSpec, VerifySpec
 from farm.plan import STAGES, Plan, PlannedCell
 from farm.results.verdict import Agreement, RawAgreement, judge, judge_raw
 from farm.store import Record, Store
@@ -63,7 +63,8 @@ def _row(
     row: Row = {"cell": planned.cell.id, "sweep": plan.name, **_axes(planned, records)}
     row |= _outcome(plan, planned, store, records, reasons)
     row |= _accuracy(records)
-    row |= _agreement(row, plan, planned, store, records, limits)
+    own = limits.of(planned.cell.precision)
+    row |= _agreement(row, plan, planned, store, records, own)
     row |= {name: _figure(records, "measure", name) for name in _SPEED}
     row |= _cost(records)
     row |= _identity(planned, store, records)
@@ -124,7 +125,7 @@ def _agreement(
     planned: PlannedCell,
     store: Store,
     records: Mapping[str, Record],
-    limits: VerifySpec,
+    limits: LimitsSpec,
 ) -> Row:
     names = _BOXES_AGREE + _RAW_AGREE
     if "verify" not in records:
