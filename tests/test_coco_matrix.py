@@ -11,7 +11,6 @@ import yaml
 from conftest import PROJECT
 
 from farm import inputs
-from farm.catalog import RUNTIMES
 from farm.explain import as_text
 from farm.matrix import Matrix, load_matrix
 from farm.plan import Plan, make_plan
@@ -40,10 +39,6 @@ def checked(matrix: Matrix) -> Plan:
     return make_plan(matrix, lambda key: inputs.ModelFacts(("person",), False, "one pipeline"))
 
 
-def precisions(matrix: Matrix, runtime: str) -> int:
-    return len(set(matrix.spec.precisions) & set(RUNTIMES[runtime].precisions))
-
-
 def test_the_matrix_is_the_product_of_its_axes(matrix: Matrix) -> None:
     spec = matrix.spec
     assert (len(spec.models), len(spec.opsets), len(spec.workspaces)) == (12, 4, 4)
@@ -53,22 +48,24 @@ def test_the_matrix_is_the_product_of_its_axes(matrix: Matrix) -> None:
 
 def test_every_cell_is_there_once(matrix: Matrix) -> None:
     found = Counter(cell.runtime for cell in matrix.cells)
-    per_gpu = MODELS * OPSETS * PROFILES
-    assert found["tensorrt"] == per_gpu * WORKSPACES * GPUS * precisions(matrix, "tensorrt")
-    assert found["onnxruntime_cuda"] == per_gpu * GPUS * precisions(matrix, "onnxruntime_cuda")
-    assert found["onnxruntime"] == per_gpu * precisions(matrix, "onnxruntime")
-    at_one = MODELS * PROFILES * GPUS * precisions(matrix, "onnxruntime_tensorrt")
-    assert found["onnxruntime_tensorrt"] == at_one  # at one opset and one workspace
+    files = MODELS * PROFILES * (2 * OPSETS + OPSETS - 1)  # fp32, fp16, and int8 but for opset 11
+    assert found["tensorrt"] == files * WORKSPACES * GPUS
+    assert found["onnxruntime_cuda"] == MODELS * PROFILES * 2 * OPSETS * GPUS  # no int8
+    assert found["onnxruntime"] == files
+    at_one = MODELS * PROFILES * 3 * GPUS  # at one opset and one workspace
+    assert found["onnxruntime_tensorrt"] == at_one
     assert len(set(matrix.cells)) == len(matrix.cells) == found.total()
 
 
 def test_what_cells_share_is_done_once(plan: Plan, checked: Plan) -> None:
     assert len(checked.of_stage("export")) == MODELS * OPSETS * PROFILES
+    assert len(checked.of_stage("convert")) == MODELS * PROFILES * (2 * OPSETS - 1)
     assert len(checked.of_stage("check")) == MODELS
     # Images are prepared one by one: the three profiles of ssd300 want the same.
     sizes = 3 + 1 + 3 + 3
-    assert len(checked.of_stage("prepare")) == sizes
-    assert len(checked.of_stage("reference")) == len(plan.of_stage("prepare")) == 3 * 11 + 1
+    assert len(checked.of_stage("prepare")) == 2 * sizes  # to be evaluated, and to calibrate int8
+    assert len(checked.of_stage("reference")) == 3 * 11 + 1
+    assert len(plan.of_stage("prepare")) == 2 * (3 * 11 + 1)
     assert len(checked.of_stage("build")) == len(checked.cells)
 
 
@@ -136,7 +133,7 @@ def test_a_plan_of_thousands_of_cells_explains_itself(plan: Plan, tmp_path: Path
 def test_missing_files_are_named_once_by_their_folder(plan: Plan, tmp_path: Path) -> None:
     text = as_text(plan, Store(tmp_path))
     missing = text.partition("Not there, and needed by `farm run`:\n")[2]
-    assert len(plan.missing) == MODELS + 2
+    assert len(plan.missing) == MODELS + 4
     assert "12 checkpoints, each of which does not exist, in " in " ".join(missing.split())
     assert missing.count(str(PROJECT / "checkpoints")) == 1
     for error in plan.missing:

@@ -16,7 +16,7 @@ FARM = PROJECT / "farm"
 # Lower is more basic. A module may import its own layer and those below.
 LAYERS = [
     {"errors", "units", "catalog", "inputs", "matrix", "plan", "store"},
-    {"sources", "runtimes", "datasets", "detections"},
+    {"sources", "runtimes", "datasets", "detections", "precision"},
     {"stages"},
     {"executors", "results"},
     {"cli", "run", "sweep", "reproduce", "explain", "places", "progress", "doctor", "__main__"}
