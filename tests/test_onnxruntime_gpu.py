@@ -13,6 +13,7 @@ import pytest
 from conftest import PROJECT
 from onnx import TensorProto, helper, numpy_helper
 
+from farm.doctor.gpus import has_gpu
 from farm.errors import InputError, StepFailed, TransientFailure
 from farm.executors import require_packages
 from farm.inputs import EngineOptions, Place, Shape
@@ -303,6 +304,7 @@ def test_an_unknown_option_has_its_nearest(folder: Path) -> None:
 # ---------------------------------------------------------------- without a GPU, or a provider
 
 
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU")
 @pytest.mark.parametrize("module", [onnxruntime_cuda, onnxruntime_tensorrt])
 def test_without_a_gpu_the_driver_says_so(folder: Path, module: Any) -> None:
     for call in (
@@ -329,6 +331,57 @@ def test_lack_of_memory_is_of_the_moment_and_all_else_is_not() -> None:
             raise RuntimeError(words)
     with pytest.raises(RuntimeError, match="no kernel"), onnxruntime_providers.failures():
         raise RuntimeError("no kernel")
+
+
+# ---------------------------------------------------------------- with a GPU
+
+on_a_gpu = pytest.mark.skipif(
+    not has_gpu() or CUDA not in ort.get_available_providers(),
+    reason="needs an NVIDIA GPU and onnxruntime-gpu",
+)
+DETECTOR = Shape("d", Dims(1, 3, 96, 96), Dims(1, 3, 160, 160), Dims(2, 3, 160, 192))
+
+
+def differs_from_the_cpu(bound: Any, shape: tuple[int, ...]) -> float:
+    """The largest difference of the detector's boxes and scores."""
+    plain = ort.InferenceSession(str(PEAKS), providers=[CPU])
+    names = [output.name for output in plain.get_outputs()]
+    wanted = dict(zip(names, plain.run(names, {"images": images(7, shape)}), strict=True))
+    return float(np.abs(bound.run(images(7, shape))["dets"] - wanted["dets"]).max())
+
+
+@on_a_gpu
+@pytest.mark.parametrize("module", [onnxruntime_cuda, onnxruntime_tensorrt])
+def test_a_detector_runs_on_the_gpu_as_on_the_cpu(tmp_path: Path, module: Any) -> None:
+    asked = options(DETECTOR, module.__name__.rpartition(".")[2], workspace=1 << 30)
+    assert module.build(PEAKS, tmp_path, asked) == {"fallback": None}
+    kept = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    bound = module.open_engine(tmp_path, asked, 1)
+    for shape in ((1, 3, 160, 160), (2, 3, 96, 128)):
+        assert differs_from_the_cpu(bound, shape) < 1e-2
+    bound.close()
+    assert kept == sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+
+
+@on_a_gpu
+def test_a_captured_run_gives_what_a_plain_one_gives(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [node("Conv", "images weights", "c", "conv", pads=[1] * 4), node("Relu", "c", "r", "relu")],
+        "g",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("r", TensorProto.FLOAT, [1, 4, 8, 8])],
+        [numpy_helper.from_array(images(0, (4, 3, 3, 3)), "weights")],
+    )
+    source = tmp_path / "source.onnx"
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), source)
+    onnxruntime_cuda.build(source, tmp_path, options(cuda_graph=True))
+    captured = onnxruntime_cuda.open_engine(tmp_path, options(cuda_graph=True), 1)
+    plain = onnxruntime_cuda.open_engine(tmp_path, options(), 1)
+    assert captured.uses_cuda_graph and not plain.uses_cuda_graph
+    for seed in range(4):
+        found, wanted = captured.run(images(seed))["r"], plain.run(images(seed))["r"]
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 # ---------------------------------------------------------------- in a matrix
