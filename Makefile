@@ -35,9 +35,10 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: setup ## Measure the farm itself, and what exports cost
+bench: setup ## Measure the farm itself, exports, and what precisions cost and give
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/precision.py
 
 models: setup ## Check every model at every opset, and write docs/models.md; hours, and resumes
 	$(BIN)/farm models --records docs/models.jsonl --markdown docs/models.md

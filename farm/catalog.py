@@ -11,7 +11,8 @@ from typing import NamedTuple
 OPSETS = tuple(range(11, 21))
 """Opsets that torch's TorchScript exporter writes and that have the operators detectors need."""
 
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+"""What a file's network computes in. All but fp32 are made by `convert`, and are in the file."""
 
 POSTPROCESS = ("graph", "host", "none")
 """Where a graph ends: after the final suppression (which is then in the graph), before it (it
@@ -27,6 +28,9 @@ class Runtime:
     builds: leaves an engine in the store. workspaces: the workspace is an axis.
     accelerators: runs on targets with an accelerator, instead of on CPUs.
     cuts: gives what its graph ends with (so postprocess is an axis).
+    precisions: those whose files it takes; see its module for what it computes in.
+    builder_flags: its builder can lower an fp32 file itself, where the matrix asks for that by the
+    runtime's option of this name; `convert` is then left out.
     simplified_dynamic: takes simplified files with free axes. TensorRT does not count as one that
     does until that is shown: with it a model is either simplified or dynamic.
     packages: their versions are part of the key of what this runtime builds and runs.
@@ -42,6 +46,7 @@ class Runtime:
     builds: bool = True
     workspaces: bool = False
     precisions: tuple[str, ...] = ("fp32",)
+    builder_flags: bool = False
     accelerators: bool = False
     cuts: bool = True
     simplified_dynamic: bool = True
@@ -53,13 +58,38 @@ class Runtime:
 
 RUNTIMES = {
     "torch": Runtime("farm.runtimes.torch", ("torch", "mmcv-full", "mmdet"), False, False),
-    "onnxruntime": Runtime("farm.runtimes.onnxruntime", ("onnxruntime",)),
-    "openvino": Runtime("farm.runtimes.openvino", ("openvino",)),
+    "onnxruntime": Runtime("farm.runtimes.onnxruntime", ("onnxruntime",), precisions=PRECISIONS),
+    "onnxruntime_cuda": Runtime(
+        "farm.runtimes.onnxruntime_cuda",
+        ("onnxruntime-gpu",),
+        precisions=("fp32", "fp16"),
+        accelerators=True,
+        options=("allow_fallback", "cuda_graph", "provider_options"),
+    ),
+    "onnxruntime_tensorrt": Runtime(
+        "farm.runtimes.onnxruntime_tensorrt",
+        ("onnxruntime-gpu",),
+        workspaces=True,
+        precisions=PRECISIONS,
+        builder_flags=True,
+        accelerators=True,
+        simplified_dynamic=False,
+        options=(
+            "allow_fallback",
+            "builder_flags",
+            "hardware_compatible",
+            "optimization_level",
+            "provider_options",
+            "timing_cache",
+        ),
+    ),
+    "openvino": Runtime("farm.runtimes.openvino", ("openvino",), precisions=PRECISIONS),
     "tensorrt": Runtime(
         "farm.runtimes.tensorrt",
         ("tensorrt",),
         workspaces=True,
-        precisions=("fp32", "fp16", "bf16", "int8"),
+        precisions=PRECISIONS,
+        builder_flags=True,
         accelerators=True,
         simplified_dynamic=False,
         options=(
@@ -78,7 +108,7 @@ RUNTIMES = {
         "farm.runtimes.tensorrt_rtx",
         ("tensorrt-rtx-cu13-bindings",),
         workspaces=True,
-        precisions=("fp32", "fp16", "bf16", "int8"),
+        precisions=PRECISIONS,
         accelerators=True,
         simplified_dynamic=False,
         options=("cuda_graph", "optimization_level", "plugins"),
@@ -115,5 +145,11 @@ PREPARER = "mmdet"
 
 PREPARE_PACKAGES = ("mmcv-full", "mmdet", "opencv-python-headless", "numpy")
 EXPORT_PACKAGES = ("onnx",)
+CONVERT_PACKAGES = ("onnx",)
+INT8_OPSET = 13
+"""From which on DequantizeLinear takes a scale for each channel."""
+
+INT8_PACKAGES = ("onnxruntime",)
+"""Beside those: they calibrate and quantise, for every runtime."""
 SIMPLIFY_PACKAGES = ("onnxslim",)
 EVALUATE_PACKAGES = ("pycocotools", "numpy")

@@ -2,38 +2,154 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
-from farm.plan import STAGES, Plan
+from farm.errors import InputError
+from farm.plan import STAGES, Plan, PlannedCell
+from farm.plan.files import NotThere
 from farm.store import Store
+from farm.units import format_bytes
 
+WIDTH = 80
 _SHOWN_CELLS = 40
 
 
 def as_text(plan: Plan, store: Store) -> str:
     """Fits 80 columns, whatever the number of cells."""
+    title = f"Matrix {plan.name}: {len(plan.cells)} cells, {len(plan.steps)} distinct steps"
+    parts = [
+        [title],
+        _stages(plan, store),
+        _placed(plan),
+        _cells(plan.cells),
+        _refused(plan.cells),
+        _unchecked(plan),
+        _missing(plan.missing),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def _stages(plan: Plan, store: Store) -> list[str]:
+    """`cells` that ask for a stage, and the distinct `steps` that they share."""
     asked = Counter(stage for cell in plan.cells for stage in cell.steps)
-    lines = [f"Matrix {plan.name}: {len(plan.cells)} cells, {len(plan.steps)} distinct steps"]
-    lines += ["", f"{'stage':<10} {'cells':>7} {'steps':>7} {'in store':>9}"]
+    steps = defaultdict(list)
+    for step in plan.steps.values():
+        steps[step.stage].append(step)
+    lines = [f"{'stage':<10} {'cells':>7} {'steps':>7} {'in store':>9}"]
     for stage in STAGES:
-        if steps := plan.of_stage(stage):
-            done = sum(store.record(step.ref) is not None for step in steps)
-            lines.append(f"{stage:<10} {asked[stage]:>7} {len(steps):>7} {done:>9}")
-    lines += ["", "cells:"]
-    lines += [f"  {one.cell.id}" for one in plan.cells[:_SHOWN_CELLS]]
-    if (more := len(plan.cells) - _SHOWN_CELLS) > 0:
-        lines.append(f"  ... and {more} more (--json lists all)")
-    for one in plan.cells:
+        if own := steps[stage]:
+            done = sum(store.record(step.ref) is not None for step in own)
+            lines.append(f"{stage:<10} {asked[stage]:>7} {len(own):>7} {done:>9}")
+    return [*lines, "(how many cells need a stage, and how many steps do it for them)"]
+
+
+def _placed(plan: Plan) -> list[str]:
+    """How many cells of which runtime are for which target; where there are several."""
+    counts = Counter((one.cell.runtime, one.cell.target) for one in plan.cells)
+    targets = list(dict.fromkeys(target for _, target in counts))
+    if len(targets) < 2:
+        return []
+    width = max(10, *(len(runtime) for runtime, _ in counts))
+    lines = [f"{'cells':<{width}} " + " ".join(f"{target[:7]:>7}" for target in targets)]
+    for runtime in dict.fromkeys(runtime for runtime, _ in counts):
+        row = (counts[runtime, target] or "" for target in targets)
+        lines.append(f"{runtime:<{width}} " + " ".join(f"{count:>7}" for count in row))
+    return lines
+
+
+def _cells(cells: tuple[PlannedCell, ...]) -> list[str]:
+    """Each one where they are few, else the values of each axis."""
+    if len(cells) <= _SHOWN_CELLS:
+        return ["cells:", *(f"  {one.cell.id}" for one in cells)]
+    lines = []
+    for axis, name in _AXES.items():
+        values = dict.fromkeys(getattr(one.cell, axis) for one in cells)
+        shown = ", ".join(_word(axis, value) for value in values if value is not None)
+        lines += _wrapped(f"{name:<13} ", shown)
+    return [*lines, "(--json lists every cell and step)"]
+
+
+_AXES = {
+    "model": "models",
+    "opset": "opsets",
+    "shape": "shapes",
+    "postprocess": "postprocess",
+    "precision": "precisions",
+    "workspace_bytes": "workspaces",
+}
+
+
+def _word(axis: str, value: Any) -> str:
+    return format_bytes(value) if axis == "workspace_bytes" else str(value)
+
+
+def _refused(cells: tuple[PlannedCell, ...]) -> list[str]:
+    """By reason: how many, and which where they are few."""
+    by_reason = defaultdict(list)
+    for one in cells:
         if one.refused:
-            lines.append(f"  refused: {one.cell.id}: {one.refused}")
-    if plan.unchecked:
-        lines += ["", f"Not checked yet: {', '.join(plan.unchecked)}."]
-        lines.append("Models with the same test pipeline will share `prepare` once checked.")
-    if plan.missing:
-        lines += ["", "Not there, and needed by `farm run`:"]
-        lines += [f"  {error}" for error in plan.missing]
-    return "\n".join(lines)
+            by_reason[one.refused].append(one.cell.id)
+    lines = []
+    for reason, names in by_reason.items():
+        which = names[0] if len(names) == 1 else f"{len(names)} cells, as {names[0]}"
+        lines += _wrapped("  refused: ", f"{which}: {reason}")
+    return lines
+
+
+def _unchecked(plan: Plan) -> list[str]:
+    if not plan.unchecked:
+        return []
+    return [
+        *_wrapped("Not checked yet: ", f"{', '.join(plan.unchecked)}."),
+        "Models with the same test pipeline will share `prepare` once checked.",
+    ]
+
+
+def _missing(errors: Iterable[InputError]) -> list[str]:
+    """Files that are not there by their folder, each with its line; other errors as they are."""
+    groups: dict[tuple[str, Path, str], list[NotThere]] = defaultdict(list)
+    others = []
+    for error in errors:
+        if isinstance(error, NotThere):
+            groups[error.kind, error.path.parent, error.what].append(error)
+        else:
+            others += _wrapped("  ", str(error))
+    if not groups and not others:
+        return []
+    found = [
+        line
+        for (kind, folder, what), own in groups.items()
+        for line in _group(kind, folder, what, own)
+    ]
+    return ["Not there, and needed by `farm run`:", *others, *found]
+
+
+def _group(kind: str, folder: Path, what: str, errors: list[NotThere]) -> Iterator[str]:
+    if len(errors) == 1:
+        yield from _wrapped("  ", str(errors[0]))
+        return
+    file = errors[0].where.rpartition(":")[0]
+    yield from _wrapped(
+        "  ", f"{len(errors)} {kind}s, each of which {what}, in {folder}, by their lines in {file}:"
+    )
+    for error in errors:
+        yield f"  {error.where.rpartition(':')[2]:>3} {error.path.name}"
+
+
+def _wrapped(begin: str, text: str) -> list[str]:
+    """Within the width, but for a path that is longer by itself."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=begin,
+        subsequent_indent=" " * len(begin),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def as_json(plan: Plan, store: Store) -> dict[str, Any]:

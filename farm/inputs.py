@@ -143,7 +143,16 @@ class ShapesDataset:
     type: str = "shapes"
 
 
-Dataset = CocoDataset | ShapesDataset
+@dataclass(frozen=True)
+class FolderDataset:
+    """Images alone, the first `limit` by name: enough to calibrate with."""
+
+    images: File
+    limit: int | None = None
+    type: str = "folder"
+
+
+Dataset = CocoDataset | ShapesDataset | FolderDataset
 
 
 @dataclass(frozen=True)
@@ -291,7 +300,48 @@ class ExportInputs:
 
 
 @dataclass(frozen=True)
+class Auto:
+    """Keep the layers that int8 harms most in fp32, until no more than `max_ap_drop` is lost.
+
+    In AP points of 100, on the calibration images: COCO's box AP where they are annotated;
+    where not, box AP50 with the fp32 file's own boxes of `min_score` as the truth.
+    `images`: over how many of them layers are ranked.
+    """
+
+    max_ap_drop: float
+    min_score: float
+    images: int
+    annotated: bool
+    classes: tuple[str, ...]
+    clip: bool
+    suppression: Suppression | None = None
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How int8 finds its scales: see `precision.calibrate`. `batch`: images per run."""
+
+    calibration: Ref
+    method: str
+    percentile: float
+    batch: int
+    auto: Auto | None = None
+
+
+@dataclass(frozen=True)
+class ConvertInputs:
+    """`keep`: names of layers that stay in fp32, with the shell's `*` and `?`."""
+
+    exported: Ref
+    precision: str
+    keep: tuple[str, ...] = ()
+    int8: Quantisation | None = field(default=None, metadata=_LATER)
+
+
+@dataclass(frozen=True)
 class BuildInputs:
+    """`exported`: the ONNX file, as exported or converted."""
+
     exported: Ref
     options: EngineOptions
     target: Target
@@ -335,6 +385,7 @@ StageInputs = (
     | PrepareInputs
     | ReferenceInputs
     | ExportInputs
+    | ConvertInputs
     | BuildInputs
     | VerifyInputs
     | EvaluateInputs

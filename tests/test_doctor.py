@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+from conftest import PROJECT
 
 from farm import doctor
 from farm.doctor import Finding
@@ -46,13 +50,13 @@ def test_whatever_is_missing_says_how_to_get_it(findings: list[Finding]) -> None
 
 @pytest.mark.slow
 def test_every_line_of_a_real_report_fits_80_columns(findings: list[Finding]) -> None:
-    lines = "\n".join(doctor._lines(finding) for finding in findings).splitlines()
+    lines = "\n".join(doctor.lines(finding) for finding in findings).splitlines()
     assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("how", doctor.HOW.values())
 def test_every_way_to_get_something_fits_80_columns_and_keeps_its_words(how: str) -> None:
-    lines = doctor._lines(Finding("onnxruntime", "missing", "x " * 100, how)).splitlines()
+    lines = doctor.lines(Finding("onnxruntime", "missing", "x " * 100, how)).splitlines()
     assert max(map(len, lines)) <= 80
     assert how.split() == " ".join(lines).partition("-> ")[2].split()
 
@@ -86,3 +90,37 @@ def test_importing_the_doctor_imports_nothing_heavy() -> None:
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stdout.strip() == "set()"
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """A folder where Python finds onnxruntime-gpu's metadata beside the onnxruntime that is
+    installed here, as after `pip install` of both."""
+    folder = tmp_path / "onnxruntime_gpu-1.31.1.dist-info"
+    folder.mkdir()
+    text = "Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.31.1\n"
+    (folder / "METADATA").write_text(text)
+    return tmp_path
+
+
+def probe(name: str, *paths: Path) -> Finding:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [PROJECT, *paths]))}
+    command = [sys.executable, "-m", "farm.doctor", name]
+    child = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    return Finding(**json.loads(child.stdout.splitlines()[-1]))
+
+
+def test_both_packages_of_onnx_runtime_are_no_installation(beside: Path) -> None:
+    finding = probe("onnxruntime", beside)
+    assert finding.status == "missing"
+    assert f"onnxruntime {version('onnxruntime')} and onnxruntime-gpu 1.31.1" in finding.found
+    away, again = finding.how.split(" && ")
+    assert away == "pip uninstall -y onnxruntime onnxruntime-gpu"
+    assert again == "pip install -e '.[onnxruntime]' -c constraints.txt"  # no GPU here
+    assert max(map(len, doctor.lines(finding).splitlines())) <= 80
+
+
+@pytest.mark.slow
+def test_one_package_of_onnx_runtime_is_well(by_name: dict[str, Finding]) -> None:
+    found = by_name["onnxruntime"]
+    assert found.status == "ok" and found.found.startswith(version("onnxruntime"))

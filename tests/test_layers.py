@@ -16,7 +16,7 @@ FARM = PROJECT / "farm"
 # Lower is more basic. A module may import its own layer and those below.
 LAYERS = [
     {"errors", "units", "catalog", "decoded", "inputs", "matrix", "plan", "store"},
-    {"sources", "runtimes", "datasets", "detections"},
+    {"sources", "runtimes", "datasets", "detections", "precision"},
     {"stages"},
     {"executors", "results"},
     {"cli", "run", "sweep", "reproduce", "explain", "places", "progress", "doctor", "writable"}
@@ -40,6 +40,14 @@ def imports(path: Path, at_run_time: bool) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+CUDA = ("farm.runtimes.trt.cuda",)
+ON_GPUS = [
+    FARM / "runtimes" / f"onnxruntime_{part}.py"
+    for part in ("binding", "cuda", "options", "placement", "providers", "tensorrt")
+]
+"""ONNX Runtime's providers for GPUs; `onnxruntime.py` is the CPU's."""
 
 
 def layer(name: str) -> int:
@@ -75,9 +83,21 @@ def test_the_core_imports_nothing_heavy(name: str) -> None:
 def test_a_runtime_can_be_carried_alone(name: str) -> None:
     """With the files that begin with its name, which import nothing of the farm either."""
     own = sorted((FARM / "runtimes").glob(f"{name}*.py"))
+    own = [path for path in own if path not in ON_GPUS]
     carried = {"farm.runtimes", *(f"farm.runtimes.{path.stem}" for path in own)}
     found = {module for path in own for module in imports(path, at_run_time=True)}
     assert not {module for module in found if module.startswith("farm")} - carried
+
+
+def test_onnx_runtime_on_gpus_can_be_carried_alone() -> None:
+    """With its files, the errors, and what asks the driver for GPUs."""
+    found = {module for path in ON_GPUS for module in imports(path, at_run_time=True)}
+    ours = {module for module in found if module.startswith("farm")}
+    own = tuple(f"farm.runtimes.{path.stem}" for path in ON_GPUS)
+    packages = {"farm.runtimes", "farm.runtimes.trt"}
+    assert all(name.startswith((*own, "farm.errors", *CUDA)) for name in ours - packages)
+    foreign = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
+    assert foreign == {"numpy", "onnx", "onnxruntime", "tensorrt"}
 
 
 def test_the_tensorrt_adapter_can_be_carried_alone() -> None:

@@ -14,4 +14,9 @@ def open_dataset(dataset: inputs.Dataset, folder: Path) -> tuple[Path, Path]:
 
         shapes.draw(folder, dataset.count, dataset.seed, dataset.size)
         return folder / "images", folder / "annotations.json"
+    if isinstance(dataset, inputs.FolderDataset):
+        from farm.datasets import folder as images
+
+        images.describe(Path(dataset.images.path), dataset.limit, folder / "annotations.json")
+        return Path(dataset.images.path), folder / "annotations.json"
     return Path(dataset.images.path), Path(dataset.annotations.path)

@@ -127,9 +127,13 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
         "exclude": schema.SelectionSpec,
         "verify": schema.VerifySpec,
         "measure": schema.MeasureSpec,
+        "calibration": schema.CalibrationSpec,
+        "int8": schema.Int8Spec,
     }
     if not key:
         return list(MatrixSpec.model_fields)
+    if key == ("int8", "auto"):
+        return list(schema.AutoSpec.model_fields)
     if key[0] == "dataset":
         drawn = values["dataset"].get("type") == "shapes"
         return list((schema.ShapesSpec if drawn else schema.CocoSpec).model_fields)

@@ -19,6 +19,7 @@ class ModelSpec(AxesSpec):
     """What models of every source may say: axes of their own in place of the matrix's."""
 
     simplify: bool | None = None
+    keep_fp32: Annotated[list[Text], AfterValidator(distinct)] | None = None
 
 
 class MmdetSpec(ModelSpec):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from farm.matrix.models import AnyModelSpec
 from farm.matrix.values import (
@@ -22,6 +22,7 @@ from farm.matrix.values import (
     ShapeDims,
     Text,
     axis,
+    distinct,
 )
 
 
@@ -86,25 +87,11 @@ class ShapesSpec(Edge):
 DatasetSpec = Annotated[CocoSpec | ShapesSpec, Field(discriminator="type")]
 
 
-Limit = Literal[
-    "min_score",
-    "min_iou",
-    "min_matched_fraction",
-    "max_score_diff",
-    "max_box_diff_px",
-    "min_mask_iou",
-    "max_rel_diff",
-]
+class LimitsSpec(Edge):
+    """How far an engine may be from PyTorch. `max_rel_diff` is for raw outputs: the largest
+    difference over the tensor's largest value. `per_box`: a box beyond a limit is one that is not
+    matched, where otherwise it fails the cell."""
 
-
-class VerifySpec(Edge):
-    """When an engine counts as the same detector; read when results are made, so that another
-    tolerance runs nothing again. Only `images`, how many are compared, decides what is run.
-
-    `max_rel_diff` is for raw outputs: the largest difference over the tensor's largest value.
-    `precisions`: other thresholds for engines of some precision."""
-
-    images: Annotated[int, Field(ge=1, le=100_000)] = 16
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
     min_iou: Annotated[float, Field(ge=0, le=1)] = 0.9
     min_matched_fraction: Annotated[float, Field(ge=0, le=1)] = 0.99
@@ -112,12 +99,70 @@ class VerifySpec(Edge):
     max_box_diff_px: Annotated[float, Field(ge=0)] = 1.0
     min_mask_iou: Annotated[float, Field(ge=0, le=1)] = 0.9
     max_rel_diff: Annotated[float, Field(ge=0)] = 1e-3
-    precisions: dict[Precision, dict[Limit, Annotated[float, Field(ge=0)]]] = {}
+    per_box: bool = False
 
-    def of(self, precision: str) -> VerifySpec:
-        """The thresholds of a precision."""
-        own = self.precisions.get(precision, {})
-        return self.model_copy(update={str(name): value for name, value in own.items()})
+
+_LOWER: dict[str, dict[str, Any]] = {
+    "fp16": {"min_matched_fraction": 0.95, "max_score_diff": 0.02, "max_rel_diff": 0.02},
+    "bf16": {"min_matched_fraction": 0.8, "max_score_diff": 0.08, "max_rel_diff": 0.2},
+    "int8": {"min_matched_fraction": 0.6, "max_score_diff": 0.15, "max_rel_diff": 0.5},
+}
+_LOWER["fp16"] |= {"max_box_diff_px": 2.0, "per_box": True}
+_LOWER["bf16"] |= {"max_box_diff_px": 6.0, "min_iou": 0.8, "min_mask_iou": 0.8, "per_box": True}
+_LOWER["int8"] |= {"max_box_diff_px": 10.0, "min_iou": 0.7, "min_mask_iou": 0.7, "per_box": True}
+
+
+class VerifySpec(LimitsSpec):
+    """When an engine counts as the same detector; read when results are made, so that another
+    tolerance runs nothing again. Only `images`, how many are compared, decides what is run.
+
+    What is said here holds for every precision, what `precisions` says for one; what neither
+    says has a default by precision."""
+
+    images: Annotated[int, Field(ge=1, le=100_000)] = 16
+    precisions: dict[Precision, LimitsSpec] = {}
+
+    def of(self, precision: str) -> LimitsSpec:
+        own = self.precisions.get(precision)
+        given = self.model_dump(include=self.model_fields_set & LimitsSpec.model_fields.keys())
+        special = own.model_dump(include=own.model_fields_set) if own else {}
+        return LimitsSpec(**{**_LOWER.get(precision, {}), **given, **special})
+
+
+class CalibrationSpec(Edge):
+    """Images to calibrate int8 with; annotated ones where there are `annotations`."""
+
+    images: Text
+    annotations: Text | None = None
+    limit: Annotated[int, Field(ge=1, le=100_000)] = 64
+
+
+class AutoSpec(Edge):
+    """How much AP may be lost on the calibration images, in points of 100; `min_score` of fp32's
+    own boxes that stand for annotations; `images` over which layers are ranked."""
+
+    max_ap_drop: Annotated[float, Field(ge=0, le=100)] = 1.0
+    min_score: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    images: Annotated[int, Field(ge=1, le=1000)] = 4
+
+
+class Int8Spec(Edge):
+    """How int8 finds its scales; with `auto`, which layers stay in fp32."""
+
+    method: Literal["minmax", "percentile", "entropy"] = "percentile"
+    percentile: Annotated[float, Field(ge=50, le=100)] = 99.99
+    auto: AutoSpec | None = None
+
+    @field_validator("auto", mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        """`auto: true` is auto with its defaults."""
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+def _auto(value: Any) -> Any:
+    """`int8: auto` is short for `int8: {auto: true}`."""
+    return {"auto": True} if value == "auto" else value
 
 
 class MeasureSpec(Edge):
@@ -151,6 +196,9 @@ class MatrixSpec(Edge):
     targets: Annotated[dict[Name, TargetSpec], Field(min_length=1)] = {"cpu": TargetSpec()}
     dataset: DatasetSpec
     simplify: bool = False
+    calibration: CalibrationSpec | None = None
+    int8: Annotated[Int8Spec, BeforeValidator(_auto)] = Int8Spec()
+    keep_fp32: Annotated[list[Text], AfterValidator(distinct)] = []
     runtime_options: dict[RuntimeName, Options] = {}
     exclude: list[SelectionSpec] = []
     include: list[SelectionSpec] = []

@@ -14,6 +14,17 @@ from farm.errors import InputError
 from farm.inputs import File
 
 
+class NotThere(InputError):
+    """A file or folder of the user's that is not there, or not what it should be."""
+
+    def __init__(self, kind: str, path: Path, what: str, where: str = "") -> None:
+        super().__init__(f"{kind} {path} {what}", where)
+        self.kind, self.path, self.what = kind, path, what
+
+    def at(self, where: str) -> NotThere:
+        return NotThere(self.kind, self.path, self.what, where)
+
+
 def expanded(name: str, folder: Path) -> Path:
     """`name` from `folder`, with `~` filled in. Raises InputError for what can be no path."""
     try:
@@ -93,9 +104,9 @@ def plain_file(kind: str, name: str, folder: Path) -> File:
     path = expanded(name, folder).resolve()
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise InputError(f"{kind} {path} {what}")
+        raise NotThere(kind, path, what)
     if path.stat().st_size == 0:
-        raise InputError(f"{kind} {path} is empty")
+        raise NotThere(kind, path, "is empty")
     return File(str(path), _digest(path))
 
 
@@ -104,7 +115,7 @@ def image_folder(name: str, folder: Path) -> File:
     path = expanded(name, folder).resolve()
     if not path.is_dir():
         what = "is a file, not a folder" if path.is_file() else "does not exist"
-        raise InputError(f"image folder {path} {what}")
+        raise NotThere("image folder", path, what)
     total = hashlib.sha256()
     count = 0
     for root, folders, names in os.walk(path):
@@ -114,7 +125,7 @@ def image_folder(name: str, folder: Path) -> File:
             total.update(f"{os.path.relpath(root, path)}/{file}\0{size}\n".encode())
             count += 1
     if not count:
-        raise InputError(f"image folder {path} is empty")
+        raise NotThere("image folder", path, "is empty")
     return File(str(path), total.hexdigest())
 
 

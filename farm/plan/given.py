@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from farm import catalog, inputs
@@ -13,6 +14,9 @@ from farm.plan import files, gpus
 from farm.plan.code import code_file
 from farm.plan.devices import cpu_model
 
+CALIBRATION_IMAGES = 64
+"""Where the matrix names none."""
+
 
 class Given:
     """`missing` notes the files that are not there: planning goes on without them."""
@@ -21,6 +25,7 @@ class Given:
         self._matrix, self._spec, self._folder = matrix, matrix.spec, matrix.folder
         self.missing: list[InputError] = []
         self.dataset = self._dataset()
+        self.calibration = self._calibration()
         self.models = {name: self._model(name) for name in self._spec.models}
         self.shapes = {name: self._shape(name) for name in self._spec.shapes}
         used = dict.fromkeys(cell.target for cell in matrix.cells)
@@ -36,6 +41,9 @@ class Given:
             return find()
         except InputError as error:
             where = self._matrix.document.where(place)
+            if isinstance(error, files.NotThere):
+                self.missing.append(error.at(where))
+                return inputs.File(name, f"missing {name}")
             message = f"{error.where}: {error.message}" if error.where else error.message
             self.missing.append(InputError(message, where))
             return inputs.File(name, f"missing {name}")
@@ -101,6 +109,23 @@ class Given:
             lambda: files.image_folder(spec.images, folder), spec.images, "dataset", "images"
         )
         annotations = self._plain("annotation file", spec.annotations, "dataset", "annotations")
+        return inputs.CocoDataset(images, annotations, spec.limit)
+
+    def _calibration(self) -> inputs.Dataset:
+        """The images that int8 is calibrated with; by default the first of the data set, or
+        shapes drawn from another seed than those that are evaluated."""
+        spec, own = self._spec.calibration, self.dataset
+        if spec is None:
+            if isinstance(own, inputs.ShapesDataset):
+                return replace(own, count=min(own.count, CALIBRATION_IMAGES), seed=own.seed + 1)
+            return replace(own, limit=min(own.limit or CALIBRATION_IMAGES, CALIBRATION_IMAGES))
+        images = self._file(
+            lambda: files.image_folder(spec.images, self._folder),
+            spec.images, "calibration", "images",
+        )  # fmt: skip
+        if spec.annotations is None:
+            return inputs.FolderDataset(images, spec.limit)
+        annotations = self._plain("annotation file", spec.annotations, "calibration", "annotations")
         return inputs.CocoDataset(images, annotations, spec.limit)
 
     def _shape(self, name: str) -> inputs.Shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from farm import catalog, inputs
 from farm.inputs import StageInputs
@@ -11,7 +12,7 @@ from farm.matrix import Cell, Matrix
 from farm.plan.devices import cores
 from farm.plan.given import Given
 from farm.plan.keys import step_key, toolchain
-from farm.plan.refusals import refusal
+from farm.plan.refusals import refusal, unfit_for_int8
 from farm.plan.steps import Needs, Plan, PlannedCell, Step
 
 VERSIONS = {
@@ -19,6 +20,7 @@ VERSIONS = {
     "prepare": 1,
     "reference": 2,
     "export": 3,
+    "convert": 1,
     "build": 1,
     "verify": 2,
     "evaluate": 2,
@@ -40,6 +42,9 @@ def make_plan(matrix: Matrix, facts: Facts = lambda key: None) -> Plan:
     return _Planner(matrix, facts).plan()
 
 
+Made = TypeVar("Made")
+
+
 class _Planner:
     def __init__(self, matrix: Matrix, facts: Facts) -> None:
         self.matrix, self.spec, self.known_facts = matrix, matrix.spec, facts
@@ -48,6 +53,7 @@ class _Planner:
         self.steps: dict[str, Step] = {}
         self.facts: dict[str, inputs.ModelFacts] = {}
         self.unchecked: list[str] = []
+        self._made: dict[tuple[str, tuple[Any, ...]], Any] = {}
 
     def plan(self) -> Plan:
         names = dict.fromkeys(cell.model for cell in self.matrix.cells)
@@ -83,19 +89,46 @@ class _Planner:
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
         target, simplifies = self.given.targets[cell.target], self._simplifies(cell)
-        if reason := refusal(cell, facts, self.shapes[cell.shape], target, simplifies):
+        reason = refusal(cell, facts, self.shapes[cell.shape], target, simplifies)
+        if not reason and self._converts(cell):
+            reason = unfit_for_int8(cell, facts, self.spec.int8.auto is not None)
+        if reason:
             return PlannedCell(cell, {"check": check.key}, reason)
         steps = {"check": check}
-        steps["prepare"] = self._prepare(cell, check)
-        steps["reference"] = self._reference(cell, steps["prepare"])
+        of_shape = cell.model, cell.shape
+        steps["prepare"] = self._once(
+            "prepare", of_shape, lambda: self._prepare(cell, check, self.given.dataset)
+        )
+        steps["reference"] = self._once(
+            "reference",
+            (*of_shape, cell.postprocess),
+            lambda: self._reference(cell, steps["prepare"]),
+        )
         if runtime.exported:
-            steps["export"] = self._export(cell, check)
+            steps["export"] = self._once(
+                "export",
+                (*of_shape, cell.postprocess, cell.opset),
+                lambda: self._export(cell, check),
+            )
+        if self._converts(cell):
+            steps["convert"] = self._once(
+                "convert",
+                (*of_shape, cell.postprocess, cell.opset, cell.precision),
+                lambda: self._convert(cell, steps["export"], check),
+            )
         if runtime.builds:
-            steps["build"] = self._build(cell, steps["export"])
+            steps["build"] = self._build(cell, steps.get("convert") or steps["export"])
         for stage in ("verify", "evaluate", "measure"):
             if stage != "evaluate" or cell.postprocess != "none":  # raw outputs have no AP
                 steps[stage] = self._run(stage, cell, steps)
         return PlannedCell(cell, {stage: step.key for stage, step in steps.items()})
+
+    def _once(self, kind: str, of: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """What cells that agree in `of` have in common is made for the first of them."""
+        if (kind, of) not in self._made:
+            self._made[kind, of] = make()
+        found: Made = self._made[kind, of]
+        return found
 
     def _simplifies(self, cell: Cell) -> bool:
         own = self.spec.models[cell.model].simplify
@@ -106,12 +139,12 @@ class _Planner:
         whole = cell.postprocess == "host" and self.facts[cell.model].suppression is None
         return "graph" if whole else cell.postprocess
 
-    def _prepare(self, cell: Cell, check: Step) -> Step:
+    def _prepare(self, cell: Cell, check: Step, images: inputs.Dataset) -> Step:
         values = inputs.PrepareInputs(
             self.facts[cell.model].pipeline,
             catalog.PREPARER,
             _one_image(self.shapes[cell.shape]),
-            self.given.dataset,
+            images,
         )
         label = f"{cell.shape} for {cell.model}"
         return self._step("prepare", label, values, catalog.PREPARE_PACKAGES, Needs(), check)
@@ -137,7 +170,45 @@ class _Planner:
         step = export_step(label, values, check)
         return self.steps.setdefault(step.key, step)
 
+    def _converts(self, cell: Cell) -> bool:
+        """fp32 files are left as they are, and so are those that the builder lowers itself."""
+        runtime, options = catalog.RUNTIMES[cell.runtime], self.spec.runtime_options
+        flags = runtime.builder_flags and options.get(cell.runtime, {}).get("builder_flags")
+        return runtime.exported and cell.precision != "fp32" and not flags
+
+    def _convert(self, cell: Cell, export: Step, check: Step) -> Step:
+        own = self.spec.models[cell.model].keep_fp32
+        keep = tuple(sorted(self.spec.keep_fp32 if own is None else own))
+        packages: tuple[str, ...] = catalog.CONVERT_PACKAGES
+        parents, int8 = [export], None
+        if cell.precision == "int8":
+            packages += catalog.INT8_PACKAGES
+            parents.append(self._prepare(cell, check, self.given.calibration))
+            int8 = self._quantisation(cell, parents[-1].ref)
+        values = inputs.ConvertInputs(export.ref, cell.precision, keep, int8)
+        label = f"{export.label} {cell.precision}"
+        return self._step("convert", label, values, packages, Needs(), *parents)
+
+    def _quantisation(self, cell: Cell, calibration: inputs.Ref) -> inputs.Quantisation:
+        spec, facts = self.spec.int8, self.facts[cell.model]
+        batch = self.shapes[cell.shape].min.n
+        if spec.auto is None:
+            return inputs.Quantisation(calibration, spec.method, spec.percentile, batch)
+        auto = inputs.Auto(
+            spec.auto.max_ap_drop,
+            spec.auto.min_score,
+            spec.auto.images,
+            not isinstance(self.given.calibration, inputs.FolderDataset),
+            facts.classes,
+            facts.clips_boxes,
+            facts.suppression if self._ends_at(cell) == "host" else None,
+        )
+        return inputs.Quantisation(calibration, spec.method, spec.percentile, batch, auto)
+
     def _options(self, cell: Cell) -> inputs.EngineOptions:
+        return self._once("options", (cell,), lambda: self._own_options(cell))
+
+    def _own_options(self, cell: Cell) -> inputs.EngineOptions:
         target, ahead = self.given.targets[cell.target], catalog.RUNTIMES[cell.runtime]
         return inputs.EngineOptions(
             cell.runtime,
@@ -148,26 +219,29 @@ class _Planner:
             target.compute_capability if ahead.compute_capabilities else None,
         )
 
-    def _build(self, cell: Cell, export: Step) -> Step:
+    def _build(self, cell: Cell, file: Step) -> Step:
         target = self.given.targets[cell.target]
-        values = inputs.BuildInputs(export.ref, self._options(cell), target)
+        values = inputs.BuildInputs(file.ref, self._options(cell), target)
         ahead = bool(catalog.RUNTIMES[cell.runtime].compute_capabilities)
         needs = Needs(accelerator=None if ahead else target.accelerator)
-        step = build_step(cell.id, values, needs, export)
+        step = build_step(cell.id, values, needs, file)
         return self.steps.setdefault(step.key, step)
 
-    def _run(self, stage: str, cell: Cell, steps: Mapping[str, Step]) -> Step:
-        """verify, evaluate and measure: all on the very engine that was built."""
-        target, prepared = self.given.targets[cell.target], steps["prepare"].ref
-        built = steps.get("build")
+    def _engine(self, cell: Cell, built: Step | None) -> inputs.Engine:
         facts, ends_at = self.facts[cell.model], self._ends_at(cell)
-        engine = inputs.Engine(
+        return inputs.Engine(
             self._options(cell),
             built.ref if built else None,
             None if built else self.models[cell.model],
             ends_at,
             facts.suppression if ends_at == "host" else None,
         )
+
+    def _run(self, stage: str, cell: Cell, steps: Mapping[str, Step]) -> Step:
+        """verify, evaluate and measure: all on the very engine that was built."""
+        target, prepared = self.given.targets[cell.target], steps["prepare"].ref
+        built, facts = steps.get("build"), self.facts[cell.model]
+        engine = self._once("engine", (cell,), lambda: self._engine(cell, built))
         parents = [built, steps["prepare"]]
         values: EngineInputs
         if stage == "verify":

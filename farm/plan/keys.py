@@ -33,11 +33,16 @@ def toolchain(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((package, version(package)) for package in sorted(set(packages)))
 
 
+_PLAIN = (str, int, float, type(None))
+
+
 def canonical(value: Any) -> Any:
     """JSON values of frozen inputs, without the fields that are names or places (`key=False`)."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f for f in dataclasses.fields(value) if _decides(f, getattr(value, f.name))]
-        return {f.name: canonical(getattr(value, f.name)) for f in fields}
+    if isinstance(value, _PLAIN):
+        return value
+    kind: Any = type(value)
+    if (fields := _fields(kind)) is not None:
+        return _frozen(value, fields)
     if isinstance(value, Mapping):
         return {str(name): canonical(item) for name, item in sorted(value.items())}
     if isinstance(value, tuple | list):
@@ -45,11 +50,38 @@ def canonical(value: Any) -> Any:
     return value
 
 
-def _decides(field: dataclasses.Field[Any], value: Any) -> bool:
-    """Whether a field of the inputs is part of the key."""
-    if not field.metadata.get("default_in_key", True) and value == field.default:
-        return False
-    return bool(field.metadata.get("key", True))
+_KNOWN: dict[int, tuple[Any, Any]] = {}
+"""What was made of a frozen value, by its identity, which the value kept here keeps its own. The
+inputs of ten thousand steps are put together from some hundred models, shapes and engines."""
+
+_MOST_KNOWN = 1 << 17
+
+_ALWAYS = object()
+"""In place of the default of a field that is in the key whatever it says."""
+
+
+def _frozen(value: Any, fields: tuple[tuple[str, Any], ...]) -> Any:
+    if found := _KNOWN.get(id(value)):
+        return found[1]
+    said = ((name, getattr(value, name), default) for name, default in fields)
+    made = {name: canonical(own) for name, own, default in said if own != default}
+    if len(_KNOWN) >= _MOST_KNOWN:
+        _KNOWN.clear()
+    _KNOWN[id(value)] = value, made
+    return made
+
+
+@cache
+def _fields(kind: type) -> tuple[tuple[str, Any], ...] | None:
+    """The fields that are part of the key, each with the default at which it is not; None for
+    what is no dataclass."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple(
+        (field.name, _ALWAYS if field.metadata.get("default_in_key", True) else field.default)
+        for field in dataclasses.fields(kind)
+        if field.metadata.get("key", True)
+    )
 
 
 def step_key(stage: str, version_of_stage: int, inputs: Any, tools: Any) -> str:

@@ -73,3 +73,21 @@ def _not_suppressed(cell: Cell, facts: ModelFacts) -> str | None:
     if runs or cell.postprocess != "graph":
         return None
     return f"{cell.runtime} has no NonMaxSuppression: use postprocess: host or none"
+
+
+def unfit_for_int8(cell: Cell, facts: ModelFacts, auto: bool) -> str | None:
+    """Why a cell's file cannot be quantised."""
+    if cell.precision != "int8":
+        return None
+    opset = cell.opset or facts.opset
+    if opset is not None and opset < catalog.INT8_OPSET:
+        return (
+            f"int8 needs opset {catalog.INT8_OPSET} or later, which has a scale for each channel; "
+            f"this file's is {opset}"
+        )
+    if auto and cell.postprocess == "none":
+        return (
+            "int8 auto counts the AP that is lost, and raw outputs have none: leave out `auto`, "
+            "and name layers to keep in `keep_fp32`"
+        )
+    return None

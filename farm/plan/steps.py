@@ -9,7 +9,17 @@ from farm.errors import InputError
 from farm.inputs import Ref, StageInputs
 from farm.matrix import Cell
 
-STAGES = ("check", "prepare", "reference", "export", "build", "verify", "evaluate", "measure")
+STAGES = (
+    "check",
+    "prepare",
+    "reference",
+    "export",
+    "convert",
+    "build",
+    "verify",
+    "evaluate",
+    "measure",
+)
 """In the order of the work."""
 
 HEAVY_STAGES = STAGES[1:]

@@ -19,13 +19,15 @@ import pyarrow.parquet as pq
 from farm.errors import InputError, nearest
 from farm.results.rows import Row
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 
-_SINCE_2: Row = {
+_LATER: Row = {
     "postprocess": "graph",
     **dict.fromkeys(("max_abs_diff", "max_rel_diff", "cosine")),
+    "fallback": None,
+    **dict.fromkeys(("convert_key", "convert_s", "kept_fp32", "speedup_vs_fp32")),
 }
-"""Columns that files of version 1 lack, and what they would say."""
+"""Columns that files of earlier versions lack, and what they would say."""
 
 _INTEGERS = {
     "opset",
@@ -34,6 +36,7 @@ _INTEGERS = {
     "threads",
     "batch",
     "onnx_bytes",
+    "kept_fp32",
     "engine_bytes",
     "peak_host_bytes",
 }
@@ -51,6 +54,7 @@ _TEXTS = {
     "reason",
     "input_shape",
     "device",
+    "fallback",
     "runtime_version",
     "toolchain",
 }
@@ -113,7 +117,7 @@ def _read_file(path: Path) -> list[Row]:
     identity = {name: parts[name] for name in _PARTITIONS}
     try:
         rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
-        later = {name: value for name, value in _SINCE_2.items() if rows and name not in rows[0]}
+        later = {name: value for name, value in _LATER.items() if rows and name not in rows[0]}
         return [{"cell": row["cell"], **identity, **row, **later} for row in rows]
     except (pa.ArrowException, OSError, KeyError) as error:
         reason = f"not a leaderboard that can be read ({type(error).__name__})"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from farm.catalog import RUNTIMES
 from farm.inputs import Ref
-from farm.matrix.schema import VerifySpec
+from farm.matrix.schema import LimitsSpec, VerifySpec
 from farm.plan import STAGES, Plan, PlannedCell
 from farm.results.verdict import Agreement, RawAgreement, judge, judge_raw
 from farm.store import Record, Store
@@ -40,7 +40,21 @@ def make_rows(
     plan: Plan, store: Store, limits: VerifySpec, reasons: Mapping[str, str]
 ) -> list[Row]:
     """reasons: why a step (by key) did not end well, where the store has no record of it."""
-    return [_row(plan, cell, store, limits, reasons) for cell in plan.cells]
+    rows = [_row(plan, cell, store, limits, reasons) for cell in plan.cells]
+    return [{**row, "speedup_vs_fp32": _speedup(row, rows)} for row in rows]
+
+
+_SAME = ("model", "opset", "shape", "postprocess", "runtime", "workspace_bytes", "target")
+
+
+def _speedup(row: Row, rows: Sequence[Row]) -> float | None:
+    """Median latency of the same cell in fp32 over this one's; None for fp32 itself."""
+    own = row["latency_p50_ms"]
+    if row["precision"] == "fp32" or not own:
+        return None
+    same = [other for other in rows if all(other[name] == row[name] for name in _SAME)]
+    fp32 = [other["latency_p50_ms"] for other in same if other["precision"] == "fp32"]
+    return fp32[0] / own if fp32 and fp32[0] else None
 
 
 def _row(
@@ -109,7 +123,7 @@ def _agreement(
     planned: PlannedCell,
     store: Store,
     records: Mapping[str, Record],
-    limits: VerifySpec,
+    limits: LimitsSpec,
 ) -> Row:
     names = _BOXES_AGREE + _RAW_AGREE
     if "verify" not in records:
@@ -136,12 +150,15 @@ def _agreement(
 
 def _cost(records: Mapping[str, Record]) -> Row:
     measured = records.get("measure")
-    exported = records.get("export")
+    exported, converted = records.get("export"), records.get("convert")
+    kept = converted.figures["kept_fp32"] if converted else None
     return {
         "evaluate_images_per_s": _figure(records, "evaluate", "images_per_s"),
         "export_s": exported.seconds if exported else None,
+        "convert_s": converted.seconds if converted else None,
+        "kept_fp32": None if kept is None else len(kept),
         "build_s": _figure(records, "build", "build_s"),
-        "onnx_bytes": _figure(records, "export", "onnx_bytes"),
+        "onnx_bytes": _figure(records, "convert" if converted else "export", "onnx_bytes"),
         "engine_bytes": _figure(records, "build", "engine_bytes"),
         "peak_host_bytes": measured.peak_host_bytes if measured else None,
     }
@@ -156,6 +173,7 @@ def _identity(planned: PlannedCell, store: Store, records: Mapping[str, Record])
     there = records.get("measure") if runtime.compute_capabilities else last
     return {
         "device": there.node.get("device") if there else None,
+        "fallback": _figure(records, "build", "fallback"),
         "runtime_version": versions.get(next(iter(runtime.packages), "")),
         "toolchain": "; ".join(
             f"{name} {version}"
@@ -171,7 +189,8 @@ def _identity(planned: PlannedCell, store: Store, records: Mapping[str, Record])
 def places(row: Row, store: Store) -> dict[str, str]:
     """Where a leaderboard row's ONNX file and engine lie, as far as it has them."""
     found = {}
-    for name, stage, inner in (("onnx", "export", "model.onnx"), ("engine", "build", "engine")):
+    file = "convert" if row["convert_key"] else "export"
+    for name, stage, inner in (("onnx", file, "model.onnx"), ("engine", "build", "engine")):
         if key := row[f"{stage}_key"]:
             path = store.path(Ref(stage, key)) / inner
             if path.exists():

@@ -20,11 +20,13 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("opset", "op", "{}"),
     ("shape", "shape", "{}"),
     ("postprocess", "post", "{}"),
+    ("precision", "prec", "{}"),
     ("box_ap", "box AP", "{:.4f}"),
     ("box_ap_drop", "drop", "{:+.4f}"),
     ("mask_ap", "mask AP", "{:.4f}"),
     ("cosine", "cosine", "{:.4f}"),
     ("latency_p50_ms", "p50 ms", "{:.2f}"),
+    ("speedup_vs_fp32", "x fp32", "{:.2f}"),
     ("throughput_per_s", "img/s", "{:.0f}"),
     ("status", "status", "{}"),
 )
@@ -70,7 +72,7 @@ def render(rows: Sequence[Row], form: str) -> str:
 
 def _shown(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Columns with something in them; runtimes and shapes always."""
-    silent = {"postprocess": "graph"}
+    silent = {"postprocess": "graph", "precision": "fp32"}
     return [
         column
         for column in _COLUMNS

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from farm.matrix.schema import VerifySpec
+from farm.matrix.schema import LimitsSpec
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class RawAgreement:
     reason: str | None
 
 
-def judge_raw(raw_file: Path, limits: VerifySpec) -> RawAgreement:
+def judge_raw(raw_file: Path, limits: LimitsSpec) -> RawAgreement:
     """`raw_agreement` of what `verify` left."""
     with np.load(raw_file) as found:
         return raw_agreement(found, limits)
 
 
-def raw_agreement(found: Mapping[str, npt.NDArray[Any]], limits: VerifySpec) -> RawAgreement:
+def raw_agreement(found: Mapping[str, npt.NDArray[Any]], limits: LimitsSpec) -> RawAgreement:
     """The worst output, held against `max_rel_diff`.
 
     found: the columns of `detections.raw.Differences`, by name.
@@ -71,13 +71,13 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def judge(pairs_file: Path, limits: VerifySpec) -> Agreement:
+def judge(pairs_file: Path, limits: LimitsSpec) -> Agreement:
     """`agreement` of the pairs that `verify` left."""
     with np.load(pairs_file) as pairs:
         return agreement(pairs, limits)
 
 
-def agreement(pairs: Mapping[str, npt.NDArray[np.float32]], limits: VerifySpec) -> Agreement:
+def agreement(pairs: Mapping[str, npt.NDArray[np.float32]], limits: LimitsSpec) -> Agreement:
     """`reason` is None for the same detector, else the first threshold that does not hold.
 
     pairs: the columns of `detections.matching.Pairs`, by name.
@@ -94,7 +94,8 @@ def agreement(pairs: Mapping[str, npt.NDArray[np.float32]], limits: VerifySpec) 
     boxes = int(counted.sum())
     # Masks with scores of their own; pairs kept before there were any lack the column.
     own = pairs.get("mask_score_diff", np.full_like(iou, np.nan))
-    score_diff = np.fmax(np.abs(reference - engine), own)[matched]
+    score_diffs = np.fmax(np.abs(reference - engine), own)
+    score_diff = score_diffs[matched]
     masks = mask_iou[matched & np.isfinite(mask_iou)]
     found = Agreement(
         boxes=boxes,
@@ -105,10 +106,27 @@ def agreement(pairs: Mapping[str, npt.NDArray[np.float32]], limits: VerifySpec) 
         min_mask_iou=float(masks.min()) if len(masks) else None,
         reason=None,
     )
+    if limits.per_box:
+        within = matched & (score_diffs <= limits.max_score_diff)
+        within &= box_diff <= limits.max_box_diff_px
+        within &= ~(mask_iou < limits.min_mask_iou)  # NaN where there are no masks
+        return replace(found, reason=_too_few(int(within.sum()), found, limits))
     return replace(found, reason=_reason(found, limits))
 
 
-def _reason(found: Agreement, limits: VerifySpec) -> str | None:
+def _too_few(within: int, found: Agreement, limits: LimitsSpec) -> str | None:
+    if not found.boxes:
+        return _reason(found, limits)
+    if (fraction := within / found.boxes) >= limits.min_matched_fraction:
+        return None
+    return (
+        f"{fraction:.3f} of {found.boxes} boxes agree (scores within {limits.max_score_diff:g}, "
+        f"boxes within {limits.max_box_diff_px:g} px and IoU {limits.min_iou:g}), "
+        f"expected {limits.min_matched_fraction:g}"
+    )
+
+
+def _reason(found: Agreement, limits: LimitsSpec) -> str | None:
     if found.matched_fraction is None:
         return f"no box scores {limits.min_score} or more: nothing to compare"
     if found.matched_fraction < limits.min_matched_fraction:

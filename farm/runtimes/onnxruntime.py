@@ -19,7 +19,20 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
     """Optimise for this machine's CPU and keep the result as `model.onnx`."""
     settings = _settings(options, threads=1)
     settings.optimized_model_filepath = str(folder / "model.onnx")
-    ort.InferenceSession(str(onnx), settings, providers=_PROVIDERS)
+    ort.InferenceSession(_file(onnx, options.precision), settings, providers=_PROVIDERS)
+
+
+def _file(onnx: Path, precision: str) -> str | bytes:
+    """What ONNX Runtime is given of a file in that precision."""
+    if precision == "bf16":
+        from farm.runtimes import onnxruntime_bf16
+
+        return onnxruntime_bf16.emulated(onnx)
+    if precision == "int8":
+        from farm.runtimes import onnxruntime_int8
+
+        return onnxruntime_int8.unsigned(onnx)
+    return str(onnx)
 
 
 def open_engine(folder: Path, options: EngineOptions, threads: int) -> OnnxRuntimeSession:

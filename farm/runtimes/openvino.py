@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from farm.inputs import EngineOptions, Shape
 
 # OpenVINO's CPU plug-in runs fp32 models in bf16 where the CPU has it, unless it is told not to;
-# nothing says so but the scores.
-_PRECISIONS = {"fp32": "f32"}
+# nothing says so but the scores. `dynamic`: each node in the type that the file gives it, natively
+# where the CPU can; any other hint would move the layers that the file keeps in fp32.
+_HINTS = {"fp32": "f32", "fp16": "dynamic", "bf16": "dynamic", "int8": "f32"}
 _DEVICE = "CPU"
 
 
@@ -46,7 +47,7 @@ def _bounds(shape: Shape) -> ov.PartialShape:
 
 def _properties(options: EngineOptions) -> dict[str, Any]:
     properties: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": _PRECISIONS[options.precision],
+        "INFERENCE_PRECISION_HINT": _HINTS[options.precision],
         "PERFORMANCE_HINT": "LATENCY",
     }
     return properties | dict(options.options)

@@ -20,10 +20,10 @@ def run(inputs: BuildInputs, context: Context) -> Mapping[str, Any]:
     engine.mkdir()
     started = time.perf_counter()
     options = _with_timing_cache(inputs.options, context)
-    module.build(context.artifact(inputs.exported) / "model.onnx", engine, options)
+    figures = module.build(context.artifact(inputs.exported) / "model.onnx", engine, options)
     seconds = time.perf_counter() - started
     size = sum(path.stat().st_size for path in engine.rglob("*") if path.is_file())
-    return {"build_s": seconds, "engine_bytes": size}
+    return {**(figures or {}), "build_s": seconds, "engine_bytes": size}
 
 
 def _with_timing_cache(options: EngineOptions, context: Context) -> EngineOptions:

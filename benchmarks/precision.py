@@ -1,0 +1,149 @@
+"""What each precision costs in AP and gives in speed, on the CPU runtimes, within one run.
+
+    python benchmarks/precision.py [--results DIR] [--rounds N] [--size N]
+
+YOLOX-Nano with its weights, where COCO_MINI and CHECKPOINTS name them (int8 with `auto`), and
+RetinaNet with ResNet-50 and random weights on noise-like images, for speed alone. Engines of one
+runtime run by turns, so that what else the machine does meets all of them; `x fp32` is the median
+latency of fp32 over that of the precision, on all cores. bf16 on ONNX Runtime is emulated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from farm import inputs
+from farm.datasets import shapes
+from farm.datasets.prepared import Prepared
+from farm.matrix import load_matrix
+from farm.stages import Context, measure
+from farm.stages.engines import opened
+from farm.store import Store
+from farm.sweep import Choices, Sweep, run_sweep
+
+PROJECT = Path(__file__).resolve().parent.parent
+RUNTIMES = ("onnxruntime", "openvino")
+BRIEF = ("measure.seconds=0.1", "measure.max_seconds=0.2", "measure.min_samples=10")
+
+RETINANET = """\
+name: resnet50
+models:
+  retinanet_r50: {{config: retinanet/retinanet_r50_fpn_1x_coco.py, checkpoint: model.pth}}
+shapes: {{fixed: {{opt: {size}x{size}}}}}
+precisions: [fp32, fp16, bf16, int8]
+runtimes: [onnxruntime, openvino]
+int8: {{method: minmax}}
+dataset: {{type: coco, images: images, annotations: annotations.json}}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=PROJECT / "results" / "precision")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--size", type=int, default=800, help="of RetinaNet's images")
+    options = parser.parse_args()
+    results = options.results.resolve()
+    lines = [*yolox(results, options.rounds), *retinanet(results, options.rounds, options.size)]
+    print(f"{'model':<14} {'runtime':<12} {'':<5} {'box AP':>7} {'drop':>8} {'p50 ms':>8} x fp32")
+    for one in lines:
+        ap = "-" if one["box_ap"] is None else f"{one['box_ap']:.4f}"
+        drop = "-" if one["box_ap_drop"] is None else f"{one['box_ap_drop']:+.4f}"
+        print(
+            f"{one['model']:<14} {one['runtime']:<12} {one['precision']:<5} {ap:>7} {drop:>8} "
+            f"{one['p50_ms']:>8.2f} {one['over_fp32']:>6.2f}"
+        )
+    print(json.dumps(lines))
+
+
+def yolox(results: Path, rounds: int) -> list[dict[str, Any]]:
+    if not {"COCO_MINI", "CHECKPOINTS"} <= os.environ.keys():
+        print("YOLOX-Nano is left out: COCO_MINI and CHECKPOINTS are not set")
+        return []
+    words = [
+        "opsets=[17]", "shapes={fixed: {opt: 416x416}}", "runtimes=[onnxruntime, openvino]",
+        "precisions=[fp32, fp16, bf16, int8]", "int8=auto",
+        "calibration={images: '${COCO_MINI}/calibration'}", *BRIEF,
+    ]  # fmt: skip
+    return timed(PROJECT / "matrices" / "coco-mini.yaml", words, results, rounds)
+
+
+def retinanet(results: Path, rounds: int, size: int) -> list[dict[str, Any]]:
+    from farm.models.families import chosen
+    from farm.models.trial import Subject
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subject = Subject(chosen(["retinanet"])[0], folder)  # writes model.pth
+        draw(folder, subject.detector.facts.classes, size)
+        matrix = folder / "resnet50.yaml"
+        matrix.write_text(RETINANET.format(size=size))
+        return timed(matrix, BRIEF, results, rounds)
+
+
+def draw(folder: Path, classes: tuple[str, ...], size: int) -> None:
+    """A few images with COCO's classes and no objects: there is no AP of random weights."""
+    shapes.draw(folder, count=4, seed=7, size=min(size, 640))
+    path = folder / "annotations.json"
+    document = json.loads(path.read_text())
+    categories = [{"id": i, "name": name} for i, name in enumerate(classes, start=1)]
+    path.write_text(json.dumps({**document, "annotations": [], "categories": categories}))
+
+
+def timed(matrix: Path, words: Any, results: Path, rounds: int) -> list[dict[str, Any]]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        sweep = run_sweep(
+            load_matrix(matrix, words), results, Choices(executor="inline", mlflow=False)
+        )
+    for row in sweep.rows:
+        if row["failed_stage"] not in (None, "verify"):
+            raise SystemExit(f"{row['cell']}: {row['failed_stage']}: {row['reason']}")
+    return [line for runtime in RUNTIMES for line in by_turns(sweep, results, runtime, rounds)]
+
+
+def by_turns(sweep: Sweep, results: Path, runtime: str, rounds: int) -> list[dict[str, Any]]:
+    """Each precision's engine once in every round, all of them open."""
+    store = Store(results / "store")
+    rows = [row for row in sweep.rows if row["runtime"] == runtime]
+    taken: dict[str, list[float]] = {row["precision"]: [] for row in rows}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        context = Context(store, Path(folder), threads=1)
+        sessions = {}
+        for row in rows:
+            values = sweep.plan.steps[row["measure_key"]].inputs
+            assert isinstance(values, inputs.MeasureInputs)
+            prepared = Prepared(context.artifact(values.prepared))
+            images = measure.fitted(prepared, values.engine.options.shape.opt)
+            session = stack.enter_context(opened(values.engine, context, values.threads))
+            session.run(images)
+            sessions[row["precision"]] = (session, images)
+        for _ in range(rounds):
+            for precision, (session, images) in sessions.items():
+                started = time.perf_counter()
+                session.run(images)
+                taken[precision].append(1000 * (time.perf_counter() - started))
+    p50 = {precision: float(np.median(values)) for precision, values in taken.items()}
+    kept = ("model", "runtime", "precision", "box_ap", "box_ap_drop", "kept_fp32", "onnx_bytes")
+    return [
+        {
+            **{name: row[name] for name in kept},
+            "p50_ms": p50[row["precision"]],
+            "over_fp32": p50["fp32"] / p50[row["precision"]],
+        }
+        for row in rows
+    ]
+
+
+if __name__ == "__main__":
+    main()

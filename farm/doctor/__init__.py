@@ -1,0 +1,79 @@
+"""What this machine can run, what is missing, and how to get it: `farm doctor`.
+
+Every library is tried in a process of its own: one that crashes is a finding, not the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from farm.doctor import machine
+from farm.doctor.finding import Finding, lines
+from farm.doctor.how import HOW
+from farm.doctor.libraries import PROBES
+
+__all__ = ["HOW", "NEEDED", "RUNTIMES", "Finding", "can_sweep", "print_report", "report"]
+
+PATIENCE_S = 180  # first imports on a cold, busy disk
+NEEDED = ("Python", "torch", "mmcv-full", "mmdet", "onnx")
+RUNTIMES = ("onnxruntime", "openvino")
+
+
+def report(results: Path = Path("results")) -> list[Finding]:
+    """Everything `farm doctor` looks at, in the order it is shown; takes some seconds."""
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        libraries = list(pool.map(_try, PROBES))
+    return [
+        machine.python(),
+        *libraries,
+        machine.cpu(),
+        machine.memory(),
+        machine.disk(results),
+        machine.compiler(),
+    ]
+
+
+def can_sweep(findings: list[Finding]) -> bool:
+    """Whether a sweep can run on this machine's CPU: PyTorch, mmdet, ONNX and one runtime."""
+    works = {finding.name for finding in findings if finding.status != "missing"}
+    return works.issuperset(NEEDED) and not works.isdisjoint(RUNTIMES)
+
+
+def print_report(results: Path = Path("results")) -> int:
+    """Show the findings within 80 columns. Returns 0 when a sweep can run on the CPU, else 1."""
+    findings = report(results)
+    for finding in findings:
+        print(lines(finding))
+    ready = can_sweep(findings)
+    print()
+    print("A sweep can run on this CPU." if ready else "A sweep cannot run here yet: see above.")
+    return 0 if ready else 1
+
+
+def _try(name: str) -> Finding:
+    """Run the probe called `name` in a child; a child that fails is a finding too."""
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, "-W", "ignore", "-m", "farm.doctor", name]
+    try:
+        child = subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(name, "missing", f"no answer within {PATIENCE_S} s", HOW[name])
+    if child.returncode == 0:
+        return Finding(**json.loads(child.stdout.strip().splitlines()[-1]))
+    return Finding(name, "missing", _why(child), HOW[name])
+
+
+def _why(child: subprocess.CompletedProcess[str]) -> str:
+    if child.returncode < 0:
+        return f"crashes when it is used ({signal.Signals(-child.returncode).name})"
+    said = child.stderr.strip().splitlines() or ["no message"]
+    return f"does not work: {said[-1]}"

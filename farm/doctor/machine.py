@@ -1,0 +1,45 @@
+"""What the machine itself has: Python, processor, memory, disk, compiler."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from farm.doctor.finding import Finding
+from farm.plan.devices import cores, cpu_model
+
+SWEEP_DISK_GB = 5
+
+
+def python() -> Finding:
+    return Finding("Python", "ok", f"{platform.python_version()} ({sys.executable})")
+
+
+def cpu() -> Finding:
+    # As plans name it: a target's `device` is written like this.
+    return Finding("CPU", "ok", f"{cpu_model()}, {cores()} cores for this process")
+
+
+def memory() -> Finding:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Finding("memory", "ok", f"{total / 2**30:.1f} GiB")
+
+
+def disk(results: Path) -> Finding:
+    """Free space where the results go, or at the nearest folder that exists already."""
+    wanted = results.absolute()
+    there = next(folder for folder in (wanted, *wanted.parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free / 1e9
+    found = f"{free:.0f} GB free for {wanted}"
+    if free < SWEEP_DISK_GB:
+        return Finding("disk", "warning", found, "make room, or name another results folder")
+    return Finding("disk", "ok", found)
+
+
+def compiler() -> Finding:
+    if path := shutil.which(os.environ.get("CXX") or "g++"):
+        return Finding("g++", "ok", path)
+    return Finding("g++", "warning", "not found; mmcv-full is built with it", "apt-get install g++")

@@ -1,0 +1,66 @@
+"""ONNX Runtime, of which only one of two packages can be installed, and its providers."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from farm.doctor.finding import Finding
+from farm.doctor.gpus import has_gpu
+from farm.doctor.how import extra, installed
+from farm.errors import TransientFailure
+
+PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+ON_GPUS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+
+
+def probe() -> Finding:
+    if all(installed(package) for package in PACKAGES):
+        return conflict()
+    import onnxruntime
+
+    providers = onnxruntime.get_available_providers()
+    names = ", ".join(_short(name) for name in providers)
+    found = f"{onnxruntime.__version__}; providers: {names}"
+    usable = [name for name in ON_GPUS if name in providers]
+    if not has_gpu():
+        return Finding("onnxruntime", "ok", found + ("; no GPU for them" if usable else ""))
+    if not usable:
+        return Finding("onnxruntime", "warning", f"{found}; none for the GPU here", mend(True))
+    if lacking := [reason for name in usable if (reason := _lacks(name))]:
+        return Finding("onnxruntime", "warning", f"{found}. {' '.join(lacking)}", _LIBRARIES)
+    return Finding("onnxruntime", "ok", found)
+
+
+_LIBRARIES = f"{extra('gpu')} (and for TensorRT: pip install tensorrt, of the version it asks for)"
+
+
+def conflict() -> Finding:
+    """Without importing either: which files are there is chance."""
+    both = " and ".join(f"{package} {version(package)}" for package in PACKAGES)
+    found = (
+        f"{both} are both installed. They are the same files, and each has overwritten some of "
+        "the other's: what runs, and on what, is chance"
+    )
+    return Finding("onnxruntime", "missing", found, mend(has_gpu()))
+
+
+def mend(gpu: bool) -> str:
+    """Both away first: taking one away tears the other."""
+    one = extra("gpu" if gpu else "onnxruntime")
+    return f"pip uninstall -y {' '.join(PACKAGES)} && {one}"
+
+
+def _lacks(provider: str) -> str | None:
+    """Why a provider of this build does not run here; None where it does."""
+    from farm.runtimes import onnxruntime_providers as providers
+
+    try:
+        providers.load_libraries()
+        providers.try_provider(provider)
+    except TransientFailure as error:
+        return f"{_short(provider)} does not run: {error}."
+    return None
+
+
+def _short(provider: str) -> str:
+    return provider.removesuffix("ExecutionProvider")

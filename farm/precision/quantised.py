@@ -1,0 +1,81 @@
+"""int8: Q/DQ pairs at the inputs and weights of layers, as TensorRT, OpenVINO and others read them.
+
+Symmetric (all zero points 0), weights per channel, biases and outputs in fp32: the form that
+TensorRT's guide asks for. By ONNX Runtime's quantiser.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import QuantType
+from onnxruntime.quantization.onnx_model import ONNXModel
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from farm.precision.region import WEIGHTED
+
+SCALES = "int8_scales_of_added_values"
+
+_OPTIONS: dict[str, Any] = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "QuantizeBias": False,
+    "AddQDQPairToWeight": True,
+    "OpTypesToExcludeOutputQuantization": sorted(WEIGHTED),
+    "QDQOpTypePerChannelSupportToAxis": {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1},
+}
+
+
+def own_weights(graph: onnx.GraphProto) -> None:
+    """Weights directly at their layers: the exporter writes equal ones once, behind Identity."""
+    behind = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
+    weights = {one.name for one in graph.initializer}
+    for node in graph.node:
+        if node.op_type in WEIGHTED:
+            for i, given in enumerate(node.input):
+                name = given
+                while name in behind:
+                    name = behind[name]
+                if name in weights:
+                    node.input[i] = name
+
+
+def quantisable(graph: onnx.GraphProto) -> dict[str, str]:
+    """Layers with constant weights -> the value that each takes in."""
+    weights = {one.name for one in graph.initializer}
+    return {
+        node.name: node.input[0]
+        for node in graph.node
+        if node.op_type in WEIGHTED and node.input[1] in weights and node.input[0] not in weights
+    }
+
+
+def added(graph: onnx.GraphProto, layers: Collection[str]) -> list[str]:
+    """What layers give to an addition: a runtime whose additions are in int8 needs its scale."""
+    read = {name for node in graph.node if node.op_type == "Add" for name in node.input}
+    return [node.output[0] for node in graph.node if node.name in layers and node.output[0] in read]
+
+
+def note_scales(model: onnx.ModelProto, ranges: Any, values: Collection[str]) -> None:
+    """Keep the symmetric int8 scales of `values` in the file's metadata, for builders to use."""
+    scales = {name: float(np.abs(ranges[name].range_value).max()) / 127 for name in values}
+    entry = model.metadata_props.add()
+    entry.key, entry.value = SCALES, json.dumps({k: v for k, v in scales.items() if v > 0})
+
+
+def quantise(model: onnx.ModelProto, ranges: Any, layers: Collection[str]) -> onnx.ModelProto:
+    """A copy with these layers in int8. ranges: of their inputs, see `calibrate`."""
+    if not layers:
+        return copy.deepcopy(model)
+    quantiser = QDQQuantizer(
+        copy.deepcopy(model), True, False, QuantType.QInt8, QuantType.QInt8, ranges,
+        sorted(layers), [], sorted(WEIGHTED), dict(_OPTIONS),
+    )  # fmt: skip
+    made = ONNXModel(quantiser.quantize_model())
+    made.topological_sort()  # it appends its nodes
+    return made.model

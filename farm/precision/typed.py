@@ -1,0 +1,127 @@
+"""fp16 and bf16: the network's weights and values in that type, with casts at its borders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ml_dtypes
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from farm.precision.region import data_inputs, data_outputs, network
+
+TYPES = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
+_NUMPY = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
+
+
+def lower(model: onnx.ModelProto, precision: str, kept: Sequence[str]) -> list[str]:
+    """Change the model in place; returns the names of the nodes now in `precision`.
+
+    kept: nodes that stay in fp32. A value keeps its name for what reads it in fp32, graph
+    outputs included, and is made by a cast; its lowered form has the precision as suffix.
+    """
+    graph = model.graph
+    places = set(network(graph, kept))
+    typed = _Typed(graph, precision, places)
+    nodes: list[onnx.NodeProto] = []
+    for i, node in enumerate(graph.node):
+        nodes += typed.node(node) if i in places else [node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(typed.weights.values())
+    del graph.value_info[:]  # the types in it are of before
+    _drop_unused(graph)
+    return typed.lowered
+
+
+class _Typed:
+    """The network's nodes, one after another, in another type."""
+
+    def __init__(self, graph: onnx.GraphProto, precision: str, places: set[int]) -> None:
+        self._suffix, self._type, self._numpy = precision, TYPES[precision], _NUMPY[precision]
+        self._constants = constants(graph)
+        self._made: set[str] = set()  # values that are there in the type
+        self._read_in_fp32 = reads_outside(graph, places)
+        self.weights: dict[str, onnx.TensorProto] = {}
+        self.lowered: list[str] = []
+
+    def node(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """The node in the type, and the casts that it needs before and after."""
+        before, after = [], []
+        new = onnx.NodeProto()
+        new.CopyFrom(node)
+        for i in data_inputs(node):
+            new.input[i], casts = self._input(node.input[i])
+            before += casts
+        for i in data_outputs(node):
+            name, own = node.output[i], self._name(node.output[i])
+            new.output[i] = own
+            self._made.add(name)
+            if name in self._read_in_fp32:
+                to = onnx.TensorProto.FLOAT
+                after.append(helper.make_node("Cast", [own], [name], f"{name}_to_fp32", to=to))
+        self.lowered.append(node.name)
+        return [*before, new, *after]
+
+    def _name(self, value: str) -> str:
+        return f"{value}_{self._suffix}"
+
+    def _input(self, name: str) -> tuple[str, list[onnx.NodeProto]]:
+        own = self._name(name)
+        if name in self._made:
+            return own, []
+        self._made.add(name)
+        if (constant := self._constants.get(name)) is not None:
+            values = numpy_helper.to_array(constant)
+            self.weights[own] = numpy_helper.from_array(self._fitted(values), own)
+            return own, []
+        cast = helper.make_node("Cast", [name], [own], f"{name}_to_{self._suffix}", to=self._type)
+        return own, [cast]
+
+    def _fitted(self, values: np.ndarray) -> np.ndarray:
+        """Rounded; what is beyond the type's range (a clip's open end, say) becomes its end."""
+        end = float(ml_dtypes.finfo(self._numpy).max)
+        return np.clip(values, -end, end).astype(self._numpy)
+
+
+def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Weights and constants of the graph, by name."""
+    found = {one.name: one for one in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            name = node.output[0]
+            found.update((name, one.t) for one in node.attribute if one.name == "value")
+    return found
+
+
+def reads_outside(graph: onnx.GraphProto, places: set[int]) -> set[str]:
+    """Values that something outside of the network reads: nodes, their inner graphs, outputs."""
+    found = {output.name for output in graph.output}
+    for i, node in enumerate(graph.node):
+        lowered = set(data_inputs(node)) if i in places else set()
+        found |= {name for j, name in enumerate(node.input) if j not in lowered}
+        found |= _inner_reads(node)
+    return found
+
+
+def _inner_reads(node: onnx.NodeProto) -> set[str]:
+    inner = [one.g for one in node.attribute if one.HasField("g")]
+    inner += [graph for one in node.attribute for graph in one.graphs]
+    found: set[str] = set()
+    for graph in inner:
+        found |= {output.name for output in graph.output}
+        for one in graph.node:
+            found |= set(one.input) | _inner_reads(one)
+    return found
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Weights and constants that are read in fp32 no more."""
+    read = reads_outside(graph, set())
+    for i in reversed(range(len(graph.initializer))):
+        if graph.initializer[i].name not in read:
+            del graph.initializer[i]
+    for i in reversed(range(len(graph.node))):
+        if graph.node[i].op_type == "Constant" and graph.node[i].output[0] not in read:
+            del graph.node[i]

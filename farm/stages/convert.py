@@ -1,0 +1,55 @@
+"""convert: the ONNX file with its precision in it, for every runtime that takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+
+from farm.errors import StepFailed
+from farm.inputs import ConvertInputs
+from farm.precision import region, typed
+from farm.stages import Context
+
+
+def run(inputs: ConvertInputs, context: Context) -> Mapping[str, Any]:
+    """Leaves `model.onnx`.
+
+    Raises:
+        StepFailed: a file that is not fp32, no layer of a name to be kept, or see `int8`.
+    """
+    model = onnx.load(str(context.artifact(inputs.exported) / "model.onnx"))
+    region.prepare(model.graph)
+    layers = region.layers(model.graph)
+    kept = region.matching(model.graph, inputs.keep)
+    more: Mapping[str, Any] = {}
+    if inputs.int8 is not None:
+        from farm.stages import int8
+
+        result = int8.convert(model, kept, inputs.int8, context)
+        model, lowered, more = result.model, set(result.layers), int8.figures(result)
+    else:
+        lowered = set(typed.lower(model, inputs.precision, kept))
+    _check(model, inputs.precision)
+    path = context.folder / "model.onnx"
+    onnx.save(model, str(path))
+    return {
+        "onnx_bytes": path.stat().st_size,
+        "onnx_nodes": len(model.graph.node),
+        "layers": len(layers),
+        "kept_fp32": [name for name in layers if name not in lowered],
+        **more,
+    }
+
+
+def _check(model: onnx.ModelProto, precision: str) -> None:
+    """Raises StepFailed where ONNX refuses what was made."""
+    opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    try:
+        # ONNX's text gives bf16 to Conv, MaxPool and others from opset 22 on only; OpenVINO and
+        # TensorRT read it at any.
+        onnx.checker.check_model(model, full_check=precision != "bf16" or opset >= 22)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        words = " ".join(str(error).split())[:300]
+        raise StepFailed(f"the {precision} file is not valid: {words}") from error

@@ -1,0 +1,196 @@
+"""int8 of stage convert: calibrated on prepared images, harmful layers kept in fp32."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from farm.datasets import coco
+from farm.datasets.prepared import Prepared
+from farm.detections import Detections, ImageMeta
+from farm.detections.convert import from_outputs, to_original
+from farm.detections.suppress import suppress
+from farm.errors import StepFailed
+from farm.inputs import Auto, Quantisation
+from farm.precision import auto, calibrate, quantised
+from farm.stages import Context
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The int8 model, its layers, and of `auto` what was tried."""
+
+    model: onnx.ModelProto
+    layers: list[str]
+    tried: list[auto.Tried]
+
+
+def convert(
+    model: onnx.ModelProto, kept: Sequence[str], how: Quantisation, context: Context
+) -> Result:
+    """Raises StepFailed: no layer to quantise, or nothing found to measure AP with."""
+    quantised.own_weights(model.graph)
+    taken = quantised.quantisable(model.graph)
+    layers = [name for name in taken if name not in kept]
+    if not layers:
+        raise StepFailed("no layer is left for int8: none has constant weights, or all are kept")
+    work = _Work(model, how, context)
+    added = quantised.added(model.graph, layers)
+    work.calibrate([*(taken[name] for name in layers), *added])
+    tried: list[auto.Tried] = []
+    if how.auto is not None:
+        harmful, tried = _Auto(work, how.auto).search(layers)
+        layers = [name for name in layers if name not in harmful]
+    return Result(work.finished(layers), layers, tried)
+
+
+class _Work:
+    """The fp32 file, its calibration images, and any of its layers in int8."""
+
+    def __init__(self, model: onnx.ModelProto, how: Quantisation, context: Context) -> None:
+        self.model, self._how = model, how
+        self.threads, self.folder = context.threads, context.folder
+        self.batch = how.batch
+        self.prepared = Prepared(context.artifact(how.calibration))
+        self._ranges: Any = None
+
+    def calibrate(self, values: Sequence[str]) -> None:
+        file = self.folder / "fp32.onnx"
+        onnx.save(self.model, str(file))
+        images = (batch for _, batch in self.prepared.batches(self.batch))
+        how = self._how
+        self._ranges = calibrate.ranges(
+            file, values, images, how.method, how.percentile, self.folder, self.threads
+        )
+        file.unlink()
+
+    def finished(self, layers: Sequence[str]) -> onnx.ModelProto:
+        made = quantised.quantise(self.model, self._ranges, layers)
+        added = quantised.added(self.model.graph, layers)
+        quantised.note_scales(made, self._ranges, added)
+        return made
+
+    def int8(self, layers: Sequence[str], ends: Sequence[str] = ()) -> onnx.ModelProto:
+        """These layers in int8; `ends` are outputs too."""
+        made = quantised.quantise(self.model, self._ranges, layers)
+        told = {output.name for output in made.graph.output}
+        made.graph.output.extend(
+            onnx.helper.make_tensor_value_info(name, 1, None) for name in ends if name not in told
+        )
+        return made
+
+
+class _Auto:
+    def __init__(self, work: _Work, how: Auto) -> None:
+        self._work, self._how = work, how
+        self._fp32 = self._detect(work.model)
+        self._truth = work.prepared.annotations
+        self._metric = "box_ap"
+        if not how.annotated:
+            self._truth, self._metric = work.folder / "truth.json", "box_ap50"
+            _write_truth(self._truth, self._fp32, work.prepared.metas, how)
+        self._reference = self._precision(self._fp32)
+
+    def search(self, layers: Sequence[str]) -> tuple[list[str], list[auto.Tried]]:
+        """The layers to keep in fp32. Ranking costs a session for each: not if none need stay."""
+
+        def lost(kept: Sequence[str]) -> float:
+            int8 = [name for name in layers if name not in kept]
+            drop = 100 * (self._reference - self._precision(self._detect(self._work.int8(int8))))
+            log.info("%d of %d layers in fp32: %.2f points lost", len(kept), len(layers), drop)
+            return drop
+
+        first = auto.Tried(0, lost(()))
+        if first.ap_drop <= self._how.max_ap_drop:
+            return [], [first]
+        kept, tried = auto.search(self._ranked(layers), lost, self._how.max_ap_drop)
+        return kept, tried
+
+    def _ranked(self, layers: Sequence[str]) -> list[str]:
+        """Most harmful first: by the noise at the network's ends when it alone is in int8."""
+        reached = auto.borders(self._work.model.graph)
+        ends = sorted(set().union(*reached.values()))
+        few = self._work.prepared.batches(self._work.batch)
+        batches = [images for _, images in itertools.islice(few, self._how.images)]
+        fp32 = self._values((), ends, batches)
+        harm = {
+            name: auto.noise(fp32, self._values((name,), ends, batches), sorted(reached[name]))
+            for name in layers
+        }
+        return sorted(layers, key=lambda name: -harm[name])
+
+    def _values(
+        self, layers: Sequence[str], ends: Sequence[str], batches: Sequence[Any]
+    ) -> list[Mapping[str, Any]]:
+        session = self._session(self._work.int8(layers, ends))
+        return [
+            dict(zip(ends, session.run(ends, self._input(session, images)), strict=True))
+            for images in batches
+        ]
+
+    def _session(self, model: onnx.ModelProto) -> Any:
+        return calibrate.session(model.SerializeToString(), self._work.threads)
+
+    def _input(self, session: Any, images: Any) -> dict[str, Any]:
+        return {session.get_inputs()[0].name: images}
+
+    def _detect(self, model: onnx.ModelProto) -> list[Detections]:
+        session = self._session(model)
+        names = [output.name for output in model.graph.output]
+        found: list[Detections] = []
+        for indices, images in self._work.prepared.batches(self._work.batch):
+            outputs = dict(
+                zip(names, session.run(names, self._input(session, images)), strict=True)
+            )
+            if self._how.suppression is not None:
+                outputs = suppress(outputs, self._how.suppression)
+            boxes = {name: outputs[name] for name in ("dets", "labels")}  # masks take no part
+            for i, one in zip(indices, from_outputs(boxes), strict=False):
+                meta = self._work.prepared.metas[i]
+                found.append(to_original(one, meta, self._how.clip, 0.5))
+        return found
+
+    def _precision(self, found: Sequence[Detections]) -> float:
+        prepared, classes = self._work.prepared, self._how.classes
+        with contextlib.redirect_stdout(io.StringIO()):
+            figures = coco.average_precision(self._truth, found, prepared.metas, classes, False)
+        value = figures[self._metric]
+        if value is None or (not value and found is self._fp32):
+            raise StepFailed(
+                "int8 auto cannot tell what is lost: fp32 finds nothing on the calibration images"
+            )
+        return value
+
+
+def _write_truth(
+    path: Path, found: Sequence[Detections], metas: Sequence[ImageMeta], how: Auto
+) -> None:
+    """fp32's own boxes as annotations in COCO's form."""
+    rows: list[dict[str, Any]] = []
+    for one, meta in zip(found, metas, strict=True):
+        for box, score, label in zip(one.boxes.tolist(), one.scores, one.labels, strict=True):
+            if score >= how.min_score:
+                sides = [box[2] - box[0], box[3] - box[1]]
+                rows.append({
+                    "id": len(rows) + 1, "image_id": meta.image_id, "category_id": int(label) + 1,
+                    "bbox": [*box[:2], *sides], "area": sides[0] * sides[1], "iscrowd": 0,
+                })  # fmt: skip
+    images = [{"id": one.image_id, "file_name": one.file_name} for one in metas]
+    categories = [{"id": i, "name": name} for i, name in enumerate(how.classes, start=1)]
+    path.write_text(json.dumps({"images": images, "annotations": rows, "categories": categories}))
+
+
+def figures(result: Result) -> Mapping[str, Any]:
+    """What of a conversion is kept beside the file."""
+    return {"auto": [asdict(one) for one in result.tried]}
