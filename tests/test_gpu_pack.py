@@ -353,3 +353,15 @@ def test_bad_records_are_told(accepted: Path, tmp_path: Path, farm: Farm) -> Non
     samples = record.with_name("samples.npy")
     np.save(samples, np.load(samples)[:-1])
     assert f"{record}: torn" in told(folder)
+
+
+def test_the_committed_records_of_a_gpu_can_be_imported(tmp_path: Path, farm: Farm) -> None:
+    words = ("import", PROJECT / "results/records/h200", "--results", tmp_path, "--no-mlflow")
+    done = farm(*words)
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_parquet(tmp_path / "leaderboard")
+    assert rows.status.value_counts().to_dict() == {"pending": 31, "failed": 5, "ok": 4}
+    good = rows[rows.status == "ok"]
+    assert set(good.precision) == {"fp32"} and (good.matched_fraction == 1).all()
+    assert good.max_score_diff.max() < 1e-4 and set(good.device) == {rows.device.iloc[0]}
+    assert "NVIDIA H200" in rows.device.iloc[0]
