@@ -41,20 +41,24 @@ def make_rows(
 ) -> list[Row]:
     """reasons: why a step (by key) did not end well, where the store has no record of it."""
     rows = [_row(plan, cell, store, limits, reasons) for cell in plan.cells]
-    return [{**row, "speedup_vs_fp32": _speedup(row, rows)} for row in rows]
+    fp32 = {
+        _but_precision(row): row["latency_p50_ms"] for row in rows if row["precision"] == "fp32"
+    }
+    return [{**row, "speedup_vs_fp32": _speedup(row, fp32)} for row in rows]
 
 
 _SAME = ("model", "opset", "shape", "postprocess", "runtime", "workspace_bytes", "target")
 
 
-def _speedup(row: Row, rows: Sequence[Row]) -> float | None:
+def _but_precision(row: Row) -> tuple[Any, ...]:
+    """What cells that differ in their precision alone have in common."""
+    return tuple(row[name] for name in _SAME)
+
+
+def _speedup(row: Row, fp32: Mapping[tuple[Any, ...], float | None]) -> float | None:
     """Median latency of the same cell in fp32 over this one's; None for fp32 itself."""
-    own = row["latency_p50_ms"]
-    if row["precision"] == "fp32" or not own:
-        return None
-    same = [other for other in rows if all(other[name] == row[name] for name in _SAME)]
-    fp32 = [other["latency_p50_ms"] for other in same if other["precision"] == "fp32"]
-    return fp32[0] / own if fp32 and fp32[0] else None
+    own, other = row["latency_p50_ms"], fp32.get(_but_precision(row))
+    return None if row["precision"] == "fp32" or not own or not other else other / own
 
 
 def _row(
