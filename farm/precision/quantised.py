@@ -77,5 +77,17 @@ def quantise(model: onnx.ModelProto, ranges: Any, layers: Collection[str]) -> on
         sorted(layers), [], sorted(WEIGHTED), dict(_OPTIONS),
     )  # fmt: skip
     made = ONNXModel(quantiser.quantize_model())
+    _spare(made.model.graph, layers)
     made.topological_sort()  # it appends its nodes
     return made.model
+
+
+def _spare(graph: onnx.GraphProto, layers: Collection[str]) -> None:
+    """Other layers read what they share with these (a weight, an input) as it was before."""
+    exact = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "QuantizeLinear"}
+    pairs = [n for n in graph.node if n.op_type == "DequantizeLinear"]
+    exact |= {n.output[0]: exact[n.input[0]] for n in pairs}
+    for node in graph.node:
+        if node.op_type in WEIGHTED and node.name not in layers:
+            for i, name in enumerate(node.input):
+                node.input[i] = exact.get(name, name)
