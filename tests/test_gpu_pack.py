@@ -10,14 +10,18 @@ import tarfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT, Farm
 
+from farm.acceptance.steps import Place, remaining
 from farm.errors import InputError
+from farm.inputs import ModelFacts, Suppression, Target
 from farm.matrix import load_matrix
+from farm.plan import make_plan
 
 pytestmark = pytest.mark.slow
 
@@ -127,6 +131,33 @@ def test_a_precision_has_thresholds_of_its_own() -> None:
     for wrong in ("fp17: {max_score_diff: 1}", "fp16: {max_skore: 1}", "fp16: {min_iou: -1}"):
         with pytest.raises(InputError, match=r"verify\.precisions"):
             load_matrix(path, [f"verify.precisions={{{wrong}}}"])
+
+
+def gpu_pack(folder: Path, *overrides: str) -> Any:
+    """A pack for TensorRT in two precisions, as far as planning alone makes it."""
+    from farm.acceptance.pack import packed
+
+    path = folder / "planned.yaml"
+    path.write_text(MATRIX.format(demo=PROJECT / "matrices" / "demo"))
+    words = ["runtimes=[tensorrt]", "precisions=[fp32, fp16]", "targets={h100: {accelerator: H100, driver: 580}}"]
+    matrix = load_matrix(path, [*words, *overrides])
+    facts = ModelFacts(("shape",), False, "[]", suppression=Suppression(0.5, False, 100))
+    return packed(matrix, make_plan(matrix, lambda key: facts))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "onnxruntime_cuda", "onnxruntime_tensorrt"])
+def test_what_the_builder_was_to_lower_is_no_file_for_another_runtime(
+    tmp_path: Path, runtime: str
+) -> None:
+    def precisions(pack: Any, runtime: str | None) -> set[str]:
+        place = Place(Target("h100", "H100", "H100"), runtime)
+        return {work.cell.precision for work in remaining(pack, place)}
+
+    flags = gpu_pack(tmp_path, "runtime_options={tensorrt: {builder_flags: true}}")
+    assert precisions(flags, None) == {"fp32", "fp16"}
+    assert precisions(flags, runtime) == {"fp32"}
+    converted = gpu_pack(tmp_path)
+    assert precisions(converted, runtime) == {"fp32", "fp16"}
 
 
 def test_imported_records_are_those_of_a_sweep(
@@ -239,7 +270,6 @@ def test_a_crash_and_a_hang_cost_their_own_step(packed: Path, tmp_path: Path) ->
     """Real ones, of a child process: a signal as TensorRT's crashes give, and a stuck step."""
     from farm.acceptance import contents
     from farm.acceptance.machine import cpu_target
-    from farm.acceptance.steps import Place, remaining
     from farm.acceptance.worker import Worker
     from farm.store import Store
 
