@@ -160,6 +160,42 @@ def test_what_the_builder_was_to_lower_is_no_file_for_another_runtime(
     assert precisions(converted, runtime) == {"fp32", "fp16"}
 
 
+def test_a_folder_that_is_no_pack_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from farm.acceptance import pack
+
+    def told(folder: Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["pack", str(tmp_path / "no-matrix.yaml"), str(folder)])
+        assert pack.main() == 2
+        return capsys.readouterr().err
+
+    kept = tmp_path / "data" / "kept.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    assert f"{kept.parent}: neither empty nor a pack" in told(kept.parent)
+    assert f"{kept}: neither empty nor a pack" in told(kept)
+    assert kept.read_text() == "mine"
+    (kept.parent / "pack.json").write_text("{}")
+    for good in (kept.parent, tmp_path / "new"):
+        assert "no-matrix.yaml" in told(good)
+
+
+def test_a_pack_carries_no_plugins_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from farm.acceptance import pack
+
+    path = tmp_path / "tiny.yaml"
+    path.write_text(MATRIX.format(demo=tmp_path / "absent"))  # it ends before any work
+    words = ["runtimes=[tensorrt]", "targets={h100: {accelerator: H100, driver: 580}}"]
+    words.append("runtime_options={tensorrt: {plugins: [libmine.so]}}")
+    monkeypatch.setattr(sys, "argv", ["pack", str(path), str(tmp_path / "new"), *words])
+    assert pack.main() == 2
+    said = capsys.readouterr().err
+    assert "a pack does not carry plug-in libraries" in said and "runtime_options" in said
+
+
 def test_imported_records_are_those_of_a_sweep(
     matrix: Path, packed: Path, accepted: Path, tmp_path: Path, farm: Farm
 ) -> None:
