@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,13 @@ import pandas as pd
 import pytest
 from conftest import PROJECT, Farm
 
+from farm.acceptance import records
 from farm.acceptance.steps import Place, remaining
 from farm.errors import InputError
 from farm.inputs import ModelFacts, Suppression, Target
 from farm.matrix import load_matrix
 from farm.plan import make_plan
+from farm.store import Failure, Store
 
 pytestmark = pytest.mark.slow
 
@@ -139,7 +144,11 @@ def gpu_pack(folder: Path, *overrides: str) -> Any:
 
     path = folder / "planned.yaml"
     path.write_text(MATRIX.format(demo=PROJECT / "matrices" / "demo"))
-    words = ["runtimes=[tensorrt]", "precisions=[fp32, fp16]", "targets={h100: {accelerator: H100, driver: 580}}"]
+    words = [
+        "runtimes=[tensorrt]",
+        "precisions=[fp32, fp16]",
+        "targets={h100: {accelerator: H100, driver: 580}}",
+    ]
     matrix = load_matrix(path, [*words, *overrides])
     facts = ModelFacts(("shape",), False, "[]", suppression=Suppression(0.5, False, 100))
     return packed(matrix, make_plan(matrix, lambda key: facts))
@@ -307,7 +316,6 @@ def test_a_crash_and_a_hang_cost_their_own_step(packed: Path, tmp_path: Path) ->
     from farm.acceptance import contents
     from farm.acceptance.machine import cpu_target
     from farm.acceptance.worker import Worker
-    from farm.store import Store
 
     store = Store(tmp_path / "store")
     (step,) = [
@@ -419,6 +427,88 @@ def test_bad_records_are_told(accepted: Path, tmp_path: Path, farm: Farm) -> Non
     samples = record.with_name("samples.npy")
     np.save(samples, np.load(samples)[:-1])
     assert f"{record}: torn" in told(folder)
+
+
+@pytest.fixture
+def h200(tmp_path: Path) -> Path:
+    """The committed records, to change; from before `sweep.json` had digests."""
+    return Path(shutil.copytree(PROJECT / "results" / "records" / "h200", tmp_path / "h200"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"name": "gpu"', '"name": "../../../esc"', "name: '../../../esc' is not a name"),
+        ('"target": "h200"', '"target": "../esc"', "target: '../esc' is not a name"),
+        ('"model": "retinanet"', '"model": "a/b"', "model: 'a/b' is not a name"),
+        ('"runtime": "tensorrt"', '"runtime": "nonesuch"', "unknown runtime 'nonesuch'"),
+        ('"precision": "fp16"', '"precision": "fp17"', "unknown precision 'fp17'"),
+        ('"reference": "', '"../reference": "', "unknown stage '../reference'"),
+        ('"reference": "', '"reference": "../', "is not a key; expected 64 hex digits"),
+    ],
+)
+def test_imported_names_are_those_a_matrix_can_have(
+    h200: Path, old: str, new: str, said: str
+) -> None:
+    assert records.read(h200).name == "gpu"
+    sweep = h200 / "sweep.json"
+    whole = sweep.read_text()
+    assert old in whole.replace('"reference": 2', "")
+    sweep.write_text(whole.replace(old, new))
+    with pytest.raises(InputError, match=re.escape(said)) as error:
+        records.read(h200)
+    assert error.value.where == str(sweep)
+
+
+def test_an_imported_failure_is_the_one_that_its_file_names(h200: Path) -> None:
+    sweep = records.read(h200)
+    failure = Failure("build", sweep.cells[0].steps["build"], "x", "why")
+    place = h200 / "store" / "failed" / f"{failure.key}.json"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(json.dumps(asdict(failure)))
+    records.read(h200)
+    for wrong in ({"key": "../../esc"}, {"stage": "check"}, {"reason": 3}):
+        place.write_text(json.dumps(asdict(failure) | wrong))
+        with pytest.raises(InputError, match=r"foreign|expected str") as error:
+            records.read(h200)
+        assert error.value.where == str(place)
+
+
+def test_imported_files_have_their_digests(h200: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    sweep = records.read(h200)
+    assert records.take_in(sweep, h200, store) > 0
+    records.save(sweep, store, tmp_path / "records.tar.gz")
+    folder = records.opened(tmp_path / "records.tar.gz", tmp_path)
+    assert records.read(folder).cells == sweep.cells
+
+    def told(path: Path, data: bytes | None) -> str:
+        good = path.read_bytes() if path.exists() else None
+        path.unlink() if data is None else path.write_bytes(data)
+        with pytest.raises(InputError) as error:
+            records.read(folder)
+        path.unlink() if good is None else path.write_bytes(good)
+        records.read(folder)
+        assert error.value.where == str(path)
+        return error.value.message
+
+    record = next((folder / "store" / "measure").glob("*/*/record.json"))
+    found = json.loads(record.read_text())
+    found["figures"]["latency_p50_ms"] = 0.001
+    assert "changed: its sha256" in told(record, json.dumps(found).encode())
+    pairs = next((folder / "store" / "verify").glob("*/*/pairs.npz"))
+    assert "changed: its sha256" in told(pairs, pairs.read_bytes()[:-1] + b"x")
+    assert "missing" in told(record, None)
+    assert "foreign" in told(record.with_name("more.bin"), b"x")
+
+
+def test_pairs_that_cannot_be_read_are_a_reason(h200: Path, tmp_path: Path, farm: Farm) -> None:
+    for pairs in (h200 / "store" / "verify").glob("*/*/pairs.npz"):
+        pairs.write_bytes(pairs.read_bytes()[:-30] + 30 * b"x")
+    done = farm("import", h200, "--results", tmp_path / "r", "--no-mlflow")
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    rows = pd.read_parquet(tmp_path / "r" / "leaderboard")
+    assert rows.reason.str.contains("pairs cannot be read").sum() > 0
 
 
 def test_the_committed_records_of_a_gpu_can_be_imported(tmp_path: Path, farm: Farm) -> None:
