@@ -395,6 +395,50 @@ def test_bad_packs_are_told(packed: Path, tmp_path: Path) -> None:
     assert "torn: check" in told(folder)  # its artifacts are not there
 
 
+def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    pack, store = tmp_path / "pack.tar.xz", tmp_path / "store"
+    pack.write_bytes(b"any")
+    store.write_text("a file in its place")
+    done = accept(pack, tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.startswith(f"farm: {store}") and "Not a directory" in done.stderr
+
+
+def test_a_pack_without_a_cell_for_the_runtime_is_told(tmp_path: Path) -> None:
+    from farm.acceptance import contents
+
+    flags = "runtime_options={tensorrt: {builder_flags: true}}"
+    contents.write(gpu_pack(tmp_path, flags, "precisions=[fp16]"), tmp_path)
+    done = accept(tmp_path, tmp_path, "--runtime", "onnxruntime")
+    assert done.returncode == 2, done.stderr
+    assert "--runtime: no cell of this pack has a file for onnxruntime" in done.stderr
+
+
+def test_wrong_models_to_draw_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from farm.acceptance import models
+
+    table, folder = PROJECT / "gpu" / "models.yaml", tmp_path / "drawn"
+    for words, said in (
+        ([tmp_path / "none.yaml", folder], "none.yaml: not a table of models"),
+        ([table, folder, "retinanett"], "did you mean 'retinanet'?"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["models", *map(str, words)])
+        assert models.main() == 2
+        assert said in capsys.readouterr().err
+        assert not folder.exists()
+
+
+def test_the_cuda_provider_is_left_out_where_its_package_is_not_the_one_that_keys_count() -> None:
+    from farm.acceptance.machine import ort_cuda_missing
+    from farm.plan.keys import version
+
+    if version("onnxruntime-gpu") != "absent":
+        pytest.skip("onnxruntime-gpu is installed here")
+    assert "onnxruntime-gpu is not installed" in str(ort_cuda_missing())
+
+
 def test_bad_records_are_told(accepted: Path, tmp_path: Path, farm: Farm) -> None:
     def told(records: Path) -> str:
         done = farm("import", records, "--results", tmp_path / "r", "--no-mlflow")
