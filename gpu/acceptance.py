@@ -51,6 +51,11 @@ def main() -> int:
     except InputError as error:
         print(f"farm: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # no room, no right to write or read
+        print(
+            f"farm: {error.filename or options.store}: {error.strerror or error}", file=sys.stderr
+        )
+        return 2
     from farm.acceptance.command import main as accept
 
     return accept(options, folder)

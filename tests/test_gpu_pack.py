@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT, Farm
 
+from farm.acceptance import records
+from farm.acceptance.steps import Place, remaining
 from farm.errors import InputError
+from farm.inputs import ModelFacts, Suppression, Target
 from farm.matrix import load_matrix
+from farm.plan import make_plan
+from farm.store import Failure, Store
 
 pytestmark = pytest.mark.slow
 
@@ -127,6 +136,73 @@ def test_a_precision_has_thresholds_of_its_own() -> None:
     for wrong in ("fp17: {max_score_diff: 1}", "fp16: {max_skore: 1}", "fp16: {min_iou: -1}"):
         with pytest.raises(InputError, match=r"verify\.precisions"):
             load_matrix(path, [f"verify.precisions={{{wrong}}}"])
+
+
+def gpu_pack(folder: Path, *overrides: str) -> Any:
+    """A pack for TensorRT in two precisions, as far as planning alone makes it."""
+    from farm.acceptance.pack import packed
+
+    path = folder / "planned.yaml"
+    path.write_text(MATRIX.format(demo=PROJECT / "matrices" / "demo"))
+    words = [
+        "runtimes=[tensorrt]",
+        "precisions=[fp32, fp16]",
+        "targets={h100: {accelerator: H100, driver: 580}}",
+    ]
+    matrix = load_matrix(path, [*words, *overrides])
+    facts = ModelFacts(("shape",), False, "[]", suppression=Suppression(0.5, False, 100))
+    return packed(matrix, make_plan(matrix, lambda key: facts))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "onnxruntime_cuda", "onnxruntime_tensorrt"])
+def test_what_the_builder_was_to_lower_is_no_file_for_another_runtime(
+    tmp_path: Path, runtime: str
+) -> None:
+    def precisions(pack: Any, runtime: str | None) -> set[str]:
+        place = Place(Target("h100", "H100", "H100"), runtime)
+        return {work.cell.precision for work in remaining(pack, place)}
+
+    flags = gpu_pack(tmp_path, "runtime_options={tensorrt: {builder_flags: true}}")
+    assert precisions(flags, None) == {"fp32", "fp16"}
+    assert precisions(flags, runtime) == {"fp32"}
+    converted = gpu_pack(tmp_path)
+    assert precisions(converted, runtime) == {"fp32", "fp16"}
+
+
+def test_a_folder_that_is_no_pack_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from farm.acceptance import pack
+
+    def told(folder: Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["pack", str(tmp_path / "no-matrix.yaml"), str(folder)])
+        assert pack.main() == 2
+        return capsys.readouterr().err
+
+    kept = tmp_path / "data" / "kept.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    assert f"{kept.parent}: neither empty nor a pack" in told(kept.parent)
+    assert f"{kept}: neither empty nor a pack" in told(kept)
+    assert kept.read_text() == "mine"
+    (kept.parent / "pack.json").write_text("{}")
+    for good in (kept.parent, tmp_path / "new"):
+        assert "no-matrix.yaml" in told(good)
+
+
+def test_a_pack_carries_no_plugins_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from farm.acceptance import pack
+
+    path = tmp_path / "tiny.yaml"
+    path.write_text(MATRIX.format(demo=tmp_path / "absent"))  # it ends before any work
+    words = ["runtimes=[tensorrt]", "targets={h100: {accelerator: H100, driver: 580}}"]
+    words.append("runtime_options={tensorrt: {plugins: [libmine.so]}}")
+    monkeypatch.setattr(sys, "argv", ["pack", str(path), str(tmp_path / "new"), *words])
+    assert pack.main() == 2
+    said = capsys.readouterr().err
+    assert "a pack does not carry plug-in libraries" in said and "runtime_options" in said
 
 
 def test_imported_records_are_those_of_a_sweep(
@@ -239,9 +315,7 @@ def test_a_crash_and_a_hang_cost_their_own_step(packed: Path, tmp_path: Path) ->
     """Real ones, of a child process: a signal as TensorRT's crashes give, and a stuck step."""
     from farm.acceptance import contents
     from farm.acceptance.machine import cpu_target
-    from farm.acceptance.steps import Place, remaining
     from farm.acceptance.worker import Worker
-    from farm.store import Store
 
     store = Store(tmp_path / "store")
     (step,) = [
@@ -321,6 +395,50 @@ def test_bad_packs_are_told(packed: Path, tmp_path: Path) -> None:
     assert "torn: check" in told(folder)  # its artifacts are not there
 
 
+def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    pack, store = tmp_path / "pack.tar.xz", tmp_path / "store"
+    pack.write_bytes(b"any")
+    store.write_text("a file in its place")
+    done = accept(pack, tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.startswith(f"farm: {store}") and "Not a directory" in done.stderr
+
+
+def test_a_pack_without_a_cell_for_the_runtime_is_told(tmp_path: Path) -> None:
+    from farm.acceptance import contents
+
+    flags = "runtime_options={tensorrt: {builder_flags: true}}"
+    contents.write(gpu_pack(tmp_path, flags, "precisions=[fp16]"), tmp_path)
+    done = accept(tmp_path, tmp_path, "--runtime", "onnxruntime")
+    assert done.returncode == 2, done.stderr
+    assert "--runtime: no cell of this pack has a file for onnxruntime" in done.stderr
+
+
+def test_wrong_models_to_draw_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from farm.acceptance import models
+
+    table, folder = PROJECT / "gpu" / "models.yaml", tmp_path / "drawn"
+    for words, said in (
+        ([tmp_path / "none.yaml", folder], "none.yaml: not a table of models"),
+        ([table, folder, "retinanett"], "did you mean 'retinanet'?"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["models", *map(str, words)])
+        assert models.main() == 2
+        assert said in capsys.readouterr().err
+        assert not folder.exists()
+
+
+def test_the_cuda_provider_is_left_out_where_its_package_is_not_the_one_that_keys_count() -> None:
+    from farm.acceptance.machine import ort_cuda_missing
+    from farm.plan.keys import version
+
+    if version("onnxruntime-gpu") != "absent":
+        pytest.skip("onnxruntime-gpu is installed here")
+    assert "onnxruntime-gpu is not installed" in str(ort_cuda_missing())
+
+
 def test_bad_records_are_told(accepted: Path, tmp_path: Path, farm: Farm) -> None:
     def told(records: Path) -> str:
         done = farm("import", records, "--results", tmp_path / "r", "--no-mlflow")
@@ -353,6 +471,88 @@ def test_bad_records_are_told(accepted: Path, tmp_path: Path, farm: Farm) -> Non
     samples = record.with_name("samples.npy")
     np.save(samples, np.load(samples)[:-1])
     assert f"{record}: torn" in told(folder)
+
+
+@pytest.fixture
+def h200(tmp_path: Path) -> Path:
+    """The committed records, to change; from before `sweep.json` had digests."""
+    return Path(shutil.copytree(PROJECT / "results" / "records" / "h200", tmp_path / "h200"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"name": "gpu"', '"name": "../../../esc"', "name: '../../../esc' is not a name"),
+        ('"target": "h200"', '"target": "../esc"', "target: '../esc' is not a name"),
+        ('"model": "retinanet"', '"model": "a/b"', "model: 'a/b' is not a name"),
+        ('"runtime": "tensorrt"', '"runtime": "nonesuch"', "unknown runtime 'nonesuch'"),
+        ('"precision": "fp16"', '"precision": "fp17"', "unknown precision 'fp17'"),
+        ('"reference": "', '"../reference": "', "unknown stage '../reference'"),
+        ('"reference": "', '"reference": "../', "is not a key; expected 64 hex digits"),
+    ],
+)
+def test_imported_names_are_those_a_matrix_can_have(
+    h200: Path, old: str, new: str, said: str
+) -> None:
+    assert records.read(h200).name == "gpu"
+    sweep = h200 / "sweep.json"
+    whole = sweep.read_text()
+    assert old in whole.replace('"reference": 2', "")
+    sweep.write_text(whole.replace(old, new))
+    with pytest.raises(InputError, match=re.escape(said)) as error:
+        records.read(h200)
+    assert error.value.where == str(sweep)
+
+
+def test_an_imported_failure_is_the_one_that_its_file_names(h200: Path) -> None:
+    sweep = records.read(h200)
+    failure = Failure("build", sweep.cells[0].steps["build"], "x", "why")
+    place = h200 / "store" / "failed" / f"{failure.key}.json"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(json.dumps(asdict(failure)))
+    records.read(h200)
+    for wrong in ({"key": "../../esc"}, {"stage": "check"}, {"reason": 3}):
+        place.write_text(json.dumps(asdict(failure) | wrong))
+        with pytest.raises(InputError, match=r"foreign|expected str") as error:
+            records.read(h200)
+        assert error.value.where == str(place)
+
+
+def test_imported_files_have_their_digests(h200: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    sweep = records.read(h200)
+    assert records.take_in(sweep, h200, store) > 0
+    records.save(sweep, store, tmp_path / "records.tar.gz")
+    folder = records.opened(tmp_path / "records.tar.gz", tmp_path)
+    assert records.read(folder).cells == sweep.cells
+
+    def told(path: Path, data: bytes | None) -> str:
+        good = path.read_bytes() if path.exists() else None
+        path.unlink() if data is None else path.write_bytes(data)
+        with pytest.raises(InputError) as error:
+            records.read(folder)
+        path.unlink() if good is None else path.write_bytes(good)
+        records.read(folder)
+        assert error.value.where == str(path)
+        return error.value.message
+
+    record = next((folder / "store" / "measure").glob("*/*/record.json"))
+    found = json.loads(record.read_text())
+    found["figures"]["latency_p50_ms"] = 0.001
+    assert "changed: its sha256" in told(record, json.dumps(found).encode())
+    pairs = next((folder / "store" / "verify").glob("*/*/pairs.npz"))
+    assert "changed: its sha256" in told(pairs, pairs.read_bytes()[:-1] + b"x")
+    assert "missing" in told(record, None)
+    assert "foreign" in told(record.with_name("more.bin"), b"x")
+
+
+def test_pairs_that_cannot_be_read_are_a_reason(h200: Path, tmp_path: Path, farm: Farm) -> None:
+    for pairs in (h200 / "store" / "verify").glob("*/*/pairs.npz"):
+        pairs.write_bytes(pairs.read_bytes()[:-30] + 30 * b"x")
+    done = farm("import", h200, "--results", tmp_path / "r", "--no-mlflow")
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    rows = pd.read_parquet(tmp_path / "r" / "leaderboard")
+    assert rows.reason.str.contains("pairs cannot be read").sum() > 0
 
 
 def test_the_committed_records_of_a_gpu_can_be_imported(tmp_path: Path, farm: Farm) -> None:

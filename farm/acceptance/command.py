@@ -61,7 +61,11 @@ def _planned(pack: contents.Pack, options: argparse.Namespace) -> tuple[list[Wor
     )
     cache = f"{(options.store / 'timing-cache').resolve()}/"
     works = remaining(pack, Place(target, runtime, cache))
-    if accelerated and runtime is None:
+    if not works:
+        raise InputError(
+            f"no cell of this pack has a file for {runtime or 'its runtime'}", "--runtime"
+        )
+    if accelerated and runtime is None and machine.ORT_CUDA not in own:
         if why := machine.ort_cuda_missing():
             say(f"Without ONNX Runtime's CUDA provider: {why}.")
         else:

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         sweep = records.read(folder)
         limits = _limits(sweep.verify, folder / records.NAME)
         count = records.take_in(sweep, folder, store)
-    plan = Plan(sweep.name, sweep.planned, {}, (), ())
+    plan = Plan(sweep.name, sweep.cells, {}, (), ())
     rows = make_rows(plan, store, limits, sweep.reasons)
     leaderboard.write(rows, results, sweep.name, whole=False)
     if not options.no_mlflow:

@@ -20,7 +20,7 @@ from farm.plan.keys import version
 from farm.runtimes.trt import cuda
 
 ORT_CUDA = "onnxruntime_cuda"
-"""ONNX Runtime's CUDA provider, where the farm has it as a runtime."""
+"""ONNX Runtime's CUDA provider: cells for it are added to those of a pack."""
 
 
 class NoGpu(FarmError):
@@ -77,10 +77,9 @@ def told(target: Target, runtimes: Sequence[str], found: cuda.Gpu | None) -> dic
 
 def ort_cuda_missing() -> str | None:
     """Why ONNX Runtime's CUDA provider is left out here; None where it can run."""
-    if ORT_CUDA not in RUNTIMES:
-        return f"this farm has no runtime {ORT_CUDA}"
-    if importlib.util.find_spec("onnxruntime") is None:
-        return "onnxruntime is not installed"
+    absent = [name for name in RUNTIMES[ORT_CUDA].packages if version(name) == "absent"]
+    if absent:
+        return f"{', '.join(absent)} is not installed, under that name, for this Python"
     import onnxruntime
 
     providers = onnxruntime.get_available_providers()

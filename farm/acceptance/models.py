@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from farm import inputs
 from farm.acceptance.signs import LEAST_WEIGHTS
 from farm.models import families
 from farm.plan.files import config_file
+from farm.run import guarded
 from farm.sources import mmdet as source
 from farm.sources.mmdet import config, pipeline, random_weights
 from farm.units import Dims
@@ -37,21 +39,26 @@ MEAN, SPREAD = 118, 57
 """Of the pixels: what the usual normalisations take for 0 and 1."""
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m farm.acceptance.models", description=__doc__)
     parser.add_argument("table", type=Path, help="the models, as in farm/models/families.yaml")
     parser.add_argument(
         "folder", type=Path, help="gets NAME.pth of each, images/, annotations.json"
     )
     parser.add_argument("names", nargs="*", help="only these models")
-    options = parser.parse_args()
+    return guarded(_draw, parser.parse_args())
+
+
+def _draw(options: argparse.Namespace) -> int:
+    chosen = families.chosen(options.names, families.read(options.table))
     torch.set_num_threads(1)
     draw_images(options.folder)
-    for family in families.chosen(options.names, families.read(options.table)):
+    for family in chosen:
         path = options.folder / f"{family.name}.pth"
         if not path.exists():
             write(family, options.folder, path)
         print(path)
+    return 0
 
 
 def draw_images(folder: Path, seed: int = 1) -> None:
@@ -138,4 +145,4 @@ def two_valued(detector: nn.Module) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -19,7 +19,8 @@ from typing import Any
 
 from farm.acceptance import contents, signs
 from farm.acceptance.contents import Pack, PackedCell
-from farm.errors import FarmError, InputErrors
+from farm.catalog import RUNTIMES
+from farm.errors import FarmError, InputError, InputErrors
 from farm.executors import run_steps
 from farm.inputs import Ref
 from farm.matrix import Matrix, load_matrix
@@ -59,10 +60,12 @@ def main() -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
+    folder: Path = options.folder
+    _replaceable(folder)
     matrix = load_matrix(options.matrix, options.overrides)
+    _self_contained(matrix)
     store = Store(store_folder(results_folder(options.results, matrix)))
     plan = done_before(matrix, store, options.executor)
-    folder: Path = options.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     pack = packed(matrix, plan)
@@ -77,6 +80,28 @@ def _pack(options: argparse.Namespace) -> int:
     if size > MOST_BYTES:
         say(f"More than {MOST_BYTES >> 20} MiB: too large for one transfer to some machines.")
     return 0
+
+
+def _replaceable(folder: Path) -> None:
+    """Raises InputError for what is no pack: a new one takes the place of all that is there."""
+    if not folder.exists() or (folder / contents.NAME).is_file():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        reason = f"neither empty nor a pack (it has no {contents.NAME}), and would be removed"
+        raise InputError(f"{reason}; name a new folder", str(folder))
+
+
+def _self_contained(matrix: Matrix) -> None:
+    """Raises InputError for options that name files: a pack does not carry them."""
+    for runtime in dict.fromkeys(cell.runtime for cell in matrix.cells):
+        known = RUNTIMES[runtime].options or ()
+        if "plugins" in known and matrix.spec.runtime_options.get(runtime, {}).get("plugins"):
+            place = ("runtime_options", runtime, "plugins")
+            raise InputError(
+                "'plugins': a pack does not carry plug-in libraries; leave them out with "
+                f"runtime_options.{runtime}.plugins=null",
+                matrix.document.where(place),
+            )
 
 
 def done_before(matrix: Matrix, store: Store, executor: str) -> Plan:

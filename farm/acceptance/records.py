@@ -4,90 +4,65 @@
     store/<stage>/<2 digits>/<key>/...       records with the small files that results need
     store/failed/<key>.json                  failures that would repeat themselves
 
-Every record's key is worked out anew where it is read: one that was changed is refused.
+Where they are read every record's key is worked out anew from its inputs and tools, and every file
+is held against the digest that sweep.json has of it; archives from before there were digests pass.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from farm.acceptance.contents import Pack, read_json
+from farm.acceptance.brought import NAME, VERSION, Brought
+from farm.acceptance.brought import read as brought_sweep
+from farm.acceptance.contents import Pack
 from farm.decoded import decoded
 from farm.errors import InputError
 from farm.inputs import Ref
-from farm.matrix import Cell
 from farm.plan import PlannedCell
 from farm.plan.graph import VERSIONS
 from farm.plan.keys import step_key
 from farm.store import Failure, Record, Store
 
-VERSION = 1
-NAME = "sweep.json"
-
 KEPT = {"verify": ("pairs.npz", "raw.npz"), "measure": ("samples.npy",)}
 """By stage, the files that travel: small, and what verdicts and statistics are made from."""
-
-
-@dataclass(frozen=True)
-class BroughtCell:
-    cell: Cell
-    steps: dict[str, str]
-    refused: str | None = None
-
-
-@dataclass(frozen=True)
-class Brought:
-    """A sweep's cells on one target. reasons: why a step, by its key, did not end well, where no
-    failure is recorded; verify: the thresholds that the sweep was run with."""
-
-    version: int
-    name: str
-    target: str
-    verify: dict[str, Any]
-    stages: dict[str, int]
-    reasons: dict[str, str]
-    cells: tuple[BroughtCell, ...]
-
-    @property
-    def planned(self) -> tuple[PlannedCell, ...]:
-        return tuple(PlannedCell(one.cell, one.steps, one.refused) for one in self.cells)
 
 
 def brought(
     pack: Pack, target: str, planned: Sequence[PlannedCell], reasons: Mapping[str, str]
 ) -> Brought:
-    cells = tuple(BroughtCell(one.cell, dict(one.steps), one.refused) for one in planned)
     stages = {**VERSIONS, **pack.versions}
-    return Brought(VERSION, pack.name, target, pack.verify, stages, dict(reasons), cells)
+    return Brought(VERSION, pack.name, target, pack.verify, stages, dict(reasons), tuple(planned))
 
 
 def save(sweep: Brought, store: Store, archive: Path) -> None:
     """Write the records of the sweep as one .tar.gz, by temporary file and rename."""
+    members = dict(_members(sweep, store))
+    digests = {name: _digest(data) for name, data in members.items()}
+    text = json.dumps(asdict(replace(sweep, digests=digests)), indent=1)
     part = archive.with_name(f"{archive.name}.part")
     with tarfile.open(part, "w:gz") as tar:
-        _add(tar, NAME, json.dumps(asdict(sweep), indent=1).encode())
-        for ref in _refs(sweep):
-            if record := store.account(ref):
-                _add_record(tar, record, store.path(ref))
-            elif failure := store.failure(ref.key):
-                text = json.dumps(asdict(failure), indent=1)
-                _add(tar, f"store/failed/{ref.key}.json", text.encode())
+        for name, data in {NAME: text.encode(), **members}.items():
+            _add(tar, name, data)
     part.replace(archive)
 
 
-def _refs(sweep: Brought) -> list[Ref]:
-    found = (Ref(stage, key) for cell in sweep.cells for stage, key in cell.steps.items())
-    return list(dict.fromkeys(found))
+def _members(sweep: Brought, store: Store) -> Iterator[tuple[str, bytes]]:
+    for ref in sweep.refs:
+        if record := store.account(ref):
+            yield from _record(record, store.path(ref))
+        elif failure := store.failure(ref.key):
+            text = json.dumps(asdict(failure), indent=1)
+            yield f"store/failed/{ref.key}.json", text.encode()
 
 
-def _add_record(tar: tarfile.TarFile, record: Record, folder: Path) -> None:
+def _record(record: Record, folder: Path) -> Iterator[tuple[str, bytes]]:
     """Without the name of the machine, which tells nothing that its processor's does not."""
     keep = {name for name in record.files if name in KEPT.get(record.stage, ())}
     brought_along = replace(
@@ -99,9 +74,13 @@ def _add_record(tar: tarfile.TarFile, record: Record, folder: Path) -> None:
     )
     place = f"store/{record.stage}/{record.key[:2]}/{record.key}"
     text = json.dumps(asdict(brought_along), indent=1, sort_keys=True)
-    _add(tar, f"{place}/record.json", text.encode())
+    yield f"{place}/record.json", text.encode()
     for name in sorted(keep):
-        _add(tar, f"{place}/{name}", (folder / name).read_bytes())
+        yield f"{place}/{name}", (folder / name).read_bytes()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -112,21 +91,17 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 def read(folder: Path) -> Brought:
     """The sweep of a folder, every record of it looked at. Raises InputError for a bad one."""
-    path = folder / NAME
-    sweep = decoded(Brought, read_json(path, "folder of records", VERSION), str(path))
-    if of_others := sorted({one.cell.target for one in sweep.cells} - {sweep.target}):
-        raise InputError(f"cells of target {of_others[0]!r}, expected {sweep.target!r}", str(path))
-    known = set(_refs(sweep))
+    sweep, store = brought_sweep(folder / NAME), Store(folder / "store")
+    known = set(sweep.refs)
     for place in sorted((folder / "store").glob("*/??/*/record.json")):
         ref = Ref(place.parent.parent.parent.name, place.parent.name)
         if ref not in known:
             raise InputError(f"foreign: no cell of {NAME} has this step", str(place))
-        _check(ref, Store(folder / "store"), place, sweep.stages)
+        _check(ref, store, place, sweep.stages)
     for place in sorted((folder / "store" / "failed").glob("*.json")):
-        if place.stem not in {ref.key for ref in known}:
-            raise InputError(f"foreign: no cell of {NAME} has this step", str(place))
-        if Store(folder / "store").failure(place.stem) is None:
-            raise InputError("torn: not a failure that can be read", str(place))
+        _check_failure(place, store, known)
+    if sweep.digests:
+        _check_digests(sweep.digests, folder)
     return sweep
 
 
@@ -143,10 +118,35 @@ def _check(ref: Ref, store: Store, place: Path, stages: Mapping[str, int]) -> No
         raise InputError(f"{reason}; bring it here again", str(place))
 
 
+def _check_failure(place: Path, store: Store, known: Set[Ref]) -> None:
+    failure = store.failure(place.stem)
+    if failure is None:
+        raise InputError("torn: not a failure that can be read", str(place))
+    decoded(Failure, asdict(failure), str(place))
+    if failure.key != place.stem or Ref(failure.stage, failure.key) not in known:
+        raise InputError(f"foreign: no cell of {NAME} has this step", str(place))
+
+
+def _check_digests(digests: Mapping[str, str], folder: Path) -> None:
+    """What else a record says is not in its key: figures, and the files beside it."""
+    files = (path for path in (folder / "store").rglob("*") if path.is_file())
+    found = {path.relative_to(folder).as_posix(): path for path in files}
+    for name in sorted({*found, *digests}):
+        if name not in found:
+            reason = "missing"
+        elif name not in digests:
+            reason = f"foreign: {NAME} does not know it"
+        elif _digest(found[name].read_bytes()) != digests[name]:
+            reason = f"changed: its sha256 is not the one that {NAME} has"
+        else:
+            continue
+        raise InputError(f"{reason}; bring it here again", str(folder / name))
+
+
 def take_in(sweep: Brought, folder: Path, store: Store) -> int:
     """Copy what the store has not into it; returns how many records that were."""
     own, count = Store(folder / "store"), 0
-    for ref in _refs(sweep):
+    for ref in sweep.refs:
         if store.account(ref):
             continue
         if own.account(ref):

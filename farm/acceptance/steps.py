@@ -62,14 +62,18 @@ def _works(pack: Pack, place: Place) -> Iterator[Work]:
     names = [one.cell.target for one in pack.cells]
     of = place.target.name if place.target.name in names else next(iter(names), None)
     for packed in pack.cells:
-        if packed.cell.target == of and (cell := _cell(packed.cell, place)):
+        if packed.cell.target == of and (cell := _cell(packed, place)):
             yield _work(packed, cell, place, pack.threads)
 
 
-def _cell(cell: Cell, place: Place) -> Cell | None:
+def _cell(packed: PackedCell, place: Place) -> Cell | None:
+    """None where there is no file for it: an fp32 one that the pack's own runtime was to lower by
+    a builder's flag is none of lower precision for another runtime."""
+    cell = packed.cell
     name = place.runtime or cell.runtime
     runtime = RUNTIMES[name]
-    if cell.precision not in runtime.precisions:
+    lowered = cell.precision == "fp32" or "convert" in packed.done or name == cell.runtime
+    if cell.precision not in runtime.precisions or not lowered:
         return None
     workspace = cell.workspace_bytes if runtime.workspaces else None
     ends_at = cell.postprocess if runtime.cuts else "graph"

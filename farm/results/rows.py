@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
+from zipfile import BadZipFile
 
 from farm.catalog import RUNTIMES
 from farm.inputs import Ref
@@ -138,7 +139,7 @@ def _agreement(
     agreement: Agreement | RawAgreement
     try:
         agreement = judge_raw(pairs, limits) if raw else judge(pairs, limits)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, BadZipFile):
         reason = f"its pairs cannot be read; remove {pairs.parent} and run again"
         return {
             **dict.fromkeys(names),

@@ -1,0 +1,83 @@
+"""What `sweep.json` says of records that were brought here: names become paths, so each is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from farm.acceptance.contents import read_json
+from farm.catalog import PRECISIONS, RUNTIMES
+from farm.decoded import decoded
+from farm.errors import InputError, nearest
+from farm.inputs import Ref
+from farm.matrix.values import Name
+from farm.plan import STAGES, PlannedCell
+
+VERSION = 1
+NAME = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A sweep's cells on one target. reasons: why a step, by its key, did not end well, where no
+    failure is recorded; verify: the thresholds that the sweep was run with; digests: the sha256 of
+    every other file, {} in archives from before there were any."""
+
+    version: int
+    name: str
+    target: str
+    verify: dict[str, Any]
+    stages: dict[str, int]
+    reasons: dict[str, str]
+    cells: tuple[PlannedCell, ...]
+    digests: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def refs(self) -> list[Ref]:
+        """Of the steps, each once."""
+        found = (Ref(stage, key) for cell in self.cells for stage, key in cell.steps.items())
+        return list(dict.fromkeys(found))
+
+
+def read(path: Path) -> Brought:
+    """Raises InputError for what a matrix and its plan could not have made."""
+    sweep = decoded(Brought, read_json(path, "folder of records", VERSION), str(path))
+    try:
+        _check(sweep)
+    except ValueError as error:
+        raise InputError(str(error), str(path)) from None
+    return sweep
+
+
+def _check(sweep: Brought) -> None:
+    """Raises ValueError."""
+    _name("name", sweep.name)
+    _name("target", sweep.target)
+    if of_others := sorted({one.cell.target for one in sweep.cells} - {sweep.target}):
+        raise ValueError(f"cells of target {of_others[0]!r}, expected {sweep.target!r}")
+    for one in sweep.cells:
+        _name("model", one.cell.model)
+        _name("shape", one.cell.shape)
+        _known("runtime", one.cell.runtime, RUNTIMES)
+        _known("precision", one.cell.precision, PRECISIONS)
+        for stage, key in one.steps.items():
+            _known("stage", stage, STAGES)
+            if not re.fullmatch("[0-9a-f]{64}", key):
+                raise ValueError(f"{stage}: {key!r} is not a key; expected 64 hex digits")
+
+
+def _name(what: str, value: str) -> None:
+    try:
+        TypeAdapter(Name).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{what}: {error.errors()[0]['ctx']['error']}") from None
+
+
+def _known(what: str, word: str, words: Iterable[str]) -> None:
+    if word not in words:
+        raise ValueError(f"unknown {what} {word!r}{nearest(word, words)}")
