@@ -247,6 +247,31 @@ def test_options_are_those_of_the_adapter() -> None:
         assert set(OPTION_SPECS[runtime].model_fields) == known
 
 
+def test_options_filled_in_as_text_are_those_that_are_meant(matrix: Path) -> None:
+    text = """\
+precisions: [fp16]
+runtime_options:
+  tensorrt:
+    builder_flags: "${NO_SUCH_FLAGS:-false}"
+    optimization_level: "${NO_SUCH_LEVEL:-3}"
+    tactic_sources: [CUBLAS]
+"""
+    matrix.write_text(MATRIX + text)
+    filled = step(plan_of(matrix), "build")
+    assert isinstance(filled.inputs, inputs.BuildInputs)
+    assert dict(filled.inputs.options.options) == {
+        "builder_flags": False,
+        "optimization_level": 3,
+        "tactic_sources": ["CUBLAS"],
+    }
+    assert step(plan_of(matrix), "convert")  # not left to the builder
+    matrix.write_text(
+        MATRIX
+        + text.replace('"${NO_SUCH_FLAGS:-false}"', "false").replace('"${NO_SUCH_LEVEL:-3}"', "3")
+    )
+    assert step(plan_of(matrix), "build").key == filled.key
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
