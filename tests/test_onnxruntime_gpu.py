@@ -442,5 +442,5 @@ def test_a_machine_without_the_package_says_so_before_any_work(
 ) -> None:
     steps = make_plan(load_matrix(matrix)).steps.values()
     if any(("onnxruntime-gpu", "absent") in step.toolchain for step in steps):
-        with pytest.raises(InputError, match="onnxruntime-gpu.* not installed"):
+        with pytest.raises(InputError, match=r"onnxruntime-gpu.* not installed"):
             require_packages(steps, Store(tmp_path))

@@ -176,6 +176,32 @@ def test_what_is_not_said_of_a_target_is_this_machines_own(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("Tesla V100-SXM2-16GB", "V100"),
+        ("NVIDIA GeForce RTX 4090", "GeForce-RTX-4090"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "GeForce-RTX-4090-Laptop-GPU"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX-PRO-6000"),
+        ("NVIDIA RTX A6000", "RTX-A6000"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX-6000"),
+        ("NVIDIA TITAN Xp", "TITAN-Xp"),
+    ],
+)
+def test_an_accelerator_is_called_as_ray_calls_it(name: str, kind: str) -> None:
+    ray = pytest.importorskip("ray._private.accelerators.nvidia_gpu")
+    assert gpus.accelerator(name) == kind
+    assert ray.NvidiaGPUAcceleratorManager._gpu_name_to_accelerator_type(name) == kind
+
+
+def test_accelerators_whose_capability_is_known_are_called_as_ray_calls_them() -> None:
+    for kind in gpus.COMPUTE_CAPABILITIES:
+        assert gpus.accelerator(f"NVIDIA {kind.replace('-', ' ')}") == kind
+
+
+@pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         (", driver: 580", "", "no L4 to ask. Say its branch"),
