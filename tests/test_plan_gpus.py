@@ -261,6 +261,15 @@ def test_a_suppression_in_the_graph_is_refused_where_the_runtime_has_none(matrix
     assert refused(plan_of(matrix), "tensorrt_rtx") is None  # nothing to suppress
 
 
+def test_int8_is_not_left_to_a_builders_flag(matrix: Path) -> None:
+    flags, int8 = "runtime_options.tensorrt.builder_flags=true", "precisions=[int8]"
+    plan = plan_of(matrix, int8, flags)
+    assert "leave out `builder_flags`" in str(refused(plan, "tensorrt"))
+    assert refused(plan, "tensorrt_rtx") is None
+    assert refused(plan_of(matrix, int8), "tensorrt") is None
+    assert refused(plan_of(matrix, "precisions=[fp16]", flags), "tensorrt") is None
+
+
 # ---------------------------------------------------------------- options
 
 
