@@ -68,7 +68,7 @@ RUNTIMES = {
     ),
     "onnxruntime_tensorrt": Runtime(
         "farm.runtimes.onnxruntime_tensorrt",
-        ("onnxruntime-gpu",),
+        ("onnxruntime-gpu", "tensorrt"),
         workspaces=True,
         precisions=PRECISIONS,
         builder_flags=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -110,11 +111,12 @@ def _unchecked(plan: Plan) -> list[str]:
 
 
 def _missing(errors: Iterable[InputError]) -> list[str]:
-    """Files that are not there by their folder, each with its line; other errors as they are."""
+    """Files that are not there by their folder, each with its line; what has none (an override)
+    and other errors as they are."""
     groups: dict[tuple[str, Path, str], list[NotThere]] = defaultdict(list)
     others = []
     for error in errors:
-        if isinstance(error, NotThere):
+        if isinstance(error, NotThere) and re.search(r".:\d+$", error.where):
             groups[error.kind, error.path.parent, error.what].append(error)
         else:
             others += _wrapped("  ", str(error))

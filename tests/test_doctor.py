@@ -120,6 +120,15 @@ def test_both_packages_of_onnx_runtime_are_no_installation(beside: Path) -> None
     assert max(map(len, doctor.lines(finding).splitlines())) <= 80
 
 
+def test_without_cuda_python_no_driver_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "cuda").mkdir()
+    (tmp_path / "cuda" / "__init__.py").touch()  # in the place of what is installed
+    finding = probe("NVIDIA GPU", tmp_path)
+    assert finding.status == "missing" and "cuda-python" in finding.found
+    assert finding.how.startswith("pip install cuda-python") and "driver" not in finding.how
+    assert max(map(len, doctor.lines(finding).splitlines())) <= 80
+
+
 @pytest.mark.slow
 def test_one_package_of_onnx_runtime_is_well(by_name: dict[str, Finding]) -> None:
     found = by_name["onnxruntime"]

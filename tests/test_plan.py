@@ -12,11 +12,13 @@ import pytest
 
 from farm import catalog, inputs
 from farm.errors import InputError
+from farm.explain import as_text
 from farm.matrix import load_matrix
 from farm.plan import STAGES, Plan, make_plan
 from farm.plan.devices import cores
 from farm.plan.files import config_file, image_folder
 from farm.plan.keys import canonical
+from farm.store import Store
 from farm.units import Dims
 
 MATRIX = """\
@@ -133,6 +135,17 @@ def test_missing_files_are_listed_and_planning_goes_on(matrix: Path, tmp_path: P
     assert len(said) == 2
     assert said[0].startswith(f"{matrix}:3: checkpoint ") and "does not exist" in said[0]
     assert said[1].startswith(f"{matrix}:4: config 'b.py' is neither a file")
+
+
+def test_what_an_override_names_is_told_without_lines(matrix: Path, tmp_path: Path) -> None:
+    both = ("models.a.checkpoint=no.pth", "models.b.checkpoint=nor.pth")
+    told = as_text(plan_of(matrix, *both), Store(tmp_path / "store"))
+    assert "by their lines" not in " ".join(told.split())
+    assert "no.pth" in told and "nor.pth" in told
+    for name in "ab":
+        (tmp_path / f"{name}.pth").unlink()
+    told = as_text(plan_of(matrix), Store(tmp_path / "store"))
+    assert "2 checkpoints" in told and "m.yaml:\n" in told
 
 
 def test_a_refused_model_has_no_heavy_step(matrix: Path) -> None:

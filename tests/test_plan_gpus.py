@@ -176,6 +176,32 @@ def test_what_is_not_said_of_a_target_is_this_machines_own(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("Tesla V100-SXM2-16GB", "V100"),
+        ("NVIDIA GeForce RTX 4090", "GeForce-RTX-4090"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "GeForce-RTX-4090-Laptop-GPU"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX-PRO-6000"),
+        ("NVIDIA RTX A6000", "RTX-A6000"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX-6000"),
+        ("NVIDIA TITAN Xp", "TITAN-Xp"),
+    ],
+)
+def test_an_accelerator_is_called_as_ray_calls_it(name: str, kind: str) -> None:
+    ray = pytest.importorskip("ray._private.accelerators.nvidia_gpu")
+    assert gpus.accelerator(name) == kind
+    assert ray.NvidiaGPUAcceleratorManager._gpu_name_to_accelerator_type(name) == kind
+
+
+def test_accelerators_whose_capability_is_known_are_called_as_ray_calls_them() -> None:
+    for kind in gpus.COMPUTE_CAPABILITIES:
+        assert gpus.accelerator(f"NVIDIA {kind.replace('-', ' ')}") == kind
+
+
+@pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         (", driver: 580", "", "no L4 to ask. Say its branch"),
@@ -235,6 +261,15 @@ def test_a_suppression_in_the_graph_is_refused_where_the_runtime_has_none(matrix
     assert refused(plan_of(matrix), "tensorrt_rtx") is None  # nothing to suppress
 
 
+def test_int8_is_not_left_to_a_builders_flag(matrix: Path) -> None:
+    flags, int8 = "runtime_options.tensorrt.builder_flags=true", "precisions=[int8]"
+    plan = plan_of(matrix, int8, flags)
+    assert "leave out `builder_flags`" in str(refused(plan, "tensorrt"))
+    assert refused(plan, "tensorrt_rtx") is None
+    assert refused(plan_of(matrix, int8), "tensorrt") is None
+    assert refused(plan_of(matrix, "precisions=[fp16]", flags), "tensorrt") is None
+
+
 # ---------------------------------------------------------------- options
 
 
@@ -245,6 +280,31 @@ def test_options_are_those_of_the_adapter() -> None:
     for runtime, known in (("tensorrt", every), ("tensorrt_rtx", every - NOT_AHEAD_OF_TIME)):
         assert set(RUNTIMES[runtime].options or ()) == known
         assert set(OPTION_SPECS[runtime].model_fields) == known
+
+
+def test_options_filled_in_as_text_are_those_that_are_meant(matrix: Path) -> None:
+    text = """\
+precisions: [fp16]
+runtime_options:
+  tensorrt:
+    builder_flags: "${NO_SUCH_FLAGS:-false}"
+    optimization_level: "${NO_SUCH_LEVEL:-3}"
+    tactic_sources: [CUBLAS]
+"""
+    matrix.write_text(MATRIX + text)
+    filled = step(plan_of(matrix), "build")
+    assert isinstance(filled.inputs, inputs.BuildInputs)
+    assert dict(filled.inputs.options.options) == {
+        "builder_flags": False,
+        "optimization_level": 3,
+        "tactic_sources": ["CUBLAS"],
+    }
+    assert step(plan_of(matrix), "convert")  # not left to the builder
+    matrix.write_text(
+        MATRIX
+        + text.replace('"${NO_SUCH_FLAGS:-false}"', "false").replace('"${NO_SUCH_LEVEL:-3}"', "3")
+    )
+    assert step(plan_of(matrix), "build").key == filled.key
 
 
 @pytest.mark.parametrize(

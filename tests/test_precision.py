@@ -482,6 +482,13 @@ def test_missing_calibration_images_end_with_exit_code_2(tmp_path: Path, farm: F
     assert "precise.yaml:" in done.stderr and "nowhere" in done.stderr, done.stderr
 
 
+def test_calibration_images_are_needed_by_int8_only(tmp_path: Path) -> None:
+    nowhere = "calibration.images=nowhere"
+    assert not plan_of(tmp_path, "precisions=[fp32, fp16]", nowhere).missing
+    (missing,) = plan_of(tmp_path, nowhere).missing
+    assert "nowhere" in str(missing)
+
+
 # Verdicts.
 
 

@@ -341,6 +341,8 @@ def test_times_are_kept_with_what_other_builds_learnt_meanwhile(tmp_path: Path) 
         first = path.read_bytes()
         assert len(first) > 100
     assert [one.name for one in path.parent.iterdir()] == ["x.cache"]
+    (path.parent / "any").touch()  # with the mode that the umask gives: others share the place
+    assert path.stat().st_mode == (path.parent / "any").stat().st_mode
     config = maker.create_builder_config()
     assert config.set_timing_cache(config.create_timing_cache(first), False)
     path.write_bytes(b"torn")  # by a disk that was full, say

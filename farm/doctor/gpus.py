@@ -34,6 +34,11 @@ def gpu() -> Finding:
     from farm.runtimes.trt import cuda
 
     try:
+        cuda.bindings()
+    except cuda.CudaError:
+        lacks = "not known: cuda-python, which finds it, is not installed"
+        return Finding("NVIDIA GPU", "missing", lacks, HOW["cuda-python"])
+    try:
         found = cuda.gpus()
     except cuda.CudaError as error:
         return Finding("NVIDIA GPU", "missing", str(error), HOW["NVIDIA GPU"])

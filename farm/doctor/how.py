@@ -19,6 +19,7 @@ HOW = {
     "openvino": extra("openvino"),
     "tensorrt": f"{extra('tensorrt')} (for NVIDIA GPUs only)",
     "tensorrt_rtx": f"{extra('tensorrt_rtx')} (builds on any machine)",
+    "cuda-python": "pip install cuda-python -c constraints.txt (for NVIDIA GPUs only)",
     "NVIDIA GPU": "install NVIDIA's driver, if there is a GPU (for tensorrt and tensorrt_rtx only)",
     "ray": "pip install -e . -c constraints.txt",
     "mlflow": "pip install -e . -c constraints.txt",

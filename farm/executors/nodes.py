@@ -26,11 +26,15 @@ _LOOK_AGAIN_S = 30.0
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the cluster. `versions`: of the packages that the plan's steps need."""
+    """A node of the cluster. `versions`: of the packages that the plan's steps need.
+
+    gpu_count: how many Ray gives away; `gpus` are those that nvidia-smi lists.
+    """
 
     id: str
     host: str
     cpus: float
+    gpu_count: float
     accelerators: tuple[str, ...]
     device: str
     gpus: tuple[gpus.Gpu, ...]
@@ -42,6 +46,8 @@ class Node:
         wanted = step.needs.accelerator
         if wanted and wanted not in self.accelerators:
             return f"node {self.host} has {', '.join(self.accelerators) or 'no accelerator'}"
+        if wanted and self.gpu_count < 1:
+            return f"node {self.host} gives Ray no GPU (`ray start --num-gpus`)"
         if self.cpus < step.needs.cpus:
             return f"node {self.host} has {self.cpus:g} CPUs"
         if not self.sees_store:
@@ -114,5 +120,7 @@ def _node(
     resources = found["Resources"]
     prefix = "accelerator_type:"
     kinds = tuple(name.removeprefix(prefix) for name in resources if name.startswith(prefix))
-    cpus = resources.get("CPU", 0)
-    return Node(found["NodeID"], host, cpus, kinds, device, its_gpus, versions, sees_store)
+    cpus, gpu_count = resources.get("CPU", 0), resources.get("GPU", 0)
+    return Node(
+        found["NodeID"], host, cpus, gpu_count, kinds, device, its_gpus, versions, sees_store
+    )

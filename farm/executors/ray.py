@@ -31,7 +31,7 @@ _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray where a job's entrypoint runs
 
 @dataclass(frozen=True)
 class Task:
-    """A step under way. node: where an exclusive one runs."""
+    """A step under way. node: where it was put; None where Ray chose."""
 
     step: Step
     node: str | None
@@ -39,7 +39,8 @@ class Task:
 
 
 class RayExecutor:
-    """Takes steps up to the cluster's cores. An exclusive step gets one node's cores all."""
+    """Takes steps up to the cluster's cores, and its GPUs. An exclusive step gets one node's cores
+    all."""
 
     def __init__(self, store: Store, address: str | None, limit_s: float) -> None:
         self._store, self._limit_s = store, limit_s
@@ -72,21 +73,31 @@ class RayExecutor:
     def take(self, step: Step) -> bool:
         self._nodes.look()
         fitting = [node for node in self._nodes if node.refuses(step) is None]
-        busy = {task.node for task in self._tasks.values() if task.node}
-        free = [node for node in fitting if node.id not in busy]
-        shared = [task for task in self._tasks.values() if task.node is None]
-        if not step.needs.exclusive:
+        alone = {task.node for task in self._tasks.values() if task.step.needs.exclusive}
+        free = [node for node in fitting if node.id not in alone]
+        shared = [task for task in self._tasks.values() if not task.step.needs.exclusive]
+        if step.needs.exclusive:
+            # Asked for only when nothing else is under way where it could run: all cores of a node
+            # then come free at once, and no core waits idle for the last of them.
+            others = [task for task in shared if any(n.refuses(task.step) is None for n in fitting)]
+            if others or not free:
+                return False
+            self._submit(step, free[0])
+        elif step.needs.accelerator:
+            # Never more than there are GPUs: what waits for one would use up its time limit.
+            if not (free := self._with_a_gpu(free)):
+                return False
+            self._submit(step, max(free, key=lambda node: node.cpus))
+        else:
             if not free or len(shared) >= sum(node.cpus for node in free) + _QUEUE:
                 return False
-            self._submit(step, _spread(len(self._nodes), fitting, free), exclusive=False)
-            return True
-        # Asked for only when nothing else is under way where it could run: all cores of a node
-        # then come free at once, and no core waits idle for the last of them.
-        others = [task for task in shared if any(n.refuses(task.step) is None for n in fitting)]
-        if others or not free:
-            return False
-        self._submit(step, free[0], exclusive=True)
+            self._submit(step, _spread(len(self._nodes), fitting, free))
         return True
+
+    def _with_a_gpu(self, nodes: list[Node]) -> list[Node]:
+        """Those that have one left."""
+        users = [task.node for task in self._tasks.values() if task.step.needs.accelerator]
+        return [node for node in nodes if users.count(node.id) < node.gpu_count]
 
     def wait(self) -> Outcome:
         while True:
@@ -121,25 +132,26 @@ class RayExecutor:
         for ref in tasks:
             ray.cancel(ref, force=True)
 
-    def _submit(self, step: Step, node: Node | None, exclusive: bool) -> None:
+    def _submit(self, step: Step, node: Node | None) -> None:
         # Tries are counted by the farm, which knows which failures pass: none of Ray's own.
         options: dict[str, Any] = {"num_cpus": step.needs.cpus, "max_retries": 0}
         if step.needs.accelerator:
             options |= {"num_gpus": 1, "accelerator_type": step.needs.accelerator}
         if node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        if exclusive and node is not None:
-            # All its cores, and a process of its own that ends afterwards (Ray keeps apart the
-            # workers of another environment): no other engine's threads or memory.
+        if step.needs.exclusive and node is not None:
+            # All its cores, and a process of its own (Ray keeps apart the workers of another
+            # environment): no other engine's threads or memory.
             options["num_cpus"] = node.cpus
             options["runtime_env"] = {"env_vars": {"FARM_EXCLUSIVE": "1"}}
-        call = _perform_alone if exclusive else _perform
+        call = _perform_alone if step.needs.exclusive or step.needs.accelerator else _perform
         ref = call.options(**options).remote(step, str(self._store.root))
-        where = node.id if exclusive and node else None
-        self._tasks[ref] = Task(step, where, time.monotonic())
+        self._tasks[ref] = Task(step, node.id if node else None, time.monotonic())
 
 
 _perform = ray.remote(perform)
+# In a process that ends afterwards: one that used a GPU keeps that one, and what went wrong there.
+# (Ray does so by itself only where the decorator asks for GPUs, not where the options do.)
 _perform_alone = ray.remote(max_calls=1)(perform)
 
 

@@ -50,8 +50,10 @@ def validate(document: Document) -> Matrix:
         spec = MatrixSpec.model_validate(document.values)
     except ValidationError as error:
         raise _together([_explain(document, details) for details in error.errors()]) from None
-    if unknown := [*_unknown_names(document, spec), *_wrong_options(document, spec)]:
+    options, wrong = _options(document, spec)
+    if unknown := [*_unknown_names(document, spec), *wrong]:
         raise _together(unknown)
+    spec = spec.model_copy(update={"runtime_options": options})
     cells = expand(spec)
     if not cells:
         raise InputError(
@@ -145,28 +147,36 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     return list(holders[str(key[0])].model_fields) if key[0] in holders else []
 
 
-def _wrong_options(document: Document, spec: MatrixSpec) -> Iterator[InputError]:
-    """Options of a runtime that it has not, or not so; others it must complain of itself."""
+def _options(
+    document: Document, spec: MatrixSpec
+) -> tuple[dict[str, dict[str, Any]], list[InputError]]:
+    """Options as their runtimes take them (`"false"` is false), and what is wrong with them.
+
+    Those of a runtime that takes any are left as they are: it complains itself.
+    """
+    taken, wrong = dict(spec.runtime_options), list[InputError]()
     for runtime, options in spec.runtime_options.items():
-        known = OPTION_SPECS.get(runtime)
-        if known is None:
-            continue
-        try:
-            known.model_validate(options)
-        except ValidationError as error:
-            for details in error.errors():
-                name, where = str(details["loc"][0]), ("runtime_options", runtime)
-                place = document.where((*where, name))
-                if details["type"] == "extra_forbidden":
-                    hint = nearest(name, known.model_fields)
-                    yield InputError(f"{runtime} has no option {name!r}{hint}", place)
-                else:
-                    told = f"{_lower(details['msg'])}, not {details['input']!r}"
-                    yield InputError(f"{runtime}'s option {name!r}: {told}", place)
+        if known := OPTION_SPECS.get(runtime):
+            try:
+                taken[runtime] = known.model_validate(options).model_dump(exclude_unset=True)
+            except ValidationError as error:
+                found = error.errors()
+                wrong += [_wrong_option(document, runtime, details) for details in found]
+    return taken, wrong
+
+
+def _wrong_option(document: Document, runtime: str, details: ErrorDetails) -> InputError:
+    name = str(details["loc"][0])
+    place = document.where(("runtime_options", runtime, name))
+    if details["type"] == "extra_forbidden":
+        hint = nearest(name, OPTION_SPECS[runtime].model_fields)
+        return InputError(f"{runtime} has no option {name!r}{hint}", place)
+    told = f"{_lower(details['msg'])}, not {details['input']!r}"
+    return InputError(f"{runtime}'s option {name!r}: {told}", place)
 
 
 def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]:
-    """Names that stand in a selection but are defined nowhere; precisions nothing can run."""
+    """Names that stand in a selection but are defined nowhere."""
     known: dict[str, Any] = {"models": spec.models, "shapes": spec.shapes, "targets": spec.targets}
     selections: list[tuple[tuple[str | int, ...], Any]] = [
         (("models", name), model) for name, model in spec.models.items()

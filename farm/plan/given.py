@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from farm import catalog, inputs
@@ -25,7 +26,6 @@ class Given:
         self._matrix, self._spec, self._folder = matrix, matrix.spec, matrix.folder
         self.missing: list[InputError] = []
         self.dataset = self._dataset()
-        self.calibration = self._calibration()
         self.models = {name: self._model(name) for name in self._spec.models}
         self.shapes = {name: self._shape(name) for name in self._spec.shapes}
         used = dict.fromkeys(cell.target for cell in matrix.cells)
@@ -111,9 +111,10 @@ class Given:
         annotations = self._plain("annotation file", spec.annotations, "dataset", "annotations")
         return inputs.CocoDataset(images, annotations, spec.limit)
 
-    def _calibration(self) -> inputs.Dataset:
-        """The images that int8 is calibrated with; by default the first of the data set, or
-        shapes drawn from another seed than those that are evaluated."""
+    @cached_property
+    def calibration(self) -> inputs.Dataset:
+        """The images that int8 is calibrated with, looked for where a cell is int8; by default the
+        first of the data set, or shapes drawn from another seed than those that are evaluated."""
         spec, own = self._spec.calibration, self.dataset
         if spec is None:
             if isinstance(own, inputs.ShapesDataset):

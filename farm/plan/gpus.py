@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -11,10 +12,10 @@ from farm.inputs import Target
 
 COMPUTE_CAPABILITIES = {
     "K80": "3.7", "P100": "6.0", "P4": "6.1", "V100": "7.0", "T4": "7.5", "A100": "8.0",
-    "A30": "8.0", "A10": "8.6", "A10G": "8.6", "A40": "8.6", "GeForce RTX 3090": "8.6",
-    "L4": "8.9", "L40": "8.9", "L40S": "8.9", "GeForce RTX 4090": "8.9", "H20": "9.0",
-    "H100": "9.0", "H200": "9.0", "B200": "10.0", "B300": "10.3", "RTX PRO 6000": "12.0",
-    "GeForce RTX 5090": "12.0",
+    "A30": "8.0", "A10": "8.6", "A10G": "8.6", "A40": "8.6", "GeForce-RTX-3090": "8.6",
+    "L4": "8.9", "L40": "8.9", "L40S": "8.9", "GeForce-RTX-4090": "8.9", "H20": "9.0",
+    "H100": "9.0", "H200": "9.0", "B200": "10.0", "B300": "10.3", "RTX-PRO-6000": "12.0",
+    "GeForce-RTX-5090": "12.0", "RTX-A6000": "8.6",
 }  # fmt: skip
 """Of accelerators as Ray names them: developer.nvidia.com/cuda-gpus."""
 
@@ -35,17 +36,19 @@ class Gpu:
         return f"{self.name} ({self.compute_capability}, driver {self.branch})"
 
 
-def accelerator(name: str) -> str:
-    """As Ray names a GPU: the words after the maker's, up to the first that holds a digit.
+_MODEL = re.compile(r"\w+\s+((?:[A-Z]+\s+)*[A-Z0-9]*\d[A-Z0-9]*)")
 
-    `NVIDIA H200` is `H200`, `Tesla V100-SXM2-16GB` is `V100`.
+
+def accelerator(name: str) -> str:
+    """As Ray names a GPU: the words in capitals after the maker's, up to the first that holds a
+    digit; all of them where they are not in capitals.
+
+    `NVIDIA H200` is `H200`, `Tesla V100-SXM2-16GB` is `V100`, `NVIDIA RTX A6000` is `RTX-A6000`,
+    `NVIDIA GeForce RTX 4090` is `GeForce-RTX-4090`.
     """
-    kept: list[str] = []
-    for word in name.split()[1:]:
-        kept.append(word.split("-")[0])
-        if any(letter.isdigit() for letter in word):
-            break
-    return " ".join(kept) or name
+    model = _MODEL.match(name)
+    words = model[1] if model and len(model[1]) > 1 else re.sub(r"^NVIDIA\s+", "", name).strip()
+    return words.replace(" ", "-") or name
 
 
 @cache

@@ -90,8 +90,9 @@ class _Planner:
         facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
         target, simplifies = self.given.targets[cell.target], self._simplifies(cell)
         reason = refusal(cell, facts, self.shapes[cell.shape], target, simplifies)
-        if not reason and self._converts(cell):
-            reason = unfit_for_int8(cell, facts, self.spec.int8.auto is not None)
+        if not reason:
+            auto, converts = self.spec.int8.auto is not None, self._converts(cell)
+            reason = unfit_for_int8(cell, facts, auto, converts)
         if reason:
             return PlannedCell(cell, {"check": check.key}, reason)
         steps = {"check": check}

@@ -75,10 +75,15 @@ def _not_suppressed(cell: Cell, facts: ModelFacts) -> str | None:
     return f"{cell.runtime} has no NonMaxSuppression: use postprocess: host or none"
 
 
-def unfit_for_int8(cell: Cell, facts: ModelFacts, auto: bool) -> str | None:
-    """Why a cell's file cannot be quantised."""
+def unfit_for_int8(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> str | None:
+    """Why a cell's file cannot be quantised; `converts`: by the farm, not the runtime's builder."""
     if cell.precision != "int8":
         return None
+    if not converts:
+        return (
+            "int8 by the builder's flag needs a calibration, which is not done here: leave out "
+            "`builder_flags`, and the file says by itself what is int8"
+        )
     opset = cell.opset or facts.opset
     if opset is not None and opset < catalog.INT8_OPSET:
         return (

@@ -2,7 +2,8 @@
 
 A runtime's module imports its own library and numpy, and provides
 
-    build(onnx, folder, options)            leave an engine in `folder` (if it builds at all)
+    build(onnx, folder, options)            leave an engine in `folder` (if it builds at all);
+                                            figures of its own for the record (a mapping), or None
     open_engine(folder, options, threads)   a Session on what `build` left there
 
 `torch` runs a module instead: `open_module(module, threads)`.

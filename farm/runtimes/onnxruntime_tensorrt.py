@@ -41,10 +41,7 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]
     """Leave `model.onnx`, `cache/` with the engines, and `providers.json` about both."""
     asked = parsed(options, OPTIONS)
     if asked["builder_flags"] and options.precision == "int8":
-        raise StepFailed(
-            "int8 by the builder's flag needs a calibration, which is not done here: leave out "
-            "`builder_flags`, and the file says by itself what is int8"
-        )
+        raise StepFailed("int8 by the builder's flag needs a calibration")
     _require_memory(options, cuda.gpus()[0])
     _load_libraries()
     providers.require(PROVIDER)

@@ -111,10 +111,7 @@ class Build:
                 f"{', '.join(sorted(name.lower() for name in self.version.precision_flags))}"
             )
         if loose and wanted == "int8":
-            raise StepFailed(
-                "int8 by the builder's flag needs a calibration, which is not done here: leave out "
-                "`builder_flags`, and the file itself says what is int8"
-            )
+            raise StepFailed("int8 by the builder's flag needs a calibration")
         for name in flags:
             config.set_flag(getattr(self.library.BuilderFlag, name))
         # A file with Q and DQ says by itself what is int8: only what they enclose.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
+from uuid import uuid4
 
 from farm.runtimes.trt.cuda import Gpu
 
@@ -34,9 +33,9 @@ def save(config: Any, path: Path) -> None:
     if others is not None and others.combine(cache, False):
         cache = others
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        file.write(memoryview(cache.serialize()))
-    os.replace(file.name, path)
+    part = path.with_name(f"{path.name}.{uuid4().hex}")
+    part.write_bytes(memoryview(cache.serialize()))
+    part.replace(path)
 
 
 def _read(path: Path) -> bytes:

@@ -16,7 +16,6 @@ Names = Mapping[str, frozenset[str]]
 HOLDERS = (
     "BuilderFlag",
     "ComputeCapability",
-    "DataType",
     "IExecutionContext",
     "IPluginRegistry",
     "NetworkDefinitionCreationFlag",
@@ -41,7 +40,6 @@ class Version:
     would else use a plug-in that needs cuDNN.
     compute_capabilities: an engine is built for one of these, with no GPU there; () where it is
     built for the GPU that is there.
-    timing_cache: kernels are timed while an engine is built, and the times can be kept.
     """
 
     network_flags: tuple[str, ...]
@@ -49,11 +47,9 @@ class Version:
     strongly_typed: bool
     precision_flags: frozenset[str]
     constraint: str | None
-    int64: bool
     creators: str
     native_instancenorm: bool
     compute_capabilities: frozenset[str]
-    timing_cache: bool
     asks_capturable: bool
 
     @property
@@ -92,15 +88,12 @@ def version(known: Names) -> Version:
         strongly_typed=strong,
         precision_flags=flags & {"FP16", "BF16", "INT8", "FP8"} if weak else frozenset(),
         constraint=next((name for name in constraints if name in flags), None),
-        int64="INT64" in known["DataType"],
         creators=next(
             (n for n in ("all_creators", "plugin_creator_list") if n in known["IPluginRegistry"]),
             "all_creators",
         ),
         native_instancenorm="NATIVE_INSTANCENORM" in known["OnnxParserFlag"],
         compute_capabilities=targets,
-        # RTX has the calls; they do nothing there, and are deprecated.
-        timing_cache=not targets,
         asks_capturable="is_stream_capturable" in known["IExecutionContext"],
     )
 

@@ -1,0 +1,76 @@
+"""Steps on a real Ray that is told of GPUs which this machine may not have."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm.inputs import Ref
+from farm.plan import Step
+from farm.plan.steps import Needs
+from farm.store import Store
+
+KIND = "L4"
+
+
+@dataclass(frozen=True)
+class Noted(Step):
+    """Leaves the number of the process that performs it."""
+
+    notes: str = ""
+
+    @property
+    def ref(self) -> Ref:
+        (Path(self.notes) / self.key).write_text(str(os.getpid()))
+        return super().ref
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray = pytest.importorskip("ray")
+    # Workers do not find the tests' modules.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    kind = {f"accelerator_type:{KIND}": 1}
+    ray.init(
+        address="local", num_cpus=4, num_gpus=2, resources=kind, include_dashboard=False,
+        object_store_memory=100 << 20, log_to_driver=False, _node_ip_address="127.0.0.1",
+    )  # fmt: skip
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def executor(cluster: None, tmp_path: Path) -> Any:
+    from farm.executors.ray import RayExecutor
+
+    return RayExecutor(Store(tmp_path / "store"), None, 60)
+
+
+def noted(folder: Path, key: str, accelerator: str | None = KIND) -> Noted:
+    # Ends as one whose file is not there, or that finds no GPU: both are well here.
+    return Noted("build", key * 64, key, None, (), (), Needs(accelerator=accelerator), str(folder))  # type: ignore[arg-type]
+
+
+def test_each_step_on_a_gpu_has_a_process_of_its_own(executor: Any, tmp_path: Path) -> None:
+    steps = [noted(tmp_path, key) for key in "abc"]
+    executor.admit(steps)
+    for step in steps:
+        assert executor.take(step)
+        executor.wait()
+    assert len({(tmp_path / step.key).read_text() for step in steps}) == len(steps)
+
+
+def test_no_more_steps_than_gpus_are_under_way(executor: Any, tmp_path: Path) -> None:
+    steps = [noted(tmp_path, key) for key in "def"]
+    executor.admit(steps)
+    assert [executor.take(step) for step in steps] == [True, True, False]
+    assert executor.take(noted(tmp_path, "0", accelerator=None))  # cores are left
+    ended = {executor.wait().key for _ in range(3)}
+    assert ended == {steps[0].key, steps[1].key, "0" * 64}
+    assert executor.take(steps[2]) and executor.wait().key == steps[2].key
