@@ -7,9 +7,11 @@ import dataclasses
 import io
 import json
 import os
+import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -299,6 +301,123 @@ def test_what_half_precision_hurts_stays_fp32_between_layers(operator: str) -> N
     model = small(operator)
     region.prepare(model.graph)
     assert typed.lower(model, "fp16", ()) == ["first", "Resize_2", "last"]
+
+
+# The farm's own arithmetic with products, exported: a function, and its layers.
+
+Tail = Callable[[Any], tuple[Any, Sequence[Any]]]
+
+
+def matrix_nms(torch: Any) -> tuple[Any, Sequence[Any]]:
+    """SOLO's: masks from a convolution, and the pixels that each two of them share."""
+    from farm.sources.mmdet.segments.matrix_nms import decayed
+
+    cfg = SimpleNamespace(kernel="gaussian", sigma=2.0, filter_thr=0.05)
+
+    def of(features: Any) -> Any:
+        masks = (features > 0).float().flatten(2)
+        areas = masks.sum(2)
+        return decayed(masks, areas, (areas * 0).long(), features.sigmoid().amax((2, 3)), cfg)
+
+    return of, ()
+
+
+def score_voting(torch: Any) -> tuple[Any, Sequence[Any]]:
+    """PAA's: boxes averaged by weights, coordinates of many hundred pixels."""
+    from farm.sources.mmdet.candidates import Candidates
+    from farm.sources.mmdet.dense.paa import Voters, voted
+
+    def of(features: Any) -> Any:
+        low = features.flatten(2)[..., :2] * 700
+        boxes = torch.cat([low, low + 300], 2)
+        scores = features.flatten(2)[..., 2].sigmoid()
+        best = Candidates(boxes[:, :3], scores[:, :3], (scores[:, :3] * 0).long())
+        found = Voters(best.boxes, best.scores, best.labels, boxes, scores.unsqueeze(2))
+        return voted(SimpleNamespace(with_score_voting=True), found, best).boxes
+
+    return of, ()
+
+
+def features_of_boxes(torch: Any) -> tuple[Any, Sequence[Any]]:
+    """Below opset 16: samples in narrow boxes as products; a layer reads what is made of them."""
+    from farm.sources.mmdet.operators import roi_align
+
+    layer = SimpleNamespace(output_size=(3, 3), spatial_scale=0.25, aligned=True, sampling_ratio=0)
+    last = torch.nn.Linear(8 * 9, 2)
+
+    def of(features: Any) -> Any:
+        boxes = features.flatten(1)[0, :16].abs().reshape(4, 4).cumsum(1)
+        images = (boxes[:, 0] * 0).long()
+        with roi_align.swap(13):
+            found = roi_align.roi_align(features, boxes, images, layer)
+        return last(found.flatten(1))
+
+    return of, [last]
+
+
+@pytest.mark.parametrize("tail", [matrix_nms, score_voting, features_of_boxes])
+def test_products_of_computed_values_behind_the_network_stay_fp32(tail: Tail) -> None:
+    model = exported(tail)
+    region.prepare(model.graph)
+    products = {node.name for node in model.graph.node if node.op_type == "MatMul"}
+    assert products and not products.intersection(region.layers(model.graph))
+    lowered = typed.lower(model, "fp16", ())
+    assert not products.intersection(lowered) and "/first/Conv" in lowered
+    values = values_in(model.graph, TensorProto.FLOAT16)
+    for node in model.graph.node:
+        assert node.op_type != "MatMul" or not values.intersection(node.input)
+
+
+def attention(torch: Any) -> tuple[Any, Sequence[Any]]:
+    """Of a transformer: scaled, masked, softmax, projected; with weights not yet folded."""
+    query, key, value, last = (torch.nn.Linear(8, 8) for _ in range(4))
+
+    def of(features: Any) -> Any:
+        rows = features.flatten(2).transpose(1, 2)
+        q, k, v = (
+            layer(rows).unflatten(2, (2, 4)).transpose(1, 2) for layer in (query, key, value)
+        )
+        weights = q @ k.transpose(2, 3) / 2
+        weights = weights.masked_fill(rows.sum(2)[:, None, None] > 9, -100.0).softmax(3)
+        return last((weights @ v).transpose(1, 2).flatten(2)).sigmoid()
+
+    return of, [query, key, value, last]
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_attention_that_a_layer_reads_is_lowered(folded: bool) -> None:
+    model = exported(attention, folded)
+    region.prepare(model.graph)
+    products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
+    assert len(products) == 6  # four layers, and queries by keys by values
+    lowered = typed.lower(model, "fp16", ())
+    assert {node.name for node in products} <= set(lowered)
+    assert not [name for name in lowered if "Softmax" in name or "Div" in name]
+
+
+def exported(tail: Tail, folded: bool = True) -> onnx.ModelProto:
+    """images -> Conv named first -> what `tail` makes of 8 channels."""
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Conv2d(3, 8, 3, padding=1)
+            self.ends, layers = tail(torch)
+            self.layers = torch.nn.ModuleList(layers)
+
+        def forward(self, images: Any) -> Any:
+            return self.ends(self.first(images))
+
+    torch.manual_seed(0)
+    file = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Net().eval(), torch.randn(1, 3, 8, 8), file, dynamo=False, opset_version=13,
+            do_constant_folding=folded, input_names=["images"],
+        )  # fmt: skip
+    return onnx.load_from_string(file.getvalue())
 
 
 def test_a_kept_layer_stays_fp32_and_its_neighbours_do_not() -> None:

@@ -20,7 +20,7 @@ VERSIONS = {
     "prepare": 1,
     "reference": 2,
     "export": 3,
-    "convert": 1,
+    "convert": 2,
     "build": 1,
     "verify": 2,
     "evaluate": 2,
