@@ -573,6 +573,19 @@ def test_what_cannot_be_quantised_is_refused_before_any_work(tmp_path: Path) -> 
     assert "raw outputs have none" in reason("int8=auto", "postprocess=[none]")
 
 
+def test_models_whose_boxes_are_read_off_masks_have_no_box_ap_for_auto(tmp_path: Path) -> None:
+    def refused(frame: str, *overrides: str) -> str:
+        facts = dataclasses.replace(known(""), masks=frame != "box", mask_frame=frame)
+        plan = plan_of(tmp_path, "precisions=[int8]", *overrides, facts=lambda key: facts)
+        return str(plan.cells[0].refused)
+
+    for frame in ("segments", "queries"):
+        assert "boxes are read off its masks" in refused(frame, "int8=auto")
+        assert refused(frame) == "None"
+    for frame in ("box", "image"):
+        assert refused(frame, "int8=auto") == "None"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
