@@ -22,6 +22,7 @@ from conftest import PROJECT, SHARED, Farm
 from onnx import TensorProto, helper, numpy_helper
 
 from farm import catalog, inputs
+from farm.datasets.shapes import CLASSES
 from farm.errors import InputError, StepFailed
 from farm.matrix import load_matrix
 from farm.matrix.schema import VerifySpec
@@ -612,6 +613,43 @@ def test_missing_calibration_images_end_with_exit_code_2(tmp_path: Path, farm: F
     done = farm("run", path, "--results", tmp_path / "r", "--no-mlflow")
     assert done.returncode == 2
     assert "precise.yaml:" in done.stderr and "nowhere" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("lost", ["categories", "images"])
+def test_annotated_calibration_images_are_checked_for_auto_before_any_work(
+    tmp_path: Path, farm: Farm, lost: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"")
+    annotations = {
+        "images": [{"id": 1, "file_name": "b.png" if lost == "images" else "a.png"}],
+        "annotations": [],
+        "categories": [
+            {"id": i, "name": name}
+            for i, name in enumerate(CLASSES[: None if lost == "images" else 1], start=1)
+        ],
+    }
+    (tmp_path / "own.json").write_text(json.dumps(annotations))
+    path = write(tmp_path)
+    path.write_text(path.read_text() + "calibration: {images: images, annotations: own.json}\n")
+    words = ("--executor", "inline", "--results", tmp_path / "r", "--no-mlflow")
+    done = farm("run", path, "int8=auto", "precisions=[int8]", "runtimes=[onnxruntime]", *words)
+    assert done.returncode == 2, done.stderr
+    told = {"categories": "own.json: the model's class 'square' is not", "images": "images: 1 of 1"}
+    assert told[lost] in done.stderr and "precise.yaml:" in done.stderr, done.stderr
+
+
+def test_only_auto_with_annotations_has_them_in_the_key_of_check(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "own.json").write_text("{}")
+    own = f"calibration={{images: {tmp_path / 'images'}, annotations: {tmp_path / 'own.json'}}}"
+
+    def keys(*overrides: str) -> set[str]:
+        return {step.key for step in plan_of(tmp_path, *overrides).of_stage("check")}
+
+    plain = keys()
+    assert plain == keys("int8=auto") == keys(own) == keys(own, "int8=auto", "precisions=[fp16]")
+    assert not plain & keys(own, "int8=auto")
 
 
 # Verdicts.
