@@ -441,6 +441,24 @@ def test_bf16_on_onnx_runtime_rounds_as_bf16_does(tmp_path: Path) -> None:
     assert not (twice.view(np.uint32) & 0xFFFF).any()  # no bits that bf16 has not
 
 
+def test_bf16_on_onnx_runtime_is_the_same_file_every_time(tmp_path: Path) -> None:
+    """Its casts do not stand in the order of a set, which is another in every process."""
+    wide = [f"in{i}" for i in range(8)]
+    narrow = [f"{name}_bf16" for name in wide]
+    casts = [
+        helper.make_node("Cast", [name], [own], to=TensorProto.BFLOAT16)
+        for name, own in zip(wide, narrow, strict=True)
+    ]
+    values = [helper.make_tensor_value_info(name, 1, [1]) for name in wide]
+    ends = [helper.make_tensor_value_info("all", TensorProto.BFLOAT16, [8])]
+    nodes = [*casts, helper.make_node("Concat", narrow, ["all"], axis=0)]
+    model = helper.make_model(helper.make_graph(nodes, "g", values, ends), ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+    made = onnx.load_from_string(onnxruntime_bf16.emulated(tmp_path / "m.onnx")).graph
+    widened = [node.input[0] for node in made.node if node.output[0].endswith("_as_fp32")]
+    assert widened == narrow
+
+
 def test_a_layer_that_is_not_there_cannot_be_kept() -> None:
     model = small()
     region.prepare(model.graph)
@@ -562,6 +580,17 @@ def test_what_decides_a_file_is_in_the_key_of_convert(tmp_path: Path) -> None:
         (f"calibration.images={PROJECT / 'docs'}", 1), ("models.twostage.keep_fp32=[x]", 0),
     ):  # fmt: skip
         assert len(set(keys(words)) - set(plain)) == changes, words
+
+
+def test_auto_counts_ap_with_a_package_that_is_in_its_key(tmp_path: Path) -> None:
+    def packages(*overrides: str) -> set[str]:
+        (step,) = plan_of(
+            tmp_path, "precisions=[int8]", "models.twostage.precisions=[fp32]", *overrides
+        ).of_stage("convert")
+        return {name for name, _ in step.toolchain}
+
+    assert packages() == {"onnx", "onnxruntime"}
+    assert packages("int8=auto") == {"onnx", "onnxruntime", "numpy", "pycocotools"}
 
 
 def test_what_cannot_be_quantised_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -192,6 +192,7 @@ class _Planner:
         parents, int8 = [export], None
         if cell.precision == "int8":
             packages += catalog.INT8_PACKAGES
+            packages += catalog.EVALUATE_PACKAGES * (self.spec.int8.auto is not None)
             parents.append(self._prepare(cell, check, self.given.calibration))
             int8 = self._quantisation(cell, parents[-1].ref)
         values = inputs.ConvertInputs(export.ref, cell.precision, keep, int8)
