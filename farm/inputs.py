@@ -263,8 +263,11 @@ class Engine:
 
 @dataclass(frozen=True)
 class CheckInputs:
+    """`calibration`: annotated images by which int8's `auto` measures AP."""
+
     model: AnyModel
     dataset: Dataset
+    calibration: CocoDataset | None = field(default=None, metadata=_LATER)
 
 
 @dataclass(frozen=True)

@@ -149,10 +149,11 @@ def _place(matrix: Matrix, step: Step, reason: str) -> str:
         file = getattr(model, name, None)
         if file is not None and reason.startswith(file.path):
             return matrix.document.where((*key, said_by))
-    dataset = step.inputs.dataset
-    for name in ("images", "annotations"):
-        if isinstance(dataset, CocoDataset) and reason.startswith(getattr(dataset, name).path):
-            return matrix.document.where(("dataset", name))
+    for said_by in ("dataset", "calibration"):
+        images = getattr(step.inputs, said_by)
+        for name in ("images", "annotations"):
+            if isinstance(images, CocoDataset) and reason.startswith(getattr(images, name).path):
+                return matrix.document.where((said_by, name))
     return matrix.document.where(key)
 
 

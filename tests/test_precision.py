@@ -7,9 +7,11 @@ import dataclasses
 import io
 import json
 import os
+import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from conftest import PROJECT, SHARED, Farm
 from onnx import TensorProto, helper, numpy_helper
 
 from farm import catalog, inputs
+from farm.datasets.shapes import CLASSES
 from farm.errors import InputError, StepFailed
 from farm.matrix import load_matrix
 from farm.matrix.schema import VerifySpec
@@ -301,6 +304,123 @@ def test_what_half_precision_hurts_stays_fp32_between_layers(operator: str) -> N
     assert typed.lower(model, "fp16", ()) == ["first", "Resize_2", "last"]
 
 
+# The farm's own arithmetic with products, exported: a function, and its layers.
+
+Tail = Callable[[Any], tuple[Any, Sequence[Any]]]
+
+
+def matrix_nms(torch: Any) -> tuple[Any, Sequence[Any]]:
+    """SOLO's: masks from a convolution, and the pixels that each two of them share."""
+    from farm.sources.mmdet.segments.matrix_nms import decayed
+
+    cfg = SimpleNamespace(kernel="gaussian", sigma=2.0, filter_thr=0.05)
+
+    def of(features: Any) -> Any:
+        masks = (features > 0).float().flatten(2)
+        areas = masks.sum(2)
+        return decayed(masks, areas, (areas * 0).long(), features.sigmoid().amax((2, 3)), cfg)
+
+    return of, ()
+
+
+def score_voting(torch: Any) -> tuple[Any, Sequence[Any]]:
+    """PAA's: boxes averaged by weights, coordinates of many hundred pixels."""
+    from farm.sources.mmdet.candidates import Candidates
+    from farm.sources.mmdet.dense.paa import Voters, voted
+
+    def of(features: Any) -> Any:
+        low = features.flatten(2)[..., :2] * 700
+        boxes = torch.cat([low, low + 300], 2)
+        scores = features.flatten(2)[..., 2].sigmoid()
+        best = Candidates(boxes[:, :3], scores[:, :3], (scores[:, :3] * 0).long())
+        found = Voters(best.boxes, best.scores, best.labels, boxes, scores.unsqueeze(2))
+        return voted(SimpleNamespace(with_score_voting=True), found, best).boxes
+
+    return of, ()
+
+
+def features_of_boxes(torch: Any) -> tuple[Any, Sequence[Any]]:
+    """Below opset 16: samples in narrow boxes as products; a layer reads what is made of them."""
+    from farm.sources.mmdet.operators import roi_align
+
+    layer = SimpleNamespace(output_size=(3, 3), spatial_scale=0.25, aligned=True, sampling_ratio=0)
+    last = torch.nn.Linear(8 * 9, 2)
+
+    def of(features: Any) -> Any:
+        boxes = features.flatten(1)[0, :16].abs().reshape(4, 4).cumsum(1)
+        images = (boxes[:, 0] * 0).long()
+        with roi_align.swap(13):
+            found = roi_align.roi_align(features, boxes, images, layer)
+        return last(found.flatten(1))
+
+    return of, [last]
+
+
+@pytest.mark.parametrize("tail", [matrix_nms, score_voting, features_of_boxes])
+def test_products_of_computed_values_behind_the_network_stay_fp32(tail: Tail) -> None:
+    model = exported(tail)
+    region.prepare(model.graph)
+    products = {node.name for node in model.graph.node if node.op_type == "MatMul"}
+    assert products and not products.intersection(region.layers(model.graph))
+    lowered = typed.lower(model, "fp16", ())
+    assert not products.intersection(lowered) and "/first/Conv" in lowered
+    values = values_in(model.graph, TensorProto.FLOAT16)
+    for node in model.graph.node:
+        assert node.op_type != "MatMul" or not values.intersection(node.input)
+
+
+def attention(torch: Any) -> tuple[Any, Sequence[Any]]:
+    """Of a transformer: scaled, masked, softmax, projected; with weights not yet folded."""
+    query, key, value, last = (torch.nn.Linear(8, 8) for _ in range(4))
+
+    def of(features: Any) -> Any:
+        rows = features.flatten(2).transpose(1, 2)
+        q, k, v = (
+            layer(rows).unflatten(2, (2, 4)).transpose(1, 2) for layer in (query, key, value)
+        )
+        weights = q @ k.transpose(2, 3) / 2
+        weights = weights.masked_fill(rows.sum(2)[:, None, None] > 9, -100.0).softmax(3)
+        return last((weights @ v).transpose(1, 2).flatten(2)).sigmoid()
+
+    return of, [query, key, value, last]
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_attention_that_a_layer_reads_is_lowered(folded: bool) -> None:
+    model = exported(attention, folded)
+    region.prepare(model.graph)
+    products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
+    assert len(products) == 6  # four layers, and queries by keys by values
+    lowered = typed.lower(model, "fp16", ())
+    assert {node.name for node in products} <= set(lowered)
+    assert not [name for name in lowered if "Softmax" in name or "Div" in name]
+
+
+def exported(tail: Tail, folded: bool = True) -> onnx.ModelProto:
+    """images -> Conv named first -> what `tail` makes of 8 channels."""
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Conv2d(3, 8, 3, padding=1)
+            self.ends, layers = tail(torch)
+            self.layers = torch.nn.ModuleList(layers)
+
+        def forward(self, images: Any) -> Any:
+            return self.ends(self.first(images))
+
+    torch.manual_seed(0)
+    file = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Net().eval(), torch.randn(1, 3, 8, 8), file, dynamo=False, opset_version=13,
+            do_constant_folding=folded, input_names=["images"],
+        )  # fmt: skip
+    return onnx.load_from_string(file.getvalue())
+
+
 def test_a_kept_layer_stays_fp32_and_its_neighbours_do_not() -> None:
     model = small()
     region.prepare(model.graph)
@@ -319,6 +439,24 @@ def test_bf16_on_onnx_runtime_rounds_as_bf16_does(tmp_path: Path) -> None:
     near(emulated, 3e-2)
     twice = outputs(emulated)[1]  # Relu's value, added to itself in fp32
     assert not (twice.view(np.uint32) & 0xFFFF).any()  # no bits that bf16 has not
+
+
+def test_bf16_on_onnx_runtime_is_the_same_file_every_time(tmp_path: Path) -> None:
+    """Its casts do not stand in the order of a set, which is another in every process."""
+    wide = [f"in{i}" for i in range(8)]
+    narrow = [f"{name}_bf16" for name in wide]
+    casts = [
+        helper.make_node("Cast", [name], [own], to=TensorProto.BFLOAT16)
+        for name, own in zip(wide, narrow, strict=True)
+    ]
+    values = [helper.make_tensor_value_info(name, 1, [1]) for name in wide]
+    ends = [helper.make_tensor_value_info("all", TensorProto.BFLOAT16, [8])]
+    nodes = [*casts, helper.make_node("Concat", narrow, ["all"], axis=0)]
+    model = helper.make_model(helper.make_graph(nodes, "g", values, ends), ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+    made = onnx.load_from_string(onnxruntime_bf16.emulated(tmp_path / "m.onnx")).graph
+    widened = [node.input[0] for node in made.node if node.output[0].endswith("_as_fp32")]
+    assert widened == narrow
 
 
 def test_a_layer_that_is_not_there_cannot_be_kept() -> None:
@@ -444,6 +582,17 @@ def test_what_decides_a_file_is_in_the_key_of_convert(tmp_path: Path) -> None:
         assert len(set(keys(words)) - set(plain)) == changes, words
 
 
+def test_auto_counts_ap_with_a_package_that_is_in_its_key(tmp_path: Path) -> None:
+    def packages(*overrides: str) -> set[str]:
+        (step,) = plan_of(
+            tmp_path, "precisions=[int8]", "models.twostage.precisions=[fp32]", *overrides
+        ).of_stage("convert")
+        return {name for name, _ in step.toolchain}
+
+    assert packages() == {"onnx", "onnxruntime"}
+    assert packages("int8=auto") == {"onnx", "onnxruntime", "numpy", "pycocotools"}
+
+
 def test_what_cannot_be_quantised_is_refused_before_any_work(tmp_path: Path) -> None:
     def reason(*overrides: str) -> str:
         plan = plan_of(tmp_path, "precisions=[int8]", *overrides)
@@ -452,6 +601,19 @@ def test_what_cannot_be_quantised_is_refused_before_any_work(tmp_path: Path) -> 
 
     assert "int8 needs opset 13 or later" in reason("opsets=[11]")
     assert "raw outputs have none" in reason("int8=auto", "postprocess=[none]")
+
+
+def test_models_whose_boxes_are_read_off_masks_have_no_box_ap_for_auto(tmp_path: Path) -> None:
+    def refused(frame: str, *overrides: str) -> str:
+        facts = dataclasses.replace(known(""), masks=frame != "box", mask_frame=frame)
+        plan = plan_of(tmp_path, "precisions=[int8]", *overrides, facts=lambda key: facts)
+        return str(plan.cells[0].refused)
+
+    for frame in ("segments", "queries"):
+        assert "boxes are read off its masks" in refused(frame, "int8=auto")
+        assert refused(frame) == "None"
+    for frame in ("box", "image"):
+        assert refused(frame, "int8=auto") == "None"
 
 
 @pytest.mark.parametrize(
@@ -487,6 +649,43 @@ def test_calibration_images_are_needed_by_int8_only(tmp_path: Path) -> None:
     assert not plan_of(tmp_path, "precisions=[fp32, fp16]", nowhere).missing
     (missing,) = plan_of(tmp_path, nowhere).missing
     assert "nowhere" in str(missing)
+
+
+@pytest.mark.parametrize("lost", ["categories", "images"])
+def test_annotated_calibration_images_are_checked_for_auto_before_any_work(
+    tmp_path: Path, farm: Farm, lost: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"")
+    annotations = {
+        "images": [{"id": 1, "file_name": "b.png" if lost == "images" else "a.png"}],
+        "annotations": [],
+        "categories": [
+            {"id": i, "name": name}
+            for i, name in enumerate(CLASSES[: None if lost == "images" else 1], start=1)
+        ],
+    }
+    (tmp_path / "own.json").write_text(json.dumps(annotations))
+    path = write(tmp_path)
+    path.write_text(path.read_text() + "calibration: {images: images, annotations: own.json}\n")
+    words = ("--executor", "inline", "--results", tmp_path / "r", "--no-mlflow")
+    done = farm("run", path, "int8=auto", "precisions=[int8]", "runtimes=[onnxruntime]", *words)
+    assert done.returncode == 2, done.stderr
+    told = {"categories": "own.json: the model's class 'square' is not", "images": "images: 1 of 1"}
+    assert told[lost] in done.stderr and "precise.yaml:" in done.stderr, done.stderr
+
+
+def test_only_auto_with_annotations_has_them_in_the_key_of_check(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "own.json").write_text("{}")
+    own = f"calibration={{images: {tmp_path / 'images'}, annotations: {tmp_path / 'own.json'}}}"
+
+    def keys(*overrides: str) -> set[str]:
+        return {step.key for step in plan_of(tmp_path, *overrides).of_stage("check")}
+
+    plain = keys()
+    assert plain == keys("int8=auto") == keys(own) == keys(own, "int8=auto", "precisions=[fp16]")
+    assert not plain & keys(own, "int8=auto")
 
 
 # Verdicts.

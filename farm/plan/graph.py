@@ -20,7 +20,7 @@ VERSIONS = {
     "prepare": 1,
     "reference": 2,
     "export": 3,
-    "convert": 1,
+    "convert": 2,
     "build": 1,
     "verify": 2,
     "evaluate": 2,
@@ -53,6 +53,7 @@ class _Planner:
         self.steps: dict[str, Step] = {}
         self.facts: dict[str, inputs.ModelFacts] = {}
         self.unchecked: list[str] = []
+        self._in_int8 = {cell.model for cell in matrix.cells if cell.precision == "int8"}
         self._made: dict[tuple[str, tuple[Any, ...]], Any] = {}
 
     def plan(self) -> Plan:
@@ -77,7 +78,7 @@ class _Planner:
     def _check(self, name: str) -> Step:
         model = self.models[name]
         packages = catalog.SOURCES[model.source].packages
-        values = inputs.CheckInputs(model, self.given.dataset)
+        values = inputs.CheckInputs(model, self.given.dataset, self._measured_by_auto(name))
         step = self._step("check", name, values, packages, Needs())
         facts = self.known_facts(step.key)
         if facts is None:
@@ -85,6 +86,14 @@ class _Planner:
             facts = inputs.ModelFacts((), False, f"unknown until checked: {step.key}")
         self.facts[name] = facts
         return step
+
+    def _measured_by_auto(self, name: str) -> inputs.CocoDataset | None:
+        """The matrix's own annotated calibration images, where int8's `auto` holds them against
+        the model."""
+        own, spec = self.given.calibration, self.spec
+        said = spec.calibration is not None and spec.int8.auto is not None
+        asked = said and name in self._in_int8
+        return own if asked and isinstance(own, inputs.CocoDataset) else None
 
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
@@ -184,6 +193,7 @@ class _Planner:
         parents, int8 = [export], None
         if cell.precision == "int8":
             packages += catalog.INT8_PACKAGES
+            packages += catalog.EVALUATE_PACKAGES * (self.spec.int8.auto is not None)
             parents.append(self._prepare(cell, check, self.given.calibration))
             int8 = self._quantisation(cell, parents[-1].ref)
         values = inputs.ConvertInputs(export.ref, cell.precision, keep, int8)

@@ -7,6 +7,9 @@ from farm.inputs import ModelFacts, Shape, Target
 from farm.matrix import Cell
 from farm.plan.keys import version
 
+_BOXES_OFF_MASKS = ("segments", "queries")
+"""Kinds of `ModelFacts.mask_frame` whose boxes stand around the pasted masks."""
+
 
 def refusal(
     cell: Cell, facts: ModelFacts, shape: Shape, target: Target, simplify: bool
@@ -94,5 +97,10 @@ def unfit_for_int8(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) ->
         return (
             "int8 auto counts the AP that is lost, and raw outputs have none: leave out `auto`, "
             "and name layers to keep in `keep_fp32`"
+        )
+    if auto and facts.mask_frame in _BOXES_OFF_MASKS:
+        return (
+            "int8 auto counts the box AP that is lost, and this model's boxes are read off its "
+            "masks, after the engine: leave out `auto`, and name layers to keep in `keep_fp32`"
         )
     return None

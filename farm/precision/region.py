@@ -1,14 +1,18 @@
 """Which nodes of a detector's graph may leave fp32: its network, not what decodes its boxes.
 
-The network is all that a convolution or a matrix product is computed from, followed backwards
-through operators that only carry or scale values. It ends at the last of them on each path:
-scores, anchors, box arithmetic, TopK, NMS and RoiAlign come after, or lie behind an operator that
-is not followed, as do the sums of a normalisation or a softmax, which half precision hurts.
+The network is all that a layer is computed from, followed backwards through operators that only
+carry or scale values. It ends at the last layer on each path: scores, anchors, box arithmetic,
+TopK, NMS and RoiAlign come after, or lie behind an operator that is not followed, as do the sums of
+a normalisation or a softmax, which half precision hurts.
+
+Layers are what has weights. A product of two computed values is one only where a layer reads it,
+as an output projection reads attention; elsewhere it counts the pixels that two masks share (more
+than fp16 can), or averages boxes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 import onnx
@@ -16,12 +20,17 @@ import onnx
 from farm.errors import StepFailed, nearest
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_PRODUCTS = {"Gemm", "MatMul"}
+_BRANCHES = {"If", "Loop", "Scan"}  # their inner graphs read values that are no inputs
 
 _ACTIVATIONS = {"Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Relu", "Sigmoid"}
 _POOLS = {"AveragePool", "GlobalAveragePool", "MaxPool", "Resize"}
 _MOVERS = {"Expand", "Flatten", "Identity", "Pad", "Reshape", "Slice", "Split", "Squeeze"}
 _MOVERS |= {"Concat", "DepthToSpace", "SpaceToDepth", "Transpose", "Unsqueeze"}
 _CARRIERS = _ACTIVATIONS | _POOLS | _MOVERS | {"Add", "BatchNormalization", "Mul", "Tanh"}
+
+_JOINERS = {"Div", "InstanceNormalization", "LayerNormalization", "Softmax", "Sub", "Where"}
+"""What stands, beside carriers, between a product and the layer that reads it."""
 
 _DATA = dict.fromkeys(
     ("Expand", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Unsqueeze"), (0,)
@@ -42,18 +51,46 @@ def data_outputs(node: onnx.NodeProto) -> list[int]:
 
 def network(graph: onnx.GraphProto, kept: Sequence[str]) -> list[int]:
     """Positions in `graph.node` of the network's nodes, without those named in `kept`."""
-    made_by = {name: i for i, node in enumerate(graph.node) for name in node.output}
     held = set(kept)
-    left = [i for i, node in enumerate(graph.node) if node.op_type in WEIGHTED]
-    found = set(left)
+    found = _behind(graph, _layers(graph), _CARRIERS)
+    return sorted(i for i in found if graph.node[i].name not in held)
+
+
+def _behind(graph: onnx.GraphProto, starts: Collection[int], followed: Collection[str]) -> set[int]:
+    """`starts`, and the nodes that they are computed from through `followed` operators."""
+    made_by = {name: i for i, node in enumerate(graph.node) for name in node.output}
+    left, found = list(starts), set(starts)
     while left:
         node = graph.node[left.pop()]
         for place in data_inputs(node):
             i = made_by.get(node.input[place])
-            if i is not None and i not in found and graph.node[i].op_type in _CARRIERS:
+            if i is not None and i not in found and graph.node[i].op_type in followed:
                 found.add(i)
                 left.append(i)
-    return sorted(i for i in found if graph.node[i].name not in held)
+    return found
+
+
+def _layers(graph: onnx.GraphProto) -> set[int]:
+    """Positions of the nodes with weights, and of the products that these read."""
+    constant = _constants(graph)
+    weighted = {i for i, node in enumerate(graph.node) if node.op_type in WEIGHTED}
+    products = {
+        i
+        for i in weighted
+        if graph.node[i].op_type in _PRODUCTS and constant.isdisjoint(graph.node[i].input[:2])
+    }
+    read = _behind(graph, weighted - products, _CARRIERS | _JOINERS | WEIGHTED)
+    return weighted - (products - read)
+
+
+def _constants(graph: onnx.GraphProto) -> set[str]:
+    """Weights, and what is computed from nothing else."""
+    found = {one.name for one in graph.initializer}
+    for node in graph.node:
+        computed = found.issuperset(filter(None, node.input)) and node.op_type not in _BRANCHES
+        if node.op_type == "Constant" or (node.input and computed):
+            found.update(node.output)
+    return found
 
 
 def prepare(graph: onnx.GraphProto) -> None:
@@ -80,8 +117,8 @@ def prepare(graph: onnx.GraphProto) -> None:
 
 
 def layers(graph: onnx.GraphProto) -> list[str]:
-    """Names of the weighted nodes: what can be kept in fp32."""
-    return [node.name for node in graph.node if node.op_type in WEIGHTED]
+    """Names of the network's layers: what can be kept in fp32."""
+    return [graph.node[i].name for i in sorted(_layers(graph))]
 
 
 def matching(graph: onnx.GraphProto, patterns: Sequence[str]) -> list[str]:

@@ -26,7 +26,8 @@ def emulated(path: Path) -> bytes:
             if _target(node) == TensorProto.BFLOAT16:
                 narrow.add(node.output[0])
         elif reads := narrow.intersection(node.input):
-            nodes += [_cast(name, _wide(name), TensorProto.FLOAT) for name in reads - widened]
+            new = sorted(reads - widened)
+            nodes += [_cast(name, _wide(name), TensorProto.FLOAT) for name in new]
             widened |= reads
             nodes += _in_fp32(node, reads)
             narrow.update(_values(node))

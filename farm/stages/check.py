@@ -1,7 +1,7 @@
 """check: what only the model's own code can tell, and everything wrong with the user's files.
 
 Runs before any heavy work: loads config and checkpoint, fits one to the other, and holds the
-model's classes against the data set's.
+model's classes against those of the data set and of the images that int8's `auto` measures AP on.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from farm.inputs import CheckInputs, CocoDataset
+from farm.inputs import CheckInputs, CocoDataset, Dataset
 from farm.sources import source_module
 from farm.stages import Context
 
 
 def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
     facts = source_module(inputs.model.source).check(inputs.model)
-    _check_dataset(inputs, facts.classes)
+    _check_dataset(inputs.dataset, facts.classes)
+    if inputs.calibration is not None:
+        _check_dataset(inputs.calibration, facts.classes)
     return asdict(facts)
 
 
-def _check_dataset(inputs: CheckInputs, classes: tuple[str, ...]) -> None:
+def _check_dataset(dataset: Dataset, classes: tuple[str, ...]) -> None:
     from farm.datasets import coco, shapes
 
-    dataset = inputs.dataset
     if isinstance(dataset, CocoDataset):
         path = Path(dataset.annotations.path)
         annotations = coco.load_annotations(path, dataset.limit)
