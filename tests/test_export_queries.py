@@ -25,6 +25,7 @@ from farm.sources import onnx_files
 from farm.sources.mmdet import graphs, operators, random_weights
 from farm.sources.mmdet.detector import Detector
 from farm.sources.mmdet.operators.roi_align import roi_align
+from farm.sources.mmdet.queries import deformable_detr
 from farm.units import Dims
 
 pytestmark = pytest.mark.slow
@@ -245,6 +246,26 @@ def test_a_level_without_boxes_is_pooled_by_openvino_below_16(count: int) -> Non
 
 
 # What is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+def test_places_of_a_fixed_size_are_floats(opset: int, tmp_path: Path) -> None:
+    """The exporter folds an integer and a half to a double, which LayerNormalization refuses."""
+
+    class Centres(nn.Module):
+        outputs = ("centres",)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return deformable_detr._centres(images, torch._shape_as_tensor(images)[2:])
+
+    dims = Dims(1, 3, 64, 96)
+    onnx_files.write(Centres(), inputs.Shape("fixed", dims, dims, dims), opset, tmp_path / "c.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "c.onnx")
+    images = np.zeros(dims.as_tuple(), np.float32)
+    (found,) = session.run(None, dict.fromkeys([one.name for one in session.get_inputs()], images))
+    expected = Centres()(torch.from_numpy(images)).numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_head_with_a_rule_of_its_own_is_refused_by_its_name() -> None:

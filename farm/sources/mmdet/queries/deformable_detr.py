@@ -78,7 +78,13 @@ def _levels(maps: list[Tensor]) -> Levels:
 
 def _centres(one: Tensor, shape: Tensor) -> Tensor:
     """[h * w, 2] of a map [N, C, h, w]."""
-    y, x = ((torch.arange(one.shape[2 + i], device=one.device) + 0.5) / shape[i] for i in (0, 1))
+    # Floats before the half is added: where sizes are fixed, torch's exporter folds an integer and
+    # a half to a double, and all that follows with it.
+    y, x = (
+        (torch.arange(one.shape[2 + i], device=one.device).to(one.dtype) + 0.5)
+        / shape[i].to(one.dtype)
+        for i in (0, 1)
+    )
     grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], 2)
     return grid.reshape(-1, 2)
 
