@@ -90,10 +90,11 @@ class _Planner:
     def _measured_by_auto(self, name: str) -> inputs.CocoDataset | None:
         """The matrix's own annotated calibration images, where int8's `auto` holds them against
         the model."""
-        own, spec = self.given.calibration, self.spec
-        said = spec.calibration is not None and spec.int8.auto is not None
-        asked = said and name in self._in_int8
-        return own if asked and isinstance(own, inputs.CocoDataset) else None
+        said = self.spec.calibration is not None and self.spec.int8.auto is not None
+        if not said or name not in self._in_int8:
+            return None
+        own = self.given.calibration
+        return own if isinstance(own, inputs.CocoDataset) else None
 
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
