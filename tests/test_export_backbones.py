@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
+from mmcls.models.backbones import ConvNeXt
 from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from mmdet.models.backbones import (
     PyramidVisionTransformer,
@@ -51,6 +52,12 @@ def pvt_v2() -> nn.Module:
     return PyramidVisionTransformerV2(
         embed_dims=8, **sizes, sr_ratios=[4, 1, 1, 1], mlp_ratios=[2] * 4
     )
+
+
+def convnext() -> nn.Module:
+    """mmcls's, as mmdet's configs name it."""
+    arch = {"depths": [1] * 4, "channels": [8, 16, 32, 64]}
+    return ConvNeXt(arch, out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
 
 
 def padding() -> nn.Module:
@@ -107,7 +114,7 @@ def difference(module: nn.Module, opset: int, swapped: bool) -> float:
 
 
 @pytest.mark.parametrize("opset", [11, 17, 20])
-@pytest.mark.parametrize("make", [swin, pvt, pvt_v2, padding, same_convolution])
+@pytest.mark.parametrize("make", [swin, pvt, pvt_v2, convnext, padding, same_convolution])
 def test_sizes_that_were_not_traced_are_right(make: Callable[[], nn.Module], opset: int) -> None:
     assert difference(random_module(make), opset, swapped=True) < 1e-5
 

@@ -12,6 +12,11 @@ from farm.datasets import coco
 from farm.datasets.prepared import Prepared, PreparedWriter
 from farm.detections import Detections, ImageMeta, files
 from farm.detections.convert import from_outputs, to_original
+from farm.inputs import Suppression
+from farm.runtimes import DeviceTimed
+from farm.runtimes.trt.session import TensorRtSession
+from farm.stages import measure
+from farm.stages.engines import Suppressing
 from farm.stages.measure import fitted
 from farm.stages.statistics import summarise
 from farm.units import Dims, format_bytes, format_seconds, parse_bytes, parse_dims
@@ -147,3 +152,36 @@ def test_units_are_read_as_people_write_them() -> None:
         with pytest.raises(ValueError, match="write HxW"):
             parse_dims(bad)
     assert [format_seconds(s) for s in (1.25, 75, 7260)] == ["1.2s", "1m15s", "2h01m"]
+
+
+class Candidates:
+    """A session that finds two boxes, one over the other."""
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        boxes, scores = np.float32([[[0, 0, 9, 9], [0, 0, 9, 8]]]), np.float32([[0.9, 0.8]])
+        return {"boxes": boxes, "scores": scores, "labels": np.zeros((1, 2), np.int64)}
+
+    def close(self) -> None: ...
+
+
+class TimedCandidates(Candidates):
+    """Whose accelerator counts its runs in ms."""
+
+    runs = 0.0
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        self.runs += 1
+        return super().run(images)
+
+    def device_time_ms(self) -> float:
+        return self.runs
+
+
+def test_the_accelerators_own_time_is_taken_where_a_runtime_knows_it() -> None:
+    assert issubclass(TensorRtSession, DeviceTimed)
+    images, how = np.zeros((1, 3, 8, 8), np.float32), Suppression(0.5, False, 100)
+    for session in (TimedCandidates(), Suppressing(TimedCandidates(), how)):
+        taken, device = measure._sample(session, images, seconds=0, most=1, least=4)
+        assert device == [1, 2, 3, 4] and len(taken) == 4
+    for untimed in (Candidates(), Suppressing(Candidates(), how)):
+        assert measure._sample(untimed, images, seconds=0, most=1, least=4)[1] == []

@@ -20,6 +20,7 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("matched_fraction", "matched", "{:.4f}"),
     ("max_score_diff", "score diff", "{:.1e}"),
     ("latency_p50_ms", "p50 ms", "{:.2f}"),
+    ("device_p50_ms", "gpu ms", "{:.2f}"),
     ("status", "status", "{}"),
 )
 

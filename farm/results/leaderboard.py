@@ -25,6 +25,7 @@ _LATER: Row = {
     "postprocess": "graph",
     **dict.fromkeys(("max_abs_diff", "max_rel_diff", "cosine")),
     "fallback": None,
+    "device_p50_ms": None,
     **dict.fromkeys(("convert_key", "convert_s", "kept_fp32", "speedup_vs_fp32")),
 }
 """Columns that files of earlier versions lack, and what they would say."""

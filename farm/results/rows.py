@@ -27,6 +27,7 @@ _SPEED = (
     "latency_p99_ms",
     "latency_mean_ms",
     "latency_min_ms",
+    "device_p50_ms",
     "latency_cov",
     "samples",
     "throughput_per_s",

@@ -12,7 +12,7 @@ A runtime's module imports its own library and numpy, and provides
 from __future__ import annotations
 
 import importlib
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,14 @@ class Session(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class DeviceTimed(Protocol):
+    """A session that knows how long its accelerator alone took."""
+
+    def device_time_ms(self) -> float:
+        """Of the last run: without copies, and without what the host does before and after."""
 
 
 def runtime_module(name: str) -> Any:

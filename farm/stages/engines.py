@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from farm.detections.suppress import suppress
 from farm.inputs import Engine, Suppression
-from farm.runtimes import Session, runtime_module
+from farm.runtimes import DeviceTimed, Session, runtime_module
 from farm.sources import source_module
 from farm.stages import Context
 
@@ -48,6 +48,12 @@ class Suppressing:
 
     def close(self) -> None:
         self.session.close()
+
+
+def device_time_ms(session: Session) -> float | None:
+    """Of the last run, of the accelerator alone; None where the session does not know it."""
+    inner = session.session if isinstance(session, Suppressing) else session
+    return inner.device_time_ms() if isinstance(inner, DeviceTimed) else None
 
 
 def batch_size(engine: Engine) -> int:

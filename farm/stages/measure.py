@@ -3,7 +3,7 @@
 Latency is the time of one `run` call on the host: input in host memory to outputs in host
 memory. Samples are taken for a given time and never fewer than the percentiles need (MLPerf
 LoadGen: 64 for p90, 130 for p95, 662 for p99, at 99 % confidence); a percentile that the samples
-do not carry is left out.
+do not carry is left out. Where a runtime times its accelerator, that part's median stands beside.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from farm.detections import Floats
 from farm.inputs import MeasureInputs
 from farm.runtimes import Session
 from farm.stages import Context
-from farm.stages.engines import opened
+from farm.stages.engines import device_time_ms, opened
 from farm.stages.statistics import summarise
 from farm.units import Dims
 
@@ -36,7 +36,7 @@ def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:
         gc.collect()
         gc.disable()  # no collection inside a sample
         try:
-            samples = _sample(
+            samples, device = _sample(
                 session, images, inputs.seconds, inputs.max_seconds, inputs.min_samples
             )
         finally:
@@ -44,6 +44,7 @@ def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:
     np.save(context.folder / "samples.npy", samples)
     return {
         **summarise(samples, shape.opt.n),
+        "device_p50_ms": float(np.median(device)) if device else None,
         "threads": inputs.threads,
         "batch": shape.opt.n,
         "input_shape": str(shape.opt),
@@ -53,17 +54,21 @@ def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:
 
 def _sample(
     session: Session, images: Floats, seconds: float, most: float, least: int
-) -> npt.NDArray[np.float64]:
-    """Milliseconds of each run: for `seconds`, then on to `least` runs, for `most` seconds."""
+) -> tuple[npt.NDArray[np.float64], list[float]]:
+    """Milliseconds of each run: for `seconds`, then on to `least` runs, for `most` seconds; and
+    of those the accelerator's, where it is known."""
     clock = time.perf_counter_ns
     taken: list[int] = []
+    device: list[float] = []
     began = clock()
     enough, limit = began + int(seconds * 1e9), began + int(max(most, seconds) * 1e9)
     while (now := clock()) < enough or (len(taken) < least and now < limit) or len(taken) < 2:
         before = clock()
         session.run(images)
         taken.append(clock() - before)
-    return np.array(taken, np.float64) / 1e6
+        if (own := device_time_ms(session)) is not None:
+            device.append(own)
+    return np.array(taken, np.float64) / 1e6, device
 
 
 def fitted(prepared: Prepared, dims: Dims) -> Floats:
