@@ -152,6 +152,26 @@ def test_tensorrt_is_the_default_and_what_it_lacks_is_told(tool: Tool, exported:
         assert done.code == 2 and "tensorrt needs tensorrt, not installed" in done.err
     done = tool("build", CONFIG, "tmp.onnx", "--runtime", "tensorrt_rtx")
     assert done.code == 2 and "needs a GPU, and nvidia-smi finds none" in done.err
+    assert "--compute-capability 12.0" in done.err
+
+
+def test_an_engine_for_a_gpu_that_is_elsewhere(tool: Tool, exported: Any) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings")
+    exported("--skip-postprocess")
+    asked = ("build", CONFIG, "tmp.onnx", "--runtime")
+    done = tool(*asked, "tensorrt_rtx", "--compute-capability", "8.9")
+    assert done.code == 0, done.out + done.err
+    assert json.loads((artifact(done).parent / "engine.json").read_text())["gpu"] is None
+    assert record(done)["inputs"]["target"]["compute_capability"] == "8.9"
+    assert Path("tmp.trt").read_bytes() == artifact(done).read_bytes()
+    other = tool(*asked, "tensorrt_rtx", "--compute-capability", "8.6")
+    assert other.code == 0 and artifact(other) != artifact(done)
+    for runtime, capability, why in (
+        ("tensorrt_rtx", "9.0", "'9.0': tensorrt_rtx builds for 7.5, 8.0, 8.6, 8.9, 12.0"),
+        ("onnxruntime", "8.9", "builds on the machine that runs it"),
+    ):
+        done = tool(*asked, runtime, "--compute-capability", capability)
+        assert done.code == 2 and why in done.err and "--compute-capability" in done.err
 
 
 def test_a_gpu_here_is_the_target_with_all_that_is_in_an_engines_key(

@@ -69,6 +69,41 @@ def built(path: Path, folder: Path, wanted: EngineOptions) -> engine.EngineFacts
     return engine.read(folder)
 
 
+# ---------------------------------------------------------------- a build that a cache spoils
+
+
+class Spoiled(builder.Build):
+    """A build of which every plan with a timing cache fails, with `text` for the reason."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(library, options())
+        self.text, self.tried = text, []
+
+    def timing_cache(self) -> Path:
+        return Path("kept.cache")
+
+    def plan(self, onnx: Path, cache: Path | None) -> Any:
+        self.tried.append(cache)
+        if cache is None:
+            return super().plan(onnx, cache)
+        self.log.errors.append(self.text)
+        return None
+
+
+def test_a_build_that_blames_its_timing_cache_is_done_without_it(net: Net, tmp_path: Path) -> None:
+    build = Spoiled("Myelin error from unknown graph\nThe timing cache will not be used!")
+    build.run(net(axes=(1, 3, 128, 160)), tmp_path)
+    assert build.tried == [Path("kept.cache"), None]
+    assert (tmp_path / engine.PLAN).stat().st_size > 10_000
+
+
+def test_another_failure_is_not_built_twice(net: Net, tmp_path: Path) -> None:
+    build = Spoiled("Could not find any implementation for node the one")
+    with pytest.raises(StepFailed, match="any implementation"):
+        build.run(net(axes=(1, 3, 128, 160)), tmp_path)
+    assert build.tried == [Path("kept.cache")]
+
+
 # ---------------------------------------------------------------- detectors
 
 

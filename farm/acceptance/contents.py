@@ -20,7 +20,7 @@ from farm.errors import InputError
 from farm.inputs import BuildInputs, EvaluateInputs, MeasureInputs, Ref, Target, VerifyInputs
 from farm.matrix import Cell
 
-VERSION = 1
+VERSION = 2
 NAME, STORE, BLOCKS = "pack.json", "store", "blocks"
 
 

@@ -27,8 +27,8 @@ from farm.matrix import Matrix, load_matrix
 from farm.places import results_folder, store_folder
 from farm.plan import Plan, make_plan
 from farm.plan.devices import cores
-from farm.plan.graph import VERSIONS
 from farm.plan.keys import version
+from farm.plan.make import VERSIONS
 from farm.progress import Progress, say
 from farm.run import guarded, parse
 from farm.store import Store

@@ -26,8 +26,8 @@ from farm.decoded import decoded
 from farm.errors import InputError
 from farm.inputs import Ref
 from farm.plan import PlannedCell
-from farm.plan.graph import VERSIONS
 from farm.plan.keys import step_key
+from farm.plan.make import VERSIONS
 from farm.store import Failure, Record, Store
 
 KEPT = {"verify": ("pairs.npz", "raw.npz"), "measure": ("samples.npy",)}

@@ -12,7 +12,7 @@ from farm.inputs import EngineOptions, Target
 from farm.matrix import Cell
 from farm.plan import Needs, PlannedCell, Step
 from farm.plan.devices import cores
-from farm.plan.graph import build_step, engine_step
+from farm.plan.make import build_step, engine_step
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from farm.catalog import EXPORT_PACKAGES, RUNTIMES, SOURCES
 from farm.errors import InputError
 from farm.models.families import Family
 from farm.plan.files import config_file
-from farm.plan.graph import VERSIONS
 from farm.plan.keys import canonical, step_key, toolchain
+from farm.plan.make import VERSIONS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from farm import catalog, inputs
 from farm.inputs import StageInputs
 from farm.matrix import Cell, Matrix
+from farm.plan import lowered
 from farm.plan.devices import cores
 from farm.plan.given import Given
-from farm.plan.keys import step_key, toolchain
+from farm.plan.make import (
+    EngineInputs,
+    build_step,
+    engine_step,
+    export_step,
+    new_step,
+    prepare_step,
+)
 from farm.plan.refusals import refusal, unfit_for_int8
 from farm.plan.steps import Needs, Plan, PlannedCell, Step
 
-VERSIONS = {
-    "check": 2,
-    "prepare": 1,
-    "reference": 2,
-    "export": 3,
-    "convert": 2,
-    "build": 1,
-    "verify": 2,
-    "evaluate": 2,
-    "measure": 1,
-}
-"""Raised by hand when a stage comes to give another result from the same inputs."""
-
 RAW_IMAGES = 2
 """Raw outputs are large, and each holds values enough: so many images are compared."""
-
-EngineInputs = inputs.VerifyInputs | inputs.EvaluateInputs | inputs.MeasureInputs
 
 Facts = Callable[[str], inputs.ModelFacts | None]
 """What the store knows of a model, by the key of its `check`; None before that has run."""
@@ -72,13 +64,18 @@ class _Planner:
         needs: Needs,
         *parents: Step | None,
     ) -> Step:
-        step = new_step(stage, label, values, packages, needs, *parents)
+        return self._kept(new_step(stage, label, values, packages, needs, *parents))
+
+    def _kept(self, step: Step) -> Step:
+        """The step, or its equal that there is already."""
         return self.steps.setdefault(step.key, step)
 
     def _check(self, name: str) -> Step:
         model = self.models[name]
         packages = catalog.SOURCES[model.source].packages
-        values = inputs.CheckInputs(model, self.given.dataset, self._measured_by_auto(name))
+        in_int8 = name in self._in_int8
+        measured = lowered.measured_by_auto(self.spec, self.given) if in_int8 else None
+        values = inputs.CheckInputs(model, self.given.dataset, measured)
         step = self._step("check", name, values, packages, Needs())
         facts = self.known_facts(step.key)
         if facts is None:
@@ -87,21 +84,12 @@ class _Planner:
         self.facts[name] = facts
         return step
 
-    def _measured_by_auto(self, name: str) -> inputs.CocoDataset | None:
-        """The matrix's own annotated calibration images, where int8's `auto` holds them against
-        the model."""
-        said = self.spec.calibration is not None and self.spec.int8.auto is not None
-        if not said or name not in self._in_int8:
-            return None
-        own = self.given.calibration
-        return own if isinstance(own, inputs.CocoDataset) else None
-
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
         target, simplifies = self.given.targets[cell.target], self._simplifies(cell)
         reason = refusal(cell, facts, self.shapes[cell.shape], target, simplifies)
         if not reason:
-            auto, converts = self.spec.int8.auto is not None, self._converts(cell)
+            auto, converts = self.spec.int8.auto is not None, lowered.converts(self.spec, cell)
             reason = unfit_for_int8(cell, facts, auto, converts)
         if reason:
             return PlannedCell(cell, {"check": check.key}, reason)
@@ -121,7 +109,7 @@ class _Planner:
                 (*of_shape, cell.postprocess, cell.opset),
                 lambda: self._export(cell, check),
             )
-        if self._converts(cell):
+        if lowered.converts(self.spec, cell):
             steps["convert"] = self._once(
                 "convert",
                 (*of_shape, cell.postprocess, cell.opset, cell.precision),
@@ -154,11 +142,10 @@ class _Planner:
         values = inputs.PrepareInputs(
             self.facts[cell.model].pipeline,
             catalog.PREPARER,
-            _one_image(self.shapes[cell.shape]),
+            self.shapes[cell.shape],
             images,
         )
-        label = f"{cell.shape} for {cell.model}"
-        return self._step("prepare", label, values, catalog.PREPARE_PACKAGES, Needs(), check)
+        return self._kept(prepare_step(f"{cell.shape} for {cell.model}", values, check))
 
     def _reference(self, cell: Cell, prepare: Step) -> Step:
         model, images = self.models[cell.model], self.spec.verify.images
@@ -178,14 +165,7 @@ class _Planner:
         label = " ".join(filter(None, words))
         simplifies = self._simplifies(cell)
         values = inputs.ExportInputs(model, self.shapes[shape], cell.opset, ends_at, simplifies)
-        step = export_step(label, values, check)
-        return self.steps.setdefault(step.key, step)
-
-    def _converts(self, cell: Cell) -> bool:
-        """fp32 files are left as they are, and so are those that the builder lowers itself."""
-        runtime, options = catalog.RUNTIMES[cell.runtime], self.spec.runtime_options
-        flags = runtime.builder_flags and options.get(cell.runtime, {}).get("builder_flags")
-        return runtime.exported and cell.precision != "fp32" and not flags
+        return self._kept(export_step(label, values, check))
 
     def _convert(self, cell: Cell, export: Step, check: Step) -> Step:
         own = self.spec.models[cell.model].keep_fp32
@@ -196,26 +176,14 @@ class _Planner:
             packages += catalog.INT8_PACKAGES
             packages += catalog.EVALUATE_PACKAGES * (self.spec.int8.auto is not None)
             parents.append(self._prepare(cell, check, self.given.calibration))
-            int8 = self._quantisation(cell, parents[-1].ref)
+            facts, whole = self.facts[cell.model], self._ends_at(cell) != "host"
+            batch = self.shapes[cell.shape].min.n
+            int8 = lowered.quantisation(
+                self.spec, self.given.calibration, parents[-1].ref, batch, facts, whole
+            )
         values = inputs.ConvertInputs(export.ref, cell.precision, keep, int8)
         label = f"{export.label} {cell.precision}"
         return self._step("convert", label, values, packages, Needs(), *parents)
-
-    def _quantisation(self, cell: Cell, calibration: inputs.Ref) -> inputs.Quantisation:
-        spec, facts = self.spec.int8, self.facts[cell.model]
-        batch = self.shapes[cell.shape].min.n
-        if spec.auto is None:
-            return inputs.Quantisation(calibration, spec.method, spec.percentile, batch)
-        auto = inputs.Auto(
-            spec.auto.max_ap_drop,
-            spec.auto.min_score,
-            spec.auto.images,
-            not isinstance(self.given.calibration, inputs.FolderDataset),
-            facts.classes,
-            facts.clips_boxes,
-            facts.suppression if self._ends_at(cell) == "host" else None,
-        )
-        return inputs.Quantisation(calibration, spec.method, spec.percentile, batch, auto)
 
     def _options(self, cell: Cell) -> inputs.EngineOptions:
         return self._once("options", (cell,), lambda: self._own_options(cell))
@@ -236,8 +204,7 @@ class _Planner:
         values = inputs.BuildInputs(file.ref, self._options(cell), target)
         ahead = bool(catalog.RUNTIMES[cell.runtime].compute_capabilities)
         needs = Needs(accelerator=None if ahead else target.accelerator)
-        step = build_step(cell.id, values, needs, file)
-        return self.steps.setdefault(step.key, step)
+        return self._kept(build_step(cell.id, values, needs, file))
 
     def _engine(self, cell: Cell, built: Step | None) -> inputs.Engine:
         facts, ends_at = self.facts[cell.model], self._ends_at(cell)
@@ -279,69 +246,4 @@ class _Planner:
                 measure.min_samples,
                 measure.threads or cores(),
             )
-        step = engine_step(stage, cell.id, values, *parents)
-        return self.steps.setdefault(step.key, step)
-
-
-def new_step(
-    stage: str,
-    label: str,
-    values: StageInputs,
-    packages: tuple[str, ...],
-    needs: Needs,
-    *parents: Step | None,
-) -> Step:
-    """The step with its key: the stage's version, the inputs and the packages as installed."""
-    tools = toolchain(packages)
-    key = step_key(stage, VERSIONS[stage], values, tools)
-    keys = tuple(parent.key for parent in parents if parent)
-    return Step(stage, key, label, values, tools, keys, needs)
-
-
-def export_step(label: str, values: inputs.ExportInputs, *parents: Step) -> Step:
-    """Two profiles that differ only in their bounds trace the same graph."""
-    values = dataclasses.replace(values, shape=_traced(values.shape))
-    packages = catalog.SOURCES[values.model.source].packages + catalog.EXPORT_PACKAGES
-    packages += catalog.SIMPLIFY_PACKAGES * values.simplify
-    return new_step("export", label, values, packages, Needs(), *parents)
-
-
-def build_step(label: str, values: inputs.BuildInputs, needs: Needs, *parents: Step) -> Step:
-    packages = catalog.RUNTIMES[values.options.runtime].packages
-    return new_step("build", label, values, packages, needs, *parents)
-
-
-def engine_step(stage: str, label: str, values: EngineInputs, *parents: Step | None) -> Step:
-    """verify, evaluate or measure."""
-    packages = catalog.RUNTIMES[values.engine.options.runtime].packages
-    packages += catalog.EVALUATE_PACKAGES * (stage == "evaluate")
-    accelerator = values.target.accelerator
-    ahead = bool(catalog.RUNTIMES[values.engine.options.runtime].compute_capabilities)
-    needs = Needs(exclusive=stage == "measure", accelerator=accelerator, optional=ahead)
-    return new_step(stage, label, values, packages, needs, *parents)
-
-
-def _one_image(shape: inputs.Shape) -> inputs.Shape:
-    """The profile without its batch: images are prepared one by one."""
-    low, opt, high = (dataclasses.replace(x, n=1) for x in (shape.min, shape.opt, shape.max))
-    return inputs.Shape(shape.name, low, opt, high)
-
-
-def _traced(shape: inputs.Shape) -> inputs.Shape:
-    """The profile as export sees it: the traced shape, and which axes are free."""
-    if not shape.dynamic:
-        return shape
-    opt = shape.opt
-    low = dataclasses.replace(
-        opt,
-        n=1 if shape.dynamic_batch else opt.n,
-        h=1 if shape.dynamic_size else opt.h,
-        w=1 if shape.dynamic_size else opt.w,
-    )
-    high = dataclasses.replace(
-        opt,
-        n=1 << 16 if shape.dynamic_batch else opt.n,
-        h=1 << 16 if shape.dynamic_size else opt.h,
-        w=1 << 16 if shape.dynamic_size else opt.w,
-    )
-    return inputs.Shape(shape.name, low, opt, high)
+        return self._kept(engine_step(stage, cell.id, values, *parents))

@@ -10,7 +10,7 @@ from farm import inputs, writable
 from farm.catalog import RUNTIMES, Runtime
 from farm.errors import InputError
 from farm.plan.files import plain_file
-from farm.plan.graph import build_step
+from farm.plan.make import build_step
 from farm.plan.steps import Needs
 from farm.single import onnx_file, targets, words, work
 from farm.store import Store
@@ -30,8 +30,9 @@ def build(options: argparse.Namespace) -> int:
     store = work.open_store(options.results)
     exported = onnx_file.stored(path, store, options.retry_failed)
     settings = _settings(options, runtime, shape)
+    target = _target(options)
     folder = engine_folder(
-        store, path, exported, settings, options.retry_failed, verbose=options.verbose
+        store, path, exported, settings, target, options.retry_failed, verbose=options.verbose
     )
     engine = sole_file(folder)
     work.put(engine, output)
@@ -47,17 +48,25 @@ def engine_folder(
     path: Path,
     exported: inputs.Ref,
     settings: inputs.EngineOptions,
+    target: inputs.Target,
     retry_failed: bool,
     verbose: bool = False,
 ) -> Path:
     """What the runtime left of the build, made now unless the store has it."""
-    target = targets.this_machine(settings.runtime)
+    needs = Needs(accelerator=target.accelerator)
     if RUNTIMES[settings.runtime].compute_capabilities:
         settings = replace(settings, compute_capability=target.compute_capability)
+        needs = Needs()  # built anywhere
     values = inputs.BuildInputs(exported, settings, target)
     label = f"{path.name} {settings.runtime} {settings.shape.name}"
-    step = build_step(label, values, Needs(accelerator=target.accelerator))
+    step = build_step(label, values, needs)
     return work.carry_out(step, store, retry_failed, verbose) / "engine"
+
+
+def _target(options: argparse.Namespace) -> inputs.Target:
+    if options.compute_capability:
+        return targets.elsewhere(options.runtime, options.compute_capability)
+    return targets.this_machine(options.runtime)
 
 
 def sole_file(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from farm import inputs, writable
 from farm.catalog import OPSETS
 from farm.errors import InputError
-from farm.plan.graph import export_step
+from farm.plan.make import export_step
 from farm.single import words, work
 from farm.single.shapes import fixed, free
 from farm.units import Dims

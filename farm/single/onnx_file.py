@@ -7,7 +7,7 @@ from pathlib import Path
 
 from farm import inputs
 from farm.plan.files import plain_file
-from farm.plan.graph import export_step
+from farm.plan.make import export_step
 from farm.single import work
 from farm.single.shapes import free
 from farm.sources import source_module

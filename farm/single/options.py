@@ -106,6 +106,11 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workspace-size", type=int, default=1, metavar="GIB", help="in GiB (default: 1)"
     )
+    parser.add_argument(
+        "--compute-capability",
+        metavar="N.N",
+        help="of the GPU it is for, where a runtime builds without one (default: the GPU's here)",
+    )
     parser.add_argument("--show", action="store_true", help="with --verify, draw both results")
     parser.add_argument(
         "--verify",

@@ -23,6 +23,7 @@ from farm.single.build import engine_folder
 from farm.single.facts import facts_without_weights, own_scale
 from farm.single.outputs import detections
 from farm.single.shapes import fixed, resized_to
+from farm.single.targets import this_machine
 from farm.single.verify import telling
 from farm.sources import source_module
 from farm.units import Dims
@@ -88,7 +89,8 @@ def _engine(options: argparse.Namespace, model: inputs.Model, settings: Any) -> 
     else:
         built = _options_for(path, options.backend, settings, model.config.path)
         exported = onnx_file.stored(path, store, options.retry_failed)
-        folder = engine_folder(store, path, exported, built, options.retry_failed)
+        target = this_machine(built.runtime)
+        folder = engine_folder(store, path, exported, built, target, options.retry_failed)
         say(f"Engine: {folder}")
     if not built.shape.dynamic_size:
         return _Engine(folder, built, fixed(built.shape.opt))

@@ -36,20 +36,29 @@ class Build:
         if self.gpu:
             _require_memory(self.gpu, self.options.workspace_bytes)
         plugins.load(self.library, self.version, self.log, self.own.plugins)
-        builder = self.builder()
-        network = self.parsed(builder, onnx)
-        config = self.config(builder, network)
         cache = self.timing_cache()
-        if cache:
-            timing.load(config, cache)
-        plan = builder.build_serialized_network(network, config)
+        plan = self.plan(onnx, cache)
+        if plan is None and cache and timing.blamed(self.log.errors):
+            print(f"no engine with the timing cache {cache}: once more without it", flush=True)
+            self.log.begin()
+            plan = self.plan(onnx, None)
         if plan is None:
             kind = TransientFailure if self.log.out_of_memory() else StepFailed
             lines = [f"{self.options.runtime} built no engine:", self.log.reason()]
             raise kind("\n".join([*lines, *parsing.advice(self.log.reason())]))
-        if cache:
-            timing.save(config, cache)
         engine.write(folder, memoryview(plan), self.facts())
+
+    def plan(self, onnx: Path, cache: Path | None) -> Any:
+        """The engine's bytes; None where there is none, and the log says why."""
+        builder = self.builder()
+        network = self.parsed(builder, onnx)
+        config = self.config(builder, network)
+        if cache:
+            timing.load(config, cache)
+        plan = builder.build_serialized_network(network, config)
+        if plan is not None and cache:
+            timing.save(config, cache)
+        return plan
 
     def builder(self) -> Any:
         try:
