@@ -22,9 +22,11 @@ from conftest import PROJECT, Farm
 
 from farm.acceptance import records
 from farm.acceptance.steps import Place, remaining
+from farm.catalog import PRECISIONS
 from farm.errors import InputError
 from farm.inputs import ModelFacts, Suppression, Target
 from farm.matrix import load_matrix
+from farm.matrix.schema import VerifySpec
 from farm.plan import make_plan
 from farm.store import Failure, Store
 
@@ -161,6 +163,15 @@ def gpu_pack(folder: Path, *overrides: str) -> Any:
     matrix = load_matrix(path, [*words, *overrides])
     facts = ModelFacts(("shape",), False, "[]", suppression=Suppression(0.5, False, 100))
     return packed(matrix, make_plan(matrix, lambda key: facts))
+
+
+def test_a_pack_judges_each_precision_as_its_matrix_does(tmp_path: Path) -> None:
+    for words in ([], ["verify.min_iou=0.6", "verify.precisions={int8: {max_score_diff: 0.5}}"]):
+        pack = gpu_pack(tmp_path, *words)
+        limits = load_matrix(tmp_path / "planned.yaml", words).spec.verify
+        packed = VerifySpec.model_validate(json.loads(json.dumps(pack.verify)))
+        for precision in PRECISIONS:
+            assert packed.of(precision) == limits.of(precision)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "onnxruntime_cuda", "onnxruntime_tensorrt"])

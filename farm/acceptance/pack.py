@@ -24,6 +24,7 @@ from farm.errors import FarmError, InputError, InputErrors
 from farm.executors import run_steps
 from farm.inputs import Ref
 from farm.matrix import Matrix, load_matrix
+from farm.matrix.schema import VerifySpec
 from farm.places import results_folder, store_folder
 from farm.plan import Plan, make_plan
 from farm.plan.devices import cores
@@ -131,10 +132,16 @@ def packed(matrix: Matrix, plan: Plan) -> Pack:
         if cell.build is not None:
             targets.setdefault(cell.build.target.name, cell.build.target)
     return Pack(
-        contents.VERSION, plan.name, spec.verify.model_dump(), spec.measure.threads,
+        contents.VERSION, plan.name, _said(spec.verify), spec.measure.threads,
         tuple(targets.values()), tuple(one for one in cells if one.build or one.refused),
         {stage: number for stage, number in VERSIONS.items() if stage in BEFORE},
     )  # fmt: skip
+
+
+def _said(verify: VerifySpec) -> dict[str, Any]:
+    """What the matrix itself says: written out, a default would count as said, and hold for every
+    precision."""
+    return verify.model_dump(exclude_unset=True)
 
 
 def _cell(cell: Any, keys: Any, refused: str | None, plan: Plan) -> PackedCell:
