@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -172,6 +173,24 @@ def test_a_pack_judges_each_precision_as_its_matrix_does(tmp_path: Path) -> None
         packed = VerifySpec.model_validate(json.loads(json.dumps(pack.verify)))
         for precision in PRECISIONS:
             assert packed.of(precision) == limits.of(precision)
+
+
+def test_the_readmes_pack_of_trained_weights_can_be_planned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from farm.acceptance.pack import packed
+
+    for name in ("COCO_MINI", "CHECKPOINTS"):
+        monkeypatch.setenv(name, str(tmp_path))
+    text = (PROJECT / "gpu" / "README.md").read_text().replace("\\\n", " ")
+    (line,) = [line for line in text.splitlines() if "acceptance.pack matrices/coco-mini" in line]
+    python, dash_m, module, path, _folder, *words = shlex.split(line)
+    assert (python, dash_m, module) == ("python", "-m", "farm.acceptance.pack")
+    matrix = load_matrix(PROJECT / path, words)
+    facts = ModelFacts(("person",), False, "[]", suppression=Suppression(0.65, False, 100))
+    pack = packed(matrix, make_plan(matrix, lambda key: facts))
+    assert [one.cell.precision for one in pack.cells] == ["fp32", "fp16", "int8"]
+    assert all(one.build is not None for one in pack.cells)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "onnxruntime_cuda", "onnxruntime_tensorrt"])

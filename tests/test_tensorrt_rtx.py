@@ -356,6 +356,19 @@ def test_an_engine_runs_on_its_own_gpu_version_and_driver_only(
             engine.require_fit(tmp_path, read, version, HOPPER)
 
 
+def test_a_workspace_that_the_gpu_has_not_is_refused_before_a_build(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = cuda.Gpu("NVIDIA L4", "8.9", "580.95.05", 24 << 30)
+    monkeypatch.setattr(cuda, "free_memory", lambda: 2 << 30)
+    cuda.require_memory(gpu, None)
+    cuda.require_memory(gpu, 2 << 30)
+    with pytest.raises(StepFailed, match=r"32\.00 GiB is more than NVIDIA L4 .* has: 24\.00 GiB"):
+        cuda.require_memory(gpu, 32 << 30)
+    with pytest.raises(TransientFailure, match=r"no memory .* 2\.00 GiB of 24\.00 GiB are free"):
+        cuda.require_memory(gpu, 4 << 30)
+
+
 def test_a_folder_without_an_engine_is_named(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match=r"no engine of this adapter.*engine\.json"):
         engine.read(tmp_path)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import onnxruntime as ort
 
@@ -42,7 +43,7 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]
     asked = parsed(options, OPTIONS)
     if asked["builder_flags"] and options.precision == "int8":
         raise StepFailed("int8 by the builder's flag needs a calibration")
-    _require_memory(options, cuda.gpus()[0])
+    cuda.require_memory(cuda.gpus()[0], options.workspace_bytes)
     _load_libraries()
     providers.require(PROVIDER)
     providers.prepare(onnx, folder)
@@ -144,15 +145,6 @@ def _load_libraries() -> None:
         import tensorrt  # noqa: F401
 
 
-def _require_memory(options: EngineOptions, gpu: cuda.Gpu) -> None:
-    """TensorRT would leave out kernels without a word, and build a slower engine."""
-    if (options.workspace_bytes or 0) > gpu.memory_bytes:
-        raise StepFailed(
-            f"a workspace of {(options.workspace_bytes or 0) / 2**30:.2f} GiB is more than {gpu} "
-            f"has: {gpu.memory_bytes / 2**30:.2f} GiB"
-        )
-
-
 def _engines(cache: Path) -> dict[str, int]:
     """The engines there, with the time of their last change."""
     return {path.name: path.stat().st_mtime_ns for path in cache.glob("*.engine")}
@@ -170,6 +162,6 @@ def _copy(source: Path, folder: Path) -> None:
     """By rename, since other builds read there; the provider itself writes in place."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in source.glob("*.timing"):
-        part = folder / f"{path.name}.{os.getpid()}"
+        part = folder / f"{path.name}.{uuid4().hex}"
         shutil.copyfile(path, part)
         part.replace(folder / path.name)

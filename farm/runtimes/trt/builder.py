@@ -34,7 +34,7 @@ class Build:
     def run(self, onnx: Path, folder: Path) -> None:
         self.log.begin()
         if self.gpu:
-            _require_memory(self.gpu, self.options.workspace_bytes)
+            cuda.require_memory(self.gpu, self.options.workspace_bytes)
         plugins.load(self.library, self.version, self.log, self.own.plugins)
         cache = self.timing_cache()
         plan = self.plan(onnx, cache)
@@ -188,20 +188,6 @@ def _capability(known: Version, options: EngineOptions, gpu: cuda.Gpu | None) ->
 
 def _sm(capability: str) -> str:
     return f"SM{capability.replace('.', '')}"
-
-
-def _require_memory(gpu: cuda.Gpu, workspace: int | None) -> None:
-    """TensorRT itself would leave out kernels without a word, and build a slower engine."""
-    if workspace is None:
-        return
-    asked = f"a workspace of {workspace / 2**30:.2f} GiB"
-    if workspace > gpu.memory_bytes:
-        raise StepFailed(f"{asked} is more than {gpu} has: {gpu.memory_bytes / 2**30:.2f} GiB")
-    if workspace > (free := cuda.free_memory()):
-        raise TransientFailure(
-            f"no memory for {asked}: {free / 2**30:.2f} GiB of {gpu.memory_bytes / 2**30:.2f} GiB "
-            f"are free on {gpu}"
-        )
 
 
 def _loose(runtime: str, library: Any, known: Version) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from farm.errors import TransientFailure
+from farm.errors import StepFailed, TransientFailure
 
 
 @dataclass(frozen=True)
@@ -139,3 +139,21 @@ def free_memory() -> int:
     """Bytes free on the current GPU."""
     free, _total = call(bindings()[1].cudaMemGetInfo())
     return int(free)
+
+
+def require_memory(gpu: Gpu, workspace: int | None) -> None:
+    """TensorRT itself would leave out kernels without a word, and build a slower engine.
+
+    Raises:
+        StepFailed: the GPU has less than the workspace.
+        TransientFailure: it has less left just now.
+    """
+    if workspace is None:
+        return
+    asked, has = f"a workspace of {workspace / 2**30:.2f} GiB", gpu.memory_bytes / 2**30
+    if workspace > gpu.memory_bytes:
+        raise StepFailed(f"{asked} is more than {gpu} has: {has:.2f} GiB")
+    if workspace > (free := free_memory()):
+        raise TransientFailure(
+            f"no memory for {asked}: {free / 2**30:.2f} GiB of {has:.2f} GiB are free on {gpu}"
+        )
