@@ -85,6 +85,20 @@ def test_nothing_is_refused(plan: Plan, checked: Plan) -> None:
     assert not [one.refused for one in (*plan.cells, *checked.cells) if one.refused]
 
 
+@pytest.mark.slow
+def test_nothing_is_refused_of_what_the_models_themselves_tell(plan: Plan) -> None:
+    from farm.single.facts import facts_without_weights
+
+    facts = {}
+    for step in plan.of_stage("check"):
+        assert isinstance(step.inputs, inputs.CheckInputs)
+        assert isinstance(step.inputs.model, inputs.Model)
+        facts[step.key] = facts_without_weights(step.inputs.model)
+    told = make_plan(load_matrix(COCO), facts.get)
+    assert not told.unchecked and len(told.cells) == len(plan.cells)
+    assert {one.refused for one in told.cells} == {None}
+
+
 def published() -> dict[str, str]:
     """The checkpoint of each config, as mmdet's own model index names it."""
     spec = importlib.util.find_spec("mmdet")

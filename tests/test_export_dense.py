@@ -27,6 +27,7 @@ from mmdet.models import build_head
 from farm import inputs
 from farm.detections import Detections
 from farm.detections.convert import from_outputs
+from farm.detections.suppress import suppress
 from farm.models import families
 from farm.models.trial import Subject
 from farm.plan.files import config_file
@@ -36,6 +37,7 @@ from farm.sources.mmdet import dense, graphs, operators, random_weights
 from farm.sources.mmdet.candidates import Candidates
 from farm.sources.mmdet.dense import coders as our_coders
 from farm.sources.mmdet.dense import levels, paa, yolo
+from farm.units import Dims
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)  # with more, OpenMP's spinning makes a busy machine 80 times slower
@@ -308,6 +310,24 @@ def test_a_box_without_area_stays_where_it_is() -> None:
 def test_a_detector_that_votes_cannot_be_cut_before_its_suppression(tmp_path: Path) -> None:
     facts = subject("paa", tmp_path).detector.facts
     assert facts.refused is None and "cannot run on the host" in str(facts.host_refused)
+
+
+@pytest.mark.parametrize("method", ["linear", "gaussian"])
+def test_soft_nms_on_the_host_is_that_in_the_graph(tmp_path: Path, method: str) -> None:
+    nms = {"type": "soft_nms", "iou_threshold": 0.4, "method": method, "_delete_": True}
+    detector = subject("retinanet", tmp_path, nms=nms).detector
+    how = detector.facts.suppression
+    assert how is not None and how.decay is not None and how.decay.method == method
+    images = random_weights.noise(Dims(2, 3, 128, 160), 5)
+
+    def run(ends_at: str) -> dict[str, npt.NDArray[Any]]:
+        return torch_runtime.open_module(detector.graph(ends_at), threads=1).run(images)
+
+    whole, cut = run("graph"), suppress(run("host"), how)
+    counted = whole["dets"][..., 4] > 0.05
+    assert counted.sum() > 40
+    np.testing.assert_array_equal(cut["labels"][counted], whole["labels"][counted])
+    np.testing.assert_allclose(cut["dets"][counted], whole["dets"][counted], atol=1e-5)
 
 
 class Merged(nn.Module):

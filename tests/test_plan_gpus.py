@@ -251,14 +251,32 @@ def test_an_opset_that_the_version_does_not_read_is_refused(
     assert refused(plan_of(matrix, f"opsets=[{opset}]"), "tensorrt") == told
 
 
-def test_a_suppression_in_the_graph_is_refused_where_the_runtime_has_none(matrix: Path) -> None:
+def test_a_suppression_that_a_runtime_has_not_is_done_on_the_host(matrix: Path) -> None:
+    def ends(plan: Plan, runtime: str) -> list[str]:
+        return [one.cell.postprocess for one in plan.cells if one.cell.runtime == runtime]
+
     plan = plan_of(matrix, facts=SUPPRESSING)
-    assert "use postprocess: host or none" in str(refused(plan, "tensorrt_rtx"))
+    assert set(ends(plan, "tensorrt")) == {"graph"} and set(ends(plan, "tensorrt_rtx")) == {"host"}
+    moved = [one for one in plan.cells if one.cell.runtime == "tensorrt_rtx"]
+    assert all(".host." in one.cell.id and not one.refused for one in moved)
+    asked = plan_of(matrix, "postprocess=[host]", facts=SUPPRESSING)
+    assert {one.steps["build"] for one in moved} == {
+        one.steps["build"] for one in asked.cells if one.cell.runtime == "tensorrt_rtx"
+    }
+    both = plan_of(matrix, "postprocess=[graph, host]", facts=SUPPRESSING)
+    assert len({one.cell.id for one in both.cells}) == len(both.cells)
+    assert ends(both, "tensorrt_rtx") == ends(asked, "tensorrt_rtx")
+    assert set(ends(plan_of(matrix), "tensorrt_rtx")) == {"graph"}  # nothing to suppress
+
+
+def test_what_suppresses_half_way_is_refused_where_the_runtime_cannot(matrix: Path) -> None:
+    facts = dataclasses.replace(PLAIN, host_refused="it suppresses half-way")
+    plan = plan_of(matrix, facts=facts)
+    told = "has no NonMaxSuppression (try postprocess: none): it suppresses half-way"
+    assert told in str(refused(plan, "tensorrt_rtx"))
     assert refused(plan, "tensorrt") is None
-    for cut in ("host", "none"):
-        other = plan_of(matrix, f"postprocess=[{cut}]", facts=SUPPRESSING)
-        assert refused(other, "tensorrt_rtx") is None
-    assert refused(plan_of(matrix), "tensorrt_rtx") is None  # nothing to suppress
+    raw = plan_of(matrix, "postprocess=[none]", facts=facts)
+    assert refused(raw, "tensorrt_rtx") is None
 
 
 def test_int8_is_not_left_to_a_builders_flag(matrix: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from farm import catalog, inputs
 from farm.inputs import StageInputs
 from farm.matrix import Cell, Matrix
-from farm.plan import lowered
+from farm.plan import lowered, refusals
 from farm.plan.devices import cores
 from farm.plan.given import Given
 from farm.plan.make import (
@@ -19,7 +19,6 @@ from farm.plan.make import (
     new_step,
     prepare_step,
 )
-from farm.plan.refusals import refusal, unfit_for_int8
 from farm.plan.steps import Needs, Plan, PlannedCell, Step
 
 RAW_IMAGES = 2
@@ -51,7 +50,8 @@ class _Planner:
     def plan(self) -> Plan:
         names = dict.fromkeys(cell.model for cell in self.matrix.cells)
         checks = {name: self._check(name) for name in names}
-        cells = tuple(self._cell(cell, checks[cell.model]) for cell in self.matrix.cells)
+        fitting = (refusals.fitting(cell, self.facts[cell.model]) for cell in self.matrix.cells)
+        cells = tuple(self._cell(cell, checks[cell.model]) for cell in dict.fromkeys(fitting))
         missing = tuple(self.given.missing)
         return Plan(self.matrix.name, cells, self.steps, missing, tuple(self.unchecked))
 
@@ -87,10 +87,10 @@ class _Planner:
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
         target, simplifies = self.given.targets[cell.target], self._simplifies(cell)
-        reason = refusal(cell, facts, self.shapes[cell.shape], target, simplifies)
+        reason = refusals.refusal(cell, facts, self.shapes[cell.shape], target, simplifies)
         if not reason:
             auto, converts = self.spec.int8.auto is not None, lowered.converts(self.spec, cell)
-            reason = unfit_for_int8(cell, facts, auto, converts)
+            reason = refusals.unfit_for_int8(cell, facts, auto, converts)
         if reason:
             return PlannedCell(cell, {"check": check.key}, reason)
         steps = {"check": check}

@@ -10,7 +10,7 @@ from farm.plan.keys import step_key, toolchain
 from farm.plan.steps import Needs, Step
 
 VERSIONS = {
-    "check": 2,
+    "check": 3,
     "prepare": 1,
     "reference": 2,
     "export": 3,

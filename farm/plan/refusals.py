@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from farm import catalog
 from farm.inputs import ModelFacts, Shape, Target
 from farm.matrix import Cell
@@ -71,11 +73,24 @@ def _not_read(cell: Cell, facts: ModelFacts) -> str | None:
     return None
 
 
+def fitting(cell: Cell, facts: ModelFacts) -> Cell:
+    """The cell, or where its runtime has no suppression the one that suppresses on the host: its
+    name and the tables then say so."""
+    if not _cannot_suppress(cell, facts) or facts.host_refused:
+        return cell
+    return replace(cell, postprocess="host")
+
+
 def _not_suppressed(cell: Cell, facts: ModelFacts) -> str | None:
-    runs = catalog.RUNTIMES[cell.runtime].suppresses or facts.suppression is None
-    if runs or cell.postprocess != "graph":
+    if not _cannot_suppress(cell, facts):
         return None
-    return f"{cell.runtime} has no NonMaxSuppression: use postprocess: host or none"
+    return f"{cell.runtime} has no NonMaxSuppression (try postprocess: none): {facts.host_refused}"
+
+
+def _cannot_suppress(cell: Cell, facts: ModelFacts) -> bool:
+    if cell.postprocess != "graph" or catalog.RUNTIMES[cell.runtime].suppresses:
+        return False
+    return bool(facts.suppression or facts.host_refused)
 
 
 def unfit_for_int8(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> str | None:

@@ -69,10 +69,8 @@ def suppression(form: Any) -> Suppression | None:
             f"{type(form.model).__name__} suppresses boxes in the middle of its graph, so that its"
             " suppression cannot run on the host; use `graph` or `none`"
         )
-    how = form.how
-    if how and how.decay is not None:
-        raise ValueError("soft-NMS cannot run on the host; use `graph` or `none`")
-    return how and Suppression(how.iou, how.class_agnostic, how.keep)
+    how: Suppression | None = form.how
+    return how
 
 
 def raw_refusal(model: Any) -> str | None:
