@@ -30,7 +30,8 @@ class Runtime:
     cuts: gives what its graph ends with (so postprocess is an axis).
     precisions: those whose files it takes; see its module for what it computes in.
     builder_flags: its builder can lower an fp32 file itself, where the matrix asks for that by the
-    runtime's option of this name; `convert` is then left out.
+    runtime's option of this name; `convert` is then left out. by_flag: the precisions of which it
+    takes no file, so that they need that option.
     simplified_dynamic: takes simplified files with free axes. TensorRT does not count as one that
     does until that is shown: with it a model is either simplified or dynamic.
     packages: their versions are part of the key of what this runtime builds and runs.
@@ -47,6 +48,7 @@ class Runtime:
     workspaces: bool = False
     precisions: tuple[str, ...] = ("fp32",)
     builder_flags: bool = False
+    by_flag: tuple[str, ...] = ()
     accelerators: bool = False
     cuts: bool = True
     simplified_dynamic: bool = True
@@ -72,6 +74,7 @@ RUNTIMES = {
         workspaces=True,
         precisions=PRECISIONS,
         builder_flags=True,
+        by_flag=("bf16",),  # ONNX Runtime reads no bf16 Conv below opset 22
         accelerators=True,
         simplified_dynamic=False,
         options=(

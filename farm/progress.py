@@ -23,6 +23,7 @@ _WORDS = {
     "input": "WRONG INPUT",
     "transient": "FAILED (may pass)",
     "blocked": "skipped",
+    "left": "left undone, with all that need the same",
 }
 
 
@@ -36,6 +37,7 @@ class Progress:
         self._total, self._slots = len(self._left), slots
         self._running: dict[str, Step] = {}
         self._taken: dict[str, list[float]] = defaultdict(list)
+        self._told: set[str] = set()
         self._started = time.monotonic()
         # A descriptor of its own: a step run in this process turns stderr to its log.
         self._file = os.fdopen(os.dup(2), "w")
@@ -73,6 +75,9 @@ class Progress:
             self._taken[step.stage].append(outcome.seconds)
         if outcome.status == "done" and self._live:
             return  # the bar says it
+        if outcome.status == "left" and outcome.reason in self._told:
+            return
+        self._told.add(outcome.reason)
         done = self._total - len(self._left)
         line = f"[{done}/{self._total}] {step.stage} {step.label}: {_WORDS[outcome.status]}"
         if outcome.status == "done":

@@ -65,8 +65,9 @@ def run(options: argparse.Namespace) -> int:
     if sweep.interrupted:
         say("Interrupted. What was finished is kept: the same command goes on from there.")
         return sweep.exit_code
-    failed = sum(row["status"] != "ok" for row in sweep.rows)
-    say(f"\n{len(sweep.rows)} cells, {failed} failed. Results: {results}")
+    states = [row["status"] for row in sweep.rows]
+    left = f", {states.count('pending')} pending" if "pending" in states else ""
+    say(f"\n{len(states)} cells, {states.count('failed')} failed{left}. Results: {results}")
     return sweep.exit_code
 
 

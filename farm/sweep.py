@@ -83,7 +83,8 @@ def publish(
     """Write the leaderboard and bring MLflow up to date; both derive from the store."""
     bad = ("failed", "transient", "input")
     reasons = {key: one.reason for key, one in outcomes.items() if one.status in bad}
-    rows = make_rows(plan, store, matrix.spec.verify, reasons)
+    undone = {key: one.reason for key, one in outcomes.items() if one.status == "left"}
+    rows = make_rows(plan, store, matrix.spec.verify, reasons, undone)
     leaderboard.write(rows, results, plan.name)
     if choices.mlflow:
         track(plan.name, rows, store, results)

@@ -79,7 +79,7 @@ def folder(tmp_path: Path) -> Path:
     graph = helper.make_graph(nodes, "g", [images], outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, tmp_path / "source.onnx")
-    onnxruntime_providers.prepare(tmp_path / "source.onnx", tmp_path)
+    onnxruntime_providers.prepare(tmp_path / "source.onnx", tmp_path, "fp32")
     return tmp_path
 
 
@@ -113,7 +113,7 @@ def test_a_fall_back_that_is_allowed_is_told(folder: Path) -> None:
 
 
 def test_what_a_detector_computes_counts_and_its_shapes_do_not(tmp_path: Path) -> None:
-    onnxruntime_providers.prepare(PEAKS, tmp_path)
+    onnxruntime_providers.prepare(PEAKS, tmp_path, "fp32")
     model = tmp_path / onnxruntime_providers.MODEL
     shapes = of_shapes(onnx.load(str(model)).graph)
     shape = Shape("s", *[Dims(1, 3, 96, 96)] * 3)
@@ -122,6 +122,26 @@ def test_what_a_detector_computes_counts_and_its_shapes_do_not(tmp_path: Path) -
     fallen = {one.operator for one in elsewhere(ran, CUDA, shapes)}
     assert "Shape" in excused and "Shape" not in fallen
     assert {"Conv", "TopK"} <= fallen and not {"Conv", "TopK"} & excused
+
+
+def test_a_file_below_fp32_is_offered_as_it_is(folder: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's CPU would widen all of fp16, for the GPU too."""
+    from farm.precision import region, typed
+
+    source, place = tmp_path / "fp16.onnx", tmp_path / "prepared"
+    place.mkdir()
+    model = onnx.load(tmp_path / "source.onnx")
+    region.prepare(model.graph)
+    assert typed.lower(model, "fp16", ()) == ["conv"]
+    model.graph.node[0].name = ""
+    onnx.save(model, source)
+    onnxruntime_providers.prepare(source, place, "fp16")
+    before, after = (onnx.load(path).graph for path in (source, place / "model.onnx"))
+    assert [node.op_type for node in after.node] == [node.op_type for node in before.node]
+    assert all(node.name for node in after.node)
+    (conv,) = [node for node in after.node if node.op_type == "Conv"]
+    (weights,) = [one for one in after.initializer if one.name == conv.input[1]]
+    assert weights.data_type == TensorProto.FLOAT16
 
 
 def graph_of(*nodes: Any) -> onnx.GraphProto:
@@ -273,7 +293,9 @@ def test_tensorrts_options_follow_the_cell() -> None:
     assert profile["trt_profile_min_shapes"] == "images:1x3x8x8"
     assert profile["trt_profile_opt_shapes"] == "images:1x3x8x16"
     assert profile["trt_profile_max_shapes"] == "images:4x3x16x16"
-    assert tensorrt_options(precision="fp16")["trt_fp16_enable"] is True
+    # With the flag the whole network may be lowered; without it the file says what is.
+    assert "trt_fp16_enable" not in tensorrt_options(precision="fp16")
+    assert tensorrt_options(precision="fp16", builder_flags=True)["trt_fp16_enable"] is True
     own = tensorrt_options(optimization_level=5, provider_options={"trt_auxiliary_streams": 0})
     assert (own["trt_builder_optimization_level"], own["trt_auxiliary_streams"]) == (5, 0)
 

@@ -107,6 +107,30 @@ def test_every_precision_keeps_its_ap_on_both_runtimes(sweep: Sweep) -> None:
 
 
 @pytest.mark.slow
+def test_tensorrt_rtx_builds_engines_of_every_precision(tmp_path: Path) -> None:
+    """From the same typed files, where the final suppression is the host's."""
+    pytest.importorskip("tensorrt_rtx_bindings")
+    sweep = run(
+        tmp_path, tmp_path / "results", "runtimes=[tensorrt_rtx]", "dataset.count=4",
+        "targets={l4: {accelerator: L4, driver: 1}}",
+        "shapes={fixed: {opt: 160x160},"
+        " free: {min: 1x3x128x128, opt: 1x3x160x160, max: 2x3x192x192}}",
+    )  # fmt: skip
+    one = [row for row in sweep.rows if row["model"] == "onestage"]
+    assert {(row["precision"], row["shape"]) for row in one} == {
+        (precision, shape) for precision in ("fp32", *LOWER) for shape in ("fixed", "free")
+    }
+    for row in one:
+        assert row["status"] == "pending" and "L4" in row["reason"], row["reason"]
+        assert row["engine_bytes"] > 100_000 and row["postprocess"] == "host"
+    size = {row["precision"]: row["engine_bytes"] for row in one if row["shape"] == "fixed"}
+    assert max(size["fp16"], size["bf16"]) < 0.9 * size["fp32"]  # weights are what they say
+    for row in sweep.rows:
+        if row["model"] == "twostage":
+            assert "no NonMaxSuppression" in row["reason"] and row["build_key"] is None
+
+
+@pytest.mark.slow
 def test_a_lower_precision_is_not_fp32_once_more(sweep: Sweep) -> None:
     rows = rows_of(sweep)
     for model in ("onestage", "twostage"):

@@ -78,7 +78,7 @@ def run_steps(
         return outcomes
     executor = start()
     for key, reason in executor.admit(waiting.values()).items():
-        outcomes[key] = Outcome(key, "transient", reason)
+        outcomes[key] = Outcome(key, "left", reason)
         watcher.ended(waiting.pop(key), outcomes[key])
     _drive(waiting, outcomes, executor, watcher)
     return outcomes

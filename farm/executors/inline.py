@@ -22,11 +22,10 @@ class InlineExecutor:
             if not wanted or wanted in here:
                 continue
             told = (
-                f"{step.label} needs accelerator {wanted}, which is not here; "
-                "run on a Ray cluster that has one (--address)"
+                f"accelerator {wanted} is not here; run on a Ray cluster that has one (--address)"
             )
             if not step.needs.optional:
-                raise InputError(told, "--executor inline")
+                raise InputError(f"{step.stage} {step.label}: {told}", "--executor inline")
             left[step.key] = told
         return left
 

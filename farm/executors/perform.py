@@ -26,13 +26,14 @@ from farm.store import Failure, Record, Store
 # How torch's and ONNX Runtime's own errors say that memory ran out.
 _NO_MEMORY = ("can't allocate memory", "bad_alloc", "bad allocation")
 
-Status = Literal["done", "failed", "input", "transient", "blocked"]
+Status = Literal["done", "failed", "input", "transient", "blocked", "left"]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a step ended. done: in the store. failed: recorded, it would fail again. input: the
     user's files are wrong. transient: worth another try. blocked: a step before it ended badly.
+    left: no node here can do it, and what comes before was worth doing all the same.
     """
 
     key: str

@@ -61,13 +61,13 @@ class RayExecutor:
             reasons = [node.refuses(step) for node in self._nodes]
             if not reasons or None in reasons:
                 continue
-            told = (
-                f"no node can run {step.stage} {step.label} (it needs "
-                f"{step.needs.accelerator or 'a CPU'}): {'; '.join(filter(None, reasons))}"
-            )
+            needed, told = step.needs.accelerator or "a CPU", "; ".join(filter(None, reasons))
             if not step.needs.optional:
-                raise InputError(told, f"Ray cluster {self._address or 'local'}")
-            left[step.key] = told
+                raise InputError(
+                    f"no node can run {step.stage} {step.label} (it needs {needed}): {told}",
+                    f"Ray cluster {self._address or 'local'}",
+                )
+            left[step.key] = f"no node has the {needed} that this needs: {told}"
         return left
 
     def take(self, step: Step) -> bool:

@@ -58,7 +58,7 @@ def validate(document: Document) -> Matrix:
     if not cells:
         raise InputError(
             "no cell is left: the excludes take all of them, or no runtime here runs on the "
-            "targets (torch, onnxruntime and openvino run on CPUs)",
+            "targets (torch, onnxruntime and openvino run on CPUs) or has the precisions",
             str(document.path),
         )
     return Matrix(spec, cells, document)

@@ -90,7 +90,7 @@ class _Planner:
         reason = refusals.refusal(cell, facts, self.shapes[cell.shape], target, simplifies)
         if not reason:
             auto, converts = self.spec.int8.auto is not None, lowered.converts(self.spec, cell)
-            reason = refusals.unfit_for_int8(cell, facts, auto, converts)
+            reason = refusals.unfit_for_precision(cell, facts, auto, converts)
         if reason:
             return PlannedCell(cell, {"check": check.key}, reason)
         steps = {"check": check}

@@ -13,6 +13,7 @@ from typing import Any
 # The same library under another distribution's name.
 _ALTERNATIVES = {
     "onnxruntime": ("onnxruntime-gpu",),
+    "tensorrt": ("tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11"),
     "opencv-python-headless": ("opencv-python", "opencv-contrib-python"),
 }
 

@@ -84,7 +84,10 @@ def fitting(cell: Cell, facts: ModelFacts) -> Cell:
 def _not_suppressed(cell: Cell, facts: ModelFacts) -> str | None:
     if not _cannot_suppress(cell, facts):
         return None
-    return f"{cell.runtime} has no NonMaxSuppression (try postprocess: none): {facts.host_refused}"
+    return (
+        f"{cell.runtime} has no NonMaxSuppression, and this model's cannot run on the host "
+        "instead: use postprocess: none"
+    )
 
 
 def _cannot_suppress(cell: Cell, facts: ModelFacts) -> bool:
@@ -93,10 +96,19 @@ def _cannot_suppress(cell: Cell, facts: ModelFacts) -> bool:
     return bool(facts.suppression or facts.host_refused)
 
 
-def unfit_for_int8(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> str | None:
-    """Why a cell's file cannot be quantised; `converts`: by the farm, not the runtime's builder."""
-    if cell.precision != "int8":
-        return None
+def unfit_for_precision(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> str | None:
+    """Why a cell's file cannot be lowered; `converts`: by the farm, not the runtime's builder."""
+    if converts and cell.precision in catalog.RUNTIMES[cell.runtime].by_flag:
+        return (
+            f"{cell.runtime} takes no {cell.precision} file; it lowers the fp32 one itself with "
+            f"`runtime_options: {{{cell.runtime}: {{builder_flags: true}}}}`"
+        )
+    if cell.precision == "int8":
+        return _unfit_for_int8(cell, facts, auto, converts)
+    return None
+
+
+def _unfit_for_int8(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> str | None:
     if not converts:
         return (
             "int8 by the builder's flag needs a calibration, which is not done here: leave out "

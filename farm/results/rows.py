@@ -39,10 +39,16 @@ _SPEED = (
 
 
 def make_rows(
-    plan: Plan, store: Store, limits: VerifySpec, reasons: Mapping[str, str]
+    plan: Plan,
+    store: Store,
+    limits: VerifySpec,
+    reasons: Mapping[str, str],
+    undone: Mapping[str, str] | None = None,
 ) -> list[Row]:
-    """reasons: why a step (by key) did not end well, where the store has no record of it."""
-    rows = [_row(plan, cell, store, limits, reasons) for cell in plan.cells]
+    """reasons: why a step (by key) did not end well, where the store has no record of it.
+    undone: why one was not begun."""
+    whys = Whys(reasons, undone or {})
+    rows = [_row(plan, cell, store, limits, whys) for cell in plan.cells]
     fp32 = {
         _but_precision(row): row["latency_p50_ms"] for row in rows if row["precision"] == "fp32"
     }
@@ -63,9 +69,15 @@ def _speedup(row: Row, fp32: Mapping[tuple[Any, ...], float | None]) -> float | 
     return None if row["precision"] == "fp32" or not own or not other else other / own
 
 
-def _row(
-    plan: Plan, planned: PlannedCell, store: Store, limits: VerifySpec, reasons: Mapping[str, str]
-) -> Row:
+@dataclasses.dataclass(frozen=True)
+class Whys:
+    """Reasons by a step's key: of those that ended badly, and of those that were not begun."""
+
+    bad: Mapping[str, str]
+    undone: Mapping[str, str]
+
+
+def _row(plan: Plan, planned: PlannedCell, store: Store, limits: VerifySpec, reasons: Whys) -> Row:
     records = _records(planned, store)
     row: Row = {"cell": planned.cell.id, "sweep": plan.name, **_axes(planned, records)}
     row |= _outcome(planned, store, records, reasons)
@@ -97,7 +109,7 @@ def _outcome(
     planned: PlannedCell,
     store: Store,
     records: Mapping[str, Record],
-    reasons: Mapping[str, str],
+    reasons: Whys,
 ) -> Row:
     """status: ok, failed (with the stage and reason) or pending (not run yet)."""
     if planned.refused:
@@ -107,10 +119,12 @@ def _outcome(
     for stage in left:
         key = planned.steps[stage]
         failure = store.failure(key)
-        if reason := failure.reason if failure else reasons.get(key):
+        if reason := failure.reason if failure else reasons.bad.get(key):
             return {"status": "failed", "failed_stage": stage, "reason": reason}
     if left:
-        return {"status": "pending", "failed_stage": None, "reason": f"{left[0]} has not run"}
+        reason, why = f"{left[0]} has not run", reasons.undone.get(planned.steps[left[0]])
+        reason = f"{reason}: {why}" if why else reason
+        return {"status": "pending", "failed_stage": None, "reason": reason}
     return {"status": "ok", "failed_stage": None, "reason": None}
 
 

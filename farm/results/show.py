@@ -115,15 +115,18 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
-    """Why cells failed: the reason once, with the cells it cost."""
+    """Why cells failed, or could not be done here: the reason once, with the cells it cost."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["status"] == "failed":
-            by_reason.setdefault((row["failed_stage"], row["reason"]), []).append(row["cell"])
+            what = f"failed at {row['failed_stage']}", row["reason"]
+            by_reason.setdefault(what, []).append(row["cell"])
+        elif row["status"] == "pending" and ": " in row["reason"]:
+            by_reason.setdefault(("pending", row["reason"]), []).append(row["cell"])
     lines = [""] if by_reason else []
-    for (stage, reason), cells in by_reason.items():
+    for (how, reason), cells in by_reason.items():
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        lines.append(f"failed at {stage}: {cells[0]}{more}")
+        lines.append(f"{how}: {cells[0]}{more}")
         lines.append(f"  {reason}")
     return lines
 

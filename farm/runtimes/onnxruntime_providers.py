@@ -39,9 +39,19 @@ class Facts:
     elsewhere: str
 
 
-def prepare(source: Path, folder: Path) -> None:
+def prepare(source: Path, folder: Path, precision: str) -> None:
     """Leave the model with its constants folded: what every provider would do to it first, so
-    that the names of the nodes which the providers are then offered are those in the file."""
+    that the names of the nodes which the providers are then offered are those in the file.
+
+    One below fp32 stays as it is, but for names: it would be folded by a session of the CPU, which
+    writes casts to fp32 round all that the CPU has no kernels for, and no GPU would see fp16.
+    """
+    if precision != "fp32":
+        model = onnx.load(str(source))
+        for place, node in enumerate(model.graph.node):
+            node.name = node.name or f"{node.op_type}_{place}"
+        onnx.save(model, str(folder / MODEL))
+        return
     settings = _settings(threads=1)
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     settings.optimized_model_filepath = str(folder / MODEL)

@@ -46,7 +46,7 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]
     cuda.require_memory(cuda.gpus()[0], options.workspace_bytes)
     _load_libraries()
     providers.require(PROVIDER)
-    providers.prepare(onnx, folder)
+    providers.prepare(onnx, folder, options.precision)
     cache = folder / _CACHE
     cache.mkdir()
     with TemporaryDirectory() as times:
@@ -102,9 +102,8 @@ def provider_options(
 ) -> dict[str, Any]:
     """TensorrtExecutionProvider's, for images called `name`.
 
-    Its networks are weakly typed: a precision below fp32 needs its flag, whether the file says
-    that precision (`convert`) or not (`builder_flags`), and with the flag TensorRT may lower more
-    than the file does. `verify` and `evaluate` tell what that costs.
+    From TensorRT 10 on its networks are strongly typed, as the file says, unless a precision's flag
+    is set: then TensorRT may lower all of it, which is what `builder_flags` asks.
     """
     own: dict[str, Any] = {
         "device_id": 0,
@@ -113,7 +112,7 @@ def provider_options(
     }
     if options.workspace_bytes is not None:
         own["trt_max_workspace_size"] = options.workspace_bytes
-    if options.precision != "fp32":
+    if asked["builder_flags"] and options.precision != "fp32":
         own[_PRECISIONS[options.precision]] = True
     if asked["optimization_level"] is not None:
         own["trt_builder_optimization_level"] = asked["optimization_level"]

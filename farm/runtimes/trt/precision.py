@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+from farm.errors import StepFailed
+
 _HEAVY = ("CONVOLUTION", "DECONVOLUTION", "FULLY_CONNECTED", "MATRIX_MULTIPLY")
 """Where the time goes: always lowered."""
 
@@ -29,8 +31,17 @@ def keep_decoding(network: Any, library: Any) -> int:
 
 
 def keep_types(network: Any, library: Any) -> int:
-    """Pin to fp32 what the file itself has in fp32: a builder's flag allows it all to be lower."""
-    layers = (network.get_layer(i) for i in range(network.num_layers))
+    """Pin to fp32 what the file itself has in fp32: a builder's flag allows it all to be lower.
+
+    Raises StepFailed where TensorRT sees fp32 alone: the engine would be fp32 under another name.
+    """
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    heavy = [layer for layer in layers if layer.type.name in _HEAVY]
+    if heavy and all(_is_float(one, library) for layer in heavy for one in _outputs(layer)):
+        raise StepFailed(
+            f"all {len(heavy)} convolutions and matrix products of the file are fp32 for TensorRT "
+            f"{library.__version__}"
+        )
     return _pin(layers, library)
 
 
