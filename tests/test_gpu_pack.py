@@ -229,6 +229,19 @@ def test_a_folder_that_is_no_pack_is_not_removed(
         assert "no-matrix.yaml" in told(good)
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(
+    matrix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from farm.acceptance import pack
+
+    def work(*_: Any) -> None:
+        pytest.fail("it began all the same")
+
+    monkeypatch.setattr(pack, "done_before", work)
+    monkeypatch.setattr(sys, "argv", ["pack", str(matrix), "/proc/no/pack"])
+    assert pack.main() == 2
+
+
 def test_a_pack_carries_no_plugins_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -424,7 +437,7 @@ def test_bad_packs_are_told(packed: Path, tmp_path: Path) -> None:
     assert "no pack here" in told(folder)
     whole = json.loads((packed.parent / "pack" / "pack.json").read_text())
     for change, said in (
-        ({"version": 99}, "version 99; this farm reads version 1"),
+        ({"version": 99}, "version 99; this farm reads version 2"),
         ({"cells": "x"}, "'cells'"),
         ({"more": 1}, "'more'"),
     ):
@@ -490,6 +503,10 @@ def test_bad_records_are_told(accepted: Path, tmp_path: Path, farm: Farm) -> Non
     torn = tmp_path / "torn.tar.gz"
     torn.write_bytes(archive.read_bytes()[:-500])
     assert "torn, or not an archive of records" in told(torn)
+    other = tmp_path / "other.tar.gz"
+    with tarfile.open(other, "w:gz") as tar:
+        tar.add(PROJECT / "pyproject.toml", "pyproject.toml")
+    assert told(other).startswith(f"farm: {other}")
     folder = tmp_path / "records"
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")

@@ -15,7 +15,7 @@ from farm.detections.convert import from_outputs, to_original
 from farm.inputs import Suppression
 from farm.runtimes import DeviceTimed
 from farm.runtimes.trt.session import TensorRtSession
-from farm.stages import measure
+from farm.stages import engines, measure
 from farm.stages.engines import Suppressing
 from farm.stages.measure import fitted
 from farm.stages.statistics import summarise
@@ -176,12 +176,16 @@ class TimedCandidates(Candidates):
     def device_time_ms(self) -> float:
         return self.runs
 
+    uses_cuda_graph = True
+
 
 def test_the_accelerators_own_time_is_taken_where_a_runtime_knows_it() -> None:
-    assert issubclass(TensorRtSession, DeviceTimed)
+    assert issubclass(TensorRtSession, DeviceTimed) and hasattr(TensorRtSession, "uses_cuda_graph")
     images, how = np.zeros((1, 3, 8, 8), np.float32), Suppression(0.5, False, 100)
     for session in (TimedCandidates(), Suppressing(TimedCandidates(), how)):
         taken, device = measure._sample(session, images, seconds=0, most=1, least=4)
         assert device == [1, 2, 3, 4] and len(taken) == 4
+        assert engines.uses_cuda_graph(session) is True
     for untimed in (Candidates(), Suppressing(Candidates(), how)):
         assert measure._sample(untimed, images, seconds=0, most=1, least=4)[1] == []
+        assert engines.uses_cuda_graph(untimed) is None

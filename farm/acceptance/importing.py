@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -27,9 +29,10 @@ def run(options: argparse.Namespace) -> int:
     store = Store(store_folder(results))
     with tempfile.TemporaryDirectory(prefix="farm-import-") as scratch:
         folder = records.opened(options.records, Path(scratch))
-        sweep = records.read(folder)
-        limits = _limits(sweep.verify, folder / records.NAME)
-        count = records.take_in(sweep, folder, store)
+        with _named(folder, options.records):
+            sweep = records.read(folder)
+            limits = _limits(sweep.verify, folder / records.NAME)
+            count = records.take_in(sweep, folder, store)
     plan = Plan(sweep.name, sweep.cells, {}, (), ())
     rows = make_rows(plan, store, limits, sweep.reasons)
     leaderboard.write(rows, results, sweep.name, whole=False)
@@ -39,6 +42,15 @@ def run(options: argparse.Namespace) -> int:
     failed = sum(row["status"] != "ok" for row in rows)
     say(f"\n{len(rows)} cells, {failed} not ok; {count} new records. Results: {results}")
     return 0
+
+
+@contextmanager
+def _named(folder: Path, given: Path) -> Iterator[None]:
+    """What is wrong in an archive is told by its own name, not by where it was unpacked."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.message, error.where.replace(str(folder), str(given))) from None
 
 
 def _limits(values: dict[str, object], where: Path) -> VerifySpec:

@@ -65,6 +65,7 @@ def _pack(options: argparse.Namespace) -> int:
     _replaceable(folder)
     matrix = load_matrix(options.matrix, options.overrides)
     _self_contained(matrix)
+    folder.mkdir(parents=True, exist_ok=True)  # told now where it cannot be, not after the work
     store = Store(store_folder(results_folder(options.results, matrix)))
     plan = done_before(matrix, store, options.executor)
     shutil.rmtree(folder, ignore_errors=True)

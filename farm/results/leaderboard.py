@@ -25,7 +25,7 @@ _LATER: Row = {
     "postprocess": "graph",
     **dict.fromkeys(("max_abs_diff", "max_rel_diff", "cosine")),
     "fallback": None,
-    "device_p50_ms": None,
+    **dict.fromkeys(("device_p50_ms", "cuda_graph")),
     **dict.fromkeys(("convert_key", "convert_s", "kept_fp32", "speedup_vs_fp32")),
 }
 """Columns that files of earlier versions lack, and what they would say."""
@@ -67,7 +67,7 @@ def _type(name: str) -> pa.DataType:
         return pa.int64()
     if name in _TEXTS or name.endswith("_key"):
         return pa.string()
-    return pa.bool_() if name == "stable" else pa.float64()
+    return pa.bool_() if name in ("stable", "cuda_graph") else pa.float64()
 
 
 def write(rows: Sequence[Row], folder: Path, sweep: str, whole: bool = True) -> list[Path]:

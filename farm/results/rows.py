@@ -28,6 +28,7 @@ _SPEED = (
     "latency_mean_ms",
     "latency_min_ms",
     "device_p50_ms",
+    "cuda_graph",
     "latency_cov",
     "samples",
     "throughput_per_s",

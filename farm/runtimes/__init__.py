@@ -37,6 +37,14 @@ class Session(Protocol):
 
 
 @runtime_checkable
+class Graphed(Protocol):
+    """A session that may have its work captured as one CUDA graph."""
+
+    @property
+    def uses_cuda_graph(self) -> bool: ...
+
+
+@runtime_checkable
 class DeviceTimed(Protocol):
     """A session that knows how long its accelerator alone took."""
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from farm.detections.suppress import suppress
 from farm.inputs import Engine, Suppression
-from farm.runtimes import DeviceTimed, Session, runtime_module
+from farm.runtimes import DeviceTimed, Graphed, Session, runtime_module
 from farm.sources import source_module
 from farm.stages import Context
 
@@ -52,8 +52,18 @@ class Suppressing:
 
 def device_time_ms(session: Session) -> float | None:
     """Of the last run, of the accelerator alone; None where the session does not know it."""
-    inner = session.session if isinstance(session, Suppressing) else session
+    inner = _inner(session)
     return inner.device_time_ms() if isinstance(inner, DeviceTimed) else None
+
+
+def uses_cuda_graph(session: Session) -> bool | None:
+    """None where the runtime has none."""
+    inner = _inner(session)
+    return inner.uses_cuda_graph if isinstance(inner, Graphed) else None
+
+
+def _inner(session: Session) -> Session:
+    return session.session if isinstance(session, Suppressing) else session
 
 
 def batch_size(engine: Engine) -> int:

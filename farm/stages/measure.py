@@ -21,7 +21,7 @@ from farm.detections import Floats
 from farm.inputs import MeasureInputs
 from farm.runtimes import Session
 from farm.stages import Context
-from farm.stages.engines import device_time_ms, opened
+from farm.stages.engines import device_time_ms, opened, uses_cuda_graph
 from farm.stages.statistics import summarise
 from farm.units import Dims
 
@@ -41,10 +41,12 @@ def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:
             )
         finally:
             gc.enable()
+        graph = uses_cuda_graph(session)
     np.save(context.folder / "samples.npy", samples)
     return {
         **summarise(samples, shape.opt.n),
         "device_p50_ms": float(np.median(device)) if device else None,
+        "cuda_graph": graph,
         "threads": inputs.threads,
         "batch": shape.opt.n,
         "input_shape": str(shape.opt),
