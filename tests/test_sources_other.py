@@ -277,3 +277,42 @@ def test_wrong_models_of_other_sources_end_the_sweep_with_their_line(
     heads = next(i for i, line in enumerate(lines, 1) if "peaks:heads" in line)
     assert f"m.yaml:{file}: " in done.stderr and "not a valid ONNX file" in done.stderr
     assert f"m.yaml:{heads}: " in done.stderr and "has no function 'heads'" in done.stderr
+
+
+def test_the_batch_that_is_measured_is_the_one_that_is_verified(tmp_path: Path, farm: Farm) -> None:
+    """A module that is right for one image, and scores the second of a batch lower."""
+    (tmp_path / "second.py").write_text(
+        """
+import torch
+from torch import nn
+
+class Second(nn.Module):
+    def forward(self, x):
+        flat = x.mean((1, 2, 3), keepdim=True).reshape(-1, 1, 1) * 0
+        place = torch.cumsum(torch.ones_like(flat), 0) - 1
+        box = torch.tensor([0.0, 0.0, 9.0, 9.0]).reshape(1, 1, 4) + flat
+        return torch.cat([box, 0.9 - 0.4 * place], -1), (flat[..., 0] > 1).long()
+
+def make():
+    return Second()
+"""
+    )
+    (tmp_path / "m.yaml").write_text(
+        """
+name: batches
+models: {second: {source: module, function: "second:make", classes: [circle]}}
+opsets: [17]
+shapes:
+  one: {min: 1x3x64x64, opt: 1x3x64x64, max: 2x3x64x64}
+  two: {min: 1x3x64x64, opt: 2x3x64x64, max: 2x3x64x64}
+runtimes: [onnxruntime]
+dataset: {type: shapes, count: 4, seed: 7, size: 64}
+measure: {seconds: 0.1, max_seconds: 1, warmup_seconds: 0, min_samples: 10, threads: 1}
+"""
+    )
+    words = ("--executor", "inline", "--no-mlflow", "--results", tmp_path / "r")
+    done = farm("run", tmp_path / "m.yaml", *words)
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = pd.read_parquet(tmp_path / "r" / "leaderboard").set_index("shape")
+    assert rows.loc["one"].status == "ok"
+    assert "scores differ by 0.4" in rows.loc["two"].reason

@@ -16,7 +16,7 @@ VERSIONS = {
     "export": 3,
     "convert": 2,
     "build": 1,
-    "verify": 2,
+    "verify": 3,
     "evaluate": 2,
     "measure": 1,
 }

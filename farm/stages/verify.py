@@ -21,6 +21,7 @@ from farm.stages.engines import batch_size, opened
 def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
     """Leaves `pairs.npz`: every box of either side with its partner, before any threshold.
 
+    In batches of `opt`'s size, which is what is measured.
     For an engine of raw outputs, `raw.npz`: how far each output is from the reference's.
     """
     if inputs.engine.postprocess == "none":
@@ -29,7 +30,7 @@ def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
     references = files.load(context.artifact(inputs.reference) / "graph.npz")
     found = []
     with opened(inputs.engine, context, context.threads) as session:
-        for indices, images in prepared.batches(batch_size(inputs.engine)):
+        for indices, images in prepared.batches(inputs.engine.options.shape.opt.n):
             size = images.shape[2:]
             found += [
                 in_network_frame(one, size, inputs.mask_threshold, inputs.mask_frame)
