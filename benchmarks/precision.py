@@ -1,11 +1,12 @@
 """What each precision costs in AP and gives in speed, on the CPU runtimes, within one run.
 
-    python benchmarks/precision.py [--results DIR] [--rounds N] [--size N]
+    python benchmarks/precision.py [--results DIR] [--rounds N] [--size N] [--only MODEL ...]
 
 YOLOX-Nano with its weights, where COCO_MINI and CHECKPOINTS name them (int8 with `auto`), and
-RetinaNet with ResNet-50 and random weights on noise-like images, for speed alone. Engines of one
-runtime run by turns, so that what else the machine does meets all of them; `x fp32` is the median
-latency of fp32 over that of the precision, on all cores. bf16 on ONNX Runtime is emulated.
+RetinaNet and Faster R-CNN with ResNet-50 and random weights on noise-like images, for speed alone.
+Engines of one runtime run by turns, so that what else the machine does meets all of them; `x fp32`
+is the median latency of fp32 over that of the precision, on all cores. bf16 on ONNX Runtime is
+emulated.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 RUNTIMES = ("onnxruntime", "openvino")
 BRIEF = ("measure.seconds=0.1", "measure.max_seconds=0.2", "measure.min_samples=10")
 
-RETINANET = """\
-name: resnet50
-models:
-  retinanet_r50: {{config: retinanet/retinanet_r50_fpn_1x_coco.py, checkpoint: model.pth}}
+RESNET50 = {"retinanet_r50": "retinanet", "faster_rcnn_r50": "faster_rcnn"}
+"""The models of random weights, and their families in farm/models/families.yaml."""
+
+MATRIX = """\
+name: {name}
+models: {{{name}: {{config: {config}, checkpoint: model.pth}}}}
 shapes: {{fixed: {{opt: {size}x{size}}}}}
 precisions: [fp32, fp16, bf16, int8]
 runtimes: [onnxruntime, openvino]
@@ -52,16 +55,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=PROJECT / "results" / "precision")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--size", type=int, default=800, help="of RetinaNet's images")
+    parser.add_argument("--size", type=int, default=800, help="of the ResNet-50 models' images")
+    known = ("yolox_nano", *RESNET50)
+    parser.add_argument("--only", nargs="*", choices=known, default=known, metavar="MODEL")
     options = parser.parse_args()
     results = options.results.resolve()
-    lines = [*yolox(results, options.rounds), *retinanet(results, options.rounds, options.size)]
-    print(f"{'model':<14} {'runtime':<12} {'':<5} {'box AP':>7} {'drop':>8} {'p50 ms':>8} x fp32")
+    lines = []
+    for name in options.only:
+        if name in RESNET50:
+            lines += resnet50(name, results, options.rounds, options.size)
+        else:
+            lines += yolox(results, options.rounds)
+    print(f"{'model':<15} {'runtime':<12} {'':<5} {'box AP':>7} {'drop':>8} {'p50 ms':>8} x fp32")
     for one in lines:
         ap = "-" if one["box_ap"] is None else f"{one['box_ap']:.4f}"
         drop = "-" if one["box_ap_drop"] is None else f"{one['box_ap_drop']:+.4f}"
         print(
-            f"{one['model']:<14} {one['runtime']:<12} {one['precision']:<5} {ap:>7} {drop:>8} "
+            f"{one['model']:<15} {one['runtime']:<12} {one['precision']:<5} {ap:>7} {drop:>8} "
             f"{one['p50_ms']:>8.2f} {one['over_fp32']:>6.2f}"
         )
     print(json.dumps(lines))
@@ -79,16 +89,16 @@ def yolox(results: Path, rounds: int) -> list[dict[str, Any]]:
     return timed(PROJECT / "matrices" / "coco-mini.yaml", words, results, rounds)
 
 
-def retinanet(results: Path, rounds: int, size: int) -> list[dict[str, Any]]:
+def resnet50(name: str, results: Path, rounds: int, size: int) -> list[dict[str, Any]]:
     from farm.models.families import chosen
     from farm.models.trial import Subject
 
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        subject = Subject(chosen(["retinanet"])[0], folder)  # writes model.pth
+    with tempfile.TemporaryDirectory() as place:
+        folder, family = Path(place), chosen([RESNET50[name]])[0]
+        subject = Subject(family, folder)  # writes model.pth
         draw(folder, subject.detector.facts.classes, size)
         matrix = folder / "resnet50.yaml"
-        matrix.write_text(RETINANET.format(size=size))
+        matrix.write_text(MATRIX.format(name=name, config=family.config, size=size))
         return timed(matrix, BRIEF, results, rounds)
 
 
