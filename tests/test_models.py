@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
+from farm.detections import Detections
 from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import match
 from farm.errors import InputError
+from farm.matrix.schema import VerifySpec
 from farm.models import families, records
+from farm.models.records import Record
 from farm.models.trial import Subject, Trial, judged
+from farm.results.verdict import agreement
 from farm.runtimes import torch as torch_runtime
 from farm.sources.mmdet import random_weights
 
@@ -53,6 +59,13 @@ def test_graph_in_torch_is_the_same_detector(subject: Subject) -> None:
 def test_file_is_the_same_detector(subject: Subject, opset: int, kind: str) -> None:
     for trial in subject.trials([opset], [kind], ["onnxruntime", "openvino"]):
         assert trial.reason is None, str(trial)
+
+
+@pytest.mark.parametrize("name", ["retinanet", "mask_rcnn", "detr"])
+def test_a_file_of_a_fixed_batch_is_the_same_detector(name: str, tmp_path: Path) -> None:
+    family = replace(NARROW[name], shape=replace(NARROW[name].shape, n=2))
+    for trial in Subject(family, tmp_path).trials([17], ["fixed"], ["onnxruntime", "openvino"]):
+        assert trial.reason is None and trial.boxes > 20, str(trial)
 
 
 # The command --------------------------------------------------------------------------------
@@ -191,3 +204,46 @@ def test_answers_that_hang_on_the_last_digits_are_told(
         patch.setattr(random_weights, "noise", lambda *of: noise(*of) * np.float32(1.01))
         subject.expected(replace(subject.family.shape, n=2))
     assert "chaotic: with an image moved by 2e-7, " in str(subject.unfit())
+
+
+def test_what_the_project_has_on_record_is_shown_and_not_touched(tmp_path: Path) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "farm", "models", *words], cwd=tmp_path,
+            capture_output=True, text=True, check=False,
+            env={**os.environ, "FARM_RESULTS": str(tmp_path / "r")},
+        )  # fmt: skip
+
+    shown = run("--show", "--family", "ssd")
+    assert shown.returncode == 0 and "same detector, scores within" in shown.stdout
+    assert not (tmp_path / "r").exists()
+    asked = run("--family", "ssd", "--opset", "17", "--shapes", "fixed")  # on record: no trial
+    assert asked.returncode == 0 and "2/2 same detector" in asked.stdout and not asked.stderr
+    assert (tmp_path / "r" / "models.jsonl").stat().st_size > 100_000
+    wrong = run("--show", "--records", "nowhere.jsonl")
+    assert wrong.returncode == 2 and "nowhere.jsonl: no such file" in wrong.stderr
+    assert not (tmp_path / "nowhere.jsonl").exists()
+
+
+def test_a_package_that_was_missing_is_looked_for_again() -> None:
+    from farm.models.command import _open
+
+    def record(reason: str | None) -> Record:
+        return Record(
+            opset=17, kind="fixed", runtime="onnxruntime", key="k", family="f", config="c",
+            date="2026-01-01", versions={}, refused=reason is not None, reason=reason,
+        )  # fmt: skip
+
+    assert _open(None) and _open(record("it needs the package x, which is not installed"))
+    assert not _open(record(None)) and not _open(record("it detects nothing by itself"))
+
+
+def test_masks_that_an_engine_lost_are_no_same_detector() -> None:
+    boxes, scores = np.float32([[0, 0, 8, 8]]), np.float32([0.9])
+    labels, rle = np.zeros(1, np.int64), coco_mask.encode(np.ones((8, 8), np.uint8, order="F"))
+    whole = Detections(boxes, scores, labels, rles=(rle,))
+    bare = Detections(boxes, scores, labels)
+    for pair, same in (((whole, whole), True), ((bare, bare), True), ((whole, bare), False)):
+        trial = judged(Trial(opset=17, kind="", runtime=""), match([pair[0]], [pair[1]]))
+        found = agreement(asdict(match([pair[0]], [pair[1]])), VerifySpec())
+        assert (trial.reason is None, found.reason is None) == (same, same)

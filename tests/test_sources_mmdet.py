@@ -262,7 +262,7 @@ def test_convolutions_of_a_search_for_dilations_are_as_in_mmdets_test() -> None:
     searched = {type(layer).__name__ for layer in config.build(search, "").modules()}
     assert "Conv2dRFSearchOp" in searched
     fixed = config.read(model_of(name.format("fixed_single_branch"), Path(), {}))
-    with pytest.raises(InputError, match=r"dilations are .*/local_search_config_step10.json"):
+    with pytest.raises(StepFailed, match=r"dilations are .*/local_search_config_step10.json"):
         config.build(fixed, "")
 
 

@@ -22,8 +22,8 @@ class Pairs:
     """One row per reference box, then one per engine box without a partner.
 
     Each is float32 [rows]: scores (NaN where that side has no box), IoU of the pair (0 for
-    none), greatest coordinate difference in pixels, IoU of the masks and difference of their own
-    scores (NaN for none).
+    none), greatest coordinate difference in pixels, IoU of the masks (NaN where neither side has
+    them) and difference of their own scores (NaN for none).
     """
 
     reference_score: Floats
@@ -101,9 +101,12 @@ def _assign(iou: Floats, masks: Floats, score_diff: Floats) -> dict[int, int]:
 
 
 def _mask_iou(reference: Detections, engine: Detections) -> Floats:
-    """IoU of every pair of masks, 1 for two empty ones; NaN where a side has none."""
-    if reference.rles is None or engine.rles is None:
+    """IoU of every pair of masks, 1 for two empty ones; NaN where neither side has any, and 0 where
+    one has lost them."""
+    if reference.rles is None and engine.rles is None:
         return np.full((len(reference), len(engine)), np.nan, np.float32)
+    if reference.rles is None or engine.rles is None:
+        return np.zeros((len(reference), len(engine)), np.float32)
     a, b = ([dict(rle) for rle in one.rles or ()] for one in (reference, engine))
     if not a or not b:
         return np.zeros((len(a), len(b)), np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import itertools
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -23,6 +24,9 @@ from farm.progress import say
 if TYPE_CHECKING:
     from farm.models.trial import Subject
 
+SHIPPED = Path(__file__).resolve().parent.parent.parent / "docs" / "models.jsonl"
+"""What a checkout of the project has on record."""
+
 _RUNTIMES = ("onnxruntime", "openvino")
 
 _Question = tuple[int, str, str]
@@ -37,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--opset", action="append", type=int, default=[], metavar="N", help=f"only this: {opsets}")
     add("--runtime", action="append", default=[], metavar="NAME", help=f"only this: {runtimes}")
     add("--shapes", action="append", choices=KINDS, default=[], help="only fixed or dynamic ones")
-    add("--records", metavar="FILE", help="what was found before (default: with the results)")
+    before = "what was found before (default: with the results, going on from the project's own)"
+    add("--records", metavar="FILE", help=before)
     add("--markdown", metavar="FILE", help="write the whole table there")
     add("--again", action="store_true", help="also what is on record already")
     add("--show", action="store_true", help="only print what is on record")
@@ -46,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def models(options: argparse.Namespace) -> int:
     """Exit code 1 where a model is not the same detector as in PyTorch; a refusal is none."""
     every = read(Path(options.families))
-    families, records = chosen(options.family, every), _records(options.records)
+    families, records = chosen(options.family, every), _records(options.records, options.show)
     page = _page(options.markdown, (records.path, options.families))
     questions = [
         (opset, kind, runtime)
@@ -56,7 +61,7 @@ def models(options: argparse.Namespace) -> int:
     ]
     for number, family in enumerate(families, 1):
         own = [question for question in questions if question[1] in family.kinds]
-        todo = [q for q in own if options.again or records.get(key(family, *q)) is None]
+        todo = [q for q in own if options.again or _open(records.get(key(family, *q)))]
         if todo and not options.show:
             say(f"[{number}/{len(families)}] {family.name}: {len(todo)} of {len(own)} trials")
             for record in _found(family, todo):
@@ -67,6 +72,11 @@ def models(options: argparse.Namespace) -> int:
     if page:
         _write(page, every, records)
     return 1 if any(record.reason and not record.refused for record in found) else 0
+
+
+def _open(record: Record | None) -> bool:
+    """Whether a trial is still to be done: a package that was missing may be there now."""
+    return record is None or (record.refused and "needs the package" in (record.reason or ""))
 
 
 def _write(path: Path, families: Mapping[str, Family], records: Records) -> None:
@@ -82,11 +92,18 @@ def _write(path: Path, families: Mapping[str, Family], records: Records) -> None
     say(f"Wrote {path}")
 
 
-def _records(name: str | None) -> Records:
+def _records(name: str | None, show: bool) -> Records:
+    """The file named; else that of the results, which begins as a copy of the project's own."""
     path = Path(name) if name else results_folder(None) / "models.jsonl"
+    if show:
+        if name and not path.is_file():
+            raise InputError("no such file", f"--records {path}")
+        return Records(path if path.is_file() else SHIPPED)
     try:
         if name is None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if SHIPPED.is_file() and not path.exists():
+                shutil.copyfile(SHIPPED, path)
         with path.open("a"):  # told now, not after the first trial
             pass
     except OSError as error:

@@ -52,7 +52,9 @@ def as_markdown(families: Sequence[Family], records: Sequence[Record]) -> str:
     parts.append("## MMDetection's own twelve\n\n" + _table(published, by_family))
     parts.append("## Other families\n\n" + _table(others, by_family))
     if refused:
-        parts.append("## Refused as soon as a matrix is read\n\n" + _refusals(refused, by_family))
+        parts.append("## Refused before any work\n\n" + _refusals(refused, by_family))
+    if changed := [family for family in shown if family.options]:
+        parts.append("## With other options than the config's\n\n" + _options(changed))
     if notes := _reasons(shown, by_family):
         parts.append("## What does not hold\n\n" + notes)
     return "\n\n".join(parts) + "\n"
@@ -70,9 +72,9 @@ Made by `make models`; don't edit. Checked {when} with {packages}.
 Each of the {len(shown)} models below is exported with its own config at full width, with weights by
 seed that find objects (no training), and held against MMDetection's own `simple_test` on images of
 noise: every box that PyTorch scores over 0.3 must have its box (same class, IoU of at least 0.99,
-score within 0.001), none may be added, and pasted masks must be the same. Files with fixed shapes
-are run with the traced batch of 1; files with dynamic axes with batches of 1 and 2, and at two
-sizes other than the traced one. {_held(shown, records)}
+score within 0.001), none may be added, and pasted masks must overlap by 0.99 on average. Files
+with fixed shapes are run with the traced batch of 1; files with dynamic axes with batches of 1 and
+2, and at two sizes other than the traced one. {_held(shown, records)}
 
 {_MARKS["same"]} the same detector · {_MARKS["none"]} not (reasons at the end) · \
 {_MARKS["open"]} not checked. ORT: ONNX Runtime, OV: OpenVINO, both on a CPU in fp32; in a cell the
@@ -109,6 +111,18 @@ def _opsets(records: Iterable[Record]) -> str:
         for opset in OPSETS
     )
     return "".join(marks)
+
+
+def _options(families: Sequence[Family]) -> str:
+    lines = ["| model | `cfg_options` |", "|---|---|"]
+    for family in families:
+        own = ", ".join(f"`{name}: {_yaml(value)}`" for name, value in family.options.items())
+        lines.append(f"| {family.name} | {own} |")
+    return "\n".join(lines)
+
+
+def _yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _refusals(families: Sequence[Family], records: dict[str, list[Record]]) -> str:

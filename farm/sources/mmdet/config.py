@@ -16,7 +16,7 @@ from mmdet.datasets import DATASETS
 from mmdet.models import build_detector
 
 from farm import inputs
-from farm.errors import InputError
+from farm.errors import InputError, StepFailed
 from farm.sources.mmdet.operators import missing
 
 
@@ -56,7 +56,7 @@ def build(config: mmcv.Config, where: str) -> torch.nn.Module:
     """The detector without weights, in eval mode.
 
     Raises:
-        InputError: mmdet cannot build it, or not from the config alone.
+        InputError: mmdet cannot build it. StepFailed: not from the config alone.
     """
     missing.complete()
     settings = _student(_for_inference(copy.deepcopy(config.model)))
@@ -65,7 +65,7 @@ def build(config: mmcv.Config, where: str) -> torch.nn.Module:
         detector = build_detector(settings, test_cfg=config.get("test_cfg")).eval()
     except Exception as error:  # any constructor of any registered module
         raise InputError(f"mmdet cannot build its model: {_line(error)}", where) from error
-    _widen(detector, config, where)
+    _widen(detector, config)
     return detector
 
 
@@ -98,7 +98,7 @@ def _student(settings: Any) -> Any:
     return settings
 
 
-def _widen(detector: Any, config: mmcv.Config, where: str) -> None:
+def _widen(detector: Any, config: mmcv.Config) -> None:
     """RF-Next's convolutions get their dilations, which a hook of the config sets, not its model.
 
     mmdet's own test does so too. Without it, weights of a fixed search fit the plain model, which
@@ -107,10 +107,9 @@ def _widen(detector: Any, config: mmcv.Config, where: str) -> None:
     hooks = [hook for hook in config.get("custom_hooks") or () if hook["type"] == "RFSearchHook"]
     for hook in hooks[:1]:
         if file := hook.get("rfstructure_file"):
-            raise InputError(
+            raise StepFailed(
                 f"its dilations are those of another file, {file}, which is not read: only what"
-                " a config says of itself can be exported",
-                where,
+                " a config says of itself can be exported"
             )
         RFSearchHook(hook["mode"], copy.deepcopy(hook["config"]), verbose=False).init_model(
             detector
