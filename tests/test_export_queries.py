@@ -20,7 +20,7 @@ from mmdet.models import build_detector
 from mmdet.models.dense_heads import DETRHead
 
 from farm import inputs
-from farm.runtimes import openvino_operators
+from farm.runtimes import openvino_operators, runtime_module
 from farm.sources import onnx_files
 from farm.sources.mmdet import graphs, operators, random_weights
 from farm.sources.mmdet.detector import Detector
@@ -266,6 +266,28 @@ def test_places_of_a_fixed_size_are_floats(opset: int, tmp_path: Path) -> None:
     expected = Centres()(torch.from_numpy(images)).numpy()
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, expected)
+
+
+def test_openvino_compiles_the_proposals_of_a_fixed_size(tmp_path: Path) -> None:
+    """Parts cut at sums over levels have sizes that it does not know, and cannot do without."""
+
+    class Sides(nn.Module):
+        outputs = ("sides",)
+
+        def forward(self, images: Tensor) -> Tensor:
+            maps = [images, images[..., ::2, ::2]]
+            return deformable_detr._sides(deformable_detr._levels(maps)) * images.mean()
+
+    dims, path = Dims(1, 3, 32, 48), tmp_path / "s.onnx"
+    shape = inputs.Shape("fixed", dims, dims, dims)
+    onnx_files.write(Sides(), shape, 17, path)
+    images = torch.rand(dims.as_tuple(), generator=torch.Generator().manual_seed(0))
+    runtime, options = runtime_module("openvino"), inputs.EngineOptions("openvino", "fp32", shape)
+    runtime.build(path, tmp_path, options)
+    session = runtime.open_engine(tmp_path, options, 1)
+    found = session.run(images.numpy())["sides"]
+    session.close()
+    np.testing.assert_allclose(found, Sides()(images).numpy(), rtol=1e-5)
 
 
 def test_a_head_with_a_rule_of_its_own_is_refused_by_its_name() -> None:

@@ -25,11 +25,13 @@ _FAR = 1e4
 
 class Levels(NamedTuple):
     """shapes int64 [L, 2] of height and width, starts int64 [L] of the levels' pixels in a row;
-    centres [P, 2], x and y of all pixels in parts of the image. Sizes are traced."""
+    centres [P, 2], x and y of all pixels in parts of the image, and by level (cut by `starts`,
+    a file of fixed sizes is one that OpenVINO cannot compile). Sizes are traced."""
 
     shapes: Tensor
     starts: Tensor
     centres: Tensor
+    parts: list[Tensor]
 
 
 class DeformableDetr(nn.Module):
@@ -72,8 +74,8 @@ def _check(head: Any) -> None:
 def _levels(maps: list[Tensor]) -> Levels:
     shapes = torch.stack([torch._shape_as_tensor(one)[2:].to(one.device) for one in maps])
     areas = shapes.prod(1)
-    centres = torch.cat([_centres(one, shape) for one, shape in zip(maps, shapes, strict=True)])
-    return Levels(shapes, areas.cumsum(0) - areas, centres)
+    parts = [_centres(one, shape) for one, shape in zip(maps, shapes, strict=True)]
+    return Levels(shapes, areas.cumsum(0) - areas, torch.cat(parts), parts)
 
 
 def _centres(one: Tensor, shape: Tensor) -> Tensor:
@@ -128,10 +130,7 @@ def _proposed(head: Any, memory: Tensor, levels: Levels) -> tuple[Tensor, Tensor
     `gen_encoder_output_proposals`: pixels on the border, or of no sensible size, propose nothing.
     """
     transformer, last = head.transformer, head.transformer.decoder.num_layers
-    sides = torch.cat([
-        torch.full_like(part[:, :1], 0.05 * 2.0**i)
-        for i, part in enumerate(_parts(levels.centres, levels))
-    ])  # fmt: skip
+    sides = _sides(levels)
     proposals = torch.cat([levels.centres, sides, sides], 1)
     inside = ((proposals > 0.01) & (proposals < 0.99)).all(1, keepdim=True)
     places = torch.log(proposals / (1 - proposals))
@@ -147,10 +146,10 @@ def _proposed(head: Any, memory: Tensor, levels: Levels) -> tuple[Tensor, Tensor
     return queries, positions, boxes.sigmoid()
 
 
-def _parts(rows: Tensor, levels: Levels) -> list[Tensor]:
-    """rows [P, ...], one part per level."""
-    ends = [*levels.starts[1:], rows.shape[0]]
-    return [rows[start:end] for start, end in zip(levels.starts, ends, strict=True)]
+def _sides(levels: Levels) -> Tensor:
+    """[P, 1]: how large a box each pixel proposes, doubled from level to level."""
+    parts = [torch.full_like(part[:, :1], 0.05 * 2.0**i) for i, part in enumerate(levels.parts)]
+    return torch.cat(parts)
 
 
 def _decoded(
