@@ -1,0 +1,40 @@
+"""The benchmarks run: what they print is for people, and nothing here depends on the time taken."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import PROJECT
+
+pytestmark = pytest.mark.slow
+
+
+def run(name: str, *words: str) -> str:
+    command = [sys.executable, "-W", "ignore", str(PROJECT / "benchmarks" / name), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_an_export_has_its_seconds_memory_and_nodes_beside_the_naive_ones() -> None:
+    head, line = run("export.py", "--family", "retinanet").splitlines()
+    assert head.split() == ["model", "export", "s", "peak", "MiB", "before", "nodes", "raw"]
+    name, seconds, peak, before, nodes, raw, _ = line.split()
+    assert name == "retinanet" and float(seconds) > 0 and float(peak) > float(before) > 100
+    assert 500 < int(nodes) < int(raw)
+
+
+def test_precisions_stand_beside_fp32_on_both_runtimes(tmp_path: object) -> None:
+    words = ("--only", "retinanet_r50", "--size", "128", "--rounds", "2")
+    out = run("precision.py", *words, "--results", str(tmp_path))
+    lines = json.loads(out.splitlines()[-1])
+    found = {(line["runtime"], line["precision"]) for line in lines}
+    assert len(lines) == len(found) == 8 and {name for name, _ in found} == {
+        "onnxruntime",
+        "openvino",
+    }
+    assert all(line["over_fp32"] == 1 for line in lines if line["precision"] == "fp32")
+    assert all(line["p50_ms"] > 0 and line["onnx_bytes"] > 1e6 for line in lines)
