@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -18,8 +19,12 @@ from farm.inputs import ModelFacts
 from farm.matrix import load_matrix
 from farm.plan import gpus, make_plan
 from farm.plan.keys import canonical, version
+from farm.single import words
+from farm.single.shapes import fixed
 from farm.single.targets import this_machine
+from farm.sources import source_module
 from farm.store import Store
+from farm.units import Dims
 
 pytestmark = pytest.mark.slow
 
@@ -286,3 +291,24 @@ def test_a_drawn_or_given_image_is_what_is_compared_on(tool: Tool, exported: Any
     asked = ("build", CONFIG, "tmp.onnx", "--runtime", "openvino", "--verify")
     assert "boxes that score 0.3 or more" in tool(*asked).out
     assert "boxes that score 0.3 or more" not in tool(*asked, "--input-img", "plain.png").out
+
+
+def ends_before_suppression(name: str) -> None:
+    """The demo's detector as a sweep's `postprocess: host` exports it."""
+    model = words.detector(
+        argparse.Namespace(config=str(CONFIG), allow_pickle=False), str(DEMO / "onestage.pth")
+    )
+    mmdet = source_module("mmdet")
+    mmdet.export_onnx(mmdet.load(model), fixed(Dims(1, 3, 160, 160)), 17, Path(name), "host")
+
+
+def test_a_file_that_ends_before_its_suppression_is_compared_after_it(tool: Tool) -> None:
+    ends_before_suppression("host.onnx")
+    asked = ("build", CONFIG, "host.onnx", "--runtime")
+    done = tool(*asked, "openvino", "--verify", "--show")
+    assert done.code == 0, done.out + done.err
+    assert "agree at 1x3x160x160: " in done.out and "boxes that score 0.3 or more" in done.out
+    for picture in ("show-ort.png", "show-openvino.png"):
+        assert cv2.imread(picture).shape == (160, 160, 3)
+    other = tool(*asked, "null", "--verify")
+    assert other.code == 1 and "differ at 1x3x160x160: matched 0.0" in other.out

@@ -9,13 +9,23 @@ import numpy.typing as npt
 
 from farm.detections import Detections
 from farm.detections.convert import from_outputs
+from farm.detections.suppress import suppress
 from farm.errors import InputError
 from farm.inputs import ModelFacts
 
+Outputs = Mapping[str, npt.NDArray[Any]]
 
-def detections(
-    outputs: Mapping[str, npt.NDArray[Any]], facts: ModelFacts, where: str
-) -> list[Detections]:
+_BEFORE_SUPPRESSION = {"boxes", "scores", "labels"}
+
+
+def whole(outputs: Outputs, facts: ModelFacts) -> Outputs:
+    """With dets and labels, where a file ends before the suppression: that runs here then."""
+    if facts.suppression and set(outputs) == _BEFORE_SUPPRESSION:
+        return suppress(outputs, facts.suppression)
+    return outputs
+
+
+def detections(outputs: Outputs, facts: ModelFacts, where: str) -> list[Detections]:
     """One an image, in network pixels. facts: of the config; where: whose outputs they are.
 
     Raises:

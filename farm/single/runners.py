@@ -14,14 +14,13 @@ import numpy as np
 from farm import inputs
 from farm.detections import Detections, Floats, ImageMeta
 from farm.detections.convert import to_original
-from farm.detections.suppress import suppress
 from farm.errors import InputError
 from farm.progress import say
 from farm.runtimes import Session, runtime_module
 from farm.single import onnx_file, words, work
 from farm.single.build import engine_folder
 from farm.single.facts import facts_without_weights, own_scale
-from farm.single.outputs import detections
+from farm.single.outputs import detections, whole
 from farm.single.shapes import fixed, resized_to
 from farm.single.targets import this_machine
 from farm.single.verify import telling
@@ -136,9 +135,7 @@ def _run(
     def run(image: Floats, meta: ImageMeta) -> Detections:
         batch = np.stack([image] * options.shape.min.n)
         with telling(options.runtime):
-            outputs = session.run(batch)
-        if facts.suppression and {"boxes", "scores"} <= set(outputs):
-            outputs = suppress(outputs, facts.suppression)
+            outputs = whole(session.run(batch), facts)
         if "dets" not in outputs:
             raise InputError(
                 "it ends at raw outputs and finds no boxes; export it without --skip-postprocess",

@@ -17,7 +17,7 @@ from farm.errors import FarmError, StepFailed
 from farm.runtimes import runtime_module
 from farm.single import words
 from farm.single.compare import Answers, held
-from farm.single.outputs import detections
+from farm.single.outputs import detections, whole
 from farm.single.sample import Sample, sample
 from farm.units import Dims
 
@@ -44,7 +44,7 @@ def engine_run(
     def run(images: Floats) -> Answers:
         with telling(name):
             session = runtime_module(options.runtime).open_engine(folder, options, words.threads())
-            outputs = session.run(images)
+            outputs = whole(session.run(images), facts)
             session.close()
         if "dets" not in outputs:
             return Answers(name, None, outputs)
