@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from conftest import PROJECT, Done, Tool
 
+from farm.catalog import RUNTIMES
 from farm.inputs import ModelFacts
 from farm.matrix import load_matrix
 from farm.plan import gpus, make_plan
@@ -312,3 +314,24 @@ def test_a_file_that_ends_before_its_suppression_is_compared_after_it(tool: Tool
         assert cv2.imread(picture).shape == (160, 160, 3)
     other = tool(*asked, "null", "--verify")
     assert other.code == 1 and "differ at 1x3x160x160: matched 0.0" in other.out
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ({"simplified_dynamic": False}, "not known to take a simplified model with dynamic shapes"),
+        ({"max_opsets": (("", 10),)}, "reads opsets up to 10, not 11"),
+    ],
+)
+def test_what_a_sweep_refuses_at_planning_is_refused_before_the_build(
+    tool: Tool, exported: Any, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any], told: str
+) -> None:
+    """By the catalog's own fields, so that it can be tried where TensorRT is not."""
+    exported("--dynamic-export", "--simplify")
+    monkeypatch.setitem(RUNTIMES, "null", replace(RUNTIMES["null"], packages=("numpy",), **limit))
+    asked = ("build", CONFIG, "tmp.onnx", "--runtime", "null", "--shape", "160")
+    done = tool(*asked, "--max-shape", "192")
+    assert done.code == 2 and "tmp.onnx: null" in done.err and told in done.err, done.err
+    assert not Path("tmp.trt").exists()
+    fixed_shape = tool(*asked)
+    assert fixed_shape.code == (0 if "simplified_dynamic" in limit else 2), fixed_shape.err

@@ -12,7 +12,7 @@ from farm.errors import InputError
 from farm.plan.files import plain_file
 from farm.plan.make import build_step
 from farm.plan.steps import Needs
-from farm.single import onnx_file, targets, words, work
+from farm.single import onnx_file, planned, targets, words, work
 from farm.store import Store
 from farm.units import Dims
 
@@ -52,7 +52,11 @@ def engine_folder(
     retry_failed: bool,
     verbose: bool = False,
 ) -> Path:
-    """What the runtime left of the build, made now unless the store has it."""
+    """What the runtime left of the build, made now unless the store has it.
+
+    Raises as `planned.require_buildable` and `work.carry_out`.
+    """
+    planned.require_buildable(path, exported, settings, target, store)
     needs = Needs(accelerator=target.accelerator)
     if RUNTIMES[settings.runtime].compute_capabilities:
         settings = replace(settings, compute_capability=target.compute_capability)

@@ -43,6 +43,12 @@ def taken(path: Path) -> Taken:
     return Taken(axes[0], axes[2], axes[3])
 
 
+def opset(path: Path) -> int | None:
+    """Raises as `taken`."""
+    found: int | None = source_module("onnx").check(_model(path)).opset
+    return found
+
+
 def stored(path: Path, store: Store, retry_failed: bool) -> inputs.Ref:
     """The artifact that the file is: of `farm export` or a sweep, else taken in as it is."""
     if found := work.find(store, "export", path):

@@ -1,0 +1,38 @@
+"""What a sweep refuses when it plans a cell, refused for one build too, before its work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from farm import inputs
+from farm.errors import InputError
+from farm.matrix import Cell
+from farm.plan import refusals
+from farm.single import onnx_file
+from farm.store import Store
+
+
+def require_buildable(
+    path: Path,
+    exported: inputs.Ref,
+    settings: inputs.EngineOptions,
+    target: inputs.Target,
+    store: Store,
+) -> None:
+    """exported: the artifact that the ONNX file `path` is.
+
+    Only the store knows that a file is a simplified one, so of a file from elsewhere nobody does.
+
+    Raises:
+        InputError: the runtime is not known to take this file, or not for this target.
+    """
+    record = store.record(exported)
+    simplified = bool(record and record.inputs.get("simplify"))
+    opset = onnx_file.opset(path)
+    cell = Cell(
+        path.name, opset, settings.shape.name, "graph", settings.precision, settings.runtime,
+        settings.workspace_bytes, target.name,
+    )  # fmt: skip
+    facts = inputs.ModelFacts((), False, "")  # its suppression is the builder's to complain of
+    if reason := refusals.refusal(cell, facts, settings.shape, target, simplified):
+        raise InputError(reason, str(path))
