@@ -16,11 +16,13 @@ import torch
 import yaml
 from conftest import PROJECT, Tool
 
+from farm.detections import Detections
 from farm.errors import InputError
 from farm.inputs import Ref
 from farm.matrix import load_matrix
 from farm.plan import make_plan
 from farm.single import words
+from farm.single.compare import Answers, held
 from farm.store import Store
 from farm.units import Dims
 
@@ -119,7 +121,6 @@ def test_verify_fails_where_the_file_says_something_else(tool: Tool, tmp_path: P
 
 def test_a_batch_is_the_image_and_its_mirror_image() -> None:
     from farm.inputs import ModelFacts
-    from farm.single.compare import Answers
     from farm.single.verify import verified
 
     seen = []
@@ -135,6 +136,33 @@ def test_a_batch_is_the_image_and_its_mirror_image() -> None:
     first, mirrored, third = seen[-1]
     assert first.std() > 0 and np.array_equal(first, third)
     assert np.array_equal(first[:, :, ::-1], mirrored)
+
+
+@pytest.mark.parametrize(
+    ("reference", "engine", "good", "told"),
+    [
+        ((), (), False, "a and b: nothing to compare at S: neither finds a box; give an image"),
+        ((), (0.1,), False, "a and b differ at S: matched 0.0000 of 1 boxes (1 added)"),
+        ((0.1,), (), False, "a and b differ at S: matched 0.0000 of 1 boxes (0 added)"),
+        ((), (0.9,), False, "a and b differ at S: matched 0.0000 of 1 boxes (1 added)"),
+        ((0.1,), (0.1,), True, "a and b agree at S: 1 boxes that score 0.1 or more"),
+    ],
+)
+def test_no_box_on_either_side_is_nothing_to_compare_and_no_difference(
+    capsys: pytest.CaptureFixture[str],
+    reference: tuple[float, ...],
+    engine: tuple[float, ...],
+    good: bool,
+    told: str,
+) -> None:
+    def answers(name: str, scores: tuple[float, ...]) -> Answers:
+        boxes = np.tile(np.array([[1, 1, 9, 9]], np.float32), (len(scores), 1))
+        labels = np.zeros(len(scores), np.int64)
+        return Answers(name, [Detections(boxes, np.array(scores, np.float32), labels)], {})
+
+    assert held(answers("a", reference), answers("b", engine), "S") == good
+    out = capsys.readouterr().out
+    assert out.startswith(told) and ("--input-img" in out) == ("nothing" in told)
 
 
 def test_verify_compares_on_the_image_that_is_given(tool: Tool) -> None:

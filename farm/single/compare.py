@@ -29,10 +29,14 @@ class Answers:
 
 
 def held(reference: Answers, engine: Answers, size: str) -> bool:
-    """Whether the two agree; prints by how much."""
+    """Whether the two agree, over something; prints by how much."""
     names = f"{reference.name} and {engine.name}"
     if reference.found is None or engine.found is None:
         reason, told = _compare_raw(reference.outputs, engine.outputs)
+    elif not any(map(len, (*reference.found, *engine.found))):
+        advice = "give an image of what the model knows as --input-img"
+        print(f"{names}: nothing to compare at {size}: neither finds a box; {advice}")
+        return False
     else:
         reason, told = _compare(reference.found, engine.found)
     print(f"{names} differ at {size}: {reason}" if reason else f"{names} agree at {size}: {told}")
@@ -42,16 +46,16 @@ def held(reference: Answers, engine: Answers, size: str) -> bool:
 def _compare(
     reference: Sequence[Detections], engine: Sequence[Detections]
 ) -> tuple[str | None, str]:
-    limits = _limits(reference)
+    limits = _limits(reference if any(map(len, reference)) else engine)
     result = agreement(vars(match(reference, engine)), limits)
     return result.reason, _told(result, limits.min_score)
 
 
-def _limits(reference: Sequence[Detections]) -> VerifySpec:
+def _limits(found: Sequence[Detections]) -> VerifySpec:
     """A sweep's tolerances; where no box scores enough for them, the best few are compared."""
     limits = VerifySpec()
-    scores = np.sort(np.concatenate([one.scores for one in reference]))[::-1]
-    if not len(scores) or scores[0] >= limits.min_score:
+    scores = np.sort(np.concatenate([one.scores for one in found]))[::-1]
+    if scores[0] >= limits.min_score:
         return limits
     return VerifySpec(min_score=float(scores[:_BEST][-1]))
 
