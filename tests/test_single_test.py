@@ -450,6 +450,32 @@ def test_a_file_of_another_kind_is_told(test: Any, exported: Any, tool: Tool) ->
     assert raw.code == 2 and "it ends at raw outputs and finds no boxes" in raw.err
 
 
+def test_segm_of_a_file_without_masks_is_refused_before_the_first_image(
+    test: Any, exported: Any, tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported("twostage")
+    model = onnx.load("twostage.onnx")
+    del model.graph.output[2:]
+    onnx.save(model, "plain.onnx")
+    asked = ("--runtime", "openvino", "--trt-file", "plain.blob")
+    assert tool("build", DEMO / "twostage.py", "plain.onnx", *asked).code == 0
+    monkeypatch.setattr("farm.single.test._results", None)  # nothing is run
+    for file, backend in (("plain.onnx", "onnxruntime"), ("plain.blob", "openvino")):
+        done = test("twostage", file, backend, "--eval", "bbox", "segm")
+        told = f"farm: --eval: {file} has the outputs dets, labels and no masks, so there is no seg"
+        assert done.code == 2 and told in done.err, done.err
+
+
+def test_results_that_evaluate_refuses_are_told_by_the_option_that_was_given(test: Any) -> None:
+    def torn(*given: Any, **options: Any) -> Any:
+        raise KeyError("segm is not in results")
+
+    with mock.patch("mmdet.datasets.CocoDataset.evaluate", torn):
+        done = test("onestage", weights("onestage")[1], "torch", "--eval", "bbox")
+    assert done.code == 2 and "farm: --eval: " in done.err, done.err
+    assert "--eval-options" not in done.err
+
+
 def test_a_class_that_the_config_lacks_is_told(test: Any, exported: Any) -> None:
     model = onnx.load(exported("onestage"))
     (labels,) = (node for node in model.graph.node if "labels" in node.output)

@@ -108,8 +108,8 @@ def _fitting(method: Any, options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def told(method: Any, results: list[Any], options: dict[str, Any]) -> Any:
-    """What `evaluate` or `format_results` says.
+def told(method: Any, results: list[Any], options: dict[str, Any], asked: str) -> Any:
+    """What `evaluate` or `format_results` says. asked: the command's option that wants it so.
 
     Raises:
         InputError: values of options that it refuses.
@@ -120,7 +120,7 @@ def told(method: Any, results: list[Any], options: dict[str, Any]) -> Any:
             return method(results, **options)
     except (KeyError, AssertionError) as error:
         message = f"{method.__qualname__} refuses {options}: {error}"
-        raise InputError(message, "--eval-options") from error
+        raise InputError(message, asked) from error
     except Exception as error:  # any data set's own code
         message = f"{method.__qualname__} fails: {type(error).__name__}: {error}"
         raise FarmError(message) from error

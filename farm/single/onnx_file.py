@@ -49,6 +49,14 @@ def opset(path: Path) -> int | None:
     return found
 
 
+def outputs(path: Path) -> tuple[str, ...]:
+    """Their names."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    return tuple(one.name for one in model.graph.output)
+
+
 def stored(path: Path, store: Store, retry_failed: bool) -> inputs.Ref:
     """The artifact that the file is: of `farm export` or a sweep, else taken in as it is."""
     if found := work.find(store, "export", path):

@@ -30,11 +30,15 @@ from farm.units import Dims
 
 @dataclass(frozen=True)
 class Runner:
-    """run: one image as prepared for `shape`, and its meta, to detections in the original image."""
+    """run: one image as prepared for `shape`, and its meta, to detections in the original image.
+
+    outputs: of the file that runs, by name; None for PyTorch, or where that is not known.
+    """
 
     facts: inputs.ModelFacts
     shape: inputs.Shape
     run: Callable[[Floats, ImageMeta], Detections]
+    outputs: tuple[str, ...] | None = None
 
 
 @contextmanager
@@ -55,7 +59,7 @@ def opened(options: argparse.Namespace, model: inputs.Model, settings: Any) -> I
         session = module.open_engine(engine.folder, engine.options, words.threads())
     try:
         run = _run(session, engine.options, facts, model.checkpoint.path)
-        yield Runner(facts, engine.prepared, run)
+        yield Runner(facts, engine.prepared, run, engine.outputs)
     finally:
         session.close()
 
@@ -71,11 +75,12 @@ def _pytorch(model: inputs.Model, shape: inputs.Shape) -> Runner:
 
 @dataclass(frozen=True)
 class _Engine:
-    """prepared: the shape that images are prepared for."""
+    """prepared: the shape that images are prepared for. outputs: as of `Runner`."""
 
     folder: Path
     options: inputs.EngineOptions
     prepared: inputs.Shape
+    outputs: tuple[str, ...] | None
 
 
 def _engine(options: argparse.Namespace, model: inputs.Model, settings: Any) -> _Engine:
@@ -85,16 +90,19 @@ def _engine(options: argparse.Namespace, model: inputs.Model, settings: Any) -> 
     if found := work.find(store, "build", path):
         built = _built_options(found, options.backend, path)
         folder = store.path(found.ref) / "engine"
+        exported = inputs.Ref(**found.record.inputs["exported"])
     else:
         built = _options_for(path, options.backend, settings, model.config.path)
         exported = onnx_file.stored(path, store, options.retry_failed)
         target = this_machine(built.runtime)
         folder = engine_folder(store, path, exported, built, target, options.retry_failed)
         say(f"Engine: {folder}")
+    file = store.path(exported) / "model.onnx"
+    outputs = onnx_file.outputs(file) if file.is_file() else None
     if not built.shape.dynamic_size:
-        return _Engine(folder, built, fixed(built.shape.opt))
+        return _Engine(folder, built, fixed(built.shape.opt), outputs)
     scale = own_scale(settings, model.config.path) or built.shape.opt
-    return _Engine(folder, built, replace(built.shape, opt=scale))
+    return _Engine(folder, built, replace(built.shape, opt=scale), outputs)
 
 
 def _options_for(path: Path, backend: str, settings: Any, where: str) -> inputs.EngineOptions:

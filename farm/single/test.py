@@ -72,13 +72,20 @@ def _finish(
     if options.format_only:
         wanted = evaluation.format_options(dataset, chosen)
         evaluation.warn_of_nothing_kept(dataset, chosen)
-        return lambda results: _say_where(evaluation.told(dataset.format_results, results, wanted))
+        asked = "--eval-options" if chosen else "--format-only"
+        return lambda results: _say_where(
+            evaluation.told(dataset.format_results, results, wanted, asked)
+        )
     if options.eval:
         evaluation.require_metrics(dataset, options.eval)
         wanted = evaluation.evaluate_options(dataset, options.eval, settings, chosen)
+        asked = "--eval-options" if chosen else "--eval"
         return lambda results: _print(
             evaluation.told(
-                dataset.evaluate, evaluation.as_evaluated(dataset, options.eval, results), wanted
+                dataset.evaluate,
+                evaluation.as_evaluated(dataset, options.eval, results),
+                wanted,
+                asked,
             )
         )
     return lambda results: None
@@ -92,8 +99,16 @@ def _require_fit(dataset: Any, runner: Runner, options: argparse.Namespace) -> N
             "data.test.classes=...",
             options.config,
         )
-    if "segm" in (options.eval or ()) and not runner.facts.masks:
+    if "segm" not in (options.eval or ()):
+        return
+    if not runner.facts.masks:
         raise InputError("the model has no masks, so there is no segm", "--eval")
+    if runner.outputs is not None and "masks" not in runner.outputs:
+        raise InputError(
+            f"{options.model} has the outputs {', '.join(runner.outputs)} and no masks, so there is"
+            " no segm; leave it out, or give a file with the output masks",
+            "--eval",
+        )
 
 
 def _painter(
