@@ -335,3 +335,27 @@ def test_what_a_sweep_refuses_at_planning_is_refused_before_the_build(
     assert not Path("tmp.trt").exists()
     fixed_shape = tool(*asked)
     assert fixed_shape.code == (0 if "simplified_dynamic" in limit else 2), fixed_shape.err
+
+
+def test_verify_reads_the_config_with_its_cfg_options(tool: Tool, exported: Any) -> None:
+    scales = "data['test']['pipeline'][1]['img_scale'] = [(160, 160), (96, 96)]\n"
+    Path("own.py").write_text(CONFIG.read_text() + scales)
+    exported()
+    asked = ("build", "own.py", "tmp.onnx", "--runtime", "onnxruntime", "--verify")
+    refused = tool(*asked)
+    assert refused.code == 1 and "must have one scale" in refused.err
+    one = "data.test.pipeline.1.img_scale=[(160,160)]"
+    done = tool(*asked, "--cfg-options", one)
+    assert done.code == 0 and "agree at 1x3x160x160" in done.out, done.out + done.err
+    wrong = tool(*asked, "--cfg-options", "model")
+    assert wrong.code == 2 and "--cfg-options: 'model' is not KEY=VALUE" in wrong.err
+
+
+def test_a_config_that_flips_is_no_hindrance_to_comparing_engines(
+    tool: Tool, exported: Any
+) -> None:
+    flips = "data['test']['pipeline'][1]['flip'] = True\n"
+    Path("own.py").write_text(CONFIG.read_text() + flips)
+    exported()
+    done = tool("build", "own.py", "tmp.onnx", "--runtime", "onnxruntime", "--verify")
+    assert done.code == 0 and "agree at 1x3x160x160" in done.out, done.out + done.err

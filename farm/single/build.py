@@ -121,11 +121,11 @@ def _verified(
     show: bool,
 ) -> bool:
     """Whether the engine gives what ONNX Runtime gives on the ONNX file as it is."""
-    from farm.single.facts import facts_without_weights
+    from farm.single.facts import facts_without_weights, without_flip
     from farm.single.verify import engine_run, verified
 
     work.require_runtime("onnxruntime")
-    facts = facts_without_weights(model)
+    facts = facts_without_weights(without_flip(model))
     plain = inputs.EngineOptions("onnxruntime", "fp32", settings.shape)
     short = "trt" if settings.runtime == "tensorrt" else settings.runtime
     return verified(

@@ -33,6 +33,22 @@ def facts_without_weights(model: inputs.Model) -> inputs.ModelFacts:
     return facts
 
 
+def without_flip(model: inputs.Model) -> inputs.Model:
+    """`model` with its test pipeline's flip off: for comparing engines, which see an image once.
+
+    Raises InputError as `config.read`.
+    """
+    from farm.sources.mmdet import config
+
+    settings = config.read(model)
+    steps = config.test_pipeline(settings, model.config.path)
+    test = (settings.get("data") or {}).get("test")
+    if not isinstance(test, dict) or "pipeline" not in test:
+        return model  # elsewhere than `cfg_options` can reach: a flip is then refused
+    off = tuple((f"data.test.pipeline.{i}.flip", False) for i, s in enumerate(steps) if "flip" in s)
+    return replace(model, cfg_options=model.cfg_options + off)
+
+
 def own_scale(settings: Any, where: str) -> Dims | None:
     """The size that the config's test pipeline resizes to, as mmdet reads it: (width, height).
 

@@ -103,6 +103,11 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     )
     for end in ("min", "max"):
         _add_numbers(parser, f"--{end}-shape", None, f"{end}imum input size (default: --shape)")
+    _add_words(
+        parser,
+        "--cfg-options",
+        "settings over the config's, as the file was exported with; --verify reads the config",
+    )
     parser.add_argument(
         "--workspace-size", type=int, default=1, metavar="GIB", help="in GiB (default: 1)"
     )
