@@ -466,6 +466,15 @@ def test_segm_of_a_file_without_masks_is_refused_before_the_first_image(
         assert done.code == 2 and told in done.err, done.err
 
 
+def test_soft_masks_of_an_engine_are_refused(test: Any, exported: Any) -> None:
+    def soft(drawn: Path) -> dict[str, str]:
+        return {**coco_options(drawn), "model.test_cfg.rcnn.mask_thr_binary": "-1"}
+
+    file = exported("twostage")
+    done = test("twostage", file, "onnxruntime", "--eval", "segm", data=soft)
+    assert done.code == 2 and "twostage.py: mask_thr_binary: -1 is not known here" in done.err
+
+
 def test_results_that_evaluate_refuses_are_told_by_the_option_that_was_given(test: Any) -> None:
     def torn(*given: Any, **options: Any) -> Any:
         raise KeyError("segm is not in results")

@@ -17,13 +17,14 @@ def facts_without_weights(model: inputs.Model) -> inputs.ModelFacts:
     """The facts of `model`, whose weights are in an ONNX file or an engine.
 
     Raises:
-        InputError, StepFailed: as the source's `load`.
+        InputError, StepFailed: as the source's `load`; and masks that cannot be read as mmdet does.
     """
     import torch
 
     from farm.sources.mmdet import config
 
     detector = config.build(config.read(model), model.config.path)
+    _require_known_masks(detector, model.config.path)
     nothing = {name: torch.zeros_like(value) for name, value in detector.state_dict().items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "nothing.pth"
@@ -31,6 +32,18 @@ def facts_without_weights(model: inputs.Model) -> inputs.ModelFacts:
         empty = replace(model, checkpoint=inputs.File(str(path), ""))
         facts: inputs.ModelFacts = source_module(model.source).load(empty).facts
     return facts
+
+
+def _require_known_masks(detector: Any, where: str) -> None:
+    """An engine's masks are cut after it, as this config says, whatever it was exported with."""
+    from farm.sources.mmdet.two_stage.parts import require_binary_masks
+
+    head = getattr(detector, "roi_head", None)
+    try:
+        if getattr(head, "with_mask", False):
+            require_binary_masks(head)
+    except ValueError as error:
+        raise InputError(str(error), where) from None
 
 
 def without_flip(model: inputs.Model) -> inputs.Model:

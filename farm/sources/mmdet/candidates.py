@@ -42,12 +42,21 @@ class Candidates:
     labels: Tensor
 
 
+def require_counts(test_cfg: Any) -> None:
+    """Raises ValueError where a limit on boxes is none."""
+    for name in ("nms_pre", "max_per_img"):
+        value = test_cfg.get(name)
+        if value is not None and type(value) is not int:
+            raise ValueError(f"{name}: {value!r} is not a whole number; give how many boxes go on")
+
+
 def suppression(test_cfg: Any, max_per_img: int | None) -> Suppression:
     """The settings as mmdet's `batched_nms` and its callers read them.
 
     Raises:
-        ValueError: a kind of suppression that has no ONNX operator.
+        ValueError: a kind of suppression that has no ONNX operator, or limits that are none.
     """
+    require_counts(test_cfg)
     nms = dict(test_cfg.get("nms") or {"type": None})
     kind = nms.pop("type", "nms")
     iou = nms.pop("iou_threshold", nms.pop("iou_thr", Decay.iou if kind == "soft_nms" else None))

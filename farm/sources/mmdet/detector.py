@@ -152,7 +152,8 @@ def _mask_threshold(detector: Any) -> float:
     if (stated := graphs.mask_threshold(detector)) is not None:
         return stated
     settings = getattr(getattr(detector, "roi_head", None), "test_cfg", None) or {}
-    return float(settings.get("mask_thr_binary", 0.5))
+    value = settings.get("mask_thr_binary", 0.5)
+    return float(value) if isinstance(value, int | float) else 0.5  # else its graph is refused
 
 
 def _last_head(detector: Any) -> Any:

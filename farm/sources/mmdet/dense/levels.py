@@ -11,7 +11,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 import torch
 from torch import Tensor
 
-from farm.sources.mmdet.candidates import POOL, best_pairs, best_rows, rows, take
+from farm.sources.mmdet.candidates import POOL, best_pairs, best_rows, require_counts, rows, take
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Pairs:
 def check(head: Any) -> None:
     """Raises ValueError for limits that mmdet takes for slices, with results nobody means."""
     test_cfg = head.test_cfg
+    require_counts(test_cfg)
     if test_cfg.get("nms_pre", -1) == 0:
         raise ValueError("nms_pre: 0 keeps no box at all; -1 takes all")
     if test_cfg.max_per_img <= 0:

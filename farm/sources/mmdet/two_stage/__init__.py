@@ -30,6 +30,7 @@ from farm.sources.mmdet.two_stage import (
     standard,
     trident,
 )
+from farm.sources.mmdet.two_stage.parts import require_binary_masks
 
 __all__ = ["RoiHead", "RpnHead", "check", "roi_head", "rpn_head"]
 
@@ -106,6 +107,8 @@ def check(model: Any) -> None:
     """Raises ValueError where a part of the model follows rules that are not known here."""
     rpn_head(model).check(model.rpn_head)
     roi_head(model).check(model.roi_head)
+    if model.roi_head.with_mask:
+        require_binary_masks(model.roi_head)
 
 
 def _known(head: Any, known: dict[type, _Head], what: str) -> _Head:

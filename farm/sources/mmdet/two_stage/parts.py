@@ -67,6 +67,16 @@ def require_mask_head(part: Any) -> None:
     require(part, mask_heads.FCNMaskHead, ("get_seg_masks", "forward"))
 
 
+def require_binary_masks(head: Any) -> None:
+    """Raises ValueError where the masks of a RoI head are not cut at a probability."""
+    value = head.test_cfg.get("mask_thr_binary", 0.5)
+    if type(value) not in (int, float) or value < 0:
+        raise ValueError(
+            f"mask_thr_binary: {value!r} is not known here (below 0 are soft masks); give the"
+            " probability from which a pixel is the object's"
+        )
+
+
 def require_extractor(part: Any) -> None:
     """Raises ValueError where features are not pooled by square RoIAlign as `pooling` does."""
     generic = isinstance(part, roi_extractors.GenericRoIExtractor)
