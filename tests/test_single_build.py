@@ -181,6 +181,18 @@ def test_an_engine_for_a_gpu_that_is_elsewhere(tool: Tool, exported: Any) -> Non
         assert done.code == 2 and why in done.err and "--compute-capability" in done.err
 
 
+def test_a_suppression_that_a_runtime_lacks_is_told_with_the_option_that_leaves_it_out(
+    tool: Tool, exported: Any
+) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings")
+    exported()
+    asked = ("--runtime", "tensorrt_rtx", "--compute-capability", "8.9")
+    done = tool("build", CONFIG, "tmp.onnx", *asked)
+    assert done.code == 1 and "NonMaxSuppression: end the graph before it" in done.err
+    assert "postprocess: host or none" in done.err
+    assert "`farm export --skip-postprocess`" in done.err
+
+
 def test_a_gpu_here_is_the_target_with_all_that_is_in_an_engines_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -298,6 +298,42 @@ def test_wrong_input_is_told_in_words(tool: Tool, asked: tuple[object, ...], tol
     assert told in done.err and "Traceback" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("model", "option", "told"),
+    [
+        (TWO, "rcnn.mask_thr_binary=-1", "mask_thr_binary: -1 is not known here"),
+        (TWO, "rcnn.mask_thr_binary=no", "mask_thr_binary: 'no' is not known here"),
+        (TWO, "rpn.nms_pre=abc", "nms_pre: 'abc' is not a whole number"),
+        (ONE, "nms_pre=abc", "nms_pre: 'abc' is not a whole number"),
+        (ONE, "max_per_img=abc", "max_per_img: 'abc' is not a whole number"),
+    ],
+)
+def test_a_setting_that_no_graph_can_follow_is_named(
+    tool: Tool, model: tuple[Path, Path], option: str, told: str
+) -> None:
+    done = tool("export", *model, "--cfg-options", f"model.test_cfg.{option}", "--shape", "160")
+    assert done.code == 1 and told in done.err, done.err
+    assert "Error: " not in done.err
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (
+            "flip=True",
+            "--cfg-options data.test.pipeline.1.flip=False, or in a matrix's cfg_options",
+        ),
+        ("img_scale=[(160,160),(96,96)]", "--cfg-options data.test.pipeline.1.img_scale='[(W,H)]'"),
+    ],
+)
+def test_a_test_pipeline_of_several_views_is_told_with_the_option_that_mends_it(
+    tool: Tool, option: str, told: str
+) -> None:
+    asked = ("export", *ONE, "--shape", "160", "--cfg-options")
+    done = tool(*asked, f"data.test.pipeline.1.{option}")
+    assert done.code == 1 and told in done.err, done.err
+
+
 def test_a_refused_model_is_a_failure_with_its_reason(tool: Tool, single_results: Path) -> None:
     options = ("--cfg-options", "model.test_cfg.nms.type=nonsense")
     done = tool("export", *ONE, "--shape", "160", *options)

@@ -23,11 +23,15 @@ def parse(library: Any, version: Version, network: Any, onnx: Path) -> None:
 
 
 _BRANCHES = "its branches differ in rank (a `squeeze` of a free axis): use a fixed shape"
+_EARLIER = (
+    "end the graph before it: in a matrix with postprocess: host or none, alone with `farm export"
+    " --skip-postprocess`"
+)
 _ADVICE = {
     "If": _BRANCHES,
     "If_OutputLayer": _BRANCHES,
-    "NonMaxSuppression": "end the graph before it: postprocess: host or none",
-    "NonZero": "end the graph before it: postprocess: host or none",
+    "NonMaxSuppression": _EARLIER,
+    "NonZero": _EARLIER,
     "RoiAlign": "two-stage models need a runtime that has it, as onnxruntime or tensorrt",
     "DeformConv": "models of deformable convolutions need a runtime that has it",
     "TopK": "K must be below 3840: lower the model's nms_pre",

@@ -50,10 +50,11 @@ def _inner(step: dict[str, Any], place: int) -> list[dict[str, Any]]:
         return [step]
     scale, factor = _single(step.get("img_scale")), _single(step.get("scale_factor"))
     if step.get("flip") or not (isinstance(scale, tuple) or isinstance(factor, int | float)):
-        wrong = "flip: false" if step.get("flip") else "img_scale"
+        wrong = "flip=False" if step.get("flip") else "img_scale='[(W,H)]'"
         raise StepFailed(
             "the test pipeline must have one scale and no flip, since an engine sees an image"
-            f" once; set `data.test.pipeline.{place}.{wrong}` in cfg_options"
+            f" once; set it with --cfg-options data.test.pipeline.{place}.{wrong}, or in a"
+            " matrix's cfg_options"
         )
     own = {"Resize": {"scale_factor": factor} if factor else {}, "RandomFlip": {"flip_ratio": None}}
     return [{**inner, **own.get(inner.get("type", ""), {})} for inner in step["transforms"]]
