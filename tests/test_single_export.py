@@ -334,6 +334,21 @@ def test_a_test_pipeline_of_several_views_is_told_with_the_option_that_mends_it(
     assert done.code == 1 and told in done.err, done.err
 
 
+def test_soft_masks_of_queries_are_refused_too() -> None:
+    from farm.sources.mmdet import config, graphs
+
+    model = words.detector(
+        argparse.Namespace(
+            config="queryinst/queryinst_r50_fpn_1x_coco.py",
+            cfg_options=["model.test_cfg.rcnn.mask_thr_binary=-1"],
+        ),
+        str(ONE[1]),
+    )
+    detector = config.build(config.read(model), "queryinst")
+    with pytest.raises(ValueError, match="mask_thr_binary: -1 is not known here"):
+        graphs.graph(detector)
+
+
 def test_a_refused_model_is_a_failure_with_its_reason(tool: Tool, single_results: Path) -> None:
     options = ("--cfg-options", "model.test_cfg.nms.type=nonsense")
     done = tool("export", *ONE, "--shape", "160", *options)

@@ -16,7 +16,12 @@ from farm.sources.mmdet.candidates import Candidates, decode, take
 from farm.sources.mmdet.forms import limits, packed, require_test_path
 from farm.sources.mmdet.queries.best import best, corners
 from farm.sources.mmdet.two_stage.masks import own_map, probabilities
-from farm.sources.mmdet.two_stage.parts import require, require_extractor, require_plain_coder
+from farm.sources.mmdet.two_stage.parts import (
+    require,
+    require_binary_masks,
+    require_extractor,
+    require_plain_coder,
+)
 from farm.sources.mmdet.two_stage.pooling import pool
 
 
@@ -74,6 +79,7 @@ def _check(model: Any) -> None:
     extractors = list(head.bbox_roi_extractor)
     if head.with_mask:
         require(head.mask_head[-1], mask_heads.DynamicMaskHead, ("forward", "get_seg_masks"))
+        require_binary_masks(head)
         extractors.append(head.mask_roi_extractor[-1])
     for extractor in extractors:
         require_extractor(extractor)
