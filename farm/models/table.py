@@ -69,12 +69,13 @@ def _head(records: Sequence[Record], shown: Sequence[Family]) -> str:
 
 Made by `make models`; don't edit. Checked {when} with {packages}.
 
-Each of the {len(shown)} models below is exported with its own config at full width, with weights by
-seed that find objects (no training), and held against MMDetection's own `simple_test` on images of
-noise: every box that PyTorch scores over 0.3 must have its box (same class, IoU of at least 0.99,
-score within 0.001), none may be added, and pasted masks must overlap by 0.99 on average. Files
-with fixed shapes are run with the traced batch of 1; files with dynamic axes with batches of 1 and
-2, and at two sizes other than the traced one. {_held(shown, records)}
+Each of the {len(shown)} models below is exported with its own config at full width (options that
+differ are listed at the end), with weights by seed that find objects (no training), and held
+against MMDetection's own `simple_test` on images of noise: every box that PyTorch scores over 0.3
+must have its box (same class, IoU of at least 0.99, score within 0.001), none may be added, and
+pasted masks must overlap by 0.99 on average. Files with fixed shapes are run with the traced batch
+of 1; files with dynamic axes with batches of 1 and 2, and at two sizes other than the traced one.
+{_held(shown, records)}
 
 {_MARKS["same"]} the same detector · {_MARKS["none"]} not (reasons at the end) · \
 {_MARKS["open"]} not checked. ORT: ONNX Runtime, OV: OpenVINO, both on a CPU in fp32; in a cell the
