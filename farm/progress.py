@@ -75,9 +75,10 @@ class Progress:
             self._taken[step.stage].append(outcome.seconds)
         if outcome.status == "done" and self._live:
             return  # the bar says it
-        if outcome.status == "left" and outcome.reason in self._told:
-            return
-        self._told.add(outcome.reason)
+        if outcome.status == "left":
+            if outcome.reason in self._told:
+                return
+            self._told.add(outcome.reason)
         done = self._total - len(self._left)
         line = f"[{done}/{self._total}] {step.stage} {step.label}: {_WORDS[outcome.status]}"
         if outcome.status == "done":

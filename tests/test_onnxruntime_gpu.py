@@ -79,7 +79,7 @@ def folder(tmp_path: Path) -> Path:
     graph = helper.make_graph(nodes, "g", [images], outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, tmp_path / "source.onnx")
-    onnxruntime_providers.prepare(tmp_path / "source.onnx", tmp_path, "fp32")
+    onnxruntime_providers.prepare(tmp_path / "source.onnx", tmp_path)
     return tmp_path
 
 
@@ -113,7 +113,7 @@ def test_a_fall_back_that_is_allowed_is_told(folder: Path) -> None:
 
 
 def test_what_a_detector_computes_counts_and_its_shapes_do_not(tmp_path: Path) -> None:
-    onnxruntime_providers.prepare(PEAKS, tmp_path, "fp32")
+    onnxruntime_providers.prepare(PEAKS, tmp_path)
     model = tmp_path / onnxruntime_providers.MODEL
     shapes = of_shapes(onnx.load(str(model)).graph)
     shape = Shape("s", *[Dims(1, 3, 96, 96)] * 3)
@@ -135,7 +135,7 @@ def test_a_file_below_fp32_is_offered_as_it_is(folder: Path, tmp_path: Path) -> 
     assert typed.lower(model, "fp16", ()) == ["conv"]
     model.graph.node[0].name = ""
     onnx.save(model, source)
-    onnxruntime_providers.prepare(source, place, "fp16")
+    onnxruntime_providers.prepare(source, place)
     before, after = (onnx.load(path).graph for path in (source, place / "model.onnx"))
     assert [node.op_type for node in after.node] == [node.op_type for node in before.node]
     assert all(node.name for node in after.node)

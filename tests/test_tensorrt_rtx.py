@@ -189,6 +189,12 @@ def test_all_convolutions_may_be_lowered_and_nothing_of_the_decoding(
     assert max(free) < max(decoding)
 
 
+def test_a_lower_precision_that_the_network_does_not_show_is_no_engine(net: Net) -> None:
+    _, network, _ = prepared(net(axes=(1, 3, 128, 160)), options())
+    with pytest.raises(StepFailed, match=r"all 1 convolutions .* are fp32"):
+        precision.keep_types(network, library)
+
+
 # ---------------------------------------------------------------- what is built
 
 

@@ -75,8 +75,9 @@ def models(options: argparse.Namespace) -> int:
 
 
 def _open(record: Record | None) -> bool:
-    """Whether a trial is still to be done: a package that was missing may be there now."""
-    return record is None or (record.refused and "needs the package" in (record.reason or ""))
+    """Whether a trial is still to be done. A refusal is cheap to look at again: a package that was
+    missing may be there now."""
+    return record is None or record.refused
 
 
 def _write(path: Path, families: Mapping[str, Family], records: Records) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from farm import catalog, inputs
-from farm.inputs import StageInputs
 from farm.matrix import Cell, Matrix
 from farm.plan import lowered, refusals
 from farm.plan.devices import cores
@@ -55,17 +54,6 @@ class _Planner:
         missing = tuple(self.given.missing)
         return Plan(self.matrix.name, cells, self.steps, missing, tuple(self.unchecked))
 
-    def _step(
-        self,
-        stage: str,
-        label: str,
-        values: StageInputs,
-        packages: tuple[str, ...],
-        needs: Needs,
-        *parents: Step | None,
-    ) -> Step:
-        return self._kept(new_step(stage, label, values, packages, needs, *parents))
-
     def _kept(self, step: Step) -> Step:
         """The step, or its equal that there is already."""
         return self.steps.setdefault(step.key, step)
@@ -76,7 +64,7 @@ class _Planner:
         in_int8 = name in self._in_int8
         measured = lowered.measured_by_auto(self.spec, self.given) if in_int8 else None
         values = inputs.CheckInputs(model, self.given.dataset, measured)
-        step = self._step("check", name, values, packages, Needs())
+        step = self._kept(new_step("check", name, values, packages, Needs()))
         facts = self.known_facts(step.key)
         if facts is None:
             self.unchecked.append(name)
@@ -156,7 +144,7 @@ class _Planner:
             values = inputs.ReferenceInputs(model, prepare.ref, images, raw_batch=batch)
         packages = catalog.SOURCES[model.source].packages + catalog.EVALUATE_PACKAGES
         label = f"{cell.model} {cell.shape}"
-        return self._step("reference", label, values, packages, Needs(), prepare)
+        return self._kept(new_step("reference", label, values, packages, Needs(), prepare))
 
     def _export(self, cell: Cell, check: Step) -> Step:
         model, shape, ends_at = self.models[cell.model], cell.shape, self._ends_at(cell)
@@ -183,7 +171,7 @@ class _Planner:
             )
         values = inputs.ConvertInputs(export.ref, cell.precision, keep, int8)
         label = f"{export.label} {cell.precision}"
-        return self._step("convert", label, values, packages, Needs(), *parents)
+        return self._kept(new_step("convert", label, values, packages, Needs(), *parents))
 
     def _options(self, cell: Cell) -> inputs.EngineOptions:
         return self._once("options", (cell,), lambda: self._own_options(cell))

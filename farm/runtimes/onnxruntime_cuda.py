@@ -27,7 +27,7 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]
     cuda.gpus()
     providers.load_libraries()
     providers.require(PROVIDER)
-    providers.prepare(onnx, folder, options.precision)
+    providers.prepare(onnx, folder)
     facts = providers.build(folder, _providers(options, asked), options, asked["allow_fallback"])
     return {"fallback": facts.elsewhere or None}
 

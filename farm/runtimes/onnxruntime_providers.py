@@ -26,6 +26,7 @@ Providers = list[tuple[str, dict[str, Any]]]
 
 CPU = "CPUExecutionProvider"
 MODEL, FACTS = "model.onnx", "providers.json"
+_NARROW = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 _NO_MEMORY = ("out of memory", "Failed to allocate memory", "ALLOC_FAILED", "bad_alloc")
 
 
@@ -39,15 +40,15 @@ class Facts:
     elsewhere: str
 
 
-def prepare(source: Path, folder: Path, precision: str) -> None:
+def prepare(source: Path, folder: Path) -> None:
     """Leave the model with its constants folded: what every provider would do to it first, so
     that the names of the nodes which the providers are then offered are those in the file.
 
     One below fp32 stays as it is, but for names: it would be folded by a session of the CPU, which
     writes casts to fp32 round all that the CPU has no kernels for, and no GPU would see fp16.
     """
-    if precision != "fp32":
-        model = onnx.load(str(source))
+    model = onnx.load(str(source))
+    if _below_fp32(model.graph):
         for place, node in enumerate(model.graph.node):
             node.name = node.name or f"{node.op_type}_{place}"
         onnx.save(model, str(folder / MODEL))
@@ -56,6 +57,12 @@ def prepare(source: Path, folder: Path, precision: str) -> None:
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     settings.optimized_model_filepath = str(folder / MODEL)
     ort.InferenceSession(str(source), settings, providers=[CPU])
+
+
+def _below_fp32(graph: onnx.GraphProto) -> bool:
+    types = {one.data_type for one in graph.initializer}
+    quantised = any(node.op_type == "QuantizeLinear" for node in graph.node)
+    return quantised or not types.isdisjoint(_NARROW)
 
 
 def build(folder: Path, providers: Providers, options: EngineOptions, allow: bool) -> Facts:

@@ -46,7 +46,7 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]
     cuda.require_memory(cuda.gpus()[0], options.workspace_bytes)
     _load_libraries()
     providers.require(PROVIDER)
-    providers.prepare(onnx, folder, options.precision)
+    providers.prepare(onnx, folder)
     cache = folder / _CACHE
     cache.mkdir()
     with TemporaryDirectory() as times:
