@@ -214,9 +214,12 @@ def test_what_the_project_has_on_record_is_shown_and_not_touched(tmp_path: Path)
             env={**os.environ, "FARM_RESULTS": str(tmp_path / "r")},
         )  # fmt: skip
 
-    shown = run("--show", "--family", "ssd")
+    project = Path(records.__file__).parents[2] / "docs" / "models.jsonl"
+    before = project.stat().st_mtime_ns
+    shown = run("--show", "--family", "ssd", "--markdown", "page.md")
     assert shown.returncode == 0 and "same detector, scores within" in shown.stdout
-    assert not (tmp_path / "r").exists()
+    assert not (tmp_path / "r").exists() and project.stat().st_mtime_ns == before
+    assert "| ssd | `ssd/ssd300_coco` | ●" in (tmp_path / "page.md").read_text()
     asked = run("--family", "ssd", "--opset", "17", "--shapes", "fixed")  # on record: no trial
     assert asked.returncode == 0 and "2/2 same detector" in asked.stdout and not asked.stderr
     assert (tmp_path / "r" / "models.jsonl").stat().st_size > 100_000

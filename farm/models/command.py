@@ -70,7 +70,8 @@ def models(options: argparse.Namespace) -> int:
     found = [record for record in records if record.key in asked]
     print(table.as_text(families, found))
     if page:
-        _write(page, every, records)
+        # What was only looked at, and not named, is perhaps the project's own: it stays as it is.
+        _write(page, every, records, tidy=bool(options.records) or not options.show)
     return 1 if any(record.reason and not record.refused for record in found) else 0
 
 
@@ -80,7 +81,7 @@ def _open(record: Record | None) -> bool:
     return record is None or record.refused
 
 
-def _write(path: Path, families: Mapping[str, Family], records: Records) -> None:
+def _write(path: Path, families: Mapping[str, Family], records: Records, tidy: bool) -> None:
     current = {
         key(family, opset, kind, runtime)
         for family in families.values()
@@ -88,8 +89,10 @@ def _write(path: Path, families: Mapping[str, Family], records: Records) -> None
     }
     # What an earlier version of a package or of the exporter found goes; other tables' stays.
     current |= {record.key for record in records if record.family not in families}
-    records.tidy(current)
-    path.write_text(table.as_markdown(list(families.values()), list(records)))
+    if tidy:
+        records.tidy(current)
+    shown = [record for record in records if record.key in current]
+    path.write_text(table.as_markdown(list(families.values()), shown))
     say(f"Wrote {path}")
 
 
