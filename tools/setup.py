@@ -231,7 +231,7 @@ def install(env: Environment, extras: str) -> None:
     env.pip("install", "--upgrade", "pip", "setuptools<81", "wheel", "ninja")
     say("torch, OpenCV and numpy")
     env.pip("install", "torch", "opencv-python-headless", "numpy")
-    say("mmcv-full: a kept wheel, or about 7 minutes of compiling on 2 cores, once per machine")
+    say("mmcv-full: a kept wheel, or about a minute of compiling on 2 cores, once per machine")
     wheel = env.run(str(env.python), "tools/build_mmcv.py")
     env.pip("install", "--no-deps", "--force-reinstall", wheel)
     drop_other_onnxruntime(env, extras)
