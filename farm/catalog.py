@@ -146,6 +146,9 @@ SOURCES = {
 PREPARER = "mmdet"
 """The source whose `Preparer` prepares the images of all."""
 
+PREPARER_MODULE = "farm.sources.mmdet.pipeline"
+"""Where that `Preparer` is."""
+
 PREPARE_PACKAGES = ("mmcv-full", "mmdet", "opencv-python-headless", "numpy")
 EXPORT_PACKAGES = ("onnx",)
 CONVERT_PACKAGES = ("onnx",)

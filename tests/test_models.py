@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -18,7 +19,8 @@ from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import match
 from farm.errors import InputError
 from farm.matrix.schema import VerifySpec
-from farm.models import families, records
+from farm.models import families, records, table
+from farm.models.families import FILE, read
 from farm.models.records import Record
 from farm.models.trial import Subject, Trial, judged
 from farm.results.verdict import agreement
@@ -219,8 +221,11 @@ def test_what_the_project_has_on_record_is_shown_and_not_touched(tmp_path: Path)
     shown = run("--show", "--family", "ssd", "--markdown", "page.md")
     assert shown.returncode == 0 and "same detector, scores within" in shown.stdout
     assert not (tmp_path / "r").exists() and project.stat().st_mtime_ns == before
-    assert "| ssd | `ssd/ssd300_coco` | ●" in (tmp_path / "page.md").read_text()
-    asked = run("--family", "ssd", "--opset", "17", "--shapes", "fixed")  # on record: no trial
+    page = (tmp_path / "page.md").read_text()
+    assert re.search(r"\| ssd \| `ssd/ssd300_coco` \| [●◐]", page)
+    trials = ("--family", "ssd", "--opset", "17", "--shapes", "fixed")
+    run(*trials)  # does again what an older exporter wrote
+    asked = run(*trials)  # on record: no trial
     assert asked.returncode == 0 and "2/2 same detector" in asked.stdout and not asked.stderr
     assert (tmp_path / "r" / "models.jsonl").stat().st_size > 100_000
     wrong = run("--show", "--records", "nowhere.jsonl")
@@ -231,14 +236,38 @@ def test_what_the_project_has_on_record_is_shown_and_not_touched(tmp_path: Path)
 def test_a_package_that_was_missing_is_looked_for_again() -> None:
     from farm.models.command import _open
 
-    def record(reason: str | None) -> Record:
+    def record(reason: str | None, exporter: str = records.exporter()) -> Record:
         return Record(
             opset=17, kind="fixed", runtime="onnxruntime", key="k", family="f", config="c",
             date="2026-01-01", versions={}, refused=reason is not None, reason=reason,
+            exporter=exporter,
         )  # fmt: skip
 
     assert _open(None) and _open(record("it needs the package x, which is not installed"))
     assert not _open(record(None))
+    assert _open(record(None, exporter=""))  # from before records named it
+    assert _open(record(None, exporter="another"))
+
+
+def test_what_an_older_exporter_wrote_is_marked_in_the_table() -> None:
+    def record(opset: int, exporter: str, reason: str | None = None) -> Record:
+        return Record(
+            opset=opset, kind="fixed", runtime="onnxruntime", key=str(opset), family="retinanet",
+            config="c", date="2026-01-01", versions={}, reason=reason, exporter=exporter,
+        )  # fmt: skip
+
+    now = records.exporter()
+    found = [record(11, now), record(12, "older"), record(13, ""), record(14, "older", "lost")]
+    page = table.as_markdown([NARROW["retinanet"]], found)
+    assert "| ●◐◐○······ |" in page
+    assert "Of 4 trials so far 3 are the same detector. 2 of them were tried with an older" in page
+    assert "(2 by an older exporter)" in table.as_text([NARROW["retinanet"]], found)
+
+
+def test_the_page_is_that_of_the_records() -> None:
+    docs = Path(records.__file__).parents[2] / "docs"
+    found = list(records.Records(docs / "models.jsonl"))
+    assert (docs / "models.md").read_text() == table.as_markdown(list(read(FILE).values()), found)
 
 
 def test_masks_that_an_engine_lost_are_no_same_detector() -> None:

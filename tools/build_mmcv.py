@@ -2,8 +2,9 @@
 
 mmcv-full has no wheel for current Python or torch and declares no build requirements. Its 73
 sources take over 25 CPU minutes one by one, nearly all of it torch's headers, so they are compiled
-as three: torch's headers are then read three times. Runs inside the virtual environment that already has torch, setuptools<81, wheel and ninja;
-prints the path of the finished wheel as its last line.
+as three: torch's headers are then read three times. Runs inside the virtual environment that
+already has torch, setuptools<81, wheel and ninja; prints the path of the finished wheel as its last
+line.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ NAME = "sweep.json"
 @dataclass(frozen=True)
 class Brought:
     """A sweep's cells on one target. reasons: why a step, by its key, did not end well, where no
-    failure is recorded; verify: the thresholds that the sweep was run with; digests: the sha256 of
+    failure is recorded; verify: the thresholds that the sweep was run with; stages: the numbers of
+    stages' versions, where records do not have the digest of their code; digests: the sha256 of
     every other file, {} in archives from before there were any."""
 
     version: int

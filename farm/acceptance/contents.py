@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from farm.errors import InputError
 from farm.inputs import BuildInputs, EvaluateInputs, MeasureInputs, Ref, Target, VerifyInputs
 from farm.matrix import Cell
 
-VERSION = 2
+VERSION = 3
 NAME, STORE, BLOCKS = "pack.json", "store", "blocks"
 
 
@@ -47,8 +47,7 @@ class PackedCell:
 @dataclass(frozen=True)
 class Pack:
     """name: of the sweep. verify: the matrix's thresholds. threads: those that it sets for
-    `measure`, None for all cores of the machine. versions: of the stages that made what is done,
-    {} where they are those of this farm."""
+    `measure`, None for all cores of the machine."""
 
     version: int
     name: str
@@ -56,7 +55,6 @@ class Pack:
     threads: int | None
     targets: tuple[Target, ...]
     cells: tuple[PackedCell, ...]
-    versions: dict[str, int] = field(default_factory=dict)
 
 
 def write(pack: Pack, folder: Path) -> None:

@@ -29,7 +29,6 @@ from farm.places import results_folder, store_folder
 from farm.plan import Plan, make_plan
 from farm.plan.devices import cores
 from farm.plan.keys import version
-from farm.plan.make import VERSIONS
 from farm.progress import Progress, say
 from farm.run import guarded, parse
 from farm.store import Store
@@ -135,7 +134,6 @@ def packed(matrix: Matrix, plan: Plan) -> Pack:
     return Pack(
         contents.VERSION, plan.name, _said(spec.verify), spec.measure.threads,
         tuple(targets.values()), tuple(one for one in cells if one.build or one.refused),
-        {stage: number for stage, number in VERSIONS.items() if stage in BEFORE},
     )  # fmt: skip
 
 

@@ -27,7 +27,6 @@ from farm.errors import InputError
 from farm.inputs import Ref
 from farm.plan import PlannedCell
 from farm.plan.keys import step_key
-from farm.plan.make import VERSIONS
 from farm.store import Failure, Record, Store
 
 KEPT = {"verify": ("pairs.npz", "raw.npz"), "measure": ("samples.npy",)}
@@ -37,8 +36,7 @@ KEPT = {"verify": ("pairs.npz", "raw.npz"), "measure": ("samples.npy",)}
 def brought(
     pack: Pack, target: str, planned: Sequence[PlannedCell], reasons: Mapping[str, str]
 ) -> Brought:
-    stages = {**VERSIONS, **pack.versions}
-    return Brought(VERSION, pack.name, target, pack.verify, stages, dict(reasons), tuple(planned))
+    return Brought(VERSION, pack.name, target, pack.verify, {}, dict(reasons), tuple(planned))
 
 
 def save(sweep: Brought, store: Store, archive: Path) -> None:
@@ -111,8 +109,8 @@ def _check(ref: Ref, store: Store, place: Path, stages: Mapping[str, int]) -> No
         reason = "torn: not a record that can be read, or not all of its files have their sizes"
         raise InputError(f"{reason}; bring it here again", str(place))
     tools = sorted(record.toolchain.items())
-    version = stages.get(record.stage, 0)
-    expected = step_key(record.stage, version, record.inputs, tools)
+    code = record.code or stages.get(record.stage, 0)
+    expected = step_key(record.stage, code, record.inputs, tools)
     if (record.stage, record.key) != (ref.stage, ref.key) or expected != ref.key:
         reason = f"its key does not fit its inputs (expected {expected}): it was changed"
         raise InputError(f"{reason}; bring it here again", str(place))

@@ -89,6 +89,7 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
             "cores": os.cpu_count(),
             "python": platform.python_version(),
         },
+        code=step.code,
     )
 
 

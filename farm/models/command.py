@@ -17,7 +17,7 @@ from farm.catalog import OPSETS
 from farm.errors import FarmError, InputError, nearest
 from farm.models import table
 from farm.models.families import FILE, KINDS, Family, chosen, read
-from farm.models.records import Record, Records, Trial, key, versions
+from farm.models.records import Record, Records, Trial, exporter, key, versions
 from farm.places import results_folder
 from farm.progress import say
 
@@ -76,9 +76,9 @@ def models(options: argparse.Namespace) -> int:
 
 
 def _open(record: Record | None) -> bool:
-    """Whether a trial is still to be done. A refusal is cheap to look at again: a package that was
-    missing may be there now."""
-    return record is None or record.refused
+    """Whether a trial is still to be done, or was done with an older exporter. A refusal is cheap
+    to look at again: a package that was missing may be there now."""
+    return record is None or record.refused or not record.current
 
 
 def _write(path: Path, families: Mapping[str, Family], records: Records, tidy: bool) -> None:
@@ -87,7 +87,7 @@ def _write(path: Path, families: Mapping[str, Family], records: Records, tidy: b
         for family in families.values()
         for opset, kind, runtime in itertools.product(OPSETS, KINDS, _RUNTIMES)
     }
-    # What an earlier version of a package or of the exporter found goes; other tables' stays.
+    # What an earlier version of a package found goes; other tables' stays.
     current |= {record.key for record in records if record.family not in families}
     if tidy:
         records.tidy(current)
@@ -172,5 +172,6 @@ def _record(family: Family, trial: Trial, refused: bool = False) -> Record:
         date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         versions=versions(trial.runtime),
         refused=refused,
+        exporter=exporter(),
         **asdict(trial),
     )

@@ -13,9 +13,15 @@ from typing import Any
 from farm.catalog import EXPORT_PACKAGES, RUNTIMES, SOURCES
 from farm.errors import InputError
 from farm.models.families import Family
+from farm.plan import closure
 from farm.plan.files import config_file
 from farm.plan.keys import canonical, step_key, toolchain
-from farm.plan.make import VERSIONS
+
+EXPORTER = ("farm.sources.mmdet.graphs", "farm.sources.mmdet.operators", "farm.sources.onnx_files")
+"""What writes graphs, with all that it imports; how a config and its weights are read is not."""
+
+_FORM = 3
+"""Of a trial's key; another one would forget every record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +48,8 @@ class Trial:
 class Record(Trial):
     """One trial of one model. key: of everything that decides its result; date: when it ran.
 
-    refused: the model was, for `reason`, before any export.
+    refused: the model was, for `reason`, before any export. exporter: the digest of the code that
+    wrote its graph; empty in records from before there was one.
     """
 
     key: str
@@ -51,6 +58,16 @@ class Record(Trial):
     date: str
     versions: dict[str, str]
     refused: bool = False
+    exporter: str = ""
+
+    @property
+    def current(self) -> bool:
+        """Whether today's exporter wrote the graph that was tried."""
+        return self.exporter == exporter()
+
+
+def exporter() -> str:
+    return closure.digest(EXPORTER)
 
 
 def versions(runtime: str) -> dict[str, str]:
@@ -60,11 +77,12 @@ def versions(runtime: str) -> dict[str, str]:
 
 
 def key(family: Family, opset: int, kind: str, runtime: str) -> str:
-    """The trial's name: another version of a package or of the exporter is another trial."""
+    """The trial's name: another version of a package is another trial. Another exporter is not:
+    what an older one wrote stays on record, marked as such, until it is tried again."""
     values = {"family": canonical(family), "opset": opset, "kind": kind, "runtime": runtime}
     if Path(family.config).is_file():  # the versions tell of mmdet's own
         values["digest"] = _digest(family.config)
-    return step_key("trial", VERSIONS["export"], values, versions(runtime))
+    return step_key("trial", _FORM, values, versions(runtime))
 
 
 @cache

@@ -8,7 +8,7 @@ from farm.catalog import OPSETS
 from farm.models.families import Family
 from farm.models.records import Record
 
-_MARKS = {"same": "●", "none": "○", "open": "·"}
+_MARKS = {"same": "●", "older": "◐", "none": "○", "open": "·"}
 _COLUMNS = [
     (kind, runtime) for runtime in ("onnxruntime", "openvino") for kind in ("fixed", "dynamic")
 ]
@@ -32,6 +32,8 @@ def _summary(records: Sequence[Record]) -> str:
     good = [r for r in records if not r.reason]
     worst = max((r.score_diff for r in good), default=0.0)
     text = f"{len(good)}/{len(records)} same detector, scores within {worst:.0e}"
+    if older := sum(not r.current for r in good):
+        text += f" ({older} by an older exporter)"
     bad = dict.fromkeys(
         f"opset {r.opset} {r.kind} {r.runtime}: {r.reason}" for r in records if r.reason
     )
@@ -77,16 +79,19 @@ pasted masks must overlap by 0.99 on average. Files with fixed shapes are run wi
 of 1; files with dynamic axes with batches of 1 and 2, and at two sizes other than the traced one.
 {_held(shown, records)}
 
-{_MARKS["same"]} the same detector · {_MARKS["none"]} not (reasons at the end) · \
-{_MARKS["open"]} not checked. ORT: ONNX Runtime, OV: OpenVINO, both on a CPU in fp32; in a cell the
-opsets {OPSETS[0]} to {OPSETS[-1]} stand one after the other. "score" is the largest difference of
-a score against PyTorch, "nodes" the size of the smallest and of the largest graph."""
+{_MARKS["same"]} the same detector · {_MARKS["older"]} likewise, with an older exporter · \
+{_MARKS["none"]} not (reasons at the end) · {_MARKS["open"]} not checked.
+ORT: ONNX Runtime, OV: OpenVINO, both on a CPU in fp32; in a cell the opsets {OPSETS[0]} to
+{OPSETS[-1]} stand one after the other. "score" is the largest difference of a score against
+PyTorch, "nodes" the size of the smallest and of the largest graph."""
 
 
 def _held(shown: Sequence[Family], records: Sequence[Record]) -> str:
     own = [r for r in records if r.family in {family.name for family in shown}]
-    good = sum(not r.reason for r in own)
-    return f"Of {len(own)} trials so far {good} are the same detector."
+    good = [r for r in own if not r.reason]
+    older = sum(not r.current for r in good)
+    note = f" {older} of them were tried with an older exporter than today's." if older else ""
+    return f"Of {len(own)} trials so far {len(good)} are the same detector.{note}"
 
 
 def _table(families: Sequence[Family], records: dict[str, list[Record]]) -> str:
@@ -107,11 +112,15 @@ def _table(families: Sequence[Family], records: dict[str, list[Record]]) -> str:
 
 def _opsets(records: Iterable[Record]) -> str:
     found = {record.opset: record for record in records}
-    marks = (
-        _MARKS["open"] if opset not in found else _MARKS["none" if found[opset].reason else "same"]
-        for opset in OPSETS
-    )
-    return "".join(marks)
+    return "".join(_MARKS[_state(found.get(opset))] for opset in OPSETS)
+
+
+def _state(record: Record | None) -> str:
+    if record is None:
+        return "open"
+    if record.reason:
+        return "none"
+    return "same" if record.current else "older"
 
 
 def _options(families: Sequence[Family]) -> str:

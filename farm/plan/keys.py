@@ -85,12 +85,16 @@ def _fields(kind: type) -> tuple[tuple[str, Any], ...] | None:
     )
 
 
-def step_key(stage: str, version_of_stage: int, inputs: Any, tools: Any) -> str:
-    """sha256, 64 hex digits. The same key is the same work, done once, for ever."""
+def step_key(stage: str, code: str | int, inputs: Any, tools: Any) -> str:
+    """sha256, 64 hex digits. The same key is the same work, done once, for ever.
+
+    code: the digest of the farm's code that runs the stage; a number in records from before there
+    was one.
+    """
     text = json.dumps(
         {
             "stage": stage,
-            "version": version_of_stage,
+            "version": code,
             "inputs": canonical(inputs),
             "toolchain": canonical(tools),
         },

@@ -6,21 +6,9 @@ import dataclasses
 
 from farm import catalog, inputs
 from farm.inputs import StageInputs
+from farm.plan.closure import code_of
 from farm.plan.keys import step_key, toolchain
 from farm.plan.steps import Needs, Step
-
-VERSIONS = {
-    "check": 3,
-    "prepare": 1,
-    "reference": 2,
-    "export": 3,
-    "convert": 2,
-    "build": 1,
-    "verify": 3,
-    "evaluate": 2,
-    "measure": 1,
-}
-"""Raised by hand when a stage comes to give another result from the same inputs."""
 
 EngineInputs = inputs.VerifyInputs | inputs.EvaluateInputs | inputs.MeasureInputs
 
@@ -33,11 +21,11 @@ def new_step(
     needs: Needs,
     *parents: Step | None,
 ) -> Step:
-    """The step with its key: the stage's version, the inputs and the packages as installed."""
-    tools = toolchain(packages)
-    key = step_key(stage, VERSIONS[stage], values, tools)
+    """The step with its key: the farm's own code, the inputs and the packages as installed."""
+    code, tools = code_of(stage, values), toolchain(packages)
+    key = step_key(stage, code, values, tools)
     keys = tuple(parent.key for parent in parents if parent)
-    return Step(stage, key, label, values, tools, keys, needs)
+    return Step(stage, key, label, values, tools, keys, needs, code)
 
 
 def prepare_step(label: str, values: inputs.PrepareInputs, *parents: Step) -> Step:

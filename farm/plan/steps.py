@@ -42,7 +42,10 @@ class Needs:
 
 @dataclass(frozen=True)
 class Step:
-    """One stage with its frozen inputs; a node of the plan's graph, named by its key."""
+    """One stage with its frozen inputs; a node of the plan's graph, named by its key.
+
+    code: the digest of the farm's own code that runs it; see `plan.closure`.
+    """
 
     stage: str
     key: str
@@ -51,6 +54,7 @@ class Step:
     toolchain: tuple[tuple[str, str], ...]
     parents: tuple[str, ...]
     needs: Needs
+    code: str
 
     @property
     def ref(self) -> Ref:

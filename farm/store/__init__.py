@@ -29,6 +29,8 @@ class Record:
     figures: the stage's own numbers, raw; verdicts are computed from them later.
     files: size in bytes of each file, so that a torn artifact is noticed.
     left_out: those that stayed on another machine when the record was brought from there.
+    code: the digest of the farm's code that ran the step; empty in records from before there was
+    one.
     """
 
     stage: str
@@ -42,6 +44,7 @@ class Record:
     node: dict[str, Any]
     files: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    code: str = ""
 
 
 @dataclass(frozen=True)

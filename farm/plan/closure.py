@@ -1,0 +1,169 @@
+"""The farm's own code in the keys: a digest of all that a stage runs, without its comments.
+
+A step's result depends on the code of its stage and on every module of the farm that this imports.
+So their digest stands in the step's key: whoever changes or upgrades the farm does again what the
+change can reach, and keeps all else. Comments, docstrings and blank lines change no digest.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from farm import catalog
+from farm.plan.cached import cache_folder, write_cached
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+NEUTRAL = ("farm.catalog", "farm.errors", "farm.inputs", "farm.store")
+"""Modules and packages that no digest covers: inputs and names are in keys by their values, and
+errors and the store decide how results are reported and where they lie, not what they are."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A source file of the farm. imports: the names of modules that it imports anywhere;
+    at_import: those that it imports while it is imported itself, not within a function."""
+
+    digest: str
+    imports: tuple[str, ...]
+    at_import: tuple[str, ...]
+
+
+def code_of(stage: str, values: Any) -> str:
+    """The digest of the code that turns a stage's inputs into its result."""
+    return digest((f"farm.stages.{stage}", *_chosen(stage, values)))
+
+
+def _chosen(stage: str, values: Any) -> Iterator[str]:
+    """The modules that a stage finds by name at run time: its source's and its runtime's."""
+    if stage == "prepare":
+        yield catalog.PREPARER_MODULE
+    engine = getattr(values, "engine", None)
+    model = getattr(engine or values, "model", None)
+    if model is not None:
+        yield catalog.SOURCES[model.source].module
+    options = getattr(engine or values, "options", None)
+    if options is not None:
+        yield catalog.RUNTIMES[options.runtime].module
+
+
+@cache
+def digest(roots: tuple[str, ...], package: Path = PACKAGE) -> str:
+    """sha256 of the modules `roots` (`farm.stages.export`) and of all that they import."""
+    modules = read(package)
+    total = hashlib.sha256()
+    for name in sorted(closure(roots, modules)):
+        total.update(f"{name}\0{modules[name].digest}\n".encode())
+    return total.hexdigest()
+
+
+def closure(roots: Iterable[str], modules: Mapping[str, Module]) -> set[str]:
+    """The names of all modules that `roots` run. Of a package on the way to a module (`a` and
+    `a.b` of `a.b.c`), only what it imports at once counts."""
+    reached: dict[str, bool] = {}
+    waiting = [(root, True) for root in roots]
+    while waiting:
+        name, whole = waiting.pop()
+        name = _module_of(name, modules)
+        if not name or _is_neutral(name) or reached.get(name) in (True, whole):
+            continue
+        reached[name] = whole
+        module = modules[name]
+        waiting += [(other, True) for other in (module.imports if whole else module.at_import)]
+        parts = name.split(".")
+        # Without the outermost package, which holds the version and nothing that runs.
+        waiting += [(".".join(parts[:length]), False) for length in range(2, len(parts))]
+    return set(reached)
+
+
+def _module_of(name: str, modules: Mapping[str, Module]) -> str:
+    """The module that an imported name is, or that it is in; empty for another package's."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def _is_neutral(name: str) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in NEUTRAL)
+
+
+@cache
+def read(package: Path) -> Mapping[str, Module]:
+    """Every module of a package by its name. Parsed once per state of the sources: the result is
+    kept in the user's cache, named by their digest."""
+    sources = {_name(path, package): path.read_bytes() for path in sorted(package.rglob("*.py"))}
+    total = hashlib.sha256(b"1")  # the form of the cached file
+    for name, source in sources.items():
+        total.update(f"{name}\0{hashlib.sha256(source).hexdigest()}\n".encode())
+    path = cache_folder() / "code" / f"{total.hexdigest()}.json"
+    try:
+        kept = json.loads(path.read_text())
+        return {
+            name: Module(one["digest"], tuple(one["imports"]), tuple(one["at_import"]))
+            for name, one in kept.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        modules = {name: _module(source) for name, source in sources.items()}
+        write_cached(path, json.dumps({name: asdict(one) for name, one in modules.items()}))
+        return modules
+
+
+def _name(path: Path, package: Path) -> str:
+    parts = path.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def _module(source: bytes) -> Module:
+    tree = ast.parse(source)
+    bare = without_comments(source.decode("utf-8"), tree)
+    return Module(
+        hashlib.sha256(bare.encode()).hexdigest(),
+        tuple(dict.fromkeys(_imports(_running(tree, functions=True)))),
+        tuple(dict.fromkeys(_imports(_running(tree, functions=False)))),
+    )
+
+
+def without_comments(source: str, tree: ast.Module) -> str:
+    """The source's lines without comments, docstrings and blank lines."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            first = node.body[0]
+            for row in range(first.lineno - 1, first.end_lineno or first.lineno):
+                lines[row] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Of `from a import b`, `a.b`: a module, or a name in the module a."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _running(tree: ast.AST, functions: bool) -> Iterator[ast.AST]:
+    """The nodes that can run: not those for type checkers alone; within functions, if asked."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not functions:
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        yield node
+        yield from _running(node, functions)
