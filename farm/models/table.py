@@ -55,7 +55,7 @@ def as_markdown(families: Sequence[Family], records: Sequence[Record]) -> str:
     parts.append("## Other families\n\n" + _table(others, by_family))
     if refused:
         parts.append("## Refused before any work\n\n" + _refusals(refused, by_family))
-    if changed := [family for family in shown if family.options]:
+    if changed := [family for family in tried if family.options]:
         parts.append("## With other options than the config's\n\n" + _options(changed))
     if notes := _reasons(shown, by_family):
         parts.append("## What does not hold\n\n" + notes)
