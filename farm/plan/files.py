@@ -121,12 +121,20 @@ def image_folder(name: str, folder: Path) -> File:
     for root, folders, names in os.walk(path):
         folders.sort()
         for file in sorted(names):
-            size = os.stat(os.path.join(root, file)).st_size
-            total.update(f"{os.path.relpath(root, path)}/{file}\0{size}\n".encode())
+            line = f"{os.path.relpath(root, path)}/{file}\0{_size(os.path.join(root, file))}\n"
+            total.update(os.fsencode(line))  # a name may be no UTF-8
             count += 1
     if not count:
         raise NotThere("image folder", path, "is empty")
     return File(str(path), total.hexdigest())
+
+
+def _size(path: str) -> int | None:
+    """None of a link to nothing: it matters only if an image of the data set is it."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
 
 
 def _digest(path: Path) -> str:
