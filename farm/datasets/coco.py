@@ -78,9 +78,7 @@ def _rows(
 def _evaluate(
     coco: COCO, rows: list[dict[str, Any]], kind: str, categories: list[int], images: list[int]
 ) -> list[float | None]:
-    if not rows:
-        return [0.0] * len(SUMMARY)
-    evaluation = COCOeval(coco, coco.loadRes(rows), kind)
+    evaluation = COCOeval(coco, _results(coco, rows), kind)
     evaluation.params.catIds = categories
     evaluation.params.imgIds = images
     evaluation.evaluate()
@@ -88,3 +86,13 @@ def _evaluate(
     evaluation.summarize()
     # COCOeval says -1 where no object of that size exists.
     return [float(v) if v > -1 else None for v in np.asarray(evaluation.stats[: len(SUMMARY)])]
+
+
+def _results(coco: COCO, rows: list[dict[str, Any]]) -> COCO:
+    """`loadRes` fails for an empty list, which is an answer too."""
+    if rows:
+        return coco.loadRes(rows)
+    results = COCO()
+    results.dataset = {**coco.dataset, "annotations": []}
+    results.createIndex()
+    return results

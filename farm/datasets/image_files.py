@@ -23,7 +23,11 @@ def require_images(images: Sequence[dict[str, Any]], folder: Path) -> None:
     """Every image must lie in the folder; links in it are the user's. Raises InputError."""
     names = [one["file_name"] for one in images]
     if outside := [name for name in names if not _inside(folder, name)]:
-        raise InputError(f"the image {shown(outside[0])} lies outside of the folder", str(folder))
+        raise InputError(
+            f"the image {shown(outside[0])} lies outside of the folder; expected a path inside of"
+            " it, without '..'",
+            str(folder),
+        )
     if lost := [name for name in names if not os.path.isfile(os.path.join(folder, name))]:
         raise InputError(
             f"{len(lost)} of {len(names)} images are not there, the first is {shown(lost[0])}",
@@ -32,7 +36,7 @@ def require_images(images: Sequence[dict[str, Any]], folder: Path) -> None:
 
 
 def _inside(folder: Path, name: str) -> bool:
-    """Whether the name stays in the folder as it is written, and after any link in it."""
+    """Without `..`, which after a link leads elsewhere than it is written."""
     return ".." not in PurePath(name).parts and (folder / name).is_relative_to(folder)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 LARGEST_IMAGE = 2**30
 """Pixels, as OpenCV's own limit; run lengths of such an image fit pycocotools' 32 bits."""
 LONGEST_OUTLINE = 4_000_000
@@ -149,26 +151,20 @@ def _runs(counts: Any) -> list[int]:
 
 
 def _decoded(text: str) -> list[int]:
-    """COCO's text: five bits a character; from the fourth run on the difference to the last but
-    one is written. As `rleFrString` of pycocotools, which checks nothing. Raises ValueError."""
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        code = ord(character) - 48
-        if not 0 <= code < 64 or shift > 30:
-            raise ValueError("no run lengths in COCO's text form")
-        value |= (code & 31) << shift
-        shift += 5
-        if code & 32:
-            continue
-        if code & 16:
-            value -= 1 << shift
-        if len(runs) > 2:
-            value += runs[-2]
-        if value < 0:
-            raise ValueError("no run lengths in COCO's text form")
-        runs.append(value)
-        value = shift = 0
-    if shift:
+    """COCO's text: five bits a character, and from the fourth run on the difference to the last
+    but one. As `rleFrString` of pycocotools, which checks nothing. Raises ValueError."""
+    codes = np.frombuffer(text.encode(errors="surrogatepass"), np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(codes < 32)  # the sixth bit says that the number goes on
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if not len(codes) or codes.min() < 0 or codes.max() > 63 or lengths.max(initial=0) > 7:
+        raise ValueError("no run lengths in COCO's text form")
+    if codes[-1] >= 32:
         raise ValueError("the text ends within a number")
-    return runs
+    places = np.arange(len(codes)) - np.repeat(starts, lengths)
+    runs = np.add.reduceat((codes & 31) << 5 * places, starts)
+    runs -= (codes[ends] & 16 > 0) * (1 << 5 * lengths)
+    runs[1::2], runs[2::2] = runs[1::2].cumsum(), runs[2::2].cumsum()
+    if runs.min() < 0:
+        raise ValueError("a run of it is negative")
+    return runs.tolist()
