@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,22 @@ def test_farm_test_refuses_what_coco_tools_would_hang_or_crash_on(
     done = evaluated(model, changed(drawn, change), *metrics)
     assert done.code == 2 and said in done.err, done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_farm_test_paints_nothing_outside_of_its_folder(
+    tool: Tool, drawn: Path, absolute: bool
+) -> None:
+    outside = Path("outside.png").resolve()
+    shutil.copy(drawn / "images" / "000001.png", outside)
+    Path("images").mkdir()
+    name = str(outside) if absolute else "../outside.png"
+    path = changed(drawn, lambda one: one.update(images=[{**one["images"][0], "file_name": name}]))
+    before = outside.read_bytes()
+    done = tool(
+        "test", DEMO / "onestage.py", DEMO / "onestage.pth", "--backend", "torch",
+        "--show-dir", "shown", "--cfg-options", f"data.test.ann_file={path}",
+        f"data.test.img_prefix={Path('images').resolve()}",
+    )  # fmt: skip
+    assert done.code == 2 and "would be painted outside of it" in done.err, done.err
+    assert outside.read_bytes() == before

@@ -20,9 +20,9 @@ _ON_THE_SIDE = (5, 6, 7, 8)
 
 
 def require_images(images: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Every image must lie in the folder; links in it are the user's. Raises InputError."""
+    """Every image must lie in the folder. Raises InputError."""
     names = [one["file_name"] for one in images]
-    if outside := [name for name in names if not _inside(folder, name)]:
+    if outside := [name for name in names if not inside(folder, name)]:
         raise InputError(
             f"the image {shown(outside[0])} lies outside of the folder; expected a path inside of"
             " it, without '..'",
@@ -35,8 +35,11 @@ def require_images(images: Sequence[dict[str, Any]], folder: Path) -> None:
         )
 
 
-def _inside(folder: Path, name: str) -> bool:
-    """Without `..`, which after a link leads elsewhere than it is written."""
+def inside(folder: Path, name: str) -> bool:
+    """Whether the name is one of a file in the folder; links in it are the user's.
+
+    Without `..`, which after a link leads elsewhere than it is written.
+    """
     return ".." not in PurePath(name).parts and (folder / name).is_relative_to(folder)
 
 
