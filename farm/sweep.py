@@ -65,6 +65,7 @@ def run_sweep(matrix: Matrix, results: Path, choices: Choices) -> Sweep:
             with ExitStack() as stack:
                 start = starter(store, choices, stack)
                 plan = checked_plan(matrix, store, start, choices.retry_failed)
+                _say_notes(plan, store)
                 outcomes = _run(plan, store, start, choices)
         except KeyboardInterrupt:
             interrupted = True
@@ -136,6 +137,14 @@ def checked_plan(
         if outcome.status == "transient":
             raise FarmError(f"check {checks[outcome.key].label}: {outcome.reason}")
     return make_plan(matrix, facts_from(store))
+
+
+def _say_notes(plan: Plan, store: Store) -> None:
+    """What `check` found odd in the data sets, and was no reason to stop; each once."""
+    records = filter(None, (store.record(step.ref) for step in plan.of_stage("check")))
+    notes = [record.figures.get("notes") or [] for record in records]
+    for note in dict.fromkeys(str(one) for kept in notes if isinstance(kept, list) for one in kept):
+        say(f"Note: {note}")
 
 
 _FILES = {"config": "config", "checkpoint": "checkpoint", "file": "file", "code": "function"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from farm.errors import InputError
+from farm.plan.tree import files_in
 
 _IMAGES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -13,9 +15,9 @@ _IMAGES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 def describe(images: Path, limit: int | None, annotations: Path) -> None:
     """Write `annotations`: the first `limit` images by name. Raises InputError if there is none."""
     names = sorted(
-        str(path.relative_to(images))
-        for path in images.rglob("*")
-        if path.suffix.lower() in _IMAGES and path.is_file()
+        os.path.normpath(name)
+        for name in files_in(images)
+        if os.path.splitext(name)[1].lower() in _IMAGES and os.path.isfile(images / name)
     )
     if not names:
         raise InputError("no images in it (.jpg, .png, .bmp, .tif, .webp)", str(images))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from farm.errors import InputError
 from farm.inputs import File
+from farm.plan.tree import files_in
 
 
 class NotThere(InputError):
@@ -29,7 +30,7 @@ def expanded(name: str, folder: Path) -> Path:
     """`name` from `folder`, with `~` filled in. Raises InputError for what can be no path."""
     try:
         path = folder / Path(name).expanduser()
-        path.exists()  # a null byte or a name too long is told here
+        path.resolve().exists()  # raises for a null byte, a name too long, a loop of links
         str(path).encode()
     except (ValueError, RuntimeError, OSError) as error:
         raise InputError(f"{name[:80]!r} is no path: {error}") from None
@@ -116,17 +117,21 @@ def image_folder(name: str, folder: Path) -> File:
     if not path.is_dir():
         what = "is a file, not a folder" if path.is_file() else "does not exist"
         raise NotThere("image folder", path, what)
-    total = hashlib.sha256()
-    count = 0
-    for root, folders, names in os.walk(path):
-        folders.sort()
-        for file in sorted(names):
-            size = os.stat(os.path.join(root, file)).st_size
-            total.update(f"{os.path.relpath(root, path)}/{file}\0{size}\n".encode())
-            count += 1
-    if not count:
+    files = list(files_in(path))
+    if not files:
         raise NotThere("image folder", path, "is empty")
+    total = hashlib.sha256()
+    for file in files:  # a name may be no UTF-8
+        total.update(os.fsencode(f"{file}\0{_size(path / file)}\n"))
     return File(str(path), total.hexdigest())
+
+
+def _size(path: Path) -> int | None:
+    """None of a link to nothing: that matters only if it is an image of the data set."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _digest(path: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from farm.datasets.image_files import inside
 from farm.detections import Detections
 from farm.errors import InputError
 from farm.progress import say
@@ -25,9 +26,12 @@ class Painter:
             say(f"No display here: painted images go to {self.folder}")
 
     def require_apart(self, images: Iterable[tuple[Path, str]]) -> None:
-        """Raises InputError where a painted image would be written over one of these."""
+        """Raises InputError where a painted image would be written over one of these, or would
+        not be in the folder."""
         for path, name in images if self.folder else ():
             assert self.folder is not None
+            if not inside(self.folder, name):
+                raise InputError(f"image {name!r} would be painted outside of it", "--show-dir")
             painted = self.folder / name
             if painted.exists() and painted.samefile(path):
                 raise InputError(

@@ -64,7 +64,7 @@ def _finish(
     options: argparse.Namespace, dataset: Any, settings: Any
 ) -> Callable[[list[Any]], None]:
     """What becomes of the results; what is wrong with it is told now, before the work."""
-    from farm.single import evaluation
+    from farm.single import annotated, evaluation
 
     chosen = words.key_values(options.eval_options, "--eval-options")
     if "jsonfile_prefix" in chosen:
@@ -78,6 +78,7 @@ def _finish(
         )
     if options.eval:
         evaluation.require_metrics(dataset, options.eval)
+        annotated.require_evaluable(dataset, options.eval)
         wanted = evaluation.evaluate_options(dataset, options.eval, settings, chosen)
         asked = "--eval-options" if chosen else "--eval"
         return lambda results: _print(

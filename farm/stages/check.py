@@ -11,27 +11,46 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from farm.inputs import CheckInputs, CocoDataset, Dataset
+from farm.errors import InputError
+from farm.inputs import CheckInputs, CocoDataset, Dataset, ModelFacts
 from farm.sources import source_module
 from farm.stages import Context
 
 
 def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
+    """The model's facts, and `notes`: what is odd in the data sets' files, a sentence each."""
     facts = source_module(inputs.model.source).check(inputs.model)
-    _check_dataset(inputs.dataset, facts.classes)
+    notes = _check_dataset(inputs.dataset, facts, masks=facts.masks)
     if inputs.calibration is not None:
-        _check_dataset(inputs.calibration, facts.classes)
-    return asdict(facts)
+        notes += _check_dataset(inputs.calibration, facts, masks=False)
+    return {**asdict(facts), "notes": notes}
 
 
-def _check_dataset(dataset: Dataset, classes: tuple[str, ...]) -> None:
-    from farm.datasets import coco, shapes
+def _check_dataset(dataset: Dataset, facts: ModelFacts, masks: bool) -> list[str]:
+    """masks: whether AP of masks will be computed. Returns notes; raises InputError."""
+    from farm.datasets import coco, image_files, shapes
+    from farm.datasets.annotations import read_annotations
 
-    if isinstance(dataset, CocoDataset):
-        path = Path(dataset.annotations.path)
-        annotations = coco.load_annotations(path, dataset.limit)
-        coco.check_classes(annotations, classes, str(path))
-        coco.check_images(annotations, Path(dataset.images.path))
-    else:
+    if not isinstance(dataset, CocoDataset):
         categories = {"categories": [{"name": name} for name in shapes.CLASSES]}
-        coco.check_classes(categories, classes, "dataset shapes")
+        coco.check_classes(categories, facts.classes, "dataset shapes")
+        return []
+    path, folder = Path(dataset.annotations.path), Path(dataset.images.path)
+    found = read_annotations(path, dataset.limit, facts.classes if masks else ())
+    coco.check_classes(found.document, facts.classes, str(path))
+    images = found.document["images"]
+    image_files.require_images(images, folder)
+    wrong = image_files.of_another_size(images, folder, _decoded_upright(facts.pipeline))
+    if wrong and masks:
+        raise InputError(f"masks do not fit their images: {_first(wrong)}", str(path))
+    notes = [*found.notes, *([f"boxes may not fit: {_first(wrong)}"] if wrong else [])]
+    return [f"{path}: {note}" for note in notes]
+
+
+def _decoded_upright(pipeline: str) -> bool:
+    """Whether images are turned as their EXIF says: OpenCV does, unless a config says otherwise."""
+    return not any(f'"{word}"' in pipeline for word in ("unchanged", "color_ignore_orientation"))
+
+
+def _first(found: list[str]) -> str:
+    return f"{found[0]} ({len(found) - 1} more)" if len(found) > 1 else found[0]

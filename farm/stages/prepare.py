@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from farm.datasets import coco, open_dataset
+from farm.datasets import open_dataset
+from farm.datasets.annotations import load_annotations
 from farm.datasets.prepared import PreparedWriter
 from farm.inputs import CocoDataset, PrepareInputs
 from farm.sources import source_module
@@ -19,7 +20,7 @@ def run(inputs: PrepareInputs, context: Context) -> Mapping[str, Any]:
     drawn = context.folder / "drawn"
     images, annotation_file = open_dataset(inputs.dataset, drawn)
     limit = inputs.dataset.limit if isinstance(inputs.dataset, CocoDataset) else None
-    annotations = coco.load_annotations(annotation_file, limit)
+    annotations = load_annotations(annotation_file, limit)
     prepare = source_module(inputs.source).Preparer(inputs.pipeline, inputs.shape)
     with PreparedWriter(context.folder) as writer:
         for image in annotations["images"]:

@@ -32,6 +32,7 @@ def _facts(figures: dict[str, Any]) -> ModelFacts:
     values: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in figures.items()
     }
+    values.pop("notes", None)  # of the data set, for people
     if values.get("suppression"):
         how = dict(values["suppression"])
         decay = how.pop("decay")

@@ -1,0 +1,233 @@
+"""Annotation files in COCO's format: read, held against the format, made safe for COCO's tools.
+
+What would make these crash, hang or count wrongly is refused. What an object harmlessly lacks is
+filled in, and a note says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farm.datasets import segmentations
+from farm.datasets.segmentations import in_range, shown
+from farm.errors import InputError
+
+LARGEST_SIDE = 1e7
+"""Pixels. OpenCV reads no image of more than 2**20 a side; products of these stay finite."""
+LARGEST_AREA = 1e10
+"""Square pixels. COCOeval ignores larger objects even among those of all sizes."""
+
+Document = dict[str, Any]
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """document: `images`, `annotations` and `categories`, which pycocotools evaluates rightly.
+
+    notes: what was filled in or is odd, a sentence each.
+    """
+
+    document: Document
+    notes: tuple[str, ...]
+
+
+def load_annotations(path: Path, limit: int | None = None) -> Document:
+    """The document that `read_annotations` makes of the file. Raises InputError."""
+    return read_annotations(path, limit).document
+
+
+def read_annotations(
+    path: Path, limit: int | None = None, mask_classes: Sequence[str] = ()
+) -> Annotations:
+    """The annotation file, cut to its first `limit` images.
+
+    mask_classes: names of the categories whose masks will be evaluated; the segmentations of all
+    others, and sizes of images where there are none, are neither checked nor used.
+    Raises InputError, which names the first faulty entry.
+    """
+    full = _parsed(path)
+    _raise_first(_entry_faults(full), path)
+    _raise_first(_reference_faults(full), path)
+    images = [_with_whole_size(image) for image in full["images"][:limit]]
+    kept = {image["id"] for image in images}
+    own = [(i, one) for i, one in enumerate(full["annotations"]) if one["image_id"] in kept]
+    if mask_classes:
+        names = {one["id"] for one in full["categories"] if one["name"] in mask_classes}
+        masked = [(i, one) for i, one in own if one["category_id"] in names]
+        _raise_first(segmentations.faults(images, masked), path)
+    objects = [one for _, one in own]
+    document = {
+        "images": images,
+        "annotations": [_safe(one, number) for number, one in enumerate(objects, start=1)],
+        "categories": full["categories"],
+    }
+    return Annotations(document, tuple(_notes(images, objects)))
+
+
+def _parsed(path: Path) -> Document:
+    """JSON in any of Unicode's encodings, with COCO's three lists. Raises InputError."""
+    try:
+        full = json.loads(path.read_bytes())
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"not a readable JSON file: {error}", str(path)) from None
+    wanted = ("images", "annotations", "categories")
+    if not isinstance(full, dict) or any(not isinstance(full.get(k), list) for k in wanted):
+        raise InputError(f"not in COCO's format: it needs the lists {', '.join(wanted)}", str(path))
+    if not full["images"]:
+        raise InputError("it has no images", str(path))
+    return full
+
+
+def _raise_first(faults: Iterator[str], path: Path) -> None:
+    if (first := next(faults, None)) is None:
+        return
+    more = sum(1 for _ in faults)
+    rest = f" ({more} more {'fault' if more == 1 else 'faults'} of this kind)" if more else ""
+    raise InputError(f"not in COCO's format: {first}{rest}", str(path))
+
+
+# What each field must be ----------------------------------------------------------------------
+
+
+def _is_id(value: Any) -> bool:
+    """Not a bool, which equals 0 or 1; and no wider than numpy's integers."""
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_box(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and in_range(value, -LARGEST_SIDE, LARGEST_SIDE)
+        and value[2] >= 0
+        and value[3] >= 0
+    )
+
+
+def _is_area(value: Any) -> bool:
+    return in_range((value,), 0, LARGEST_AREA)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, int | float) and value in (0, 1)
+
+
+Field = tuple[Callable[[Any], bool], str]
+
+_ID: Field = (_is_id, "a whole number below 2**63")
+_TEXT: Field = (_is_text, "text")
+_FIELDS: dict[str, dict[str, Field]] = {
+    "images": {"id": _ID, "file_name": _TEXT},
+    "categories": {"id": _ID, "name": _TEXT},
+    "annotations": {
+        "id": _ID,
+        "image_id": _ID,
+        "category_id": _ID,
+        "bbox": (_is_box, "[x, y, width, height] in pixels, finite, no side negative or over 1e7"),
+        "area": (_is_area, "a number of square pixels from 0 to 1e10"),
+        "iscrowd": (_is_flag, "0 or 1"),
+    },
+}
+_OPTIONAL = ("area", "iscrowd")
+
+
+def _entry_faults(full: Document) -> Iterator[str]:
+    for kind, fields in _FIELDS.items():
+        for i, entry in enumerate(full[kind]):
+            if not isinstance(entry, dict):
+                yield f"{kind}[{i}] is {shown(entry)}; expected an object"
+                continue
+            for name, (fits, expected) in fields.items():
+                if name not in entry:
+                    if name not in _OPTIONAL:
+                        yield f"{_place(kind, i, entry)} has no {name!r}; expected {expected}"
+                elif not fits(entry[name]):
+                    value = shown(entry[name])
+                    yield f"{_place(kind, i, entry)}: {name!r} is {value}; expected {expected}"
+
+
+def _place(kind: str, i: int, entry: Entry) -> str:
+    return f"{kind}[{i}] (id {shown(entry.get('id'))})"
+
+
+def _reference_faults(full: Document) -> Iterator[str]:
+    for kind, name in (
+        ("images", "id"),
+        ("categories", "id"),
+        ("categories", "name"),
+        ("annotations", "id"),
+    ):
+        first: dict[Any, int] = {}
+        for i, entry in enumerate(full[kind]):
+            before = first.setdefault(entry[name], i)
+            if before != i:
+                yield f"{kind}[{before}] and {kind}[{i}] have the same {name} {shown(entry[name])}"
+    for name, kind in (("image_id", "images"), ("category_id", "categories")):
+        known = {entry["id"] for entry in full[kind]}
+        for i, one in enumerate(full["annotations"]):
+            if one[name] not in known:
+                place = _place("annotations", i, one)
+                yield f"{place}: its {name!r} {one[name]} is not among the {kind}"
+
+
+# What COCO's tools are given ------------------------------------------------------------------
+
+
+def _with_whole_size(image: Entry) -> Entry:
+    """64.0 is 64 to people, not to pycocotools."""
+    sides = {
+        name: int(value)
+        for name in ("height", "width")
+        if isinstance(value := image.get(name), float) and value.is_integer()
+    }
+    return {**image, **sides} if sides else image
+
+
+def _safe(one: Entry, number: int) -> Entry:
+    """Numbered anew: COCOeval marks what is matched by its id, so that 0 counts as unmatched."""
+    kept = {name: one[name] for name in ("image_id", "category_id", "bbox")}
+    if "segmentation" in one:
+        kept["segmentation"] = one["segmentation"]
+    area = one["area"] if "area" in one else _area(one)
+    return {"id": number, **kept, "area": area, "iscrowd": int(one.get("iscrowd", 0))}
+
+
+def _area(one: Entry) -> float:
+    """As COCO's own: of the object's outline, or of its box where it has none."""
+    area = segmentations.area(one.get("segmentation"))
+    if area is None or not _is_area(area):
+        area = float(one["bbox"][2] * one["bbox"][3])
+    return min(area, LARGEST_AREA)
+
+
+def _notes(images: Sequence[Entry], objects: Sequence[Entry]) -> Iterator[str]:
+    if not objects:
+        yield "no image has an annotation, so there is no AP"
+    if any(one["id"] == 0 for one in objects):
+        yield (
+            "an annotation has the id 0, which COCO's tools never count as found; all ids are"
+            " renumbered from 1 here"
+        )
+    if lacking := sum("iscrowd" not in one for one in objects):
+        yield f"{lacking} of {len(objects)} annotations have no 'iscrowd': taken as 0"
+    if lacking := sum("area" not in one for one in objects):
+        yield (
+            f"{lacking} of {len(objects)} annotations have no 'area': computed from the"
+            " segmentation, or from the box where there is none"
+        )
+    if empty := sum(not (one["bbox"][2] and one["bbox"][3]) for one in objects):
+        yield f"{empty} of {len(objects)} boxes have no width or height: they are never found"
+    if repeated := len(images) - len({image["file_name"] for image in images}):
+        yield (
+            f"{repeated} of {len(images)} images have the file_name of another one: each is"
+            " evaluated with its own annotations only"
+        )

@@ -1,0 +1,82 @@
+"""Image files that annotations name: that they are there, and as large as the annotations say."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from PIL import Image
+
+from farm.datasets.segmentations import shown
+from farm.errors import InputError
+
+_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+_ORIENTATION = 0x0112
+_ON_THE_SIDE = (5, 6, 7, 8)
+"""Values of EXIF's orientation by which height and width change places."""
+
+
+def require_images(images: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Every image must lie in the folder. Raises InputError."""
+    names = [one["file_name"] for one in images]
+    if outside := [name for name in names if not inside(folder, name)]:
+        raise InputError(
+            f"the image {shown(outside[0])} lies outside of the folder; expected a path inside of"
+            " it, without '..'",
+            str(folder),
+        )
+    if lost := [name for name in names if not os.path.isfile(os.path.join(folder, name))]:
+        raise InputError(
+            f"{len(lost)} of {len(names)} images are not there, the first is {shown(lost[0])}",
+            str(folder),
+        )
+
+
+def inside(folder: Path, name: str) -> bool:
+    """Whether the name is one of a file in the folder; links in it are the user's.
+
+    Without `..`, which after a link leads elsewhere than it is written.
+    """
+    return ".." not in PurePath(name).parts and (folder / name).is_relative_to(folder)
+
+
+def of_another_size(
+    images: Sequence[dict[str, Any]], folder: Path, turned: bool = True
+) -> list[str]:
+    """What the annotation file says of an image, and its file says otherwise; a sentence each.
+
+    turned: whether images are decoded upright, as EXIF says they are seen.
+    """
+    found = []
+    for image in images:
+        stated = (image.get("height"), image.get("width"))
+        if None in stated:
+            continue
+        real = _size(folder / image["file_name"], turned)
+        if real and real != stated:
+            height, width = map(shown, stated)
+            found.append(
+                f"{shown(image['file_name'])} is {real[1]}x{real[0]} (width x height), not"
+                f" {width}x{height} as the annotation file says"
+            )
+    return found
+
+
+def _size(path: Path, turned: bool) -> tuple[int, int] | None:
+    """(height, width) by the file's header; None where Pillow does not know it."""
+    try:
+        with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as image:
+            warnings.simplefilter("ignore")  # of odd metadata
+            width, height = image.size
+            on_the_side = turned and _orientation(image) in _ON_THE_SIDE
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # stage prepare decodes it, and says what is wrong with it
+    return (width, height) if on_the_side else (height, width)
+
+
+def _orientation(image: Image.Image) -> Any:
+    """Of JPEG only: of other formats OpenCV's versions differ, and Pillow would decode a PNG."""
+    return image.getexif().get(_ORIENTATION) if image.format == "JPEG" else None

@@ -1,0 +1,189 @@
+"""Odd annotation files on their way through a sweep and through `farm test`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import PROJECT, Done, Tool
+
+from farm.datasets import shapes
+
+pytestmark = pytest.mark.slow
+
+DEMO = PROJECT / "matrices" / "demo"
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("annotated")
+    shapes.draw(folder, 3, seed=7, size=160)
+    os.symlink("nowhere", os.fsencode(folder / "images") + b"/\xff.png")  # of no image: no harm
+    return folder
+
+
+def changed(drawn: Path, change: Callable[[Document], object]) -> Path:
+    document = json.loads((drawn / "annotations.json").read_text())
+    change(document)
+    Path("changed.json").write_text(json.dumps(document))
+    return Path("changed.json").resolve()
+
+
+def first(**fields: Any) -> Callable[[Document], object]:
+    return lambda document: document["annotations"][0].update(fields)
+
+
+def from_0_without_crowds(document: Document) -> None:
+    for i, one in enumerate(document["annotations"]):
+        del one["iscrowd"]
+        one["id"] = i
+
+
+# Sweeps ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sweep(tool: Tool, drawn: Path, small_matrix: Path) -> Callable[..., Done]:
+    def run(model: str, annotations: Path) -> Done:
+        images = drawn / "images"
+        dataset = f"dataset={{type: coco, images: {images}, annotations: {annotations}}}"
+        files = f"config: {DEMO}/{model}.py, checkpoint: {DEMO}/{model}.pth"
+        models = f"models={{{model}: {{{files}}}}}"
+        words = ("--executor", "inline", "--no-mlflow", "--results", Path.cwd() / "results")
+        return tool("run", small_matrix, models, dataset, "runtimes=[null]", *words)
+
+    return run
+
+
+def test_a_sweep_counts_object_0_and_says_what_it_filled_in(
+    sweep: Callable[..., Done], drawn: Path
+) -> None:
+    odd, good = changed(drawn, from_0_without_crowds), drawn / "annotations.json"
+    figures = []
+    for path in (good, odd, odd):  # the last finds all done
+        done = sweep("onestage", path)
+        assert done.code == 1, done.err  # the runtime that finds nothing is the cheapest
+        (row,) = pd.read_parquet("results/leaderboard").to_dict("records")
+        figures.append(row["box_ap_reference"])
+        notes = [line for line in done.err.splitlines() if line.startswith("Note: ")]
+        assert len(notes) == (0 if path == good else 2), done.err
+    assert figures[0] == figures[1] == figures[2] and figures[0] > 0.3
+    assert notes[0].startswith(f"Note: {odd}: an annotation has the id 0")
+    assert "annotations have no 'iscrowd': taken as 0" in notes[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (first(segmentation=[]), "annotations[0] (id 1): its segmentation is missing or empty"),
+        (
+            first(segmentation={"size": [160, 160], "counts": [0, 204800]}),
+            "counts for 204800 pixels; its image has 160x160",
+        ),
+        (first(bbox=[1, 2, None, 4]), "annotations[0] (id 1): 'bbox' is [1, 2, None, 4]"),
+    ],
+    ids=["empty", "long", "null"],
+)
+def test_what_masks_cannot_be_evaluated_with_ends_a_sweep_in_check(
+    sweep: Callable[..., Done],
+    drawn: Path,
+    small_matrix: Path,
+    change: Callable[[Document], object],
+    said: str,
+) -> None:
+    path = changed(drawn, change)
+    done = sweep("twostage", path)
+    assert done.code == 2 and f"{path}: " in done.err and said in done.err, done.err
+    assert "Traceback" not in done.err
+
+
+# farm test ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def evaluated(tool: Tool, drawn: Path) -> Callable[..., Done]:
+    def run(model: str, annotations: Path, *metrics: str) -> Done:
+        return tool(
+            "test", DEMO / f"{model}.py", DEMO / f"{model}.pth", "--backend", "torch",
+            "--eval", *metrics, "--cfg-options", f"data.test.ann_file={annotations}",
+            f"data.test.img_prefix={drawn / 'images'}",
+        )  # fmt: skip
+
+    return run
+
+
+def test_farm_test_says_that_mmdet_never_finds_object_0(
+    evaluated: Callable[..., Done], drawn: Path
+) -> None:
+    path = changed(drawn, first(id=0))
+    done = evaluated("onestage", path, "bbox")
+    assert done.code == 0 and "bbox_mAP" in done.out, done.err
+    assert f"Note: {path}: an annotation has the id 0, which mmdet's evaluation never" in done.err
+
+
+def test_farm_test_says_where_figures_may_be_wrong(
+    evaluated: Callable[..., Done], drawn: Path
+) -> None:
+    path = changed(drawn, first(area=float("nan")))
+    done = evaluated("onestage", path, "bbox")
+    assert done.code == 0 and "bbox_mAP" in done.out, done.err
+    assert f"Note: {path}: not in COCO's format: annotations[0] (id 1): 'area'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("model", "metrics", "change", "said"),
+    [
+        (
+            "twostage",
+            ("bbox", "segm"),
+            first(segmentation={"size": [160, 160], "counts": [0, 204800]}),
+            "counts for 204800 pixels",
+        ),
+        (
+            "twostage",
+            ("segm",),
+            lambda one: one["annotations"][0].pop("segmentation"),
+            "is missing",
+        ),
+        ("onestage", ("bbox",), from_0_without_crowds, "annotation 0 has no 'iscrowd', without"),
+        ("onestage", ("bbox",), lambda one: one["annotations"][1].pop("area"), "has no 'area'"),
+    ],
+    ids=["long", "none", "crowd", "area"],
+)
+def test_farm_test_refuses_what_coco_tools_would_hang_or_crash_on(
+    evaluated: Callable[..., Done],
+    drawn: Path,
+    model: str,
+    metrics: tuple[str, ...],
+    change: Callable[[Document], object],
+    said: str,
+) -> None:
+    done = evaluated(model, changed(drawn, change), *metrics)
+    assert done.code == 2 and said in done.err, done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_farm_test_paints_nothing_outside_of_its_folder(
+    tool: Tool, drawn: Path, absolute: bool
+) -> None:
+    outside = Path("outside.png").resolve()
+    shutil.copy(drawn / "images" / "000001.png", outside)
+    Path("images").mkdir()
+    name = str(outside) if absolute else "../outside.png"
+    path = changed(drawn, lambda one: one.update(images=[{**one["images"][0], "file_name": name}]))
+    before = outside.read_bytes()
+    done = tool(
+        "test", DEMO / "onestage.py", DEMO / "onestage.pth", "--backend", "torch",
+        "--show-dir", "shown", "--cfg-options", f"data.test.ann_file={path}",
+        f"data.test.img_prefix={Path('images').resolve()}",
+    )  # fmt: skip
+    assert done.code == 2 and "would be painted outside of it" in done.err, done.err
+    assert outside.read_bytes() == before
