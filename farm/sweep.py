@@ -120,9 +120,25 @@ def checked_plan(
         for step in checks.values():
             store.forget(step.ref)
         plan = make_plan(matrix, facts_from(store))
-    if not plan.unchecked:
-        return plan
-    say(f"Checking {len(plan.unchecked)} models: configs, checkpoints, classes")
+    for _ in range(_LOOKS):
+        if not plan.unchecked:
+            return plan
+        checks = {step.key: step for step in plan.of_stage("check")}
+        say(f"Checking {len(plan.unchecked)} models: configs, checkpoints, classes")
+        _check(matrix, checks, store, start)
+        plan = make_plan(matrix, facts_from(store), fresh=checks.keys())
+    raise FarmError(
+        f"{', '.join(plan.unchecked)}: files that they are made of change while they are checked; "
+        "run again when nothing writes to them"
+    )
+
+
+_LOOKS = 3
+
+
+def _check(
+    matrix: Matrix, checks: Mapping[str, Step], store: Store, start: Callable[[], Executor]
+) -> None:
     with Progress([], 1) as progress:
         outcomes = run_steps(checks, store, start, progress)
     errors = [
@@ -135,7 +151,6 @@ def checked_plan(
     for outcome in outcomes.values():
         if outcome.status == "transient":
             raise FarmError(f"check {checks[outcome.key].label}: {outcome.reason}")
-    return make_plan(matrix, facts_from(store))
 
 
 _FILES = {"config": "config", "checkpoint": "checkpoint", "file": "file", "code": "function"}

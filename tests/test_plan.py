@@ -15,8 +15,9 @@ from farm.errors import InputError
 from farm.explain import as_text
 from farm.matrix import load_matrix
 from farm.plan import STAGES, Plan, make_plan
+from farm.plan.configs import config_file
 from farm.plan.devices import cores
-from farm.plan.files import config_file, image_folder
+from farm.plan.files import image_folder
 from farm.plan.keys import canonical
 from farm.store import Store
 from farm.units import Dims

@@ -13,9 +13,10 @@ from typing import Any
 from farm.catalog import EXPORT_PACKAGES, RUNTIMES, SOURCES
 from farm.errors import InputError
 from farm.models.families import Family
-from farm.plan.files import config_file
-from farm.plan.keys import canonical, step_key, toolchain
+from farm.plan.configs import config_file
+from farm.plan.keys import canonical, step_key
 from farm.plan.make import VERSIONS
+from farm.plan.packages import toolchain
 
 
 @dataclass(frozen=True, kw_only=True)

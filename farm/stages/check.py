@@ -12,13 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from farm.inputs import CheckInputs, CocoDataset, Dataset
+from farm.plan import used
 from farm.sources import source_module
+from farm.sources.watch import watching
 from farm.stages import Context
 
 
 def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
-    facts = source_module(inputs.model.source).check(inputs.model)
-    _check_dataset(inputs.dataset, facts.classes)
+    source = source_module(inputs.model.source)
+    getattr(source, "Detector", None)  # its own packages are imported before: they are no model's
+    with watching(inputs.model, context.folder / used.FILE):
+        facts = source.check(inputs.model)
+    if inputs.dataset is not None:
+        _check_dataset(inputs.dataset, facts.classes)
     if inputs.calibration is not None:
         _check_dataset(inputs.calibration, facts.classes)
     return asdict(facts)
