@@ -22,16 +22,20 @@ _IMPORTS_FOR_A_CONFIG = "import_modules_from_strings"
 """mmcv's function that imports what `custom_imports` names."""
 
 
-@cache
+_PACKAGES = ("site-packages", "dist-packages")
+
+
 def installed_folders() -> tuple[str, ...]:
     """Where packages are installed."""
+    return _installed_folders(tuple(sys.path))
+
+
+@cache
+def _installed_folders(search_path: tuple[str, ...]) -> tuple[str, ...]:
     known = [*site.getsitepackages(), site.getusersitepackages()]
     known += [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    known += [path for path in sys.path if os.path.basename(path) in _PACKAGES]
+    known += [path for path in search_path if os.path.basename(path) in _PACKAGES]
     return _both(known)
-
-
-_PACKAGES = ("site-packages", "dist-packages")
 
 
 @cache

@@ -18,8 +18,8 @@ from farm.plan.code import find_module
 from farm.sources.watch import origin
 
 _MACHINE = ("/proc", "/sys", "/dev")
-_BEFORE = frozenset(sys.modules)
-"""Imported before any model was: none of these is a model's."""
+_OF_MODELS = set[str]()
+"""Modules that models of this process have imported: the next one does not import them again."""
 
 
 class Seen:
@@ -39,6 +39,7 @@ class Seen:
         self._roots, self._listed = _code_of(in_key)
         self._written: set[str] = set()
         self._noted: set[tuple[str, str, str]] = set()
+        self._before = sys.modules.keys() - _OF_MODELS
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._out = os.open(out, flags, 0o666)
 
@@ -117,7 +118,7 @@ class Seen:
         return str(real) in self._written or any(str(p) in self._written for p in real.parents)
 
     def listed(self, path: str) -> None:
-        if self._users(path) and self.by_user():
+        if self._users(path) and self.by_user() and not origin.asked_by_import():
             self._note("folder", "", used.folder(Path(path)), self.places.name(path))
 
     def asked_for(self, path: str) -> None:
@@ -135,13 +136,11 @@ class Seen:
         return origin.asked_by_user(imports_too=True, everything=self.everything)
 
     def _modules(self) -> None:
-        """Modules by name, since another search path finds another file; those too that an earlier
-        model in this process had imported."""
-        for name, module in list(sys.modules.items()):
-            path = _file(module)
-            if name in _BEFORE or name == "__main__" or path is None or path in self.known:
-                continue
-            if self._users(path):
+        """Modules by name, since another search path finds another file."""
+        for name in sys.modules.keys() - self._before:
+            path = _file(sys.modules[name])
+            if path is not None and path not in self.known and self._users(path):
+                _OF_MODELS.add(name)
                 self._module(name, path)
 
     def _module(self, name: str, path: str) -> None:
