@@ -42,7 +42,7 @@ def code_parts(module: str, folder: Path) -> list[Path]:
 def find_module(module: str, folder: Path | None = None) -> Path | None:
     """The file of a module, in `folder` or where Python finds it today; imports nothing."""
     names = module.split(".")
-    if not all(names):
+    if not all(names) or names[0] == "__main__":  # that is whatever was started
         return None
     if folder and (own := _inside(folder, names)):
         return own

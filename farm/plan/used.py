@@ -123,7 +123,7 @@ def now(entry: Used, places: Where) -> str:
     if entry.kind in _NOT_COMPARED:
         return entry.digest
     if entry.kind == "variable":
-        return variable(os.environ.get(entry.name))
+        return variable(os.environb.get(os.fsencode(entry.name)))
     if entry.kind == "package":
         return exact_version(entry.name)
     if entry.kind == "exists":
@@ -167,8 +167,6 @@ def existence(path: Path) -> str:
     return "file" if os.path.exists(path) else MISSING
 
 
-def variable(value: str | None) -> str:
+def variable(value: bytes | None) -> str:
     """No value is written down: some are secrets."""
-    if value is None:
-        return "not set"
-    return hashlib.sha256(value.encode(errors="surrogateescape")).hexdigest()
+    return "not set" if value is None else hashlib.sha256(value).hexdigest()

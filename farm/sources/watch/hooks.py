@@ -7,6 +7,7 @@ import os
 import pathlib
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, wraps
@@ -157,30 +158,31 @@ def _environment() -> Iterator[Any]:
     """`os.environ` and `os.getenv` look up one variable; to go through all of them is said."""
     kind: Any = type(os.environ)
     get, through, put = kind.__getitem__, kind.__iter__, kind.__setitem__
-    walked, own = threading.local(), set[str]()
+    walked, own = deque[Any](), set[str]()
 
     def getitem(self: Any, key: Any) -> Any:
-        name = os.fsdecode(key) if isinstance(key, str | bytes) else ""
-        by_walking, walked.key = getattr(walked, "key", None) == key, None
-        if _now is not None and name and not by_walking and name not in own:
-            value = os.environ._data.get(os.fsencode(name))  # type: ignore[attr-defined]
-            _quietly(_now.variable, name, None if value is None else os.fsdecode(value))
+        if walked and walked[0] == key:
+            walked.popleft()
+        elif _now is not None and isinstance(key, str | bytes) and os.fsdecode(key) not in own:
+            value = os.environ._data.get(os.fsencode(key))  # type: ignore[attr-defined]
+            _quietly(_now.variable, os.fsdecode(key), value)
         return get(self, key)
 
     def iterate(self: Any) -> Iterator[Any]:
         if _now is not None:
             _quietly(_beyond("goes through all environment variables"), _now)
+        walked.clear()
         for key in through(self):
-            walked.key = key
+            walked.append(key)  # its value is looked up next, or when all names are there
             yield key
 
     def setitem(self: Any, key: Any, value: Any) -> None:
-        own.add(os.fsdecode(key) if isinstance(key, str | bytes) else "")
+        if isinstance(key, str | bytes):
+            own.add(os.fsdecode(key))
         put(self, key, value)
 
-    yield _replaced(kind, "__getitem__", getitem)
-    yield _replaced(kind, "__iter__", iterate)
-    yield _replaced(kind, "__setitem__", setitem)
+    for name, made in (("__getitem__", getitem), ("__iter__", iterate), ("__setitem__", setitem)):
+        yield _replaced(kind, name, made)
 
 
 def _questions() -> Iterator[Any]:

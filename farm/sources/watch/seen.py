@@ -125,7 +125,7 @@ class Seen:
         if self._users(path) and self.by_user():
             self._note("exists", "", used.existence(Path(path)), self.places.name(path))
 
-    def variable(self, name: str, value: str | None) -> None:
+    def variable(self, name: str, value: bytes | None) -> None:
         if origin.asked_by_user(imports_too=False, everything=self.everything):
             self._note("variable", name, used.variable(value))
 
