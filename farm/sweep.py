@@ -120,20 +120,13 @@ def checked_plan(
         for step in checks.values():
             store.forget(step.ref)
         plan = make_plan(matrix, facts_from(store))
-    for _ in range(_LOOKS):
-        if not plan.unchecked:
-            return plan
-        checks = {step.key: step for step in plan.of_stage("check")}
-        say(f"Checking {len(plan.unchecked)} models: configs, checkpoints, classes")
-        _check(matrix, checks, store, start)
-        plan = make_plan(matrix, facts_from(store), fresh=checks.keys())
-    raise FarmError(
-        f"{', '.join(plan.unchecked)}: files that they are made of change while they are checked; "
-        "run again when nothing writes to them"
-    )
-
-
-_LOOKS = 3
+    if not plan.unchecked:
+        return plan
+    say(f"Checking {len(plan.unchecked)} models: configs, checkpoints, classes")
+    checks = {step.key: step for step in plan.of_stage("check")}
+    _check(matrix, checks, store, start)
+    by_model = {one.cell.model: checks[one.steps["check"]] for one in plan.cells}
+    return make_plan(matrix, facts_from(store), by_model)
 
 
 def _check(

@@ -12,17 +12,20 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import PROJECT
 
 from farm.executors import Outcome, perform
+from farm.executors.inline import InlineExecutor
 from farm.explain import as_text
 from farm.matrix import load_matrix
 from farm.plan import Plan, Step, make_plan, packages, used
 from farm.store import Store
 from farm.store.facts import facts_from
+from farm.sweep import checked_plan
 
 pytestmark = pytest.mark.slow
 
@@ -80,8 +83,8 @@ class Project:
     folder: Path
     store: Store
 
-    def plan(self, fresh: tuple[str, ...] = ()) -> Plan:
-        return make_plan(load_matrix(self.folder / "m.yaml"), facts_from(self.store), fresh)
+    def plan(self) -> Plan:
+        return make_plan(load_matrix(self.folder / "m.yaml"), facts_from(self.store))
 
     def check(self, status: str = "done") -> Plan:
         """As a sweep does: in a process of its own, and the plan made again."""
@@ -169,6 +172,11 @@ HERE = "from pathlib import Path\nHERE = Path(r'{{ fileDirname }}')\n"
 
 CASES: dict[str, tuple[str, dict[str, str], Change]] = {
     "a module of custom_imports": (IMPORTS, OWN, rewritten("mynet/__init__.py", NET + "X = 1\n")),
+    "a module of a package without a file": (
+        f"_base_ = '{BASE}'\ncustom_imports = dict(imports=['ns.part'])\n",
+        {"ns/part.py": "X = 1\n"},
+        rewritten("ns/part.py", "X = 2\n"),
+    ),
     "what that imports": (IMPORTS, OWN, rewritten("mynet/parts.py", "WIDTH = 16\n")),
     "another search path": (IMPORTS, OWN, _path_first),
     "a file beside it": (
@@ -460,16 +468,34 @@ def test_a_failed_check_is_tried_anew_when_its_cause_has_changed(project: Projec
 
 
 def test_a_sweep_takes_what_it_has_just_checked(project: Project) -> None:
-    """Also where the check never finds the model as it was: a config that counts its readings."""
+    """Also where no check finds the model as it was: a config that counts its readings."""
     project.write("n.txt", "0")
     project.write(
         "c.py",
         f"_base_ = '{BASE}'\n{HERE}_n = HERE / 'n.txt'\nwork_dir = _n.read_text()\n"
         "_n.write_text(work_dir + '1')\ndel _n, HERE, Path\n",
     )
-    (step,) = project.plan().of_stage("check")
-    assert project.check().unchecked == ("m",)
-    assert not project.plan(fresh=(step.key,)).unchecked
+    matrix = load_matrix(project.folder / "m.yaml")
+    keys = set()
+    for _ in range(2):
+        assert project.plan().unchecked == ("m",)
+        plan = checked_plan(matrix, project.store, partial(InlineExecutor, project.store), False)
+        assert plan.unchecked == ()
+        keys |= {step.key for step in plan.of_stage("export")}
+    assert len(keys) == 2
+
+
+def test_a_file_that_is_read_and_written_is_said(project: Project) -> None:
+    for name in ("log.txt", "both.txt", "only.txt"):
+        project.write(name, "0")
+    project.write(
+        "c.py",
+        f"_base_ = '{BASE}'\n{HERE}open(HERE / 'log.txt', 'a').close()\n"
+        "work_dir = open(HERE / 'log.txt').read()\nopen(HERE / 'both.txt', 'r+').close()\n"
+        "open(HERE / 'only.txt', 'a').close()\ndel HERE, Path\n",
+    )
+    said = project.check().unfollowed["m"]
+    assert said == ("reads and writes log.txt", "reads and writes both.txt")
 
 
 def test_lines_that_are_torn_or_foreign_are_left_out(tmp_path: Path) -> None:

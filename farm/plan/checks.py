@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -18,20 +18,17 @@ Facts = Callable[[str], ModelFacts | None]
 Model = TypeVar("Model", bound=AnyModel)
 
 
-def current(
-    label: str, values: CheckInputs, facts: Facts, fresh: Collection[str] = ()
-) -> tuple[Step, ModelFacts | None]:
+def current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, ModelFacts | None]:
     """The step and what it found; None where the model, as it is today, was not checked yet.
 
     Where something that the model was made of has changed since, its state is added to the inputs:
-    that is another step, which may have been done before. fresh: keys of steps that have just run,
-    and whose findings are taken as they are.
+    that is another step, which may have been done before.
     """
     packages, places = catalog.SOURCES[values.model.source].packages, used.where(values.model)
     while True:
         step = new_step("check", label, values, packages, Needs())
         found = facts(step.key)
-        if found is None or step.key in fresh or used.holds(found.used, places):
+        if found is None or used.holds(found.used, places):
             return step, found
         values = replace(values, used=(*values.used, used.state(found.used, places)))
 

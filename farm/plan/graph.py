@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from farm import catalog, inputs
@@ -25,21 +26,26 @@ RAW_IMAGES = 2
 """Raw outputs are large, and each holds values enough: so many images are compared."""
 
 
-def make_plan(matrix: Matrix, facts: Facts = lambda key: None, fresh: Collection[str] = ()) -> Plan:
+def make_plan(
+    matrix: Matrix,
+    facts: Facts = lambda key: None,
+    just_checked: Mapping[str, Step] = MappingProxyType({}),
+) -> Plan:
     """Pure but for reading digests of the user's files; imports no torch, Ray or MLflow.
 
-    fresh: keys of checks that have just run, see `checks.current`.
+    just_checked: by model, checks that have run for this very plan: what they found is taken as it
+    is, also where the model's own code changes a file that it reads.
     """
-    return _Planner(matrix, facts, fresh).plan()
+    return _Planner(matrix, facts, just_checked).plan()
 
 
 Made = TypeVar("Made")
 
 
 class _Planner:
-    def __init__(self, matrix: Matrix, facts: Facts, fresh: Collection[str]) -> None:
+    def __init__(self, matrix: Matrix, facts: Facts, just_checked: Mapping[str, Step]) -> None:
         self.matrix, self.spec = matrix, matrix.spec
-        self.known_facts, self.fresh = facts, fresh
+        self.known_facts, self.just_checked = facts, just_checked
         self.given = Given(matrix)
         self.models, self.shapes = self.given.models, self.given.shapes
         self.steps: dict[str, Step] = {}
@@ -67,7 +73,10 @@ class _Planner:
         in_int8 = name in self._in_int8
         measured = lowered.measured_by_auto(self.spec, self.given) if in_int8 else None
         values = inputs.CheckInputs(model, self.given.dataset, measured)
-        step, facts = checks.current(name, values, self.known_facts, self.fresh)
+        if just_checked := self.just_checked.get(name):
+            step, facts = just_checked, self.known_facts(just_checked.key)
+        else:
+            step, facts = checks.current(name, values, self.known_facts)
         step = self._kept(step)
         self.models[name] = checks.with_used(model, facts)
         if facts is None:

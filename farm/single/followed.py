@@ -18,11 +18,10 @@ def followed(model: Model, store: Store, retry_failed: bool) -> Model:
     What fails there fails again, with its reason, in the step that the model is for. Raises
     InputError.
     """
-    values, fresh = CheckInputs(model, None), list[str]()
+    values = CheckInputs(model, None)
     step, facts = checks.current(model.name, values, facts_from(store))
     if facts is None or (retry_failed and store.failure(step.key)):
-        fresh.append(step.key)
         with contextlib.suppress(StepFailed):
             work.carry_out(step, store, retry_failed)
-        _, facts = checks.current(model.name, values, facts_from(store), fresh)
+        facts = facts_from(store)(step.key)
     return checks.with_used(model, facts)

@@ -38,6 +38,7 @@ class Seen:
         self.merged = ""
         self._roots, self._listed = _code_of(in_key)
         self._written: set[str] = set()
+        self._added_to: set[str] = set()
         self._noted: set[tuple[str, str, str]] = set()
         self._before = sys.modules.keys() - _OF_MODELS
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -61,15 +62,23 @@ class Seen:
             self._read(_source(path), given)
 
     def _will_be_written(self, path: str, flags: int) -> None:
-        fresh = flags & (os.O_TRUNC | os.O_EXCL) or not os.path.exists(path)
-        if not fresh and flags & os.O_ACCMODE == os.O_RDWR and self._users(path):
+        if self._own(path) or flags & (os.O_TRUNC | os.O_EXCL) or not os.path.exists(path):
+            self.made(path)
+        elif flags & os.O_ACCMODE == os.O_RDWR:
+            self._read_and_written(path)
+        else:
+            self._added_to.add(path)
+
+    def _read_and_written(self, path: str) -> None:
+        if self._users(path):
             self.unfollowed(f"reads and writes {self.places.name(path)}")
-        self.made(path)
 
     def _read(self, path: str, given: object) -> None:
         if origin.inside(path, _MACHINE) or path in self.known:
             return
-        if origin.origin(path) == "installed" and not self._is_extra(path):
+        if path in self._added_to:
+            self._read_and_written(path)
+        elif origin.origin(path) == "installed" and not self._is_extra(path):
             self._installed(path)
         elif self._users(path) and (os.path.isfile(path) or self.by_user()):
             # a library that looks for a file in vain goes on as it would anywhere
@@ -79,20 +88,20 @@ class Seen:
                 self.unfollowed(f"reads {self.places.name(path)}, which is no plain file")
 
     def _users(self, path: str) -> bool:
-        """Neither Python's, the farm's or the system's, nor made by the code itself, nor in a
-        package whose digest is in the key."""
-        if origin.inside(path, (*_MACHINE, *self._roots)) and not self._is_extra(path):
+        """Neither Python's, the farm's or the system's, nor made by the code itself, nor of a
+        package that has a version."""
+        if self._is_extra(path):
+            return True
+        if origin.inside(path, (*_MACHINE, *self._roots)):
             return False
-        known = origin.origin(path) in ("python", "farm", "installed")
-        return (not known or self._is_extra(path)) and not self._own(path)
+        return origin.origin(path) in ("own", "text") and not self._own(path)
 
     def _is_extra(self, path: str) -> bool:
-        """Added to a package that is in the key, and not part of what was installed."""
-        inside = origin.inside(path, self._roots) and origin.inside(
-            path, origin.installed_folders()
-        )
-        if not inside or path in self._listed:
+        """In the folder of a package that is in the key, and not among what was installed."""
+        if path in self._listed or not origin.inside(path, self._roots):
             return False
+        if not origin.inside(path, origin.installed_folders()):
+            return False  # a checkout, whose digest is in the key
         return path.endswith(".py") or self.by_user()
 
     def _installed(self, path: str) -> None:
@@ -131,6 +140,10 @@ class Seen:
 
     def unfollowed(self, what: str) -> None:
         self._note("unfollowed", _printable(what), "")
+
+    def by_user_unfollowed(self, what: str) -> None:
+        if self.by_user():
+            self.unfollowed(what)
 
     def by_user(self) -> bool:
         return origin.asked_by_user(imports_too=True, everything=self.everything)
