@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
 import importlib.util
@@ -23,6 +24,8 @@ from farm.executors.inline import InlineExecutor
 from farm.explain import as_text
 from farm.matrix import load_matrix
 from farm.plan import Plan, Step, make_plan, packages, used
+from farm.single import words
+from farm.single.followed import followed
 from farm.store import Store
 from farm.store.facts import facts_from
 from farm.sweep import checked_plan
@@ -483,6 +486,23 @@ def test_a_sweep_takes_what_it_has_just_checked(project: Project) -> None:
         assert plan.unchecked == ()
         keys |= {step.key for step in plan.of_stage("export")}
     assert len(keys) == 2
+
+
+def test_a_single_export_has_the_key_of_a_sweep(project: Project) -> None:
+    config, files, _ = CASES["a file that is run"]
+    project.write("c.py", config)
+    project.write("beside.py", files["beside.py"])
+
+    def used_here() -> str:
+        model = words.detector(argparse.Namespace(config="c.py"), "c.pth")
+        return followed(model, project.store, False).used
+
+    (step,) = project.check().of_stage("export")
+    first = step.inputs.model.used  # type: ignore[union-attr]
+    assert first and used_here() == first
+    project.write("beside.py", "NAME = 'b'\n")
+    (step,) = project.check().of_stage("export")
+    assert used_here() == step.inputs.model.used != first  # type: ignore[union-attr]
 
 
 def test_a_file_that_is_read_and_written_is_said(project: Project) -> None:

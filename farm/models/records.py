@@ -6,14 +6,13 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from farm.catalog import EXPORT_PACKAGES, RUNTIMES, SOURCES
 from farm.errors import InputError
+from farm.models import own
 from farm.models.families import Family
-from farm.plan.configs import config_file
 from farm.plan.keys import canonical, step_key
 from farm.plan.make import VERSIONS
 from farm.plan.packages import toolchain
@@ -64,13 +63,8 @@ def key(family: Family, opset: int, kind: str, runtime: str) -> str:
     """The trial's name: another version of a package or of the exporter is another trial."""
     values = {"family": canonical(family), "opset": opset, "kind": kind, "runtime": runtime}
     if Path(family.config).is_file():  # the versions tell of mmdet's own
-        values["digest"] = _digest(family.config)
+        values["digest"] = own.digest(family.config)
     return step_key("trial", VERSIONS["export"], values, versions(runtime))
-
-
-@cache
-def _digest(config: str) -> str:
-    return config_file(config, Path()).digest
 
 
 class Records:
