@@ -29,6 +29,7 @@ def as_text(plan: Plan, store: Store) -> str:
         _cells(plan.cells),
         _refused(plan.cells),
         _unchecked(plan),
+        _unfollowed(plan),
         _missing(plan.missing),
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
@@ -105,9 +106,15 @@ def _unchecked(plan: Plan) -> list[str]:
     if not plan.unchecked:
         return []
     return [
-        *_wrapped("Not checked yet: ", f"{', '.join(plan.unchecked)}."),
+        *_wrapped("Not checked yet, or changed since: ", f"{', '.join(plan.unchecked)}."),
         "Models with the same test pipeline will share `prepare` once checked.",
     ]
+
+
+def _unfollowed(plan: Plan) -> list[str]:
+    """What a plan cannot look at again."""
+    told = "; ".join(f"{name} {', '.join(what)}" for name, what in plan.unfollowed.items())
+    return _wrapped("Changes that go unseen: ", f"{told}.") if told else []
 
 
 def _missing(errors: Iterable[InputError]) -> list[str]:
@@ -175,4 +182,5 @@ def as_json(plan: Plan, store: Store) -> dict[str, Any]:
         },
         "missing": [str(error) for error in plan.missing],
         "unchecked": list(plan.unchecked),
+        "unfollowed": {name: list(what) for name, what in plan.unfollowed.items()},
     }

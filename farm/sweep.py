@@ -124,6 +124,15 @@ def checked_plan(
     if not plan.unchecked:
         return plan
     say(f"Checking {len(plan.unchecked)} models: configs, checkpoints, classes")
+    checks = {step.key: step for step in plan.of_stage("check")}
+    _check(matrix, checks, store, start)
+    by_model = {one.cell.model: checks[one.steps["check"]] for one in plan.cells}
+    return make_plan(matrix, facts_from(store), by_model)
+
+
+def _check(
+    matrix: Matrix, checks: Mapping[str, Step], store: Store, start: Callable[[], Executor]
+) -> None:
     with Progress([], 1) as progress:
         outcomes = run_steps(checks, store, start, progress)
     errors = [
@@ -136,7 +145,6 @@ def checked_plan(
     for outcome in outcomes.values():
         if outcome.status == "transient":
             raise FarmError(f"check {checks[outcome.key].label}: {outcome.reason}")
-    return make_plan(matrix, facts_from(store))
 
 
 def _say_notes(plan: Plan, store: Store) -> None:

@@ -30,7 +30,7 @@ from farm.detections.convert import from_outputs
 from farm.detections.suppress import suppress
 from farm.models import families
 from farm.models.trial import Subject
-from farm.plan.files import config_file
+from farm.plan.configs import config_file
 from farm.runtimes import torch as torch_runtime
 from farm.sources import mmdet as source
 from farm.sources.mmdet import dense, graphs, operators, random_weights

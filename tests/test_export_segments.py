@@ -19,7 +19,7 @@ from farm import inputs
 from farm.detections import Detections, ImageMeta, whole
 from farm.detections.convert import to_original
 from farm.detections.matching import match
-from farm.plan.files import config_file
+from farm.plan.configs import config_file
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split

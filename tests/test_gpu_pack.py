@@ -484,7 +484,7 @@ def test_wrong_models_to_draw_are_told(
 
 def test_the_cuda_provider_is_left_out_where_its_package_is_not_the_one_that_keys_count() -> None:
     from farm.acceptance.machine import ort_cuda_missing
-    from farm.plan.keys import version
+    from farm.plan.packages import version
 
     if version("onnxruntime-gpu") != "absent":
         pytest.skip("onnxruntime-gpu is installed here")

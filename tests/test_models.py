@@ -19,7 +19,7 @@ from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import match
 from farm.errors import InputError
 from farm.matrix.schema import VerifySpec
-from farm.models import families, records, table
+from farm.models import families, own, records, table
 from farm.models.families import FILE, read
 from farm.models.records import Record
 from farm.models.trial import Subject, Trial, judged
@@ -160,12 +160,16 @@ def test_an_option_given_twice_is_as_given_once(tmp_path: Path) -> None:
 def test_a_changed_config_of_ones_own_is_another_trial(tmp_path: Path) -> None:
     path = tmp_path / "own.py"
     keys = set()
-    for text in ("x = 1", "x = 2"):
+    for text, beside in (("x = 1", ""), ("x = 2", ""), (RUNS, "x = 1"), (RUNS, "x = 2")):
         path.write_text(text)
-        records._digest.cache_clear()
-        own = replace(NARROW["retinanet"], config=str(path))
-        keys.add(records.key(own, 17, "fixed", "onnxruntime"))
-    assert len(keys) == 2
+        (tmp_path / "beside.py").write_text(beside)
+        own.digest.cache_clear()
+        family = replace(NARROW["retinanet"], config=str(path))
+        keys.add(records.key(family, 17, "fixed", "onnxruntime"))
+    assert len(keys) == 4
+
+
+RUNS = "exec(open(r'{{ fileDirname }}/beside.py').read())"
 
 
 def test_what_another_run_added_is_kept(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from farm import inputs
 from farm.detections import Detections
 from farm.detections.convert import to_original
 from farm.errors import InputError, StepFailed
-from farm.plan.files import config_file
+from farm.plan.configs import config_file
 from farm.sources import mmdet as source
 from farm.sources.mmdet import compat  # noqa: F401
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,9 +18,11 @@ from farm import catalog, inputs
 from farm.errors import InputError
 from farm.explain import as_text
 from farm.matrix import load_matrix
-from farm.plan import STAGES, Plan, make_plan
+from farm.plan import STAGES, Plan, digests, make_plan
+from farm.plan.code import code_file
+from farm.plan.configs import config_file, config_parts
 from farm.plan.devices import cores
-from farm.plan.files import config_file, image_folder
+from farm.plan.files import image_folder
 from farm.plan.keys import canonical
 from farm.store import Store
 from farm.units import Dims
@@ -187,11 +193,109 @@ def test_thousands_of_cells_share_their_steps(matrix: Path) -> None:
     assert count(plan)["prepare"] == 40 and count(plan)["export"] == 2 * 40 * 10
 
 
-def test_a_base_that_code_computes_is_refused(tmp_path: Path) -> None:
-    for base in ("ROOT + 'x.py'", "5", "[1]"):
-        (tmp_path / "c.py").write_text(f"ROOT = '.'\n_base_ = {base}\n")
-        with pytest.raises(InputError, match=r"c\.py:2: _base_ must be written out"):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "_base_ = ROOT + 'x.py'",
+        "_base_ = 5",
+        "_base_ = [1]",
+        "_base_ = 'gone.py'\n_base_ = ROOT",
+        "_base_ = ['gone.py']\n_base_ += ['x.py']",
+        "if True:\n    _base_ = 'gone.py'",
+    ],
+)
+def test_a_base_that_code_computes_is_left_to_check(text: str, tmp_path: Path) -> None:
+    (tmp_path / "c.py").write_text(f"{text}\n")
+    assert config_parts(tmp_path / "c.py") == [tmp_path / "c.py"]
+
+
+def test_bases_are_read_once_each_and_never_without_end(tmp_path: Path) -> None:
+    for n in range(26):
+        (tmp_path / f"c{n}.py").write_text(f"_base_ = ['c{n + 1}.py', './c{n + 1}.py']\n")
+    (tmp_path / "c26.py").write_text("x = 1\n")
+    started = time.perf_counter()
+    with pytest.raises(InputError, match="mmcv would read 134217727 bases"):
+        config_file("c0.py", tmp_path)
+    assert len(config_parts(tmp_path / "c20.py")) == 7
+    for n in range(3000):
+        (tmp_path / f"d{n}.py").write_text(f"_base_ = 'd{n + 1}.py'\n")
+    with pytest.raises(InputError, match="more than 100 levels"):
+        config_file("d0.py", tmp_path)
+    (tmp_path / "e.py").write_text("_base_ = './f.py'\n")
+    (tmp_path / "f.py").write_text("_base_ = 'e.py'\n")
+    with pytest.raises(InputError, match="is its own _base_"):
+        config_file("e.py", tmp_path)
+    assert time.perf_counter() - started < 5
+
+
+def test_bases_are_named_as_mmcv_fills_them_in(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "c_base.py").write_text("x = 1\n")
+    for base in (
+        "{{ fileDirname }}/c_base.py", "{{fileBasenameNoExtension}}_base{{ fileExtname }}",
+        "../own/c_base.py",
+    ):  # fmt: skip
+        (tmp_path / "own" / "c.py").write_text(f"_base_ = ['{base}']\n")
+        names = [part.name for part in config_parts(tmp_path / "own" / "c.py")]
+        assert names == ["c.py", "c_base.py"], base
+    (tmp_path / "own" / "c.py").write_text("_base_ = '{{ fileBasename }}x'\n")
+    with pytest.raises(InputError, match=r"a _base_ that is not there: .*own/c\.pyx"):
+        config_file("own/c.py", tmp_path)
+
+
+def test_configs_of_other_forms_are_planned(tmp_path: Path) -> None:
+    (tmp_path / "c.yml").write_text("_base_: ./b.yml\nmodel: {type: x}\n")
+    (tmp_path / "c.json").write_text('{"_base_": "./b.json", "model": true}')
+    digests = [config_file(name, tmp_path).digest for name in ("c.yml", "c.json")]
+    (tmp_path / "c.yml").write_text("model: {type: y}\n")
+    assert config_file("c.yml", tmp_path).digest not in digests
+
+
+def test_a_config_that_is_not_utf8_is_wrong_input(tmp_path: Path) -> None:
+    for text in (b"# coding: latin1\nx = '\xe9'\n", "x = 1\n".encode("utf-16")):
+        (tmp_path / "c.py").write_bytes(text)
+        with pytest.raises(InputError, match="not UTF-8"):
             config_file("c.py", tmp_path)
+
+
+def test_a_function_of_main_is_wrong_input(tmp_path: Path) -> None:
+    (tmp_path / "__main__.py").write_text("def f(): ...\n")
+    for module in ("__main__", "__main__.sub", "..x", "builtins"):
+        with pytest.raises(InputError, match="is neither in"):
+            code_file(module, tmp_path)
+
+
+def test_a_digest_follows_content_that_no_time_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same size, same time of change of the content: only that of the file itself differs."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "GRAIN_NS", -(10**12))  # as if all of it was long ago
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"one")
+    os.utime(path, (1, 1))
+    first = digests.of_file(path)
+    assert digests.of_file(path) == first and any((tmp_path / "cache").rglob("*"))
+    time.sleep(0.02)
+    path.write_bytes(b"two")
+    os.utime(path, (1, 1))
+    assert digests.of_file(path) == hashlib.sha256(b"two").hexdigest() != first
+
+
+def test_a_file_that_has_just_changed_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that ticks slowly nothing tells the second change from the first."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"one")
+    now = os.stat(path)
+    coarse = SimpleNamespace(stat=lambda name: now, environ=os.environ, getpid=os.getpid)
+    monkeypatch.setattr(digests, "os", coarse)
+    assert digests.of_file(path) == hashlib.sha256(b"one").hexdigest()
+    path.write_bytes(b"two")
+    assert digests.of_file(path) == hashlib.sha256(b"two").hexdigest()
+    assert not list((tmp_path / "cache").rglob("*"))
 
 
 def test_images_in_subfolders_count(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from farm.catalog import RUNTIMES
 from farm.inputs import ModelFacts
 from farm.matrix import load_matrix
 from farm.plan import gpus, make_plan
-from farm.plan.keys import canonical, version
+from farm.plan.keys import canonical
+from farm.plan.packages import version
 from farm.single import words
 from farm.single.shapes import fixed
 from farm.single.targets import this_machine

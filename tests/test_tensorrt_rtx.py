@@ -114,7 +114,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Shape, 
 
     from farm import inputs
     from farm.models import families
-    from farm.plan.files import config_file
+    from farm.plan.configs import config_file
     from farm.sources import mmdet as source
     from farm.sources.mmdet import random_weights
 

@@ -16,7 +16,7 @@ from farm.acceptance.run import CUT_SHORT, Acceptance, Clock, exit_code
 from farm.acceptance.steps import Place, Work, remaining
 from farm.catalog import RUNTIMES
 from farm.errors import InputError, nearest
-from farm.plan.keys import version
+from farm.plan.packages import version
 from farm.progress import say
 from farm.run import guarded
 from farm.store import Store

@@ -16,7 +16,7 @@ from farm.errors import FarmError, InputError, nearest
 from farm.inputs import Target
 from farm.plan.devices import cpu_model
 from farm.plan.gpus import accelerator
-from farm.plan.keys import version
+from farm.plan.packages import version
 from farm.runtimes.trt import cuda
 
 ORT_CUDA = "onnxruntime_cuda"

@@ -26,7 +26,7 @@ from torch import nn
 from farm import inputs
 from farm.acceptance.signs import LEAST_WEIGHTS
 from farm.models import families
-from farm.plan.files import config_file
+from farm.plan.configs import config_file
 from farm.run import guarded
 from farm.sources import mmdet as source
 from farm.sources.mmdet import config, pipeline, random_weights

@@ -28,7 +28,7 @@ from farm.matrix.schema import VerifySpec
 from farm.places import results_folder, store_folder
 from farm.plan import Plan, make_plan
 from farm.plan.devices import cores
-from farm.plan.keys import version
+from farm.plan.packages import version
 from farm.progress import Progress, say
 from farm.run import guarded, parse
 from farm.store import Store

@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from farm.executors.perform import unfit
 from farm.plan import Step, gpus
 from farm.plan.devices import cpu_model
-from farm.plan.keys import toolchain
+from farm.plan.packages import toolchain
 from farm.store import Store
 
 Told = tuple[str, str, tuple[gpus.Gpu, ...], tuple[tuple[str, str], ...], bool]

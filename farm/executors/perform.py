@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO, Literal
 
 from farm.errors import InputError, StepFailed, TransientFailure
-from farm.plan import Step, gpus
+from farm.plan import Step, gpus, used
 from farm.plan.devices import cpu_model
-from farm.plan.keys import canonical, toolchain
+from farm.plan.keys import canonical
+from farm.plan.packages import toolchain
 from farm.stages import Context, stage
 from farm.store import Failure, Record, Store
 
@@ -106,7 +107,8 @@ def _ended(
         reason = f"{type(error).__name__}: {_one_line(str(error))}"
     passing = isinstance(error, TransientFailure | MemoryError | OSError)
     if not passing and not any(words in str(error) for words in _NO_MEMORY):
-        store.record_failure(Failure(step.stage, step.key, step.label, reason), log)
+        failure = Failure(step.stage, step.key, step.label, reason)
+        store.record_failure(failure, log, [*log.parent.glob(used.FILE)] if log else [])
         return Outcome(step.key, "failed", reason, seconds)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         reason = f"the disk is full ({store.root}); free some space and run again"

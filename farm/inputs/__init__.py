@@ -22,6 +22,7 @@ from farm.inputs.models import (
     Place,
     Preprocess,
     Suppression,
+    Used,
 )
 from farm.inputs.stages import (
     Auto,
@@ -70,5 +71,6 @@ __all__ = [
     "StageInputs",
     "Suppression",
     "Target",
+    "Used",
     "VerifyInputs",
 ]

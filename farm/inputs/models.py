@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from farm.inputs.keys import NOT_IN_KEY
+from farm.inputs.keys import LATER, NOT_IN_KEY
 
 Json = Any
 Options = tuple[tuple[str, Json], ...]
@@ -28,7 +28,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Model:
-    """A detector: its source's config and weights, with `cfg_options` merged over the config."""
+    """A detector: its source's config and weights, with `cfg_options` merged over the config.
+
+    used: digest of what else it is made of, as `check` found it; see `Used`.
+    """
 
     name: str = field(metadata=NOT_IN_KEY)
     source: str
@@ -36,6 +39,7 @@ class Model:
     checkpoint: File
     cfg_options: Options = ()
     allow_pickle: bool = field(default=False, metadata=NOT_IN_KEY)
+    used: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ class ModuleModel:
     """A torch module that a function returns.
 
     function: `package.module:function`, found from the folder `root`; code: its file, with what
-    that imports from `root`. options: the function's arguments. outputs: as of `OnnxModel`.
+    that imports from `root`. options: the function's arguments. outputs: as of `OnnxModel`. used:
+    as of `Model`.
     """
 
     name: str = field(metadata=NOT_IN_KEY)
@@ -85,6 +90,7 @@ class ModuleModel:
     preprocess: Preprocess = Preprocess()
     allow_pickle: bool = field(default=False, metadata=NOT_IN_KEY)
     source: str = "module"
+    used: str = field(default="", metadata=LATER)
 
 
 AnyModel = Model | OnnxModel | ModuleModel
@@ -115,6 +121,32 @@ class Suppression:
 
 
 @dataclass(frozen=True)
+class Used:
+    """One thing that a model was made of, beside the files that its matrix names.
+
+    kind: one of `USED`, which says what `name` and `digest` are. place: where the file lay, from
+    the folder of the config or matrix; absolute where they have no folder in common.
+    """
+
+    kind: str
+    name: str
+    digest: str
+    place: str = ""
+
+
+USED = {
+    "file": "a file that was opened, by the relative name that was given ('' for none)",
+    "module": "a Python module that is no part of a package with a version, by its name",
+    "package": "an installed package, and its version",
+    "variable": "an environment variable, and the digest of its value",
+    "folder": "a folder that was listed, and the digest of the names in it",
+    "exists": "a file or folder that was asked for: whether it is there",
+    "config": "the config as mmcv merged it; compared by nothing, but part of later keys",
+    "unfollowed": "what was done whose outcome may change unseen, in words",
+}
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """What only the model's own code can tell: stage `check` finds it, the plan uses it.
 
@@ -128,6 +160,7 @@ class ModelFacts:
     its graph cannot end before the suppression, or at its raw outputs. `suppression` is the one
     that then runs on the host; None for a model without one, whose graph is whole without it.
     `input_shape` is what a ready model takes (None for a free axis), `opset` a ready file's own.
+    `used`: what it was made of when these were found.
     """
 
     classes: tuple[str, ...]
@@ -142,3 +175,4 @@ class ModelFacts:
     raw_refused: str | None = None
     input_shape: tuple[int | None, ...] | None = None
     opset: int | None = None
+    used: tuple[Used, ...] = ()

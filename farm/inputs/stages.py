@@ -12,11 +12,17 @@ from farm.inputs.models import AnyModel, Suppression
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """`calibration`: annotated images by which int8's `auto` measures AP."""
+    """`calibration`: annotated images by which int8's `auto` measures AP.
+
+    `dataset`: None where only the model is asked. `used`: in which state those things are that a
+    model of these inputs was made of when it was checked before; one for each time that they were
+    found changed.
+    """
 
     model: AnyModel
-    dataset: Dataset
+    dataset: Dataset | None
     calibration: CocoDataset | None = field(default=None, metadata=LATER)
+    used: tuple[str, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from farm.errors import InputError, nearest
-from farm.plan.files import find_config
+from farm.plan.configs import find_config
 from farm.units import Dims, parse_dims
 
 KINDS = ("fixed", "dynamic")

@@ -6,16 +6,16 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from farm.catalog import EXPORT_PACKAGES, RUNTIMES, SOURCES
 from farm.errors import InputError
+from farm.models import own
 from farm.models.families import Family
 from farm.plan import closure
-from farm.plan.files import config_file
-from farm.plan.keys import canonical, step_key, toolchain
+from farm.plan.keys import canonical, step_key
+from farm.plan.packages import toolchain
 
 EXPORTER = ("farm.sources.mmdet.graphs", "farm.sources.mmdet.operators", "farm.sources.onnx_files")
 """What writes graphs, with all that it imports; how a config and its weights are read is not."""
@@ -81,13 +81,8 @@ def key(family: Family, opset: int, kind: str, runtime: str) -> str:
     what an older one wrote stays on record, marked as such, until it is tried again."""
     values = {"family": canonical(family), "opset": opset, "kind": kind, "runtime": runtime}
     if Path(family.config).is_file():  # the versions tell of mmdet's own
-        values["digest"] = _digest(family.config)
+        values["digest"] = own.digest(family.config)
     return step_key("trial", _FORM, values, versions(runtime))
-
-
-@cache
-def _digest(config: str) -> str:
-    return config_file(config, Path()).digest
 
 
 class Records:

@@ -24,7 +24,7 @@ from farm.detections.matching import Pairs, match
 from farm.errors import FarmError
 from farm.models.families import Family
 from farm.models.records import Trial
-from farm.plan.files import config_file
+from farm.plan.configs import config_file
 from farm.runtimes import Session, runtime_module
 from farm.sources import mmdet as source
 from farm.sources.mmdet import random_weights

@@ -23,9 +23,9 @@ from farm.plan.cached import cache_folder, write_cached
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
-NEUTRAL = ("farm.catalog", "farm.errors", "farm.inputs", "farm.store")
-"""Modules and packages that no digest covers: inputs and names are in keys by their values, and
-errors and the store decide how results are reported and where they lie, not what they are."""
+NEUTRAL = ("farm.catalog", "farm.errors", "farm.inputs", "farm.plan", "farm.store")
+"""Modules and packages that no digest covers: inputs, names and what a plan looks at are in keys by
+their values; errors and the store decide how results are reported and where they lie."""
 
 
 @dataclass(frozen=True)

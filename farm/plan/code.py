@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
+import sys
 from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from farm.errors import InputError
@@ -18,31 +19,49 @@ def code_file(module: str, folder: Path) -> File:
     Found as Python would find it, `folder` first. Of an installed package only that one file is
     in the digest. Raises InputError.
     """
-    path = _find(module.split("."), folder)
+    parts = code_parts(module, folder)
+    total = hashlib.sha256()
+    for part in sorted(parts):
+        total.update(part.name.encode() + b"\0" + part.read_bytes() + b"\0")
+    return File(str(parts[-1]), total.hexdigest())
+
+
+def code_parts(module: str, folder: Path) -> list[Path]:
+    """The files in that digest, the module's own last. Raises InputError."""
+    path = find_module(module, folder)
     if path is None:
         raise InputError(f"module {module!r} is neither in {folder} nor installed")
     reached: dict[Path, None] = {}
     for part in _prefixes(module, folder):
         _reach(part, folder, reached)
     _reach(path, folder, reached)
-    total = hashlib.sha256()
-    for part in sorted(reached):
-        total.update(part.name.encode() + b"\0" + part.read_bytes() + b"\0")
-    return File(str(path), total.hexdigest())
+    reached.pop(path)
+    return [*reached, path]
 
 
-def _find(names: Sequence[str], folder: Path) -> Path | None:
-    if not all(names):
+def find_module(module: str, folder: Path | None = None) -> Path | None:
+    """The file of a module, in `folder` or where Python finds it today; imports nothing."""
+    names = module.split(".")
+    if not all(names) or names[0] == "__main__":  # that is whatever was started
         return None
-    if own := _inside(folder, names):
+    if folder and (own := _inside(folder, names)):
         return own
-    spec = importlib.util.find_spec(names[0])  # of a top-level name: imports nothing
+    spec = find_spec(names[0])
     if spec is None:
         return None
     if len(names) == 1:
         return Path(spec.origin) if spec.origin and Path(spec.origin).is_file() else None
     roots = map(Path, spec.submodule_search_locations or ())
     return next((path for root in roots if (path := _inside(root, names[1:]))), None)
+
+
+def find_spec(name: str) -> ModuleSpec | None:
+    """Of a top-level module: where it would be imported from, whether it is imported or not."""
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        if find and (spec := find(name, None)):
+            return spec  # type: ignore[no-any-return]
+    return None
 
 
 def _inside(root: Path, names: Sequence[str]) -> Path | None:

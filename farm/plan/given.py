@@ -13,6 +13,7 @@ from farm.matrix import Matrix
 from farm.matrix.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
 from farm.plan import files, gpus
 from farm.plan.code import code_file
+from farm.plan.configs import config_file
 from farm.plan.devices import cpu_model
 
 CALIBRATION_IMAGES = 64
@@ -59,7 +60,7 @@ class Given:
 
     def _mmdet(self, name: str, spec: MmdetSpec) -> inputs.Model:
         config = self._file(
-            lambda: files.config_file(spec.config, self._folder),
+            lambda: config_file(spec.config, self._folder),
             spec.config, "models", name, "config",
         )  # fmt: skip
         return inputs.Model(

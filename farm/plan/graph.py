@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from farm import catalog, inputs
 from farm.matrix import Cell, Matrix
-from farm.plan import lowered, refusals
+from farm.plan import checks, lowered, refusals, used
+from farm.plan.checks import Facts
 from farm.plan.devices import cores
 from farm.plan.given import Given
 from farm.plan.make import (
@@ -23,21 +25,27 @@ from farm.plan.steps import Needs, Plan, PlannedCell, Step
 RAW_IMAGES = 2
 """Raw outputs are large, and each holds values enough: so many images are compared."""
 
-Facts = Callable[[str], inputs.ModelFacts | None]
-"""What the store knows of a model, by the key of its `check`; None before that has run."""
 
+def make_plan(
+    matrix: Matrix,
+    facts: Facts = lambda key: None,
+    just_checked: Mapping[str, Step] = MappingProxyType({}),
+) -> Plan:
+    """Pure but for reading digests of the user's files; imports no torch, Ray or MLflow.
 
-def make_plan(matrix: Matrix, facts: Facts = lambda key: None) -> Plan:
-    """Pure but for reading digests of the user's files; imports no torch, Ray or MLflow."""
-    return _Planner(matrix, facts).plan()
+    just_checked: by model, checks that have run for this very plan: what they found is taken as it
+    is, also where the model's own code changes a file that it reads.
+    """
+    return _Planner(matrix, facts, just_checked).plan()
 
 
 Made = TypeVar("Made")
 
 
 class _Planner:
-    def __init__(self, matrix: Matrix, facts: Facts) -> None:
-        self.matrix, self.spec, self.known_facts = matrix, matrix.spec, facts
+    def __init__(self, matrix: Matrix, facts: Facts, just_checked: Mapping[str, Step]) -> None:
+        self.matrix, self.spec = matrix, matrix.spec
+        self.known_facts, self.just_checked = facts, just_checked
         self.given = Given(matrix)
         self.models, self.shapes = self.given.models, self.given.shapes
         self.steps: dict[str, Step] = {}
@@ -51,8 +59,10 @@ class _Planner:
         checks = {name: self._check(name) for name in names}
         fitting = (refusals.fitting(cell, self.facts[cell.model]) for cell in self.matrix.cells)
         cells = tuple(self._cell(cell, checks[cell.model]) for cell in dict.fromkeys(fitting))
-        missing = tuple(self.given.missing)
-        return Plan(self.matrix.name, cells, self.steps, missing, tuple(self.unchecked))
+        missing, unchecked = tuple(self.given.missing), tuple(self.unchecked)
+        unseen = {name: tuple(used.unfollowed(facts.used)) for name, facts in self.facts.items()}
+        unseen = {name: told for name, told in unseen.items() if told}
+        return Plan(self.matrix.name, cells, self.steps, missing, unchecked, unseen)
 
     def _kept(self, step: Step) -> Step:
         """The step, or its equal that there is already."""
@@ -60,12 +70,15 @@ class _Planner:
 
     def _check(self, name: str) -> Step:
         model = self.models[name]
-        packages = catalog.SOURCES[model.source].packages
         in_int8 = name in self._in_int8
         measured = lowered.measured_by_auto(self.spec, self.given) if in_int8 else None
         values = inputs.CheckInputs(model, self.given.dataset, measured)
-        step = self._kept(new_step("check", name, values, packages, Needs()))
-        facts = self.known_facts(step.key)
+        if just_checked := self.just_checked.get(name):
+            step, facts = just_checked, self.known_facts(just_checked.key)
+        else:
+            step, facts = checks.current(name, values, self.known_facts)
+        step = self._kept(step)
+        self.models[name] = checks.with_used(model, facts)
         if facts is None:
             self.unchecked.append(name)
             facts = inputs.ModelFacts((), False, f"unknown until checked: {step.key}")

@@ -4,35 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
-
-# The same library under another distribution's name.
-_ALTERNATIVES = {
-    "onnxruntime": ("onnxruntime-gpu",),
-    "tensorrt": ("tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11"),
-    "opencv-python-headless": ("opencv-python", "opencv-contrib-python"),
-}
-
-
-@cache
-def version(package: str) -> str:
-    """The installed version, read from metadata without importing; 'absent' if there is none."""
-    for name in (package, *_ALTERNATIVES.get(package, ())):
-        try:
-            found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        return found if name == package else f"{name} {found}"
-    return "absent"
-
-
-def toolchain(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((package, version(package)) for package in sorted(set(packages)))
-
 
 _PLAIN = (str, int, float, type(None))
 

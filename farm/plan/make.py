@@ -7,7 +7,8 @@ import dataclasses
 from farm import catalog, inputs
 from farm.inputs import StageInputs
 from farm.plan.closure import code_of
-from farm.plan.keys import step_key, toolchain
+from farm.plan.keys import step_key
+from farm.plan.packages import toolchain
 from farm.plan.steps import Needs, Step
 
 EngineInputs = inputs.VerifyInputs | inputs.EvaluateInputs | inputs.MeasureInputs

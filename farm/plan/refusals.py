@@ -7,7 +7,7 @@ from dataclasses import replace
 from farm import catalog
 from farm.inputs import ModelFacts, Shape, Target
 from farm.matrix import Cell
-from farm.plan.keys import version
+from farm.plan.packages import version
 
 _BOXES_OFF_MASKS = ("segments", "queries")
 """Kinds of `ModelFacts.mask_frame` whose boxes stand around the pasted masks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farm.errors import InputError
 from farm.inputs import Ref, StageInputs
@@ -74,8 +74,10 @@ class PlannedCell:
 class Plan:
     """Cells and the steps they share, parents first. `missing` lists the files not there.
 
-    Where a model has not been checked yet (`unchecked`), the keys of its steps are provisional:
-    which models share their prepared images is known only from their configs.
+    Where a model has not been checked yet, or not since something changed that it is made of
+    (`unchecked`), the keys of its steps are provisional: which models share their prepared images
+    is known only from their configs. `unfollowed`: by model, what its code did whose outcome may
+    change unseen.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Plan:
     steps: Mapping[str, Step]
     missing: tuple[InputError, ...]
     unchecked: tuple[str, ...]
+    unfollowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of_stage(self, stage: str) -> list[Step]:
         return [step for step in self.steps.values() if step.stage == stage]

@@ -11,6 +11,7 @@ from farm.catalog import OPSETS
 from farm.errors import InputError
 from farm.plan.make import export_step
 from farm.single import words, work
+from farm.single.followed import followed
 from farm.single.shapes import fixed, free
 from farm.units import Dims
 
@@ -27,15 +28,16 @@ def export(options: argparse.Namespace) -> int:
     model = words.detector(options, options.checkpoint)
     read = (model.config.path, model.checkpoint.path, test_img, input_img)
     output = writable.file(options.output_file, "--output-file", read)
+    store = work.open_store(options.results)
     values = inputs.ExportInputs(
-        model,
+        followed(model, store, options.retry_failed),
         free(None, None, None, size) if options.dynamic_export else fixed(size),
         options.opset_version,
         "none" if options.skip_postprocess else "graph",
         options.simplify,
     )
     step = export_step(_label(values), values)
-    folder = work.carry_out(step, work.open_store(options.results), options.retry_failed)
+    folder = work.carry_out(step, store, options.retry_failed)
     work.put(folder / "model.onnx", output)
     print(f"ONNX file: {output}")
     print(f"In the store: {folder / 'model.onnx'}")

@@ -12,6 +12,7 @@ from typing import Any
 from farm import inputs
 from farm.errors import InputError
 from farm.plan import files
+from farm.plan.configs import config_file
 from farm.units import Dims
 
 LEAST_PIXELS, MOST_PIXELS = 32, 16384
@@ -72,7 +73,7 @@ def detector(options: argparse.Namespace, checkpoint: str) -> inputs.Model:
     return inputs.Model(
         name=Path(options.config).stem,
         source="mmdet",
-        config=files.config_file(options.config, here),
+        config=config_file(options.config, here),
         checkpoint=files.plain_file("file", checkpoint, here),
         cfg_options=tuple(sorted(settings.items())),
         allow_pickle=getattr(options, "allow_pickle", False),

@@ -17,7 +17,7 @@ from farm.inputs import Ref
 from farm.places import results_folder, store_folder
 from farm.plan import Step
 from farm.plan.files import plain_file
-from farm.plan.keys import version
+from farm.plan.packages import version
 from farm.progress import say
 from farm.store import Record, Store
 from farm.units import format_seconds

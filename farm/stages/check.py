@@ -13,14 +13,21 @@ from typing import Any
 
 from farm.errors import InputError
 from farm.inputs import CheckInputs, CocoDataset, Dataset, ModelFacts
+from farm.plan import used
 from farm.sources import source_module
+from farm.sources.watch import watching
 from farm.stages import Context
 
 
 def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
     """The model's facts, and `notes`: what is odd in the data sets' files, a sentence each."""
-    facts = source_module(inputs.model.source).check(inputs.model)
-    notes = _check_dataset(inputs.dataset, facts, masks=facts.masks)
+    source = source_module(inputs.model.source)
+    getattr(source, "Detector", None)  # its own packages are imported before: they are no model's
+    with watching(inputs.model, context.folder / used.FILE):
+        facts = source.check(inputs.model)
+    notes: list[str] = []
+    if inputs.dataset is not None:
+        notes += _check_dataset(inputs.dataset, facts, masks=facts.masks)
     if inputs.calibration is not None:
         notes += _check_dataset(inputs.calibration, facts, masks=False)
     return {**asdict(facts), "notes": notes}

@@ -14,7 +14,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,15 +133,22 @@ class Store:
                 raise
             shutil.rmtree(folder, ignore_errors=True)
         _sync(place.parent)
-        for suffix in ("json", "log"):
-            (self.root / "failed" / f"{record.key}.{suffix}").unlink(missing_ok=True)
+        for left in (self.root / "failed").glob(f"{record.key}.*"):
+            left.unlink(missing_ok=True)
 
-    def record_failure(self, failure: Failure, log: Path | None) -> None:
+    def record_failure(self, failure: Failure, log: Path | None, kept: Sequence[Path] = ()) -> None:
+        """kept: files of the step's folder that say more of the failure; see `failed_file`."""
         self.keep_log(failure.key, log)
+        for path in kept:
+            path.replace(self.failed_file(failure.key, path.name))
         place = self.root / "failed" / f"{failure.key}.json"
         part = place.with_suffix(f".{os.getpid()}.part")
         _write_synced(part, json.dumps(asdict(failure), indent=1))
         part.replace(place)
+
+    def failed_file(self, key: str, name: str) -> Path:
+        """A file that was kept of a step that failed."""
+        return self.root / "failed" / f"{key}.{name}"
 
     def keep_log(self, key: str, log: Path | None) -> None:
         """Keep the log of a step that did not end well."""

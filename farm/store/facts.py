@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from farm.inputs import Decay, ModelFacts, Ref, Suppression
+from farm.plan import used
 from farm.store import Store
 
 
@@ -15,12 +17,15 @@ def facts_from(store: Store) -> Callable[[str], ModelFacts | None]:
     def facts(key: str) -> ModelFacts | None:
         record = store.record(Ref("check", key))
         if record is None and (failure := store.failure(key)):
-            why = failure.reason
-            return ModelFacts((), False, "", refused=why, host_refused=why, raw_refused=why)
+            why, seen = failure.reason, used.read(store.failed_file(key, used.FILE))
+            return ModelFacts(
+                (), False, "", refused=why, host_refused=why, raw_refused=why, used=seen
+            )
         if record is None:
             return None
         try:
-            return _facts(record.figures)
+            seen = used.read(store.path(Ref("check", key)) / used.FILE)
+            return replace(_facts(record.figures), used=seen)
         except (KeyError, TypeError):
             return None  # torn by hand: the check runs again
 

@@ -17,6 +17,7 @@ from mmdet.models import build_detector
 
 from farm import inputs
 from farm.errors import InputError, StepFailed
+from farm.sources import watch
 from farm.sources.mmdet.operators import missing
 
 
@@ -42,7 +43,19 @@ def read(model: inputs.Model) -> mmcv.Config:
         raise InputError(f"cfg_options do not fit it: {_line(error)}", path) from error
     if not isinstance(config.get("model"), dict):
         raise InputError("it has no `model`; expected a detector's config of mmdet 2.x", path)
+    watch.merged(_text(config._cfg_dict))
     return config
+
+
+def _text(value: Any) -> str:
+    """The same text for the same values; of what is no plain value only its kind."""
+    if isinstance(value, dict):
+        items = sorted((str(key), _text(item)) for key, item in value.items())
+        return f"{{{', '.join(f'{key!r}: {item}' for key, item in items)}}}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}({', '.join(map(_text, value))})"
+    plain = isinstance(value, str | int | float | bool | None)
+    return repr(value) if plain else type(value).__qualname__
 
 
 def _unreadable(error: BaseException) -> str:

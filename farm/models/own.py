@@ -1,0 +1,30 @@
+"""The digest of a config of the user's own, with all that it uses."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from farm import inputs
+from farm.errors import FarmError
+from farm.plan import used
+from farm.plan.configs import config_file
+
+
+@cache
+def digest(config: str) -> str:
+    """Runs the config; where no model can be made of it, a trial says why. Raises InputError."""
+    from farm.sources.mmdet import config as configs
+
+    # isort: split
+    from farm.sources.watch import watching
+
+    file = config_file(config, Path())
+    model = inputs.Model("", "mmdet", file, inputs.File("", ""))
+    with tempfile.TemporaryDirectory() as folder:
+        seen = Path(folder) / used.FILE
+        with watching(model, seen), contextlib.suppress(FarmError):
+            configs.build(configs.read(model), config)
+        return file.digest + used.as_key(used.read(seen))

@@ -1,0 +1,135 @@
+"""A config as planning sees it: found, and digested with its written-out bases, without running it.
+
+What a config reads in any other way is found by the stage `check`; see `farm.plan.used`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+from farm.errors import InputError
+from farm.inputs import File
+from farm.plan.files import expanded
+
+_MOST_READS = 1000
+"""mmcv reads a base once for every time that it is named, also by other bases."""
+
+_MOST_LEVELS = 100
+
+
+def find_config(name: str, folder: Path) -> Path | None:
+    """A path (relative ones start at the matrix's folder), or a config that mmdet ships."""
+    own = expanded(name, folder)
+    if own.is_file():
+        return own
+    # find_spec does not import the package: planning stays light, and works without mmdet.
+    spec = importlib.util.find_spec("mmdet")
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        shipped = Path(root) / ".mim" / "configs" / name
+        if shipped.is_file():
+            return shipped
+    return None
+
+
+def config_file(name: str, folder: Path) -> File:
+    """A config, with the bases that it writes out in one digest. Raises InputError."""
+    path = find_config(name, folder)
+    if path is None:
+        raise InputError(
+            f"config {name!r} is neither a file (looked at {folder / name}) "
+            "nor a config that the installed mmdet ships"
+        )
+    total = hashlib.sha256()
+    for part in config_parts(path.resolve()):
+        total.update(part.read_bytes() + b"\0")
+    return File(str(path.resolve()), total.hexdigest())
+
+
+def config_parts(path: Path) -> list[Path]:
+    """The config and the bases that it writes out, and theirs, each once. Raises InputError."""
+    bases: dict[Path, list[Path]] = {}
+    reads = _reads(path, (), bases, {})
+    if reads > _MOST_READS:
+        raise InputError(
+            f"mmcv would read {reads} bases, since it reads a base anew wherever one is named; "
+            f"expected at most {_MOST_READS}: name each base once",
+            str(path),
+        )
+    return list(bases)
+
+
+def _reads(
+    path: Path, above: tuple[Path, ...], bases: dict[Path, list[Path]], known: dict[Path, int]
+) -> int:
+    """How many files mmcv reads for this one; notes the bases of each, in the order of reading."""
+    if path in above:
+        raise InputError(f"config {path} is its own _base_")
+    if len(above) > _MOST_LEVELS:
+        raise InputError(f"its bases have more than {_MOST_LEVELS} levels", str(above[0]))
+    if path not in known:
+        if not os.path.isfile(path):
+            raise InputError(f"config {above[-1]} has a _base_ that is not there: {path}")
+        bases[path] = _bases(path)
+        known[path] = 1 + sum(_reads(base, (*above, path), bases, known) for base in bases[path])
+    return known[path]
+
+
+def _bases(path: Path) -> list[Path]:
+    """The paths in `_base_`, where it is set once and written out; else what they are is found
+    when the config is run."""
+    if path.suffix != ".py":
+        return []
+    try:
+        tree = ast.parse(_with_own_names(path), str(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None)
+        raise InputError(f"not valid Python: {error}", f"{path}:{line or 1}") from None
+    return [
+        Path(os.path.abspath(os.path.join(path.parent, os.path.expanduser(base))))
+        for base in _written_out(tree)
+    ]
+
+
+def _written_out(tree: ast.Module) -> list[str]:
+    stored = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id == "_base_" and isinstance(node.ctx, ast.Store)
+    ]
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and stored == [target] and node.value:
+            return _strings(node.value)
+    return []
+
+
+def _strings(node: ast.expr) -> list[str]:
+    try:
+        found = ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return []
+    found = [found] if isinstance(found, str) else found
+    fits = isinstance(found, list) and all(isinstance(one, str) for one in found)
+    return found if fits else []
+
+
+def _with_own_names(path: Path) -> str:
+    """Its text with `{{ fileDirname }}` and its kin filled in as mmcv does."""
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8, which mmcv reads configs as: {error}", str(path)) from None
+    names = {
+        "fileDirname": str(path.parent),
+        "fileBasename": path.name,
+        "fileBasenameNoExtension": path.stem,
+        "fileExtname": path.suffix,
+    }
+    for name, value in names.items():
+        text = re.sub(r"\{\{\s*" + name + r"\s*\}\}", value.replace("\\", "/"), text)
+    return text

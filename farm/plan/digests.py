@@ -1,0 +1,73 @@
+"""sha256 of the user's files, remembered by what the file system says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from farm.plan.cached import cache_folder, write_cached
+
+GRAIN_NS = 2_000_000_000
+"""A file that changed so lately can change once more without any of its times moving: clocks of
+file systems tick in up to two seconds (FAT), and within a tick all changes have one time."""
+
+_KNOWN: dict[str, str] = {}
+
+
+def of_file(path: Path) -> str:
+    """sha256 of a file's content, 64 hex digits. Raises OSError."""
+    return remembered("file", [str(path)], lambda: _read(path))
+
+
+def remembered(what: str, paths: Sequence[str], make: Callable[[], str]) -> str:
+    """What `make` gives, which follows from the content of these files and nothing else.
+
+    what: the purpose, since several things are made of the same files. It is made again where any
+    of them has another size, inode, or time of change (of content or of what is said of it), or
+    changed too lately for these to be trusted. Raises OSError.
+    """
+    mark, settled = _mark(what, paths)
+    if not settled:
+        return make()
+    if (found := _KNOWN.get(mark) or _cached(mark)) is None:
+        found = make()
+        if _mark(what, paths) == (mark, True):  # else it changed while it was read
+            write_cached(_place(mark), json.dumps({"sha256": found}))
+    _KNOWN[mark] = found
+    return found
+
+
+def _mark(what: str, paths: Sequence[str]) -> tuple[str, bool]:
+    """Stands for the files as they are now, and whether they have been so for long enough."""
+    total, newest = hashlib.sha256(what.encode()), 0
+    for path in paths:
+        stat = os.stat(path)
+        newest = max(newest, stat.st_mtime_ns, stat.st_ctime_ns)
+        total.update(
+            f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0"
+            f"{stat.st_dev}\0{stat.st_ino}\n".encode(errors="surrogateescape")
+        )
+    return total.hexdigest(), newest < time.time_ns() - GRAIN_NS
+
+
+def _place(mark: str) -> Path:
+    return cache_folder() / "digests" / mark
+
+
+def _cached(mark: str) -> str | None:
+    try:
+        return str(json.loads(_place(mark).read_text())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read(path: Path) -> str:
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()

@@ -1,0 +1,172 @@
+"""What a model is made of beside its own files: whether it is still as `check` found it.
+
+`check` writes down what it saw (`farm.sources.watch`); a plan looks at the same things again. What
+changed is part of the key of the next `check`, so that what was once found of a state stays true of
+it, and is found again when that state is back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
+from pathlib import Path
+
+from farm.inputs import AnyModel, ModuleModel, OnnxModel, Used
+from farm.plan import digests
+from farm.plan.code import find_module
+from farm.plan.packages import exact_version
+
+FILE = "used.jsonl"
+"""In the artifact of `check`: a line for each `Used`, in the order of use."""
+
+MISSING = "missing"
+_NOT_COMPARED = ("config", "unfollowed")
+
+
+@dataclass(frozen=True)
+class Where:
+    """folder: from which places are told. modules: where modules are looked for first."""
+
+    folder: Path
+    modules: Path | None = None
+
+    def name(self, path: str) -> str:
+        """A place as it is written down: the same for the same project in another folder."""
+        together = os.path.commonpath([path, str(self.folder)])
+        return path if together == os.sep else os.path.relpath(path, self.folder)
+
+    def path(self, place: str) -> Path:
+        return Path(os.path.normpath(self.folder / place))
+
+
+def where(model: AnyModel) -> Where:
+    if isinstance(model, ModuleModel):
+        return Where(Path(model.root).resolve(), Path(model.root).resolve())
+    file = model.file if isinstance(model, OnnxModel) else model.config
+    return Where(Path(file.path).resolve().parent)
+
+
+def read(path: Path) -> tuple[Used, ...]:
+    """What is written down there, each thing once; nothing where the file is not there or torn.
+
+    A last line that was cut short with its process is left out.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, ValueError):
+        return ()
+    found = (_entry(line) for line in lines)
+    first = {(one.kind, one.name, one.place): one for one in reversed([*filter(None, found)])}
+    return tuple(reversed(first.values()))
+
+
+def line(entry: Used) -> str:
+    return json.dumps(astuple(entry)) + "\n"
+
+
+def _entry(text: str) -> Used | None:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    fits = isinstance(values, list) and len(values) == 4
+    return Used(*values) if fits and all(isinstance(value, str) for value in values) else None
+
+
+def holds(entries: Sequence[Used], places: Where) -> bool:
+    """Whether all of it is still as it was."""
+    return all(now(entry, places) == entry.digest for entry in entries)
+
+
+def state(entries: Sequence[Used], places: Where) -> str:
+    """One digest of how all of it is now, whatever it was before."""
+    return _total(replace(entry, digest=now(entry, places)) for entry in entries)
+
+
+def changed(entries: Sequence[Used], places: Where) -> list[str]:
+    """What is no longer as it was, as people call it."""
+    found = [one for one in entries if now(one, places) != one.digest]
+    return list(dict.fromkeys(called(one) for one in found))
+
+
+def called(entry: Used) -> str:
+    """As people call it."""
+    named = {"variable": f"${entry.name}", "file": entry.place, "module": entry.place}
+    return named.get(entry.kind, entry.name)
+
+
+def as_key(entries: Iterable[Used]) -> str:
+    """Stands for all of it in the keys of the later steps: by names, contents and no folders."""
+    short = {
+        (os.path.basename(one.place or one.name) if one.kind != "package" else one.name, one.digest)
+        for one in entries
+        if one.kind != "unfollowed"
+    }
+    return hashlib.sha256(json.dumps(sorted(short)).encode()).hexdigest() if short else ""
+
+
+def unfollowed(entries: Iterable[Used]) -> list[str]:
+    return [one.name for one in entries if one.kind == "unfollowed"]
+
+
+def _total(entries: Iterable[Used]) -> str:
+    texts = sorted(json.dumps(asdict(entry), sort_keys=True) for entry in entries)
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def now(entry: Used, places: Where) -> str:
+    """Its digest today."""
+    if entry.kind in _NOT_COMPARED:
+        return entry.digest
+    if entry.kind == "variable":
+        return variable(os.environb.get(os.fsencode(entry.name)))
+    if entry.kind == "package":
+        return exact_version(entry.name)
+    if entry.kind == "exists":
+        return existence(places.path(entry.place))
+    if entry.kind == "folder":
+        return folder(places.path(entry.place))
+    return content(_found(entry, places))
+
+
+def _found(entry: Used, places: Where) -> Path:
+    """Where Python finds the module, or the process the relative name, today; else the place."""
+    if entry.kind == "module":
+        return find_module(entry.name, places.modules) or places.path(entry.place)
+    if entry.name and os.path.isfile(entry.name):
+        return Path(os.path.abspath(entry.name))
+    return places.path(entry.place)
+
+
+def content(path: Path) -> str:
+    """sha256 of a file; what is no file to be read is 'missing' or says what it is instead."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return "no file"
+        return digests.of_file(path)
+    except (OSError, ValueError):
+        return MISSING
+
+
+def folder(path: Path) -> str:
+    """Of the names in it, but for what Python itself puts there."""
+    try:
+        names = sorted(name for name in os.listdir(path) if name != "__pycache__")
+    except (OSError, ValueError):
+        return MISSING
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+def existence(path: Path) -> str:
+    if os.path.isdir(path):
+        return "folder"
+    return "file" if os.path.exists(path) else MISSING
+
+
+def variable(value: bytes | None) -> str:
+    """No value is written down: some are secrets."""
+    return "not set" if value is None else hashlib.sha256(value).hexdigest()

@@ -1,0 +1,123 @@
+"""The block in which a model is watched, and the audit events that Python raises meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from farm import catalog
+from farm.inputs import AnyModel, Model, ModuleModel
+from farm.plan import used
+from farm.plan.code import code_parts
+from farm.plan.configs import config_parts
+from farm.sources.watch.patches import patched, quietly
+from farm.sources.watch.seen import Seen
+
+_now: Seen | None = None
+
+
+@contextmanager
+def watching(model: AnyModel, out: Path) -> Iterator[None]:
+    """Writes to `out` what the model is made of while the block runs; see `farm.plan.used`.
+
+    A ready ONNX file runs no code, and is all that it is made of.
+    """
+    global _now
+    if not isinstance(model, Model | ModuleModel):
+        yield
+        return
+    packages = catalog.SOURCES[model.source].packages
+    seen = Seen(out, used.where(model), _known(model), packages, isinstance(model, ModuleModel))
+    _install()
+    try:
+        with patched(seen):
+            _now = seen
+            yield
+    finally:
+        _now = None
+        seen.close()
+
+
+def merged(text: str) -> None:
+    """The config as mmcv made it, without the place of the project's folder."""
+    if _now is not None:
+        text = text.replace(str(_now.places.folder), ".")
+        _now.merged = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _known(model: Model | ModuleModel) -> set[str]:
+    """The files that are in the key of the check itself."""
+    if isinstance(model, Model):
+        parts = config_parts(Path(model.config.path))
+    else:
+        parts = code_parts(model.function.partition(":")[0], Path(model.root))
+    weights = [model.checkpoint.path] if model.checkpoint else []
+    return {*map(str, parts), *weights}
+
+
+@cache
+def _install() -> None:
+    """Audit hooks stay for as long as the process does."""
+    sys.addaudithook(_audit)
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    handle = _EVENTS.get(event)
+    if handle and _now is not None:
+        quietly(handle, _now, *arguments)
+
+
+def _open(seen: Seen, path: Any, mode: Any, flags: Any) -> None:
+    seen.opened(path, flags if isinstance(flags, int) else os.O_RDONLY)
+
+
+def _list(seen: Seen, path: Any = None, *_: Any) -> None:
+    if not isinstance(path, int):
+        seen.listed(_absolute(path or "."))
+
+
+def _made(seen: Seen, path: Any, *_: Any) -> None:
+    seen.made(_absolute(path))
+
+
+def _renamed(seen: Seen, before: Any, after: Any, *_: Any) -> None:
+    seen.moved(_absolute(before), _absolute(after))
+
+
+def _database(seen: Seen, path: Any, *_: Any) -> None:
+    seen.opened(path, os.O_RDONLY)
+
+
+def _library(seen: Seen, path: Any, *_: Any) -> None:
+    if path and seen.by_user():
+        seen.opened(path, os.O_RDONLY)
+        seen.unfollowed(f"loads the native library {os.path.basename(os.fsdecode(path))}")
+
+
+def _beyond(what: str) -> Callable[..., None]:
+    return lambda seen, *_: seen.by_user_unfollowed(what)
+
+
+def _absolute(path: Any) -> str:
+    return os.path.abspath(os.fsdecode(path))
+
+
+_PROGRAMS = ("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec")
+_NETWORK = ("socket.connect", "socket.getaddrinfo")
+_EVENTS: dict[str, Callable[..., None]] = {
+    "open": _open,
+    "os.listdir": _list,
+    "os.scandir": _list,
+    "os.mkdir": _made,
+    "os.rename": _renamed,
+    "sqlite3.connect": _database,
+    "ctypes.dlopen": _library,
+    **dict.fromkeys(_PROGRAMS, _beyond("starts a program")),
+    **dict.fromkeys(_NETWORK, _beyond("uses the network")),
+}
