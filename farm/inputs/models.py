@@ -128,6 +128,8 @@ class ModelFacts:
     its graph cannot end before the suppression, or at its raw outputs. `suppression` is the one
     that then runs on the host; None for a model without one, whose graph is whole without it.
     `input_shape` is what a ready model takes (None for a free axis), `opset` a ready file's own.
+    `classes` are the names of label 0, 1, ...; `labels_from` says what gives them in this order.
+    Where nothing does, `labels_doubt` says why, and whether the order is contradicted, too.
     """
 
     classes: tuple[str, ...]
@@ -142,3 +144,6 @@ class ModelFacts:
     raw_refused: str | None = None
     input_shape: tuple[int | None, ...] | None = None
     opset: int | None = None
+    labels_from: str = ""
+    labels_doubt: str = ""
+    labels_contradicted: bool = False

@@ -12,11 +12,15 @@ from farm.inputs.models import AnyModel, Suppression
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """`calibration`: annotated images by which int8's `auto` measures AP."""
+    """`calibration`: annotated images by which int8's `auto` measures AP.
+
+    `labels`: the classes in the order of the model's labels, where the matrix says it.
+    """
 
     model: AnyModel
     dataset: Dataset
     calibration: CocoDataset | None = field(default=None, metadata=LATER)
+    labels: tuple[str, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,14 @@ class ReferenceInputs:
     """`images` of the prepared images are also run as an exported graph would see them.
 
     `raw_batch`: only its raw outputs are wanted, from batches of so many images.
+    `classes`: of its labels, as `ModelFacts` has them.
     """
 
     model: AnyModel
     prepared: Ref
     images: int
     raw_batch: int | None = field(default=None, metadata=LATER)
+    classes: tuple[str, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,8 @@ class _Planner:
         packages = catalog.SOURCES[model.source].packages
         in_int8 = name in self._in_int8
         measured = lowered.measured_by_auto(self.spec, self.given) if in_int8 else None
-        values = inputs.CheckInputs(model, self.given.dataset, measured)
+        labels = self.given.labels.get(name, ())
+        values = inputs.CheckInputs(model, self.given.dataset, measured, labels)
         step = self._kept(new_step("check", name, values, packages, Needs()))
         facts = self.known_facts(step.key)
         if facts is None:
@@ -137,7 +138,8 @@ class _Planner:
 
     def _reference(self, cell: Cell, prepare: Step) -> Step:
         model, images = self.models[cell.model], self.spec.verify.images
-        values = inputs.ReferenceInputs(model, prepare.ref, images)
+        classes = self.facts[cell.model].classes
+        values = inputs.ReferenceInputs(model, prepare.ref, images, classes=classes)
         if cell.postprocess == "none":
             batch = self.shapes[cell.shape].min.n
             images = min(images, max(batch, RAW_IMAGES))

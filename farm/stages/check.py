@@ -13,7 +13,7 @@ from typing import Any
 
 from farm.inputs import CheckInputs, CocoDataset, Dataset
 from farm.sources import source_module
-from farm.stages import Context
+from farm.stages import Context, labels
 
 
 def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
@@ -21,7 +21,7 @@ def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
     _check_dataset(inputs.dataset, facts.classes)
     if inputs.calibration is not None:
         _check_dataset(inputs.calibration, facts.classes)
-    return asdict(facts)
+    return asdict(labels.known(facts, inputs))
 
 
 def _check_dataset(dataset: Dataset, classes: tuple[str, ...]) -> None:
