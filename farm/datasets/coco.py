@@ -171,7 +171,9 @@ def _evaluate(
 ) -> tuple[list[float | None], dict[str, float | None]]:
     """COCOeval's first figures, and the AP of each of `categories`."""
     if not rows:
-        return [0.0] * len(SUMMARY), dict.fromkeys(categories, 0.0)
+        present = {one["category_id"] for one in coco.dataset["annotations"]}
+        nothing = {name: 0.0 if one in present else None for name, one in categories.items()}
+        return [0.0] * len(SUMMARY), nothing
     evaluation = COCOeval(coco, coco.loadRes(rows), kind)
     evaluation.params.catIds = list(categories.values())
     evaluation.params.imgIds = images

@@ -64,7 +64,7 @@ def _refusal(facts: ModelFacts, order: tuple[str, ...], inputs: CheckInputs) -> 
     orders = {"the config's order": facts.classes}
     if order != facts.classes:
         orders["the evaluation file's order"] = order
-    shown = "; ".join(f"{name}: {text}" for name, text in _shown(orders).items())
+    shown = ". ".join(f"{name.capitalize()}: {text}" for name, text in _shown(orders).items())
     return InputError(
         "which class each label is, is not known: mmdet numbers labels by the order of the"
         f" categories in the training annotation file, and {facts.labels_doubt}. {shown}."

@@ -7,6 +7,7 @@ is said by the data that the detector was trained with.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def ordered(config: mmcv.Config, names: tuple[str, ...], certain: bool, where: s
 
     certain: their order is that of the training (or the user's own), not just the config's.
     """
-    trained = parts(config, "train")
+    trained = [_typed(part, config) for part in parts(config, "train")]
     if not trained:
         return _untrained(config, names)
     found = {part.place: _of_part(part, names, certain, where) for part in trained}
@@ -67,12 +68,20 @@ def ordered(config: mmcv.Config, names: tuple[str, ...], certain: bool, where: s
     return known[0] if known else next(iter(found.values()))
 
 
+def _typed(part: Part, config: mmcv.Config) -> Part:
+    """A part without a type, as when options add its file alone, is of the test's."""
+    if "type" in part.settings:
+        return part
+    kinds = [one.kind for one in parts(config, "test")] or [CocoDataset]
+    return Part(part.place, {**part.settings, "type": kinds[0]})
+
+
 def _untrained(config: mmcv.Config, names: tuple[str, ...]) -> Labels:
     """Without `data.train`, the kind of the test's data set can still tell."""
     kinds = {part.kind for part in parts(config, "test")}
     if kinds and all(kind and not issubclass(kind, CocoDataset) for kind in kinds):
         return Labels(names, f"the classes of {kinds.pop().__name__}")
-    return Labels(names, doubt="that one (data.train.ann_file) is not in the config")
+    return Labels(names, doubt="the config names none (data.train.ann_file)")
 
 
 def _of_part(part: Part, names: tuple[str, ...], certain: bool, where: str) -> Labels:
@@ -87,15 +96,15 @@ def _of_part(part: Part, names: tuple[str, ...], certain: bool, where: str) -> L
             f"the classes of {kind.__name__}",
         )
     tried, option = part.files(where), f"{part.place}.ann_file"
-    file = next((path for path in tried if path.is_file()), None)
+    file = next((path for path in tried if os.path.isfile(path)), None)
     if file is None:
-        lacking = f"is not here: {tried[0]}" if tried else "is not in the config"
-        return Labels(names, doubt=f"that one ({option}) {lacking}")
+        lacking = f"that one is not here: {tried[0]}" if tried else "the config names none"
+        return Labels(names, doubt=f"{lacking} ({option})")
     try:
         return _by_file(_numbered(part, kind, file, names), names, kind, file)
     except Exception as error:  # any file, read by any class of the user's
         text = " ".join(str(error).split())[:200]
-        return Labels(names, doubt=f"that one ({option}) cannot be read: {file}: {text}")
+        return Labels(names, doubt=f"that one cannot be read: {file}: {text} ({option})")
 
 
 def _numbered(part: Part, kind: Any, file: Path, names: Sequence[str]) -> list[str]:

@@ -25,10 +25,11 @@ class Part:
     def kind(self) -> Any:
         """Its class; None where it has no type, or one that nothing registered."""
         kind = self.settings.get("type")
-        return DATASETS.get(kind) if isinstance(kind, str) else kind
+        found = DATASETS.get(kind) if isinstance(kind, str) else kind
+        return found if isinstance(found, type) else None
 
     def files(self, config: str) -> list[Path]:
-        """Where its annotation file may lie, most likely first; none where it names none.
+        """Where its annotation file may lie, in this order; empty where it names none.
 
         As mmdet resolves it, under `data_root` and from the current folder; then, since configs
         are run from elsewhere too, from the folders above `config`, the config's path.
