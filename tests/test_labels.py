@@ -248,6 +248,8 @@ def test_one_class_named_circle_is_one_name(tmp_path: Path) -> None:
     assert names_of(tmp_path, {}, {"CLASSES": "circle"}, 1) == ("circle",)
     with pytest.raises(InputError, match="the model has 6 classes and 1 names"):
         names_of(tmp_path, {}, {"CLASSES": "circle"}, 6)
+    with pytest.raises(InputError, match=r"6 classes, and `data\.test\.classes` in cfg_options 1"):
+        names_of(tmp_path, {"data.test.classes": ["circle"]}, {}, 6)
 
 
 def test_a_file_of_classes_is_read_beside_the_config_too(tmp_path: Path) -> None:

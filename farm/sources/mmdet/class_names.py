@@ -27,12 +27,17 @@ def of(
     if not names:
         names, where = config.class_names(settings, model.config.path), model.config.path
     if count is not None and len(names) != count:
-        raise InputError(
-            f"the model has {count} classes and {len(names)} names; give the names in"
-            " cfg_options as `data.test.classes`",
-            where,
-        )
+        raise InputError(_miscounted(len(names), count, stated), where)
     return names, certain
+
+
+def _miscounted(names: int, count: int, stated: bool) -> str:
+    if stated:
+        return f"the model has {count} classes, and `data.test.classes` in cfg_options {names}"
+    return (
+        f"the model has {count} classes and {names} names; give the names in cfg_options as"
+        " `data.test.classes`"
+    )
 
 
 def in_checkpoint(meta: Mapping[str, Any]) -> tuple[str, ...]:
