@@ -40,6 +40,7 @@ class TransientFailure(FarmError):
 def nearest(word: str, words: Iterable[str]) -> str:
     """'; did you mean X?' for the nearest of `words`, or their list where none is near."""
     known = sorted(words)
-    if close := difflib.get_close_matches(word, known, n=1, cutoff=0.6):
-        return f"; did you mean {close[0]!r}?"
+    folded = {name.casefold().strip(): name for name in reversed(known)}
+    if close := difflib.get_close_matches(word.casefold().strip(), folded, n=1, cutoff=0.6):
+        return f"; did you mean {folded[close[0]]!r}?"
     return f"; expected one of: {', '.join(known)}" if known else ""

@@ -163,6 +163,8 @@ def _place(matrix: Matrix, step: Step, reason: str) -> str:
     """The line of the file that the reason begins with, else the model's."""
     assert isinstance(step.inputs, CheckInputs)
     model, key = step.inputs.model, ("models", step.label)
+    if reason.startswith("labels: "):
+        return matrix.document.where((*key, "labels"))
     for name, said_by in _FILES.items():
         file = getattr(model, name, None)
         if file is not None and reason.startswith(file.path):

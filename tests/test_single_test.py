@@ -399,7 +399,7 @@ def test_wrong_input_is_told_in_words(test: Any, words: tuple[str, ...], told: s
     [
         ("data.test.ann_file=no.json", "mmdet cannot open its data set (FileNotFoundError: "),
         ("data.test.img_prefix=no/", "12 of 12 images are not there, the first is no/000001.png"),
-        ("data.test.classes=[a,b]", "the model has 4 classes, its data set 2; name"),
+        ("data.test.classes=[a,b]", "the model has 4 classes, and `data.test.classes` in cfg_"),
     ],
 )
 def test_a_data_set_that_does_not_fit_is_told_before_the_work(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from farm.datasets import coco
 from farm.datasets.prepared import Prepared, PreparedWriter
 from farm.detections import Detections, ImageMeta, files
 from farm.detections.convert import from_outputs, to_original
+from farm.errors import InputError, StepFailed
 from farm.inputs import Suppression
 from farm.runtimes import DeviceTimed
 from farm.runtimes.trt.session import TensorRtSession
@@ -113,21 +115,59 @@ def test_detections_come_back_from_their_file(tmp_path: Path) -> None:
     assert files.load(tmp_path / "none.npz") == []
 
 
-def test_labels_are_numbered_as_the_annotation_file_orders_its_categories(tmp_path: Path) -> None:
-    """mmdet's `cat_ids` keep the file's order, whatever order the model's classes have."""
+def annotated(path: Path, *categories: dict[str, Any]) -> Path:
+    """One image with a person and a car, in COCO's format with these categories."""
     boxes = {7: [0, 0, 40, 40], 3: [50, 50, 30, 30]}
     truth = [
         {"id": i, "image_id": 1, "category_id": c, "bbox": b, "area": b[2] * b[3], "iscrowd": 0}
         for i, (c, b) in enumerate(boxes.items(), 1)
     ]
-    categories = [{"id": 7, "name": "person"}, {"id": 3, "name": "car"}]
     image = {"id": 1, "file_name": "1.png", "height": 100, "width": 200}
-    path = tmp_path / "annotations.json"
     path.write_text(json.dumps({"images": [image], "annotations": truth, "categories": categories}))
-    corners = np.array([[0, 0, 40, 40], [50, 50, 80, 80]], np.float32)
-    found = Detections(corners, np.array([0.9, 0.9], np.float32), np.array([0, 1]))
-    figures = coco.average_precision(path, [found], [meta(1, 64, 64)], ("car", "person"), False)
+    return path
+
+
+PERSON, CAR = {"id": 7, "name": "person"}, {"id": 3, "name": "car"}
+CORNERS = np.array([[0, 0, 40, 40], [50, 50, 80, 80]], np.float32)
+
+
+@pytest.mark.parametrize("categories", [(PERSON, CAR), (CAR, {"id": 5, "name": "dog"}, PERSON)])
+def test_a_label_is_a_category_by_its_name_whatever_the_files_order(
+    tmp_path: Path, categories: tuple[dict[str, Any], ...]
+) -> None:
+    path = annotated(tmp_path / "annotations.json", *categories)
+    found = Detections(CORNERS, np.array([0.9, 0.9], np.float32), np.array([0, 1]))
+    figures = coco.average_precision(path, [found], [meta(1, 64, 64)], ("person", "car"), False)
     assert figures["box_ap"] == pytest.approx(1.0)
+    turned = coco.average_precision(path, [found], [meta(1, 64, 64)], ("car", "person"), False)
+    assert turned["box_ap"] == 0.0
+
+
+def test_ap_is_also_kept_by_class(tmp_path: Path) -> None:
+    path = annotated(tmp_path / "annotations.json", CAR, {"id": 5, "name": "dog"}, PERSON)
+    found = Detections(CORNERS, np.array([0.9, 0.8], np.float32), np.array([2, 2]))
+    classes = ("dog", "car", "person")
+    figures = coco.average_precision(path, [found], [meta(1, 64, 64)], classes, False)
+    each = figures["box_ap_by_class"]
+    assert each == {"dog": None, "car": 0.0, "person": pytest.approx(1.0)}
+    assert figures["box_ap"] == pytest.approx(0.5)
+    nothing = Detections(CORNERS[:0], np.zeros(0, np.float32), np.zeros(0, np.int64))
+    none = coco.average_precision(path, [nothing], [meta(1, 64, 64)], classes, False)
+    assert none["box_ap_by_class"] == {"dog": None, "car": 0.0, "person": 0.0}
+
+
+@pytest.mark.parametrize("label", [2, -1])
+def test_a_label_without_a_class_is_no_figure(tmp_path: Path, label: int) -> None:
+    path = annotated(tmp_path / "annotations.json", CAR, PERSON)
+    found = Detections(CORNERS[:1], np.array([0.9], np.float32), np.array([label]))
+    with pytest.raises(StepFailed, match=f"it finds label {label}, and has 2 classes"):
+        coco.average_precision(path, [found], [meta(1, 64, 64)], ("car", "person"), False)
+
+
+def test_two_classes_of_a_model_have_two_names(tmp_path: Path) -> None:
+    names = {"categories": [CAR, PERSON]}
+    with pytest.raises(InputError, match="two of the model's classes are named 'car'"):
+        coco.check_classes(names, ("car", "person", "car"), "x.json")
 
 
 def test_a_percentile_needs_its_samples() -> None:

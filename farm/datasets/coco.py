@@ -6,7 +6,7 @@ these at COCO's own 100.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from farm.detections import Detections, ImageMeta
-from farm.errors import InputError, nearest
+from farm.errors import InputError, StepFailed, nearest
 
 SUMMARY = ("", "50", "75", "_s", "_m", "_l")
 """COCOeval's first six figures: AP, AP50, AP75, and by the objects' size."""
@@ -23,6 +23,8 @@ SUMMARY = ("", "50", "75", "_s", "_m", "_l")
 
 def check_classes(annotations: dict[str, Any], classes: Sequence[str], path: str) -> None:
     """Every class of the model must be a category of the data set. Raises InputError."""
+    if twice := [name for i, name in enumerate(classes) if name in classes[:i]]:
+        raise InputError(f"two of the model's classes are named {twice[0]!r}", path)
     names = [category["name"] for category in annotations["categories"]]
     if lost := [name for name in classes if name not in names]:
         raise InputError(
@@ -38,21 +40,28 @@ def average_precision(
     metas: Sequence[ImageMeta],
     classes: Sequence[str],
     masks: bool,
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """`box_ap`, `box_ap50` ... and with masks `mask_ap` ...; 0 to 1, None where undefined.
 
-    found: one per image of `metas`, boxes in the original image's pixels.
+    And `box_ap_by_class` ..., the AP of each class by its name. found: one per image of `metas`,
+    boxes in the original image's pixels. classes: of label 0, 1, ..., each the name of a category,
+    whatever the order of those in the file.
+
+    Raises:
+        StepFailed: a label without a class.
     """
     coco = COCO(str(annotations))
-    # mmdet numbers labels in the order of the annotation file, not of its own classes.
-    categories = [one["id"] for one in coco.dataset["categories"] if one["name"] in classes]
-    figures: dict[str, float | None] = {}
+    ids = {one["name"]: one["id"] for one in coco.dataset["categories"]}
+    categories = {name: ids[name] for name in classes}
+    images = [meta.image_id for meta in metas]
+    figures: dict[str, Any] = {}
     for kind, prefix in (("bbox", "box"), ("segm", "mask"))[: 2 if masks else 1]:
-        rows = _rows(found, metas, categories, kind)
-        values = _evaluate(coco, rows, kind, categories, [meta.image_id for meta in metas])
+        rows = _rows(found, metas, list(categories.values()), kind)
+        values, by_class = _evaluate(coco, rows, kind, categories, images)
         figures |= {
             f"{prefix}_ap{name}": value for name, value in zip(SUMMARY, values, strict=True)
         }
+        figures[f"{prefix}_ap_by_class"] = by_class
     return figures
 
 
@@ -61,6 +70,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     rows = []
     for one, meta in zip(found, metas, strict=True):
+        _require_classes(one, len(categories))
         for i, (box, score, label) in enumerate(
             zip(one.boxes.tolist(), one.scores.tolist(), one.labels.tolist(), strict=True)
         ):
@@ -75,17 +85,28 @@ def _rows(
     return rows
 
 
+def _require_classes(found: Detections, count: int) -> None:
+    if wrong := [label for label in found.labels.tolist() if not 0 <= label < count]:
+        raise StepFailed(f"it finds label {wrong[0]}, and has {count} classes, from 0 on")
+
+
 def _evaluate(
-    coco: COCO, rows: list[dict[str, Any]], kind: str, categories: list[int], images: list[int]
-) -> list[float | None]:
+    coco: COCO,
+    rows: list[dict[str, Any]],
+    kind: str,
+    categories: Mapping[str, int],
+    images: list[int],
+) -> tuple[list[float | None], dict[str, float | None]]:
+    """COCOeval's first figures, and the AP of each of `categories`."""
     evaluation = COCOeval(coco, _results(coco, rows), kind)
-    evaluation.params.catIds = categories
+    evaluation.params.catIds = list(categories.values())
     evaluation.params.imgIds = images
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
     # COCOeval says -1 where no object of that size exists.
-    return [float(v) if v > -1 else None for v in np.asarray(evaluation.stats[: len(SUMMARY)])]
+    values = [float(v) if v > -1 else None for v in np.asarray(evaluation.stats[: len(SUMMARY)])]
+    return values, _by_class(evaluation, categories)
 
 
 def _results(coco: COCO, rows: list[dict[str, Any]]) -> COCO:
@@ -96,3 +117,14 @@ def _results(coco: COCO, rows: list[dict[str, Any]]) -> COCO:
     results.dataset = {**coco.dataset, "annotations": []}
     results.createIndex()
     return results
+
+
+def _by_class(evaluation: COCOeval, categories: Mapping[str, int]) -> dict[str, float | None]:
+    """AP over all sizes at most detections; None for a class without objects."""
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoUs, recalls, sorted categories
+    place = {category: k for k, category in enumerate(evaluation.params.catIds)}
+    found = {}
+    for name, category in categories.items():
+        values = precision[:, :, place[category]]
+        found[name] = float(values[values > -1].mean()) if (values > -1).any() else None
+    return found

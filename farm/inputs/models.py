@@ -161,6 +161,8 @@ class ModelFacts:
     that then runs on the host; None for a model without one, whose graph is whole without it.
     `input_shape` is what a ready model takes (None for a free axis), `opset` a ready file's own.
     `used`: what it was made of when these were found.
+    `classes` are the names of label 0, 1, ...; `labels_from` says what gives them in this order.
+    Where nothing does, `labels_doubt` says why, and whether the order is contradicted, too.
     """
 
     classes: tuple[str, ...]
@@ -176,3 +178,6 @@ class ModelFacts:
     input_shape: tuple[int | None, ...] | None = None
     opset: int | None = None
     used: tuple[Used, ...] = ()
+    labels_from: str = ""
+    labels_doubt: str = ""
+    labels_contradicted: bool = False

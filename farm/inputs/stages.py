@@ -16,13 +16,15 @@ class CheckInputs:
 
     `dataset`: None where only the model is asked. `used`: in which state those things are that a
     model of these inputs was made of when it was checked before; one for each time that they were
-    found changed.
+    found changed. `labels`: the classes in the order of the model's labels, where the matrix says
+    it.
     """
 
     model: AnyModel
     dataset: Dataset | None
     calibration: CocoDataset | None = field(default=None, metadata=LATER)
     used: tuple[str, ...] = field(default=(), metadata=LATER)
+    labels: tuple[str, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class ReferenceInputs:
     """`images` of the prepared images are also run as an exported graph would see them.
 
     `raw_batch`: only its raw outputs are wanted, from batches of so many images.
+    `classes`: of its labels, as `ModelFacts` has them.
     """
 
     model: AnyModel
     prepared: Ref
     images: int
     raw_batch: int | None = field(default=None, metadata=LATER)
+    classes: tuple[str, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,17 @@ class ModelSpec(AxesSpec):
 
 
 class MmdetSpec(ModelSpec):
-    """A detector of mmdet."""
+    """A detector of mmdet. labels: its classes in the order of its labels, where files do not say.
+
+    They are no part of `inputs.Model`: what is exported does not depend on them.
+    """
 
     source: Literal["mmdet"] = "mmdet"
     config: Text
     checkpoint: Text
     cfg_options: Options = {}
     allow_pickle: bool = False
+    labels: Annotated[list[Text], AfterValidator(distinct)] = []
 
 
 class PreprocessSpec(Edge):

@@ -28,6 +28,11 @@ class Given:
         self.missing: list[InputError] = []
         self.dataset = self._dataset()
         self.models = {name: self._model(name) for name in self._spec.models}
+        self.labels = {
+            name: tuple(spec.labels)
+            for name, spec in self._spec.models.items()
+            if isinstance(spec, MmdetSpec)
+        }
         self.shapes = {name: self._shape(name) for name in self._spec.shapes}
         used = dict.fromkeys(cell.target for cell in matrix.cells)
         self.targets = {name: self._target(name) for name in used}

@@ -72,7 +72,8 @@ class _Planner:
         model = self.models[name]
         in_int8 = name in self._in_int8
         measured = lowered.measured_by_auto(self.spec, self.given) if in_int8 else None
-        values = inputs.CheckInputs(model, self.given.dataset, measured)
+        labels = self.given.labels.get(name, ())
+        values = inputs.CheckInputs(model, self.given.dataset, measured, labels=labels)
         if just_checked := self.just_checked.get(name):
             step, facts = just_checked, self.known_facts(just_checked.key)
         else:
@@ -150,7 +151,8 @@ class _Planner:
 
     def _reference(self, cell: Cell, prepare: Step) -> Step:
         model, images = self.models[cell.model], self.spec.verify.images
-        values = inputs.ReferenceInputs(model, prepare.ref, images)
+        classes = self.facts[cell.model].classes
+        values = inputs.ReferenceInputs(model, prepare.ref, images, classes=classes)
         if cell.postprocess == "none":
             batch = self.shapes[cell.shape].min.n
             images = min(images, max(batch, RAW_IMAGES))

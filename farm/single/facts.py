@@ -10,7 +10,6 @@ from typing import Any
 from farm import inputs
 from farm.errors import InputError
 from farm.sources import source_module
-from farm.units import Dims
 
 
 def facts_without_weights(model: inputs.Model) -> inputs.ModelFacts:
@@ -60,24 +59,3 @@ def without_flip(model: inputs.Model) -> inputs.Model:
         return model  # elsewhere than `cfg_options` can reach: a flip is then refused
     off = tuple((f"data.test.pipeline.{i}.flip", False) for i, s in enumerate(steps) if "flip" in s)
     return replace(model, cfg_options=model.cfg_options + off)
-
-
-def own_scale(settings: Any, where: str) -> Dims | None:
-    """The size that the config's test pipeline resizes to, as mmdet reads it: (width, height).
-
-    None where it resizes by a factor of each image's own size.
-
-    Raises:
-        InputError: it says neither.
-    """
-    from farm.sources.mmdet import config
-
-    for step in config.test_pipeline(settings, where):
-        scale = step.get("img_scale")
-        if isinstance(scale, list) and len(scale) == 1:
-            scale = scale[0]
-        if isinstance(scale, list | tuple) and all(isinstance(edge, int) for edge in scale):
-            return Dims(1, 3, scale[1], scale[0])
-        if step.get("scale_factor"):
-            return None
-    raise InputError("its test pipeline has no `img_scale` of a width and a height", where)

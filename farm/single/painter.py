@@ -14,13 +14,16 @@ from farm.single import drawing
 
 
 class Painter:
-    """Paints every image over which it is called; into `folder` if there is one."""
+    """Paints every image over which it is called; into `folder` if there is one.
 
-    def __init__(
-        self, classes: Sequence[str], palette: Any, min_score: float, folder: Path | None
-    ) -> None:
-        self._classes, self._palette, self._min_score = classes, palette, min_score
-        self.folder = folder
+    classes, palette: of label 0, 1, ..., set once the model is known.
+    """
+
+    classes: Sequence[str] = ()
+    palette: Any = None
+
+    def __init__(self, min_score: float, folder: Path | None) -> None:
+        self._min_score, self.folder = min_score, folder
         if folder is None and not drawing.has_display():
             self.folder = Path.cwd() / "show"
             say(f"No display here: painted images go to {self.folder}")
@@ -45,4 +48,4 @@ class Painter:
         file = self.folder / name if self.folder else None
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
         assert picture is not None  # it was prepared before
-        drawing.paint(picture, found, self._classes, name, self._min_score, file, self._palette)
+        drawing.paint(picture, found, self.classes, name, self._min_score, file, self.palette)

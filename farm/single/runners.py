@@ -19,12 +19,13 @@ from farm.progress import say
 from farm.runtimes import Session, runtime_module
 from farm.single import onnx_file, words, work
 from farm.single.build import engine_folder
-from farm.single.facts import facts_without_weights, own_scale
+from farm.single.facts import facts_without_weights
 from farm.single.outputs import detections, whole
 from farm.single.shapes import fixed, resized_to
 from farm.single.targets import this_machine
 from farm.single.verify import telling
 from farm.sources import source_module
+from farm.sources.mmdet.scale import own_scale
 from farm.units import Dims
 
 

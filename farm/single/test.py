@@ -22,7 +22,7 @@ def test(options: argparse.Namespace) -> int:
     if options.backend != "torch":
         work.require_runtime(options.backend, "--backend")
     from farm.single import dataset as datasets
-    from farm.single import runners
+    from farm.single import names, runners
     from farm.sources.mmdet import config
 
     model = words.detector(options, options.model)
@@ -32,9 +32,13 @@ def test(options: argparse.Namespace) -> int:
     dataset = datasets.open_dataset(settings, model.config.path)
     finish = _finish(options, dataset, settings)
     images = datasets.images(dataset)
-    paint = _painter(options, dataset, images)
+    paint = _painter(options, images)
     with runners.opened(options, model, settings) as runner:
         _require_fit(dataset, runner, options)
+        names.say_differences(dataset, runner.facts)
+        if paint:
+            paint.classes = names.of_labels(dataset, runner.facts)
+            paint.palette = names.palette(dataset, paint.classes)
         results = _results(runner, images, paint)
     if out:
         _dump(results, out)
@@ -112,16 +116,13 @@ def _require_fit(dataset: Any, runner: Runner, options: argparse.Namespace) -> N
         )
 
 
-def _painter(
-    options: argparse.Namespace, dataset: Any, images: list[tuple[Path, str]]
-) -> Painter | None:
+def _painter(options: argparse.Namespace, images: list[tuple[Path, str]]) -> Painter | None:
     if not (options.show or options.show_dir):
         return None
     from farm.single.painter import Painter
 
     folder = writable.folder(options.show_dir, "--show-dir") if options.show_dir else None
-    palette = getattr(dataset, "PALETTE", None)
-    painter = Painter(dataset.CLASSES, palette, options.show_score_thr, folder)
+    painter = Painter(options.show_score_thr, folder)
     painter.require_apart(images)
     return painter
 

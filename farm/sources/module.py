@@ -77,7 +77,11 @@ def load(model: inputs.ModuleModel) -> Loaded:
         checkpoint.fit(module, state, path, "module")
     named = Named(module, model.outputs == "raw").eval()
     facts = inputs.ModelFacts(
-        model.classes, False, pipeline_of(model.preprocess), input_shape=shape
+        model.classes,
+        False,
+        pipeline_of(model.preprocess),
+        input_shape=shape,
+        labels_from="`classes` of the matrix",
     )
 
     def run(images: Floats) -> dict[str, npt.NDArray[Any]]:

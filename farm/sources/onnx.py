@@ -53,6 +53,7 @@ def load(model: inputs.OnnxModel) -> ReadyFile:
         pipeline=pipeline_of(model.preprocess),
         input_shape=_input_shape(proto, path),
         opset=next(one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")),
+        labels_from="`classes` of the matrix",
     )
     return ReadyFile(facts, _runner(path), path)
 

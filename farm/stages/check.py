@@ -16,7 +16,7 @@ from farm.inputs import CheckInputs, CocoDataset, Dataset, ModelFacts
 from farm.plan import used
 from farm.sources import source_module
 from farm.sources.watch import watching
-from farm.stages import Context
+from farm.stages import Context, labels
 
 
 def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
@@ -30,6 +30,8 @@ def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
         notes += _check_dataset(inputs.dataset, facts, masks=facts.masks)
     if inputs.calibration is not None:
         notes += _check_dataset(inputs.calibration, facts, masks=False)
+    if inputs.dataset is not None:
+        facts = labels.known(facts, inputs)
     return {**asdict(facts), "notes": notes}
 
 

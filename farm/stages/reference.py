@@ -28,9 +28,8 @@ def run(inputs: ReferenceInputs, context: Context) -> Mapping[str, Any]:
         return _raw(detector, prepared, inputs.raw_batch, inputs.images, context.folder)
     found = [detector.reference(prepared.image(i), meta) for i, meta in enumerate(prepared.metas)]
     masks = any(one.rles is not None for one in found)
-    figures = coco.average_precision(
-        prepared.annotations, found, prepared.metas, detector.facts.classes, masks
-    )
+    classes = inputs.classes or detector.facts.classes
+    figures = coco.average_precision(prepared.annotations, found, prepared.metas, classes, masks)
     count = min(inputs.images, len(prepared))
     files.save(
         context.folder / "graph.npz",

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm import inputs
+from farm.units import Dims
 
 if TYPE_CHECKING:
     from farm.sources.mmdet.detector import Detector
     from farm.sources.mmdet.pipeline import Preparer
 
-__all__ = ["Detector", "Preparer", "check", "export_onnx", "load"]
+__all__ = ["Detector", "Preparer", "check", "export_onnx", "load", "size"]
 
 
 def check(model: inputs.Model) -> inputs.ModelFacts:
@@ -35,6 +36,17 @@ def load(model: inputs.Model) -> Detector:
     from farm.sources.mmdet import detector
 
     return detector.load(model)
+
+
+def size(model: inputs.Model) -> Dims | None:
+    """What its own test pipeline resizes images to; None where that is relative to each image.
+
+    Raises:
+        InputError: its config says neither.
+    """
+    from farm.sources.mmdet import config, scale
+
+    return scale.own_scale(config.read(model), model.config.path)
 
 
 def export_onnx(

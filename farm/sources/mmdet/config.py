@@ -18,6 +18,7 @@ from mmdet.models import build_detector
 from farm import inputs
 from farm.errors import InputError, StepFailed
 from farm.sources import watch
+from farm.sources.mmdet import named_data
 from farm.sources.mmdet.operators import missing
 
 
@@ -158,16 +159,32 @@ def class_names(config: mmcv.Config, where: str) -> tuple[str, ...]:
     Raises:
         InputError: the config names a file of classes that is not there.
     """
-    dataset = test_dataset(config)
-    names = dataset.get("classes") or config.get("classes")
+    tested = named_data.parts(config, "test") or [named_data.Part("data.test", {})]
+    names = tested[0].settings.get("classes") or config.get("classes")
     if isinstance(names, str):
-        if not Path(names).is_file():
-            raise InputError(f"its `classes` is a file that is not there: {names}", where)
-        names = mmcv.list_from_file(names)
+        names = _listed(names, where)
     if not names:
-        dataset_class = DATASETS.get(dataset.get("type") or config.get("dataset_type") or "")
-        names = getattr(dataset_class, "CLASSES", None)
-    return tuple(map(str, names or ()))
+        kind = tested[0].kind or DATASETS.get(config.get("dataset_type") or "")
+        names = getattr(kind, "CLASSES", None)
+    return as_names(names)
+
+
+def as_names(value: Any) -> tuple[str, ...]:
+    """Names of classes as a config, a data set or a checkpoint may have them; a text is one."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
+
+
+def _listed(file: str, where: str) -> list[str]:
+    """The lines of a file of classes, which lies where mmdet looks for it, or at the config."""
+    for path in (Path(file), Path(where).parent / file):
+        if path.is_file():
+            names: list[str] = mmcv.list_from_file(str(path))
+            return names
+    raise InputError(
+        f"its `classes` is a file that is not there: {file}; for one class write ['{file}']", where
+    )
 
 
 def _line(error: BaseException) -> str:

@@ -15,8 +15,8 @@ import torch
 
 from farm import inputs
 from farm.detections import Detections, ImageMeta, whole
-from farm.errors import InputError, StepFailed
-from farm.sources.mmdet import checkpoint, config, cuts, graphs, pipeline
+from farm.errors import StepFailed
+from farm.sources.mmdet import checkpoint, class_names, config, cuts, graphs, labels, pipeline
 from farm.sources.mmdet.dense import coders
 
 Image = npt.NDArray[Any]
@@ -102,34 +102,30 @@ def load(model: inputs.Model) -> Detector:
     state, meta = checkpoint.read(model.checkpoint.path, model.allow_pickle)
     checkpoint.fit(detector, state, model.checkpoint.path)
     facts = inputs.ModelFacts(
-        classes=_classes(detector, meta, settings, model),
         masks=graphs.has_masks(detector),
         pipeline=prepared,
         clips_boxes=_clips_boxes(detector),
         mask_threshold=_mask_threshold(detector),
         mask_frame=graphs.mask_frame(detector),
         raw_refused=cuts.raw_refusal(detector),
+        **_labels(detector, meta, settings, model),
         **_refusals(detector),
     )
     return Detector(detector, facts)
 
 
-def _classes(
+def _labels(
     detector: Any, meta: dict[str, Any], settings: Any, model: inputs.Model
-) -> tuple[str, ...]:
-    """The checkpoint's own names where it has them, else the config's or its data set's."""
-    names = meta.get("CLASSES") or ()
-    names, where = tuple(map(str, names)), model.checkpoint.path
-    if not names:
-        names, where = config.class_names(settings, model.config.path), model.config.path
-    count = class_count(detector)
-    if count is not None and len(names) != count:
-        raise InputError(
-            f"the model has {count} classes and {len(names)} names; give the names in"
-            " cfg_options as `data.test.classes`",
-            where,
-        )
-    return names
+) -> dict[str, Any]:
+    """Which class each label is, and what says so."""
+    names, certain = class_names.of(settings, meta, model, class_count(detector))
+    found = labels.ordered(settings, names, certain, model.config.path)
+    return {
+        "classes": found.names,
+        "labels_from": found.said_by,
+        "labels_doubt": found.doubt,
+        "labels_contradicted": found.contradicted,
+    }
 
 
 def class_count(detector: Any) -> int | None:

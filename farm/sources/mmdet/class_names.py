@@ -1,0 +1,59 @@
+"""The names of a detector's classes: of its checkpoint, its config, or its data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from farm import inputs
+from farm.errors import InputError
+from farm.sources.mmdet import config
+
+
+def of(
+    settings: Any, meta: Mapping[str, Any], model: inputs.Model, count: int | None
+) -> tuple[tuple[str, ...], bool]:
+    """The names, and whether their order is the training's or the user's own.
+
+    What `cfg_options` says comes first, then what the checkpoint kept of its training.
+    count: how many classes the model has, where it says so.
+
+    Raises:
+        InputError: it has another number of classes than of names.
+    """
+    stated = _states_classes(dict(model.cfg_options))
+    names = () if stated else in_checkpoint(meta)
+    certain, where = bool(stated or names), model.checkpoint.path
+    if not names:
+        names, where = config.class_names(settings, model.config.path), model.config.path
+    if count is not None and len(names) != count:
+        raise InputError(_miscounted(len(names), count, stated), where)
+    return names, certain
+
+
+def _miscounted(names: int, count: int, stated: bool) -> str:
+    if stated:
+        return f"the model has {count} classes, and `data.test.classes` in cfg_options {names}"
+    return (
+        f"the model has {count} classes and {names} names; give the names in cfg_options as"
+        " `data.test.classes`"
+    )
+
+
+def in_checkpoint(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those that mmdet 2 keeps as `CLASSES`, or MMDetection 3 in its `dataset_meta`."""
+    later = meta.get("dataset_meta")
+    later = later if isinstance(later, Mapping) else {}
+    found = (meta.get("CLASSES"), later.get("classes"), later.get("CLASSES"))
+    return next(filter(None, map(config.as_names, found)), ())
+
+
+def _states_classes(options: Mapping[str, Any], above: str = "") -> bool:
+    """Whether one of the options, nested or with dots, is the `classes` of `data.test`."""
+    for key, value in options.items():
+        place = f"{above}{key}"
+        if place.startswith("data.test") and place.endswith(".classes"):
+            return True
+        if isinstance(value, Mapping) and _states_classes(value, f"{place}."):
+            return True
+    return False
