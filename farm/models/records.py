@@ -20,6 +20,9 @@ from farm.plan.packages import toolchain
 EXPORTER = ("farm.sources.mmdet.graphs", "farm.sources.mmdet.operators", "farm.sources.onnx_files")
 """What writes graphs, with all that it imports; how a config and its weights are read is not."""
 
+_FORWARDS = ("farm.sources.mmdet",)
+"""The package of those modules, which runs nothing of theirs by itself."""
+
 _FORM = 3
 """Of a trial's key; another one would forget every record."""
 
@@ -67,7 +70,7 @@ class Record(Trial):
 
 
 def exporter() -> str:
-    return closure.digest(EXPORTER)
+    return closure.digest(EXPORTER, but=_FORWARDS)
 
 
 def versions(runtime: str) -> dict[str, str]:

@@ -57,9 +57,10 @@ def _chosen(stage: str, values: Any) -> Iterator[str]:
 
 
 @cache
-def digest(roots: tuple[str, ...], package: Path = PACKAGE) -> str:
-    """sha256 of the modules `roots` (`farm.stages.export`) and of all that they import."""
-    modules = read(package)
+def digest(roots: tuple[str, ...], package: Path = PACKAGE, but: tuple[str, ...] = ()) -> str:
+    """sha256 of the modules `roots` (`farm.stages.export`) and of all that they import; `but`:
+    modules to leave out, with what only they import."""
+    modules = {name: module for name, module in read(package).items() if name not in but}
     total = hashlib.sha256()
     for name in sorted(closure(roots, modules)):
         total.update(f"{name}\0{modules[name].digest}\n".encode())
