@@ -111,6 +111,12 @@ def test_a_training_file_without_a_class_is_not_the_models(tmp_path: Path) -> No
     assert found.contradicted and "has no category 'b'" in found.doubt
 
 
+def test_a_training_file_of_other_classes_says_nothing(tmp_path: Path) -> None:
+    """As in a stock config whose test data alone were replaced."""
+    found = ordered(coco(annotations(tmp_path / "train.json", "xyz")))
+    assert not found.contradicted and "train.json has none of its classes" in found.doubt
+
+
 @pytest.mark.parametrize("kind", ["XMLDataset", "VOCDataset", "OwnVoc", "CustomDataset"])
 def test_other_data_sets_number_labels_by_their_classes(kind: str) -> None:
     assert ordered(coco("train.txt", kind)).names == NAMES
@@ -320,6 +326,12 @@ def test_training_data_that_contradicts_itself_is_refused_in_any_order(drawn: Pa
         checked(drawn, "annotations.json", options)
     stated = checked(drawn, "annotations.json", options, labels=shapes.CLASSES)
     assert stated["labels_from"] == "`labels` of the matrix"
+
+
+def test_a_config_of_pascal_voc_has_its_own_order_whatever_the_evaluation_file(drawn: Path) -> None:
+    found = checked(drawn, "wider.json", {"data.test.type": "XMLDataset"})
+    assert found["classes"] == shapes.CLASSES
+    assert found["labels_from"] == "the classes of XMLDataset"
 
 
 def test_a_training_file_named_by_an_option_needs_no_type(drawn: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from farm.inputs import ModelFacts
 from farm.progress import say
+from farm.sources.mmdet.config import as_names
 
 
 def say_differences(dataset: Any, facts: ModelFacts) -> None:
@@ -41,12 +42,12 @@ def as_evaluated(part: Any) -> tuple[str, ...]:
     """The names of label 0, 1, ... as the data set's `evaluate` takes them."""
     if hasattr(part, "cat_ids") and hasattr(part, "coco"):  # in COCO's format: the file's order
         return tuple(part.coco.cats[category]["name"] for category in part.cat_ids)
-    return tuple(part.CLASSES or ())
+    return as_names(part.CLASSES)
 
 
 def palette(dataset: Any, names: Sequence[str]) -> Any:
     """The data set's colours, which stand in the order of its classes, in the order of `names`."""
-    colours, classes = getattr(dataset, "PALETTE", None), list(dataset.CLASSES or ())
+    colours, classes = getattr(dataset, "PALETTE", None), as_names(dataset.CLASSES)
     if not isinstance(colours, list) or len(colours) != len(classes):
         return colours
     if set(names) != set(classes):

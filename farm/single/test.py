@@ -97,7 +97,9 @@ def _finish(
 
 
 def _require_fit(dataset: Any, runner: Runner, options: argparse.Namespace) -> None:
-    theirs, ours = len(dataset.CLASSES or ()), len(runner.facts.classes)
+    from farm.sources.mmdet.config import as_names
+
+    theirs, ours = len(as_names(dataset.CLASSES)), len(runner.facts.classes)
     if theirs != ours:
         raise InputError(
             f"the model has {ours} classes, its data set {theirs}; name them with --cfg-options "

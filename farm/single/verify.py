@@ -14,6 +14,7 @@ from farm import inputs
 from farm.detections import Floats
 from farm.detections.convert import in_network_frame
 from farm.errors import FarmError, StepFailed
+from farm.progress import say
 from farm.runtimes import runtime_module
 from farm.single import words
 from farm.single.compare import Answers, held
@@ -89,6 +90,11 @@ def _draw(
 ) -> None:
     from farm.single.drawing import show_or_write
 
+    if not facts.labels_from:
+        say(
+            f"The names drawn are in the config's order. Its labels' is not known: mmdet takes it"
+            f" from the training annotation file, and {facts.labels_doubt}"
+        )
     for side, name in zip(both, names, strict=True):
         if side.found is not None:  # raw outputs are nothing to look at
             show_or_write(one.picture, side.found[0], facts.classes, side.name, name)

@@ -130,6 +130,8 @@ def _by_file(found: list[str], names: tuple[str, ...], kind: Any, file: Path) ->
     selects = kind.load_annotations not in _UNSELECTED
     if len(found) == len(names) == len(set(found)) and (not selects or set(found) == set(names)):
         return Labels(tuple(found), said_by)
+    if selects and not set(found) & set(names):
+        return Labels(names, doubt=f"that one is of another model: {file} has none of its classes")
     lost = [name for name in names if name not in found]
     what = f"has no category {lost[0]!r}" if lost else "names other categories"
     doubt = f"{said_by} {what}, so it cannot be the one of this model's {len(names)} classes"
