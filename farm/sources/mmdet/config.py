@@ -17,7 +17,7 @@ from mmdet.models import build_detector
 
 from farm import inputs
 from farm.errors import InputError, StepFailed
-from farm.sources import watch
+from farm.sources import merged
 from farm.sources.mmdet import named_data
 from farm.sources.mmdet.operators import missing
 
@@ -44,7 +44,7 @@ def read(model: inputs.Model) -> mmcv.Config:
         raise InputError(f"cfg_options do not fit it: {_line(error)}", path) from error
     if not isinstance(config.get("model"), dict):
         raise InputError("it has no `model`; expected a detector's config of mmdet 2.x", path)
-    watch.merged(_text(config._cfg_dict))
+    merged.tell(_text(config._cfg_dict))
     return config
 
 

@@ -8,6 +8,6 @@ written down at once, so that a process that dies leaves what it had used so far
 opens by itself cannot be seen.
 """
 
-from farm.sources.watch.hooks import merged, watching
+from farm.sources.watch.hooks import watching
 
-__all__ = ["merged", "watching"]
+__all__ = ["watching"]

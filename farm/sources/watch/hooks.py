@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from farm.inputs import AnyModel, Model, ModuleModel
 from farm.plan import used
 from farm.plan.code import code_parts
 from farm.plan.configs import config_parts
+from farm.sources import merged
 from farm.sources.watch.patches import patched, quietly
 from farm.sources.watch.seen import Seen
 
@@ -36,19 +36,12 @@ def watching(model: AnyModel, out: Path) -> Iterator[None]:
     seen = Seen(out, used.where(model), _known(model), packages, isinstance(model, ModuleModel))
     _install()
     try:
-        with patched(seen):
+        with patched(seen), merged.heard_by(seen.merged):
             _now = seen
             yield
     finally:
         _now = None
         seen.close()
-
-
-def merged(text: str) -> None:
-    """The config as mmcv made it, without the place of the project's folder."""
-    if _now is not None:
-        text = text.replace(str(_now.places.folder), ".")
-        _now.merged = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _known(model: Model | ModuleModel) -> set[str]:

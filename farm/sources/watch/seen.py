@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -18,6 +19,9 @@ from farm.plan.code import find_module
 from farm.sources.watch import origin
 
 _MACHINE = ("/proc", "/sys", "/dev")
+_OF_TEMPORARY_FILES = ("TMPDIR", "TEMP", "TMP")
+"""A step may have a folder of its own for these, which makes no difference to a model."""
+
 _OF_MODELS = set[str]()
 """Modules that models of this process have imported: the next one does not import them again."""
 
@@ -35,7 +39,7 @@ class Seen:
         everything: bool,
     ) -> None:
         self.places, self.known, self.everything = places, set(known), everything
-        self.merged = ""
+        self._config = ""
         self._roots, self._listed = _code_of(in_key)
         self._written: set[str] = set()
         self._added_to: set[str] = set()
@@ -47,9 +51,14 @@ class Seen:
     def close(self) -> None:
         """The config as it was merged tells nothing more where nothing else was used."""
         self._modules()
-        if self.merged and self._noted:
-            self._note("config", "config", self.merged)
+        if self._config and self._noted:
+            self._note("config", "config", self._config)
         os.close(self._out)
+
+    def merged(self, text: str) -> None:
+        """The config as mmcv made it, without the place of the project's folder."""
+        text = text.replace(str(self.places.folder), ".")
+        self._config = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
     def opened(self, given: object, flags: int) -> None:
         """A file is about to be opened."""
@@ -135,7 +144,9 @@ class Seen:
             self._note("exists", "", used.existence(Path(path)), self.places.name(path))
 
     def variable(self, name: str, value: bytes | None) -> None:
-        if origin.asked_by_user(imports_too=False, everything=self.everything):
+        if name not in _OF_TEMPORARY_FILES and origin.asked_by_user(
+            imports_too=False, everything=self.everything
+        ):
             self._note("variable", name, used.variable(value))
 
     def unfollowed(self, what: str) -> None:
