@@ -23,6 +23,7 @@ from farm.inputs.models import (
     Preprocess,
     Suppression,
 )
+from farm.inputs.sizes import Sizes
 from farm.inputs.stages import (
     Auto,
     BuildInputs,
@@ -67,6 +68,7 @@ __all__ = [
     "ReferenceInputs",
     "Shape",
     "ShapesDataset",
+    "Sizes",
     "StageInputs",
     "Suppression",
     "Target",

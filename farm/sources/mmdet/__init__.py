@@ -12,7 +12,7 @@ from farm import inputs
 
 if TYPE_CHECKING:
     from farm.sources.mmdet.detector import Detector
-    from farm.sources.mmdet.pipeline import Preparer
+    from farm.sources.mmdet.preparer import Preparer
 
 __all__ = ["Detector", "Preparer", "check", "export_onnx", "load"]
 
@@ -53,7 +53,7 @@ def export_onnx(
 def __getattr__(name: str) -> type:
     """`Detector` and `Preparer`, imported when first asked for."""
     if name == "Preparer":
-        from farm.sources.mmdet.pipeline import Preparer
+        from farm.sources.mmdet.preparer import Preparer
 
         return Preparer
     if name == "Detector":
