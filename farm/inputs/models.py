@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farm.inputs.keys import NOT_IN_KEY
+from farm.inputs.sizes import Sizes
 
 Json = Any
 Options = tuple[tuple[str, Json], ...]
@@ -42,8 +43,10 @@ class Model:
 class Preprocess:
     """How images are prepared where no config of mmdet's says it.
 
-    mean, std: of the channels as the network takes them, 0 to 255. pad: height and width become
-    multiples of it, with pad_value (normalised already).
+    Pixels are 0 to 255. to_rgb: channels in the order RGB, else BGR. mean, std: of the channels in
+    that order; (pixel - mean) / std is what the network takes. keep_ratio: the image is resized to
+    fit the shape, else to fill it. pad: height and width become multiples of it. pad_value: what
+    the padding on the right and below holds, in all three channels, after mean and std.
     """
 
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -128,6 +131,8 @@ class ModelFacts:
     its graph cannot end before the suppression, or at its raw outputs. `suppression` is the one
     that then runs on the host; None for a model without one, whose graph is whole without it.
     `input_shape` is what a ready model takes (None for a free axis), `opset` a ready file's own.
+    `sizes` are the heights and widths that the network takes, None for any; `padded_to` those that
+    the test pipeline can pad an image of a fixed shape to.
     """
 
     classes: tuple[str, ...]
@@ -142,3 +147,5 @@ class ModelFacts:
     raw_refused: str | None = None
     input_shape: tuple[int | None, ...] | None = None
     opset: int | None = None
+    sizes: Sizes | None = None
+    padded_to: Sizes | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,15 @@ def without_flip(model: inputs.Model) -> inputs.Model:
 
     Raises InputError as `config.read`.
     """
-    from farm.sources.mmdet import config
+    from farm.sources.mmdet import config, test_data
 
-    settings = config.read(model)
-    steps = config.test_pipeline(settings, model.config.path)
-    test = (settings.get("data") or {}).get("test")
-    if not isinstance(test, dict) or "pipeline" not in test:
-        return model  # elsewhere than `cfg_options` can reach: a flip is then refused
-    off = tuple((f"data.test.pipeline.{i}.flip", False) for i, s in enumerate(steps) if "flip" in s)
+    pipelines = test_data.test_pipelines(config.read(model), model.config.path)
+    off = tuple(
+        (f"{place}.{i}.flip", False)
+        for place, steps in pipelines.items()
+        for i, step in enumerate(steps)
+        if isinstance(step, dict) and "flip" in step
+    )
     return replace(model, cfg_options=model.cfg_options + off)
 
 
@@ -68,11 +70,19 @@ def own_scale(settings: Any, where: str) -> Dims | None:
     None where it resizes by a factor of each image's own size.
 
     Raises:
-        InputError: it says neither.
+        InputError: it says neither, or the data sets of `data.test` differ in it.
     """
-    from farm.sources.mmdet import config
+    from farm.sources.mmdet import test_data
 
-    for step in config.test_pipeline(settings, where):
+    pipelines = test_data.test_pipelines(settings, where)
+    scales = {place: _scale(steps, where) for place, steps in pipelines.items()}
+    if len(set(scales.values())) > 1:
+        raise InputError(f"{' and '.join(scales)} resize to different sizes; test one", where)
+    return next(iter(scales.values()))
+
+
+def _scale(steps: Sequence[Any], where: str) -> Dims | None:
+    for step in filter(lambda step: isinstance(step, dict), steps):
         scale = step.get("img_scale")
         if isinstance(scale, list) and len(scale) == 1:
             scale = scale[0]

@@ -2,6 +2,7 @@
 
 Runs before any heavy work: loads config and checkpoint, fits one to the other, and holds the
 model's classes against those of the data set and of the images that int8's `auto` measures AP on.
+The test pipeline is tried on the first images.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from farm.inputs import CheckInputs, CocoDataset, Dataset
 from farm.sources import source_module
-from farm.stages import Context
+from farm.stages import Context, first_images
 
 
 def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
@@ -21,6 +22,8 @@ def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
     _check_dataset(inputs.dataset, facts.classes)
     if inputs.calibration is not None:
         _check_dataset(inputs.calibration, facts.classes)
+    if facts.pipeline:
+        first_images.try_pipeline(facts.pipeline, inputs.dataset)
     return asdict(facts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from farm.inputs import Decay, ModelFacts, Ref, Suppression
+from farm.inputs import Decay, ModelFacts, Ref, Sizes, Suppression
 from farm.store import Store
 
 
@@ -36,4 +36,8 @@ def _facts(figures: dict[str, Any]) -> ModelFacts:
         how = dict(values["suppression"])
         decay = how.pop("decay")
         values["suppression"] = Suppression(**how, decay=Decay(**decay) if decay else None)
+    for name in ("sizes", "padded_to"):
+        if values.get(name):
+            found = values[name]
+            values[name] = Sizes(found["multiple"], tuple(found["remainders"]), found["least"])
     return ModelFacts(**values)

@@ -5,6 +5,7 @@ Importing this package is light; torch, mmcv and mmdet are imported by what is c
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,10 @@ def check(model: inputs.Model) -> inputs.ModelFacts:
     Raises:
         InputError: config or checkpoint is missing, unreadable, or they do not fit each other.
     """
-    return load(model).facts
+    from farm.sources.mmdet import sizes
+
+    detector = load(model)
+    return replace(detector.facts, sizes=sizes.taken(detector))
 
 
 def load(model: inputs.Model) -> Detector:

@@ -18,6 +18,7 @@ from mmdet.models import build_detector
 from farm import inputs
 from farm.errors import InputError, StepFailed
 from farm.sources.mmdet.operators import missing
+from farm.sources.mmdet.test_data import test_dataset
 
 
 def read(model: inputs.Model) -> mmcv.Config:
@@ -116,36 +117,13 @@ def _widen(detector: Any, config: mmcv.Config) -> None:
         )
 
 
-def test_pipeline(config: mmcv.Config, where: str) -> list[dict[str, Any]]:
-    """The transforms that mmdet's own test would run.
-
-    Raises:
-        InputError: the config has none.
-    """
-    dataset = test_dataset(config)
-    pipeline = dataset.get("pipeline") or config.get("test_pipeline")
-    if not pipeline:
-        raise InputError("it has no test pipeline; expected `data.test.pipeline`", where)
-    return [dict(step) for step in pipeline]
-
-
-def test_dataset(config: mmcv.Config) -> dict[str, Any]:
-    """`data.test`, out of a list or a wrapper such as `RepeatDataset` where it is in one."""
-    dataset = (config.get("data") or {}).get("test") or {}
-    if isinstance(dataset, (list, tuple)):
-        dataset = dataset[0] if dataset else {}
-    while "pipeline" not in dataset and isinstance(dataset.get("dataset"), dict):
-        dataset = dataset["dataset"]
-    return dataset
-
-
 def class_names(config: mmcv.Config, where: str) -> tuple[str, ...]:
     """The names in the config, else those of the data set's class; empty where neither has any.
 
     Raises:
         InputError: the config names a file of classes that is not there.
     """
-    dataset = test_dataset(config)
+    dataset = test_dataset(config, where)
     names = dataset.get("classes") or config.get("classes")
     if isinstance(names, str):
         if not Path(names).is_file():
