@@ -89,7 +89,9 @@ def _runner(proto: onnx.ModelProto, path: Path) -> Any:
         raise _told("refuses it", error) from error
     for one in session.get_outputs():
         if not re.fullmatch(r"tensor\((float|double|float16|bool|u?int\d+)\)", one.type):
-            raise InputError(f"its output {one.name} is {one.type}, no tensor of numbers", str(path))
+            raise InputError(
+                f"its output {one.name} is {one.type}, no tensor of numbers", str(path)
+            )
     name, names = session.get_inputs()[0].name, [one.name for one in session.get_outputs()]
 
     def run(images: Floats) -> dict[str, npt.NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""A ready ONNX file as it comes from anywhere: what of it can be known to be wrong without a run."""
+"""A ready ONNX file as it comes from anywhere: what can be known to be wrong without a run."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ def read(path: Path) -> onnx.ModelProto:
         raise InputError("it keeps its weights in other files; save it as one file", str(path))
     if not proto.graph.output:
         raise InputError("it has no outputs", str(path))
+    for one in proto.graph.output:
+        if not one.name.isprintable() or ".." in one.name.split("/"):
+            reason = f"its output is called {one.name!r}; expected printable characters, no '..'"
+            raise InputError(reason, str(path))
     return proto
 
 

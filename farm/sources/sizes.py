@@ -33,7 +33,7 @@ def taken(*ways: Run) -> Sizes | None:
         runs = cache(partial(_runs, way))
         if base := next((size for size in _BASES if runs(size)), None):
             multiple = _multiple(runs, base)
-            remainders = tuple(r for r in range(multiple) if runs(base + r))
+            remainders = _remainders(runs, base, multiple)
             found = Sizes(multiple, remainders, _least(runs, multiple, base))
             return None if found == Sizes() else found
     return None
@@ -43,6 +43,19 @@ def _multiple(runs: Callable[[int], bool], base: int) -> int:
     """The least power of two by which sizes on both sides of `base` are apart."""
     powers = (2**power for power in range(base.bit_length() - 1))
     return next((one for one in powers if runs(base + one) and runs(base - one)), base)
+
+
+def _remainders(runs: Callable[[int], bool], base: int, multiple: int) -> tuple[int, ...]:
+    """Those next to a whole multiple that run: what is rounded up or down has a way to go."""
+    found = {0}
+    for side in (-1, 1):
+        steps = (2**power for power in range(multiple.bit_length() - 1))
+        step = next((one for one in steps if runs(base + side * one)), multiple)
+        away = step
+        while away < multiple and runs(base + side * away):
+            found.add(side * away % multiple)
+            away += step
+    return tuple(sorted(found))
 
 
 def _least(runs: Callable[[int], bool], multiple: int, base: int) -> int:

@@ -13,7 +13,14 @@ from farm.sources.mmdet.centre_pad import padded_sizes
 IMAGE_STEPS = ("LoadImageFromFile", "Resize", "Normalize", "Pad", "RandomCenterCropPad")
 PADS = ("Pad", "RandomCenterCropPad")
 _NO_EFFECT = ("RandomFlip", "ImageToTensor", "DefaultFormatBundle", "Collect")
-_RESIZE_OPTIONS = {"type", "keep_ratio", "backend", "interpolation", "bbox_clip_border", "multiscale_mode"}
+_RESIZE_OPTIONS = {
+    "type",
+    "keep_ratio",
+    "backend",
+    "interpolation",
+    "bbox_clip_border",
+    "multiscale_mode",
+}
 _PAD_OPTIONS = {"type", "size", "size_divisor", "pad_to_square", "pad_val"}
 
 

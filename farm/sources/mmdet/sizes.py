@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -42,7 +40,7 @@ class _Network(nn.Module):
 
 
 def _without_values(network: nn.Module) -> sizes.Run:
-    """On torch's meta device, which computes shapes only: the quick way, where all layers have it."""
+    """On torch's meta device, which computes shapes only: quick, where all layers have it."""
     state = {
         name: torch.empty_like(value, device="meta")
         for name, value in (*network.named_parameters(), *network.named_buffers())
