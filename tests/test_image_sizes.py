@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,12 @@ def test_what_families_take(name: str, expected: Sizes | None) -> None:
     detector = Detector(built, facts(raw_refused=cuts.raw_refusal(built)))
     assert of_mmdet.taken(detector) == expected
     assert {key: value.device for key, value in built.state_dict().items()} == before
+
+
+def test_sizes_come_back_from_the_store(tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    from farm.store.facts import _facts
+
+    found = facts(sizes=YOLOX, padded_to=Sizes(128, (127,)))
+    assert _facts(json.loads(json.dumps(asdict(found)))) == found
