@@ -39,6 +39,7 @@ def test_a_size_that_only_rounds_up_runs_but_is_not_advised() -> None:
     assert unfit(facts(sizes=YOLOX), shape("410x416"), profiles=False) is None
     reason = unfit(facts(sizes=YOLOX), shape("400x410"), profiles=False)
     assert reason is not None and "384x410 and 416x410" in reason
+    assert "multiples of 32, or of 32 and 26, 28 or 30 more" in reason
 
 
 def test_a_least_size_is_said() -> None:

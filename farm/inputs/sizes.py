@@ -49,6 +49,7 @@ class Sizes:
             return f"multiples of {self.multiple}{least}"
         if self.remainders == (self.multiple - 1,):
             return f"one less than multiples of {self.multiple}{least}"
-        *most, last = map(str, self.remainders)
+        *most, last = (str(remainder) for remainder in self.remainders if remainder)
         listed = f"{', '.join(most)} or {last}" if most else last
-        return f"those that leave {listed} when divided by {self.multiple}{least}"
+        whole = "multiples of {0}, or of {0}" if 0 in self.remainders else "multiples of {0}"
+        return f"{whole.format(self.multiple)} and {listed} more{least}"
