@@ -38,7 +38,8 @@ class Runtime:
     options: the names of its own; None where it takes any and complains itself.
     max_opsets: beginnings of its version, each with the highest opset that this reads.
     compute_capabilities: those it builds for, with no GPU there; () where engines are built on
-    the target itself. suppresses: it has NonMaxSuppression.
+    the target itself. suppresses: it has NonMaxSuppression. profiles: it builds for the least and
+    the largest size of a dynamic shape, which the network must then take.
     """
 
     module: str
@@ -56,6 +57,7 @@ class Runtime:
     max_opsets: tuple[tuple[str, int], ...] = ()
     compute_capabilities: tuple[str, ...] = ()
     suppresses: bool = True
+    profiles: bool = False
 
 
 RUNTIMES = {
@@ -76,6 +78,7 @@ RUNTIMES = {
         builder_flags=True,
         by_flag=("bf16",),  # ONNX Runtime reads no bf16 Conv below opset 22
         accelerators=True,
+        profiles=True,
         simplified_dynamic=False,
         options=(
             "allow_fallback",
@@ -94,6 +97,7 @@ RUNTIMES = {
         precisions=PRECISIONS,
         builder_flags=True,
         accelerators=True,
+        profiles=True,
         simplified_dynamic=False,
         options=(
             "builder_flags",
@@ -113,6 +117,7 @@ RUNTIMES = {
         workspaces=True,
         precisions=PRECISIONS,
         accelerators=True,
+        profiles=True,
         simplified_dynamic=False,
         options=("cuda_graph", "optimization_level", "plugins"),
         compute_capabilities=("7.5", "8.0", "8.6", "8.9", "12.0"),

@@ -22,7 +22,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 # isort: split
 from mmdet.datasets.pipelines import Compose
 
-from farm.sources.mmdet import config, pipeline
+from farm.sources.mmdet import config, pipeline, test_data
 from farm.units import parse_dims
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ NO_FLIP = {"data.test.pipeline.1.flip": False}
 def steps_of(name: str, options: dict[str, Any]) -> list[dict[str, Any]]:
     path = config_file(name, Path())
     model = inputs.Model("x", "mmdet", path, inputs.File("", ""), tuple(options.items()))
-    return config.test_pipeline(config.read(model), name)
+    return list(test_data.test_pipelines(config.read(model), name)["data.test.pipeline"])
 
 
 def preparer(name: str, shape: str, low: str = "", high: str = "") -> Any:

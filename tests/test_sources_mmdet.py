@@ -16,7 +16,7 @@ import torch
 from farm import inputs
 from farm.errors import InputError, StepFailed
 from farm.sources import mmdet as source
-from farm.sources.mmdet import compat, config  # noqa: F401
+from farm.sources.mmdet import compat, config, test_data  # noqa: F401
 from farm.units import parse_dims
 
 pytestmark = pytest.mark.slow
@@ -84,7 +84,8 @@ def test_prepared_yolox_images_are_those_of_mmdets_own_pipeline() -> None:
     from mmdet.datasets.pipelines import Compose
 
     model = nano()
-    own = Compose(config.test_pipeline(config.read(model), ""))
+    steps = test_data.test_pipelines(config.read(model), "")["data.test.pipeline"]
+    own = Compose(steps)
     pipeline = source.check(model).pipeline
     fixed = source.Preparer(pipeline, shape("416x416"))
     dynamic = source.Preparer(pipeline, shape("416x416", "320x320", "640x640"))
@@ -116,10 +117,8 @@ def picture(tmp_path: Path) -> Callable[[int, int], str]:
 
 
 def pipeline_of(name: str) -> str:
-    from farm.sources.mmdet import pipeline
-
     settings = config.read(model_of(name, Path("none"), {}))
-    return pipeline.canonical(config.test_pipeline(settings, ""))
+    return test_data.canonical_pipeline(settings, "")
 
 
 @pytest.mark.parametrize("size", [(60, 120), (120, 60), (30, 30), (40, 160), (33, 167)])

@@ -230,7 +230,9 @@ def test_images_are_prepared_as_a_config_of_the_same_meaning_says() -> None:
 
     assert pipeline_of(IMAGES) == of_mmdet
     assert "Normalize" not in pipeline_of(inputs.Preprocess(to_rgb=False))
-    assert '"pad_val":{"img":114.0}' in pipeline_of(inputs.Preprocess(pad_value=114.0))
+    assert '"pad_val":{"img":[114.0,114.0,114.0]}' in pipeline_of(
+        inputs.Preprocess(pad_value=114.0)
+    )
 
 
 def test_the_matrix_of_sources_runs(tmp_path: Path, farm: Farm) -> None:

@@ -29,7 +29,7 @@ from farm.models import families
 from farm.plan.configs import config_file
 from farm.run import guarded
 from farm.sources import mmdet as source
-from farm.sources.mmdet import config, pipeline, random_weights
+from farm.sources.mmdet import config, random_weights, test_data
 from farm.units import Dims
 
 SIZES = ((160, 160), (128, 160), (128, 160))
@@ -103,7 +103,7 @@ def write(family: families.Family, folder: Path, path: Path) -> None:
         family.name, "mmdet", config_file(family.config, Path()), inputs.File(str(path), ""),
         tuple(family.options.items()),
     )  # fmt: skip
-    steps = pipeline.canonical(config.test_pipeline(config.read(model), model.config.path))
+    steps = test_data.canonical_pipeline(config.read(model), model.config.path)
     shape = inputs.Shape("fixed", family.shape, family.shape, family.shape)
     prepare = source.Preparer(steps, shape)
     images = [

@@ -24,6 +24,7 @@ from farm.inputs.models import (
     Suppression,
     Used,
 )
+from farm.inputs.sizes import Sizes
 from farm.inputs.stages import (
     Auto,
     BuildInputs,
@@ -68,6 +69,7 @@ __all__ = [
     "ReferenceInputs",
     "Shape",
     "ShapesDataset",
+    "Sizes",
     "StageInputs",
     "Suppression",
     "Target",

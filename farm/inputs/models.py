@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farm.inputs.keys import LATER, NOT_IN_KEY
+from farm.inputs.sizes import Sizes
 
 Json = Any
 Options = tuple[tuple[str, Json], ...]
@@ -46,8 +47,10 @@ class Model:
 class Preprocess:
     """How images are prepared where no config of mmdet's says it.
 
-    mean, std: of the channels as the network takes them, 0 to 255. pad: height and width become
-    multiples of it, with pad_value (normalised already).
+    Pixels are 0 to 255. to_rgb: channels in the order RGB, else BGR. mean, std: of the channels in
+    that order; (pixel - mean) / std is what the network takes. keep_ratio: the image is resized to
+    fit the shape, else to fill it. pad: height and width become multiples of it. pad_value: what
+    the padding on the right and below holds, in all three channels, after mean and std.
     """
 
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -163,6 +166,8 @@ class ModelFacts:
     `used`: what it was made of when these were found.
     `classes` are the names of label 0, 1, ...; `labels_from` says what gives them in this order.
     Where nothing does, `labels_doubt` says why, and whether the order is contradicted, too.
+    `sizes` are the heights and widths that the network takes, None for any; `padded_to` those that
+    the test pipeline can pad an image of a fixed shape to.
     """
 
     classes: tuple[str, ...]
@@ -181,3 +186,5 @@ class ModelFacts:
     labels_from: str = ""
     labels_doubt: str = ""
     labels_contradicted: bool = False
+    sizes: Sizes | None = None
+    padded_to: Sizes | None = None

@@ -8,6 +8,7 @@ from farm.inputs.engines import Engine, EngineOptions, Ref, Target
 from farm.inputs.images import CocoDataset, Dataset, Shape
 from farm.inputs.keys import LATER
 from farm.inputs.models import AnyModel, Suppression
+from farm.inputs.sizes import Sizes
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,13 @@ class CheckInputs:
 
 @dataclass(frozen=True)
 class PrepareInputs:
+    """`sizes`: those that the network takes, where images of a dynamic shape can have others."""
+
     pipeline: str
     source: str
     shape: Shape
     dataset: Dataset
+    sizes: Sizes | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

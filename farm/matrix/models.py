@@ -37,7 +37,7 @@ class MmdetSpec(ModelSpec):
 
 
 class PreprocessSpec(Edge):
-    """How images are prepared; see `inputs.Preprocess`."""
+    """How images are prepared; `inputs.Preprocess` says in which units each value is."""
 
     mean: Triple = (0.0, 0.0, 0.0)
     std: Annotated[Triple, AfterValidator(_positive)] = (1.0, 1.0, 1.0)

@@ -146,6 +146,7 @@ class _Planner:
             catalog.PREPARER,
             self.shapes[cell.shape],
             images,
+            self.facts[cell.model].sizes if self.shapes[cell.shape].dynamic_size else None,
         )
         return self._kept(prepare_step(f"{cell.shape} for {cell.model}", values, check))
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from farm import catalog
 from farm.inputs import ModelFacts, Shape, Target
 from farm.matrix import Cell
+from farm.plan import sizes
 from farm.plan.packages import version
 
 _BOXES_OFF_MASKS = ("segments", "queries")
@@ -22,6 +23,7 @@ def refusal(
     return (
         of_graph
         or _unfit(facts, shape)
+        or sizes.unfit(facts, shape, catalog.RUNTIMES[cell.runtime].profiles)
         or _not_both(cell, shape, simplify)
         or _not_built_for(cell, target)
         or _not_read(cell, facts)

@@ -50,12 +50,13 @@ def without_flip(model: inputs.Model) -> inputs.Model:
 
     Raises InputError as `config.read`.
     """
-    from farm.sources.mmdet import config
+    from farm.sources.mmdet import config, test_data
 
-    settings = config.read(model)
-    steps = config.test_pipeline(settings, model.config.path)
-    test = (settings.get("data") or {}).get("test")
-    if not isinstance(test, dict) or "pipeline" not in test:
-        return model  # elsewhere than `cfg_options` can reach: a flip is then refused
-    off = tuple((f"data.test.pipeline.{i}.flip", False) for i, s in enumerate(steps) if "flip" in s)
+    pipelines = test_data.test_pipelines(config.read(model), model.config.path)
+    off = tuple(
+        (f"{place}.{i}.flip", False)
+        for place, steps in pipelines.items()
+        for i, step in enumerate(steps)
+        if isinstance(step, dict) and "flip" in step
+    )
     return replace(model, cfg_options=model.cfg_options + off)

@@ -39,13 +39,13 @@ class Taken:
 
 def taken(path: Path) -> Taken:
     """Raises InputError for a file that is no ONNX, or takes no batch of images."""
-    axes = source_module("onnx").check(_model(path)).input_shape
+    axes = source_module("onnx").load(_model(path)).facts.input_shape
     return Taken(axes[0], axes[2], axes[3])
 
 
 def opset(path: Path) -> int | None:
     """Raises as `taken`."""
-    found: int | None = source_module("onnx").check(_model(path)).opset
+    found: int | None = source_module("onnx").load(_model(path)).facts.opset
     return found
 
 

@@ -12,10 +12,11 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from farm import inputs
 from farm.detections import Floats
 from farm.errors import InputError, StepFailed
-from farm.sources import onnx_files
+from farm.sources import onnx_files, sizes
 from farm.sources.flat import tensors
 from farm.sources.mmdet import checkpoint
 from farm.sources.own_form import OwnForm, pipeline_of
@@ -62,7 +63,13 @@ class Loaded(OwnForm):
 
 def check(model: inputs.ModuleModel) -> inputs.ModelFacts:
     """Raises InputError: the function cannot be had or called, or its checkpoint does not fit."""
-    return load(model).facts
+    loaded = load(model)
+    n, _, height, width = loaded.facts.input_shape or (None,) * 4
+
+    def run(size: int) -> None:
+        loaded.run(np.zeros((n or 1, 3, height or size, width or size), np.float32))
+
+    return replace(loaded.facts, sizes=None if height or width else sizes.taken(run))
 
 
 def load(model: inputs.ModuleModel) -> Loaded:

@@ -6,11 +6,13 @@ file itself: ONNX Runtime's CPU provider, fp32, its graph left as it is.
 
 from __future__ import annotations
 
+import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
@@ -18,9 +20,8 @@ import onnxruntime as ort
 from farm import inputs
 from farm.detections import Floats
 from farm.errors import InputError, StepFailed
-from farm.sources.own_form import OwnForm, pipeline_of
-
-_Axes = tuple[int | None, ...]
+from farm.sources import ready_files, sizes
+from farm.sources.own_form import OwnForm, check_form, pipeline_of
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,33 @@ class ReadyFile(OwnForm):
 
 
 def check(model: inputs.OnnxModel) -> inputs.ModelFacts:
-    """Raises InputError: no detector in one ONNX file; StepFailed: ONNX Runtime refuses it."""
-    return load(model).facts
+    """The file is run once, where it takes one size; else at the sizes that tell which it takes.
+
+    Raises:
+        InputError: no detector in one ONNX file.
+        StepFailed: ONNX Runtime refuses it, or its outputs are not in the farm's form.
+        MemoryError: it cannot be run here.
+    """
+    found = load(model)
+    n, _, height, width = found.facts.input_shape or (None,) * 4
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def run(size: int) -> None:
+        images = np.zeros((n or 1, 3, height or size, width or size), np.float32)
+        shapes.update({name: values.shape for name, values in found.run(images).items()})
+
+    if height and width:
+        run(0)
+    taken = None if height or width else sizes.taken(run)
+    if shapes and model.outputs == "detections":
+        check_form(shapes)
+    return replace(found.facts, sizes=taken)
 
 
 def load(model: inputs.OnnxModel) -> ReadyFile:
-    """Raises as `check`."""
+    """Raises as `check`, but for what is seen only when it runs."""
     path = Path(model.file.path)
-    proto = _read(path)
+    proto = ready_files.read(path)
     names = [output.name for output in proto.graph.output]
     if model.outputs == "detections" and not {"dets", "labels"} <= set(names):
         raise InputError(
@@ -51,65 +71,44 @@ def load(model: inputs.OnnxModel) -> ReadyFile:
         classes=model.classes,
         masks="masks" in names,
         pipeline=pipeline_of(model.preprocess),
-        input_shape=_input_shape(proto, path),
-        opset=next(one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")),
+        input_shape=ready_files.input_shape(proto, path),
+        opset=ready_files.opset(proto, path),
         labels_from="`classes` of the matrix",
     )
-    return ReadyFile(facts, _runner(path), path)
+    return ReadyFile(facts, _runner(proto, path), path)
 
 
-def _read(path: Path) -> onnx.ModelProto:
-    try:
-        proto = onnx.load(str(path), load_external_data=False)
-        weights = proto.graph.initializer
-        whole = all(one.data_location != onnx.TensorProto.EXTERNAL for one in weights)
-        if whole:  # the checker looks for the other files where this process stands
-            onnx.checker.check_model(proto)
-    except Exception as error:  # protobuf and ONNX raise a dozen kinds for what is no ONNX file
-        reason = " ".join(str(error).split())[:200]
-        why = f"not a valid ONNX file ({type(error).__name__}: {reason})"
-        raise InputError(why, str(path)) from error
-    if not whole:
-        raise InputError("it keeps its weights in other files; save it as one file", str(path))
-    return proto
-
-
-def _input_shape(proto: onnx.ModelProto, path: Path) -> _Axes:
-    """N, C, H, W of its one input; None for a free axis."""
-    weights = {one.name for one in proto.graph.initializer}
-    images = [one for one in proto.graph.input if one.name not in weights]
-    if len(images) != 1:
-        raise InputError(
-            f"it has the inputs {', '.join(one.name for one in images)}; expected one, of images",
-            str(path),
-        )
-    kind = images[0].type.tensor_type
-    axes = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
-    if kind.elem_type != onnx.TensorProto.FLOAT or len(axes) != 4 or axes[1] not in (3, None):
-        dims = "x".join(str(axis or "?") for axis in axes)
-        type_name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
-        raise InputError(
-            f"its input {images[0].name} is {type_name} {dims}; expected float Nx3xHxW", str(path)
-        )
-    return axes
-
-
-def _runner(path: Path) -> Any:
+def _runner(proto: onnx.ModelProto, path: Path) -> Any:
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.intra_op_num_threads = 1
     settings.log_severity_level = 3
+    file = proto.SerializeToString() if ready_files.free_axes(proto.graph) else str(path)
     try:
-        session = ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # each kind of ONNX Runtime's own, of no common class
-        reason = " ".join(str(error).split())[:300]
-        raise StepFailed(f"ONNX Runtime, which is its reference, refuses it: {reason}") from error
+        raise _told("refuses it", error) from error
+    for one in session.get_outputs():
+        if not re.fullmatch(r"tensor\((float|double|float16|bool|u?int\d+)\)", one.type):
+            raise InputError(
+                f"its output {one.name} is {one.type}, no tensor of numbers", str(path)
+            )
     name, names = session.get_inputs()[0].name, [one.name for one in session.get_outputs()]
 
     def run(images: Floats) -> dict[str, npt.NDArray[Any]]:
-        return dict(zip(names, session.run(names, {name: images}), strict=True))
+        try:
+            return dict(zip(names, session.run(names, {name: images}), strict=True))
+        except Exception as error:  # likewise
+            shape = "x".join(map(str, images.shape))
+            raise _told(f"cannot run it at {shape}", error) from error
 
     return run
+
+
+def _told(what: str, error: Exception) -> Exception:
+    reason = " ".join(str(error).split())[:300]
+    text = f"ONNX Runtime, which is its reference, {what}: {reason}"
+    return MemoryError(text) if "Failed to allocate memory" in reason else StepFailed(text)
 
 
 def export_onnx(
@@ -125,7 +124,8 @@ def export_onnx(
         StepFailed: the file does not hold together at that shape.
     """
     proto = onnx.load(str(detector.path))
-    if not _bind(proto.graph, shape):
+    freed = ready_files.free_axes(proto.graph)
+    if not _bind(proto.graph, shape) and not freed:
         shutil.copyfile(detector.path, path)
         return
     try:
@@ -138,8 +138,7 @@ def export_onnx(
 
 def _bind(graph: onnx.GraphProto, shape: inputs.Shape) -> bool:
     """Give the free axes that the profile fixes their extent; whether there was any."""
-    weights = {one.name for one in graph.initializer}
-    image = next(one for one in graph.input if one.name not in weights)
+    image = ready_files.images(graph)[0]
     bounds = zip(shape.min.as_tuple(), shape.max.as_tuple(), strict=True)
     named: dict[str, int] = {}
     free = False

@@ -64,7 +64,9 @@ def pipeline_of(how: inputs.Preprocess) -> str:
 
     Models with the same text share their prepared images, whatever their source.
     """
-    normalises = how.to_rgb or any(how.mean) or set(how.std) != {1.0}
+    # Loaded pixels are whole numbers, and stay so where nothing is computed: so must a padding.
+    whole = how.pad_value in range(256)
+    normalises = how.to_rgb or any(how.mean) or set(how.std) != {1.0} or not whole
     steps: list[dict[str, Any]] = [
         {"type": "LoadImageFromFile"},
         {"type": "Resize", "keep_ratio": how.keep_ratio},
@@ -73,6 +75,6 @@ def pipeline_of(how: inputs.Preprocess) -> str:
         values = {"mean": list(how.mean), "std": list(how.std), "to_rgb": how.to_rgb}
         steps.append({"type": "Normalize", **values})
     if how.pad or how.pad_value:
-        value = {"pad_val": {"img": how.pad_value}} if how.pad_value else {}
+        value = {"pad_val": {"img": [how.pad_value] * 3}} if how.pad_value else {}
         steps.append({"type": "Pad", "size_divisor": how.pad or 1, **value})
     return pipeline.canonical(steps)

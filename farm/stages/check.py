@@ -2,6 +2,7 @@
 
 Runs before any heavy work: loads config and checkpoint, fits one to the other, and holds the
 model's classes against those of the data set and of the images that int8's `auto` measures AP on.
+The test pipeline is tried on the first images.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from farm.inputs import CheckInputs, CocoDataset, Dataset, ModelFacts
 from farm.plan import used
 from farm.sources import source_module
 from farm.sources.watch import watching
-from farm.stages import Context, labels
+from farm.stages import Context, first_images, labels
 
 
 def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
@@ -32,6 +33,8 @@ def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
         notes += _check_dataset(inputs.calibration, facts, masks=False)
     if inputs.dataset is not None:
         facts = labels.known(facts, inputs)
+        if facts.pipeline:
+            first_images.try_pipeline(facts.pipeline, inputs.dataset)
     return {**asdict(facts), "notes": notes}
 
 

@@ -21,7 +21,7 @@ def run(inputs: PrepareInputs, context: Context) -> Mapping[str, Any]:
     images, annotation_file = open_dataset(inputs.dataset, drawn)
     limit = inputs.dataset.limit if isinstance(inputs.dataset, CocoDataset) else None
     annotations = load_annotations(annotation_file, limit)
-    prepare = source_module(inputs.source).Preparer(inputs.pipeline, inputs.shape)
+    prepare = source_module(inputs.source).Preparer(inputs.pipeline, inputs.shape, inputs.sizes)
     with PreparedWriter(context.folder) as writer:
         for image in annotations["images"]:
             name = image["file_name"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from farm.inputs import Decay, ModelFacts, Ref, Suppression
+from farm.inputs import Decay, ModelFacts, Ref, Sizes, Suppression
 from farm.plan import used
 from farm.store import Store
 
@@ -42,4 +42,8 @@ def _facts(figures: dict[str, Any]) -> ModelFacts:
         how = dict(values["suppression"])
         decay = how.pop("decay")
         values["suppression"] = Suppression(**how, decay=Decay(**decay) if decay else None)
+    for name in ("sizes", "padded_to"):
+        if values.get(name):
+            found = values[name]
+            values[name] = Sizes(found["multiple"], tuple(found["remainders"]), found["least"])
     return ModelFacts(**values)

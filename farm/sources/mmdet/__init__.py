@@ -5,6 +5,7 @@ Importing this package is light; torch, mmcv and mmdet are imported by what is c
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from farm.units import Dims
 
 if TYPE_CHECKING:
     from farm.sources.mmdet.detector import Detector
-    from farm.sources.mmdet.pipeline import Preparer
+    from farm.sources.mmdet.preparer import Preparer
 
 __all__ = ["Detector", "Preparer", "check", "export_onnx", "load", "size"]
 
@@ -24,7 +25,10 @@ def check(model: inputs.Model) -> inputs.ModelFacts:
     Raises:
         InputError: config or checkpoint is missing, unreadable, or they do not fit each other.
     """
-    return load(model).facts
+    from farm.sources.mmdet import sizes
+
+    detector = load(model)
+    return replace(detector.facts, sizes=sizes.taken(detector))
 
 
 def load(model: inputs.Model) -> Detector:
@@ -65,7 +69,7 @@ def export_onnx(
 def __getattr__(name: str) -> type:
     """`Detector` and `Preparer`, imported when first asked for."""
     if name == "Preparer":
-        from farm.sources.mmdet.pipeline import Preparer
+        from farm.sources.mmdet.preparer import Preparer
 
         return Preparer
     if name == "Detector":

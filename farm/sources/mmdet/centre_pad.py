@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from farm.errors import StepFailed
+from farm.inputs import Sizes
 
 
 class CentrePad:
@@ -43,3 +44,12 @@ def next_size(step: dict[str, Any], extent: int) -> int:
         return -(-extent // value) * value
     added = step.get("test_pad_add_pix", 0)
     return int((max(extent - added, 0) | value) + added)
+
+
+def padded_sizes(step: dict[str, Any]) -> Sizes:
+    """The sizes that the step leaves as they are, and pads all others to."""
+    mode, value = step.get("test_pad_mode", ("logical_or", 127))
+    multiple = value if mode == "size_divisor" else 1 << value.bit_length()
+    far = multiple * (1 + step.get("test_pad_add_pix", 0))  # where nothing is cut off at zero
+    own = (r for r in range(multiple) if next_size(step, far + r) == far + r)
+    return Sizes(multiple, tuple(own))

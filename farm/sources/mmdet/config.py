@@ -130,29 +130,6 @@ def _widen(detector: Any, config: mmcv.Config) -> None:
         )
 
 
-def test_pipeline(config: mmcv.Config, where: str) -> list[dict[str, Any]]:
-    """The transforms that mmdet's own test would run.
-
-    Raises:
-        InputError: the config has none.
-    """
-    dataset = test_dataset(config)
-    pipeline = dataset.get("pipeline") or config.get("test_pipeline")
-    if not pipeline:
-        raise InputError("it has no test pipeline; expected `data.test.pipeline`", where)
-    return [dict(step) for step in pipeline]
-
-
-def test_dataset(config: mmcv.Config) -> dict[str, Any]:
-    """`data.test`, out of a list or a wrapper such as `RepeatDataset` where it is in one."""
-    dataset = (config.get("data") or {}).get("test") or {}
-    if isinstance(dataset, (list, tuple)):
-        dataset = dataset[0] if dataset else {}
-    while "pipeline" not in dataset and isinstance(dataset.get("dataset"), dict):
-        dataset = dataset["dataset"]
-    return dataset
-
-
 def class_names(config: mmcv.Config, where: str) -> tuple[str, ...]:
     """The names in the config, else those of the data set's class; empty where neither has any.
 

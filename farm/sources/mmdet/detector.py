@@ -16,7 +16,16 @@ import torch
 from farm import inputs
 from farm.detections import Detections, ImageMeta, whole
 from farm.errors import StepFailed
-from farm.sources.mmdet import checkpoint, class_names, config, cuts, graphs, labels, pipeline
+from farm.sources.mmdet import (
+    checkpoint,
+    class_names,
+    config,
+    cuts,
+    graphs,
+    labels,
+    pipeline,
+    test_data,
+)
 from farm.sources.mmdet.dense import coders
 
 Image = npt.NDArray[Any]
@@ -97,7 +106,7 @@ def load(model: inputs.Model) -> Detector:
     """
     where = model.config.path
     settings = config.read(model)
-    prepared = pipeline.canonical(config.test_pipeline(settings, where))
+    prepared = test_data.canonical_pipeline(settings, where)
     detector = config.build(settings, where)
     state, meta = checkpoint.read(model.checkpoint.path, model.allow_pickle)
     checkpoint.fit(detector, state, model.checkpoint.path)
@@ -108,6 +117,7 @@ def load(model: inputs.Model) -> Detector:
         mask_threshold=_mask_threshold(detector),
         mask_frame=graphs.mask_frame(detector),
         raw_refused=cuts.raw_refusal(detector),
+        padded_to=pipeline.padded_to(prepared),
         **_labels(detector, meta, settings, model),
         **_refusals(detector),
     )

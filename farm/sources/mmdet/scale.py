@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from farm.errors import InputError
+from farm.sources.mmdet import test_data
 from farm.units import Dims
 
 
@@ -14,11 +16,17 @@ def own_scale(settings: Any, where: str) -> Dims | None:
     None where it resizes by a factor of each image's own size.
 
     Raises:
-        InputError: it says neither.
+        InputError: it says neither, or the data sets of `data.test` differ in it.
     """
-    from farm.sources.mmdet import config
+    pipelines = test_data.test_pipelines(settings, where)
+    scales = {place: _scale(steps, where) for place, steps in pipelines.items()}
+    if len(set(scales.values())) > 1:
+        raise InputError(f"{' and '.join(scales)} resize to different sizes; test one", where)
+    return next(iter(scales.values()))
 
-    for step in config.test_pipeline(settings, where):
+
+def _scale(steps: Sequence[Any], where: str) -> Dims | None:
+    for step in filter(lambda step: isinstance(step, dict), steps):
         scale = step.get("img_scale")
         if isinstance(scale, list) and len(scale) == 1:
             scale = scale[0]

@@ -1,0 +1,113 @@
+"""A ready ONNX file as it comes from anywhere: what can be known to be wrong without a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+
+from farm.errors import InputError
+
+Axes = tuple[int | None, ...]
+
+_MOST = (1024, 3, 16384, 16384)
+"""Extents of images [N, C, H, W], as a matrix admits them."""
+
+
+def read(path: Path) -> onnx.ModelProto:
+    """Raises InputError: not one whole, valid ONNX file with outputs."""
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+        whole = all(one.data_location != onnx.TensorProto.EXTERNAL for one in _tensors(proto.graph))
+        if whole:  # the checker looks for the other files where this process stands
+            onnx.checker.check_model(proto)
+    except Exception as error:  # protobuf and ONNX raise a dozen kinds for what is no ONNX file
+        reason = " ".join(str(error).split())[:200]
+        why = f"not a valid ONNX file ({type(error).__name__}: {reason})"
+        raise InputError(why, str(path)) from error
+    if not whole:
+        raise InputError("it keeps its weights in other files; save it as one file", str(path))
+    if not proto.graph.output:
+        raise InputError("it has no outputs", str(path))
+    for one in proto.graph.output:
+        if not one.name.isprintable() or ".." in one.name.split("/"):
+            reason = f"its output is called {one.name!r}; expected printable characters, no '..'"
+            raise InputError(reason, str(path))
+    return proto
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All constants of a graph, those in the branches of its nodes too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def opset(proto: onnx.ModelProto, path: Path) -> int:
+    """Raises InputError: of ONNX's own operators it names none, or one that is not known."""
+    versions = [one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")]
+    known = onnx.defs.onnx_opset_version()
+    if not versions:
+        raise InputError("it names no opset of ONNX's own operators (domain '')", str(path))
+    if not 1 <= max(versions) <= known:
+        reason = f"its opset is {max(versions)}; onnx {onnx.__version__} knows 1 to {known}"
+        raise InputError(reason, str(path))
+    return max(versions)
+
+
+def images(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """What it takes, without the constants that older files list among the inputs."""
+    weights = {one.name for one in graph.initializer}
+    return [one for one in graph.input if one.name not in weights]
+
+
+def input_shape(proto: onnx.ModelProto, path: Path) -> Axes:
+    """N, C, H, W of its one input; None for a free axis.
+
+    Raises InputError: another number of inputs, or one that takes no batch of images.
+    """
+    found = images(proto.graph)
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found) or "none"
+        raise InputError(f"it has the inputs {names}; expected one, of images", str(path))
+    image = found[0]
+    if image.type.WhichOneof("value") != "tensor_type":
+        raise InputError(f"its input {image.name} is no tensor; expected float Nx3xHxW", str(path))
+    kind = image.type.tensor_type
+    axes = tuple(_extent(dim) for dim in kind.shape.dim)
+    if kind.elem_type != onnx.TensorProto.FLOAT or len(axes) != 4 or axes[1] not in (3, None):
+        dims = "x".join(str(axis or "?") for axis in axes)
+        said = f"its input {image.name} is {_type_name(kind.elem_type)} {dims}"
+        raise InputError(f"{said}; expected float Nx3xHxW", str(path))
+    for axis, most in zip(axes, _MOST, strict=True):
+        if axis is not None and not 1 <= axis <= most:
+            dims = "x".join(str(axis or "?") for axis in axes)
+            reason = f"its input {image.name} is {dims}; expected up to 1024x3x16384x16384"
+            raise InputError(reason, str(path))
+    return axes
+
+
+def _extent(dim: onnx.TensorShapeProto.Dimension) -> int | None:
+    """None where the axis is free: it has no value, or -1 or 0, as some exporters write it."""
+    return dim.dim_value if dim.HasField("dim_value") and dim.dim_value not in (-1, 0) else None
+
+
+def _type_name(kind: int) -> str:
+    known = onnx.TensorProto.DataType.values()
+    return onnx.TensorProto.DataType.Name(kind).lower() if kind in known else f"type {kind}"
+
+
+def free_axes(graph: onnx.GraphProto) -> bool:
+    """Write free axes that have -1 or 0 as ONNX does, by a name; whether there was any."""
+    found = False
+    for one in (*images(graph), *graph.output):
+        for axis, dim in enumerate(one.type.tensor_type.shape.dim):
+            if dim.HasField("dim_value") and _extent(dim) is None:
+                dim.dim_param, found = f"{one.name}_{axis}", True
+    if found:
+        del graph.value_info[:]  # inferred with the same values
+    return found
