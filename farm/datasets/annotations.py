@@ -7,19 +7,14 @@ filled in, and a note says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from farm.datasets import segmentations
-from farm.datasets.segmentations import in_range, shown
+from farm.datasets.coco_format import LARGEST_AREA, entry_faults, is_area, reference_faults
 from farm.errors import InputError
-
-LARGEST_SIDE = 1e7
-"""Pixels. OpenCV reads no image of more than 2**20 a side; products of these stay finite."""
-LARGEST_AREA = 1e10
-"""Square pixels. COCOeval ignores larger objects even among those of all sizes."""
 
 Document = dict[str, Any]
 Entry = dict[str, Any]
@@ -51,8 +46,8 @@ def read_annotations(
     Raises InputError, which names the first faulty entry.
     """
     full = _parsed(path)
-    _raise_first(_entry_faults(full), path)
-    _raise_first(_reference_faults(full), path)
+    _raise_first(entry_faults(full), path)
+    _raise_first(reference_faults(full), path)
     images = [_with_whole_size(image) for image in full["images"][:limit]]
     kept = {image["id"] for image in images}
     own = [(i, one) for i, one in enumerate(full["annotations"]) if one["image_id"] in kept]
@@ -91,94 +86,6 @@ def _raise_first(faults: Iterator[str], path: Path) -> None:
     raise InputError(f"not in COCO's format: {first}{rest}", str(path))
 
 
-# What each field must be ----------------------------------------------------------------------
-
-
-def _is_id(value: Any) -> bool:
-    """Not a bool, which equals 0 or 1; and no wider than numpy's integers."""
-    return type(value) is int and -(2**63) <= value < 2**63
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_box(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 4
-        and in_range(value, -LARGEST_SIDE, LARGEST_SIDE)
-        and value[2] >= 0
-        and value[3] >= 0
-    )
-
-
-def _is_area(value: Any) -> bool:
-    return in_range((value,), 0, LARGEST_AREA)
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, int | float) and value in (0, 1)
-
-
-Field = tuple[Callable[[Any], bool], str]
-
-_ID: Field = (_is_id, "a whole number below 2**63")
-_TEXT: Field = (_is_text, "text")
-_FIELDS: dict[str, dict[str, Field]] = {
-    "images": {"id": _ID, "file_name": _TEXT},
-    "categories": {"id": _ID, "name": _TEXT},
-    "annotations": {
-        "id": _ID,
-        "image_id": _ID,
-        "category_id": _ID,
-        "bbox": (_is_box, "[x, y, width, height] in pixels, finite, no side negative or over 1e7"),
-        "area": (_is_area, "a number of square pixels from 0 to 1e10"),
-        "iscrowd": (_is_flag, "0 or 1"),
-    },
-}
-_OPTIONAL = ("area", "iscrowd")
-
-
-def _entry_faults(full: Document) -> Iterator[str]:
-    for kind, fields in _FIELDS.items():
-        for i, entry in enumerate(full[kind]):
-            if not isinstance(entry, dict):
-                yield f"{kind}[{i}] is {shown(entry)}; expected an object"
-                continue
-            for name, (fits, expected) in fields.items():
-                if name not in entry:
-                    if name not in _OPTIONAL:
-                        yield f"{_place(kind, i, entry)} has no {name!r}; expected {expected}"
-                elif not fits(entry[name]):
-                    value = shown(entry[name])
-                    yield f"{_place(kind, i, entry)}: {name!r} is {value}; expected {expected}"
-
-
-def _place(kind: str, i: int, entry: Entry) -> str:
-    return f"{kind}[{i}] (id {shown(entry.get('id'))})"
-
-
-def _reference_faults(full: Document) -> Iterator[str]:
-    for kind, name in (
-        ("images", "id"),
-        ("categories", "id"),
-        ("categories", "name"),
-        ("annotations", "id"),
-    ):
-        first: dict[Any, int] = {}
-        for i, entry in enumerate(full[kind]):
-            before = first.setdefault(entry[name], i)
-            if before != i:
-                yield f"{kind}[{before}] and {kind}[{i}] have the same {name} {shown(entry[name])}"
-    for name, kind in (("image_id", "images"), ("category_id", "categories")):
-        known = {entry["id"] for entry in full[kind]}
-        for i, one in enumerate(full["annotations"]):
-            if one[name] not in known:
-                place = _place("annotations", i, one)
-                yield f"{place}: its {name!r} {one[name]} is not among the {kind}"
-
-
 # What COCO's tools are given ------------------------------------------------------------------
 
 
@@ -204,7 +111,7 @@ def _safe(one: Entry, number: int) -> Entry:
 def _area(one: Entry) -> float:
     """As COCO's own: of the object's outline, or of its box where it has none."""
     area = segmentations.area(one.get("segmentation"))
-    if area is None or not _is_area(area):
+    if area is None or not is_area(area):
         area = float(one["bbox"][2] * one["bbox"][3])
     return min(area, LARGEST_AREA)
 
