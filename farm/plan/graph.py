@@ -64,7 +64,7 @@ class _Planner:
         in_int8 = name in self._in_int8
         measured = lowered.measured_by_auto(self.spec, self.given) if in_int8 else None
         values = inputs.CheckInputs(model, self.given.dataset, measured)
-        step = self._kept(new_step("check", name, values, packages, Needs()))
+        step = self._kept(new_step("check", name, values, packages, Needs(apart=True)))
         facts = self.known_facts(step.key)
         if facts is None:
             self.unchecked.append(name)
