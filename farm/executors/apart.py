@@ -148,6 +148,14 @@ def _unsaid(work: Work, end: End, limit_s: float, store: Store, folders: list[Pa
     return failed(work.step, store, log, reason, 0.0)
 
 
+def clear_up(store: Store, key: str) -> None:
+    """Keep the log of a step whose process is no more, and remove what it was working on."""
+    for folder in sorted((store.root / "tmp").glob(f"{key}.*")):
+        with suppress(OSError):  # a full disk has no room for the log
+            store.keep_log(key, folder / "step.log")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _signal(number: int) -> str:
     return f"signal {number} ({signal.strsignal(number) or 'unknown'})"
 

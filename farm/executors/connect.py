@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import stat
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ def connect(address: str | None) -> None:
         else:
             with _private_token():
                 _begin()
+
+
+@contextmanager
+def off_stdout(address: str | None) -> Iterator[None]:
+    """Ray's thread of messages (of workers that died, say) prints to stdout, which programs read.
+
+    Those of a cluster go to stderr; of a Ray of its own the executor says itself what happened.
+    """
+    with ExitStack() as stack:
+        sink = sys.stderr if address else stack.enter_context(open(os.devnull, "w"))
+        stack.enter_context(redirect_stdout(sink))
+        yield
 
 
 @contextmanager

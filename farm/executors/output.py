@@ -5,53 +5,66 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TextIO
+
+from farm.errors import printable
 
 _STREAMS = {"stdin": (0, "r"), "stdout": (1, "w"), "stderr": (2, "w")}
 
 
 @contextmanager
-def output_to(log: Path, echo: bool) -> Iterator[TextIO]:
+def output_to(log: Path, echo: bool) -> Iterator[None]:
     """Everything written to stdout and stderr, native libraries' too, goes to the log.
 
-    echo: on the terminal too. Reading stdin gives end of file. Yields a stream to the same place,
-    for what must be said whatever the code has closed.
+    echo: on the terminal too. Reading stdin gives end of file.
     """
-    with ExitStack() as stack:
-        sink = _sink(log, echo, stack)
-        own = os.fdopen(os.dup(sink.fileno()), "w", buffering=1, errors="backslashreplace")
-        stack.enter_context(own)
-        stack.enter_context(_descriptors(sink.fileno()))
-        stack.enter_context(_streams())
-        yield own
+    with _descriptors(_tee(log) if echo else log.open("wb")), _streams():
+        yield
 
 
-def _sink(log: Path, echo: bool, stack: ExitStack) -> IO[bytes]:
-    if not echo:
-        return stack.enter_context(log.open("wb"))
-    tee = stack.enter_context(subprocess.Popen(["tee", str(log)], stdin=subprocess.PIPE))
-    assert tee.stdin is not None
-    return tee.stdin
+def _tee(log: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["tee", str(log)], stdin=subprocess.PIPE)
 
 
 @contextmanager
-def _descriptors(sink: int) -> Iterator[None]:
-    for stream in (sys.stdout, sys.stderr):
-        _flush(stream)
-    kept = [os.dup(number) for number in range(3)]
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for number, source in enumerate((nothing, sink, sink)):
-        os.dup2(source, number)
-    os.close(nothing)
+def _descriptors(sink: IO[bytes] | subprocess.Popen[bytes]) -> Iterator[None]:
+    """All three by number; a program that has been started for the output is waited for."""
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    kept = [_copy(number) for number in range(3)]
+    file = sink.stdin if isinstance(sink, subprocess.Popen) else sink
+    assert file is not None
+    with file, open(os.devnull, "rb") as nothing:
+        for number, source in enumerate((nothing, file, file)):
+            os.dup2(source.fileno(), number)
     try:
         yield
     finally:
         for number, old in enumerate(kept):
-            os.dup2(old, number)
-            os.close(old)
+            with suppress(OSError):  # the code has closed whatever number it could
+                _put_back(old, number)
+        if isinstance(sink, subprocess.Popen):
+            sink.wait()
+
+
+def _copy(number: int) -> int | None:
+    """None where the process has been started without it."""
+    try:
+        return os.dup(number)
+    except OSError:
+        return None
+
+
+def _put_back(old: int | None, number: int) -> None:
+    if old is None:
+        os.close(number)
+        return
+    os.dup2(old, number)
+    os.close(old)
 
 
 @contextmanager
@@ -83,9 +96,17 @@ def _flush(stream: TextIO | None) -> None:
 @contextmanager
 def same_folder() -> Iterator[None]:
     """A step's code may change the folder; the next one begins where this one did."""
-    here = os.open(".", os.O_RDONLY)
+    here = os.getcwd()
     try:
         yield
     finally:
-        os.fchdir(here)
-        os.close(here)
+        os.chdir(here)
+
+
+def add_traceback(error: BaseException, log: Path, echo: bool) -> None:
+    """To the log of a step that is over, and where that is shown, to the terminal."""
+    text = "".join(traceback.format_exception(error))
+    with suppress(OSError), log.open("a", errors="backslashreplace") as file:
+        file.write(text)
+    if echo:
+        print(printable(text), file=sys.stderr)

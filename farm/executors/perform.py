@@ -8,16 +8,15 @@ import platform
 import shutil
 import signal
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal
 
 from farm import interrupts
 from farm.errors import FarmError, InputError, TransientFailure, out_of_memory, text_of
-from farm.executors.output import output_to, same_folder
+from farm.executors.output import add_traceback, output_to, same_folder
 from farm.plan import Step, gpus
 from farm.plan.devices import cpu_model
 from farm.plan.keys import canonical, toolchain
@@ -55,28 +54,25 @@ def perform(step: Step, root: str, echo: bool = False) -> Outcome:
         return ended(step, store, None, error, 0.0)
     log = folder / "step.log"
     try:
-        with interrupts.handled(signal.SIGINT), same_folder(), output_to(log, echo) as said:
-            record = _run(step, store, folder, said)
+        with interrupts.handled(signal.SIGINT), same_folder(), output_to(log, echo):
+            record = _run(step, store, folder)
         store.publish(folder, record)
     except BaseException as error:  # a model's code and libraries raise anything; all is recorded
         if interrupts.from_outside(error):
             raise
+        add_traceback(error, log, echo)
         return ended(step, store, log, error, time.perf_counter() - started)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Outcome(step.key, "done", seconds=time.perf_counter() - started)
 
 
-def _run(step: Step, store: Store, folder: Path, said: TextIO) -> Record:
+def _run(step: Step, store: Store, folder: Path) -> Record:
     _reset_peak_memory()
     started = time.perf_counter()
     context = Context(store, folder, threads=step.needs.cpus)
-    try:
-        _check_node(step)
-        figures = stage(step.stage)(step.inputs, context)
-    except BaseException:
-        traceback.print_exc(file=said)
-        raise
+    _check_node(step)
+    figures = stage(step.stage)(step.inputs, context)
     return Record(
         stage=step.stage,
         key=step.key,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from farm import interrupts
 from farm.errors import InputError, text_of
 from farm.executors import Outcome
-from farm.executors.apart import CHECK_S, perform_where_due
-from farm.executors.connect import connect
+from farm.executors.apart import CHECK_S, clear_up, perform_where_due
+from farm.executors.connect import connect, off_stdout
 from farm.executors.nodes import Node, Nodes
 from farm.plan import Step
 from farm.store import Store
@@ -46,6 +47,8 @@ class RayExecutor:
         self._own = not ray.is_initialized()
         if self._own:
             connect(self._address)
+        self._stdout = ExitStack()
+        self._stdout.enter_context(off_stdout(self._address))
         self._tasks: dict[Any, Task] = {}
         self._nodes = Nodes(store)
 
@@ -104,6 +107,7 @@ class RayExecutor:
                 if time.monotonic() - task.began > self._limit_s:
                     ray.cancel(ref, force=True)
                     del self._tasks[ref]
+                    clear_up(self._store, task.step.key)
                     reason = f"took longer than {self._limit_s / 60:g} minutes (--step-minutes)"
                     return Outcome(task.step.key, "late", reason)
 
@@ -119,12 +123,14 @@ class RayExecutor:
             outcome: Outcome = ray.get(ref)
         except ray.exceptions.RayError as error:
             # The worker or its node died, or was killed for memory: `perform` itself never raises.
+            clear_up(self._store, task.step.key)
             return Outcome(task.step.key, "transient", _lost(error))
         return outcome
 
     def stop(self) -> None:
         """End what is under way, and the Ray that this executor began."""
         tasks, self._tasks = list(self._tasks), {}
+        self._stdout.close()
         if self._own:
             # Ray ends the workers of a driver that leaves. Cancelling them before would race with
             # those that finish at that moment: Ray then aborts this process.
