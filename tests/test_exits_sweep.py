@@ -75,7 +75,8 @@ def matrix(folder: Path, *names: str, more: str = "") -> Path:
 
 def rows(results: Path) -> dict[str, tuple[str, str | None, str | None]]:
     """By model: status, stage and reason."""
-    found = pd.read_parquet(results / "leaderboard").set_index("model")
+    found = pd.read_parquet(results / "leaderboard").set_index("model").astype(object)
+    found = found.where(found.notna(), None)
     return {
         name: (row["status"], row["failed_stage"], row["reason"]) for name, row in found.iterrows()
     }
