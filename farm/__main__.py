@@ -1,5 +1,18 @@
-"""`python -m farm`."""
+"""`python -m farm`, and the `farm` command."""
 
-from farm.cli import main
+from farm.interrupts import to_the_end
 
-main()
+
+def command() -> None:
+    """Raises SystemExit with the exit code."""
+    from farm.cli import main  # a signal may come while this is imported
+
+    main()
+
+
+def main() -> None:
+    to_the_end(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -151,7 +151,7 @@ SOURCES = {
 PREPARER = "mmdet"
 """The source whose `Preparer` prepares the images of all."""
 
-PREPARER_MODULE = "farm.sources.mmdet.pipeline"
+PREPARER_MODULE = "farm.sources.mmdet.preparer"
 """Where that `Preparer` is."""
 
 PREPARE_PACKAGES = ("mmcv-full", "mmdet", "opencv-python-headless", "numpy")

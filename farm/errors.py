@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 
 class FarmError(Exception):
@@ -35,6 +36,49 @@ class StepFailed(FarmError):
 
 class TransientFailure(FarmError):
     """A stage failed for a reason of the moment (node lost, no memory): never recorded."""
+
+
+# As torch, numpy, ONNX Runtime, OpenVINO, OpenCV, TensorRT and CUDA say it.
+_NO_MEMORY = re.compile(
+    r"out of memory|OutOfMemory|bad[_ ]alloc|insufficient memory|not enough memory"
+    r"|memory allocation fail|cudaErrorMemoryAllocation|ALLOC_FAILED"
+    r"|(can't|can ?not|could not|unable to|failed to) alloc",
+    re.IGNORECASE,
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, said by `error` itself or by what it was raised from."""
+    return any(
+        isinstance(one, MemoryError) or _NO_MEMORY.search(text_of(one)) for one in _chain(error)
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen = set[int]()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        yield one
+        seen.add(id(one))
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+
+
+def text_of(error: BaseException) -> str:
+    """What the error says, every character printable: it may come from anybody's code."""
+    try:
+        text = str(error)
+    except Exception as other:  # its own class cannot say it
+        text = f"(its text cannot be had: {type(other).__name__})"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """What is no character to be seen, nor the end of a line, as Python writes it in a string."""
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -9,19 +9,21 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from farm.executors import Outcome
-from farm.plan import Step
 from farm.units import format_seconds
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
+    from farm.executors import Outcome
+    from farm.plan import Step
+
 _WORDS = {
     "done": "done",
     "failed": "FAILED",
     "input": "WRONG INPUT",
     "transient": "FAILED (may pass)",
+    "late": "GIVEN UP (time limit)",
     "blocked": "skipped",
     "left": "left undone, with all that need the same",
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 from typing import Any
 
-from farm.errors import FarmError, InputError
-from farm.matrix import load_matrix
-from farm.places import results_folder
+from farm import interrupts
+from farm.errors import FarmError, InputError, text_of
+from farm.interrupts import Interrupted
 from farm.progress import say
 
 
@@ -29,9 +30,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--retry-failed", action="store_true", help="try recorded failures once more"
     )
     parser.add_argument(
-        "--step-minutes", type=float, default=360, help="a step that takes longer is given up"
+        "--step-minutes",
+        type=_minutes,
+        default=360,
+        help="a step that takes longer is given up (default: 360; not with --executor inline)",
+    )
+    parser.add_argument(
+        "--check-minutes",
+        type=_minutes,
+        default=5,
+        help="a model's check that takes longer has failed (default: 5)",
     )
     parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
+
+
+def _minutes(text: str) -> float:
+    """A finite number above 0."""
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text} is no time limit; expected minutes above 0")
+    return value
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -46,10 +64,11 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code: 0 all well, 1 some cells failed, 130 interrupted."""
+    from farm.matrix import load_matrix
+    from farm.places import results_folder
     from farm.results.show import render
     from farm.sweep import Choices, run_sweep
 
-    signal.signal(signal.SIGTERM, _interrupt)  # `ray job stop`, a batch system's end
     matrix = load_matrix(options.matrix, options.overrides)
     results = results_folder(options.results, matrix)
     choices = Choices(
@@ -58,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
         retry_failed=options.retry_failed,
         mlflow=not options.no_mlflow,
         step_minutes=options.step_minutes,
+        check_minutes=options.check_minutes,
     )
     sweep = run_sweep(matrix, results, choices)
     if sweep.rows:
@@ -71,23 +91,28 @@ def run(options: argparse.Namespace) -> int:
     return sweep.exit_code
 
 
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
-
-
 def guarded(run_command: Any, options: argparse.Namespace) -> int:
-    """Run a command; every error becomes what its user should read, and its exit code."""
+    """Run a command; every error becomes what its user should read, and its exit code.
+
+    Ctrl-C and SIGTERM (`ray job stop`, a batch system's end) interrupt it.
+    """
+    interrupts.forget()
     try:
-        return int(run_command(options))
+        with interrupts.handled(signal.SIGINT, signal.SIGTERM):
+            return int(run_command(options))
     except InputError as error:
         say(f"farm: {error}")
         return 2
     except FarmError as error:
         say(f"farm: {error}")
         return 1
-    except KeyboardInterrupt:
+    except Interrupted:
         say("farm: interrupted")
         return 130
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # no code of the farm's does so
+        kind, text = type(error).__name__, text_of(error)
+        say(f"farm: the model's code raised {kind}{text and f': {text}'}, which ends no command")
+        return 1
     except BrokenPipeError:
         sys.stderr.close()
         return 1
@@ -103,4 +128,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.to_the_end(main)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farm.errors import FarmError, InputError, InputErrors
+from farm.errors import InputError, InputErrors
 from farm.executors import Executor, Outcome, require_packages, run_steps
 from farm.inputs import CheckInputs, CocoDataset
 from farm.matrix import Matrix
@@ -34,6 +34,7 @@ class Choices:
     retry_failed: bool = False
     mlflow: bool = True
     step_minutes: float = 360.0
+    check_minutes: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def publish(
     choices: Choices,
 ) -> list[Row]:
     """Write the leaderboard and bring MLflow up to date; both derive from the store."""
-    bad = ("failed", "transient", "input")
+    bad = ("failed", "transient", "late", "input")
     reasons = {key: one.reason for key, one in outcomes.items() if one.status in bad}
     undone = {key: one.reason for key, one in outcomes.items() if one.status == "left"}
     rows = make_rows(plan, store, matrix.spec.verify, reasons, undone)
@@ -112,6 +113,8 @@ def checked_plan(
 ) -> Plan:
     """Check every model first: what is wrong with the user's files ends the sweep here.
 
+    A model whose check ends in any other way loses its own cells, and the others go on.
+
     stages: those that will be run here, so that their packages must be installed.
     """
     plan = make_plan(matrix, facts_from(store))
@@ -125,14 +128,15 @@ def checked_plan(
         return plan
     say(f"Checking {len(plan.unchecked)} models: configs, checkpoints, classes")
     checks = {step.key: step for step in plan.of_stage("check")}
-    _check(matrix, checks, store, start)
+    lost = _check(matrix, checks, store, start)
     by_model = {one.cell.model: checks[one.steps["check"]] for one in plan.cells}
-    return make_plan(matrix, facts_from(store), by_model)
+    return make_plan(matrix, facts_from(store, lost), by_model)
 
 
 def _check(
     matrix: Matrix, checks: Mapping[str, Step], store: Store, start: Callable[[], Executor]
-) -> None:
+) -> dict[str, str]:
+    """Why checks came to nothing this time, by their keys. Raises InputError."""
     with Progress([], 1) as progress:
         outcomes = run_steps(checks, store, start, progress)
     errors = [
@@ -142,9 +146,7 @@ def _check(
     ]
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
-    for outcome in outcomes.values():
-        if outcome.status == "transient":
-            raise FarmError(f"check {checks[outcome.key].label}: {outcome.reason}")
+    return {key: one.reason for key, one in outcomes.items() if one.status in ("transient", "late")}
 
 
 def _say_notes(plan: Plan, store: Store) -> None:
@@ -180,12 +182,18 @@ def _place(matrix: Matrix, step: Step, reason: str) -> str:
 def _run(
     plan: Plan, store: Store, start: Callable[[], Executor], choices: Choices
 ) -> dict[str, Outcome]:
-    left = [step for step in plan.steps.values() if not store.record(step.ref)]
+    steps = {key: step for key, step in plan.steps.items() if _is_open(step, store)}
+    left = [step for step in steps.values() if not store.record(step.ref)]
     if left:
-        todo = f"{len(left)} of {len(plan.steps)} steps to do"
+        todo = f"{len(left)} of {len(steps)} steps to do"
         say(f"Sweep {plan.name}: {len(plan.cells)} cells, {todo}")
     with Progress(left, cores()) as progress:
-        return run_steps(plan.steps, store, start, progress, choices.retry_failed)
+        return run_steps(steps, store, start, progress, choices.retry_failed)
+
+
+def _is_open(step: Step, store: Store) -> bool:
+    """Every model has been checked by now: a check that came to nothing is not begun again."""
+    return step.stage != "check" or store.record(step.ref) is not None
 
 
 def starter(store: Store, choices: Choices, stack: ExitStack) -> Callable[[], Executor]:
@@ -205,10 +213,12 @@ def _make_executor(store: Store, choices: Choices) -> Executor:
     if choices.executor == "inline":
         from farm.executors.inline import InlineExecutor
 
-        return InlineExecutor(store)
+        return InlineExecutor(store, check_s=choices.check_minutes * 60)
     from farm.executors.ray import RayExecutor
 
-    return RayExecutor(store, choices.address, choices.step_minutes * 60)
+    return RayExecutor(
+        store, choices.address, choices.step_minutes * 60, choices.check_minutes * 60
+    )
 
 
 def manifest_path(results: Path, sweep: str) -> Path:

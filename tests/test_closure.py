@@ -15,7 +15,7 @@ from farm.plan import closure
 
 STAGES = {
     "check": ("farm.stages.check", "farm.sources.mmdet"),
-    "prepare": ("farm.stages.prepare", "farm.sources.mmdet.pipeline"),
+    "prepare": ("farm.stages.prepare", "farm.sources.mmdet.preparer"),
     "export": ("farm.stages.export", "farm.sources.mmdet"),
     "build openvino": ("farm.stages.build", "farm.runtimes.openvino"),
     "build onnxruntime": ("farm.stages.build", "farm.runtimes.onnxruntime"),

@@ -116,7 +116,7 @@ def test_no_answer_where_nothing_runs() -> None:
     ],
 )
 def test_what_families_take(name: str, expected: Sizes | None) -> None:
-    from farm.plan.files import config_file
+    from farm.plan.configs import config_file
     from farm.sources.mmdet import config, cuts
     from farm.sources.mmdet import sizes as of_mmdet
     from farm.sources.mmdet.detector import Detector

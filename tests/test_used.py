@@ -195,7 +195,7 @@ CASES: dict[str, tuple[str, dict[str, str], Change]] = {
     "a classes file": (
         f"_base_ = '{BASE}'\ndata = dict(test=dict(classes='names.txt'))\n",
         {"names.txt": "circle\nsquare\ntriangle\nstar\n"},
-        rewritten("names.txt", "square\ncircle\ntriangle\nstar\n"),
+        rewritten("names.txt", "circle\r\nsquare\r\ntriangle\r\nstar\r\n"),
     ),
     "a variable": (
         f"import os\n_base_ = '{BASE}'\nwork_dir = os.environ.get('OWN_DIR', 'x')\n",

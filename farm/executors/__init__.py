@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from farm import interrupts
 from farm.errors import InputError
 from farm.executors.perform import Outcome, perform
 from farm.plan import Step
@@ -105,6 +106,7 @@ def _drive(
     tries: dict[str, int] = {}
     _block(waiting, outcomes, watcher)
     while waiting or running:
+        interrupts.check()
         _start_ready(waiting, running, outcomes, executor, watcher)
         if not running:
             stuck = ", ".join(f"{step.stage} {step.label}" for step in waiting.values())

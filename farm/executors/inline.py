@@ -1,18 +1,19 @@
-"""Every step in this process, one after another: for debugging."""
+"""Every step in this process, one after another: for debugging. `check` is apart all the same."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from farm.errors import InputError
-from farm.executors import Outcome, perform
+from farm.executors import Outcome
+from farm.executors.apart import CHECK_S, perform_where_due
 from farm.plan import Step, gpus
 from farm.store import Store
 
 
 class InlineExecutor:
-    def __init__(self, store: Store, echo: bool = False) -> None:
-        self._store, self._echo = store, echo
+    def __init__(self, store: Store, echo: bool = False, check_s: float = CHECK_S) -> None:
+        self._store, self._echo, self._check_s = store, echo, check_s
         self._taken: Step | None = None
 
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
@@ -38,7 +39,7 @@ class InlineExecutor:
     def wait(self) -> Outcome:
         assert self._taken is not None
         step, self._taken = self._taken, None
-        return perform(step, str(self._store.root), self._echo)
+        return perform_where_due(step, str(self._store.root), self._check_s, self._echo)
 
     def stop(self) -> None:
         pass

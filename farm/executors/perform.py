@@ -6,17 +6,17 @@ import errno
 import os
 import platform
 import shutil
-import subprocess
-import sys
+import signal
 import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
-from farm.errors import InputError, StepFailed, TransientFailure
+from farm import interrupts
+from farm.errors import FarmError, InputError, TransientFailure, out_of_memory, text_of
+from farm.executors.output import add_traceback, output_to, same_folder
 from farm.plan import Step, gpus, used
 from farm.plan.devices import cpu_model
 from farm.plan.keys import canonical
@@ -24,17 +24,17 @@ from farm.plan.packages import toolchain
 from farm.stages import Context, stage
 from farm.store import Failure, Record, Store
 
-# How torch's and ONNX Runtime's own errors say that memory ran out.
-_NO_MEMORY = ("can't allocate memory", "bad_alloc", "bad allocation")
-
-Status = Literal["done", "failed", "input", "transient", "blocked", "left"]
+Status = Literal["done", "failed", "input", "transient", "late", "blocked", "left"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended. done: in the store. failed: recorded, it would fail again. input: the
-    user's files are wrong. transient: worth another try. blocked: a step before it ended badly.
-    left: no node here can do it, and what comes before was worth doing all the same.
+    """How a step ended.
+
+    done: in the store. failed: recorded, it would fail again. input: the user's files are wrong.
+    transient: worth another try. late: its time was up; only the next run tries it again.
+    blocked: a step before it ended badly. left: no node here can do it, and what comes before was
+    worth doing all the same.
     """
 
     key: str
@@ -52,15 +52,17 @@ def perform(step: Step, root: str, echo: bool = False) -> Outcome:
             return Outcome(step.key, "done")
         folder = store.work_folder(step.key)
     except OSError as error:
-        return _ended(step, store, None, error, 0.0)
+        return ended(step, store, None, error, 0.0)
     log = folder / "step.log"
     try:
-        with _output_to(log, echo):
-            _check_node(step)
+        with interrupts.handled(signal.SIGINT), same_folder(), output_to(log, echo):
             record = _run(step, store, folder)
         store.publish(folder, record)
-    except Exception as error:  # a stage's own libraries raise anything; all of it is recorded
-        return _ended(step, store, log, error, time.perf_counter() - started)
+    except BaseException as error:  # a model's code and libraries raise anything; all is recorded
+        if interrupts.from_outside(error):
+            raise
+        add_traceback(error, log, echo)
+        return ended(step, store, log, error, time.perf_counter() - started)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Outcome(step.key, "done", seconds=time.perf_counter() - started)
@@ -70,11 +72,8 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
     _reset_peak_memory()
     started = time.perf_counter()
     context = Context(store, folder, threads=step.needs.cpus)
-    try:
-        figures = stage(step.stage)(step.inputs, context)
-    except BaseException:
-        traceback.print_exc()
-        raise
+    _check_node(step)
+    figures = stage(step.stage)(step.inputs, context)
     return Record(
         stage=step.stage,
         key=step.key,
@@ -94,27 +93,39 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
     )
 
 
-def _ended(
+def ended(
     step: Step, store: Store, log: Path | None, error: BaseException, seconds: float
 ) -> Outcome:
     """Record a failure that would repeat itself; keep only the log of any other."""
+    if isinstance(error, TransientFailure | OSError) or out_of_memory(error):
+        with suppress(OSError):  # on a full disk there is no room for the log either
+            store.keep_log(step.key, log)
+        return Outcome(step.key, "transient", _reason(error, store), seconds)
+    reason = _reason(error, store)
     if isinstance(error, InputError):
         store.keep_log(step.key, log)
-        return Outcome(step.key, "input", str(error), seconds)
-    if isinstance(error, StepFailed):
-        reason = str(error)
-    else:
-        reason = f"{type(error).__name__}: {_one_line(str(error))}"
-    passing = isinstance(error, TransientFailure | MemoryError | OSError)
-    if not passing and not any(words in str(error) for words in _NO_MEMORY):
-        failure = Failure(step.stage, step.key, step.label, reason)
-        store.record_failure(failure, log, [*log.parent.glob(used.FILE)] if log else [])
-        return Outcome(step.key, "failed", reason, seconds)
+        return Outcome(step.key, "input", reason, seconds)
+    return failed(step, store, log, reason, seconds)
+
+
+def failed(step: Step, store: Store, log: Path | None, reason: str, seconds: float) -> Outcome:
+    """The same inputs will always fail so: recorded, and shown again by the next run."""
+    beside = [*log.parent.glob(used.FILE)] if log else []
+    store.record_failure(Failure(step.stage, step.key, step.label, reason), log, beside)
+    return Outcome(step.key, "failed", reason, seconds)
+
+
+def _reason(error: BaseException, store: Store) -> str:
+    text, kind = text_of(error), type(error).__name__
+    if isinstance(error, FarmError):
+        return text
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        reason = f"the disk is full ({store.root}); free some space and run again"
-    with suppress(OSError):  # on a full disk there is no room for the log either
-        store.keep_log(step.key, log)
-    return Outcome(step.key, "transient", reason, seconds)
+        return f"the disk is full ({store.root}); free some space and run again"
+    if isinstance(error, MemoryError):
+        kind = "out of memory (MemoryError)"
+    elif not isinstance(error, Exception):  # SystemExit, KeyboardInterrupt and the like
+        kind = f"its code raised {kind}"
+    return f"{kind}: {_one_line(text)}" if text else kind
 
 
 def _one_line(text: str) -> str:
@@ -172,31 +183,6 @@ def _own_gpus(step: Step) -> list[gpus.Gpu]:
 
 def _device(step: Step) -> str:
     return str(_own_gpus(step)[0]) if step.needs.accelerator else cpu_model()
-
-
-@contextmanager
-def _output_to(log: Path, echo: bool) -> Iterator[None]:
-    """Everything written to stdout and stderr, native libraries' too, goes to the log."""
-    with ExitStack() as stack:
-        if echo:
-            tee = stack.enter_context(subprocess.Popen(["tee", str(log)], stdin=subprocess.PIPE))
-            sink: IO[bytes] | None = tee.stdin
-        else:
-            sink = stack.enter_context(log.open("wb"))
-        assert sink is not None
-        sys.stdout.flush()
-        sys.stderr.flush()
-        kept = os.dup(1), os.dup(2)
-        os.dup2(sink.fileno(), 1)
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for old, number in zip(kept, (1, 2), strict=True):
-                os.dup2(old, number)
-                os.close(old)
 
 
 def _reset_peak_memory() -> None:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-import socket
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import farm
-from farm.errors import InputError
-from farm.executors import Outcome, perform
+from farm import interrupts
+from farm.errors import InputError, text_of
+from farm.executors import Outcome
+from farm.executors.apart import CHECK_S, clear_up, perform_where_due
+from farm.executors.connect import connect, off_stdout
 from farm.executors.nodes import Node, Nodes
 from farm.plan import Step
-from farm.plan.devices import cores
 from farm.store import Store
 
 # Ray keeps what it cannot place in its own queue; a few more than fit keep every core busy.
 _QUEUE = 2
-_LIMIT_CHECK_S = 30.0
-_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray where a job's entrypoint runs
+_LIMIT_CHECK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -42,15 +39,16 @@ class RayExecutor:
     """Takes steps up to the cluster's cores, and its GPUs. An exclusive step gets one node's cores
     all."""
 
-    def __init__(self, store: Store, address: str | None, limit_s: float) -> None:
-        self._store, self._limit_s = store, limit_s
+    def __init__(
+        self, store: Store, address: str | None, limit_s: float, check_s: float = CHECK_S
+    ) -> None:
+        self._store, self._limit_s, self._check_s = store, limit_s, check_s
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._own = not ray.is_initialized()
         if self._own:
-            # Ray puts a handler of its own in place of the sweep's, which ends it in order.
-            handler = signal.getsignal(signal.SIGTERM)
-            _connect(self._address)
-            signal.signal(signal.SIGTERM, handler)
+            connect(self._address)
+        self._stdout = ExitStack()
+        self._stdout.enter_context(off_stdout(self._address))
         self._tasks: dict[Any, Task] = {}
         self._nodes = Nodes(store)
 
@@ -101,15 +99,23 @@ class RayExecutor:
 
     def wait(self) -> Outcome:
         while True:
-            done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=_LIMIT_CHECK_S)
+            interrupts.check()
+            done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=self._next_look())
             if done:
                 return self._ended(done[0])
             for ref, task in self._tasks.items():
                 if time.monotonic() - task.began > self._limit_s:
                     ray.cancel(ref, force=True)
                     del self._tasks[ref]
+                    clear_up(self._store, task.step.key)
                     reason = f"took longer than {self._limit_s / 60:g} minutes (--step-minutes)"
-                    return Outcome(task.step.key, "transient", reason)
+                    return Outcome(task.step.key, "late", reason)
+
+    def _next_look(self) -> float:
+        """In how many seconds a step may have come to its limit; soon, to see an interruption."""
+        began = min(task.began for task in self._tasks.values())
+        left = began + self._limit_s - time.monotonic()
+        return min(max(left, 0.1), _LIMIT_CHECK_S)
 
     def _ended(self, ref: Any) -> Outcome:
         task = self._tasks.pop(ref)
@@ -117,13 +123,14 @@ class RayExecutor:
             outcome: Outcome = ray.get(ref)
         except ray.exceptions.RayError as error:
             # The worker or its node died, or was killed for memory: `perform` itself never raises.
-            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-            return Outcome(task.step.key, "transient", reason)
+            clear_up(self._store, task.step.key)
+            return Outcome(task.step.key, "transient", _lost(error))
         return outcome
 
     def stop(self) -> None:
         """End what is under way, and the Ray that this executor began."""
         tasks, self._tasks = list(self._tasks), {}
+        self._stdout.close()
         if self._own:
             # Ray ends the workers of a driver that leaves. Cancelling them before would race with
             # those that finish at that moment: Ray then aborts this process.
@@ -145,14 +152,21 @@ class RayExecutor:
             options["num_cpus"] = node.cpus
             options["runtime_env"] = {"env_vars": {"FARM_EXCLUSIVE": "1"}}
         call = _perform_alone if step.needs.exclusive or step.needs.accelerator else _perform
-        ref = call.options(**options).remote(step, str(self._store.root))
+        ref = call.options(**options).remote(step, str(self._store.root), self._check_s)
         self._tasks[ref] = Task(step, node.id if node else None, time.monotonic())
 
 
-_perform = ray.remote(perform)
+_perform = ray.remote(perform_where_due)
 # In a process that ends afterwards: one that used a GPU keeps that one, and what went wrong there.
 # (Ray does so by itself only where the decorator asks for GPUs, not where the options do.)
-_perform_alone = ray.remote(max_calls=1)(perform)
+_perform_alone = ray.remote(max_calls=1)(perform_where_due)
+
+
+def _lost(error: Exception) -> str:
+    """Why a task has no outcome."""
+    if isinstance(error, ray.exceptions.WorkerCrashedError):
+        return "its process ended: its code ended or crashed it, or it was killed (out of memory?)"
+    return f"{type(error).__name__}: {text_of(error).strip().splitlines()[0]}"
 
 
 def _spread(total: int, fitting: list[Node], free: list[Node]) -> Node | None:
@@ -160,38 +174,3 @@ def _spread(total: int, fitting: list[Node], free: list[Node]) -> Node | None:
     if total == len(fitting) == len(free):
         return None
     return max(free, key=lambda node: node.cpus)
-
-
-def _reach(address: str) -> None:
-    """Ray itself would try for minutes. Raises InputError if nothing listens there."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address == "auto":
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError, OverflowError) as error:
-        reason = f"{error}; expected HOST:PORT, as `ray start` prints it"
-        raise InputError(f"no Ray cluster answers there: {reason}", address) from None
-
-
-def _connect(address: str | None) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address:
-        # The nodes get the farm's own code from here; inside a job they have it already.
-        _reach(address)
-        package = str(Path(farm.__file__).parent)
-        shipped = {} if _JOB in os.environ else {"py_modules": [package]}
-        try:
-            ray.init(address=address, runtime_env=shipped, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"no Ray cluster answers there: {reason}", address) from None
-        return
-    ray.init(
-        address="local",
-        num_cpus=cores(),
-        include_dashboard=False,
-        object_store_memory=100 << 20,  # nothing large travels: artifacts lie in the store
-        _node_ip_address="127.0.0.1",
-        **quiet,
-    )

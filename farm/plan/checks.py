@@ -26,7 +26,7 @@ def current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, ModelF
     """
     packages, places = catalog.SOURCES[values.model.source].packages, used.where(values.model)
     while True:
-        step = new_step("check", label, values, packages, Needs())
+        step = new_step("check", label, values, packages, Needs(apart=True))
         found = facts(step.key)
         if found is None or used.holds(found.used, places):
             return step, found

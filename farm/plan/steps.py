@@ -32,12 +32,14 @@ class Needs:
     exclusive: nothing else of the sweep runs on that node meanwhile.
     accelerator: the kind of GPU, as Ray names it; None for a CPU.
     optional: where no node has it, what comes before is worth doing all the same.
+    apart: a process of its own and a limit of minutes, since its model's code may end or hang one.
     """
 
     cpus: int = 1
     exclusive: bool = False
     accelerator: str | None = None
     optional: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)

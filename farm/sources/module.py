@@ -141,7 +141,7 @@ def _function(model: inputs.ModuleModel) -> Any:
     try:
         with _importable(model.root):
             module = importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # importing runs the user's code
+    except Exception as error:  # importing runs the user's code
         raise InputError(f"{name} cannot be imported: {_line(error)}", model.code.path) from error
     found = getattr(module, "__file__", None)
     if found is None or Path(found).resolve() != Path(model.code.path).resolve():

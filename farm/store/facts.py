@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,19 @@ from farm.plan import used
 from farm.store import Store
 
 
-def facts_from(store: Store) -> Callable[[str], ModelFacts | None]:
-    """What `check` found out of a model, by the key of that step; how it failed is a refusal."""
+def facts_from(
+    store: Store, lost: Mapping[str, str] | None = None
+) -> Callable[[str], ModelFacts | None]:
+    """What `check` found out of a model, by the key of that step; how it failed is a refusal.
+
+    lost: why a check came to nothing this time, by its key; the store has no record of that.
+    """
 
     def facts(key: str) -> ModelFacts | None:
         record = store.record(Ref("check", key))
-        if record is None and (failure := store.failure(key)):
-            why, seen = failure.reason, used.read(store.failed_file(key, used.FILE))
+        failure = store.failure(key) if record is None else None
+        if why := failure.reason if failure else (lost or {}).get(key):
+            seen = used.read(store.failed_file(key, used.FILE)) if failure else ()
             return ModelFacts(
                 (), False, "", refused=why, host_refused=why, raw_refused=why, used=seen
             )

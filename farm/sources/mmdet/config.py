@@ -16,7 +16,7 @@ from mmdet.datasets import DATASETS
 from mmdet.models import build_detector
 
 from farm import inputs
-from farm.errors import InputError, StepFailed
+from farm.errors import InputError, StepFailed, out_of_memory
 from farm.sources import merged
 from farm.sources.mmdet import named_data
 from farm.sources.mmdet.operators import missing
@@ -34,7 +34,9 @@ def read(model: inputs.Model) -> mmcv.Config:
     reason = None
     try:
         config = mmcv.Config.fromfile(path)
-    except (Exception, SystemExit) as error:  # a config is Python: it can end in any way
+    except Exception as error:  # a config is Python: it raises whatever it wants to
+        if out_of_memory(error):
+            raise
         reason = _unreadable(error)
     if reason:  # raised out here, so that mmcv's temporary file is closed before it is told
         raise InputError(reason, path)

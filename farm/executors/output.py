@@ -1,0 +1,112 @@
+"""Where a step's output goes: what its code does to the process's streams ends with the step."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TextIO
+
+from farm.errors import printable
+
+_STREAMS = {"stdin": (0, "r"), "stdout": (1, "w"), "stderr": (2, "w")}
+
+
+@contextmanager
+def output_to(log: Path, echo: bool) -> Iterator[None]:
+    """Everything written to stdout and stderr, native libraries' too, goes to the log.
+
+    echo: on the terminal too. Reading stdin gives end of file.
+    """
+    with _descriptors(_tee(log) if echo else log.open("wb")), _streams():
+        yield
+
+
+def _tee(log: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["tee", str(log)], stdin=subprocess.PIPE)
+
+
+@contextmanager
+def _descriptors(sink: IO[bytes] | subprocess.Popen[bytes]) -> Iterator[None]:
+    """All three by number; a program that has been started for the output is waited for."""
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    kept = [_copy(number) for number in range(3)]
+    file = sink.stdin if isinstance(sink, subprocess.Popen) else sink
+    assert file is not None
+    with file, open(os.devnull, "rb") as nothing:
+        for number, source in enumerate((nothing, file, file)):
+            os.dup2(source.fileno(), number)
+    try:
+        yield
+    finally:
+        for number, old in enumerate(kept):
+            with suppress(OSError):  # the code has closed whatever number it could
+                _put_back(old, number)
+        if isinstance(sink, subprocess.Popen):
+            sink.wait()
+
+
+def _copy(number: int) -> int | None:
+    """None where the process has been started without it."""
+    try:
+        return os.dup(number)
+    except OSError:
+        return None
+
+
+def _put_back(old: int | None, number: int) -> None:
+    if old is None:
+        os.close(number)
+        return
+    os.dup2(old, number)
+    os.close(old)
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Streams of the step's own: closing them, or None in their place, harms no later one.
+
+    Never closed here: libraries keep what they find when they are imported.
+    """
+    kept = {name: getattr(sys, name) for name in _STREAMS}
+    for name, (number, mode) in _STREAMS.items():
+        setattr(sys, name, _stream(number, mode))
+    try:
+        yield
+    finally:
+        for name, stream in kept.items():
+            _flush(getattr(sys, name))
+            setattr(sys, name, stream)
+
+
+def _stream(number: int, mode: str) -> IO[str]:
+    return open(number, mode, buffering=1, errors="backslashreplace", closefd=False)
+
+
+def _flush(stream: TextIO | None) -> None:
+    with suppress(OSError, ValueError, AttributeError):  # None, or closed by whoever has it
+        stream.flush()  # type: ignore[union-attr]
+
+
+@contextmanager
+def same_folder() -> Iterator[None]:
+    """A step's code may change the folder; the next one begins where this one did."""
+    here = os.getcwd()
+    try:
+        yield
+    finally:
+        os.chdir(here)
+
+
+def add_traceback(error: BaseException, log: Path, echo: bool) -> None:
+    """To the log of a step that is over, and where that is shown, to the terminal."""
+    text = "".join(traceback.format_exception(error))
+    with suppress(OSError), log.open("a", errors="backslashreplace") as file:
+        file.write(text)
+    if echo:
+        print(printable(text), file=sys.stderr)
