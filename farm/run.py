@@ -11,6 +11,7 @@ from farm.errors import FarmError, InputError
 from farm.matrix import load_matrix
 from farm.places import results_folder
 from farm.progress import say
+from farm.terminal import plain_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +77,13 @@ def _interrupt(*_: Any) -> None:
 
 
 def guarded(run_command: Any, options: argparse.Namespace) -> int:
-    """Run a command; every error becomes what its user should read, and its exit code."""
+    """Run a command; every error becomes what its user should read, and its exit code. What is
+    printed meanwhile, by whomever, cannot steer the terminal."""
+    with plain_output():
+        return _guarded(run_command, options)
+
+
+def _guarded(run_command: Any, options: argparse.Namespace) -> int:
     try:
         return int(run_command(options))
     except InputError as error:

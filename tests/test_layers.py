@@ -15,7 +15,18 @@ FARM = PROJECT / "farm"
 
 # Lower is more basic. A module may import its own layer and those below.
 LAYERS = [
-    {"errors", "units", "catalog", "decoded", "inputs", "matrix", "plan", "store"},
+    {
+        "errors",
+        "units",
+        "catalog",
+        "decoded",
+        "jsonfile",
+        "terminal",
+        "inputs",
+        "matrix",
+        "plan",
+        "store",
+    },
     {"sources", "runtimes", "datasets", "detections", "precision"},
     {"stages"},
     {"executors", "results"},

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from farm import terminal
 from farm.errors import InputError, StepFailed, TransientFailure
 from farm.plan import Step, gpus
 from farm.plan.devices import cpu_model
@@ -176,7 +177,8 @@ def _output_to(log: Path, echo: bool) -> Iterator[None]:
     """Everything written to stdout and stderr, native libraries' too, goes to the log."""
     with ExitStack() as stack:
         if echo:
-            tee = stack.enter_context(subprocess.Popen(["tee", str(log)], stdin=subprocess.PIPE))
+            command = [sys.executable, "-I", terminal.__file__, str(log)]  # `tee`, but plain
+            tee = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE))
             sink: IO[bytes] | None = tee.stdin
         else:
             sink = stack.enter_context(log.open("wb"))

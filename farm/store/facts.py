@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from farm.inputs import Decay, ModelFacts, Ref, Suppression
+from farm.inputs import ModelFacts, Ref
 from farm.store import Store
+from farm.store.figures import model_facts
 
 
 def facts_from(store: Store) -> Callable[[str], ModelFacts | None]:
-    """What `check` found out of a model, by the key of that step; how it failed is a refusal."""
+    """What `check` found out of a model, by the key of that step; how it failed is a refusal.
+
+    Only a check that was made here: neither the facts nor the failures of imported records.
+    """
 
     def facts(key: str) -> ModelFacts | None:
         record = store.record(Ref("check", key))
         if record is None and (failure := store.failure(key)):
             why = failure.reason
             return ModelFacts((), False, "", refused=why, host_refused=why, raw_refused=why)
-        if record is None:
-            return None
-        try:
-            return _facts(record.figures)
-        except (KeyError, TypeError):
-            return None  # torn by hand: the check runs again
+        return model_facts(record.figures) if record else None
 
     return facts
-
-
-def _facts(figures: dict[str, Any]) -> ModelFacts:
-    """From JSON, which knows neither tuples nor dataclasses."""
-    values: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in figures.items()
-    }
-    if values.get("suppression"):
-        how = dict(values["suppression"])
-        decay = how.pop("decay")
-        values["suppression"] = Suppression(**how, decay=Decay(**decay) if decay else None)
-    return ModelFacts(**values)
