@@ -130,6 +130,8 @@ def _leaderboard(options: argparse.Namespace) -> int:
 
 
 def _best(options: argparse.Namespace) -> int:
+    from farm.plan.devices import cpu_model
+    from farm.plan.gpus import gpus
     from farm.results import leaderboard
     from farm.results.pick import Wish, pareto, pick
     from farm.results.rows import places
@@ -143,7 +145,7 @@ def _best(options: argparse.Namespace) -> int:
         raise InputError(f"no model {options.model!r}{nearest(options.model, models)}", "--model")
     wish = Wish(
         options.objective, options.max_ap_drop, options.max_latency_ms, options.model,
-        options.postprocess,
+        options.postprocess, frozenset([cpu_model(), *map(str, gpus())]),
     )  # fmt: skip
     picked = pick(rows, wish)
     store = Store(store_folder(results))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -26,6 +27,11 @@ def decoded(kind: type[T], value: Any, where: str = "") -> T:
         raise InputError(str(error), where) from None
 
 
+_TOO_LARGE = float("inf")
+
+_hints = functools.cache(typing.get_type_hints)
+
+
 class _Unfit(Exception):
     pass
 
@@ -44,7 +50,7 @@ def _decoded(kind: Any, value: Any, at: str) -> Any:
         _must(isinstance(value, dict), "a mapping", value, at)
         return {name: _decoded(arguments[1], one, f"{at}.{name}") for name, one in value.items()}
     if kind is float:
-        _must(type(value) in (int, float), "a number", value, at)
+        _must(type(value) in (int, float) and abs(value) < _TOO_LARGE, "a number", value, at)
         return float(value)
     _must(type(value) is kind, kind.__name__, value, at)
     return value
@@ -52,7 +58,7 @@ def _decoded(kind: Any, value: Any, at: str) -> Any:
 
 def _dataclass(kind: Any, value: Any, at: str) -> Any:
     _must(isinstance(value, dict), f"a mapping ({kind.__name__})", value, at)
-    hints, fields = typing.get_type_hints(kind), {one.name: one for one in dataclasses.fields(kind)}
+    hints, fields = _hints(kind), {one.name: one for one in dataclasses.fields(kind)}
     if unknown := sorted(set(value) - set(fields)):
         raise _Unfit(f"{at.lstrip('.') or 'it'} has {unknown[0]!r}, which {kind.__name__} has not")
     for name, field in fields.items():

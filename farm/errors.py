@@ -69,16 +69,7 @@ def text_of(error: BaseException) -> str:
         text = str(error)
     except Exception as other:  # its own class cannot say it
         text = f"(its text cannot be had: {type(other).__name__})"
-    return printable(text)
-
-
-def printable(text: str) -> str:
-    """What is no character to be seen, nor the end of a line, as Python writes it in a string."""
-    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode()
+    return plain(text, "\n")
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

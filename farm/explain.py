@@ -13,6 +13,7 @@ from farm.errors import InputError
 from farm.plan import STAGES, Plan, PlannedCell
 from farm.plan.files import NotThere
 from farm.store import Store
+from farm.terminal import plain
 from farm.units import format_bytes
 
 WIDTH = 80
@@ -146,13 +147,13 @@ def _group(kind: str, folder: Path, what: str, errors: list[NotThere]) -> Iterat
         "  ", f"{len(errors)} {kind}s, each of which {what}, in {folder}, by their lines in {file}:"
     )
     for error in errors:
-        yield f"  {error.where.rpartition(':')[2]:>3} {error.path.name}"
+        yield plain(f"  {error.where.rpartition(':')[2]:>3} {error.path.name}")
 
 
 def _wrapped(begin: str, text: str) -> list[str]:
     """Within the width, but for a path that is longer by itself."""
     return textwrap.wrap(
-        text,
+        plain(text, "\n"),  # which becomes a space
         WIDTH,
         initial_indent=begin,
         subsequent_indent=" " * len(begin),

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from farm.terminal import plain, plain_lines
 from farm.units import format_seconds
 
 if TYPE_CHECKING:
@@ -82,11 +83,11 @@ class Progress:
                 return
             self._told.add(outcome.reason)
         done = self._total - len(self._left)
-        line = f"[{done}/{self._total}] {step.stage} {step.label}: {_WORDS[outcome.status]}"
+        line = f"[{done}/{self._total}] {step.stage} {plain(step.label)}: {_WORDS[outcome.status]}"
         if outcome.status == "done":
             line += f" in {format_seconds(outcome.seconds)}{self._left_text()}"
         elif outcome.status != "blocked":
-            line += f"\n    {outcome.reason}"
+            line += "".join(f"\n    {one}" for one in plain_lines(outcome.reason))
         from rich.text import Text
 
         self._console.print(Text(line), soft_wrap=True)
@@ -117,7 +118,7 @@ class Progress:
         now = ", ".join(f"{step.stage} {step.label}" for step in self._running.values())
         elapsed = format_seconds(time.monotonic() - self._started)
         head = f"[{'#' * filled}{'.' * (width - filled)}] {done}/{self._total} {elapsed}"
-        line = f"{head}{self._left_text()}: {now}"
+        line = f"{head}{self._left_text()}: {plain(now)}"
         from rich.text import Text
 
         return Text(line, no_wrap=True, overflow="ellipsis")
@@ -125,4 +126,4 @@ class Progress:
 
 def say(text: str) -> None:
     """A line for people, beside what programs read on stdout."""
-    print(text, file=sys.stderr, flush=True)
+    print(plain(text, "\n\t"), file=sys.stderr, flush=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from farm import jsonfile
 from farm.errors import InputError, InputErrors, nearest
 from farm.executors import Outcome, run_steps
 from farm.executors.inline import InlineExecutor
@@ -66,11 +66,20 @@ def _recorded(cell: str, results: Path, sweep: str | None) -> Row:
 def _matrix(results: Path, sweep: str) -> Matrix:
     path = manifest_path(results, sweep)
     try:
-        kept = json.loads(path.read_text())
+        kept = jsonfile.read(path)
         document = Document(Path(kept["matrix"]), dict(kept["values"]))
+        document.path.resolve()
+    except PermissionError:
+        reason = "the sweep's matrix is its owner's alone, since variables are filled in"
+        raise InputError(f"{reason}: reproduce as that user, or run it again", str(path)) from None
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError("the sweep's matrix is not kept here; run it again", str(path)) from None
-    return validate(document)
+    try:
+        return validate(document)
+    except InputError as error:
+        raise InputError(
+            f"not a matrix of this version ({error}); run it again", str(path)
+        ) from None
 
 
 def _again(matrix: Matrix, plan: Plan, planned: PlannedCell, store: Store) -> Row:

@@ -12,6 +12,7 @@ from farm import interrupts
 from farm.errors import FarmError, InputError, text_of
 from farm.interrupts import Interrupted
 from farm.progress import say
+from farm.terminal import plain_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,9 +95,15 @@ def run(options: argparse.Namespace) -> int:
 def guarded(run_command: Any, options: argparse.Namespace) -> int:
     """Run a command; every error becomes what its user should read, and its exit code.
 
-    Ctrl-C and SIGTERM (`ray job stop`, a batch system's end) interrupt it.
+    Ctrl-C and SIGTERM (`ray job stop`, a batch system's end) interrupt it. What is printed
+    meanwhile, by whomever, cannot steer the terminal.
     """
     interrupts.forget()
+    with plain_output():
+        return _guarded(run_command, options)
+
+
+def _guarded(run_command: Any, options: argparse.Namespace) -> int:
     try:
         with interrupts.handled(signal.SIGINT, signal.SIGTERM):
             return int(run_command(options))

@@ -21,6 +21,7 @@ from farm.plan.devices import cores
 from farm.progress import Progress, say
 from farm.results import leaderboard, tracking
 from farm.results.rows import Row, make_rows, places
+from farm.results.secrets import shown, without_secrets
 from farm.store import Store
 from farm.store.facts import facts_from
 
@@ -100,7 +101,8 @@ def track(sweep: str, rows: Sequence[Row], store: Store, results: Path) -> None:
         tracking.log_sweep(sweep, rows, links, results)
     except Exception as error:  # any server, any database: the results are on disk all the same
         uri = tracking.tracking_uri(results)
-        say(f"MLflow at {uri} could not be written ({type(error).__name__}: {error}).")
+        why = without_secrets(f"{type(error).__name__}: {error}", uri)
+        say(f"MLflow at {shown(uri)} could not be written ({why}).")
         say("The leaderboard is complete; the same command run again logs it.")
 
 
@@ -226,7 +228,8 @@ def manifest_path(results: Path, sweep: str) -> Path:
 
 
 def _keep_matrix(matrix: Matrix, results: Path) -> None:
-    """The matrix as it was run, variables and overrides filled in: `reproduce` reads it."""
+    """The matrix as it was run, variables and overrides filled in: `reproduce` does again what
+    ran, wherever it is called. Variables may be secrets, so the file is its owner's alone."""
     path = manifest_path(results, matrix.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     values: dict[str, Any] = {
@@ -234,7 +237,9 @@ def _keep_matrix(matrix: Matrix, results: Path) -> None:
         "values": matrix.document.values,
     }
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(values, indent=1))
+    part.unlink(missing_ok=True)
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(values, file, indent=1)
     part.replace(path)
 
 

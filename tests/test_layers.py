@@ -15,7 +15,8 @@ FARM = PROJECT / "farm"
 
 # Lower is more basic. A module may import its own layer and those below.
 LAYERS = [
-    {"errors", "interrupts", "units", "catalog", "decoded", "inputs", "matrix", "plan", "store"},
+    {"errors", "interrupts", "units", "catalog", "decoded", "inputs", "matrix", "plan", "store"}
+    | {"jsonfile", "terminal"},
     {"sources", "runtimes", "datasets", "detections", "precision"},
     {"stages"},
     {"executors", "results"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from farm.acceptance.contents import read_json
-from farm.catalog import PRECISIONS, RUNTIMES
+from farm.acceptance.contents import read_json, require_ref
+from farm.catalog import POSTPROCESS, PRECISIONS, RUNTIMES
 from farm.decoded import decoded
 from farm.errors import InputError, nearest
 from farm.inputs import Ref
 from farm.matrix.values import Name
-from farm.plan import STAGES, PlannedCell
+from farm.plan import PlannedCell
+from farm.store.figures import count, require
 
 VERSION = 1
 NAME = "sweep.json"
@@ -50,8 +50,10 @@ def read(path: Path) -> Brought:
     sweep = decoded(Brought, read_json(path, "folder of records", VERSION), str(path))
     try:
         _check(sweep)
-    except ValueError as error:
+    except (ValueError, InputError) as error:
         raise InputError(str(error), str(path)) from None
+    for ref in sweep.refs:
+        require_ref(ref, str(path))
     return sweep
 
 
@@ -66,10 +68,9 @@ def _check(sweep: Brought) -> None:
         _name("shape", one.cell.shape)
         _known("runtime", one.cell.runtime, RUNTIMES)
         _known("precision", one.cell.precision, PRECISIONS)
-        for stage, key in one.steps.items():
-            _known("stage", stage, STAGES)
-            if not re.fullmatch("[0-9a-f]{64}", key):
-                raise ValueError(f"{stage}: {key!r} is not a key; expected 64 hex digits")
+        _known("postprocess", one.cell.postprocess, POSTPROCESS)
+        require("opset", one.cell.opset, count)
+        require("workspace_bytes", one.cell.workspace_bytes, count)
 
 
 def _name(what: str, value: str) -> None:

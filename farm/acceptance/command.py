@@ -79,10 +79,11 @@ def _planned(pack: contents.Pack, options: argparse.Namespace) -> tuple[list[Wor
 
 
 def _take_in(path: Path, store: Store) -> None:
-    """What an earlier run found, perhaps on a machine that is gone. Raises InputError."""
+    """What an earlier run found, perhaps on a machine that is gone: its cells are not done again
+    here, since the user asks for that, and are marked in the table. Raises InputError."""
     with tempfile.TemporaryDirectory(prefix="farm-records-") as scratch:
         folder = records.opened(path, Path(scratch))
-        count = records.take_in(records.read(folder), folder, store)
+        count = records.take_in(records.read(folder), folder, store, path.name)
     say(f"{count} records of an earlier run are new here")
 
 

@@ -10,15 +10,18 @@ python3.10/              packages for that Python, unpacked; for a machine witho
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from farm import jsonfile
 from farm.decoded import decoded
-from farm.errors import InputError
+from farm.errors import InputError, nearest
 from farm.inputs import BuildInputs, EvaluateInputs, MeasureInputs, Ref, Target, VerifyInputs
 from farm.matrix import Cell
+from farm.plan import STAGES
 
 VERSION = 3
 NAME, STORE, BLOCKS = "pack.json", "store", "blocks"
@@ -64,13 +67,24 @@ def write(pack: Pack, folder: Path) -> None:
 def read(folder: Path) -> Pack:
     """Raises InputError for what is no pack, or one of another version."""
     path = folder / NAME
-    return decoded(Pack, read_json(path, "pack", VERSION), str(path))
+    pack = decoded(Pack, read_json(path, "pack", VERSION), str(path))
+    for ref in (ref for cell in pack.cells for ref in cell.refs):
+        require_ref(ref, str(path))
+    return pack
+
+
+def require_ref(ref: Ref, where: str) -> None:
+    """Names become paths. Raises InputError for a stage or a key that is none."""
+    if ref.stage not in STAGES:
+        raise InputError(f"unknown stage {ref.stage!r}{nearest(ref.stage, STAGES)}", where)
+    if not re.fullmatch("[0-9a-f]{64}", ref.key):
+        raise InputError(f"{ref.stage}: {ref.key!r} is not a key; expected 64 hex digits", where)
 
 
 def read_json(path: Path, kind: str, version: int) -> Mapping[str, Any]:
     """The JSON of a file that begins with its version. Raises InputError."""
     try:
-        found = json.loads(path.read_text())
+        found = jsonfile.read(path)
     except OSError as error:
         reason = f"no {kind} here: cannot read {path.name} ({error.strerror})"
         raise InputError(reason, str(path.parent)) from None

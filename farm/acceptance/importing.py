@@ -1,30 +1,32 @@
-"""`farm import`: records from another machine into this store, and their leaderboard."""
+"""`farm import`: records from another machine, kept apart from ours, and their leaderboard."""
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from farm.acceptance import records
+from farm.acceptance.brought import Brought
 from farm.errors import InputError
 from farm.matrix.schema import VerifySpec
 from farm.places import results_folder, store_folder
 from farm.plan import Plan
 from farm.progress import say
 from farm.results import leaderboard
-from farm.results.rows import make_rows
+from farm.results.rows import Row, imported_rows
 from farm.results.show import render
 from farm.store import Store
+from farm.store.elsewhere import HERE
 from farm.sweep import track
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns 0 for records that are in the store now, however their cells ended."""
+    """Returns 0 for records that are kept now, however their cells ended."""
     results = results_folder(options.results)
     store = Store(store_folder(results))
     with tempfile.TemporaryDirectory(prefix="farm-import-") as scratch:
@@ -32,16 +34,37 @@ def run(options: argparse.Namespace) -> int:
         with _named(folder, options.records):
             sweep = records.read(folder)
             limits = _limits(sweep.verify, folder / records.NAME)
-            count = records.take_in(sweep, folder, store)
-    plan = Plan(sweep.name, sweep.cells, {}, (), ())
-    rows = make_rows(plan, store, limits, sweep.reasons)
-    leaderboard.write(rows, results, sweep.name, whole=False)
+        known = leaderboard.of_sweep(results, sweep.name, sweep.target)
+        count = records.take_in(sweep, folder, store, options.records.resolve().name)
+        digest = records.import_digest(folder)
+    rows = imported_rows(_plan(sweep), store, digest, limits, sweep.reasons)
+    merged = beside(known, rows)
+    leaderboard.write(merged, results, sweep.name, whole=False)
     if not options.no_mlflow:
-        track(sweep.name, rows, store, results)
+        track(sweep.name, merged, store, results)
     print(render(rows, "table"))
     failed = sum(row["status"] != "ok" for row in rows)
     say(f"\n{len(rows)} cells, {failed} not ok; {count} new records. Results: {results}")
+    if ours := sum(row["origin"] == HERE for row in merged):
+        say(f"{ours} cells of {sweep.name} on {sweep.target} have figures of this farm: they stay.")
     return 0
+
+
+def _plan(sweep: Brought) -> Plan:
+    return Plan(sweep.name, sweep.cells, {}, (), ())
+
+
+def beside(known: Sequence[Row], imported: Sequence[Row]) -> list[Row]:
+    """The rows of a sweep's target, one per cell: what was found here stays as it is, and what an
+    import has not done takes nothing's place."""
+    rows = {row["cell"]: row for row in known}
+    ours = {cell for cell, row in rows.items() if row["origin"] == HERE}
+    done = {cell for cell, row in rows.items() if row["status"] != "pending"}
+    for row in imported:
+        cell = row["cell"]
+        if cell not in done or (cell not in ours and row["status"] != "pending"):
+            rows[cell] = row
+    return list(rows.values())
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from farm.results.rows import Row
+from farm.store.elsewhere import HERE
+from farm.terminal import plain, plain_lines
 from farm.units import format_bytes
 
 _COLUMNS: tuple[tuple[str, str, str], ...] = (
@@ -50,15 +52,16 @@ def table(rows: Sequence[Row], width: int = 98) -> str:
 def _with_words(row: Row) -> Row:
     workspace, size = row["workspace_bytes"], row["engine_bytes"]
     status = row["status"]
+    status = f"{status} ({row['failed_stage']})" if status == "failed" else status
     return row | {
         "workspace": format_bytes(workspace) if workspace else None,
         "engine_mb": size / 1e6 if size is not None else None,
-        "status": f"{status} ({row['failed_stage']})" if status == "failed" else status,
+        "status": status if row["origin"] == HERE else f"{status}, imported",
     }
 
 
 def _text(value: Any, form: str) -> str:
-    return "-" if value is None else form.format(value)
+    return "-" if value is None else plain(form.format(value))
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
@@ -69,8 +72,8 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
     lines = []
     for (stage, reason), cells in found.items():
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        told = [f"  {line[:200]}" for line in reason.splitlines()[:_MOST_LINES]]
-        lines += ["", f"failed at {stage}: {cells[0]}{more}", *told]
+        told = [f"  {line[:200]}" for line in plain_lines(reason)[:_MOST_LINES]]
+        lines += ["", plain(f"failed at {stage}: {cells[0]}{more}"), *told]
     return lines
 
 

@@ -8,17 +8,22 @@ import importlib.util
 import os
 import shutil
 import sys
-import tarfile
 from pathlib import Path
 
+from farm.acceptance.archive import Limits, members, told, write
 from farm.errors import InputError
 
 NAME = "pack.json"
+
+LIMITS = Limits(files=100_000, file=4 << 30, total=16 << 30)
+"""Of a pack: its models' layers and its packages."""
 
 
 def unpacked(pack: Path, place: Path) -> Path:
     """The pack's folder: itself, or that of its archive, unpacked once under `place`."""
     if pack.is_dir():
+        for _ in members(pack, LIMITS, "a pack"):  # no links, no pipes
+            pass
         return pack
     if not pack.is_file():
         raise InputError("no such pack; `make gpu-pack` makes one", str(pack))
@@ -31,22 +36,16 @@ def unpacked(pack: Path, place: Path) -> Path:
     return folder
 
 
-def extract(archive: Path, folder: Path, kind: str) -> None:
-    """Raises InputError for what is no whole archive; nothing is left of it then."""
+def extract(archive: Path, folder: Path, kind: str, limits: Limits = LIMITS) -> None:
+    """Raises InputError for what is no whole archive, or has a member that is refused (see
+    `archive`); nothing is left of it then."""
     folder.mkdir(parents=True)
     try:
-        with tarfile.open(archive) as tar:
-            if hasattr(tarfile, "data_filter"):
-                tar.extraction_filter = tarfile.data_filter
-            tar.extractall(folder)
-    except (tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError) as error:
+        for member in members(archive, limits, kind):
+            with told(archive, kind):
+                write(member, folder)
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        reason = f"torn, or not {kind}: {type(error).__name__}: {error}"
-        raise InputError(f"{reason}; bring it here again", str(archive)) from None
-    except BaseException as error:  # lzma.LZMAError and zlib.error have no base of their own
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, Exception):
-            raise InputError(f"torn, or not {kind}: {error}", str(archive)) from None
         raise
 
 

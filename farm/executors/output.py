@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TextIO
 
-from farm.errors import printable
+from farm import terminal
 
 _STREAMS = {"stdin": (0, "r"), "stdout": (1, "w"), "stderr": (2, "w")}
 
@@ -27,7 +27,9 @@ def output_to(log: Path, echo: bool) -> Iterator[None]:
 
 
 def _tee(log: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["tee", str(log)], stdin=subprocess.PIPE)
+    """Also to the terminal, as text that cannot steer it."""
+    command = [sys.executable, "-I", terminal.__file__, str(log)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE)
 
 
 @contextmanager
@@ -109,4 +111,4 @@ def add_traceback(error: BaseException, log: Path, echo: bool) -> None:
     with suppress(OSError), log.open("a", errors="backslashreplace") as file:
         file.write(text)
     if echo:
-        print(printable(text), file=sys.stderr)
+        print(terminal.plain(text, "\n\t"), file=sys.stderr)

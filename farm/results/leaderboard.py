@@ -11,63 +11,17 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from farm.errors import InputError, nearest
+from farm.jsonfile import read_bytes
+from farm.results.columns import PARTITIONS, SCHEMA_VERSION, rows_of, type_of
 from farm.results.rows import Row
 
-SCHEMA_VERSION = "3"
-
-_LATER: Row = {
-    "postprocess": "graph",
-    **dict.fromkeys(("max_abs_diff", "max_rel_diff", "cosine")),
-    "fallback": None,
-    **dict.fromkeys(("device_p50_ms", "cuda_graph")),
-    **dict.fromkeys(("convert_key", "convert_s", "kept_fp32", "speedup_vs_fp32")),
-}
-"""Columns that files of earlier versions lack, and what they would say."""
-
-_INTEGERS = {
-    "opset",
-    "workspace_bytes",
-    "samples",
-    "threads",
-    "batch",
-    "onnx_bytes",
-    "kept_fp32",
-    "engine_bytes",
-    "peak_host_bytes",
-}
-_TEXTS = {
-    "cell",
-    "sweep",
-    "model",
-    "shape",
-    "postprocess",
-    "precision",
-    "runtime",
-    "target",
-    "status",
-    "failed_stage",
-    "reason",
-    "input_shape",
-    "device",
-    "fallback",
-    "runtime_version",
-    "toolchain",
-}
-_PARTITIONS = ("target", "sweep")
-
-
-def _type(name: str) -> pa.DataType:
-    if name in _INTEGERS:
-        return pa.int64()
-    if name in _TEXTS or name.endswith("_key"):
-        return pa.string()
-    return pa.bool_() if name in ("stable", "cuda_graph") else pa.float64()
+_MOST_BYTES = 256 << 20
+"""Of a file, and of all that it unpacks to: a hundred thousand cells have 50 MB."""
 
 
 def write(rows: Sequence[Row], folder: Path, sweep: str, whole: bool = True) -> list[Path]:
@@ -92,10 +46,11 @@ def write(rows: Sequence[Row], folder: Path, sweep: str, whole: bool = True) -> 
 
 
 def _table(rows: Sequence[Row]) -> pa.Table:
-    names = [name for name in rows[0] if name not in _PARTITIONS]
-    fields = [pa.field(name, _type(name)) for name in names]
+    names = [name for row in rows for name in row if name not in PARTITIONS]
+    names = list(dict.fromkeys(names))
+    fields = [pa.field(name, type_of(name)) for name in names]
     schema = pa.schema(fields, metadata={"schema_version": SCHEMA_VERSION})
-    return pa.Table.from_pylist([{name: row[name] for name in names} for row in rows], schema)
+    return pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows], schema)
 
 
 def read(folder: Path, target: str | None = None, sweep: str | None = None) -> list[Row]:
@@ -113,13 +68,45 @@ def read(folder: Path, target: str | None = None, sweep: str | None = None) -> l
     return rows
 
 
+def of_sweep(folder: Path, sweep: str, target: str) -> list[Row]:
+    """The rows of one sweep and target; none where there is no such file. Raises InputError."""
+    found = folder / "leaderboard" / f"target={target}" / f"sweep={sweep}"
+    return [row for path in sorted(found.glob("*.parquet")) for row in _read_file(path)]
+
+
 def _read_file(path: Path) -> list[Row]:
-    parts = dict(part.split("=", 1) for part in path.parts if "=" in part)
-    identity = {name: parts[name] for name in _PARTITIONS}
+    """Raises InputError, with the file's name, for what is no leaderboard that can be read."""
     try:
-        rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
-        later = {name: value for name, value in _LATER.items() if rows and name not in rows[0]}
-        return [{"cell": row["cell"], **identity, **row, **later} for row in rows]
-    except (pa.ArrowException, OSError, KeyError) as error:
-        reason = f"not a leaderboard that can be read ({type(error).__name__})"
-        raise InputError(f"{reason}; remove it and run its sweep again", str(path)) from None
+        with pq.ParquetFile(pa.BufferReader(read_bytes(path, _MOST_BYTES))) as file:
+            _require_version(file.schema_arrow.metadata or {})
+            _require_size(file.metadata)
+            rows = rows_of(file.read())
+    except InputError as error:
+        raise InputError(f"{error}; {_MEND}", str(path)) from None
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+        reason = f"not a leaderboard that can be read ({type(error).__name__}: {error})"
+        raise InputError(f"{reason}; {_MEND}", str(path)) from None
+    parts = dict(part.split("=", 1) for part in path.parts if "=" in part)
+    identity = {name: parts[name] for name in PARTITIONS}
+    return [{"cell": row["cell"], **identity, **row} for row in rows]
+
+
+_MEND = "remove it and run its sweep again"
+
+
+def _require_version(metadata: dict[bytes, bytes]) -> None:
+    """Raises InputError for a later version, whose columns may mean something else."""
+    version = metadata.get(b"schema_version", b"0").decode(errors="replace")
+    if not version.isascii() or not version.isdigit():
+        raise InputError(f"its schema_version is {version[:20]!r}, which is no number")
+    if int(version[:9]) > int(SCHEMA_VERSION):
+        raise InputError(
+            f"written by a newer farm (schema {version[:9]}; this one reads up to "
+            f"{SCHEMA_VERSION}): use that one"
+        )
+
+
+def _require_size(metadata: pq.FileMetaData) -> None:
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if size > _MOST_BYTES or metadata.num_rows > _MOST_BYTES >> 8:
+        raise InputError(f"it unpacks to more than {_MOST_BYTES} bytes")

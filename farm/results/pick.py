@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from farm.results.rows import Row
+from farm.store.elsewhere import HERE
 
 OBJECTIVES = {
     "latency": ("latency_p50_ms", 1),
@@ -23,6 +24,7 @@ class Wish:
     """What an engine must keep to. AP drops are in points: 0.2 is 0.002 on the 0..1 scale.
 
     postprocess: only engines whose graph ends there; `none` asks for ones that have no AP.
+    devices: of this machine, whose engines are built here and not taken from an import's word.
     """
 
     objective: str = "latency"
@@ -30,6 +32,7 @@ class Wish:
     max_latency_ms: float | None = None
     model: str | None = None
     postprocess: str | None = None
+    devices: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,12 @@ class Pick:
 
 
 def pick(rows: Sequence[Row], wish: Wish) -> Pick:
-    """The best cell of `rows`; equal ones are told apart by AP, then latency, then name."""
-    reasons = [_unfit(row, wish) for row in rows]
+    """The best cell of `rows`; equal ones are told apart by AP, then latency, then name.
+
+    An imported one counts only where nothing of its target was run here, and nothing can be.
+    """
+    ran = {row["target"] for row in rows if row["origin"] == HERE and row["status"] != "pending"}
+    reasons = [_unfit(row, wish) or _elsewhere(row, ran, wish.devices) for row in rows]
     judged = list(zip(rows, reasons, strict=True))
     several = len({row["sweep"] for row in rows}) > 1
     left_out = {
@@ -98,6 +105,13 @@ def _unfit(row: Row, wish: Wish) -> str | None:
     return None
 
 
+def _elsewhere(row: Row, ran: Set[str], devices: Set[str]) -> str | None:
+    if row["origin"] == HERE or (row["target"] not in ran and row["device"] not in devices):
+        return None
+    why = "cells of its target ran here" if row["target"] in ran else "this machine is its device"
+    return f"imported ({row['origin']}), and {why}: run the cell"
+
+
 def _why(ranked: Sequence[Row], total: int, wish: Wish) -> str:
     best = ranked[0]
     words = {
@@ -105,7 +119,8 @@ def _why(ranked: Sequence[Row], total: int, wish: Wish) -> str:
         "throughput": f"highest throughput ({best['throughput_per_s']:.1f} images/s)",
         "ap": f"highest box AP ({best['box_ap'] or 0:.4f})",
     }
-    why = f"{words[wish.objective]} of {len(ranked)} fitting cells (of {total})"
+    imported = " imported" if best["origin"] != HERE else ""
+    why = f"{words[wish.objective]} of {len(ranked)} fitting{imported} cells (of {total})"
     if len(ranked) > 1 and wish.objective != "ap":
         column, _ = OBJECTIVES[wish.objective]
         gap = abs(ranked[1][column] - best[column]) / best[column]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from zipfile import BadZipFile
 
 from farm.catalog import RUNTIMES
 from farm.inputs import Ref
 from farm.matrix.schema import LimitsSpec, VerifySpec
 from farm.plan import STAGES, Plan, PlannedCell
 from farm.results.verdict import Agreement, RawAgreement, judge, judge_raw
-from farm.store import Record, Store
+from farm.store import Record, Store, elsewhere
+from farm.store.elsewhere import HERE, Imported
+from farm.store.figures import AP_NAMES
 
 Row = dict[str, Any]
 
-AP_SUFFIXES = ("", "50", "75", "_s", "_m", "_l")
-_AP = tuple(f"{kind}_ap{suffix}" for kind in ("box", "mask") for suffix in AP_SUFFIXES)
 _BOXES_AGREE = ("matched_fraction", "max_score_diff", "max_box_diff_px", "min_mask_iou")
 _RAW_AGREE = ("max_abs_diff", "max_rel_diff", "cosine")
 _SPEED = (
@@ -46,17 +45,60 @@ def make_rows(
     reasons: Mapping[str, str],
     undone: Mapping[str, str] | None = None,
 ) -> list[Row]:
-    """reasons: why a step (by key) did not end well, where the store has no record of it.
-    undone: why one was not begun."""
-    whys = Whys(reasons, undone or {})
-    rows = [_row(plan, cell, store, limits, whys) for cell in plan.cells]
+    """A cell of which nothing was run here has an import's figures, if there are any; a row's
+    `origin` says so.
+
+    reasons: why a step (by key) did not end well, where the store has no record of it.
+    undone: why one was not begun.
+    """
+    whys, others = Whys(reasons, undone or {}), elsewhere.imports(store)
+    rows = []
+    for cell in plan.cells:
+        row = _row(plan, cell, store, limits, whys)
+        if row["status"] == "pending" and not _begun(cell, store):
+            row = next(_done_elsewhere(plan, cell, others, limits), row)
+        rows.append(row)
+    return _with_speedups(rows)
+
+
+def imported_rows(
+    plan: Plan, store: Store, digest: str, limits: VerifySpec, reasons: Mapping[str, str]
+) -> list[Row]:
+    """The rows of one import alone, by its digest."""
+    (one,) = (one for one in elsewhere.imports(store) if one.origin.digest == digest)
+    whys, origin = Whys(reasons, {}), str(one.origin)
+    return _with_speedups([_row(plan, c, one.store, limits, whys, origin) for c in plan.cells])
+
+
+def _done_elsewhere(
+    plan: Plan, cell: PlannedCell, others: Sequence[Imported], limits: VerifySpec
+) -> Iterator[Row]:
+    """A row is of one machine throughout, so that its figures belong together."""
+    for one in others:
+        row = _row(plan, cell, one.store, limits, Whys({}, {}), str(one.origin))
+        if row["status"] != "pending":
+            yield row
+
+
+def _begun(cell: PlannedCell, store: Store) -> bool:
+    """Whether any step of the cell's own engine was done here."""
+    own = [Ref(s, cell.steps[s]) for s in ("build", *AFTER_BUILD) if s in cell.steps]
+    return any(store.account(ref) for ref in own)
+
+
+AFTER_BUILD = ("verify", "evaluate", "measure")
+
+
+def _with_speedups(rows: Sequence[Row]) -> list[Row]:
     fp32 = {
         _but_precision(row): row["latency_p50_ms"] for row in rows if row["precision"] == "fp32"
     }
     return [{**row, "speedup_vs_fp32": _speedup(row, fp32)} for row in rows]
 
 
-_SAME = ("model", "opset", "shape", "postprocess", "runtime", "workspace_bytes", "target")
+_SAME = (
+    "model", "opset", "shape", "postprocess", "runtime", "workspace_bytes", "target", "origin",
+)  # fmt: skip
 
 
 def _but_precision(row: Row) -> tuple[Any, ...]:
@@ -78,7 +120,14 @@ class Whys:
     undone: Mapping[str, str]
 
 
-def _row(plan: Plan, planned: PlannedCell, store: Store, limits: VerifySpec, reasons: Whys) -> Row:
+def _row(
+    plan: Plan,
+    planned: PlannedCell,
+    store: Store,
+    limits: VerifySpec,
+    reasons: Whys,
+    origin: str = HERE,
+) -> Row:
     records = _records(planned, store)
     row: Row = {"cell": planned.cell.id, "sweep": plan.name, **_axes(planned, records)}
     row |= _outcome(planned, store, records, reasons)
@@ -87,7 +136,13 @@ def _row(plan: Plan, planned: PlannedCell, store: Store, limits: VerifySpec, rea
     row |= {name: _figure(records, "measure", name) for name in _SPEED}
     row |= _cost(records)
     row |= _identity(planned, store, records)
-    return row
+    row["origin"] = origin
+    return {name: _encodable(value) for name, value in row.items()}
+
+
+def _encodable(value: Any) -> Any:
+    """File names and messages may hold bytes that were no UTF-8: Parquet and MLflow take none."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _records(planned: PlannedCell, store: Store) -> dict[str, Record]:
@@ -130,7 +185,7 @@ def _outcome(
 
 
 def _accuracy(records: Mapping[str, Record]) -> Row:
-    row = {name: _figure(records, "evaluate", name) for name in _AP}
+    row = {name: _figure(records, "evaluate", name) for name in AP_NAMES}
     for kind in ("box", "mask"):
         own, reference = row[f"{kind}_ap"], _figure(records, "reference", f"{kind}_ap")
         row[f"{kind}_ap_reference"] = reference
@@ -155,7 +210,7 @@ def _agreement(
     agreement: Agreement | RawAgreement
     try:
         agreement = judge_raw(pairs, limits) if raw else judge(pairs, limits)
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, ValueError):
         reason = f"its pairs cannot be read; remove {pairs.parent} and run again"
         return {
             **dict.fromkeys(names),
@@ -172,7 +227,7 @@ def _agreement(
 def _cost(records: Mapping[str, Record]) -> Row:
     measured = records.get("measure")
     exported, converted = records.get("export"), records.get("convert")
-    kept = converted.figures["kept_fp32"] if converted else None
+    kept = converted.figures.get("kept_fp32") if converted else None
     return {
         "evaluate_images_per_s": _figure(records, "evaluate", "images_per_s"),
         "export_s": exported.seconds if exported else None,
@@ -208,8 +263,11 @@ def _identity(planned: PlannedCell, store: Store, records: Mapping[str, Record])
 
 
 def places(row: Row, store: Store) -> dict[str, str]:
-    """Where a leaderboard row's ONNX file and engine lie, as far as it has them."""
-    found = {}
+    """Where a leaderboard row's ONNX file and engine lie, as far as it has them; an imported row's
+    are on another machine."""
+    found: dict[str, str] = {}
+    if row["origin"] != HERE:
+        return found
     file = "convert" if row["convert_key"] else "export"
     for name, stage, inner in (("onnx", file, "model.onnx"), ("engine", "build", "engine")):
         if key := row[f"{stage}_key"]:

@@ -9,8 +9,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from farm.results.escaped import for_csv, for_markdown
 from farm.results.pick import Pick
 from farm.results.rows import Row
+from farm.store.elsewhere import HERE
+from farm.terminal import plain, plain_lines
 
 FORMATS = ("table", "csv", "json", "markdown")
 
@@ -29,6 +32,7 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("speedup_vs_fp32", "x fp32", "{:.2f}"),
     ("throughput_per_s", "img/s", "{:.0f}"),
     ("status", "status", "{}"),
+    ("origin", "from", "{:.4}"),
 )
 """Column, heading, format: what fits a terminal of 80; csv and json have every column."""
 
@@ -37,7 +41,7 @@ def _text(value: Any, pattern: str) -> str:
     if value is None:
         return "-"
     # A drop of -0.0000 is no drop.
-    return pattern.format(round(value, 4) + 0.0 if isinstance(value, float) else value)
+    return plain(pattern.format(round(value, 4) + 0.0 if isinstance(value, float) else value))
 
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:
@@ -60,19 +64,25 @@ def render(rows: Sequence[Row], form: str) -> str:
     if form == "json":
         return json.dumps(rows, indent=1)
     if form == "csv":
-        out = io.StringIO()
-        writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return out.getvalue().rstrip("\n")
+        return _csv(rows)
     if form == "markdown":
         return _markdown(rows)
     return _table(rows)
 
 
+def _csv(rows: Sequence[Row]) -> str:
+    """Every column that a row has; rows of earlier versions may have fewer."""
+    out = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: for_csv(value) for name, value in row.items()} for row in rows)
+    return out.getvalue().rstrip("\n")
+
+
 def _shown(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Columns with something in them; runtimes and shapes always."""
-    silent = {"postprocess": "graph", "precision": "fp32"}
+    silent = {"postprocess": "graph", "precision": "fp32", "origin": HERE}
     return [
         column
         for column in _COLUMNS
@@ -85,8 +95,9 @@ def _markdown(rows: Sequence[Row]) -> str:
     lines = ["| " + " | ".join(heading for _, heading, _ in columns) + " |"]
     lines.append("|" + "---|" * len(columns))
     for row in rows:
-        lines.append("| " + " | ".join(_text(row[name], form) for name, _, form in columns) + " |")
-    return "\n".join(lines + _reasons(rows))
+        cells = (for_markdown(_text(row[name], form)) for name, _, form in columns)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, *map(for_markdown, _reasons(rows) + _origins(rows))])
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -100,9 +111,8 @@ def _table(rows: Sequence[Row]) -> str:
         widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
         gap = "  " if sum(widths) + 2 * len(widths) <= 82 else " "
         numeric = [form != "{}" or name == "opset" for name, _, form in columns]
-        lines = [
-            f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}".rstrip(": ")
-        ]
+        lines = [plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")]
+        lines[0] = lines[0].rstrip(": ")
         for line in (heads, ["-" * width for width in widths], *cells):
             lines.append(
                 gap.join(
@@ -110,7 +120,7 @@ def _table(rows: Sequence[Row]) -> str:
                     for text, width, right in zip(line, widths, numeric, strict=True)
                 ).rstrip()
             )
-        blocks.append("\n".join(lines + _reasons(own)))
+        blocks.append("\n".join(lines + _reasons(own) + _origins(own)))
     return "\n\n".join(blocks)
 
 
@@ -126,8 +136,19 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
     lines = [""] if by_reason else []
     for (how, reason), cells in by_reason.items():
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        lines.append(f"{how}: {cells[0]}{more}")
-        lines.append(f"  {reason}")
+        lines.append(plain(f"{how}: {cells[0]}{more}"))
+        lines += [f"  {line}" for line in plain_lines(reason)]
+    return lines
+
+
+def _origins(rows: Sequence[Row]) -> list[str]:
+    """What the marks of imported rows stand for."""
+    found = sorted({row["origin"] for row in rows} - {HERE})
+    lines = [""] if found else []
+    for origin in found:
+        digest, _, name = origin.partition(" ")
+        lines.append(plain(f"from {digest[:4]}: imported ({name}); figures of that machine's own,"))
+        lines.append("  which were not checked here, and whose engines are not here")
     return lines
 
 
@@ -144,10 +165,14 @@ def pick_as_text(picked: Pick, where: Mapping[str, str]) -> str:
     """The pick as a short block: what, its figures, why, where it lies."""
     best = picked.best
     if best is None:
-        reasons = [f"  {cell}: {reason}" for cell, reason in list(picked.left_out.items())[:10]]
+        reasons = [
+            plain(f"  {cell}: {reason}") for cell, reason in list(picked.left_out.items())[:10]
+        ]
         return "\n".join([f"No engine to ship: {picked.why}.", *reasons])
-    why = textwrap.wrap(picked.why, 68)
-    lines = [f"Ship {best['cell']}", f"  why      {why[0]}"]
+    why = textwrap.wrap(plain(picked.why), 68)
+    imported = best["origin"] != HERE
+    lines = [plain(f"{'Imported, not built here:' if imported else 'Ship'} {best['cell']}")]
+    lines.append(f"  why      {why[0]}")
     lines += [f"           {more}" for more in why[1:]]
     lines.append(
         f"  box AP   {_text(best['box_ap'], '{:.4f}')} "
@@ -161,8 +186,12 @@ def pick_as_text(picked: Pick, where: Mapping[str, str]) -> str:
         f"p90 {_text(best['latency_p90_ms'], '{:.2f}')} ms, "
         f"{best['throughput_per_s']:.1f} images/s on {best['threads']} threads"
     )
-    lines.append(f"  device   {best['device']}")
-    lines += [f"  {name:<8} {path}" for name, path in where.items()]
+    lines.append(plain(f"  device   {best['device']}"))
+    lines += [plain(f"  {name:<8} {path}") for name, path in where.items()]
+    if imported:
+        lines.append(plain(f"  origin   {best['origin']}"))
+        lines.append("  note     the figures are the other machine's word; its engine is there:")
+        lines.append("           run the cell on this target to build and measure one of your own")
     if best["stable"] is False:
         lines.append("  note     the measurement drifted; measure again on a quieter machine")
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farm import jsonfile
 from farm.results.rows import Row
 
 if TYPE_CHECKING:
@@ -37,9 +38,11 @@ def log_sweep(sweep: str, rows: Sequence[Row], links: Mapping[str, Row], results
     uri = tracking_uri(results)
     digests = {row["cell"]: _digest([row, links[row["cell"]]]) for row in rows}
     mark = results / "tracked" / f"{sweep}.json"
-    state = {"uri": uri, "cells": digests}
-    own = results / "mlflow.db"
-    if _read(mark) == state and (own.exists() or not uri.endswith(str(own))):
+    state = {"server": _digest(uri), "cells": digests}
+    own, kept = results / "mlflow.db", _read(mark)
+    if isinstance(kept, dict) and "uri" in kept:
+        mark.unlink()  # an earlier version's: the address may hold a password
+    if kept == state and (own.exists() or not uri.endswith(str(own))):
         return False
     client = _client(uri, results)
     experiment = _experiment(client, results)
@@ -62,8 +65,9 @@ def _digest(value: Any) -> str:
 
 
 def _read(path: Path) -> Any:
+    """What was logged last; None where nothing was, or that is torn."""
     try:
-        return json.loads(path.read_text())
+        return jsonfile.read(path)
     except (OSError, ValueError):
         return None
 
@@ -109,7 +113,8 @@ def _children(client: MlflowClient, experiment: str, parent: str) -> dict[str, t
         )
         for run in page:
             tags = run.data.tags
-            found[tags["farm.cell"]] = (str(run.info.run_id), tags.get("farm.digest", ""))
+            if cell := tags.get("farm.cell"):  # else another program's
+                found[cell] = (str(run.info.run_id), tags.get("farm.digest", ""))
         if not (token := page.token):
             return found
 

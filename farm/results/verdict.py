@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from farm.matrix.schema import LimitsSpec
+from farm.results import arrays
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,8 @@ class RawAgreement:
 
 
 def judge_raw(raw_file: Path, limits: LimitsSpec) -> RawAgreement:
-    """`raw_agreement` of what `verify` left."""
-    with np.load(raw_file) as found:
-        return raw_agreement(found, limits)
+    """`raw_agreement` of what `verify` left. Raises OSError or ValueError for a torn file."""
+    return raw_agreement(arrays.raw(raw_file), limits)
 
 
 def raw_agreement(found: Mapping[str, npt.NDArray[Any]], limits: LimitsSpec) -> RawAgreement:
@@ -63,7 +63,7 @@ def raw_agreement(found: Mapping[str, npt.NDArray[Any]], limits: LimitsSpec) -> 
             f"at most {limits.max_rel_diff:g} allowed"
         )
     return RawAgreement(
-        float(absolute.max()), _finite(relative[worst]), float(cosine.min()), reason
+        _finite(absolute.max()), _finite(relative[worst]), _finite(cosine.min()), reason
     )
 
 
@@ -72,9 +72,8 @@ def _finite(value: float) -> float | None:
 
 
 def judge(pairs_file: Path, limits: LimitsSpec) -> Agreement:
-    """`agreement` of the pairs that `verify` left."""
-    with np.load(pairs_file) as pairs:
-        return agreement(pairs, limits)
+    """`agreement` of the pairs that `verify` left. Raises OSError or ValueError for a torn file."""
+    return agreement(arrays.pairs(pairs_file), limits)
 
 
 def agreement(pairs: Mapping[str, npt.NDArray[np.float32]], limits: LimitsSpec) -> Agreement:
@@ -89,7 +88,7 @@ def agreement(pairs: Mapping[str, npt.NDArray[np.float32]], limits: LimitsSpec) 
     iou, box_diff, mask_iou = pairs["iou"], pairs["box_diff_px"], pairs["mask_iou"]
     # NaN (that side has no box) is never >=.
     counted = (reference >= limits.min_score) | (engine >= limits.min_score)
-    matched = counted & (iou >= limits.min_iou)
+    matched = counted & (iou >= limits.min_iou) & np.isfinite(reference + engine + box_diff)
     added = int((counted & np.isnan(reference)).sum())
     boxes = int(counted.sum())
     # Masks with scores of their own; pairs kept before there were any lack the column.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,7 +139,7 @@ def _results(runner: Runner, images: list[tuple[Path, str]], paint: Painter | No
     from farm.sources import source_module
 
     prepare = source_module("mmdet").Preparer(runner.facts.pipeline, runner.shape)
-    console = Console(stderr=True)
+    console = Console(file=sys.__stderr__)  # its own control characters are meant
     quiet = not console.is_terminal
     results = []
     for number, (path, name) in enumerate(track(images, "testing", console=console, disable=quiet)):

@@ -3,6 +3,7 @@
     <root>/<stage>/<first two digits of key>/<key>/record.json   a finished step and its files
     <root>/failed/<key>.json, .log                               a failure that will repeat itself
     <root>/tmp/<key>.<host>.<pid>.<time>/                        work under way
+    <root>/elsewhere/<digest>/                                   of another machine; see `elsewhere`
 
 A folder gets its place by one rename, so whatever is killed before has left nothing.
 """
@@ -19,7 +20,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from farm import jsonfile
+from farm.decoded import decoded
+from farm.errors import InputError
 from farm.inputs import Ref
+from farm.store.figures import count, require, require_figures, size, text
 
 
 @dataclass(frozen=True)
@@ -67,24 +72,22 @@ class Store:
         return self.root / ref.stage / ref.key[:2] / ref.key
 
     def record(self, ref: Ref) -> Record | None:
-        """The record of a finished step; None if it is not there or its files are torn."""
+        """The record of a step that was finished here; None if it is not there, its files are
+        torn, or it was brought from another machine (those of earlier versions lie among ours:
+        they name no machine)."""
         record = self.account(ref)
-        return record if record and not record.left_out else None
+        foreign = record and (record.left_out or (record.node and "host" not in record.node))
+        return None if foreign else record
 
     def account(self, ref: Ref) -> Record | None:
         """`record`, also of a step that was done elsewhere and whose large files stayed there."""
         folder = self.path(ref)
         try:
-            record = Record(**json.loads((folder / "record.json").read_text()))
-            mappings = (
-                record.figures, record.files, record.toolchain, record.node, record.left_out,
-            )  # fmt: skip
-            if not all(isinstance(one, dict) for one in mappings):
-                return None
-            whole = all(
+            record = read_record(folder / "record.json")
+            whole = (record.stage, record.key) == (ref.stage, ref.key) and all(
                 (folder / name).stat().st_size == size for name, size in record.files.items()
             )
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, InputError):
             return None
         return record if whole else None
 
@@ -94,10 +97,12 @@ class Store:
             yield Ref(stage, path.parent.name)
 
     def failure(self, key: str) -> Failure | None:
+        """The recorded failure of a step; None if there is none, or it is torn."""
         try:
-            return Failure(**json.loads((self.root / "failed" / f"{key}.json").read_text()))
-        except (OSError, ValueError, TypeError):
+            failure = read_failure(self.root / "failed" / f"{key}.json")
+        except (OSError, ValueError, InputError):
             return None
+        return failure if failure.key == key else None
 
     def log_path(self, ref: Ref) -> Path:
         """The log of the step, whether it ended well or not."""
@@ -112,14 +117,19 @@ class Store:
         return folder
 
     def publish(self, folder: Path, record: Record) -> None:
-        """Give the folder its place. If another node was first, its artifact stays."""
+        """Give the folder its place. If another node was first, its artifact stays.
+
+        Raises ValueError for a record that could not be read back.
+        """
         files = {
             str(path.relative_to(folder)): path.stat().st_size
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name != "step.log"
         }
         full = {**asdict(record), "files": files}
-        _write_synced(folder / "record.json", json.dumps(full, indent=1, sort_keys=True))
+        written = json.dumps(full, indent=1, sort_keys=True)
+        _require_readable(written)
+        _write_synced(folder / "record.json", written)
         for name in files:
             _sync(folder / name)
         place = self.path(Ref(record.stage, record.key))
@@ -170,6 +180,33 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
                 count += 1
         return count
+
+
+def read_record(path: Path) -> Record:
+    """Raises OSError, ValueError for what is no JSON, and InputError for what is no record."""
+    return _record(jsonfile.read(path))
+
+
+def _record(value: Any) -> Record:
+    record = decoded(Record, value)
+    require_figures(record.stage, record.figures)
+    require("seconds", record.seconds, size)
+    for name, value in (("peak_host_bytes", record.peak_host_bytes), *record.files.items()):
+        require(name, value, count)
+    require("node.device", record.node.get("device"), text)
+    return record
+
+
+def _require_readable(record: str) -> None:
+    try:
+        _record(jsonfile.parse(record.encode()))
+    except InputError as error:  # nothing that the user could mend
+        raise ValueError(f"the record cannot be kept: {error}") from None
+
+
+def read_failure(path: Path) -> Failure:
+    """Raises OSError, ValueError for what is no JSON, and InputError for what is no failure."""
+    return decoded(Failure, jsonfile.read(path))
 
 
 def _parts(name: str) -> tuple[str, str, int, str]:

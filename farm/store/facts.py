@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
-from farm.inputs import Decay, ModelFacts, Ref, Sizes, Suppression
+from farm.inputs import ModelFacts, Ref
 from farm.plan import used
 from farm.store import Store
+from farm.store.figures import model_facts
 
 
 def facts_from(
@@ -16,6 +16,7 @@ def facts_from(
 ) -> Callable[[str], ModelFacts | None]:
     """What `check` found out of a model, by the key of that step; how it failed is a refusal.
 
+    Only a check that was made here: neither the facts nor the failures of imported records.
     lost: why a check came to nothing this time, by its key; the store has no record of that.
     """
 
@@ -29,27 +30,7 @@ def facts_from(
             )
         if record is None:
             return None
-        try:
-            seen = used.read(store.path(Ref("check", key)) / used.FILE)
-            return replace(_facts(record.figures), used=seen)
-        except (KeyError, TypeError):
-            return None  # torn by hand: the check runs again
+        seen = used.read(store.path(Ref("check", key)) / used.FILE)
+        return replace(model_facts(record.figures), used=seen)
 
     return facts
-
-
-def _facts(figures: dict[str, Any]) -> ModelFacts:
-    """From JSON, which knows neither tuples nor dataclasses."""
-    values: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in figures.items()
-    }
-    values.pop("notes", None)  # of the data set, for people
-    if values.get("suppression"):
-        how = dict(values["suppression"])
-        decay = how.pop("decay")
-        values["suppression"] = Suppression(**how, decay=Decay(**decay) if decay else None)
-    for name in ("sizes", "padded_to"):
-        if values.get(name):
-            found = values[name]
-            values[name] = Sizes(found["multiple"], tuple(found["remainders"]), found["least"])
-    return ModelFacts(**values)

@@ -17,6 +17,7 @@ from farm.inputs import Used
 from farm.plan import packages, used
 from farm.plan.code import find_module
 from farm.sources.watch import origin
+from farm.terminal import plain
 
 _MACHINE = ("/proc", "/sys", "/dev")
 _OF_TEMPORARY_FILES = ("TMPDIR", "TEMP", "TMP")
@@ -150,7 +151,7 @@ class Seen:
             self._note("variable", name, used.variable(value))
 
     def unfollowed(self, what: str) -> None:
-        self._note("unfollowed", _printable(what), "")
+        self._note("unfollowed", plain(what)[:200], "")
 
     def by_user_unfollowed(self, what: str) -> None:
         if self.by_user():
@@ -241,7 +242,3 @@ def _packages_of(top: str) -> tuple[str, ...]:
 @cache
 def _by_module() -> dict[str, list[str]]:
     return dict(importlib.metadata.packages_distributions())
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]

@@ -1,0 +1,106 @@
+"""The arrays that stages leave for results, read as files that anyone may have written.
+
+Nothing in them is unpickled, and what their headers claim is held against what is there before
+memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from farm.jsonfile import read_bytes
+
+Columns = dict[str, npt.NDArray[Any]]
+
+MOST_BYTES = 64 << 20
+"""Of one file, and of all that it unpacks to."""
+
+_PAIRS = ("reference_score", "engine_score", "iou", "box_diff_px", "mask_iou")
+_LATER = ("mask_score_diff",)
+_RAW = ("max_abs_diff", "max_rel_diff", "cosine")
+
+
+def pairs(path: Path) -> Columns:
+    """The columns of `detections.matching.Pairs`, as `verify` left them; those kept before masks
+    had scores of their own lack `mask_score_diff`. Raises OSError or ValueError."""
+    return _columns(path, dict.fromkeys(_PAIRS, "f"), dict.fromkeys(_LATER, "f"))
+
+
+def raw(path: Path) -> Columns:
+    """The columns of `detections.raw.Differences`, of one row at least. Raises OSError or
+    ValueError."""
+    found = _columns(path, {"name": "U", **dict.fromkeys(_RAW, "f")}, {})
+    if not len(found["name"]):
+        raise ValueError("it has no output")
+    return found
+
+
+def samples(path: Path) -> npt.NDArray[Any]:
+    """Latencies in ms, as `measure` left them: finite. Raises OSError or ValueError."""
+    data = read_bytes(path, MOST_BYTES)
+    found = _array(io.BytesIO(data), len(data), "f")
+    if not (np.isfinite(found) & (found >= 0)).all():
+        raise ValueError("a latency is negative or not finite")
+    return found
+
+
+READERS: Mapping[str, Callable[[Path], Any]] = {
+    "pairs.npz": pairs, "raw.npz": raw, "samples.npy": samples,
+}  # fmt: skip
+
+
+def _columns(path: Path, needed: Mapping[str, str], optional: Mapping[str, str]) -> Columns:
+    """The arrays of one .npz, each of its kind and all of one length."""
+    kinds = {**needed, **optional}
+    try:
+        with zipfile.ZipFile(io.BytesIO(read_bytes(path, MOST_BYTES))) as file:
+            members = {one.filename.removesuffix(".npy"): one for one in file.infolist()}
+            _require_names(set(members), needed, kinds, len(file.infolist()))
+            if sum(one.file_size for one in members.values()) > MOST_BYTES:
+                raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes")
+            found = {
+                name: _array(io.BytesIO(file.read(one)), one.file_size, kinds[name])
+                for name, one in members.items()
+            }
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"no .npz file: {error}") from None
+    if len({len(one) for one in found.values()}) > 1:
+        raise ValueError("its arrays have not the same length")
+    return found
+
+
+def _require_names(
+    names: set[str], needed: Mapping[str, str], known: Mapping[str, str], count: int
+) -> None:
+    if missing := sorted(set(needed) - names):
+        raise ValueError(f"it has no array {missing[0]!r}")
+    if unknown := sorted(names - set(known)):
+        raise ValueError(f"it has {unknown[0]!r}, which is not expected")
+    if count != len(names):
+        raise ValueError("an array stands in it twice")
+
+
+def _array(file: IO[bytes], size: int, kind: str) -> npt.NDArray[Any]:
+    """One .npy of `size` bytes: one axis, of floating-point numbers (`f`) or texts (`U`)."""
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"an array of format {version}")
+    shape, _, dtype = readers[version](file)
+    if len(shape) != 1 or dtype.kind != kind or dtype.itemsize == 0:
+        raise ValueError(f"an array of {dtype} with shape {shape}, expected one axis of {kind!r}")
+    if math.prod(shape) * dtype.itemsize != size - file.tell():
+        raise ValueError(f"an array of shape {shape} does not fit its {size} bytes")
+    return np.frombuffer(file.read(), dtype)

@@ -1,0 +1,47 @@
+"""Passwords and tokens in the address of an MLflow server: neither shown nor written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote, unquote_plus
+
+HIDDEN = "***"
+
+_ADDRESS = re.compile(
+    r"(?P<scheme>[^/?#]*://)(?:(?P<user>[^?#]*)@)?(?P<place>[^?#]*)(?P<rest>.*)", re.S
+)
+"""A password may hold `/` and `@`: everything up to the last `@` is the user's."""
+
+_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+
+
+def shown(uri: str) -> str:
+    """The address without its user, its query and its fragment, each of which may be a secret."""
+    found = _ADDRESS.fullmatch(uri)
+    if found is None:
+        return uri if re.fullmatch(r"[\w./-]*", uri) else HIDDEN
+    user = f"{HIDDEN}@" if found["user"] is not None else ""
+    rest = f"{found['rest'][0]}{HIDDEN}" if found["rest"] else ""
+    return f"{found['scheme']}{user}{found['place']}{rest}"
+
+
+def without_secrets(text: str, uri: str) -> str:
+    """A message of a library, which may quote the address or parts of it."""
+    text = text.replace(uri, shown(uri))
+    for secret in sorted(set(_secrets(uri)), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _secrets(uri: str) -> Iterator[str]:
+    values = [os.environ.get(name, "") for name in _VARIABLES]
+    if found := _ADDRESS.fullmatch(uri):
+        user = found["user"] or ""
+        name, colon, password = user.partition(":")
+        values += [user, password if colon else name]
+        values += [one.partition("=")[2] for one in re.split("[?#&;]", found["rest"])]
+        values.append(found["rest"])
+    for value in values:
+        yield from filter(None, (value, unquote(value), unquote_plus(value)))
