@@ -12,6 +12,7 @@ from pathlib import Path
 
 from farm.errors import InputError
 from farm.inputs import File
+from farm.plan import mmdet3
 
 
 class NotThere(InputError):
@@ -76,6 +77,7 @@ def _with_bases(path: Path, seen: tuple[Path, ...]) -> Iterator[Path]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         raise InputError(f"not valid Python: {error}", f"{path}:{line or 1}") from None
+    mmdet3.refuse_text(path.read_bytes(), str(path))
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(
             isinstance(target, ast.Name) and target.id == "_base_" for target in node.targets

@@ -17,6 +17,7 @@ from mmdet.models import build_detector
 
 from farm import inputs
 from farm.errors import InputError, StepFailed
+from farm.plan import mmdet3
 from farm.sources.mmdet.operators import missing
 
 
@@ -34,8 +35,11 @@ def read(model: inputs.Model) -> mmcv.Config:
         config = mmcv.Config.fromfile(path)
     except (Exception, SystemExit) as error:  # a config is Python: it can end in any way
         reason = _unreadable(error)
+    if reason and path.endswith(".py"):
+        mmdet3.refuse_text(Path(path).read_bytes(), path)
     if reason:  # raised out here, so that mmcv's temporary file is closed before it is told
         raise InputError(reason, path)
+    mmdet3.refuse_values(config, path)
     try:
         config.merge_from_dict(copy.deepcopy(dict(model.cfg_options)))
     except (KeyError, TypeError, AssertionError, IndexError) as error:
