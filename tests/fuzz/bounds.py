@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from farm.errors import InputError
@@ -22,6 +22,18 @@ EXAMPLES = int(os.environ.get("FARM_FUZZ", "300"))
 
 LONGEST_SECONDS = 60
 TEXT = st.text(max_size=12) | st.text(st.characters(codec="utf-8"), max_size=6)
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(
+        ["", "null", "${X}", "${", "1e400", "1GiB", "1x3x1x1", "__main__:f", "a" * 300]
+    )
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
 
 
 def fuzzed(
@@ -45,6 +57,7 @@ def fuzzed(
             max_examples=math.ceil(share * EXAMPLES),
             derandomize=EXAMPLES == 300,
             database=None,
+            phases=[Phase.explicit, Phase.generate, Phase.shrink],
             deadline=10_000,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
         )
@@ -77,8 +90,14 @@ def listing(folder: Path) -> list[tuple[str, int]]:
 
 
 def reason(error: InputError) -> str:
-    """What is said: something, in a few lines that no terminal acts on."""
+    """What is said: something, and not for pages."""
     text = str(error)
     assert text.strip() and len(text) < 20_000
+    return text
+
+
+def printable(error: InputError) -> str:
+    """`reason`, of which no character acts on a terminal."""
+    text = reason(error)
     assert text.replace("\n", "").isprintable(), ascii(text)
     return text

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from bounds import TEXT
+from bounds import JUNK, TEXT
 from conftest import PROJECT
 from hypothesis import strategies as st
 
@@ -96,18 +96,6 @@ def _cells_of(matrix: dict[str, Any], name: str) -> Iterator[tuple[Any, ...]]:
             yield (name, *said.values())
 
 
-JUNK = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.sampled_from(
-        ["", "null", "${X}", "${", "1e400", "1GiB", "1x3x1x1", "__main__:f", "a" * 300]
-    )
-    | TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=6,
-)
 KEYS = (
     st.sampled_from(["models", "source", "opsets", "int8", "verify", "include", "dataset"]) | TEXT
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from bounds import fuzzed, leaving_no_trace, reason
+from bounds import fuzzed, leaving_no_trace, printable
 from matrix_strategies import cells, overrides, right, spoilt, torn
 
 from farm.errors import InputError
@@ -32,7 +32,7 @@ def planned(matrix: Matrix, folder: Path) -> None:
     try:
         plan = make_plan(matrix, lambda _: None)
     except InputError as error:
-        reason(error)
+        printable(error)
         return
     assert {one.cell for one in plan.cells} == set(matrix.cells)
     assert as_json(plan, store) and as_text(plan, store)
@@ -46,7 +46,7 @@ def tried(folder: Path, data: bytes, words: list[str]) -> Matrix | None:
             matrix = load_matrix(path, words)
             planned(matrix, folder)
     except InputError as error:
-        said = reason(error)
+        said = printable(error)
         assert all(str(path) in line or "override" in line or "more like" in line
                    for line in said.splitlines())  # fmt: skip
         return None
