@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint bench models gpu-pack train-demo clean
+.PHONY: help setup demo test test-fast fuzz lint bench models gpu-pack train-demo clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -30,6 +30,9 @@ test: setup lint ## Lint, types and every test
 test-fast: setup ## The tests that need no engine and no heavy import
 	$(BIN)/python -m pytest -m 'not slow'
 
+fuzz: setup ## 10,000 new matrices, annotation files, records and leaderboards each; half an hour
+	FARM_FUZZ=10000 $(BIN)/python -m pytest tests/fuzz
+
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -51,5 +54,5 @@ train-demo: setup ## Train the demo's detectors again
 	$(BIN)/python tools/train_demo.py
 
 clean: ## Remove caches and build leftovers; keeps the environment and results
-	rm -rf build farm.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build farm.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

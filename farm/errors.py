@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+from farm.terminal import plain
+
+_LONGEST, _MOST_ERRORS, _MOST_WORDS = 80, 20, 40
 
 
 class FarmError(Exception):
@@ -28,6 +34,16 @@ class InputErrors(InputError):
     def __init__(self, errors: Iterable[InputError]) -> None:
         self.errors = list(errors)
         super().__init__("\n".join(str(error) for error in self.errors))
+
+
+def together(errors: Iterable[InputError]) -> InputError:
+    """One error that names them all, or the first 20 of many; no more than those are made."""
+    found = list(itertools.islice(errors, _MOST_ERRORS + 1))
+    if len(found) == 1:
+        return found[0]
+    if len(found) > _MOST_ERRORS:
+        found[-1] = InputError("and more like these")
+    return InputErrors(found)
 
 
 class StepFailed(FarmError):
@@ -72,10 +88,18 @@ def text_of(error: BaseException) -> str:
     return plain(text, "\n")
 
 
+def shown(value: Any) -> str:
+    """What the user wrote, as an error quotes it: in one line, printable, not for pages."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """'; did you mean X?' for the nearest of `words`, or their list where none is near."""
     known = sorted(words)
     folded = {name.casefold().strip(): name for name in reversed(known)}
-    if close := difflib.get_close_matches(word.casefold().strip(), folded, n=1, cutoff=0.6):
+    looked_for = word[:_LONGEST].casefold().strip()
+    if close := difflib.get_close_matches(looked_for, folded, n=1, cutoff=0.6):
         return f"; did you mean {folded[close[0]]!r}?"
-    return f"; expected one of: {', '.join(known)}" if known else ""
+    more = ", ..." if len(known) > _MOST_WORDS else ""
+    return f"; expected one of: {', '.join(known[:_MOST_WORDS])}{more}" if known else ""

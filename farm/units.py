@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from farm.errors import shown
+
 _UNITS = {"B": 1}
 _UNITS |= {f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}
 _UNITS |= {f"{p}iB": 1024**i for i, p in enumerate("KMGT", 1)}
@@ -12,12 +14,12 @@ _UNITS |= {f"{p}iB": 1024**i for i, p in enumerate("KMGT", 1)}
 
 def parse_bytes(text: str) -> int:
     """`'1.5GiB'` -> 1610612736. Raises ValueError for a number without a unit."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)\s*", str(text))
+    match = re.fullmatch(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([KMGT]i?B|B)\s*", str(text))
     if not match:
-        raise ValueError(f"{text!r} is not a size with a unit; write 512MiB or 1GiB")
+        raise ValueError(f"{shown(text)} is not a size with a unit; write 512MiB or 1GiB")
     size = float(match[1]) * _UNITS[match[2]]
     if not 1 <= size < 2**60:
-        raise ValueError(f"{text!r} is no size that a machine has; write 512MiB or 1GiB")
+        raise ValueError(f"{shown(text)} is no size that a machine has; write 512MiB or 1GiB")
     return int(size)
 
 
@@ -48,8 +50,10 @@ class Dims:
 def parse_dims(text: str) -> Dims:
     """`HxW` (one image, three channels) or `NxCxHxW`. Raises ValueError otherwise."""
     parts = str(text).strip().lower().split("x")
-    if len(parts) not in (2, 4) or not all(re.fullmatch(r"[1-9]\d*", part) for part in parts):
-        raise ValueError(f"{text!r} is not a shape; write HxW (800x1216) or NxCxHxW (1x3x800x1216)")
+    if len(parts) not in (2, 4) or not all(re.fullmatch(r"[1-9]\d{0,9}", part) for part in parts):
+        raise ValueError(
+            f"{shown(text)} is not a shape; write HxW (800x1216) or NxCxHxW (1x3x800x1216)"
+        )
     numbers = [int(part) for part in parts]
     return Dims(1, 3, *numbers) if len(numbers) == 2 else Dims(*numbers)
 

@@ -240,7 +240,7 @@ def test_verbose_shows_the_builders_log(
         (("--runtime", "onnx"), "this farm has no runtime onnx; there are: onnxruntime"),
         (("--trt-file", "/"), "--trt-file: '/' is a folder; give a file"),
         (("--input-img", "no.png"), "--input-img: image "),
-        (("--to-rgb",), "MMDetection's deprecated --dataset, --mean, --std, --to-rgb are read"),
+        (("--to-rgb", "--std"), "argument --std: expected at least one argument"),
     ],
 )
 def test_wrong_input_is_told_in_words(
@@ -372,3 +372,16 @@ def test_a_config_that_flips_is_no_hindrance_to_comparing_engines(
     exported()
     done = tool("build", "own.py", "tmp.onnx", "--runtime", "onnxruntime", "--verify")
     assert done.code == 0 and "agree at 1x3x160x160" in done.out, done.out + done.err
+
+
+def test_what_mmdetection_deprecates_is_taken_and_changes_nothing(
+    tool: Tool, exported: Any
+) -> None:
+    exported()
+    asked = ("build", CONFIG, "tmp.onnx", "--runtime", "onnxruntime", "--shape", "160")
+    plain = tool(*asked)
+    done = tool(*asked, "--to-rgb", "--dataset", "coco", "--mean", "0", "0", "0", "--std", "1")
+    assert (plain.code, done.code) == (0, 0), done.err
+    for name in ("--to-rgb", "--dataset", "--mean", "--std"):
+        assert f"warning: {name} is deprecated and not used: the config says" in done.err
+    assert artifact(done) == artifact(plain)

@@ -288,7 +288,7 @@ def test_key_values_are_read_as_mmcv_reads_them() -> None:
         (("no.py", ONE[1]), "config 'no.py' is neither a file"),
         ((ONE[0], "no.pth"), "no.pth does not exist"),
         ((ONE[0], TWO[1]), "it does not fit the config"),
-        ((*ONE, "--mean", "0", "0", "0"), "MMDetection's deprecated --dataset, --mean, --std are"),
+        ((*ONE, "--mean", "grey"), "argument --mean: invalid float value: 'grey'"),
         ((*ONE, "--verfy"), "unrecognized arguments: --verfy"),
     ],
 )
@@ -361,3 +361,13 @@ def test_a_refused_model_is_a_failure_with_its_reason(tool: Tool, single_results
     assert again.code == 1 and "failed before; --retry-failed tries it once more" in again.err
     more = tool("export", *ONE, "--shape", "160", *options, "--retry-failed")
     assert more.code == 1 and "failed before" not in more.err
+
+
+def test_what_mmdetection_deprecates_is_taken_and_changes_nothing(tool: Tool) -> None:
+    plain = tool("export", *ONE)
+    old = ("--dataset", "coco", "--mean", "0", "0", "0", "--std", "1", "1", "1")
+    done = tool("export", *ONE, *old)
+    assert (plain.code, done.code) == (0, 0), done.err
+    for name in ("--dataset", "--mean", "--std"):
+        assert f"warning: {name} is deprecated and not used: the config says" in done.err
+    assert stored(done.out) == stored(plain.out)

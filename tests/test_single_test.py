@@ -317,6 +317,9 @@ def test_thresholds_of_overlap_are_taken_as_they_are_given(test: Any) -> None:
     assert done.code == 0, done.err
     own = figures(test("onestage", model, "torch", "--eval", "bbox"))
     assert figures(done)["bbox_mAP"] == own["bbox_mAP_50"]
+    old = test("onestage", model, "torch", "--eval", "bbox", "--options", "iou_thrs=[0.5]")
+    assert "warning: --options is deprecated: write --eval-options" in old.err
+    assert figures(old) == figures(done)
 
 
 def test_painted_images_never_go_over_the_data_sets_own(test: Any, drawn: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from farm.catalog import RUNTIMES
-from farm.errors import InputError, InputErrors, nearest
-from farm.matrix.cells import Cell, expand
+from farm.errors import InputError, nearest, shown, together
+from farm.matrix.cells import Cell, combinations, expand
 from farm.matrix.document import Document, load
 from farm.matrix.models import MODEL_SPECS, PreprocessSpec
 from farm.matrix.options import OPTION_SPECS
 from farm.matrix.schema import MatrixSpec, SelectionSpec
 
 __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
+
+_MOST_CELLS = 50_000
 
 
 @dataclass(frozen=True)
@@ -49,23 +52,24 @@ def validate(document: Document) -> Matrix:
     try:
         spec = MatrixSpec.model_validate(document.values)
     except ValidationError as error:
-        raise _together([_explain(document, details) for details in error.errors()]) from None
+        found = error.errors(include_url=False)
+        raise together(_explain(document, details) for details in found) from None
     options, wrong = _options(document, spec)
-    if unknown := [*_unknown_names(document, spec), *wrong]:
-        raise _together(unknown)
+    unknown = itertools.chain(_unknown_names(document, spec), wrong)
+    if first := next(unknown, None):
+        raise together(itertools.chain([first], unknown))
     spec = spec.model_copy(update={"runtime_options": options})
+    if (count := combinations(spec)) > _MOST_CELLS:
+        message = f"its axes make {count} cells; {_MOST_CELLS} are the most: split the matrix"
+        raise InputError(message, document.where(()))
     cells = expand(spec)
     if not cells:
         raise InputError(
             "no cell is left: the excludes take all of them, or no runtime here runs on the "
             "targets (torch, onnxruntime and openvino run on CPUs) or has the precisions",
-            str(document.path),
+            document.where(("exclude",) if spec.exclude else ("runtimes",)),
         )
     return Matrix(spec, cells, document)
-
-
-def _together(errors: list[InputError]) -> InputError:
-    return errors[0] if len(errors) == 1 else InputErrors(errors)
 
 
 def _explain(document: Document, details: ErrorDetails) -> InputError:
@@ -76,28 +80,28 @@ def _explain(document: Document, details: ErrorDetails) -> InputError:
     match details["type"]:
         case "extra_forbidden":
             known = _fields_at(key[:-1], document.values)
-            message = f"unknown key {name!r}{nearest(str(key[-1]), known)}"
+            message = f"unknown key {shown(name)}{nearest(str(key[-1]), known)}"
         case "missing":
             # pydantic puts the tag of a union before the key: a data set's type, a model's source.
             loc, tagged = details["loc"], {("dataset", 1), ("models", 2)}
             missing = [str(part) for i, part in enumerate(loc) if (loc[0], i) not in tagged]
-            message = f"{'.'.join(missing)!r} is missing"
+            message = f"{shown('.'.join(missing))} is missing"
         case "too_short":
-            message = f"{name!r} is empty; give at least one"
+            message = f"{shown(name)} is empty; give at least one"
         case "value_error":
-            message = f"{name!r}: {details['ctx']['error']}"
+            message = f"{shown(name)}: {details['ctx']['error']}"
         case "union_tag_not_found":
-            message = f"{name!r} needs a 'type': coco or shapes"
+            message = f"{shown(name)} needs a 'type': coco or shapes"
         case "union_tag_invalid":
             word, of_model = str(details["ctx"]["tag"]), details["loc"][0] == "models"
             kind, known = ("data set type", ["coco", "shapes"])
             if of_model:
                 kind, known = "model source", list(MODEL_SPECS)
-            message = f"unknown {kind} {word!r}{nearest(word, known)}"
+            message = f"unknown {kind} {shown(word)}{nearest(word, known)}"
         case "dict_type" | "model_type" | "model_attributes_type":
-            message = f"{name!r} is a mapping of keys to values, not {details['input']!r}"
+            message = f"{shown(name)} is a mapping of keys to values, not {shown(details['input'])}"
         case _:
-            message = f"{name!r}: {_lower(details['msg'])}, not {details['input']!r}"
+            message = f"{shown(name)}: {_lower(details['msg'])}, not {shown(details['input'])}"
     return InputError(message, document.where(key))
 
 
@@ -170,9 +174,9 @@ def _wrong_option(document: Document, runtime: str, details: ErrorDetails) -> In
     place = document.where(("runtime_options", runtime, name))
     if details["type"] == "extra_forbidden":
         hint = nearest(name, OPTION_SPECS[runtime].model_fields)
-        return InputError(f"{runtime} has no option {name!r}{hint}", place)
-    told = f"{_lower(details['msg'])}, not {details['input']!r}"
-    return InputError(f"{runtime}'s option {name!r}: {told}", place)
+        return InputError(f"{runtime} has no option {shown(name)}{hint}", place)
+    told = f"{_lower(details['msg'])}, not {shown(details['input'])}"
+    return InputError(f"{runtime}'s option {shown(name)}: {told}", place)
 
 
 def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]:
@@ -188,8 +192,10 @@ def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]
         for axis, words in known.items():
             for i, word in enumerate(getattr(holder, axis, None) or ()):
                 if word not in words:
-                    message = f"{axis[:-1]} {word!r} is not defined{nearest(word, words)}"
+                    message = f"{axis[:-1]} {shown(word)} is not defined{nearest(word, words)}"
                     yield InputError(message, document.where((*key, axis, i)))
     for name in spec.runtime_options:
         if name not in RUNTIMES:
-            yield InputError(f"unknown runtime {name!r}", document.where(("runtime_options", name)))
+            yield InputError(
+                f"unknown runtime {shown(name)}", document.where(("runtime_options", name))
+            )

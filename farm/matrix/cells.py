@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,17 +43,30 @@ class Cell:
 def expand(spec: MatrixSpec) -> tuple[Cell, ...]:
     """The cells in the order of the file; runtimes vary slowest within a model."""
     cells = [cell for name in spec.models for cell in _cells_of(spec, name, SelectionSpec())]
-    kept = [cell for cell in cells if not any(_matches(cell, rule) for rule in spec.exclude)]
+    for rule in spec.exclude:
+        named = _named(rule)
+        cells = [cell for cell in cells if not _matches(cell, named)]
+    kept = cells
     for rule in spec.include:
         for name in rule.models or spec.models:
             kept += _cells_of(spec, name, rule)
     return tuple(dict.fromkeys(kept))
 
 
+def combinations(spec: MatrixSpec) -> int:
+    """How many `expand` goes through: no fewer than there are cells, and told at once."""
+    asked = [(name, SelectionSpec()) for name in spec.models]
+    asked += [(name, rule) for rule in spec.include for name in rule.models or spec.models]
+    return sum(
+        math.prod(len(_axis(spec, name, selection, axis)) for axis in AXES)
+        for name, selection in asked
+    )
+
+
 def _cells_of(spec: MatrixSpec, name: str, selection: AxesSpec) -> Iterator[Cell]:
     axes = {axis: _axis(spec, name, selection, axis) for axis in AXES}
     source = SOURCES[spec.models[name].source]
-    combinations = itertools.product(
+    every = itertools.product(
         axes["runtimes"],
         axes["targets"],
         axes["precisions"],
@@ -61,7 +75,7 @@ def _cells_of(spec: MatrixSpec, name: str, selection: AxesSpec) -> Iterator[Cell
         axes["postprocess"],
         axes["opsets"],
     )
-    for runtime, target, precision, workspace, shape, postprocess, opset in combinations:
+    for runtime, target, precision, workspace, shape, postprocess, opset in every:
         known = RUNTIMES[runtime]
         fits = known.accelerators == (spec.targets[target].accelerator is not None)
         if fits and precision in known.precisions and (known.exported or source.eager):
@@ -89,16 +103,23 @@ def _axis(spec: MatrixSpec, name: str, selection: AxesSpec, axis: str) -> list[A
     return list(getattr(spec, axis))
 
 
-def _matches(cell: Cell, rule: SelectionSpec) -> bool:
-    values = {
-        "models": cell.model,
-        "opsets": cell.opset,
-        "shapes": cell.shape,
-        "postprocess": cell.postprocess,
-        "precisions": cell.precision,
-        "workspaces": cell.workspace_bytes,
-        "runtimes": cell.runtime,
-        "targets": cell.target,
-    }
-    given = {axis: getattr(rule, axis) for axis in values}
-    return all(values[axis] in words for axis, words in given.items() if words is not None)
+_FIELDS = {
+    "models": "model",
+    "opsets": "opset",
+    "shapes": "shape",
+    "postprocess": "postprocess",
+    "precisions": "precision",
+    "workspaces": "workspace_bytes",
+    "runtimes": "runtime",
+    "targets": "target",
+}
+
+
+def _named(rule: SelectionSpec) -> list[tuple[str, frozenset[Any]]]:
+    """The fields of a cell that a rule names, each with the values that it takes."""
+    given = {field: getattr(rule, axis) for axis, field in _FIELDS.items()}
+    return [(field, frozenset(values)) for field, values in given.items() if values is not None]
+
+
+def _matches(cell: Cell, rule: list[tuple[str, frozenset[Any]]]) -> bool:
+    return all(getattr(cell, field) in values for field, values in rule)

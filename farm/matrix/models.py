@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from farm.matrix.values import AxesSpec, Edge, Finite, Options, Text, Triple, distinct
+from farm.matrix.values import AxesSpec, Edge, Finite, Options, Text, Triple, Whole, distinct
 
 
 def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
     if min(values) <= 0:
         raise ValueError("a deviation is over 0")
     return values
+
+
+def _importable(function: str) -> str:
+    if re.match(r"__main__\b", function):
+        raise ValueError("`__main__` is the farm itself there; name the file, as `my_module:build`")
+    return function
 
 
 class ModelSpec(AxesSpec):
@@ -43,7 +50,7 @@ class PreprocessSpec(Edge):
     std: Annotated[Triple, AfterValidator(_positive)] = (1.0, 1.0, 1.0)
     to_rgb: bool = True
     keep_ratio: bool = True
-    pad: Annotated[int, Field(ge=1, le=1024)] | None = None
+    pad: Annotated[Whole, Field(ge=1, le=1024)] | None = None
     pad_value: Finite = 0.0
 
 
@@ -87,7 +94,11 @@ class ModuleSpec(OwnFormSpec):
     """A function that returns a torch module."""
 
     source: Literal["module"]
-    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    function: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", max_length=500),
+        AfterValidator(_importable),
+    ]
     checkpoint: Text | None = None
     options: Options = {}
     allow_pickle: bool = False

@@ -13,6 +13,7 @@ from farm.matrix.values import (
     Capability,
     Driver,
     Edge,
+    Finite,
     Name,
     Opset,
     Options,
@@ -21,6 +22,7 @@ from farm.matrix.values import (
     RuntimeName,
     ShapeDims,
     Text,
+    Whole,
     axis,
     distinct,
 )
@@ -74,14 +76,14 @@ class CocoSpec(Edge):
     type: Literal["coco"]
     images: Text
     annotations: Text
-    limit: Annotated[int, Field(ge=1, lt=2**63)] | None = None
+    limit: Annotated[Whole, Field(ge=1, lt=2**63)] | None = None
 
 
 class ShapesSpec(Edge):
     type: Literal["shapes"]
-    count: Annotated[int, Field(ge=1, le=100_000)] = 64
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 7
-    size: Annotated[int, Field(ge=64, le=4096)] = 160
+    count: Annotated[Whole, Field(ge=1, le=100_000)] = 64
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 7
+    size: Annotated[Whole, Field(ge=64, le=4096)] = 160
 
 
 DatasetSpec = Annotated[CocoSpec | ShapesSpec, Field(discriminator="type")]
@@ -92,13 +94,13 @@ class LimitsSpec(Edge):
     difference over the tensor's largest value. `per_box`: a box beyond a limit is one that is not
     matched, where otherwise it fails the cell."""
 
-    min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
-    min_iou: Annotated[float, Field(ge=0, le=1)] = 0.9
-    min_matched_fraction: Annotated[float, Field(ge=0, le=1)] = 0.99
-    max_score_diff: Annotated[float, Field(ge=0)] = 1e-3
-    max_box_diff_px: Annotated[float, Field(ge=0)] = 1.0
-    min_mask_iou: Annotated[float, Field(ge=0, le=1)] = 0.9
-    max_rel_diff: Annotated[float, Field(ge=0)] = 1e-3
+    min_score: Annotated[Finite, Field(ge=0, le=1)] = 0.3
+    min_iou: Annotated[Finite, Field(ge=0, le=1)] = 0.9
+    min_matched_fraction: Annotated[Finite, Field(ge=0, le=1)] = 0.99
+    max_score_diff: Annotated[Finite, Field(ge=0)] = 1e-3
+    max_box_diff_px: Annotated[Finite, Field(ge=0)] = 1.0
+    min_mask_iou: Annotated[Finite, Field(ge=0, le=1)] = 0.9
+    max_rel_diff: Annotated[Finite, Field(ge=0)] = 1e-3
     per_box: bool = False
 
 
@@ -119,7 +121,7 @@ class VerifySpec(LimitsSpec):
     What is said here holds for every precision, what `precisions` says for one; what neither
     says has a default by precision."""
 
-    images: Annotated[int, Field(ge=1, le=100_000)] = 16
+    images: Annotated[Whole, Field(ge=1, le=100_000)] = 16
     precisions: dict[Precision, LimitsSpec] = {}
 
     def of(self, precision: str) -> LimitsSpec:
@@ -134,23 +136,23 @@ class CalibrationSpec(Edge):
 
     images: Text
     annotations: Text | None = None
-    limit: Annotated[int, Field(ge=1, le=100_000)] = 64
+    limit: Annotated[Whole, Field(ge=1, le=100_000)] = 64
 
 
 class AutoSpec(Edge):
     """How much AP may be lost on the calibration images, in points of 100; `min_score` of fp32's
     own boxes that stand for annotations; `images` over which layers are ranked."""
 
-    max_ap_drop: Annotated[float, Field(ge=0, le=100)] = 1.0
-    min_score: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    images: Annotated[int, Field(ge=1, le=1000)] = 4
+    max_ap_drop: Annotated[Finite, Field(ge=0, le=100)] = 1.0
+    min_score: Annotated[Finite, Field(gt=0, lt=1)] = 0.3
+    images: Annotated[Whole, Field(ge=1, le=1000)] = 4
 
 
 class Int8Spec(Edge):
     """How int8 finds its scales; with `auto`, which layers stay in fp32."""
 
     method: Literal["minmax", "percentile", "entropy"] = "percentile"
-    percentile: Annotated[float, Field(ge=50, le=100)] = 99.99
+    percentile: Annotated[Finite, Field(ge=50, le=100)] = 99.99
     auto: AutoSpec | None = None
 
     @field_validator("auto", mode="before")
@@ -169,11 +171,11 @@ class MeasureSpec(Edge):
     """How speed is measured, after `warmup_seconds`: for `seconds`, and on until there are
     `min_samples` (what p95 needs), but no longer than `max_seconds`."""
 
-    seconds: Annotated[float, Field(gt=0, le=3600)] = 3.0
-    max_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
-    warmup_seconds: Annotated[float, Field(ge=0, le=600)] = 0.2
-    min_samples: Annotated[int, Field(ge=10, le=1_000_000)] = 130
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    seconds: Annotated[Finite, Field(gt=0, le=3600)] = 3.0
+    max_seconds: Annotated[Finite, Field(gt=0, le=3600)] = 30.0
+    warmup_seconds: Annotated[Finite, Field(ge=0, le=600)] = 0.2
+    min_samples: Annotated[Whole, Field(ge=10, le=1_000_000)] = 130
+    threads: Annotated[Whole, Field(ge=1, le=1024)] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> MeasureSpec:
@@ -200,8 +202,8 @@ class MatrixSpec(Edge):
     int8: Annotated[Int8Spec, BeforeValidator(_auto)] = Int8Spec()
     keep_fp32: Annotated[list[Text], AfterValidator(distinct)] = []
     runtime_options: dict[RuntimeName, Options] = {}
-    exclude: list[SelectionSpec] = []
-    include: list[SelectionSpec] = []
+    exclude: Annotated[list[SelectionSpec], Field(max_length=500)] = []
+    include: Annotated[list[SelectionSpec], Field(max_length=500)] = []
     verify: VerifySpec = VerifySpec()
     measure: MeasureSpec = MeasureSpec()
     results: Text | None = None

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
 
 from farm import catalog
-from farm.errors import nearest
+from farm.errors import nearest, shown
 from farm.units import Dims, parse_bytes, parse_dims
 
 
@@ -17,21 +24,24 @@ def _one_of(kind: str, words: Any) -> AfterValidator:
     def check(value: Any) -> Any:
         if value not in words:
             hint = nearest(str(value), map(str, words))
-            raise ValueError(f"unknown {kind} {value!r}{hint}")
+            raise ValueError(f"unknown {kind} {shown(value)}{hint}")
         return value
 
     return AfterValidator(check)
 
 
 def distinct(values: list[Any]) -> list[Any]:
-    if twice := [str(value) for i, value in enumerate(values) if value in values[:i]]:
-        raise ValueError(f"{twice[0]!r} stands twice")
+    for value, times in Counter(values).items():
+        if times > 1:
+            raise ValueError(f"{shown(str(value))} stands twice")
     return values
 
 
 def _name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", value):
-        raise ValueError(f"{value!r} is not a name; use up to 100 letters, digits, '_' and '-'")
+        raise ValueError(
+            f"{shown(value)} is not a name; use up to 100 letters, digits, '_' and '-'"
+        )
     return value
 
 
@@ -51,6 +61,13 @@ def _lists(value: Any) -> Any:
     return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def _no_switch(value: Any) -> Any:
+    """pydantic takes true for 1; `limit: yes` is a mistake."""
+    if isinstance(value, bool):
+        raise ValueError(f"a number is expected, not {str(value).lower()}")
+    return value
+
+
 def _number(value: Any) -> Any:
     """YAML reads 8.9 and 580 as numbers."""
     return str(value) if isinstance(value, int | float) else value
@@ -59,7 +76,7 @@ def _number(value: Any) -> Any:
 def _matches(pattern: str, expected: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError(f"{value!r} is not {expected}")
+            raise ValueError(f"{shown(value)} is not {expected}")
         return value
 
     return AfterValidator(check)
@@ -73,7 +90,8 @@ Driver = Annotated[
 ]
 Options = Annotated[dict[str, Any], AfterValidator(_json)]
 Text = Annotated[str, Field(min_length=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_no_switch)]
+Finite = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_switch)]
 Triple = tuple[Finite, Finite, Finite]
 Name = Annotated[str, AfterValidator(_name)]
 Opset = Annotated[int, _one_of("opset", catalog.OPSETS)]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from farm.errors import InputError
 from farm.inputs import File
+from farm.plan import mmdet3
 from farm.plan.files import expanded
 
 _MOST_READS = 1000
@@ -84,8 +85,10 @@ def _bases(path: Path) -> list[Path]:
     when the config is run."""
     if path.suffix != ".py":
         return []
+    text = _with_own_names(path)
+    mmdet3.refuse_text(text, str(path))
     try:
-        tree = ast.parse(_with_own_names(path), str(path))
+        tree = ast.parse(text, str(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         raise InputError(f"not valid Python: {error}", f"{path}:{line or 1}") from None

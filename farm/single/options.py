@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ _KEY_VALUE = (
     'as in MMDetection: a list is key="[a,b]" or key=a,b, nested key="[(a,b),(c,d)]", '
     "without white space"
 )
-_LEFT_OUT = "MMDetection's deprecated {} are read from the config here, and are no options."
+_CONFIGS = "the config says how images are prepared, and which data set it is"
+_TAKEN = f"are taken with a warning, as MMDetection does: {_CONFIGS}."
 
 
 def add_commands(command: Command) -> None:
@@ -82,7 +84,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     )
     _add_pickle(parser)
     _add_store(parser)
-    _leave_out(parser, "--dataset", "--mean", "--std")
+    _add_unused(parser)
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +126,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--verbose", action="store_true", help="show the builder's own log")
     _add_store(parser)
-    _leave_out(parser, "--dataset", "--mean", "--std", "--to-rgb")
+    _add_unused(parser, "--to-rgb")
 
 
 def _add_test(parser: argparse.ArgumentParser) -> None:
@@ -160,6 +162,9 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
     )
     _add_words(parser, "--cfg-options", f"settings over the config's, {_KEY_VALUE}")
     _add_words(parser, "--eval-options", "arguments of the data set's evaluate or format_results")
+    parser.add_argument(
+        "--options", nargs="+", action=_Renamed, dest="eval_options", help=argparse.SUPPRESS
+    )
     _add_pickle(parser)
     _add_store(parser)
 
@@ -194,12 +199,32 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class _LeftOut(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.error(f"{self.option_strings[0]}: {parser.epilog}")
+class _Unused(argparse.Action):
+    """Takes an option that MMDetection itself deprecated, and says what is used in its place."""
+
+    def __call__(self, parser: object, namespace: object, values: object, *_: object) -> None:
+        _warn(f"{self.option_strings[0]} is deprecated and not used: {_CONFIGS}")
 
 
-def _leave_out(parser: argparse.ArgumentParser, *names: str) -> None:
-    parser.epilog = _LEFT_OUT.format(", ".join(names))
-    for name in names:
-        parser.add_argument(name, nargs="*", action=_LeftOut, help=argparse.SUPPRESS)
+class _Renamed(argparse.Action):
+    """Takes an option by its old name, for the one that `dest` names."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: object, *_: object
+    ) -> None:
+        _warn(f"{self.option_strings[0]} is deprecated: write --{self.dest.replace('_', '-')}")
+        setattr(namespace, self.dest, values)
+
+
+def _warn(text: str) -> None:
+    print(f"farm: warning: {text}", file=sys.stderr)
+
+
+def _add_unused(parser: argparse.ArgumentParser, *switches: str) -> None:
+    """MMDetection's deprecated options; `switches` are those without a value."""
+    parser.add_argument("--dataset", action=_Unused, help=argparse.SUPPRESS)
+    for name in ("--mean", "--std"):
+        parser.add_argument(name, type=float, nargs="+", action=_Unused, help=argparse.SUPPRESS)
+    for name in switches:
+        parser.add_argument(name, nargs=0, action=_Unused, help=argparse.SUPPRESS)
+    parser.epilog = f"{', '.join(['--dataset, --mean, --std', *switches])} {_TAKEN}"

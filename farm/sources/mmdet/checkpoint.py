@@ -3,96 +3,71 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
-from collections import OrderedDict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from farm.errors import InputError
-
-_SHOWN = 5
+from farm.sources.mmdet import pth
+from farm.sources.mmdet.state_dict import few, state_of, word
 
 
 def read(path: str, allow_pickle: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The checkpoint's state dict and its meta (empty where it has none), on the CPU.
 
     Raises:
-        InputError: no such file, empty, torn, or holding pickled objects that are not allowed.
+        InputError: no such file, empty, torn, of another format, without weights that a model can
+            take, or holding pickled objects that are not allowed or not installed.
     """
     if not Path(path).is_file():
         raise InputError("no such checkpoint", path)
     if Path(path).stat().st_size == 0:
         raise InputError("the checkpoint is empty (0 bytes); copy it again", path)
+    if other := pth.other_format(path):
+        raise InputError(f"it is no checkpoint of torch's but {other}", path)
     content = _unpickle(path, allow_pickle)
-    meta = content.get("meta") if isinstance(content, dict) else None
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not any(map(torch.is_tensor, state.values())):
-        raise InputError("it holds no weights; expected `state_dict`, or weights by name", path)
-    broken = [str(k) for k, v in state.items() if _not_finite(v)]
-    if broken:
-        raise InputError(f"weights are NaN or infinite: {_few(broken)}; copy it again", path)
-    return _plain(state), meta if isinstance(meta, dict) else {}
-
-
-def _not_finite(value: Any) -> bool:
-    return torch.is_tensor(value) and value.is_floating_point() and not value.isfinite().all()
+    state, meta = state_of(content, path), content.get("meta")
+    return state, meta if isinstance(meta, dict) else {}
 
 
 def _unpickle(path: str, allow_pickle: bool) -> Any:
-    if zipfile.is_zipfile(path) and (part := _torn_part(path)):
+    if part := pth.torn_part(path):
         raise InputError(f"the checkpoint is torn: {part} is damaged; copy it again", path)
     try:
         return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
     except Exception as error:  # torch raises a dozen kinds for a torn file
-        if isinstance(error, pickle.UnpicklingError) and _refused(path, error):
-            raise InputError(
-                "it holds pickled objects beside weights, and loading those can run code; if you"
-                " trust where it comes from, give --allow-pickle, or in a matrix"
-                f" `allow_pickle: true` for this one model ({_unsupported(error)})",
-                path,
-            ) from error
-        raise InputError(
-            f"the checkpoint is torn or no checkpoint of torch's ({type(error).__name__});"
-            " copy it again and compare its size",
-            path,
-        ) from error
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise
+        raise InputError(_why(path, error, allow_pickle), path) from error
 
 
-def _torn_part(path: str) -> str | None:
-    """The first member of torch's zip file whose checksum does not hold."""
+def _why(path: str, error: Exception, allow_pickle: bool) -> str:
+    """Why torch does not load the file."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError):
-        return None  # torch says it better
-
-
-def _refused(path: str, error: Exception) -> bool:
-    """Whether the file is whole and only its objects are refused, rather than torn."""
-    return zipfile.is_zipfile(path) or "Unsupported global" in str(error)
+        names = pth.names_in(path)
+    except pth.Torn as torn:
+        return (
+            f"the checkpoint is torn or no checkpoint of torch's ({torn});"
+            " copy it again and compare its size"
+        )
+    if missing := pth.missing_packages(names):
+        return (
+            f"it holds objects of {few(missing)}, which is not installed; install it, or where it"
+            " is save the weights alone: torch.save({'state_dict': ...}, path)"
+        )
+    if allow_pickle or not isinstance(error, pickle.UnpicklingError):
+        return f"torch cannot load it: {type(error).__name__}: {word(str(error)[:200])}"
+    return (
+        "it holds pickled objects beside weights, and loading those can run code; if you"
+        " trust where it comes from, give --allow-pickle, or in a matrix"
+        f" `allow_pickle: true` for this one model ({_unsupported(error)})"
+    )
 
 
 def _unsupported(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if "Unsupported" in line]
-    return lines[0][:200] if lines else type(error).__name__
-
-
-def _plain(state: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Without `module.` (data-parallel training) and without the averaging hook's copies.
-
-    mmdet's EMA hook swaps before it saves: the plain names hold the averaged weights, and the
-    `ema_` ones are what training would go on with.
-    """
-    plain = OrderedDict(
-        (key.removeprefix("module."), value)
-        for key, value in state.items()
-        if torch.is_tensor(value) and not key.removeprefix("module.").startswith("ema_")
-    )
-    plain._metadata = getattr(state, "_metadata", OrderedDict())  # type: ignore[attr-defined]
-    return plain
+    return word(lines[0][:200]) if lines else type(error).__name__
 
 
 def fit(
@@ -106,23 +81,30 @@ def fit(
         InputError: names the first missing, unexpected and mismatched keys, with their shapes.
     """
     own = detector.state_dict()
+    shared = [key for key in own if key in state and torch.is_tensor(own[key])]
     mismatched = [
         f"{key} is {_shape(state[key])}, the {whole}'s is {_shape(own[key])}"
-        for key in own
-        if key in state and own[key].shape != state[key].shape
+        for key in shared
+        if own[key].shape != state[key].shape
     ]
     if mismatched:
         raise InputError(
-            f"it does not fit the {whole}{_class_counts(own, state)}: {_few(mismatched)}", where
+            f"it does not fit the {whole}{_class_counts(own, state)}: {few(mismatched)}", where
         )
+    if whole_numbers := [
+        f"{key} is {state[key].dtype}, the {whole}'s is {own[key].dtype}"
+        for key in shared
+        if own[key].is_floating_point() and not state[key].is_floating_point()
+    ]:
+        raise InputError(f"it does not fit the {whole}: {few(whole_numbers)}", where)
     result = detector.load_state_dict(state, strict=False)
     # Old checkpoints lack this counter, which only training reads.
     missing = [k for k in result.missing_keys if not k.endswith("num_batches_tracked")]
     problems = []
     if missing:
-        problems.append("missing " + _few(f"{key} {_shape(own[key])}" for key in missing))
+        problems.append("missing " + few(f"{key} {_shape(own[key])}" for key in missing))
     if unexpected := result.unexpected_keys:
-        problems.append("unexpected " + _few(f"{k} {_shape(state[k])}" for k in unexpected))
+        problems.append("unexpected " + few(f"{word(k)} {_shape(state[k])}" for k in unexpected))
     if problems:
         raise InputError(f"it does not fit the {whole}: {'; '.join(problems)}", where)
 
@@ -138,9 +120,3 @@ def _class_counts(own: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) 
 
 def _shape(tensor: torch.Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
-
-
-def _few(items: Iterable[str]) -> str:
-    every = list(items)
-    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
-    return ", ".join(every[:_SHOWN]) + more

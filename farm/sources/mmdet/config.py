@@ -17,6 +17,7 @@ from mmdet.models import build_detector
 
 from farm import inputs
 from farm.errors import InputError, StepFailed, out_of_memory
+from farm.plan import mmdet3
 from farm.sources import merged
 from farm.sources.mmdet import named_data
 from farm.sources.mmdet.operators import missing
@@ -38,8 +39,11 @@ def read(model: inputs.Model) -> mmcv.Config:
         if out_of_memory(error):
             raise
         reason = _unreadable(error)
+    if reason and path.endswith(".py"):
+        mmdet3.refuse_text(Path(path).read_text(errors="replace"), path)
     if reason:  # raised out here, so that mmcv's temporary file is closed before it is told
         raise InputError(reason, path)
+    mmdet3.refuse_values(config, path)
     try:
         config.merge_from_dict(copy.deepcopy(dict(model.cfg_options)))
     except (KeyError, TypeError, AssertionError, IndexError) as error:
