@@ -101,12 +101,12 @@ def row(cell: str, **values: Any) -> dict[str, Any]:
         "status failed_stage reason box_ap box_ap_reference box_ap_drop mask_ap "
         "mask_ap_reference mask_ap_drop latency_p50_ms latency_p90_ms latency_cov samples "
         "throughput_per_s threads stable device cosine export_key convert_key build_key "
-        "speedup_vs_fp32"
+        "speedup_vs_fp32 matched_fraction max_score_diff max_rel_diff"
     )
     base: dict[str, Any] = dict.fromkeys(names.split())
     base |= {"cell": cell, "sweep": "s", "model": "m", "target": "cpu", "status": "ok"}
     base |= {"runtime": "onnxruntime", "shape": "fixed", "precision": "fp32"}
-    base |= {"postprocess": "graph"}
+    base |= {"postprocess": "graph", "origin": "here"}
     base |= {"box_ap": 0.5, "box_ap_reference": 0.5, "box_ap_drop": 0.0, "device": "a cpu"}
     base |= {"latency_p50_ms": 10.0, "throughput_per_s": 100.0, "threads": 2, "stable": True}
     return base | values
@@ -173,7 +173,7 @@ def test_parquet_is_read_as_one_table_by_pandas_and_by_us(tmp_path: Path) -> Non
     assert table.loc["x", "target"] == "cpu" and table.loc["y", "sweep"] == "s"
     assert pd.isna(table.loc["y", "box_ap"]) and pd.isna(table.loc["x", "reason"])
     path = tmp_path / "leaderboard/target=cpu/sweep=s/leaderboard.parquet"
-    assert pq.read_schema(path).metadata[b"schema_version"] == b"3"
+    assert pq.read_schema(path).metadata[b"schema_version"] == b"4"
     assert leaderboard.read(tmp_path, target="cpu")[0]["opset"] == 17
     leaderboard.write(rows[:1], tmp_path, "s")
     assert len(leaderboard.read(tmp_path)) == 1  # the target that is gone is gone
