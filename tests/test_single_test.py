@@ -319,8 +319,7 @@ def test_thresholds_of_overlap_are_taken_as_they_are_given(test: Any) -> None:
     assert figures(done)["bbox_mAP"] == own["bbox_mAP_50"]
     old = test("onestage", model, "torch", "--eval", "bbox", "--options", "iou_thrs=[0.5]")
     assert "warning: --options is deprecated: write --eval-options" in old.err
-    figures = [line for line in done.out.splitlines() if "Average Precision" in line]
-    assert figures and figures == [x for x in old.out.splitlines() if "Average Precision" in x]
+    assert figures(old) == figures(done)
 
 
 def test_painted_images_never_go_over_the_data_sets_own(test: Any, drawn: Path) -> None:
