@@ -33,6 +33,15 @@ verify: {{images: 4}}
 Farm = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For runs on several processes (`-n 2 --dist loadgroup`): tests that share what is slow to
+    make run in one of them, all others by their files."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        shared = next((name for name in ("demo", "single_results") if name in names), None)
+        item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real COCO images and a real checkpoint (FARM_SHARED, or `shared` beside the project)."""
