@@ -22,6 +22,8 @@ from farm.executors import Outcome, perform
 from farm.executors.apart import perform_apart
 from farm.store import Store
 
+pytestmark = pytest.mark.slow  # some thirty processes
+
 FAILED = {
     "import sys; sys.exit(0)": "its code raised SystemExit: 0",
     "import sys; sys.exit('bye')": "its code raised SystemExit: bye",
