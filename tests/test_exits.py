@@ -175,6 +175,23 @@ raise KeyboardInterrupt
     assert log.startswith("said\nTraceback") and log.endswith("KeyboardInterrupt\n")
 
 
+def test_what_ends_with_the_code_is_said_in_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the temporary file of a config that mmcv was reading."""
+    code = """
+class Loud:
+    def __del__(self): __import__("os").write(1, b"loud")
+def f():
+    it = Loud()
+    raise SystemExit
+f()
+"""
+    perform(ends.step(code, apart=False), str(tmp_path))
+    assert capfd.readouterr() == ("", "")
+    assert "loud" in Store(tmp_path).log_path(ends.step(code).ref).read_text()
+
+
 @pytest.mark.parametrize("wrap", ["", "try: {}\nexcept BaseException: 1 / 0", "import time; {}"])
 def test_ctrl_c_is_not_taken_for_the_codes_own(tmp_path: Path, wrap: str) -> None:
     """Not even where the code catches it: nothing is recorded."""
