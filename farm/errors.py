@@ -66,11 +66,12 @@ _NO_MEMORY = re.compile(
 def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, said by `error` itself or by what it was raised from."""
     return any(
-        isinstance(one, MemoryError) or _NO_MEMORY.search(text_of(one)) for one in _chain(error)
+        isinstance(one, MemoryError) or _NO_MEMORY.search(text_of(one)) for one in chain(error)
     )
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """`error`, what it was raised from, and so on."""
     seen = set[int]()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:

@@ -22,6 +22,8 @@ from farm.executors import Outcome, perform
 from farm.executors.apart import perform_apart
 from farm.store import Store
 
+pytestmark = pytest.mark.slow  # some thirty processes
+
 FAILED = {
     "import sys; sys.exit(0)": "its code raised SystemExit: 0",
     "import sys; sys.exit('bye')": "its code raised SystemExit: bye",
@@ -171,6 +173,23 @@ raise KeyboardInterrupt
     assert [os.fstat(number) for number in range(3)] and not sys.stdout.closed
     log = Store(tmp_path).log_path(ends.step(code).ref).read_text()
     assert log.startswith("said\nTraceback") and log.endswith("KeyboardInterrupt\n")
+
+
+def test_what_ends_with_the_code_is_said_in_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the temporary file of a config that mmcv was reading."""
+    code = """
+class Loud:
+    def __del__(self): __import__("os").write(1, b"loud")
+def f():
+    it = Loud()
+    raise SystemExit
+f()
+"""
+    perform(ends.step(code, apart=False), str(tmp_path))
+    assert capfd.readouterr() == ("", "")
+    assert "loud" in Store(tmp_path).log_path(ends.step(code).ref).read_text()
 
 
 @pytest.mark.parametrize("wrap", ["", "try: {}\nexcept BaseException: 1 / 0", "import time; {}"])

@@ -8,6 +8,7 @@ import platform
 import shutil
 import signal
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from farm import interrupts
-from farm.errors import FarmError, InputError, TransientFailure, out_of_memory, text_of
+from farm.errors import FarmError, InputError, TransientFailure, chain, out_of_memory, text_of
 from farm.executors.output import add_traceback, output_to, same_folder
 from farm.plan import Step, gpus, used
 from farm.plan.devices import cpu_model
@@ -73,7 +74,12 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
     started = time.perf_counter()
     context = Context(store, folder, threads=step.needs.cpus)
     _check_node(step)
-    figures = stage(step.stage)(step.inputs, context)
+    try:
+        figures = stage(step.stage)(step.inputs, context)
+    except BaseException as error:
+        for one in chain(error):  # what is finalised with their variables is said in the log
+            traceback.clear_frames(one.__traceback__)
+        raise
     return Record(
         stage=step.stage,
         key=step.key,
