@@ -37,7 +37,7 @@ from farm.plan import Plan, make_plan
 from farm.plan.devices import cpu_model
 from farm.plan.keys import canonical
 from farm.plan.make import VERSIONS
-from farm.results import leaderboard
+from farm.results import arrays, leaderboard
 from farm.results.rows import make_rows
 from farm.results.show import FORMATS, render
 from farm.results.verdict import judge
@@ -314,7 +314,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "right to left": (lambda p: tar(p, entry("a\u202egnp.exe", b"x")), "no text"),
     "no UTF-8": (raw_name, "no text"),
     "sparse": (sparse, "sparse|no regular file"),
-    "header bomb": (header_bomb, "header"),
+    "header bomb": (header_bomb, "larger than any name"),
     "claims 100 GB": (gzip_bomb, "at most"),
     "chained headers": (chain, "refused|torn"),
     "engine": (
@@ -589,17 +589,19 @@ ARRAYS: dict[str, Callable[[Path], object]] = {
     "one less": lambda p: np.savez(p, iou=np.ones(1, np.float32)),
     "one more": lambda p: np.savez(p, **ones(), x=np.ones(1)),
     "no file of arrays": lambda p: p.write_bytes(b"x" * 99),
-    "a bomb": lambda p: np.savez_compressed(
-        p, **{**ones(), "iou": np.zeros(20_000_000, np.float32)}
-    ),
+    "a bomb": lambda p: np.savez_compressed(p, **{n: np.tile(v, 9999) for n, v in ones().items()}),
     "claims more than it has": claims,
 }
 
 
 @pytest.mark.parametrize("kind", ARRAYS)
 def test_arrays_that_are_none_are_a_reason_here_and_refused_from_there(
-    kind: str, theirs: tuple[Plan, Path, Path], tmp_path: Path
+    kind: str,
+    theirs: tuple[Plan, Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(arrays, "MOST_BYTES", 100_000)
     plan, root, brought = theirs
     (step,) = plan.of_stage("verify")
     for folder in (tmp_path / "store", tmp_path / "brought" / "store"):
