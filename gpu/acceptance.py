@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from farm.acceptance.unpack import unpacked, use_packages
 from farm.errors import InputError
+from farm.terminal import plain
 
 
 def main() -> int:
@@ -49,12 +50,11 @@ def main() -> int:
         folder = unpacked(options.pack, options.store)
         use_packages(folder)
     except InputError as error:
-        print(f"farm: {error}", file=sys.stderr)
+        print(plain(f"farm: {error}"), file=sys.stderr)
         return 2
     except OSError as error:  # no room, no right to write or read
-        print(
-            f"farm: {error.filename or options.store}: {error.strerror or error}", file=sys.stderr
-        )
+        text = f"farm: {error.filename or options.store}: {error.strerror or error}"
+        print(plain(text), file=sys.stderr)
         return 2
     from farm.acceptance.command import main as accept
 

@@ -73,7 +73,7 @@ def members(source: Path, limits: Limits, kind: str) -> Iterator[Member]:
     names = _Names(limits)
     found = _of_folder(source, names) if source.is_dir() else _of_archive(source, names)
     while True:
-        with told(source, kind):
+        with errors_named(source, kind):
             try:
                 member = next(found)
             except StopIteration:
@@ -82,7 +82,7 @@ def members(source: Path, limits: Limits, kind: str) -> Iterator[Member]:
 
 
 @contextmanager
-def told(source: Path, kind: str) -> Iterator[None]:
+def errors_named(source: Path, kind: str) -> Iterator[None]:
     """Raises InputError in place of what is raised while a member is found or read."""
     torn = (
         tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError, zlib.error,

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from farm.acceptance.archive import Limits, Member, Refused, members, told, write
+from farm.acceptance.archive import Limits, Member, Refused, errors_named, members, write
 from farm.acceptance.brought import NAME, Brought
 from farm.acceptance.brought import read as brought_sweep
 from farm.errors import InputError
@@ -42,7 +42,7 @@ def opened(path: Path, scratch: Path) -> Path:
     folder = scratch / "records"
     folder.mkdir(parents=True)
     for member in members(path, LIMITS, _KIND):
-        with told(path, _KIND):
+        with errors_named(path, _KIND):
             if _taken(member):
                 write(member, folder)
     return folder

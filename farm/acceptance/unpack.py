@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from farm.acceptance.archive import Limits, members, told, write
+from farm.acceptance.archive import Limits, errors_named, members, write
 from farm.errors import InputError
 
 NAME = "pack.json"
@@ -42,7 +42,7 @@ def extract(archive: Path, folder: Path, kind: str, limits: Limits = LIMITS) -> 
     folder.mkdir(parents=True)
     try:
         for member in members(archive, limits, kind):
-            with told(archive, kind):
+            with errors_named(archive, kind):
                 write(member, folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

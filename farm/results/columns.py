@@ -3,12 +3,12 @@ an earlier version, another program or nobody of ours has written."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from farm.errors import InputError
 from farm.store.elsewhere import HERE
@@ -51,7 +51,7 @@ NEEDED = (
 )  # fmt: skip
 """Every version's, which tables and picks are made of."""
 
-_NEVER_NULL = ("cell", "model", "shape", "precision", "runtime", "status")
+_NEVER_NULL = ("cell", "model", "shape", "precision", "runtime", "status", "origin")
 _STATES = ("ok", "failed", "pending")
 _KINDS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(AP_NAMES, fraction),
@@ -96,7 +96,8 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
     """The column as its type; a number that is not finite says nothing."""
     found, wanted = column.type, type_of(name)
     fits = {
-        pa.int64(): pa.types.is_integer,
+        # pandas writes whole numbers as floating-point ones where one is missing
+        pa.int64(): lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
         pa.float64(): lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind),
         pa.string(): lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
         pa.bool_(): pa.types.is_boolean,
@@ -105,10 +106,11 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
         found = found.value_type
     if not fits(found) and not pa.types.is_null(found):
         raise InputError(f"column {name!r} is of type {found}, expected {wanted}")
-    values: list[Any] = column.cast(found).cast(wanted).to_pylist()
-    return [
-        None if isinstance(value, float) and not math.isfinite(value) else value for value in values
-    ]
+    column = column.cast(found)
+    if pa.types.is_floating(found):
+        column = pc.if_else(pc.is_finite(column), column, None)
+    values: list[Any] = column.cast(wanted).to_pylist()
+    return values
 
 
 def _check(row: Row) -> None:

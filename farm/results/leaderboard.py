@@ -41,7 +41,7 @@ def write(rows: Sequence[Row], folder: Path, sweep: str, whole: bool = True) -> 
         written.append(place)
     for old in root.glob(f"target=*/sweep={sweep}") if whole else ():
         if old / "leaderboard.parquet" not in written:
-            shutil.rmtree(old)  # a target that the matrix no longer names
+            shutil.rmtree(old, ignore_errors=True)  # a target that the matrix no longer names
     return written
 
 

@@ -1,0 +1,159 @@
+"""Leaderboard files that others wrote: read as what they are, or refused by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from test_results import row
+
+from farm.errors import InputError
+from farm.results import leaderboard
+from farm.results.columns import SCHEMA_VERSION
+from farm.results.pick import Wish, pick
+from farm.results.show import FORMATS, pick_as_text, render
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (written,) = leaderboard.write([row("x", opset=17), row("y", reason="why")], tmp_path, "s")
+    return written
+
+
+def rewrite(path: Path, change: Callable[[pd.DataFrame], Any]) -> None:
+    frame = pq.read_table(path, partitioning=None).to_pandas()
+    found = change(frame)
+    (frame if found is None else found).to_parquet(path)
+
+
+def put(frame: pd.DataFrame, name: str, value: Any) -> None:
+    frame[name] = [value] * len(frame)
+
+
+WRONG: dict[str, tuple[Callable[[pd.DataFrame], Any], str]] = {
+    "AP as text": (lambda f: put(f, "box_ap", "0.9"), "column 'box_ap' is of type"),
+    "AP over 1": (lambda f: put(f, "box_ap", 90.0), "'box_ap' is 90.0, expected a number from"),
+    "AP of lists": (lambda f: put(f, "box_ap", [0.9]), "column 'box_ap' is of type"),
+    "text as numbers": (lambda f: put(f, "cell", 3), "column 'cell' is of type"),
+    "bytes": (lambda f: put(f, "cell", b"\xff"), "column 'cell' is of type"),
+    "latency of 0": (lambda f: put(f, "latency_p50_ms", 0.0), "expected a finite number over 0"),
+    "negative latency": (lambda f: put(f, "latency_p50_ms", -1.0), "over 0"),
+    "latency without throughput": (lambda f: put(f, "throughput_per_s", np.nan), "no throughput"),
+    "status of no kind": (lambda f: put(f, "status", "great"), "status 'great', expected one of"),
+    "no status": (lambda f: put(f, "status", None), "'status' is empty"),
+    "a flag as text": (lambda f: put(f, "stable", "yes"), "column 'stable' is of type"),
+    "negative size": (lambda f: put(f, "samples", -1), "'samples' is -1"),
+    "key that climbs": (lambda f: put(f, "build_key", "../../../etc"), "which is no key"),
+    "column missing": (lambda f: f.drop(columns="box_ap"), "it has no column 'box_ap'"),
+    "dates": (lambda f: put(f, "box_ap", pd.Timestamp(0)), "column 'box_ap' is of type"),
+    "nothing of ours": (lambda f: pd.DataFrame({"a": [1]}), "it has no column 'cell'"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_file_of_other_types_is_refused_by_name(kind: str, path: Path, tmp_path: Path) -> None:
+    change, said = WRONG[kind]
+    rewrite(path, change)
+    with pytest.raises(InputError) as error:
+        leaderboard.read(tmp_path)
+    assert said in error.value.message and "run its sweep again" in error.value.message
+    assert error.value.where == str(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" + 99 * b"x" + b"PAR1", b"a,b\n1,2\n"])
+def test_a_file_that_is_no_parquet_is_refused_by_name(
+    data: bytes, path: Path, tmp_path: Path
+) -> None:
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="not a leaderboard that can be read") as error:
+        leaderboard.read(tmp_path)
+    assert error.value.where == str(path)
+
+
+def test_what_is_no_file_is_refused_by_name(path: Path, tmp_path: Path) -> None:
+    path.unlink()
+    for make in (path.mkdir, lambda: os.mkfifo(path), lambda: path.symlink_to("nowhere")):
+        make()
+        with pytest.raises(InputError) as error:
+            leaderboard.read(tmp_path)
+        assert error.value.where == str(path)
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_a_newer_schema_is_refused_and_earlier_ones_are_read(path: Path, tmp_path: Path) -> None:
+    table = pq.read_table(path, partitioning=None)
+
+    def said(version: bytes) -> None:
+        pq.write_table(table.replace_schema_metadata({b"schema_version": version}), path)
+
+    newer = str(int(SCHEMA_VERSION) + 1).encode()
+    for version, why in (
+        (newer, "written by a newer farm"), (b"9" * 999, "newer"), (b"\xff", "no number"),
+    ):  # fmt: skip
+        said(version)
+        with pytest.raises(InputError, match=why):
+            leaderboard.read(tmp_path)
+    for version in (b"1", SCHEMA_VERSION.encode()):
+        said(version)
+        assert len(leaderboard.read(tmp_path)) == 2
+    early = table.drop_columns(["origin", "convert_key", "cosine", "speedup_vs_fp32"])
+    pq.write_table(early.replace_schema_metadata({b"schema_version": b"1"}), path)
+    found = leaderboard.read(tmp_path)
+    assert {one["origin"] for one in found} == {"here"} and found[0]["cosine"] is None
+
+
+def test_what_pandas_wrote_is_read(path: Path, tmp_path: Path) -> None:
+    """Categories, narrower numbers, and NaN for what is not known."""
+
+    def change(frame: pd.DataFrame) -> None:
+        frame["runtime"] = frame["runtime"].astype("category")
+        frame["box_ap"] = frame["box_ap"].astype("float32")
+        frame["box_ap_drop"] = [0, 0]
+        put(frame, "latency_cov", np.nan)
+
+    rewrite(path, change)
+    found = leaderboard.read(tmp_path)[0]
+    assert found["box_ap"] == 0.5 and found["runtime"] == "onnxruntime"
+    assert found["latency_cov"] is None and found["box_ap_drop"] == 0.0
+    json.dumps(found, allow_nan=False)
+
+
+def test_rows_of_several_versions_are_shown_together(path: Path, tmp_path: Path) -> None:
+    leaderboard.write([row("z", sweep="t", extra=1.5)], tmp_path, "t")
+    for form in FORMATS:
+        assert render(leaderboard.read(tmp_path), form)
+
+
+VALUES: list[Any] = [None, "", "x\x1b[2J", -1, 0, 1 << 62, 1e308, -1e308, 0.5, True, [1], b"\xff"]
+
+
+def test_whatever_a_file_holds_is_shown_or_refused(path: Path, tmp_path: Path) -> None:
+    """Three hundred files, each with a few columns of any values: no traceback."""
+    table, random_ = pq.read_table(path, partitioning=None), random.Random(1)
+    shown = 0
+    for _ in range(300):
+        changed = table
+        for name in random_.sample(table.column_names, 1):
+            value = random_.choice(VALUES)
+            column = pa.array([value] * len(table))
+            changed = changed.set_column(table.column_names.index(name), name, column)
+        pq.write_table(changed, path)
+        try:
+            rows = leaderboard.read(tmp_path)
+        except InputError as error:
+            assert error.where == str(path)
+            continue
+        shown += 1
+        for form in FORMATS:
+            assert "\x1b" not in render(rows, form)
+        assert "\x1b" not in pick_as_text(pick(rows, Wish()), {})
+    assert shown > 50
