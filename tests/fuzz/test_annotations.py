@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from bounds import fuzzed, leaving_no_trace, printable
 
-from farm.datasets.coco import average_precision, check_classes, load_annotations
+from farm.datasets.annotations import load_annotations
+from farm.datasets.coco import average_precision, check_classes
 from farm.detections import Detections, ImageMeta
 from farm.errors import InputError
 
