@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm import jsonfile
 from farm.results.rows import Row
+from farm.results.secrets import shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,7 +39,7 @@ def log_sweep(sweep: str, rows: Sequence[Row], links: Mapping[str, Row], results
     uri = tracking_uri(results)
     digests = {row["cell"]: _digest([row, links[row["cell"]]]) for row in rows}
     mark = results / "tracked" / f"{sweep}.json"
-    state = {"server": _digest(uri), "cells": digests}
+    state = {"server": shown(uri), "cells": digests}
     own, kept = results / "mlflow.db", _read(mark)
     if isinstance(kept, dict) and "uri" in kept:
         mark.unlink()  # an earlier version's: the address may hold a password
