@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from farm.catalog import OPSETS
 from farm.models.families import Family
 from farm.models.records import Record
+from farm.results.escaped import for_markdown
 
 _MARKS = {"same": "●", "older": "◐", "none": "○", "open": "·"}
 _COLUMNS = [
@@ -140,7 +141,7 @@ def _refusals(families: Sequence[Family], records: dict[str, list[Record]]) -> s
     for family in families:
         reason = next(r.reason for r in records[family.name] if r.refused) or ""
         config = family.config.removesuffix(".py")
-        lines.append(f"| {family.name} | `{config}` | {reason.replace('|', '/')} |")
+        lines.append(f"| {family.name} | `{config}` | {for_markdown(reason)} |")
     return "\n".join(lines)
 
 
@@ -151,5 +152,8 @@ def _reasons(families: Sequence[Family], records: dict[str, list[Record]]) -> st
         for r in records[family.name]:
             if r.reason:
                 grouped.setdefault(r.reason, []).append(f"{r.opset} {r.kind} {_SHORT[r.runtime]}")
-        lines += [f"- {family.name} ({', '.join(w)}): {reason}" for reason, w in grouped.items()]
+        lines += [
+            f"- {family.name} ({', '.join(w)}): {for_markdown(reason)}"
+            for reason, w in grouped.items()
+        ]
     return "\n".join(lines)
