@@ -33,6 +33,7 @@ verify: {{images: 4}}
 Farm = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For runs on several processes (`-n 2 --dist loadgroup`): tests that share what is slow to
     make run in one of them, all others by their files."""
