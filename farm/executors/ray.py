@@ -130,14 +130,14 @@ class RayExecutor:
     def stop(self) -> None:
         """End what is under way, and the Ray that this executor began."""
         tasks, self._tasks = list(self._tasks), {}
-        self._stdout.close()
-        if self._own:
-            # Ray ends the workers of a driver that leaves. Cancelling them before would race with
-            # those that finish at that moment: Ray then aborts this process.
-            ray.shutdown()
-            return
-        for ref in tasks:
-            ray.cancel(ref, force=True)
+        with self._stdout:  # until the end: Ray keeps some messages back
+            if self._own:
+                # Ray ends the workers of a driver that leaves. Cancelling them before would race
+                # with those that finish at that moment: Ray then aborts this process.
+                ray.shutdown()
+                return
+            for ref in tasks:
+                ray.cancel(ref, force=True)
 
     def _submit(self, step: Step, node: Node | None) -> None:
         # Tries are counted by the farm, which knows which failures pass: none of Ray's own.
