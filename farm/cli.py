@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     board.add_argument("--target")
     board.add_argument("--sweep")
     board.add_argument("--format", choices=("table", "csv", "json", "markdown"), default="table")
+    board.add_argument("--by-class", action="store_true", help="the AP of each class instead")
     board.add_argument("--results", metavar="DIR")
 
     best = command("best", _best, "the engine to ship for a target, and why")
@@ -122,10 +123,10 @@ def _import(options: argparse.Namespace) -> int:
 
 def _leaderboard(options: argparse.Namespace) -> int:
     from farm.results import leaderboard
-    from farm.results.show import render
+    from farm.results.show import render, render_by_class
 
     rows = leaderboard.read(results_folder(options.results), options.target, options.sweep)
-    print(render(rows, options.format))
+    print((render_by_class if options.by_class else render)(rows, options.format))
     return 0
 
 

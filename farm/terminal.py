@@ -61,8 +61,8 @@ class PlainStream:
 @contextlib.contextmanager
 def plain_output() -> Iterator[None]:
     """Whatever Python code prints meanwhile, the models' and the libraries' too, is plain."""
-    out: Any = PlainStream(sys.stdout)
-    err: Any = PlainStream(sys.stderr)
+    out: Any = sys.stdout and PlainStream(sys.stdout)  # None where it is closed
+    err: Any = sys.stderr and PlainStream(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,14 +35,11 @@ verify: {{images: 4}}
 Farm = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the markers
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For runs on several processes (`-n 2 --dist loadgroup`): tests that share what is slow to
-    make run in one of them, all others by their files."""
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        shared = next((name for name in ("demo", "single_results") if name in names), None)
-        item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
+@pytest.fixture(scope="session")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all processes of this run of the tests (`-n 2`), where there are several."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
@@ -81,14 +80,18 @@ def small_matrix(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of the whole of `matrices/demo.yaml`, run once by Ray."""
-    results = tmp_path_factory.mktemp("demo") / "results"
-    done = run_farm("run", "matrices/demo.yaml", "--results", results)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (results / "stdout.txt").write_text(done.stdout)
-    (results / "stderr.txt").write_text(done.stderr)
-    return results
+def demo(common: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the whole of `matrices/demo.yaml`, run once by Ray; each process has a copy."""
+    made, own = common / "demo", tmp_path_factory.mktemp("demo") / "results"
+    with (common / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "stderr.txt").exists():
+            done = run_farm("run", "matrices/demo.yaml", "--results", made)
+            assert done.returncode == 0, done.stdout + done.stderr
+            (made / "stdout.txt").write_text(done.stdout)
+            (made / "stderr.txt").write_text(done.stderr)
+    shutil.copytree(made, own)
+    return own
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,9 @@ Tool = Callable[..., Done]
 
 
 @pytest.fixture(scope="session")
-def single_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def single_results(common: Path) -> Path:
     """Where the single-model tools keep their artifacts: one store for all of their tests."""
-    return tmp_path_factory.mktemp("single") / "results"
+    return common / "single"
 
 
 @functools.cache

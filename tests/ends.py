@@ -26,4 +26,4 @@ class Code:
 def step(code: str, apart: bool = True) -> Step:
     key = hashlib.sha256(code.encode()).hexdigest()
     needs = Needs(apart=apart)
-    return Step("check", key, "bad", Code(code), (), (), needs)  # type: ignore[arg-type]
+    return Step("check", key, "bad", Code(code), (), (), needs, "")  # type: ignore[arg-type]

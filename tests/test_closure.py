@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 from collections.abc import Callable
@@ -108,6 +109,13 @@ def test_a_docstring_that_becomes_code_changes_the_key(edit: Edit) -> None:
     }
 
 
+def test_a_text_that_is_a_value_counts_to_its_last_space(edit: Edit) -> None:
+    edit("stages/statistics.py", added('NOTE = """one\n\ntwo"""\nPLACE = f"""a\n{NOTE}"""'))
+    for text, other in (("one\n\ntwo", "one\ntwo"), ("one\n", "one \n"), ("a\n", "a  \n")):
+        how = lambda source, text=text, other=other: source.replace(text, other)  # noqa: E731
+        assert edit("stages/statistics.py", how) == {"measure null"}
+
+
 def test_a_module_that_comes_to_be_imported_within_a_function_is_reached(edit: Edit) -> None:
     edit("stages/later.py", lambda _: "VALUE = 1\n")
     late = "def late():\n    from farm.stages import later\n    return later.VALUE"
@@ -132,6 +140,20 @@ def test_the_digest_is_the_same_with_and_without_a_cache(
         closure.digest.cache_clear()
         found.append(closure.digest(STAGES["export"]))
     assert len(set(found)) == 1
+
+
+def test_what_is_imported_where_no_type_checker_looks_is_reached(edit: Edit) -> None:
+    edit("stages/later.py", lambda _: "VALUE = 1\n")
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    VALUE = 0\n"
+    edit("stages/statistics.py", added(f"{typed}else:\n    from farm.stages.later import VALUE"))
+    assert edit("stages/later.py", lambda _: "VALUE = 2\n") == {"measure null"}
+
+
+def test_imports_name_their_modules_in_full() -> None:
+    """The closure follows no relative ones."""
+    for path in (PROJECT / "farm").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        assert not [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level], path
 
 
 def test_every_module_that_is_found_by_name_is_a_root() -> None:

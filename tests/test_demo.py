@@ -133,6 +133,16 @@ def test_the_leaderboard_in_every_format(demo: Path, farm: Farm) -> None:
     assert len(json.loads(farm("leaderboard", "--format", "json", "--results", demo).stdout)) == 28
 
 
+def test_ap_by_class_is_that_of_the_whole(demo: Path, farm: Farm) -> None:
+    done = farm("leaderboard", "--by-class", "--format", "json", "--results", demo)
+    rows, found = pd.read_parquet(demo / "leaderboard"), json.loads(done.stdout)
+    own = rows[rows.cell == "twostage.op17.fixed.fp32.openvino.cpu"].iloc[0]
+    classes = [one for one in found if one["cell"] == own.cell]
+    assert [one["class"] for one in classes] == ["circle", "square", "triangle", "star"]
+    for kind in ("box_ap", "mask_ap"):
+        assert sum(one[kind] for one in classes) / 4 == pytest.approx(own[kind])
+
+
 @pytest.mark.parametrize("model", ["onestage", "twostage"])
 def test_reproduce_does_one_cell_again(demo: Path, farm: Farm, model: str) -> None:
     done = farm("reproduce", f"{model}.op17.fixed.fp32.openvino.cpu", "--results", demo)

@@ -61,6 +61,8 @@ PASSING = {
         "ValueError: x",
 }  # fmt: skip
 
+MORE = "`farm run --retry-failed --check-minutes N` gives it more"
+
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
@@ -100,7 +102,7 @@ HANGS = {
 def test_code_that_never_ends_is_ended_and_the_log_says_where(tmp_path: Path, how: str) -> None:
     outcome = perform_apart(ends.step(HANGS[how]), str(tmp_path), 2.5)
     assert outcome.status == "failed"
-    assert outcome.reason == "did not finish within 2.5s (--check-minutes)"
+    assert outcome.reason == f"did not finish within 2.5s; {MORE}"
     assert 2.4 < outcome.seconds < 10
     log = Store(tmp_path).log_path(ends.step(HANGS[how]).ref).read_text()
     assert re.search(r'File "<string>", line \d+ in <module>\n.*ends.py", line \d+ in model', log)

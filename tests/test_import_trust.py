@@ -36,7 +36,6 @@ from farm.matrix.schema import VerifySpec
 from farm.plan import Plan, make_plan
 from farm.plan.devices import cpu_model
 from farm.plan.keys import canonical
-from farm.plan.make import VERSIONS
 from farm.results import arrays, leaderboard
 from farm.results.rows import make_rows
 from farm.results.show import FORMATS, render
@@ -86,13 +85,13 @@ def forge(plan: Plan, store: Store, device: str = cpu_model(), **node: str) -> N
             (folder / "engine").write_bytes(b"malicious")
         made = Record(
             step.stage, step.key, step.label, FIGURES[step.stage], canonical(step.inputs),
-            dict(step.toolchain), 1.0, 1, {"device": device, **node},
+            dict(step.toolchain), 1.0, 1, {"device": device, **node}, code=step.code,
         )  # fmt: skip
         store.publish(folder, made)
 
 
 def archived(plan: Plan, store: Store, archive: Path, target: str = "cpu") -> Path:
-    sweep = Brought(VERSION, plan.name, target, {}, dict(VERSIONS), {}, plan.cells)
+    sweep = Brought(VERSION, plan.name, target, {}, {}, {}, plan.cells)
     records.save(sweep, store, archive)
     return archive
 

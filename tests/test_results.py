@@ -20,7 +20,7 @@ from farm.errors import InputError
 from farm.matrix.schema import VerifySpec
 from farm.results import leaderboard
 from farm.results.pick import Wish, pareto, pick
-from farm.results.show import pick_as_text, render
+from farm.results.show import pick_as_text, render, render_by_class
 from farm.results.verdict import Agreement, judge
 
 
@@ -110,6 +110,26 @@ def row(cell: str, **values: Any) -> dict[str, Any]:
     base |= {"box_ap": 0.5, "box_ap_reference": 0.5, "box_ap_drop": 0.0, "device": "a cpu"}
     base |= {"latency_p50_ms": 10.0, "throughput_per_s": 100.0, "threads": 2, "stable": True}
     return base | values
+
+
+def test_ap_by_class_has_a_line_for_each_class_of_a_cell() -> None:
+    box, mask = '{"cat": 0.25, "=dog": null}', '{"cat": 0.125, "=dog": null}'
+    rows = [
+        row("a", box_ap_by_class=box, mask_ap_by_class=mask),
+        row("b", box_ap_by_class=None, mask_ap_by_class=None),
+    ]
+    table = render_by_class(rows, "table").splitlines()
+    assert [line.split() for line in table[2:]] == [
+        ["a", "cat", "0.2500", "0.1250"],
+        ["a", "=dog", "-", "-"],
+    ]
+    assert render_by_class(rows, "csv").splitlines()[2] == "s,a,'=dog,,"
+    assert render_by_class(rows, "markdown").splitlines()[2] == "| a | cat | 0.2500 | 0.1250 |"
+    with pytest.raises(InputError, match="no cell has AP by class"):
+        render_by_class(rows[1:], "table")
+    for wrong in ("[1]", "{", '{"cat": 2}', '{"cat": "x"}'):
+        with pytest.raises(InputError, match="box_ap_by_class of a is no mapping"):
+            render_by_class([{**rows[0], "box_ap_by_class": wrong}], "table")
 
 
 def test_the_fastest_that_keeps_its_ap_is_picked_and_the_others_have_reasons() -> None:

@@ -67,7 +67,7 @@ def test_no_error_steers_the_terminal(error: Exception, capsys: pytest.CaptureFi
 
 
 def test_no_step_steers_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    step = Step("export", "k", HURTS, None, (), (), Needs())  # type: ignore[arg-type]
+    step = Step("export", "k", HURTS, None, (), (), Needs(), "")  # type: ignore[arg-type]
     with Progress([step], 1) as progress:
         progress.started(step)
         assert harmless(progress._line().plain)

@@ -136,7 +136,8 @@ def _unsaid(work: Work, end: End, limit_s: float, store: Store, folders: list[Pa
     logs = [*(folder / "step.log" for folder in folders), work.folder / "child.log"]
     log = next((log for log in logs if log.exists()), None)
     if end.code is None:
-        reason = f"did not finish within {format_seconds(limit_s)} (--check-minutes)"
+        more = "`farm run --retry-failed --check-minutes N` gives it more"
+        reason = f"did not finish within {format_seconds(limit_s)}; {more}"
         return failed(work.step, store, log, reason, 0.0)
     if -end.code in _KILLED:
         store.keep_log(work.step.key, log)

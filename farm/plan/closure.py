@@ -102,7 +102,7 @@ def read(package: Path) -> Mapping[str, Module]:
     """Every module of a package by its name. Parsed once per state of the sources: the result is
     kept in the user's cache, named by their digest."""
     sources = {_name(path, package): path.read_bytes() for path in sorted(package.rglob("*.py"))}
-    total = hashlib.sha256(b"1")  # the form of the cached file
+    total = hashlib.sha256(b"2")  # the form of the cached file
     for name, source in sources.items():
         total.update(f"{name}\0{hashlib.sha256(source).hexdigest()}\n".encode())
     path = cache_folder() / "code" / f"{total.hexdigest()}.json"
@@ -135,19 +135,35 @@ def _module(source: bytes) -> Module:
 
 
 def without_comments(source: str, tree: ast.Module) -> str:
-    """The source's lines without comments, docstrings and blank lines."""
-    lines = source.splitlines()
+    """The source's lines without comments, docstrings and blank lines; texts that are values stay
+    to the last space."""
+    lines = source.split("\n")
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = set(_docstrings(tree))
+    for row in (row for node in docstrings for row in _rows(node)):
+        lines[row] = ""
+    texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr))
+    kept = {row for node in texts if node not in docstrings for row in _rows(node)[:-1]}
+    return "\n".join(
+        line if row in kept else line.rstrip()
+        for row, line in enumerate(lines)
+        if line.strip() or row in kept
+    )
+
+
+def _docstrings(tree: ast.Module) -> Iterator[ast.expr]:
+    """Texts that stand alone: also those that describe the value above them."""
     for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
-            first = node.body[0]
-            for row in range(first.lineno - 1, first.end_lineno or first.lineno):
-                lines[row] = ""
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.value
+
+
+def _rows(node: ast.expr) -> range:
+    """The places of its lines, counted from 0."""
+    return range(node.lineno - 1, node.end_lineno or node.lineno)
 
 
 def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
@@ -165,6 +181,9 @@ def _running(tree: ast.AST, functions: bool) -> Iterator[ast.AST]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not functions:
             continue
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            yield from (
+                inner for other in node.orelse for inner in (other, *_running(other, functions))
+            )
             continue
         yield node
         yield from _running(node, functions)

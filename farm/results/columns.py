@@ -28,6 +28,7 @@ LATER: Row = {
     **dict.fromkeys(("device_p50_ms", "cuda_graph")),
     **dict.fromkeys(("convert_key", "convert_s", "kept_fp32", "speedup_vs_fp32")),
     "origin": HERE,
+    **dict.fromkeys(("box_ap_by_class", "mask_ap_by_class")),
 }
 """Columns that files of earlier versions lack, and what they would say."""
 
@@ -38,7 +39,7 @@ _INTEGERS = {
 _TEXTS = {
     "cell", "sweep", "model", "shape", "postprocess", "precision", "runtime", "target", "status",
     "failed_stage", "reason", "input_shape", "device", "fallback", "runtime_version", "toolchain",
-    "origin",
+    "origin", "box_ap_by_class", "mask_ap_by_class",
 }  # fmt: skip
 _FLAGS = {"stable", "cuda_graph"}
 

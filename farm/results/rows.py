@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -186,6 +187,9 @@ def _outcome(
 
 def _accuracy(records: Mapping[str, Record]) -> Row:
     row = {name: _figure(records, "evaluate", name) for name in AP_NAMES}
+    for name in ("box_ap_by_class", "mask_ap_by_class"):
+        classes = _figure(records, "evaluate", name)
+        row[name] = None if classes is None else json.dumps(classes)
     for kind in ("box", "mask"):
         own, reference = row[f"{kind}_ap"], _figure(records, "reference", f"{kind}_ap")
         row[f"{kind}_ap_reference"] = reference

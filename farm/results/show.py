@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from farm.results.by_class import COLUMNS as BY_CLASS
+from farm.results.by_class import by_class
 from farm.results.escaped import for_csv, for_markdown
 from farm.results.pick import Pick
 from farm.results.rows import Row
@@ -17,7 +19,9 @@ from farm.terminal import plain, plain_lines
 
 FORMATS = ("table", "csv", "json", "markdown")
 
-_COLUMNS: tuple[tuple[str, str, str], ...] = (
+Column = tuple[str, str, str]
+
+_COLUMNS: tuple[Column, ...] = (
     ("model", "model", "{}"),
     ("runtime", "runtime", "{}"),
     ("opset", "op", "{}"),
@@ -80,6 +84,18 @@ def _csv(rows: Sequence[Row]) -> str:
     return out.getvalue().rstrip("\n")
 
 
+def render_by_class(rows: Sequence[Row], form: str) -> str:
+    """The AP of each class of each cell, in one of `FORMATS`; raises InputError as `by_class`."""
+    found = by_class(sort_rows(rows))
+    if form == "json":
+        return json.dumps(found, indent=1)
+    if form == "csv":
+        return _csv(found)
+    if form == "markdown":
+        return _lined_markdown(found, BY_CLASS)
+    return "\n".join(_lined(found, BY_CLASS))
+
+
 def _shown(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Columns with something in them; runtimes and shapes always."""
     silent = {"postprocess": "graph", "precision": "fp32", "origin": HERE}
@@ -91,13 +107,17 @@ def _shown(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    columns = _shown(rows)
+    table = _lined_markdown(rows, _shown(rows))
+    return "\n".join([table, *map(for_markdown, _reasons(rows) + _origins(rows))])
+
+
+def _lined_markdown(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     lines = ["| " + " | ".join(heading for _, heading, _ in columns) + " |"]
     lines.append("|" + "---|" * len(columns))
     for row in rows:
         cells = (for_markdown(_text(row[name], form)) for name, _, form in columns)
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, *map(for_markdown, _reasons(rows) + _origins(rows))])
+    return "\n".join(lines)
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -105,23 +125,26 @@ def _table(rows: Sequence[Row]) -> str:
     blocks = []
     for target, sweep in dict.fromkeys((row["target"], row["sweep"]) for row in rows):
         own = [row for row in rows if (row["target"], row["sweep"]) == (target, sweep)]
-        columns = _shown(own)
-        cells = [[_text(row[name], form) for name, _, form in columns] for row in own]
-        heads = [heading for _, heading, _ in columns]
-        widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-        gap = "  " if sum(widths) + 2 * len(widths) <= 82 else " "
-        numeric = [form != "{}" or name == "opset" for name, _, form in columns]
-        lines = [plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")]
-        lines[0] = lines[0].rstrip(": ")
-        for line in (heads, ["-" * width for width in widths], *cells):
-            lines.append(
-                gap.join(
-                    text.rjust(width) if right else text.ljust(width)
-                    for text, width, right in zip(line, widths, numeric, strict=True)
-                ).rstrip()
-            )
+        title = plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")
+        lines = [title.rstrip(": "), *_lined(own, _shown(own))]
         blocks.append("\n".join(lines + _reasons(own) + _origins(own)))
     return "\n\n".join(blocks)
+
+
+def _lined(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+    """Plain columns under their headings, numbers to the right."""
+    cells = [[_text(row[name], form) for name, _, form in columns] for row in rows]
+    heads = [heading for _, heading, _ in columns]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    gap = "  " if sum(widths) + 2 * len(widths) <= 82 else " "
+    numeric = [form != "{}" or name == "opset" for name, _, form in columns]
+    return [
+        gap.join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in (heads, ["-" * width for width in widths], *cells)
+    ]
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:

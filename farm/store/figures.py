@@ -6,6 +6,7 @@ with such a record counts as torn and runs again. Figures of other names are the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ def count(value: Any) -> bool:
 
 def size(value: Any) -> bool:
     """A finite number that is not negative."""
-    return type(value) in (int, float) and 0 <= value < float("inf")
+    return type(value) in (int, float) and 0 <= value <= sys.float_info.max
 
 
 def positive(value: Any) -> bool:
@@ -48,6 +49,11 @@ def texts(value: Any) -> bool:
     return type(value) is list and all(map(text, value))
 
 
+def fractions(value: Any) -> bool:
+    """AP by class; null for a class without objects."""
+    return type(value) is dict and all(v is None or fraction(v) for v in value.values())
+
+
 Kind = Callable[[Any], bool]
 
 _WORDS: dict[Kind, str] = {
@@ -58,6 +64,7 @@ _WORDS: dict[Kind, str] = {
     flag: "true or false",
     text: "text",
     texts: "a list of texts",
+    fractions: "a mapping of names to numbers from 0 to 1",
 }
 
 AP_NAMES = tuple(
@@ -65,7 +72,10 @@ AP_NAMES = tuple(
     for kind in ("box", "mask")
     for suffix in ("", "50", "75", "_s", "_m", "_l")
 )
-_AP: dict[str, Kind] = dict.fromkeys(AP_NAMES, fraction)
+_AP: dict[str, Kind] = {
+    **dict.fromkeys(AP_NAMES, fraction),
+    **dict.fromkeys(("box_ap_by_class", "mask_ap_by_class"), fractions),
+}
 _FILE: dict[str, Kind] = {"onnx_bytes": count, "onnx_nodes": count, "opset": count}
 
 KINDS: Mapping[str, Mapping[str, Kind]] = {

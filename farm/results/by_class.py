@@ -1,0 +1,55 @@
+"""AP by class, a row for a cell and a class: what one figure over all classes hides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from farm.errors import InputError
+from farm.results.rows import Row
+from farm.store.figures import fraction
+
+COLUMNS = (
+    ("cell", "cell", "{}"),
+    ("class", "class", "{}"),
+    ("box_ap", "box AP", "{:.4f}"),
+    ("mask_ap", "mask AP", "{:.4f}"),
+)
+"""Column, heading, format."""
+
+
+def by_class(rows: Sequence[Row]) -> list[Row]:
+    """In the order of the cells, and of each cell's labels.
+
+    Raises:
+        InputError: no cell has AP by class, or a leaderboard holds something else in its place.
+    """
+    found = [one for row in rows for one in _classes(row)]
+    if not found:
+        raise InputError("no cell has AP by class; run the sweep again to get it")
+    return found
+
+
+def _classes(row: Row) -> Iterator[Row]:
+    box, mask = (_of(row, f"{kind}_ap_by_class") for kind in ("box", "mask"))
+    for name in dict.fromkeys([*box, *mask]):
+        yield {
+            "sweep": row["sweep"],
+            "cell": row["cell"],
+            "class": name,
+            "box_ap": box.get(name),
+            "mask_ap": mask.get(name),
+        }
+
+
+def _of(row: Row, column: str) -> Mapping[str, float | None]:
+    if row[column] is None:
+        return {}
+    try:
+        found: Any = json.loads(row[column])
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(v is None or fraction(v) for v in found.values()):
+        raise InputError(f"{column} of {row['cell']} is no mapping of classes to AP")
+    return found
