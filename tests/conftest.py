@@ -81,7 +81,7 @@ def small_matrix(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def demo(common: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of the whole of `matrices/demo.yaml`, run once by Ray; each process has a copy."""
+    """The results of all of `matrices/demo.yaml`, run once by Ray; each process has its copy."""
     made, own = common / "demo", tmp_path_factory.mktemp("demo") / "results"
     with (common / "demo.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

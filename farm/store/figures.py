@@ -25,7 +25,8 @@ def count(value: Any) -> bool:
 
 def size(value: Any) -> bool:
     """A finite number that is not negative."""
-    return type(value) in (int, float) and 0 <= value <= sys.float_info.max
+    most = {int: MOST, float: sys.float_info.max}.get(type(value))
+    return most is not None and 0 <= value <= most
 
 
 def positive(value: Any) -> bool:
