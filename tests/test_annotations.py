@@ -102,10 +102,12 @@ NOTES = {
 NAMES = sorted(path.stem for path in CASES.glob("*.json") if not path.stem.startswith("id_from"))
 
 
-def checked(path: Path, folder: Path, masks: bool, classes: tuple[str, ...] = CLASSES) -> list[str]:
+def checked(
+    path: Path, folder: Path, masks: bool, classes: tuple[str, ...] = CLASSES
+) -> tuple[str, ...]:
     """Stage `check` of a data set for a model of these classes: its notes."""
     dataset = CocoDataset(File(str(folder), ""), File(str(path), ""))
-    return _check_dataset(dataset, ModelFacts(classes, masks, "[]"), masks)
+    return _check_dataset(dataset, ModelFacts(classes, masks, "[]"), masks).notes
 
 
 def perfect(document: Document, masks: bool) -> tuple[list[Detections], list[ImageMeta]]:

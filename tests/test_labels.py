@@ -213,6 +213,8 @@ def test_categories_are_found_in_any_annotation_file(tmp_path: Path) -> None:
     inner = {"images": [{"id": 1, "categories": []}], "categories": listed}
     assert names(inner) == "bä"  # not those of an image
     assert names(inner, "utf-8-sig") == "bä"
+    for encoding in ("utf-16", "utf-16-be", "utf-32"):
+        assert names({"categories": listed}, encoding, ensure_ascii=False) == "bä"
     many = [{"id": i, "name": "x" * 60} for i in range(5000)]
     assert len(names({"categories": many, "licenses": []})) == 60 * 5000
 
@@ -288,7 +290,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def checked(drawn: Path, file: str, options: dict[str, Any] | None = None, **more: Any) -> Any:
+def checked(
+    drawn: Path,
+    file: str,
+    options: dict[str, Any] | None = None,
+    limit: int | None = None,
+    **more: Any,
+) -> Any:
     model = inputs.Model(
         "onestage",
         "mmdet",
@@ -297,7 +305,7 @@ def checked(drawn: Path, file: str, options: dict[str, Any] | None = None, **mor
         cfg_options=tuple((options or {}).items()),
     )
     places = inputs.File(str(drawn / "images"), ""), inputs.File(str(drawn / file), "")
-    values = inputs.CheckInputs(model, inputs.CocoDataset(*places), **more)
+    values = inputs.CheckInputs(model, inputs.CocoDataset(*places, limit), **more)
     return check.run(values, Context(Store(drawn / "store"), drawn, 1))
 
 
@@ -317,6 +325,44 @@ def test_another_order_is_refused_with_both_orders_and_the_ap_of_each(drawn: Pat
     assert "the config names none (data.train.ann_file)" in told and "`labels: [...]`" in told
     with pytest.raises(InputError, match="The evaluation file's order: triangle, star, circle, sq"):
         checked(drawn, "wider.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-le"])
+def test_the_evaluation_file_may_be_in_any_encoding_of_unicode(drawn: Path, encoding: str) -> None:
+    text = (drawn / "annotations.json").read_text()
+    (drawn / "encoded.json").write_text(text, encoding)
+    for labels_ in ((), shapes.CLASSES):
+        assert checked(drawn, "encoded.json", labels=labels_)["classes"] == shapes.CLASSES
+    (drawn / "encoded.json").write_text((drawn / "reversed.json").read_text(), encoding)
+    with pytest.raises(InputError, match="The evaluation file's order: star, triangle, square"):
+        checked(drawn, "encoded.json")
+
+
+def test_no_image_behind_the_limit_is_opened(drawn: Path) -> None:
+    full = json.loads((drawn / "annotations.json").read_text())
+    behind = [{"id": 991, "file_name": "../../x"}, {"id": 992, "file_name": "lost.png"}]
+    few = {one["id"] for one in full["images"][:2]}
+    rows = [one for one in full["annotations"] if one["image_id"] in few]
+    document = full | {"images": full["images"][:2] + behind, "annotations": rows}
+    (drawn / "behind.json").write_text(json.dumps(document))
+    assert checked(drawn, "behind.json", limit=2)["classes"] == shapes.CLASSES
+    with pytest.raises(InputError, match="lies outside of the folder"):
+        checked(drawn, "behind.json", limit=3)
+
+
+def test_check_parses_the_evaluation_file_once(
+    drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, opened = Path.read_bytes, list[str]()
+
+    def counted(path: Path) -> bytes:
+        opened.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    with pytest.raises(InputError, match="with the config's order"):
+        checked(drawn, "reversed.json")
+    assert opened.count("reversed.json") == 1
 
 
 def test_training_data_that_contradicts_itself_is_refused_in_any_order(drawn: Path) -> None:
