@@ -27,7 +27,7 @@ from farm.sweep import Choices, run_sweep
 import mmcv
 from mmdet.datasets import DATASETS, CocoDataset, XMLDataset
 
-from farm.sources.mmdet import class_names, labels
+from farm.sources.mmdet import class_names, labels, named_data
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)
@@ -85,6 +85,7 @@ def ordered(train: Any, certain: bool = False, where: str = "/no/config.py") -> 
         lambda data: {"type": "ConcatDataset", "datasets": [data, data]},
         lambda data: [data, {"type": "RepeatDataset", "times": 2, "dataset": [data]}],
         lambda data: {**data, "ann_file": [data["ann_file"]] * 2},
+        lambda data: {**data, "dataset": "a name that the class takes"},
     ],
 )
 def test_the_training_file_orders_the_labels_whatever_wraps_it(
@@ -104,6 +105,24 @@ def test_training_files_of_different_orders_contradict_one_another(
     found = ordered(each if concatenated else coco(files))
     assert found.contradicted and not found.said_by
     assert "abc.json" in found.doubt and "cab.json number the classes differently" in found.doubt
+
+
+def test_a_lost_file_of_several_is_named_by_its_option(tmp_path: Path) -> None:
+    file = annotations(tmp_path / "train.json", "lmn")  # of another model
+    found = ordered({"type": "ConcatDataset", "datasets": [coco(["/lost/x.json", file])]})
+    assert "(data.train.datasets.0.ann_file.0)" in found.doubt
+
+
+def test_each_of_several_files_has_its_own_folder_of_images(tmp_path: Path) -> None:
+    files = [annotations(tmp_path / f"{name}.json", "cab") for name in "xy"]
+    of_each = {"img_prefix": ["x/", "y/"], "proposal_file": ("x.pkl", "y.pkl")}
+    settings = coco(files, **of_each, data_root="d", separate_eval=False)
+    found = named_data.parts(mmcv.Config({"data": {"train": settings}}), "train")
+    assert [part.settings["img_prefix"] for part in found] == ["x/", "y/"]
+    assert [part.settings["proposal_file"] for part in found] == ["x.pkl", "y.pkl"]
+    assert not any("separate_eval" in part.settings for part in found)
+    named = ordered(coco(files, "SortedCoco", img_prefix=["x/", "y/"], data_root=str(tmp_path)))
+    assert named.names == ("c", "b", "a") and named.said_by, named.doubt
 
 
 def test_a_training_file_without_a_class_is_not_the_models(tmp_path: Path) -> None:

@@ -195,6 +195,9 @@ LEFTOVER = {"test_pipeline": PLAIN}
             {"type": "RepeatDataset", "times": 2, "dataset": [part(NORMAL), part(NORMAL)]}]}},
         {"type": "MultiImageMixDataset", "dataset": part(PLAIN), "pipeline": [NORMALIZE]},
         {"type": "OwnWrapper", "datasets": [part(NORMAL)]},
+        part(NORMAL, ann_file=["a.json", "b.json"], img_prefix=["a/", "b/"]),
+        [part(NORMAL, ann_file=("a.json", "b.json")), part(NORMAL)],
+        part(NORMAL, dataset="a name that the class takes"),
         [part([LOAD, {**RESIZE, "img_scale": (3, 4)}, NORMALIZE]), part(NORMAL)],
     ],
 )  # fmt: skip
@@ -216,6 +219,12 @@ def test_the_leftover_pipeline_counts_where_no_data_set_has_one() -> None:
             "data.test.datasets.0.pipeline and data.test.datasets.1.pipeline prepare",
         ),
         ([part(NORMAL), part(None)], "data.test.1 has no `pipeline`"),
+        ([part(NORMAL), part(None, ann_file=["a", "b"])], "data.test.1 has no `pipeline`"),
+        (
+            [part(NORMAL, ann_file=["a", "b"]), part(PLAIN, ann_file=["c", "d"])],
+            "data.test.0.pipeline and data.test.1.pipeline prepare",
+        ),
+        ([part(NORMAL), None], "data.test.1 has no `pipeline`"),
         (
             {"type": "Own", "pipeline": PLAIN, "dataset": part(NORMAL)},
             "data.test is a Own, which has a pipeline and data sets within",

@@ -61,7 +61,8 @@ def _refusal(
         "which class each label is, is not known: mmdet numbers labels by the order of the"
         f" categories in the training annotation file, and {facts.labels_doubt}. {shown}."
         f" {label_orders.compared(inputs, document, orders)}. Say the order with `labels: [...]`"
-        " of this model in the matrix, or name the file that it was trained with in its cfg_options",
+        " of this model in the matrix, or name the file that it was trained with in its"
+        " cfg_options",
         inputs.model.config.path,
     )
 
