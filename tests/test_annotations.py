@@ -21,7 +21,7 @@ from pycocotools.coco import COCO
 from farm.datasets import coco, image_files, segmentations, shapes
 from farm.datasets.annotations import load_annotations, read_annotations
 from farm.detections import Detections, ImageMeta
-from farm.errors import InputError
+from farm.errors import InputError, StepFailed
 from farm.inputs import CocoDataset, File, ModelFacts
 from farm.stages.check import _check_dataset
 
@@ -102,10 +102,12 @@ NOTES = {
 NAMES = sorted(path.stem for path in CASES.glob("*.json") if not path.stem.startswith("id_from"))
 
 
-def checked(path: Path, folder: Path, masks: bool, classes: tuple[str, ...] = CLASSES) -> list[str]:
+def checked(
+    path: Path, folder: Path, masks: bool, classes: tuple[str, ...] = CLASSES
+) -> tuple[str, ...]:
     """Stage `check` of a data set for a model of these classes: its notes."""
     dataset = CocoDataset(File(str(folder), ""), File(str(path), ""))
-    return _check_dataset(dataset, ModelFacts(classes, masks, "[]"), masks)
+    return _check_dataset(dataset, ModelFacts(classes, masks, "[]"), masks).notes
 
 
 def perfect(document: Document, masks: bool) -> tuple[list[Detections], list[ImageMeta]]:
@@ -164,6 +166,18 @@ def test_a_case_is_refused_with_its_reason_or_counted_right(
         # A box without sides has a mask all the same.
         expected = 1.0 if kind == "mask_ap" and name == "bbox_zero" else OTHER_AP.get(name, 1.0)
         assert figures[kind] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["seg_rle_ints_over", "seg_short_poly", "del_segmentation"])
+def test_no_mask_is_evaluated_that_nobody_checked(name: str, tmp_path: Path) -> None:
+    """As where a model's masks are seen only in what it finds. The first would never end."""
+    document = load_annotations(CASES / f"{name}.json")
+    found, metas = perfect(document, False)
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(StepFailed, match=r"AP of masks cannot be computed: .*its segmentation"):
+        coco.average_precision(path, found, metas, CLASSES, True)
+    assert coco.average_precision(path, found, metas, CLASSES, False)["box_ap"] > 0.99
 
 
 # Ids from 0 -----------------------------------------------------------------------------------

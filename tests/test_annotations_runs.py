@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT, Done, Tool
 
 from farm.datasets import shapes
+from farm.errors import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -154,8 +156,10 @@ def test_farm_test_says_where_figures_may_be_wrong(
         ),
         ("onestage", ("bbox",), from_0_without_crowds, "annotation 0 has no 'iscrowd', without"),
         ("onestage", ("bbox",), lambda one: one["annotations"][1].pop("area"), "has no 'area'"),
+        ("onestage", ("bbox",), first(bbox=None), "annotation 1: 'bbox' is None, with which"),
+        ("onestage", ("bbox",), first(id=2), "Annotation ids in "),
     ],
-    ids=["long", "none", "crowd", "area"],
+    ids=["long", "none", "crowd", "area", "null", "twice"],
 )
 def test_farm_test_refuses_what_coco_tools_would_hang_or_crash_on(
     evaluated: Callable[..., Done],
@@ -168,6 +172,87 @@ def test_farm_test_refuses_what_coco_tools_would_hang_or_crash_on(
     done = evaluated(model, changed(drawn, change), *metrics)
     assert done.code == 2 and said in done.err, done.err
     assert "Traceback" not in done.err
+
+
+def require_evaluable(dataset: Any, metrics: list[str]) -> None:
+    from farm.single import annotated
+
+    annotated.require_evaluable(dataset, metrics)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def opened(drawn: Path, change: Callable[[Document], object]) -> Any:
+    """The changed file as mmdet opens it, and for each image the first object's own box."""
+    from farm.sources.mmdet import compat  # noqa: F401
+
+    # isort: split
+    from mmdet.datasets import CocoDataset
+
+    path = str(changed(drawn, change))
+    dataset = CocoDataset(path, [], classes=shapes.CLASSES, test_mode=True)
+    x, y, w, h = json.loads((drawn / "annotations.json").read_text())["annotations"][0]["bbox"]
+    box = np.array([[x, y, x + w, y + h, 0.9]], np.float32)
+    return dataset, [[box] * len(shapes.CLASSES)] * len(dataset)
+
+
+BOXES = (None, "text", 7, [], [5, 5, 20], [5, 5, 20, 20, 3], [*"abcd"], [5, 5, "x", 20], {"x": 5})
+CRASHING = [
+    *({"bbox": one} for one in (*BOXES, [[5], 5, 20, 20], [10**400, 5, 20, 20])),
+    *({"area": one} for one in (None, "400", [4], {})),
+    *({"iscrowd": one} for one in (None, "x", [], float("nan"), float("inf"), 2**40, -1)),
+    {"id": "a1"},
+]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("fields", CRASHING, ids=str)
+def test_farm_test_refuses_each_value_that_crashes_mmdets_evaluation(
+    drawn: Path, fields: dict[str, Any]
+) -> None:
+    dataset, found = opened(drawn, first(**fields))
+    (name,) = fields
+    with pytest.raises(InputError, match=f"annotation .*: '{name}' is .* evaluation fails"):
+        require_evaluable(dataset, ["bbox"])
+    with pytest.raises(Exception, match=r"."):
+        dataset.evaluate(found, metric="bbox")
+
+
+@pytest.mark.usefixtures("here")
+def test_farm_test_refuses_a_lost_box_and_texts_of_numbers(drawn: Path) -> None:
+    lost, _ = opened(drawn, lambda one: one["annotations"][0].pop("bbox"))
+    with pytest.raises(InputError, match="annotation 1: 'bbox' is None"):
+        require_evaluable(lost, ["bbox"])
+    text, _ = opened(drawn, first(bbox=["5", "5", "20", None]))
+    with pytest.raises(InputError, match=r"'bbox' is .'5', '5', '20', None., with which"):
+        require_evaluable(text, ["proposal_fast"])
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"bbox": [float("nan"), 5, 20, 20]},
+        {"bbox": [5, 5, -20, 20]},
+        {"area": float("inf")},
+        {"area": -1},
+        {"iscrowd": 2},
+        {"iscrowd": 0.5},
+        {"image_id": 99},
+        {"category_id": 99},
+    ],
+    ids=str,
+)
+def test_what_only_counts_wrongly_is_noted(
+    drawn: Path, fields: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, found = opened(drawn, first(**fields))
+    require_evaluable(dataset, ["bbox"])
+    assert "its figures may be wrong" in capsys.readouterr().err
+    dataset.evaluate(found, metric="bbox")
 
 
 @pytest.mark.parametrize("absolute", [False, True])

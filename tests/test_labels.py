@@ -27,7 +27,7 @@ from farm.sweep import Choices, run_sweep
 import mmcv
 from mmdet.datasets import DATASETS, CocoDataset, XMLDataset
 
-from farm.sources.mmdet import class_names, labels
+from farm.sources.mmdet import class_names, labels, named_data
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)
@@ -85,6 +85,7 @@ def ordered(train: Any, certain: bool = False, where: str = "/no/config.py") -> 
         lambda data: {"type": "ConcatDataset", "datasets": [data, data]},
         lambda data: [data, {"type": "RepeatDataset", "times": 2, "dataset": [data]}],
         lambda data: {**data, "ann_file": [data["ann_file"]] * 2},
+        lambda data: {**data, "dataset": "a name that the class takes"},
     ],
 )
 def test_the_training_file_orders_the_labels_whatever_wraps_it(
@@ -104,6 +105,24 @@ def test_training_files_of_different_orders_contradict_one_another(
     found = ordered(each if concatenated else coco(files))
     assert found.contradicted and not found.said_by
     assert "abc.json" in found.doubt and "cab.json number the classes differently" in found.doubt
+
+
+def test_a_lost_file_of_several_is_named_by_its_option(tmp_path: Path) -> None:
+    file = annotations(tmp_path / "train.json", "lmn")  # of another model
+    found = ordered({"type": "ConcatDataset", "datasets": [coco(["/lost/x.json", file])]})
+    assert "(data.train.datasets.0.ann_file.0)" in found.doubt
+
+
+def test_each_of_several_files_has_its_own_folder_of_images(tmp_path: Path) -> None:
+    files = [annotations(tmp_path / f"{name}.json", "cab") for name in "xy"]
+    of_each = {"img_prefix": ["x/", "y/"], "proposal_file": ("x.pkl", "y.pkl")}
+    settings = coco(files, **of_each, data_root="d", separate_eval=False)
+    found = named_data.parts(mmcv.Config({"data": {"train": settings}}), "train")
+    assert [part.settings["img_prefix"] for part in found] == ["x/", "y/"]
+    assert [part.settings["proposal_file"] for part in found] == ["x.pkl", "y.pkl"]
+    assert not any("separate_eval" in part.settings for part in found)
+    named = ordered(coco(files, "SortedCoco", img_prefix=["x/", "y/"], data_root=str(tmp_path)))
+    assert named.names == ("c", "b", "a") and named.said_by, named.doubt
 
 
 def test_a_training_file_without_a_class_is_not_the_models(tmp_path: Path) -> None:
@@ -213,6 +232,8 @@ def test_categories_are_found_in_any_annotation_file(tmp_path: Path) -> None:
     inner = {"images": [{"id": 1, "categories": []}], "categories": listed}
     assert names(inner) == "bä"  # not those of an image
     assert names(inner, "utf-8-sig") == "bä"
+    for encoding in ("utf-16", "utf-16-be", "utf-32"):
+        assert names({"categories": listed}, encoding, ensure_ascii=False) == "bä"
     many = [{"id": i, "name": "x" * 60} for i in range(5000)]
     assert len(names({"categories": many, "licenses": []})) == 60 * 5000
 
@@ -288,7 +309,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def checked(drawn: Path, file: str, options: dict[str, Any] | None = None, **more: Any) -> Any:
+def checked(
+    drawn: Path,
+    file: str,
+    options: dict[str, Any] | None = None,
+    limit: int | None = None,
+    **more: Any,
+) -> Any:
     model = inputs.Model(
         "onestage",
         "mmdet",
@@ -297,7 +324,7 @@ def checked(drawn: Path, file: str, options: dict[str, Any] | None = None, **mor
         cfg_options=tuple((options or {}).items()),
     )
     places = inputs.File(str(drawn / "images"), ""), inputs.File(str(drawn / file), "")
-    values = inputs.CheckInputs(model, inputs.CocoDataset(*places), **more)
+    values = inputs.CheckInputs(model, inputs.CocoDataset(*places, limit), **more)
     return check.run(values, Context(Store(drawn / "store"), drawn, 1))
 
 
@@ -317,6 +344,44 @@ def test_another_order_is_refused_with_both_orders_and_the_ap_of_each(drawn: Pat
     assert "the config names none (data.train.ann_file)" in told and "`labels: [...]`" in told
     with pytest.raises(InputError, match="The evaluation file's order: triangle, star, circle, sq"):
         checked(drawn, "wider.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-le"])
+def test_the_evaluation_file_may_be_in_any_encoding_of_unicode(drawn: Path, encoding: str) -> None:
+    text = (drawn / "annotations.json").read_text()
+    (drawn / "encoded.json").write_text(text, encoding)
+    for labels_ in ((), shapes.CLASSES):
+        assert checked(drawn, "encoded.json", labels=labels_)["classes"] == shapes.CLASSES
+    (drawn / "encoded.json").write_text((drawn / "reversed.json").read_text(), encoding)
+    with pytest.raises(InputError, match="The evaluation file's order: star, triangle, square"):
+        checked(drawn, "encoded.json")
+
+
+def test_no_image_behind_the_limit_is_opened(drawn: Path) -> None:
+    full = json.loads((drawn / "annotations.json").read_text())
+    behind = [{"id": 991, "file_name": "../../x"}, {"id": 992, "file_name": "lost.png"}]
+    few = {one["id"] for one in full["images"][:2]}
+    rows = [one for one in full["annotations"] if one["image_id"] in few]
+    document = full | {"images": full["images"][:2] + behind, "annotations": rows}
+    (drawn / "behind.json").write_text(json.dumps(document))
+    assert checked(drawn, "behind.json", limit=2)["classes"] == shapes.CLASSES
+    with pytest.raises(InputError, match="lies outside of the folder"):
+        checked(drawn, "behind.json", limit=3)
+
+
+def test_check_parses_the_evaluation_file_once(
+    drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, opened = Path.read_bytes, list[str]()
+
+    def counted(path: Path) -> bytes:
+        opened.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    with pytest.raises(InputError, match="with the config's order"):
+        checked(drawn, "reversed.json")
+    assert opened.count("reversed.json") == 1
 
 
 def test_training_data_that_contradicts_itself_is_refused_in_any_order(drawn: Path) -> None:

@@ -195,6 +195,9 @@ LEFTOVER = {"test_pipeline": PLAIN}
             {"type": "RepeatDataset", "times": 2, "dataset": [part(NORMAL), part(NORMAL)]}]}},
         {"type": "MultiImageMixDataset", "dataset": part(PLAIN), "pipeline": [NORMALIZE]},
         {"type": "OwnWrapper", "datasets": [part(NORMAL)]},
+        part(NORMAL, ann_file=["a.json", "b.json"], img_prefix=["a/", "b/"]),
+        [part(NORMAL, ann_file=("a.json", "b.json")), part(NORMAL)],
+        part(NORMAL, dataset="a name that the class takes"),
         [part([LOAD, {**RESIZE, "img_scale": (3, 4)}, NORMALIZE]), part(NORMAL)],
     ],
 )  # fmt: skip
@@ -216,6 +219,12 @@ def test_the_leftover_pipeline_counts_where_no_data_set_has_one() -> None:
             "data.test.datasets.0.pipeline and data.test.datasets.1.pipeline prepare",
         ),
         ([part(NORMAL), part(None)], "data.test.1 has no `pipeline`"),
+        ([part(NORMAL), part(None, ann_file=["a", "b"])], "data.test.1 has no `pipeline`"),
+        (
+            [part(NORMAL, ann_file=["a", "b"]), part(PLAIN, ann_file=["c", "d"])],
+            "data.test.0.pipeline and data.test.1.pipeline prepare",
+        ),
+        ([part(NORMAL), None], "data.test.1 has no `pipeline`"),
         (
             {"type": "Own", "pipeline": PLAIN, "dataset": part(NORMAL)},
             "data.test is a Own, which has a pipeline and data sets within",
@@ -351,24 +360,26 @@ def test_a_size_that_the_network_does_not_take_is_told_by_prepare(images: Path) 
 
 
 def test_check_tries_the_first_images(images: Path, tmp_path: Path) -> None:
-    def of_names(*names: str) -> inputs.CocoDataset:
+    def of_names(*names: str) -> tuple[inputs.CocoDataset, Any]:
         import json
 
         listed = [{"id": i, "file_name": name} for i, name in enumerate(names, 1)]
         file = tmp_path / f"{'-'.join(names)}.json"
-        file.write_text(json.dumps({"images": listed, "annotations": [], "categories": []}))
-        return inputs.CocoDataset(inputs.File(str(images), ""), inputs.File(str(file), ""))
+        document = {"images": listed, "annotations": [], "categories": []}
+        file.write_text(json.dumps(document))
+        places = inputs.File(str(images), ""), inputs.File(str(file), "")
+        return inputs.CocoDataset(*places), document
 
     unchanged = pipeline.canonical([{**LOAD, "color_type": "unchanged"}, RESIZE])
-    try_pipeline(unchanged, of_names("good.png"))
-    try_pipeline(pipeline.canonical(PLAIN), of_names("good.png", "alpha.png", "gray.png"))
+    try_pipeline(unchanged, *of_names("good.png"))
+    try_pipeline(pipeline.canonical(PLAIN), *of_names("good.png", "alpha.png", "gray.png"))
     with pytest.raises(StepFailed, match=r"alpha.png: the test pipeline's LoadImageFromFile"):
-        try_pipeline(unchanged, of_names("good.png", "alpha.png"))
+        try_pipeline(unchanged, *of_names("good.png", "alpha.png"))
     with pytest.raises(InputError, match=r"torn.png: not an image"):
-        try_pipeline(unchanged, of_names("good.png", "torn.png"))
+        try_pipeline(unchanged, *of_names("good.png", "torn.png"))
     drawn = inputs.ShapesDataset(5000, 7, 160)
-    try_pipeline(unchanged, drawn)
+    try_pipeline(unchanged, drawn, {})
     grayscale = pipeline.canonical([{**LOAD, "color_type": "grayscale"}, RESIZE])
     with pytest.raises(StepFailed, match=r"000001.png: .* three channels"):
-        try_pipeline(grayscale, drawn)
+        try_pipeline(grayscale, drawn, {})
     assert issubclass(NoImage, StepFailed)

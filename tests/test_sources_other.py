@@ -222,6 +222,59 @@ def test_outputs_that_are_no_detections_are_told(tmp_path: Path) -> None:
         two.reference_as_graph(image)
 
 
+_THREE = """
+class Three(nn.Module):
+    def forward(self, images):
+        n, rows = len(images), images.mean((1, 2, 3)).reshape(-1, 1)
+        dets = images.new_tensor([0, 0, 9, 9, 0.5]).repeat(n, 1, 1) + rows[..., None] * 0
+        return dets, (rows * 0).long(), images.new_ones(n, 1, 14, 14)
+"""
+
+
+@pytest.mark.parametrize("shape", ["None", "(1, 3, 64, 64)", "(None, 3, 64, None)"])
+def test_a_module_that_returns_masks_is_known_to_have_them(tmp_path: Path, shape: str) -> None:
+    name = f"masks{len(shape)}"
+    made = f"return Three(), {shape}" if shape != "None" else "return Three()"
+    model = function(tmp_path, name, f"{_THREE}def make(): {made}", classes=("a",))
+    assert source("module").check(model).masks
+    boxes = function(
+        tmp_path, f"{name}b",
+        f"{_THREE}class Two(Three):\n  def forward(self, x): return super().forward(x)[:2]\n"
+        f"def make(): {made.replace('Three', 'Two')}",
+    )  # fmt: skip
+    assert not source("module").check(boxes).masks
+    raw = function(tmp_path, f"{name}r", f"{_THREE}def make(): {made}", outputs="raw")
+    assert not source("module").check(raw).masks
+
+
+@pytest.mark.parametrize(
+    ("name", "returned", "said"),
+    [
+        ("single", "images", "returns 1 tensors; expected dets, labels"),
+        ("swapped", "images.new_ones(1, 7), images.new_ones(1, 7, 5)", "its outputs are dets"),
+        ("torn_masks", "*two, images.new_ones(1, 7, 14)", "its outputs are dets"),
+    ],
+)
+def test_what_a_module_returns_is_held_against_the_form_in_check(
+    tmp_path: Path, name: str, returned: str, said: str
+) -> None:
+    code = f"""
+class M(nn.Module):
+    def forward(self, images):
+        two = images.new_ones(1, 7, 5), images.new_ones(1, 7)
+        return {returned}
+def make(): return M()
+"""
+    with pytest.raises(StepFailed, match=said):
+        source("module").check(function(tmp_path, name, code))
+
+
+def test_a_module_that_fails_at_its_only_size_fails_in_check(tmp_path: Path) -> None:
+    code = "def make(): return nn.Conv2d(4, 2, 1), (1, 3, 64, 64)"
+    with pytest.raises(StepFailed, match="the module cannot be run on images 1x3x64x64: Runtime"):
+        source("module").check(function(tmp_path, "unfit_input", code))
+
+
 def test_images_are_prepared_as_a_config_of_the_same_meaning_says() -> None:
     demo = MATRICES / "demo"
     files = [inputs.File(str(demo / f"onestage{end}"), "") for end in (".py", ".pth")]

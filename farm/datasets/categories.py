@@ -34,7 +34,8 @@ def _found(path: Path) -> Any:
             places = [match.end() for match in _KEY.finditer(content)]
             if len(places) == 1:
                 return _list_at(content, places[0])
-    whole = json.loads(path.read_text(encoding="utf-8-sig"))  # the key is also used deeper down
+    # The key is also used deeper down, or the file is in another encoding of Unicode's.
+    whole = json.loads(path.read_bytes())
     return whole.get("categories") if isinstance(whole, dict) else None
 
 

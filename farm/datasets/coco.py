@@ -14,6 +14,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from farm.datasets import segmentations
 from farm.detections import Detections, ImageMeta
 from farm.errors import InputError, StepFailed, nearest
 
@@ -48,9 +49,12 @@ def average_precision(
     whatever the order of those in the file.
 
     Raises:
-        StepFailed: a label without a class.
+        StepFailed: a label without a class, or masks of annotations that have none, or such as
+            pycocotools would misread or never finish.
     """
     coco = COCO(str(annotations))
+    if masks:
+        _require_masks(coco.dataset, classes)
     ids = {one["name"]: one["id"] for one in coco.dataset["categories"]}
     categories = {name: ids[name] for name in classes}
     images = [meta.image_id for meta in metas]
@@ -63,6 +67,14 @@ def average_precision(
         }
         figures[f"{prefix}_ap_by_class"] = by_class
     return figures
+
+
+def _require_masks(document: dict[str, Any], classes: Sequence[str]) -> None:
+    """`check` holds them against the format only where it knows that the model has masks."""
+    ids = {one["id"] for one in document["categories"] if one["name"] in classes}
+    masked = [x for x in enumerate(document["annotations"]) if x[1]["category_id"] in ids]
+    if fault := next(segmentations.faults(document["images"], masked), None):
+        raise StepFailed(f"AP of masks cannot be computed: {fault}")
 
 
 def _rows(

@@ -6,7 +6,8 @@ refused before the work; where they may count wrongly, that is said.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 from mmdet.datasets import CocoDataset
 
 from farm.datasets.annotations import read_annotations
+from farm.datasets.segmentations import shown
 from farm.errors import InputError
 from farm.progress import say
 
@@ -27,6 +29,7 @@ def require_evaluable(dataset: Any, metrics: Sequence[str]) -> None:
     for part in getattr(dataset, "datasets", [dataset]):
         if type(part).evaluate is CocoDataset.evaluate:
             _require_needed(part)
+            _require_computable(part)
             _require_format(part, "segm" in metrics)
 
 
@@ -43,6 +46,48 @@ def _require_needed(part: Any) -> None:
             f"Note: {part.ann_file}: an annotation has the id 0, which mmdet's evaluation never"
             " counts as found: these figures are too low; number annotations from 1"
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and _converts(float, value)
+
+
+def _converts(kind: type, value: Any) -> bool:
+    try:
+        kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+
+
+def _is_flag(value: Any) -> bool:
+    """What COCO's tools convert to a byte."""
+    return _converts(int, value) and 0 <= int(value) < 256
+
+
+_COMPUTABLE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "id": (partial(_converts, float), "a number"),
+    "bbox": (_is_box, "[x, y, width, height], four numbers"),
+    "area": (_is_number, "a number"),
+    "iscrowd": (_is_flag, "0 or 1"),
+}
+"""With anything else mmdet's evaluation, of some metrics or all, ends in an error."""
+
+
+def _require_computable(part: Any) -> None:
+    for name, (fits, expected) in _COMPUTABLE.items():
+        if wrong := [one for one in part.coco.anns.values() if not fits(one.get(name))]:
+            first = wrong[0]
+            raise InputError(
+                f"annotation {shown(first['id'])}: {name!r} is {shown(first.get(name))}, with"
+                f" which mmdet's evaluation fails; expected {expected}"
+                f" ({len(wrong)} of {len(part.coco.anns)} are wrong)",
+                part.ann_file,
+            )
 
 
 def _require_format(part: Any, masks: bool) -> None:

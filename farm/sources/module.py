@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from farm.errors import InputError, StepFailed
 from farm.sources import onnx_files, sizes
 from farm.sources.flat import tensors
 from farm.sources.mmdet import checkpoint
-from farm.sources.own_form import OwnForm, pipeline_of
+from farm.sources.own_form import OwnForm, check_form, pipeline_of
 
 _OWN_FORM = ("dets", "labels", "masks")
 
@@ -43,14 +42,19 @@ class Named(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         values = tuple(tensors(self.module(images)))
-        if not self.raw and len(values) not in (2, 3):
-            raise StepFailed(
-                f"the module returns {len(values)} tensors; expected dets, labels(, masks), or"
-                " `outputs: raw`"
-            )
-        names = tuple(f"out_{i}" for i in range(len(values)))
-        self.outputs = names if self.raw else _OWN_FORM[: len(values)]
+        self.outputs = _names(len(values), self.raw)
         return values
+
+
+def _names(count: int, raw: bool) -> tuple[str, ...]:
+    """Of so many outputs. Raises StepFailed where detections are not of so many."""
+    if raw:
+        return tuple(f"out_{i}" for i in range(count))
+    if count not in (2, 3):
+        raise StepFailed(
+            f"the module returns {count} tensors; expected dets, labels(, masks), or `outputs: raw`"
+        )
+    return _OWN_FORM[:count]
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,39 @@ class Loaded(OwnForm):
 
 
 def check(model: inputs.ModuleModel) -> inputs.ModelFacts:
-    """Raises InputError: the function cannot be had or called, or its checkpoint does not fit."""
+    """The module is run once, where it takes one size; else at the sizes that tell which it takes.
+
+    Raises:
+        InputError: the function cannot be had or called, or its checkpoint does not fit.
+        StepFailed: the module fails at its only size, or its outputs are not in the farm's form.
+    """
     loaded = load(model)
     n, _, height, width = loaded.facts.input_shape or (None,) * 4
+    shapes: list[tuple[int, ...]] = []
 
     def run(size: int) -> None:
-        loaded.run(np.zeros((n or 1, 3, height or size, width or size), np.float32))
+        images = torch.zeros(n or 1, 3, height or size, width or size)
+        with torch.inference_mode():
+            shapes[:] = [tuple(one.shape) for one in tensors(loaded.module.module(images))]
 
-    return replace(loaded.facts, sizes=None if height or width else sizes.taken(run))
+    if height and width:
+        _run_once(run, f"{n or 1}x3x{height}x{width}")
+    taken = None if height and width else sizes.taken(run)
+    names = _names(len(shapes), loaded.module.raw) if shapes else ()
+    if names and not loaded.module.raw:
+        check_form(dict(zip(names, shapes, strict=True)))
+    # A square's multiples say nothing of a side that is free alone.
+    return replace(loaded.facts, masks="masks" in names, sizes=None if height or width else taken)
+
+
+def _run_once(run: sizes.Run, shape: str) -> None:
+    try:
+        run(0)
+    except MemoryError:
+        raise
+    except Exception as error:  # the user's code raises whatever it wants to
+        reason = f"the module cannot be run on images {shape}: {_line(error)}"
+        raise StepFailed(reason) from error
 
 
 def load(model: inputs.ModuleModel) -> Loaded:
@@ -84,9 +113,9 @@ def load(model: inputs.ModuleModel) -> Loaded:
         checkpoint.fit(module, state, path, "module")
     named = Named(module, model.outputs == "raw").eval()
     facts = inputs.ModelFacts(
-        model.classes,
-        False,
-        pipeline_of(model.preprocess),
+        classes=model.classes,
+        masks=False,  # `check` finds it by running the module
+        pipeline=pipeline_of(model.preprocess),
         input_shape=shape,
         labels_from="`classes` of the matrix",
     )

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from farm.datasets.annotations import Annotations, read_annotations
 from farm.errors import InputError
 from farm.inputs import CheckInputs, CocoDataset, Dataset, ModelFacts
 from farm.plan import used
@@ -26,27 +27,28 @@ def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
     getattr(source, "Detector", None)  # its own packages are imported before: they are no model's
     with watching(inputs.model, context.folder / used.FILE):
         facts = source.check(inputs.model)
-    notes: list[str] = []
-    if inputs.dataset is not None:
-        notes += _check_dataset(inputs.dataset, facts, masks=facts.masks)
+    found = _check_dataset(inputs.dataset, facts, facts.masks) if inputs.dataset else None
+    notes = list(found.notes) if found else []
     if inputs.calibration is not None:
-        notes += _check_dataset(inputs.calibration, facts, masks=False)
-    if inputs.dataset is not None:
-        facts = labels.known(facts, inputs)
+        notes += _check_dataset(inputs.calibration, facts, masks=False).notes
+    if inputs.dataset and found:
+        facts = labels.known(facts, inputs, found.document)
         if facts.pipeline:
-            first_images.try_pipeline(facts.pipeline, inputs.dataset)
+            first_images.try_pipeline(facts.pipeline, inputs.dataset, found.document)
     return {**asdict(facts), "notes": notes}
 
 
-def _check_dataset(dataset: Dataset, facts: ModelFacts, masks: bool) -> list[str]:
-    """masks: whether AP of masks will be computed. Returns notes; raises InputError."""
+def _check_dataset(dataset: Dataset, facts: ModelFacts, masks: bool) -> Annotations:
+    """What its file holds, with notes; of one without a file the categories alone.
+
+    masks: whether AP of masks will be computed. Raises InputError.
+    """
     from farm.datasets import coco, image_files, shapes
-    from farm.datasets.annotations import read_annotations
 
     if not isinstance(dataset, CocoDataset):
         categories = {"categories": [{"name": name} for name in shapes.CLASSES]}
         coco.check_classes(categories, facts.classes, "dataset shapes")
-        return []
+        return Annotations(categories, ())
     path, folder = Path(dataset.annotations.path), Path(dataset.images.path)
     found = read_annotations(path, dataset.limit, facts.classes if masks else ())
     coco.check_classes(found.document, facts.classes, str(path))
@@ -56,7 +58,7 @@ def _check_dataset(dataset: Dataset, facts: ModelFacts, masks: bool) -> list[str
     if wrong and masks:
         raise InputError(f"masks do not fit their images: {_first(wrong)}", str(path))
     notes = [*found.notes, *([f"boxes may not fit: {_first(wrong)}"] if wrong else [])]
-    return [f"{path}: {note}" for note in notes]
+    return Annotations(found.document, tuple(f"{path}: {note}" for note in notes))
 
 
 def _decoded_upright(pipeline: str) -> bool:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from farm.datasets.annotations import Document
 from farm.errors import InputError, nearest
-from farm.inputs import CheckInputs, CocoDataset, Dataset, Model, ModelFacts
-from farm.stages import few_images
+from farm.inputs import CheckInputs, Model, ModelFacts
+from farm.stages import label_orders
 
 SHOWN = 12
 """Of an order of more classes only the first differences are shown."""
 
 
-def known(facts: ModelFacts, inputs: CheckInputs) -> ModelFacts:
+def known(facts: ModelFacts, inputs: CheckInputs, document: Document) -> ModelFacts:
     """The facts with `classes` in the order of the labels.
+
+    document: the annotations of the data set; of one without a file at least its categories.
 
     Raises:
         InputError: the order is not known, or the matrix's `labels` are not the model's classes.
@@ -29,23 +31,10 @@ def known(facts: ModelFacts, inputs: CheckInputs) -> ModelFacts:
         return replace(facts, classes=inputs.labels, labels_from="`labels` of the matrix")
     if facts.labels_from or not facts.classes:
         return facts
-    assert inputs.dataset is not None  # else no figure depends on names
-    order = in_file_order(inputs.dataset, facts.classes)
+    order = tuple(one["name"] for one in document["categories"] if one["name"] in facts.classes)
     if order == facts.classes and not facts.labels_contradicted:
         return replace(facts, labels_from="the config, with the order of the evaluation file")
-    raise _refusal(facts, order, inputs)
-
-
-def in_file_order(dataset: Dataset, classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes in the order of the data set's categories."""
-    from farm.datasets import shapes
-    from farm.datasets.categories import categories
-
-    if isinstance(dataset, CocoDataset):
-        names = [one["name"] for one in categories(Path(dataset.annotations.path))]
-    else:
-        names = list(shapes.CLASSES)
-    return tuple(name for name in names if name in classes)
+    raise _refusal(facts, order, inputs, document)
 
 
 def _require_same(labels: Sequence[str], classes: Sequence[str]) -> None:
@@ -60,7 +49,9 @@ def _require_same(labels: Sequence[str], classes: Sequence[str]) -> None:
         )
 
 
-def _refusal(facts: ModelFacts, order: tuple[str, ...], inputs: CheckInputs) -> InputError:
+def _refusal(
+    facts: ModelFacts, order: tuple[str, ...], inputs: CheckInputs, document: Document
+) -> InputError:
     assert isinstance(inputs.model, Model)  # those of other sources say their order themselves
     orders = {"the config's order": facts.classes}
     if order != facts.classes:
@@ -69,8 +60,9 @@ def _refusal(facts: ModelFacts, order: tuple[str, ...], inputs: CheckInputs) -> 
     return InputError(
         "which class each label is, is not known: mmdet numbers labels by the order of the"
         f" categories in the training annotation file, and {facts.labels_doubt}. {shown}."
-        f" {few_images.compared(inputs, orders)}. Say the order with `labels: [...]` of this"
-        " model in the matrix, or name the file that it was trained with in its cfg_options",
+        f" {label_orders.compared(inputs, document, orders)}. Say the order with `labels: [...]`"
+        " of this model in the matrix, or name the file that it was trained with in its"
+        " cfg_options",
         inputs.model.config.path,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +57,15 @@ def ordered(config: mmcv.Config, names: tuple[str, ...], certain: bool, where: s
     trained = [_typed(part, config) for part in parts(config, "train")]
     if not trained:
         return _untrained(config, names)
-    found = {part.place: _of_part(part, names, certain, where) for part in trained}
-    if wrong := next((one for one in found.values() if one.contradicted), None):
+    found = [_of_part(part, names, certain, where) for part in trained]
+    if wrong := next((one for one in found if one.contradicted), None):
         return wrong
-    known = [one for one in found.values() if one.said_by]
+    known = [one for one in found if one.said_by]
     for one in known[1:]:
         if one.names != known[0].names:
             doubt = f"{known[0].said_by} and {one.said_by} number the classes differently"
             return Labels(names, doubt=doubt, contradicted=True)
-    return known[0] if known else next(iter(found.values()))
+    return known[0] if known else found[0]
 
 
 def _typed(part: Part, config: mmcv.Config) -> Part:
@@ -73,7 +73,7 @@ def _typed(part: Part, config: mmcv.Config) -> Part:
     if "type" in part.settings:
         return part
     kinds = [one.kind for one in parts(config, "test")] or [CocoDataset]
-    return Part(part.place, {**part.settings, "type": kinds[0]})
+    return replace(part, settings={**part.settings, "type": kinds[0]})
 
 
 def _untrained(config: mmcv.Config, names: tuple[str, ...]) -> Labels:
@@ -95,7 +95,7 @@ def _of_part(part: Part, names: tuple[str, ...], certain: bool, where: str) -> L
             tuple(map(str, own)) if own and differs and not certain else names,
             f"the classes of {kind.__name__}",
         )
-    tried, option = part.files(where), f"{part.place}.ann_file"
+    tried, option = part.files(where), part.file_option
     file = next((path for path in tried if os.path.isfile(path)), None)
     if file is None:
         lacking = f"that one is not here: {tried[0]}" if tried else "the config names none"

@@ -7,7 +7,10 @@ from typing import Any
 import mmcv
 
 from farm.errors import InputError
-from farm.sources.mmdet import pipeline
+from farm.sources.mmdet import named_data, pipeline
+
+_WITHOUT_PIPELINE = (None, "ConcatDataset", "RepeatDataset", "ClassBalancedDataset")
+"""Wrappers whose `pipeline` mmdet gives to nobody. None: a mapping around data sets."""
 
 
 def canonical_pipeline(config: mmcv.Config, where: str) -> str:
@@ -38,51 +41,33 @@ def test_pipelines(config: mmcv.Config, where: str) -> dict[str, list[Any]]:
     Raises:
         InputError: there is none at all, or one of several data sets has none.
     """
-    parts = _tested(config, where)
-    found = {f"{place}.pipeline": part["pipeline"] for place, part in parts if "pipeline" in part}
+    tested = named_data.parts(config, "test") or [named_data.Part("data.test", {})]
+    by_place = {part.place: _pipeline(part, where) for part in tested}
+    found = {f"{place}.pipeline": steps for place, steps in by_place.items() if steps is not None}
     if not found:
-        found = {"test_pipeline": config.get("test_pipeline")}
-        parts = parts[:1]
+        found, by_place = {"test_pipeline": config.get("test_pipeline")}, {}
     for place, steps in found.items():
         if not isinstance(steps, list | tuple) or not steps:
             raise InputError(
                 f"it has no test pipeline; expected a list of transforms at {place}", where
             )
-    if len(found) < len(parts):
-        lacking = next(place for place, part in parts if "pipeline" not in part)
+    if lacking := next((place for place, steps in by_place.items() if steps is None), None):
         raise InputError(f"{lacking} has no `pipeline`, and other data sets of it have", where)
     return found
 
 
-def _tested(config: mmcv.Config, where: str) -> list[tuple[str, dict[str, Any]]]:
-    return _parts((config.get("data") or {}).get("test") or {}, "data.test", where)
-
-
-def _parts(dataset: Any, place: str, where: str) -> list[tuple[str, dict[str, Any]]]:
-    """The data sets within lists and wrappers, and where each stands; at least one."""
-    if isinstance(dataset, list | tuple):
-        found = [one for i, x in enumerate(dataset) for one in _parts(x, f"{place}.{i}", where)]
-        return found or [(place, {})]
-    if not isinstance(dataset, dict):
-        return [(place, {})]
-    for name in ("datasets", "dataset"):
-        if isinstance(dataset.get(name), list | tuple | dict):
-            within = _parts(dataset[name], f"{place}.{name}", where)
-            return [(at, _wrapped(part, dataset, place, where)) for at, part in within]
-    return [(place, dataset)]
-
-
-def _wrapped(
-    part: dict[str, Any], wrapper: dict[str, Any], place: str, where: str
-) -> dict[str, Any]:
-    """`part` as mmdet builds it within `wrapper`."""
-    kind, own = wrapper.get("type"), wrapper.get("pipeline")
-    if not own or kind in (None, "ConcatDataset", "RepeatDataset", "ClassBalancedDataset"):
-        return part
-    if kind == "MultiImageMixDataset":  # its own transforms run after those of the part
-        return {**part, "pipeline": [*(part.get("pipeline") or ()), *own]}
-    raise InputError(
-        f"{place} is a {kind}, which has a pipeline and data sets within: which of them prepares"
-        " an image is not known; name the plain data set in `data.test`",
-        where,
-    )
+def _pipeline(part: named_data.Part, where: str) -> Any:
+    """Of a data set as mmdet builds it within its wrappers; None where it has none."""
+    steps = part.settings.get("pipeline")
+    for wrapper in part.wrappers:
+        kind, own = wrapper.settings.get("type"), wrapper.settings.get("pipeline")
+        if not own or kind in _WITHOUT_PIPELINE:
+            continue
+        if kind != "MultiImageMixDataset":
+            raise InputError(
+                f"{wrapper.place} is a {kind}, which has a pipeline and data sets within: which of"
+                " them prepares an image is not known; name the plain data set in `data.test`",
+                where,
+            )
+        steps = [*(steps or ()), *own]  # its own transforms run after those of the part
+    return steps
