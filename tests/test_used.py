@@ -23,7 +23,7 @@ from farm.executors import Outcome, perform
 from farm.executors.inline import InlineExecutor
 from farm.explain import as_text
 from farm.matrix import load_matrix
-from farm.plan import Plan, Step, make_plan, packages, used
+from farm.plan import Plan, Step, make_plan, native, packages, used
 from farm.single import words
 from farm.single.followed import followed
 from farm.store import Store
@@ -490,6 +490,36 @@ def test_versions_tell_what_is_patched_editable_or_hidden(
     assert editable.startswith("1.0 changed ")
     hidden.write_text("X = 4\n")
     assert version() not in ("1.0", editable)
+
+
+def test_native_libraries_count_by_content_or_where_they_are_large_by_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version() -> str:
+        _forget()
+        return packages.exact_version("owndist")
+
+    folder = tmp_path / "site-packages"
+    library = _installed(folder, "1.0").with_name("_ext.so")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(b"abc").digest()).decode().rstrip("=")
+    with next(folder.glob("*.dist-info")).joinpath("RECORD").open("a") as record:
+        record.write(f"owndist/_ext.so,sha256={digest},3\n")
+    monkeypatch.syspath_prepend(str(folder))
+
+    def versions() -> list[str]:
+        found = []
+        for content in (b"abc", b"abd", b"abe", b"abcd"):
+            library.write_bytes(content)
+            found.append(version())
+        return found
+
+    by_content = versions()
+    assert by_content[0] == "1.0" and len(set(by_content)) == 4
+    monkeypatch.setattr(native, "MOST_READ", 2)
+    by_size = versions()
+    assert by_size[:3] == ["1.0"] * 3 and by_size[3].startswith("1.0 changed ")
+    library.unlink()
+    assert version() == "1.0"
 
 
 def test_a_patched_mmdet_changes_every_key_of_its_models(
