@@ -570,6 +570,14 @@ def test_what_the_config_makes_itself_is_no_input(project: Project) -> None:
     assert {kind for kind, _ in project.used()} <= {"config", "exists"}
 
 
+def test_the_folders_above_a_project_are_in_no_key(project: Project) -> None:
+    """They are there wherever it is, and `resolve` asks for each of them."""
+    project.write("c.py", f"_base_ = '{BASE}'\n{HERE}work_dir = HERE.resolve().name\n"
+                  "del HERE, Path\n")  # fmt: skip
+    project.check()
+    assert [one for one in project.used() if one[0] == "exists"] == []
+
+
 def test_no_value_of_a_variable_is_written_down(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

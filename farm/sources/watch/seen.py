@@ -148,6 +148,8 @@ class Seen:
             self._note("folder", "", used.folder(Path(path)), self.places.name(path))
 
     def asked_for(self, path: str) -> None:
+        if self.places.folder.is_relative_to(path):
+            return  # it is there wherever the project is
         if self._users(path) and self.by_user():
             self._note("exists", "", used.existence(Path(path)), self.places.name(path))
 
