@@ -657,3 +657,15 @@ def test_lines_that_are_torn_or_foreign_are_left_out(tmp_path: Path) -> None:
     assert [one.name for one in used.read(path)] == ["X"]
     path.write_bytes(b"\xff\xfe")
     assert used.read(path) == ()
+
+
+def test_what_changed_is_called_by_its_place_or_name(tmp_path: Path) -> None:
+    entries = [
+        used.Used(kind, name, "before", place)
+        for kind, name, place in (
+            ("exists", "", "a.txt"), ("folder", "", "parts"), ("sought", "t.json", "above"),
+            ("variable", "OWN_DIR", ""),
+        )
+    ]  # fmt: skip
+    changed = used.changed(entries, used.Where(tmp_path))
+    assert changed == ["a.txt", "parts", "t.json", "$OWN_DIR"]

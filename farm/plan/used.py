@@ -95,8 +95,9 @@ def changed(entries: Sequence[Used], places: Where) -> list[str]:
 
 def called(entry: Used) -> str:
     """As people call it."""
-    named = {"variable": f"${entry.name}", "file": entry.place, "module": entry.place}
-    return named.get(entry.kind, entry.name)
+    if entry.kind == "variable":
+        return f"${entry.name}"
+    return entry.place if entry.kind in ("module", *_BY_PLACE) else entry.name
 
 
 def as_key(entries: Iterable[Used]) -> str:
