@@ -23,7 +23,7 @@ from farm.executors import Outcome, perform
 from farm.executors.inline import InlineExecutor
 from farm.explain import as_text
 from farm.matrix import load_matrix
-from farm.plan import Plan, Step, make_plan, packages, used
+from farm.plan import Plan, Step, make_plan, native, packages, used
 from farm.single import words
 from farm.single.followed import followed
 from farm.store import Store
@@ -147,6 +147,22 @@ def added(name: str) -> Change:
     return change
 
 
+def exchanged(one: str, other: str) -> Change:
+    """Each of the two files gets the other's text."""
+
+    def change(project: Project, _: pytest.MonkeyPatch) -> Callable[[], object]:
+        texts = [(project.folder / name).read_text() for name in (one, other)]
+
+        def put(first: str, second: str) -> None:
+            project.write(one, first)
+            project.write(other, second)
+
+        put(texts[1], texts[0])
+        return lambda: put(*texts)
+
+    return change
+
+
 def variable(name: str, value: str) -> Change:
     def change(_: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
         before = os.environ.get(name)
@@ -219,6 +235,23 @@ CASES: dict[str, tuple[str, dict[str, str], Change]] = {
         rewritten("b1.py", f"_base_ = '{BASE}'\nwork_dir = 'x'\n"),
     ),
     "a base of a YAML base": ("_base_ = 'b.yml'\n", {"b.yml": "_base_: ./b1.py\n", **B1}, AGAIN),
+    "two files of one name": (
+        f"_base_ = '{BASE}'\n{HERE}for _f in 'ab':\n    exec(open(HERE / _f / 'x.py').read())\n"
+        "del HERE, Path, _f\n",
+        {"a/x.py": "", "b/x.py": "# nothing\n"},
+        exchanged("a/x.py", "b/x.py"),
+    ),
+    "two modules of one name": (
+        f"_base_ = '{BASE}'\ncustom_imports = dict(imports=['pa', 'pb'])\n",
+        {"pa/__init__.py": "", "pb/__init__.py": "# nothing\n"},
+        exchanged("pa/__init__.py", "pb/__init__.py"),
+    ),
+    "two files of one name above it": (
+        f"_base_ = '{BASE}'\n{HERE}for _f in 'ab':\n"
+        "    exec(open(HERE.parent / _f / 'x.py').read())\ndel HERE, Path, _f\n",
+        {"../a/x.py": "", "../b/x.py": "# nothing\n"},
+        exchanged("../a/x.py", "../b/x.py"),
+    ),
     "a file that is not there yet": (
         f"_base_ = '{BASE}'\n{HERE}try:\n    work_dir = open(HERE / 'local.py').read()\n"
         "except OSError:\n    work_dir = 'x'\ndel HERE\ndel Path\n",
@@ -290,6 +323,69 @@ def _seen_and_back(project: Project, change: Change, monkeypatch: pytest.MonkeyP
         keys = [{step.key for step in plan.of_stage(stage)} for plan in (first, second)]
         assert keys[0] and not keys[0] & keys[1], stage
     undo()
+    assert project.plan().steps.keys() == first.steps.keys()
+
+
+TRAINED = f"_base_ = '{BASE}'\ndata = dict(train=dict(type='CocoDataset', ann_file='ann/t.json'))\n"
+SOUGHT: dict[str, tuple[str, str]] = {
+    "beside the config": (TRAINED, "ann/t.json"),
+    "above the config": (TRAINED, "../ann/t.json"),
+    "under the root of the data": (TRAINED.replace("ann_file", "data_root='d', ann_file"),
+                                   "d/ann/t.json"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOUGHT)
+def test_a_training_file_that_appears_is_seen(
+    name: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, place = SOUGHT[name]
+    project.write("c.py", config)
+    _seen_and_back(project, annotations(place), monkeypatch)
+
+
+def annotations(place: str) -> Change:
+    def change(project: Project, _: pytest.MonkeyPatch) -> Callable[[], object]:
+        names = enumerate(("star", "circle", "square", "triangle"), 1)
+        found = [{"id": i, "name": name} for i, name in names]
+        text = json.dumps({"images": [], "annotations": [], "categories": found})
+        return project.write(place, text).unlink
+
+    return change
+
+
+def test_a_training_file_in_the_current_folder_is_seen_from_any_other(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("c.py", TRAINED)
+    (project.folder.parent / "away").mkdir()
+    first = project.check()
+    annotations("../away/ann/t.json")(project, monkeypatch)
+    monkeypatch.chdir(project.folder.parent / "away")
+    assert project.plan().unchecked == ("m",)
+    monkeypatch.chdir(project.folder)
+    assert project.plan().steps.keys() == first.steps.keys()
+
+
+def test_a_missing_training_file_changes_no_later_key(project: Project) -> None:
+    """Whatever the folders in which it was looked for."""
+    project.write("c.py", TRAINED)
+    (step,) = project.check().of_stage("export")
+    assert step.inputs.model.used == ""  # type: ignore[union-attr]
+
+
+def test_a_classes_file_that_comes_first_is_seen(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, files, _ = CASES["a classes file"]
+    project.write("c.py", config)
+    project.write("names.txt", files["names.txt"])
+    first = project.check()
+    assert not first.unchecked
+    other = project.write("../away/names.txt", "star\ncircle\nsquare\ntriangle\n")
+    monkeypatch.chdir(other.parent)
+    assert project.plan().unchecked == ("m",)
+    other.unlink()
     assert project.plan().steps.keys() == first.steps.keys()
 
 
@@ -396,6 +492,36 @@ def test_versions_tell_what_is_patched_editable_or_hidden(
     assert version() not in ("1.0", editable)
 
 
+def test_native_libraries_count_by_content_or_where_they_are_large_by_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version() -> str:
+        _forget()
+        return packages.exact_version("owndist")
+
+    folder = tmp_path / "site-packages"
+    library = _installed(folder, "1.0").with_name("_ext.so")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(b"abc").digest()).decode().rstrip("=")
+    with next(folder.glob("*.dist-info")).joinpath("RECORD").open("a") as record:
+        record.write(f"owndist/_ext.so,sha256={digest},3\n")
+    monkeypatch.syspath_prepend(str(folder))
+
+    def versions() -> list[str]:
+        found = []
+        for content in (b"abc", b"abd", b"abe", b"abcd"):
+            library.write_bytes(content)
+            found.append(version())
+        return found
+
+    by_content = versions()
+    assert by_content[0] == "1.0" and len(set(by_content)) == 4
+    monkeypatch.setattr(native, "MOST_READ", 2)
+    by_size = versions()
+    assert by_size[:3] == ["1.0"] * 3 and by_size[3].startswith("1.0 changed ")
+    library.unlink()
+    assert version() == "1.0"
+
+
 def test_a_patched_mmdet_changes_every_key_of_its_models(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,6 +568,14 @@ def test_what_the_config_makes_itself_is_no_input(project: Project) -> None:
     )
     assert not project.check().unchecked
     assert {kind for kind, _ in project.used()} <= {"config", "exists"}
+
+
+def test_the_folders_above_a_project_are_in_no_key(project: Project) -> None:
+    """They are there wherever it is, and `resolve` asks for each of them."""
+    project.write("c.py", f"_base_ = '{BASE}'\n{HERE}work_dir = HERE.resolve().name\n"
+                  "del HERE, Path\n")  # fmt: skip
+    project.check()
+    assert [one for one in project.used() if one[0] == "exists"] == []
 
 
 def test_no_value_of_a_variable_is_written_down(
@@ -523,3 +657,15 @@ def test_lines_that_are_torn_or_foreign_are_left_out(tmp_path: Path) -> None:
     assert [one.name for one in used.read(path)] == ["X"]
     path.write_bytes(b"\xff\xfe")
     assert used.read(path) == ()
+
+
+def test_what_changed_is_called_by_its_place_or_name(tmp_path: Path) -> None:
+    entries = [
+        used.Used(kind, name, "before", place)
+        for kind, name, place in (
+            ("exists", "", "a.txt"), ("folder", "", "parts"), ("sought", "t.json", "above"),
+            ("variable", "OWN_DIR", ""),
+        )
+    ]  # fmt: skip
+    changed = used.changed(entries, used.Where(tmp_path))
+    assert changed == ["a.txt", "parts", "t.json", "$OWN_DIR"]

@@ -128,7 +128,8 @@ class Used:
     """One thing that a model was made of, beside the files that its matrix names.
 
     kind: one of `USED`, which says what `name` and `digest` are. place: where the file lay, from
-    the folder of the config or matrix; absolute where they have no folder in common.
+    the folder of the config or matrix; absolute where they have no folder in common; of a file
+    that was sought the kind of places.
     """
 
     kind: str
@@ -144,6 +145,7 @@ USED = {
     "variable": "an environment variable, and the digest of its value",
     "folder": "a folder that was listed, and the digest of the names in it",
     "exists": "a file or folder that was asked for: whether it is there",
+    "sought": "a file that the config names and the farm looked for in several folders",
     "config": "the config as mmcv merged it; compared by nothing, but part of later keys",
     "unfollowed": "what was done whose outcome may change unseen, in words",
 }

@@ -18,7 +18,7 @@ from importlib.metadata import Distribution
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from farm.plan import digests
+from farm.plan import digests, native
 from farm.plan.code import find_spec
 
 # The same library under another distribution's name.
@@ -49,7 +49,9 @@ def exact_version(package: str) -> str:
     """`version`, and a digest of the package's code where that is not as it was installed."""
     found = _distribution(package)
     changed = changes(found[1]) if found else AS_INSTALLED
-    return f"{version(package)} changed {changed[:12]}" if changed else version(package)
+    if not changed:
+        return version(package)
+    return f"{version(package)} changed {hashlib.sha256(changed.encode()).hexdigest()[:12]}"
 
 
 def toolchain(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -72,16 +74,18 @@ def _distribution(package: str) -> tuple[str, Distribution] | None:
 
 
 def changes(dist: Distribution) -> str:
-    """A digest of all its Python code, where that is not what the installer wrote; else ''."""
+    """A digest of all its code, where that is not what the installer wrote; else ''."""
     listed, root = dict(listed_code(dist)), os.path.realpath(str(dist.locate_file("")))
-    places = list(code_places(dist))
+    places, libraries = list(code_places(dist)), native.listed(dist)
     if listed and all(os.path.realpath(place.parent) == root for place in places):
-        paths = [f"{root}/{name}" for name in listed]
+        small = libraries if native.small(libraries) else []
+        expected = {**listed, **{one.name: one.digest for one in small}}
+        paths = [f"{root}/{name}" for name in expected]
         there = [path for path in paths if os.path.isfile(path)]
-        verdict = digests.remembered("installed", there, lambda: _verdict(listed, root))
-        if verdict == "as installed":
+        verdict = digests.remembered("installed", there, lambda: _verdict(expected, root))
+        if verdict == "as installed" and all(one.fits(root) for one in libraries):
             return AS_INSTALLED
-    return _code_digest(places)
+    return _code_digest(places) + native.digest(places)
 
 
 def listed_code(dist: Distribution) -> Iterator[tuple[str, str]]:

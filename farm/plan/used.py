@@ -16,7 +16,7 @@ from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 from farm.inputs import AnyModel, ModuleModel, OnnxModel, Used
-from farm.plan import digests
+from farm.plan import digests, lookup
 from farm.plan.code import find_module
 from farm.plan.packages import exact_version
 
@@ -95,18 +95,43 @@ def changed(entries: Sequence[Used], places: Where) -> list[str]:
 
 def called(entry: Used) -> str:
     """As people call it."""
-    named = {"variable": f"${entry.name}", "file": entry.place, "module": entry.place}
-    return named.get(entry.kind, entry.name)
+    if entry.kind == "variable":
+        return f"${entry.name}"
+    return entry.place if entry.kind in ("module", *_BY_PLACE) else entry.name
 
 
 def as_key(entries: Iterable[Used]) -> str:
-    """Stands for all of it in the keys of the later steps: by names, contents and no folders."""
-    short = {
-        (os.path.basename(one.place or one.name) if one.kind != "package" else one.name, one.digest)
-        for one in entries
-        if one.kind != "unfollowed"
-    }
-    return hashlib.sha256(json.dumps(sorted(short)).encode()).hexdigest() if short else ""
+    """Stands for all of it in the keys of the later steps: by names and contents.
+
+    No folder outside of the project is in it, so that the same project in another one has the same
+    keys. Files out there have their base names alone, in the order of their places, so that two of
+    one name cannot change places unseen.
+    """
+    kept = [one for one in entries if one.kind != "unfollowed" and not _in_vain(one)]
+    out = sorted({(one.place, one.kind, one.digest) for one in kept if _outside(one)})
+    short = [[kind, os.path.basename(place), digest] for place, kind, digest in out]
+    short += sorted([one.kind, _short(one), one.digest] for one in kept if not _outside(one))
+    return hashlib.sha256(json.dumps(short).encode()).hexdigest() if short else ""
+
+
+def _in_vain(entry: Used) -> bool:
+    """The model is what it is without that file, as it was before anybody looked for it."""
+    return entry.kind == "sought" and entry.digest == MISSING
+
+
+_BY_PLACE = ("file", "folder", "exists")
+
+
+def _outside(entry: Used) -> bool:
+    """Of the project's folder, or that of the config."""
+    above = entry.place.partition(os.sep)[0] in ("", "..")
+    return entry.kind in _BY_PLACE and bool(entry.place) and above
+
+
+def _short(entry: Used) -> str:
+    if entry.kind in _BY_PLACE:
+        return entry.place or entry.name
+    return os.path.basename(entry.name) if os.path.isabs(entry.name) else entry.name
 
 
 def unfollowed(entries: Iterable[Used]) -> list[str]:
@@ -126,6 +151,9 @@ def now(entry: Used, places: Where) -> str:
         return variable(os.environb.get(os.fsencode(entry.name)))
     if entry.kind == "package":
         return exact_version(entry.name)
+    if entry.kind == "sought":
+        found = lookup.first(entry.name, places.folder, entry.place)  # type: ignore[arg-type]
+        return content(found) if found else MISSING
     if entry.kind == "exists":
         return existence(places.path(entry.place))
     if entry.kind == "folder":

@@ -18,7 +18,7 @@ from mmdet.models import build_detector
 from farm import inputs
 from farm.errors import InputError, StepFailed, out_of_memory
 from farm.plan import mmdet3
-from farm.sources import merged
+from farm.sources import notices
 from farm.sources.mmdet import named_data
 from farm.sources.mmdet.operators import missing
 
@@ -50,7 +50,7 @@ def read(model: inputs.Model) -> mmcv.Config:
         raise InputError(f"cfg_options do not fit it: {_line(error)}", path) from error
     if not isinstance(config.get("model"), dict):
         raise InputError("it has no `model`; expected a detector's config of mmdet 2.x", path)
-    merged.tell(_text(config._cfg_dict))
+    notices.merged.send(_text(config._cfg_dict))
     return config
 
 
@@ -161,13 +161,14 @@ def as_names(value: Any) -> tuple[str, ...]:
 
 def _listed(file: str, where: str) -> list[str]:
     """The lines of a file of classes, which lies where mmdet looks for it, or at the config."""
-    for path in (Path(file), Path(where).parent / file):
-        if path.is_file():
-            names: list[str] = mmcv.list_from_file(str(path))
-            return names
-    raise InputError(
-        f"its `classes` is a file that is not there: {file}; for one class write ['{file}']", where
-    )
+    path = notices.find(file, where, "beside")
+    if path is None:
+        raise InputError(
+            f"its `classes` is a file that is not there: {file}; for one class write ['{file}']",
+            where,
+        )
+    names: list[str] = mmcv.list_from_file(str(path))
+    return names
 
 
 def _line(error: BaseException) -> str:

@@ -7,7 +7,6 @@ is said by the data that the detector was trained with.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from mmdet.datasets import (
 )
 
 from farm.datasets.categories import categories
+from farm.sources import notices
 from farm.sources.mmdet.named_data import Part, parts
 
 _BY_ID = (Objects365V1Dataset.load_annotations,)
@@ -95,10 +95,12 @@ def _of_part(part: Part, names: tuple[str, ...], certain: bool, where: str) -> L
             tuple(map(str, own)) if own and differs and not certain else names,
             f"the classes of {kind.__name__}",
         )
-    tried, option = part.files(where), part.file_option
-    file = next((path for path in tried if os.path.isfile(path)), None)
+    option = part.file_option
+    # as mmdet does; and configs are run from elsewhere too
+    file = notices.find(part.file, where, "above") if part.file else None
     if file is None:
-        lacking = f"that one is not here: {tried[0]}" if tried else "the config names none"
+        absent = f"that one is not here: {Path.cwd() / part.file}"
+        lacking = absent if part.file else "the config names none"
         return Labels(names, doubt=f"{lacking} ({option})")
     try:
         return _by_file(_numbered(part, kind, file, names), names, kind, file)

@@ -43,18 +43,11 @@ class Part:
         found = DATASETS.get(kind) if isinstance(kind, str) else kind
         return found if isinstance(found, type) else None
 
-    def files(self, config: str) -> list[Path]:
-        """Where its annotation file may lie, in this order; empty where it names none.
-
-        As mmdet resolves it, under `data_root` and from the current folder; then, since configs
-        are run from elsewhere too, from the folders above `config`, the config's path.
-        """
+    @property
+    def file(self) -> str:
+        """Its annotation file, under `data_root` as mmdet resolves it; empty where it has none."""
         name, root = self.settings.get("ann_file"), self.settings.get("data_root")
-        if not isinstance(name, str) or not name:
-            return []
-        path = Path(root or "") / name
-        folders = [Path.cwd(), *Path(config).absolute().parents]
-        return list(dict.fromkeys(folder / path for folder in folders))
+        return str(Path(root or "") / name) if isinstance(name, str) and name else ""
 
 
 def parts(config: mmcv.Config, use: str) -> list[Part]:

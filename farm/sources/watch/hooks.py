@@ -15,7 +15,7 @@ from farm.inputs import AnyModel, Model, ModuleModel
 from farm.plan import used
 from farm.plan.code import code_parts
 from farm.plan.configs import config_parts
-from farm.sources import merged
+from farm.sources import notices
 from farm.sources.watch.patches import patched, quietly
 from farm.sources.watch.seen import Seen
 
@@ -36,7 +36,11 @@ def watching(model: AnyModel, out: Path) -> Iterator[None]:
     seen = Seen(out, used.where(model), _known(model), packages, isinstance(model, ModuleModel))
     _install()
     try:
-        with patched(seen), merged.heard_by(seen.merged):
+        with (
+            patched(seen),
+            notices.merged.heard_by(seen.merged),
+            notices.sought.heard_by(seen.sought),
+        ):
             _now = seen
             yield
     finally:

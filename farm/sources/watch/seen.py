@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from farm.inputs import Used
-from farm.plan import packages, used
+from farm.plan import lookup, packages, used
 from farm.plan.code import find_module
 from farm.sources.watch import origin
 from farm.terminal import plain
@@ -52,7 +52,7 @@ class Seen:
     def close(self) -> None:
         """The config as it was merged tells nothing more where nothing else was used."""
         self._modules()
-        if self._config and self._noted:
+        if self._config and any(kind != "sought" for kind, _, _ in self._noted):
             self._note("config", "config", self._config)
         os.close(self._out)
 
@@ -60,6 +60,13 @@ class Seen:
         """The config as mmcv made it, without the place of the project's folder."""
         text = text.replace(str(self.places.folder), ".")
         self._config = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+    def sought(self, name: str, reach: lookup.Reach) -> None:
+        """A file that the farm looks for on the config's behalf stands for all its places."""
+        found = lookup.first(name, self.places.folder, reach)
+        if found is not None:
+            self.known.add(os.path.abspath(found))
+        self._note("sought", name, used.content(found) if found else used.MISSING, reach)
 
     def opened(self, given: object, flags: int) -> None:
         """A file is about to be opened."""
@@ -141,6 +148,8 @@ class Seen:
             self._note("folder", "", used.folder(Path(path)), self.places.name(path))
 
     def asked_for(self, path: str) -> None:
+        if self.places.folder.is_relative_to(path):
+            return  # it is there wherever the project is
         if self._users(path) and self.by_user():
             self._note("exists", "", used.existence(Path(path)), self.places.name(path))
 
