@@ -204,7 +204,8 @@ def test_int8_is_as_tensorrt_wants_it(sweep: Sweep, results: Path) -> None:
 
 @pytest.mark.slow
 def test_openvino_runs_each_layer_in_the_files_type(sweep: Sweep, results: Path) -> None:
-    wanted = {"fp32": {"f32"}, "fp16": {"f16"}, "bf16": {"bf16"}, "int8": {"i8"}}
+    # Signed or not, as the CPU's kernels are.
+    wanted = {"fp32": {"f32"}, "fp16": {"f16"}, "bf16": {"bf16"}, "int8": {"i8", "u8"}}
     native = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     for precision, types in wanted.items():
         if precision.upper() not in native:
@@ -220,7 +221,7 @@ def test_openvino_runs_each_layer_in_the_files_type(sweep: Sweep, results: Path)
             for info in infos
             if "layerType" in info and info["layerType"].astype(str) == "Convolution"
         }
-        assert found == types, precision
+        assert found and found <= types, precision
 
 
 def built(sweep: Sweep, results: Path, precision: str, runtime: str = "openvino") -> Path:
