@@ -437,7 +437,7 @@ def test_bad_packs_are_told(packed: Path, tmp_path: Path) -> None:
     assert "no pack here" in told(folder)
     whole = json.loads((packed.parent / "pack" / "pack.json").read_text())
     for change, said in (
-        ({"version": 99}, "version 99; this farm reads version 2"),
+        ({"version": 99}, "version 99; this farm reads version 3"),
         ({"cells": "x"}, "'cells'"),
         ({"more": 1}, "'more'"),
     ):
