@@ -768,11 +768,16 @@ def test_yolox_nano_keeps_its_ap_in_every_precision(
     matrix = load_matrix(PROJECT / "matrices" / "coco-mini.yaml", words)
     with contextlib.redirect_stdout(io.StringIO()):
         sweep = run_sweep(matrix, tmp_path, Choices(executor="inline", mlflow=False))
-    assert sweep.exit_code == 0, [row["reason"] for row in sweep.rows]
     allowed = {"fp32": 0.0005, "fp16": 0.002, "bf16": 0.002, "int8": 0.010}
     for row in sweep.rows:
         assert abs(row["box_ap_reference"] - 0.3062) < 0.0005
-        assert row["box_ap_drop"] <= allowed[row["precision"]], (row["cell"], row["box_ap"])
+        kept = row["box_ap_drop"] <= allowed[row["precision"]]
+        if (row["precision"], row["runtime"]) == ("int8", "openvino"):
+            # OpenVINO computes this file wrongly on CPUs where it takes unsigned values: then
+            # `verify` must say so.
+            assert kept == (row["status"] == "ok"), (row["cell"], row["box_ap"], row["reason"])
+        else:
+            assert kept and row["status"] == "ok", (row["cell"], row["box_ap"], row["reason"])
     kept = {row["kept_fp32"] for row in sweep.rows if row["precision"] == "int8"}
     assert 0 < max(kept) < 60
 
