@@ -10,7 +10,7 @@ import pytest
 from farm import inputs
 from farm.errors import InputError
 from farm.plan import mmdet3
-from farm.plan.files import config_file
+from farm.plan.configs import config_file
 
 CASES = Path(__file__).parent / "cases" / "configs_real"
 NAMED = r"this is a config of MMDetection 3 \(.*\); the farm runs MMDetection 2.x"

@@ -258,10 +258,11 @@ def test_a_runtime_that_is_not_installed_and_a_cluster_that_is_not_there_are_tol
     words = ("run", small_matrix, "--results", tmp_path / "r")
     done = farm(*words, "--address", "127.0.0.1:1")
     assert done.returncode == 2 and "127.0.0.1:1: no Ray cluster answers there" in done.stderr
-    hide = "import importlib.metadata as m; real = m.version\n"
-    hide += "def version(name):\n    if name.startswith('openvino'):\n"
-    hide += (
-        "        raise m.PackageNotFoundError(name)\n    return real(name)\nm.version = version\n"
+    hide = (
+        "import importlib.metadata as m; real = m.Distribution.from_name\n"
+        "def from_name(name):\n    if name.startswith('openvino'):\n"
+        "        raise m.PackageNotFoundError(name)\n    return real(name)\n"
+        "m.Distribution.from_name = from_name\n"
     )
     (tmp_path / "sitecustomize.py").write_text(hide)
     env = {"PYTHONPATH": f"{tmp_path}:{PROJECT}"}
