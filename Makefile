@@ -25,8 +25,7 @@ demo: setup ## From nothing to a leaderboard and a picked engine, on the CPU
 	@echo '  $(BIN)/farm doctor                        what else this machine can run'
 
 test: setup lint ## Lint, types and every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_job.py
-	$(BIN)/python -m pytest tests/test_job.py # ends by `ray stop`, which ends every Ray there is
+	$(BIN)/python -m pytest
 
 test-fast: setup ## The tests that need no engine and no heavy import
 	$(BIN)/python -m pytest -m 'not slow'

@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 def by_class(rows: Sequence[Row]) -> list[Row]:
-    """In the order of the cells, and of each cell's labels.
+    """In the order of the cells, and of the names of their classes.
 
     Raises:
         InputError: no cell has AP by class, or a leaderboard holds something else in its place.
