@@ -54,7 +54,9 @@ def executor(cluster: None, tmp_path: Path) -> Any:
 
 def noted(folder: Path, key: str, accelerator: str | None = KIND) -> Noted:
     # Ends as one whose file is not there, or that finds no GPU: both are well here.
-    return Noted("build", key * 64, key, None, (), (), Needs(accelerator=accelerator), str(folder))  # type: ignore[arg-type]
+    return Noted(
+        "build", key * 64, key, None, (), (), Needs(accelerator=accelerator), "", str(folder)
+    )  # type: ignore[arg-type]
 
 
 def test_each_step_on_a_gpu_has_a_process_of_its_own(executor: Any, tmp_path: Path) -> None:
