@@ -10,7 +10,7 @@ from typing import Any
 
 from farm.terminal import plain
 
-_LONGEST, _MOST_ERRORS, _MOST_WORDS = 80, 20, 40
+_LONGEST, _LONGEST_ERROR, _MOST_ERRORS, _MOST_WORDS = 80, 300, 20, 40
 
 
 class FarmError(Exception):
@@ -89,9 +89,17 @@ def text_of(error: BaseException) -> str:
     return plain(text, "\n")
 
 
+def in_one_line(error: BaseException) -> str:
+    """Its class and the beginning of its text, for errors of anybody's code."""
+    return f"{type(error).__name__}: {' '.join(text_of(error).split())[:_LONGEST_ERROR]}"
+
+
 def shown(value: Any) -> str:
     """What the user wrote, as an error quotes it: in one line, printable, not for pages."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # thousands of digits, or of levels
+        return f"a huge {type(value).__name__}"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

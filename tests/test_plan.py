@@ -258,6 +258,13 @@ def test_a_config_that_is_not_utf8_is_wrong_input(tmp_path: Path) -> None:
             config_file("c.py", tmp_path)
 
 
+@pytest.mark.parametrize("text", ["x = " + "-" * 100_000 + "1\n", "x = " + "[" * 9_000 + "\n"])
+def test_a_config_nested_too_deep_is_wrong_input_and_says_why(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.py").write_text(text)
+    with pytest.raises(InputError, match=r"c\.py.*(nested deeper than|too many nested)"):
+        config_file("c.py", tmp_path)
+
+
 def test_a_function_of_main_is_wrong_input(tmp_path: Path) -> None:
     (tmp_path / "__main__.py").write_text("def f(): ...\n")
     for module in ("__main__", "__main__.sub", "..x", "builtins"):

@@ -114,6 +114,13 @@ def test_an_output_that_is_no_tensor_of_numbers_is_refused(tmp_path: Path) -> No
         source.check(ready(path))
 
 
+def test_raw_outputs_are_no_masks_whatever_their_names(tmp_path: Path) -> None:
+    given = [helper.make_tensor_value_info("masks", FLOAT, list("abcd"))]
+    nodes = [helper.make_node("Relu", ["images"], ["masks"])]
+    path = written(tmp_path / "x.onnx", [1, 3, 8, 8], nodes, given=given)
+    assert not source.check(ready(path)).masks
+
+
 @pytest.mark.parametrize("free", [(-1,) * 3, (0,) * 3, (None,) * 3, ("n", "h", "w"), (-1, "h", 0)])
 def test_free_axes_are_free_however_they_are_written(tmp_path: Path, free: Any) -> None:
     import onnxruntime

@@ -457,20 +457,27 @@ def test_a_package_that_the_config_imports_counts_with_its_version_and_its_patch
     assert project.plan().unchecked == ("m",)
 
 
-def test_versions_tell_what_is_patched_editable_or_hidden(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def owndist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """What a new process says of the package in `site-packages`."""
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+
     def version() -> str:
         _forget()
         return packages.exact_version("owndist")
 
-    folder = tmp_path / "site-packages"
+    return version
+
+
+def test_versions_tell_what_is_patched_editable_or_hidden(
+    owndist: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, folder = owndist, tmp_path / "site-packages"
     module = _installed(folder, "1.0")
-    monkeypatch.syspath_prepend(str(folder))
     assert version() == "1.0"
     module.write_text("X = 2\n")
     patched = version()
-    assert patched.startswith("1.0 changed ")
+    assert patched.startswith("1.0 with code ")
     module.with_name("more.py").write_text("Y = 1\n")
     assert version() not in ("1.0", patched)
     module.with_name("more.py").unlink()
@@ -482,29 +489,37 @@ def test_versions_tell_what_is_patched_editable_or_hidden(
     monkeypatch.syspath_prepend(str(tmp_path / "checkout"))
     first = version()
     hidden.write_text("X = 3\n")
-    assert first.startswith("1.0 changed ") and version() not in ("1.0", first)
+    assert first.startswith("1.0 with code ") and version() not in ("1.0", first)
     shutil.rmtree(module.parent)  # as pip leaves an editable one
     record = next(folder.glob("*.dist-info")) / "RECORD"
     record.write_text("__editable__.owndist-1.0.pth,sha256=x,1\n")
     editable = version()
-    assert editable.startswith("1.0 changed ")
+    assert editable.startswith("1.0 with code ")
     hidden.write_text("X = 4\n")
     assert version() not in ("1.0", editable)
 
 
-def test_native_libraries_count_by_content_or_where_they_are_large_by_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_its_user_built_anew_under_the_same_version_is_told(
+    owndist: Callable[[], str], tmp_path: Path
 ) -> None:
-    def version() -> str:
-        _forget()
-        return packages.exact_version("owndist")
-
     folder = tmp_path / "site-packages"
+    builds = []
+    for code in ("X = 1\n", "X = 2\n", "X = 1\n"):
+        info = _installed(folder, "1.0", code).parents[1] / "owndist-1.0.dist-info"
+        (info / "direct_url.json").write_text('{"archive_info": {}, "url": "file:///o-1.0.whl"}')
+        builds.append(owndist())
+    assert builds[0] == builds[2] != builds[1]
+    assert builds[0].startswith("1.0 with code ")
+
+
+def test_native_libraries_count_by_content_or_where_they_are_large_by_size(
+    owndist: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, folder = owndist, tmp_path / "site-packages"
     library = _installed(folder, "1.0").with_name("_ext.so")
     digest = base64.urlsafe_b64encode(hashlib.sha256(b"abc").digest()).decode().rstrip("=")
     with next(folder.glob("*.dist-info")).joinpath("RECORD").open("a") as record:
         record.write(f"owndist/_ext.so,sha256={digest},3\n")
-    monkeypatch.syspath_prepend(str(folder))
 
     def versions() -> list[str]:
         found = []
@@ -517,7 +532,7 @@ def test_native_libraries_count_by_content_or_where_they_are_large_by_size(
     assert by_content[0] == "1.0" and len(set(by_content)) == 4
     monkeypatch.setattr(native, "MOST_READ", 2)
     by_size = versions()
-    assert by_size[:3] == ["1.0"] * 3 and by_size[3].startswith("1.0 changed ")
+    assert by_size[:3] == ["1.0"] * 3 and by_size[3].startswith("1.0 with code ")
     library.unlink()
     assert version() == "1.0"
 

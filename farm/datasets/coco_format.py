@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from farm.datasets.segmentations import in_range, shown
+from farm.datasets.segmentations import in_range
+from farm.errors import shown
 
 LARGEST_SIDE = 1e7
 """Pixels. OpenCV reads no image of more than 2**20 a side; products of these stay finite."""

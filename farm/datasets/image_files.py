@@ -10,8 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from farm.datasets.segmentations import shown
-from farm.errors import InputError
+from farm.errors import InputError, shown
 
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 _ORIENTATION = 0x0112

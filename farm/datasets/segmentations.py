@@ -11,21 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from farm.errors import shown
+
 LARGEST_IMAGE = 2**30
 """Pixels, as OpenCV's own limit; run lengths of such an image fit pycocotools' 32 bits."""
 LONGEST_OUTLINE = 4_000_000
 """Pixels along one polygon; pycocotools needs 40 bytes for each."""
 
 Sized = tuple[int, int]
-
-
-def shown(value: Any) -> str:
-    """A value in a message: printable, and short whatever it is."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # thousands of digits, or of levels
-        return f"a huge {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def in_range(values: Iterable[Any], low: float, high: float) -> bool:

@@ -166,7 +166,8 @@ def _lost(error: Exception) -> str:
     """Why a task has no outcome."""
     if isinstance(error, ray.exceptions.WorkerCrashedError):
         return "its process ended: its code ended or crashed it, or it was killed (out of memory?)"
-    return f"{type(error).__name__}: {text_of(error).strip().splitlines()[0]}"
+    first = text_of(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}"
 
 
 def _spread(total: int, fitting: list[Node], free: list[Node]) -> Node | None:

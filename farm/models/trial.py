@@ -21,7 +21,7 @@ from farm import inputs
 from farm.detections import Detections
 from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import Pairs, match
-from farm.errors import FarmError
+from farm.errors import FarmError, in_one_line
 from farm.models.families import Family
 from farm.models.records import Trial
 from farm.plan.configs import config_file
@@ -126,12 +126,12 @@ class Subject:
             session = module.open_engine(folder, options, 1)
         except Exception as error:  # a runtime that refuses the file raises its own kinds
             log.debug("build failed", exc_info=True)
-            return replace(trial, reason=_line("cannot be built", error))
+            return replace(trial, reason=f"cannot be built: {in_one_line(error)}")
         try:
             return self._held(trial, session)
         except Exception as error:  # likewise while it runs
             log.debug("run failed", exc_info=True)
-            return replace(trial, reason=_line("cannot be run", error))
+            return replace(trial, reason=f"cannot be run: {in_one_line(error)}")
         finally:
             session.close()
 
@@ -202,8 +202,3 @@ def node_count(path: Path) -> int:
     import onnx
 
     return len(onnx.load(path, load_external_data=False).graph.node)
-
-
-def _line(what: str, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{what}: {type(error).__name__}: {text[:300]}"

@@ -89,12 +89,19 @@ def _reach(path: Path, folder: Path, reached: dict[Path, None]) -> None:
                 _reach(part, folder, reached)
 
 
-def _imports(path: Path, folder: Path) -> Iterator[str]:
+def parsed(source: str | bytes, path: Path) -> ast.Module:
+    """Raises InputError: it is no Python, or nested deeper than Python can read."""
     try:
-        tree = ast.parse(path.read_bytes(), str(path))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return ast.parse(source, str(path))
+    except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise InputError(f"not valid Python: {error}", f"{path}:{line or 1}") from None
+    except (RecursionError, MemoryError):
+        raise InputError("nested deeper than Python can read", str(path)) from None
+
+
+def _imports(path: Path, folder: Path) -> Iterator[str]:
+    tree = parsed(path.read_bytes(), path)
     package = path.relative_to(folder).parent.parts
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

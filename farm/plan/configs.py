@@ -14,7 +14,7 @@ from pathlib import Path
 
 from farm.errors import InputError
 from farm.inputs import File
-from farm.plan import mmdet3
+from farm.plan import code, mmdet3
 from farm.plan.files import expanded
 
 _MOST_READS = 1000
@@ -87,14 +87,9 @@ def _bases(path: Path) -> list[Path]:
         return []
     text = _with_own_names(path)
     mmdet3.refuse_text(text, str(path))
-    try:
-        tree = ast.parse(text, str(path))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = getattr(error, "lineno", None)
-        raise InputError(f"not valid Python: {error}", f"{path}:{line or 1}") from None
     return [
         Path(os.path.abspath(os.path.join(path.parent, os.path.expanduser(base))))
-        for base in _written_out(tree)
+        for base in _written_out(code.parsed(text, path))
     ]
 
 

@@ -1,8 +1,9 @@
 """Installed packages: their versions, and whether their code is still what was installed.
 
-A version says nothing of a package that is edited in place, installed as editable, or hidden by a
-folder of the same name that Python finds first. Such a package gets a digest of its code beside
-its version. Read from metadata and files, without importing anything.
+A version says nothing of a package that is edited in place, installed as editable, hidden by a
+folder of the same name that Python finds first, or built by its user, who may build other code
+under the same version. Such a package gets a digest of its code beside its version. Read from
+metadata and files, without importing anything.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _ALTERNATIVES = {
 _NOT_ITS_CODE = {"test", "tests", "doc", "docs", "example", "examples", "tools", "benchmarks"}
 """Folders that some packages install beside their own, under names that everybody has."""
 
-AS_INSTALLED = ""
+RELEASED = ""
 
 
 @cache
@@ -46,12 +47,12 @@ def version(package: str) -> str:
 
 @cache
 def exact_version(package: str) -> str:
-    """`version`, and a digest of the package's code where that is not as it was installed."""
+    """`version`, and a digest of the package's code where that is not as it was released."""
     found = _distribution(package)
-    changed = changes(found[1]) if found else AS_INSTALLED
-    if not changed:
+    own = own_code(found[1]) if found else RELEASED
+    if not own:
         return version(package)
-    return f"{version(package)} changed {hashlib.sha256(changed.encode()).hexdigest()[:12]}"
+    return f"{version(package)} with code {hashlib.sha256(own.encode()).hexdigest()[:12]}"
 
 
 def toolchain(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -73,8 +74,8 @@ def _distribution(package: str) -> tuple[str, Distribution] | None:
     return None
 
 
-def changes(dist: Distribution) -> str:
-    """A digest of all its code, where that is not what the installer wrote; else ''."""
+def own_code(dist: Distribution) -> str:
+    """A digest of all its code, where that is not what an index has under its version; else ''."""
     listed, root = dict(listed_code(dist)), os.path.realpath(str(dist.locate_file("")))
     places, libraries = list(code_places(dist)), native.listed(dist)
     if listed and all(os.path.realpath(place.parent) == root for place in places):
@@ -84,8 +85,18 @@ def changes(dist: Distribution) -> str:
         there = [path for path in paths if os.path.isfile(path)]
         verdict = digests.remembered("installed", there, lambda: _verdict(expected, root))
         if verdict == "as installed" and all(one.fits(root) for one in libraries):
-            return AS_INSTALLED
+            return _own_build(dist, listed)
     return _code_digest(places) + native.digest(places)
+
+
+def _own_build(dist: Distribution, listed: dict[str, str]) -> str:
+    """Of the Python code alone: each compilation gives other libraries of the same sources.
+
+    Only what is installed from a file, a folder or a repository has this file (PEP 610).
+    """
+    if not dist.read_text("direct_url.json"):
+        return RELEASED
+    return json.dumps(listed, sort_keys=True)
 
 
 def listed_code(dist: Distribution) -> Iterator[tuple[str, str]]:

@@ -17,8 +17,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 from mmdet.datasets import CocoDataset
 
 from farm.datasets.annotations import read_annotations
-from farm.datasets.segmentations import shown
-from farm.errors import InputError
+from farm.errors import InputError, shown
 from farm.progress import say
 
 _NEEDED = ("area", "iscrowd")

@@ -13,7 +13,7 @@ import numpy as np
 from farm import inputs
 from farm.detections import Floats
 from farm.detections.convert import in_network_frame
-from farm.errors import FarmError, StepFailed
+from farm.errors import FarmError, StepFailed, in_one_line
 from farm.progress import say
 from farm.runtimes import runtime_module
 from farm.single import words
@@ -108,5 +108,4 @@ def telling(name: str) -> Iterator[None]:
     except (FarmError, MemoryError, OSError):
         raise
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise StepFailed(f"{name} cannot run it: {type(error).__name__}: {text}") from error
+        raise StepFailed(f"{name} cannot run it: {in_one_line(error)}") from error

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from farm import inputs
 from farm.detections import Floats
-from farm.errors import InputError, StepFailed
+from farm.errors import InputError, StepFailed, in_one_line
 from farm.sources import onnx_files, sizes
 from farm.sources.flat import tensors
 from farm.sources.mmdet import checkpoint
@@ -97,7 +97,7 @@ def _run_once(run: sizes.Run, shape: str) -> None:
     except MemoryError:
         raise
     except Exception as error:  # the user's code raises whatever it wants to
-        reason = f"the module cannot be run on images {shape}: {_line(error)}"
+        reason = f"the module cannot be run on images {shape}: {in_one_line(error)}"
         raise StepFailed(reason) from error
 
 
@@ -142,7 +142,7 @@ def _made(model: inputs.ModuleModel) -> tuple[nn.Module, tuple[int | None, ...] 
             torch.manual_seed(0)
             made = function(**dict(model.options))
     except Exception as error:  # the user's code raises whatever it wants to
-        reason = f"{model.function} cannot be called: {_line(error)}"
+        reason = f"{model.function} cannot be called: {in_one_line(error)}"
         raise InputError(reason, model.code.path) from error
     module, shape = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module):
@@ -171,7 +171,9 @@ def _function(model: inputs.ModuleModel) -> Any:
         with _importable(model.root):
             module = importlib.import_module(name)
     except Exception as error:  # importing runs the user's code
-        raise InputError(f"{name} cannot be imported: {_line(error)}", model.code.path) from error
+        raise InputError(
+            f"{name} cannot be imported: {in_one_line(error)}", model.code.path
+        ) from error
     found = getattr(module, "__file__", None)
     if found is None or Path(found).resolve() != Path(model.code.path).resolve():
         reason = f"another module is called {name} ({found}): give yours a name of its own"
@@ -189,7 +191,3 @@ def _importable(root: str) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(root)
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

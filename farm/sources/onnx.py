@@ -19,7 +19,7 @@ import onnxruntime as ort
 
 from farm import inputs
 from farm.detections import Floats
-from farm.errors import InputError, StepFailed
+from farm.errors import InputError, StepFailed, out_of_memory
 from farm.sources import ready_files, sizes
 from farm.sources.own_form import OwnForm, check_form, pipeline_of
 
@@ -69,7 +69,7 @@ def load(model: inputs.OnnxModel) -> ReadyFile:
         )
     facts = inputs.ModelFacts(
         classes=model.classes,
-        masks="masks" in names,
+        masks=model.outputs == "detections" and "masks" in names,
         pipeline=pipeline_of(model.preprocess),
         input_shape=ready_files.input_shape(proto, path),
         opset=ready_files.opset(proto, path),
@@ -108,7 +108,7 @@ def _runner(proto: onnx.ModelProto, path: Path) -> Any:
 def _told(what: str, error: Exception) -> Exception:
     reason = " ".join(str(error).split())[:300]
     text = f"ONNX Runtime, which is its reference, {what}: {reason}"
-    return MemoryError(text) if "Failed to allocate memory" in reason else StepFailed(text)
+    return MemoryError(text) if out_of_memory(error) else StepFailed(text)
 
 
 def export_onnx(

@@ -16,7 +16,7 @@ from mmdet.datasets import DATASETS
 from mmdet.models import build_detector
 
 from farm import inputs
-from farm.errors import InputError, StepFailed, out_of_memory
+from farm.errors import InputError, StepFailed, in_one_line, out_of_memory
 from farm.plan import mmdet3
 from farm.sources import notices
 from farm.sources.mmdet import named_data
@@ -47,7 +47,7 @@ def read(model: inputs.Model) -> mmcv.Config:
     try:
         config.merge_from_dict(copy.deepcopy(dict(model.cfg_options)))
     except (KeyError, TypeError, AssertionError, IndexError) as error:
-        raise InputError(f"cfg_options do not fit it: {_line(error)}", path) from error
+        raise InputError(f"cfg_options do not fit it: {in_one_line(error)}", path) from error
     if not isinstance(config.get("model"), dict):
         raise InputError("it has no `model`; expected a detector's config of mmdet 2.x", path)
     notices.merged.send(_text(config._cfg_dict))
@@ -69,7 +69,7 @@ def _unreadable(error: BaseException) -> str:
     missing = error.__context__  # mmcv raises a bare ImportError over what its import met
     if isinstance(error, ImportError) and isinstance(missing, ModuleNotFoundError):
         return f"it needs the package {missing.name}, which is not installed"
-    return f"not a config mmcv can read: {_line(error)}"
+    return f"not a config mmcv can read: {in_one_line(error)}"
 
 
 def build(config: mmcv.Config, where: str) -> torch.nn.Module:
@@ -84,7 +84,7 @@ def build(config: mmcv.Config, where: str) -> torch.nn.Module:
     try:
         detector = build_detector(settings, test_cfg=config.get("test_cfg")).eval()
     except Exception as error:  # any constructor of any registered module
-        raise InputError(f"mmdet cannot build its model: {_line(error)}", where) from error
+        raise InputError(f"mmdet cannot build its model: {in_one_line(error)}", where) from error
     _widen(detector, config)
     return detector
 
@@ -169,8 +169,3 @@ def _listed(file: str, where: str) -> list[str]:
         )
     names: list[str] = mmcv.list_from_file(str(path))
     return names
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"

@@ -15,7 +15,7 @@ from mmdet.datasets.pipelines import Compose
 
 from farm import inputs
 from farm.detections import ImageMeta
-from farm.errors import StepFailed
+from farm.errors import StepFailed, in_one_line
 from farm.sources.mmdet.centre_pad import CentrePad
 from farm.sources.mmdet.pipeline import PADS
 
@@ -127,7 +127,7 @@ class _Transform:
         try:
             self._run = Compose([step])
         except Exception as error:  # any transform's own view of its options
-            raise StepFailed(f"{self._place} cannot be made: {_line(error)}") from error
+            raise StepFailed(f"{self._place} cannot be made: {in_one_line(error)}") from error
 
     def __call__(self, results: dict[str, Any], image_path: str) -> dict[str, Any]:
         """Raises NoImage and StepFailed, as `Preparer`."""
@@ -140,7 +140,7 @@ class _Transform:
 
     def _told(self, error: Exception, image_path: str) -> BaseException:
         """What to raise for what was met: with the image's and the transform's name."""
-        reason = f"{image_path}: {self._place} fails on it: {_line(error)}"
+        reason = f"{image_path}: {self._place} fails on it: {in_one_line(error)}"
         if isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
             return MemoryError(reason)
         if isinstance(error, FileNotFoundError):
@@ -183,7 +183,3 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
