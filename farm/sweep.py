@@ -129,13 +129,17 @@ def checked_plan(
         for step in checks.values():
             store.forget(step.ref)
         plan = make_plan(matrix, facts_from(store))
-    if not plan.unchecked:
-        return plan
-    say(f"Checking {len(plan.unchecked)} models: configs, checkpoints, classes")
-    checks = {step.key: step for step in plan.of_stage("check")}
-    lost = _check(matrix, checks, store, start)
-    by_model = {one.cell.model: checks[one.steps["check"]] for one in plan.cells}
-    return make_plan(matrix, facts_from(store, lost), by_model)
+    checked, lost = dict[str, Step](), dict[str, str]()
+    while plan.unchecked:
+        many = "" if len(plan.unchecked) == 1 else "s"
+        say(f"Checking {len(plan.unchecked)} model{many}: configs, checkpoints, classes")
+        checks = {step.key: step for step in plan.of_stage("check") if step.key not in lost}
+        lost |= _check(matrix, checks, store, start)
+        # A model of the same config and checkpoint as another may lie beside other modules: what
+        # was found of the one is held against the other by the next plan.
+        checked |= {step.label: step for step in checks.values()}
+        plan = make_plan(matrix, facts_from(store, lost), checked)
+    return plan
 
 
 def _check(

@@ -31,15 +31,15 @@ _KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Work:
-    """What a child is to do. deadline: of `time.monotonic`. folder: for its answer and its
-    temporary files."""
+    """What a child is to do. deadline: of `time.monotonic`, if any. folder: for its answer and
+    its temporary files."""
 
     step: Step
     root: str
     echo: bool
     folder: Path
     parent: int
-    deadline: float
+    deadline: float | None
 
     @property
     def answer(self) -> Path:
@@ -55,20 +55,21 @@ class End:
 
 
 def perform_where_due(step: Step, root: str, check_s: float, echo: bool = False) -> Outcome:
-    """Perform the step, in a process of its own if it needs one. check_s: its limit, in seconds."""
+    """Perform the step, in a process of its own if it needs one. check_s: a check's limit, in
+    seconds; other stages have that of the executor."""
     if step.needs.apart:
-        return perform_apart(step, root, check_s, echo)
+        return perform_apart(step, root, check_s if step.stage == "check" else None, echo)
     return perform(step, root, echo)
 
 
-def perform_apart(step: Step, root: str, limit_s: float, echo: bool = False) -> Outcome:
+def perform_apart(step: Step, root: str, limit_s: float | None, echo: bool = False) -> Outcome:
     """As `perform`, in a child that is begun for this step and ended with all that it began."""
     store, started = Store(root), time.perf_counter()
     try:
         if store.record(step.ref):
             return Outcome(step.key, "done")
         with _work_folder(store, step) as folder:
-            deadline = time.monotonic() + limit_s
+            deadline = None if limit_s is None else time.monotonic() + limit_s
             work = Work(step, root, echo, folder, os.getpid(), deadline)
             outcome = _outcome(work, _run(work, limit_s), limit_s, store)
     except OSError as error:  # no room for the folder, or no process to be had
@@ -86,7 +87,7 @@ def _work_folder(store: Store, step: Step) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(work: Work, limit_s: float) -> End:
+def _run(work: Work, limit_s: float | None) -> End:
     with (work.folder / "child.log").open("wb") as log:
         output = None if work.echo else log
         process = subprocess.Popen(
@@ -114,7 +115,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _outcome(work: Work, end: End, limit_s: float, store: Store) -> Outcome:
+def _outcome(work: Work, end: End, limit_s: float | None, store: Store) -> Outcome:
     """What the child says, else what its end says of it."""
     folders = list((store.root / "tmp").glob(f"{work.step.key}.*.{end.pid}.*"))
     try:
@@ -132,10 +133,13 @@ def _said(work: Work, store: Store) -> Outcome | None:
         return Outcome(work.step.key, "done") if store.record(work.step.ref) else None
 
 
-def _unsaid(work: Work, end: End, limit_s: float, store: Store, folders: list[Path]) -> Outcome:
+def _unsaid(
+    work: Work, end: End, limit_s: float | None, store: Store, folders: list[Path]
+) -> Outcome:
     logs = [*(folder / "step.log" for folder in folders), work.folder / "child.log"]
     log = next((log for log in logs if log.exists()), None)
     if end.code is None:
+        assert limit_s is not None
         more = "`farm run --retry-failed --check-minutes N` gives it more"
         reason = f"did not finish within {format_seconds(limit_s)}; {more}"
         return failed(work.step, store, log, reason, 0.0)

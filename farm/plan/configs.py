@@ -85,7 +85,7 @@ def _bases(path: Path) -> list[Path]:
     when the config is run."""
     if path.suffix != ".py":
         return []
-    text = _with_own_names(path)
+    text = text_of(path)
     mmdet3.refuse_text(text, str(path))
     return [
         Path(os.path.abspath(os.path.join(path.parent, os.path.expanduser(base))))
@@ -116,7 +116,7 @@ def _strings(node: ast.expr) -> list[str]:
     return found if fits else []
 
 
-def _with_own_names(path: Path) -> str:
+def text_of(path: Path) -> str:
     """Its text with `{{ fileDirname }}` and its kin filled in as mmcv does."""
     try:
         text = path.read_bytes().decode()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from farm import catalog, inputs
 from farm.matrix import Cell, Matrix
-from farm.plan import checks, lowered, refusals, used
+from farm.plan import checks, lowered, own_code, refusals, used
 from farm.plan.checks import Facts
 from farm.plan.devices import cores
 from farm.plan.given import Given
@@ -51,6 +52,7 @@ class _Planner:
         self.steps: dict[str, Step] = {}
         self.facts: dict[str, inputs.ModelFacts] = {}
         self.unchecked: list[str] = []
+        self.own_code: set[str] = set()
         self._in_int8 = {cell.model for cell in matrix.cells if cell.precision == "int8"}
         self._made: dict[tuple[str, tuple[Any, ...]], Any] = {}
 
@@ -68,6 +70,12 @@ class _Planner:
         """The step, or its equal that there is already."""
         return self.steps.setdefault(step.key, step)
 
+    def _loading(self, model: str, step: Step) -> Step:
+        """As `_kept`, for a step that loads the model."""
+        if model in self.own_code:
+            step = dataclasses.replace(step, needs=dataclasses.replace(step.needs, apart=True))
+        return self._kept(step)
+
     def _check(self, name: str) -> Step:
         model = self.models[name]
         in_int8 = name in self._in_int8
@@ -80,6 +88,8 @@ class _Planner:
             step, facts = checks.current(name, values, self.known_facts)
         step = self._kept(step)
         self.models[name] = checks.with_used(model, facts)
+        if own_code.runs_own_code(model, facts):
+            self.own_code.add(name)
         if facts is None:
             self.unchecked.append(name)
             facts = inputs.ModelFacts((), False, f"unknown until checked: {step.key}")
@@ -160,7 +170,8 @@ class _Planner:
             values = inputs.ReferenceInputs(model, prepare.ref, images, raw_batch=batch)
         packages = catalog.SOURCES[model.source].packages + catalog.EVALUATE_PACKAGES
         label = f"{cell.model} {cell.shape}"
-        return self._kept(new_step("reference", label, values, packages, Needs(), prepare))
+        step = new_step("reference", label, values, packages, Needs(), prepare)
+        return self._loading(cell.model, step)
 
     def _export(self, cell: Cell, check: Step) -> Step:
         model, shape, ends_at = self.models[cell.model], cell.shape, self._ends_at(cell)
@@ -169,7 +180,7 @@ class _Planner:
         label = " ".join(filter(None, words))
         simplifies = self._simplifies(cell)
         values = inputs.ExportInputs(model, self.shapes[shape], cell.opset, ends_at, simplifies)
-        return self._kept(export_step(label, values, check))
+        return self._loading(cell.model, export_step(label, values, check))
 
     def _convert(self, cell: Cell, export: Step, check: Step) -> Step:
         own = self.spec.models[cell.model].keep_fp32
@@ -250,4 +261,5 @@ class _Planner:
                 measure.min_samples,
                 measure.threads or cores(),
             )
-        return self._kept(engine_step(stage, cell.id, values, *parents))
+        step = engine_step(stage, cell.id, values, *parents)
+        return self._kept(step) if built else self._loading(cell.model, step)

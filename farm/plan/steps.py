@@ -32,7 +32,7 @@ class Needs:
     exclusive: nothing else of the sweep runs on that node meanwhile.
     accelerator: the kind of GPU, as Ray names it; None for a CPU.
     optional: where no node has it, what comes before is worth doing all the same.
-    apart: a process of its own and a limit of minutes, since its model's code may end or hang one.
+    apart: a process of its own, since code of the user's may end it, hang it or change it.
     """
 
     cpus: int = 1
