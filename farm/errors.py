@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from farm import interrupts
 from farm.terminal import plain
 
-_LONGEST, _LONGEST_ERROR, _MOST_ERRORS, _MOST_WORDS = 80, 300, 20, 40
+_LONGEST, _LONGEST_ERROR, _LONGEST_TEXT, _MOST_ERRORS, _MOST_WORDS = 80, 300, 50_000, 20, 40
 
 
 class FarmError(Exception):
@@ -81,17 +82,25 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def text_of(error: BaseException) -> str:
-    """What the error says, every character printable: it may come from anybody's code."""
+    """What the error says, of a bounded length and every character printable: it may come from
+    anybody's code."""
     try:
         text = str(error)
-    except Exception as other:  # its own class cannot say it
-        text = f"(its text cannot be had: {type(other).__name__})"
-    return plain(text, "\n")
+    except BaseException as other:  # its own class cannot say it
+        if interrupts.from_outside(other):
+            raise
+        text = f"(its text cannot be had: {kind_of(other)})"
+    return plain(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}...", "\n")
+
+
+def kind_of(error: BaseException) -> str:
+    """The name of its class, which the class itself may fail to say."""
+    return str(type.__dict__["__name__"].__get__(type(error)))
 
 
 def in_one_line(error: BaseException) -> str:
     """Its class and the beginning of its text, for errors of anybody's code."""
-    return f"{type(error).__name__}: {' '.join(text_of(error).split())[:_LONGEST_ERROR]}"
+    return f"{kind_of(error)}: {' '.join(text_of(error).split())[:_LONGEST_ERROR]}"
 
 
 def shown(value: Any) -> str:

@@ -50,6 +50,11 @@ FAILED = {
     "raise ValueError('\\ud800 \\x1b[2J')": "ValueError: \\ud800 \\x1b[2J",
     "class Mute(Exception):\n def __str__(self): 1 / 0\nraise Mute":
         "Mute: (its text cannot be had: ZeroDivisionError)",
+    "class Mute(Exception):\n def __str__(self): raise KeyboardInterrupt\nraise Mute":
+        "Mute: (its text cannot be had: KeyboardInterrupt)",
+    "class Meta(type):\n __name__ = property(lambda c: 1 / 0)\n"
+    "class Odd(Exception, metaclass=Meta): ...\nraise Odd('x')": "Odd: x",
+    "raise ValueError('x' * 20_000_000)": f"ValueError: {'x' * 300}",
     "def f(): f()\nf()": "RecursionError: maximum recursion depth exceeded",
     "from farm.errors import StepFailed; raise StepFailed('=x')": "=x",
 }  # fmt: skip
@@ -125,10 +130,11 @@ def soon(what: Callable[[], bool], seconds: float = 20) -> bool:
     return True
 
 
-def test_processes_that_the_code_began_end_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("own_session", [False, True])
+def test_processes_that_the_code_began_end_with_it(tmp_path: Path, own_session: bool) -> None:
     code = f"""
 import subprocess
-child = subprocess.Popen(["sleep", "999"])
+child = subprocess.Popen(["sleep", "999"], start_new_session={own_session})
 open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
 raise ValueError
 """

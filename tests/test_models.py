@@ -111,7 +111,15 @@ def test_wrong_words_are_named(tmp_path: Path, arguments: list[str], says: str) 
     assert done.returncode == 2 and says in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("line", [b'{"key": 1}', b"\xff\xfe", b'{"key": "torn', b"[1]"])
+OTHER_TYPES = (
+    b'{"opset": 17, "kind": "fixed", "runtime": "openvino", "key": [], "family": "x",'
+    b' "config": "x", "date": "x", "versions": "x"}'
+)
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"key": 1}', b"\xff\xfe", b'{"key": "torn', b"[1]", b"[" * 99999, OTHER_TYPES]
+)
 def test_broken_records_are_named_with_their_line(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "models.jsonl").write_bytes(line)
     done = models(tmp_path, "--family", "retinanet", "--show")
@@ -131,6 +139,8 @@ def test_broken_records_are_named_with_their_line(tmp_path: Path, line: bytes) -
         ("ssd: {config: ssd/ssd300_coco.py, shap: 3}", "ssd: there is no 'shap'; did you mean 'sh"),
         ("ssd: {config: ssd/ssd300_coco.py, shape: 0x0}", "t.yaml:1: ssd: not a model of the tab"),
         ("ssd: {config: ssd/ssd300_coco.py, lift: 7}", "t.yaml:1: ssd: not a model of the table"),
+        ("a: !!int ''", "t.yaml:1: '' is not what the tag"),
+        ("a: " + "[" * 5000, "t.yaml:1: not valid YAML: nested more than"),
         ("ssd: 5", "t.yaml:1: ssd: not a model of the table"),
     ],
 )
@@ -139,6 +149,15 @@ def test_a_wrong_table_is_told_with_its_line(tmp_path: Path, text: str, told: st
     with pytest.raises(InputError) as error:
         families.read(tmp_path / "t.yaml")
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["--families", "--records"])
+def test_what_is_no_plain_file_is_refused_and_not_waited_for(tmp_path: Path, option: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        done = models(tmp_path, "--show", option, str(path))
+        assert done.returncode == 2 and f"{path}: " in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_the_page_is_told_before_the_trials(tmp_path: Path) -> None:

@@ -251,8 +251,17 @@ def test_a_module_that_returns_masks_is_known_to_have_them(tmp_path: Path, shape
     ("name", "returned", "said"),
     [
         ("single", "images", "returns 1 tensors; expected dets, labels"),
-        ("swapped", "images.new_ones(1, 7), images.new_ones(1, 7, 5)", "its outputs are dets"),
+        (
+            "swapped",
+            "images.new_ones(1, 7), images.new_ones(1, 7, 5)",
+            "its outputs are dets",
+        ),
         ("torn_masks", "*two, images.new_ones(1, 7, 14)", "its outputs are dets"),
+        (
+            "rows_doubled",
+            "images.new_ones(2, 7, 5), images.new_ones(2, 7)",
+            "its outputs are dets",
+        ),
     ],
 )
 def test_what_a_module_returns_is_held_against_the_form_in_check(

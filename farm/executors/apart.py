@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
+
 from farm.executors.perform import Outcome, ended, failed, perform
 from farm.plan import Step
 from farm.store import Store
@@ -24,6 +26,9 @@ CHECK_S = 300.0
 
 # With the modules of this process, and none from the folder it is in (as `-c` alone would have).
 _START = "import sys; sys.path[:] = {path!r}; from farm.executors.child import main; main()"
+
+_MARK = "FARM_STEP_FOLDER"
+"""In the environment of the child and of all that it begins."""
 
 # A step that is killed has not failed by itself: too little memory, or a machine that goes down.
 _KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -95,7 +100,7 @@ def _run(work: Work, limit_s: float | None) -> End:
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            env={**os.environ, "TMPDIR": str(work.folder / "tmp")},
+            env={**os.environ, "TMPDIR": str(work.folder / "tmp"), _MARK: str(work.folder)},
             start_new_session=True,  # Ctrl-C is this process's to handle
         )
         try:
@@ -104,15 +109,19 @@ def _run(work: Work, limit_s: float | None) -> End:
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            _end(process)
+            _end(process, str(work.folder))
     return End(process.pid, code)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The child, and whatever it has begun and left."""
-    with suppress(OSError):  # nothing is left
+def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+    """The child and all that it began, also in sessions of their own."""
+    with suppress(OSError):  # the group is empty
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    for other in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # it has ended, or is another user's
+            if other.environ().get(_MARK) == mark:
+                other.kill()
 
 
 def _outcome(work: Work, end: End, limit_s: float | None, store: Store) -> Outcome:
@@ -145,7 +154,8 @@ def _unsaid(
         return failed(work.step, store, log, reason, 0.0)
     if -end.code in _KILLED:
         store.keep_log(work.step.key, log)
-        reason = f"its process was killed by {_signal(-end.code)}: out of memory?"
+        memory = ": out of memory?" if -end.code == signal.SIGKILL else ""
+        reason = f"its process was killed by {_signal(-end.code)}{memory}"
         return Outcome(work.step.key, "transient", reason)
     if end.code < 0:
         return failed(work.step, store, log, f"its code ended by {_signal(-end.code)}", 0.0)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from farm import terminal
+from farm.errors import in_one_line, kind_of
 
 _STREAMS = {"stdin": (0, "r"), "stdout": (1, "w"), "stderr": (2, "w")}
 
@@ -107,7 +108,10 @@ def same_folder() -> Iterator[None]:
 
 def add_traceback(error: BaseException, log: Path, echo: bool) -> None:
     """To the log of a step that is over, and where that is shown, to the terminal."""
-    text = "".join(traceback.format_exception(error))
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception as other:  # the error's class cannot say what it is
+        text = f"{kind_of(error)}, whose traceback cannot be had: {in_one_line(other)}\n"
     with suppress(OSError), log.open("a", errors="backslashreplace") as file:
         file.write(text)
     if echo:

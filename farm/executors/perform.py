@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Literal
 
 from farm import interrupts
-from farm.errors import FarmError, InputError, TransientFailure, chain, out_of_memory, text_of
+from farm.errors import (
+    FarmError,
+    InputError,
+    TransientFailure,
+    chain,
+    kind_of,
+    out_of_memory,
+    text_of,
+)
 from farm.executors.output import add_traceback, output_to, same_folder
 from farm.plan import Step, gpus, used
 from farm.plan.devices import cpu_model
@@ -122,7 +130,7 @@ def failed(step: Step, store: Store, log: Path | None, reason: str, seconds: flo
 
 
 def _reason(error: BaseException, store: Store) -> str:
-    text, kind = text_of(error), type(error).__name__
+    text, kind = text_of(error), kind_of(error)
     if isinstance(error, FarmError):
         return text
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

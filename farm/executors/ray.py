@@ -13,7 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
-from farm.errors import InputError, text_of
+from farm.errors import InputError, kind_of, text_of
 from farm.executors import Outcome
 from farm.executors.apart import CHECK_S, clear_up, perform_where_due
 from farm.executors.connect import connect, off_stdout
@@ -167,7 +167,7 @@ def _lost(error: Exception) -> str:
     if isinstance(error, ray.exceptions.WorkerCrashedError):
         return "its process ended: its code ended or crashed it, or it was killed (out of memory?)"
     first = text_of(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first}"
+    return f"{kind_of(error)}: {first}"
 
 
 def _spread(total: int, fitting: list[Node], free: list[Node]) -> Node | None:

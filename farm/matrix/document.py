@@ -65,7 +65,7 @@ def _text(path: Path) -> str:
         raise InputError("it has more than 1 MiB, which no matrix needs", str(path))
     if data.startswith(_UTF_16):
         raise InputError(
-            "cannot read the matrix: it is not UTF-8 but UTF-16; save it as UTF-8", f"{path}:1"
+            "cannot read the matrix: it is UTF-16 or UTF-32; save it as UTF-8", f"{path}:1"
         )
     try:
         return data.decode("utf-8-sig")

@@ -7,14 +7,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from farm import jsonfile
 from farm.errors import InputError, nearest
+from farm.matrix import yaml_values
 from farm.plan.configs import find_config
 from farm.units import Dims, parse_dims
 
 KINDS = ("fixed", "dynamic")
 """Of files: one shape, or free height, width and batch."""
+
+_MOST_BYTES = 1 << 20
 
 FILE = Path(__file__).with_name("families.yaml")
 
@@ -49,21 +51,16 @@ def read(path: Path = FILE) -> dict[str, Family]:
         InputError: the file is not there, or not in the form of families.yaml; with the line.
     """
     try:
-        text = path.read_text()
-        entries, node = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError(f"not valid YAML: {error.problem}", where) from None
-    except (OSError, yaml.YAMLError, ValueError) as error:
+        text = jsonfile.read_bytes(path, _MOST_BYTES).decode()
+    except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputError(f"not a table of models: {reason}", str(path)) from error
+    entries, places = yaml_values.read(text, lambda line: f"{path}:{line}")
     if not isinstance(entries, dict):
         raise InputError(
             "not a table of models: expected their names, each with a config", str(path)
         )
-    assert isinstance(node, yaml.MappingNode)
-    lines = {key.value: f"{path}:{key.start_mark.line + 1}" for key, _ in node.value}
+    lines = {str(key[0]): place for key, place in places.items() if len(key) == 1}
     return _families(entries, lines)
 
 

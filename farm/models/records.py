@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from farm import jsonfile
 from farm.catalog import EXPORT_PACKAGES, RUNTIMES, SOURCES
+from farm.decoded import decoded
 from farm.errors import InputError
 from farm.models import own
 from farm.models.families import Family
@@ -124,14 +126,19 @@ class Records:
 
 
 def _read(path: Path) -> Iterator[Record]:
-    if not path.exists():
+    try:
+        lines = jsonfile.read_bytes(path).splitlines()
+    except FileNotFoundError:
         return
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputError(f"not records of `farm models`: {reason}", str(path)) from None
     names = {field.name for field in fields(Record)}
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
-            values: dict[str, Any] = json.loads(line)
-            yield Record(**{name: value for name, value in values.items() if name in names})
-        except (ValueError, TypeError, AttributeError) as error:
+            values: dict[str, Any] = dict(jsonfile.parse(line))
+            yield decoded(Record, {name: one for name, one in values.items() if name in names})
+        except (ValueError, TypeError, InputError) as error:
             raise InputError(
                 "not a record of `farm models`; delete the line, or give another --records",
                 f"{path}:{number}",

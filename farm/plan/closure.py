@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from farm import catalog
+from farm import catalog, jsonfile
 from farm.plan.cached import cache_folder, write_cached
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -107,7 +107,7 @@ def read(package: Path) -> Mapping[str, Module]:
         total.update(f"{name}\0{hashlib.sha256(source).hexdigest()}\n".encode())
     path = cache_folder() / "code" / f"{total.hexdigest()}.json"
     try:
-        kept = json.loads(path.read_text())
+        kept = jsonfile.read(path)
         return {
             name: Module(one["digest"], tuple(one["imports"]), tuple(one["at_import"]))
             for name, one in kept.items()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from farm import jsonfile
 from farm.plan.cached import cache_folder, write_cached
 
 GRAIN_NS = 2_000_000_000
@@ -60,7 +61,7 @@ def _place(mark: str) -> Path:
 
 def _cached(mark: str) -> str | None:
     try:
-        return str(json.loads(_place(mark).read_text())["sha256"])
+        return str(jsonfile.read(_place(mark))["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

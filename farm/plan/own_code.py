@@ -10,6 +10,7 @@ import ast
 import builtins
 from pathlib import Path
 
+from farm.errors import InputError
 from farm.inputs import AnyModel, Model, ModelFacts, ModuleModel
 from farm.plan import code
 from farm.plan.configs import config_parts, text_of
@@ -24,21 +25,26 @@ _BUILTINS -= {"__file__", "__name__", "Ellipsis", "NotImplemented"}
 
 
 def runs_own_code(model: AnyModel, facts: ModelFacts | None) -> bool:
-    """facts: of `check`, which saw what the model uses; None before that.
-
-    Raises InputError for a config that is no Python.
-    """
+    """facts: of `check`, which saw what the model uses; None before that."""
     if isinstance(model, ModuleModel):
         return True
     if not isinstance(model, Model):
         return False
     # Files that the farm itself looked for are no code.
     used = any(one.kind != "sought" for one in facts.used) if facts else False
-    return used or any(map(_is_code, config_parts(Path(model.config.path))))
+    return used or _is_code(Path(model.config.path))
 
 
 def _is_code(config: Path) -> bool:
-    """Whether a config is more than values: mmcv runs it as Python."""
+    """Whether a config, or a base that it writes out, is more than values."""
+    try:
+        return config.is_file() and any(map(_has_code, config_parts(config)))
+    except InputError:  # the plan names it
+        return True
+
+
+def _has_code(config: Path) -> bool:
+    """mmcv runs files of Python."""
     if config.suffix != ".py":
         return False
     tree = code.parsed(text_of(config), config)

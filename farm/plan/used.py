@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
+from farm import jsonfile
 from farm.inputs import AnyModel, ModuleModel, OnnxModel, Used
 from farm.plan import digests, lookup
 from farm.plan.code import find_module
@@ -56,7 +57,7 @@ def read(path: Path) -> tuple[Used, ...]:
     A last line that was cut short with its process is left out.
     """
     try:
-        lines = path.read_text().splitlines()
+        lines = jsonfile.read_bytes(path).decode().splitlines()
     except (OSError, ValueError):
         return ()
     found = (_entry(line) for line in lines)

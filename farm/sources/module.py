@@ -86,7 +86,7 @@ def check(model: inputs.ModuleModel) -> inputs.ModelFacts:
     taken = None if height and width else sizes.taken(run)
     names = _names(len(shapes), loaded.module.raw) if shapes else ()
     if names and not loaded.module.raw:
-        check_form(dict(zip(names, shapes, strict=True)))
+        check_form(dict(zip(names, shapes, strict=True)), n or 1)
     # A square's multiples say nothing of a side that is free alone.
     return replace(loaded.facts, masks="masks" in names, sizes=None if height or width else taken)
 

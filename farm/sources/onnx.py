@@ -52,7 +52,7 @@ def check(model: inputs.OnnxModel) -> inputs.ModelFacts:
         run(0)
     taken = None if height or width else sizes.taken(run)
     if shapes and model.outputs == "detections":
-        check_form(shapes)
+        check_form(shapes, n or 1)
     return replace(found.facts, sizes=taken)
 
 

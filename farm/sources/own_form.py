@@ -44,19 +44,21 @@ class OwnForm:
     def _found(self, image: Floats) -> Detections:
         batch = (self.facts.input_shape or (1,))[0] or 1
         outputs = self.run(np.repeat(image[None], batch, 0))
-        check_form({name: values.shape for name, values in outputs.items()})
+        check_form({name: values.shape for name, values in outputs.items()}, batch)
         return from_outputs(outputs)[0]
 
 
-def check_form(shapes: dict[str, tuple[int, ...]]) -> None:
-    """Raises StepFailed where outputs are not in the farm's form of detections."""
+def check_form(shapes: dict[str, tuple[int, ...]], batch: int) -> None:
+    """Raises StepFailed where the outputs for `batch` images are not in the farm's form of
+    detections."""
     expected = "dets [N, K, 5] (x1 y1 x2 y2 score), labels [N, K] and perhaps masks [N, K, m, m]"
     dets, labels, masks = (shapes.get(name) for name in ("dets", "labels", "masks"))
     rows = (dets or ())[:2]
-    whole = dets is not None and len(dets) == 3 and dets[2] == 5 and labels == rows
+    whole = dets is not None and len(dets) == 3 and dets[::2] == (batch, 5) and labels == rows
     if not whole or (masks is not None and (len(masks) != 4 or masks[:2] != rows)):
         found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-        raise StepFailed(f"its outputs are {found}; expected {expected}, or `outputs: raw`")
+        what = f"its outputs are {found} for N = {batch}"
+        raise StepFailed(f"{what}; expected {expected}, or `outputs: raw`")
 
 
 def pipeline_of(how: inputs.Preprocess) -> str:

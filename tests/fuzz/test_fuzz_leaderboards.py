@@ -96,7 +96,7 @@ def test_a_right_leaderboard_gives_the_fastest_that_keeps_its_ap(
 @fuzzed(
     st.lists(right_row, min_size=1, max_size=3),
     st.dictionaries(st.integers(0, 80), st.sampled_from(["gone", "text", "whole", "junk"])),
-    st.dictionaries(TEXT, st.integers() | TEXT, max_size=2),
+    st.dictionaries(TEXT, st.integers(-(2**63), 2**63 - 1) | TEXT, max_size=2),
     JUNK,
     share=1 / 3,
 )
