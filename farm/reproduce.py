@@ -15,7 +15,8 @@ from farm.places import store_folder
 from farm.plan import Plan, PlannedCell, Step, make_plan
 from farm.progress import say
 from farm.results import leaderboard
-from farm.results.rows import Row, make_rows
+from farm.results.columns import Row
+from farm.results.rows import make_rows
 from farm.store import Store
 from farm.sweep import checked_plan, manifest_path
 

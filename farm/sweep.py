@@ -20,7 +20,8 @@ from farm.plan import STAGES, Plan, Step, make_plan
 from farm.plan.devices import cores
 from farm.progress import Progress, say
 from farm.results import leaderboard, tracking
-from farm.results.rows import Row, make_rows, places
+from farm.results.columns import Row
+from farm.results.rows import make_rows, places
 from farm.results.secrets import shown, without_secrets
 from farm.store import Store
 from farm.store.elsewhere import HERE

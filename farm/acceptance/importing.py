@@ -18,7 +18,8 @@ from farm.places import results_folder, store_folder
 from farm.plan import Plan
 from farm.progress import say
 from farm.results import leaderboard
-from farm.results.rows import Row, imported_rows
+from farm.results.columns import Row
+from farm.results.rows import imported_rows
 from farm.results.show import render
 from farm.store import Store
 from farm.store.elsewhere import HERE

@@ -15,7 +15,8 @@ from farm.acceptance.worker import Worker
 from farm.matrix.schema import VerifySpec
 from farm.plan import Plan, Step
 from farm.progress import say
-from farm.results.rows import Row, make_rows
+from farm.results.columns import Row
+from farm.results.rows import make_rows
 from farm.store import Store, elsewhere
 from farm.units import format_seconds
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from farm.errors import InputError
-from farm.results.rows import Row
+from farm.results.columns import Row
 from farm.store.figures import fraction
 
 COLUMNS = (

@@ -1,130 +1,242 @@
-"""The columns of a leaderboard file: their types, what they may hold, and how a file is read that
-an earlier version, another program or nobody of ours has written."""
+"""The columns of the leaderboard: what each says, where its value comes from, how it is shown.
+
+A package of someone else's adds one by the entry point `farm.columns`.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import entry_points
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from farm.errors import InputError
+from farm.catalog import RUNTIMES
+from farm.plan import STAGES
+from farm.results.cells import CellResults
+from farm.store import Record
 from farm.store.elsewhere import HERE
-from farm.store.figures import AP_NAMES, count, fraction, positive, require, size
+from farm.store.figures import AP_NAMES, count, flag, fraction, number, positive, size, text
 
 Row = dict[str, Any]
+Valid = Callable[[Any], bool]
 
 SCHEMA_VERSION = "4"
 
 PARTITIONS = ("target", "sweep")
-"""In the path and not in the file."""
+"""In the path of a leaderboard file and not in the file."""
 
-LATER: Row = {
-    "postprocess": "graph",
-    **dict.fromkeys(("max_abs_diff", "max_rel_diff", "cosine")),
-    "fallback": None,
-    **dict.fromkeys(("device_p50_ms", "cuda_graph")),
-    **dict.fromkeys(("convert_key", "convert_s", "kept_fp32", "speedup_vs_fp32")),
-    "origin": HERE,
-    **dict.fromkeys(("box_ap_by_class", "mask_ap_by_class")),
+
+@dataclass(frozen=True)
+class Column:
+    """valid: what a value may be, which is also its type in the file; any value may be null where
+    `nullable`. source: the stage whose record has it, or what else it is made of.
+
+    since: the schema version from which on files have it. before: what it says of rows in older
+    files. needed: every file has it; tables and picks are made of it. heading, form: in tables; a
+    column without a heading is in files alone.
+    """
+
+    name: str
+    valid: Valid
+    source: str
+    value: Callable[[CellResults], Any]
+    unit: str = ""
+    heading: str = ""
+    form: str = "{}"
+    since: int = 1
+    before: Any = None
+    needed: bool = False
+    nullable: bool = True
+
+
+def key(value: Any) -> bool:
+    """The key of a step."""
+    return text(value) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def state(value: Any) -> bool:
+    """The status of a cell."""
+    return value in ("ok", "failed", "pending")
+
+
+def _figure(stage: str, name: str, valid: Valid, column: str = "", **more: Any) -> Column:
+    """What the stage's record says under this name."""
+    return Column(column or name, valid, stage, lambda cell: cell.figure(stage, name), **more)
+
+
+def _axis(name: str, valid: Valid = text, **more: Any) -> Column:
+    return Column(name, valid, "matrix", lambda cell: getattr(cell.planned.cell, name), **more)
+
+
+def _agreement(name: str, valid: Valid = number, **more: Any) -> Column:
+    return Column(name, valid, "verify", lambda cell: getattr(cell.agreement, name, None), **more)
+
+
+def _opset(cell: CellResults) -> int | None:
+    """A ready file's opset is its own, known once it has been read."""
+    return cell.planned.cell.opset or cell.figure("export", "opset")
+
+
+def _by_class(kind: str, cell: CellResults) -> str | None:
+    classes = cell.figure("evaluate", f"{kind}_ap_by_class")
+    return None if classes is None else json.dumps(classes)
+
+
+def _drop(kind: str, cell: CellResults) -> float | None:
+    own = cell.figure("evaluate", f"{kind}_ap")
+    reference = cell.figure("reference", f"{kind}_ap")
+    return None if own is None or reference is None else reference - own
+
+
+def _seconds(stage: str, cell: CellResults) -> float | None:
+    record = cell.records.get(stage)
+    return record.seconds if record else None
+
+
+def _kept_fp32(cell: CellResults) -> int | None:
+    kept = cell.figure("convert", "kept_fp32")
+    return None if kept is None else len(kept)
+
+
+def _onnx_bytes(cell: CellResults) -> int | None:
+    found: int | None = cell.figure(
+        "convert" if "convert" in cell.records else "export", "onnx_bytes"
+    )
+    return found
+
+
+def _peak(cell: CellResults) -> int | None:
+    record = cell.records.get("measure")
+    return record.peak_host_bytes if record else None
+
+
+def _last(cell: CellResults) -> Record | None:
+    """The record of the engine's last step."""
+    return cell.records.get("measure") or cell.records.get("build")
+
+
+def _device(cell: CellResults) -> str | None:
+    ahead = RUNTIMES[cell.planned.cell.runtime].compute_capabilities
+    # Where an engine was built ahead of time says nothing of where it runs.
+    record = cell.records.get("measure") if ahead else _last(cell)
+    return record.node.get("device") if record else None
+
+
+def _runtime_version(cell: CellResults) -> str | None:
+    last, packages = _last(cell), RUNTIMES[cell.planned.cell.runtime].packages
+    return last.toolchain.get(next(iter(packages), "")) if last else None
+
+
+def _toolchain(cell: CellResults) -> str | None:
+    records = (cell.records.get("export"), _last(cell))
+    versions = {name: one for record in records if record for name, one in record.toolchain.items()}
+    return "; ".join(f"{name} {version}" for name, version in sorted(versions.items())) or None
+
+
+def _key_of(stage: str, cell: CellResults) -> str | None:
+    return cell.planned.steps.get(stage)
+
+
+def _speedup(cell: CellResults) -> None:
+    """Beside another row: `rows` fills it in."""
+
+
+_HEADED: dict[str, dict[str, Any]] = {
+    "box_ap": {"heading": "box AP", "form": "{:.4f}", "needed": True},
+    "mask_ap": {"heading": "mask AP", "form": "{:.4f}", "needed": True},
 }
-"""Columns that files of earlier versions lack, and what they would say."""
 
-_INTEGERS = {
-    "opset", "workspace_bytes", "samples", "threads", "batch", "onnx_bytes", "kept_fp32",
-    "engine_bytes", "peak_host_bytes",
-}  # fmt: skip
-_TEXTS = {
-    "cell", "sweep", "model", "shape", "postprocess", "precision", "runtime", "target", "status",
-    "failed_stage", "reason", "input_shape", "device", "fallback", "runtime_version", "toolchain",
-    "origin", "box_ap_by_class", "mask_ap_by_class",
-}  # fmt: skip
-_FLAGS = {"stable", "cuda_graph"}
-
-NEEDED = (
-    "cell", "model", "opset", "shape", "precision", "runtime", "workspace_bytes", "status",
-    "failed_stage", "reason", "box_ap", "box_ap_reference", "box_ap_drop", "mask_ap",
-    "mask_ap_reference", "mask_ap_drop", "matched_fraction", "max_score_diff", "latency_p50_ms",
-    "latency_p90_ms", "latency_cov", "samples", "throughput_per_s", "stable", "threads", "device",
-    "export_key", "build_key",
+_OWN = (
+    Column("cell", text, "matrix", lambda c: c.planned.cell.id, needed=True, nullable=False),
+    Column("sweep", text, "matrix", lambda c: c.sweep),
+    _axis("model", heading="model", needed=True, nullable=False),
+    Column("opset", count, "matrix, export", _opset, heading="op", needed=True),
+    _axis("shape", heading="shape", needed=True, nullable=False),
+    _axis("postprocess", heading="post", since=2, before="graph"),
+    _axis("precision", heading="prec", needed=True, nullable=False),
+    _axis("runtime", heading="runtime", needed=True, nullable=False),
+    _axis("workspace_bytes", count, unit="bytes", needed=True),
+    _axis("target"),
+    Column(
+        "status", state, "all", lambda c: c.outcome.status,
+        heading="status", needed=True, nullable=False,
+    ),
+    Column("failed_stage", text, "all", lambda c: c.outcome.failed_stage, needed=True),
+    Column("reason", text, "all", lambda c: c.outcome.reason, needed=True),
+    *(_figure("evaluate", name, fraction, **_HEADED.get(name, {})) for name in AP_NAMES),
+    *(
+        Column(f"{kind}_ap_by_class", text, "evaluate", partial(_by_class, kind), since=4)
+        for kind in ("box", "mask")
+    ),
+    _figure("reference", "box_ap", fraction, "box_ap_reference", needed=True),
+    Column(
+        "box_ap_drop", number, "reference, evaluate", partial(_drop, "box"),
+        heading="drop", form="{:+.4f}", needed=True,
+    ),
+    _figure("reference", "mask_ap", fraction, "mask_ap_reference", needed=True),
+    Column("mask_ap_drop", number, "reference, evaluate", partial(_drop, "mask"), needed=True),
+    _agreement("matched_fraction", fraction, needed=True),
+    _agreement("max_score_diff", needed=True),
+    _agreement("max_box_diff_px", unit="pixels"),
+    _agreement("min_mask_iou"),
+    _agreement("max_abs_diff", since=2),
+    _agreement("max_rel_diff", since=2),
+    _agreement("cosine", heading="cosine", form="{:.4f}", since=2),
+    _figure(
+        "measure", "latency_p50_ms", positive,
+        unit="ms", heading="p50 ms", form="{:.2f}", needed=True,
+    ),
+    _figure("measure", "latency_p90_ms", size, unit="ms", needed=True),
+    *(
+        _figure("measure", f"latency_{name}_ms", number, unit="ms")
+        for name in ("p95", "p99", "mean", "min")
+    ),
+    _figure("measure", "device_p50_ms", number, unit="ms", since=3),
+    _figure("measure", "cuda_graph", flag, since=3),
+    _figure("measure", "latency_cov", size, needed=True),
+    _figure("measure", "samples", count, needed=True),
+    _figure(
+        "measure", "throughput_per_s", positive,
+        unit="images/s", heading="img/s", form="{:.0f}", needed=True,
+    ),
+    _figure("measure", "stable", flag, needed=True),
+    _figure("measure", "threads", count, needed=True),
+    _figure("measure", "batch", count),
+    _figure("measure", "input_shape", text),
+    _figure("evaluate", "images_per_s", number, "evaluate_images_per_s", unit="images/s"),
+    Column("export_s", number, "export", partial(_seconds, "export"), unit="s"),
+    Column("convert_s", number, "convert", partial(_seconds, "convert"), unit="s", since=3),
+    Column("kept_fp32", count, "convert", _kept_fp32, unit="layers", since=3),
+    _figure("build", "build_s", number, unit="s"),
+    Column("onnx_bytes", count, "export, convert", _onnx_bytes, unit="bytes"),
+    _figure("build", "engine_bytes", count, unit="bytes"),
+    Column("peak_host_bytes", count, "measure", _peak, unit="bytes"),
+    Column("device", text, "build, measure", _device, needed=True),
+    _figure("build", "fallback", text, since=3),
+    Column("runtime_version", text, "build, measure", _runtime_version),
+    Column("toolchain", text, "export, build, measure", _toolchain),
+    *(
+        Column(
+            f"{stage}_key", key, "plan", partial(_key_of, stage),
+            since=3 if stage == "convert" else 1, needed=stage in ("export", "build"),
+        )
+        for stage in STAGES
+    ),
+    Column(
+        "origin", text, "import", lambda c: c.origin,
+        heading="from", form="{:.4}", since=4, before=HERE, nullable=False,
+    ),
+    Column(
+        "speedup_vs_fp32", positive, "measure of the cell in fp32", _speedup,
+        heading="x fp32", form="{:.2f}", since=3,
+    ),
 )  # fmt: skip
-"""Every version's, which tables and picks are made of."""
 
-_NEVER_NULL = ("cell", "model", "shape", "precision", "runtime", "status", "origin")
-_STATES = ("ok", "failed", "pending")
-_KINDS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(AP_NAMES, fraction),
-    **dict.fromkeys(("box_ap_reference", "mask_ap_reference", "matched_fraction"), fraction),
-    **dict.fromkeys(("latency_p50_ms", "throughput_per_s", "speedup_vs_fp32"), positive),
-    **dict.fromkeys(("latency_p90_ms", "latency_cov"), size),
-    **dict.fromkeys(_INTEGERS, count),
+COLUMNS = {
+    one.name: one
+    for one in (*_OWN, *(point.load() for point in entry_points(group="farm.columns")))
 }
-
-
-def type_of(name: str) -> pa.DataType:
-    if name in _INTEGERS:
-        return pa.int64()
-    if name in _TEXTS or name.endswith("_key"):
-        return pa.string()
-    return pa.bool_() if name in _FLAGS else pa.float64()
-
-
-def rows_of(table: pa.Table) -> list[Row]:
-    """Raises InputError for a column that is missing, of another type, or holds what it cannot."""
-    if missing := [name for name in NEEDED if name not in table.column_names]:
-        raise InputError(f"it has no column {missing[0]!r}")
-    columns = {
-        name: _values(name, table.column(name))
-        for name in dict.fromkeys(table.column_names)
-        if name not in PARTITIONS
-    }
-    for name, value in LATER.items():
-        columns.setdefault(name, [value] * table.num_rows)
-    rows = [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
-    for number, row in enumerate(rows, start=1):
-        try:
-            _check(row)
-        except InputError as error:
-            raise InputError(f"row {number}: {error}") from None
-    return rows
-
-
-def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
-    """The column as its type; a number that is not finite says nothing."""
-    found, wanted = column.type, type_of(name)
-    fits = {
-        # pandas writes whole numbers as floating-point ones where one is missing
-        pa.int64(): lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
-        pa.float64(): lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind),
-        pa.string(): lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
-        pa.bool_(): pa.types.is_boolean,
-    }[wanted]
-    if pa.types.is_dictionary(found):  # as pandas writes categories
-        found = found.value_type
-    if not fits(found) and not pa.types.is_null(found):
-        raise InputError(f"column {name!r} is of type {found}, expected {wanted}")
-    column = column.cast(found)
-    if pa.types.is_floating(found):
-        column = pc.if_else(pc.is_finite(column), column, None)
-    values: list[Any] = column.cast(wanted).to_pylist()
-    return values
-
-
-def _check(row: Row) -> None:
-    """Raises InputError for a value that no row of ours has."""
-    if empty := [name for name in _NEVER_NULL if row[name] is None]:
-        raise InputError(f"{empty[0]!r} is empty")
-    if row["status"] not in _STATES:
-        raise InputError(f"status {row['status']!r}, expected one of: {', '.join(_STATES)}")
-    for name, value in row.items():
-        if name in _KINDS:
-            require(name, value, _KINDS[name])
-        elif name.endswith("_key") and value and not re.fullmatch("[0-9a-f]{64}", value):
-            raise InputError(f"{name!r} is {value!r}, which is no key of 64 hex digits")
-    row["reason"] = row["reason"] or ("" if row["status"] != "ok" else None)
-    if row["status"] == "ok" and row["latency_p50_ms"] and not row["throughput_per_s"]:
-        raise InputError("it has a latency and no throughput")
+"""By name, in the order of the file."""

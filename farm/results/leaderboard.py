@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from farm.errors import InputError, nearest
 from farm.jsonfile import read_bytes
-from farm.results.columns import PARTITIONS, SCHEMA_VERSION, rows_of, type_of
-from farm.results.rows import Row
+from farm.results.columns import PARTITIONS, SCHEMA_VERSION, Row
+from farm.results.parquet import rows_of, table_of
 
 _MOST_BYTES = 256 << 20
 """Of a file, and of all that it unpacks to: a hundred thousand cells have 50 MB."""
@@ -36,21 +36,13 @@ def write(rows: Sequence[Row], folder: Path, sweep: str, whole: bool = True) -> 
         place = root / f"target={target}" / f"sweep={sweep}" / "leaderboard.parquet"
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{os.getpid()}.part")
-        pq.write_table(_table(own), part)
+        pq.write_table(table_of(own), part)
         part.replace(place)
         written.append(place)
     for old in root.glob(f"target=*/sweep={sweep}") if whole else ():
         if old / "leaderboard.parquet" not in written:
             shutil.rmtree(old, ignore_errors=True)  # a target that the matrix no longer names
     return written
-
-
-def _table(rows: Sequence[Row]) -> pa.Table:
-    names = [name for row in rows for name in row if name not in PARTITIONS]
-    names = list(dict.fromkeys(names))
-    fields = [pa.field(name, type_of(name)) for name in names]
-    schema = pa.schema(fields, metadata={"schema_version": SCHEMA_VERSION})
-    return pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows], schema)
 
 
 def read(folder: Path, target: str | None = None, sweep: str | None = None) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from farm.results.rows import Row
+from farm.results.columns import Row
 from farm.store.elsewhere import HERE
 
 OBJECTIVES = {

@@ -11,34 +11,23 @@ from typing import Any
 
 from farm.results.by_class import COLUMNS as BY_CLASS
 from farm.results.by_class import by_class
+from farm.results.columns import COLUMNS, Row
 from farm.results.escaped import for_csv, for_markdown
 from farm.results.pick import Pick
-from farm.results.rows import Row
 from farm.store.elsewhere import HERE
 from farm.terminal import plain, plain_lines
 
 FORMATS = ("table", "csv", "json", "markdown")
 
-Column = tuple[str, str, str]
+Shown = tuple[str, str, str]
+"""Column, heading, format."""
 
-_COLUMNS: tuple[Column, ...] = (
-    ("model", "model", "{}"),
-    ("runtime", "runtime", "{}"),
-    ("opset", "op", "{}"),
-    ("shape", "shape", "{}"),
-    ("postprocess", "post", "{}"),
-    ("precision", "prec", "{}"),
-    ("box_ap", "box AP", "{:.4f}"),
-    ("box_ap_drop", "drop", "{:+.4f}"),
-    ("mask_ap", "mask AP", "{:.4f}"),
-    ("cosine", "cosine", "{:.4f}"),
-    ("latency_p50_ms", "p50 ms", "{:.2f}"),
-    ("speedup_vs_fp32", "x fp32", "{:.2f}"),
-    ("throughput_per_s", "img/s", "{:.0f}"),
-    ("status", "status", "{}"),
-    ("origin", "from", "{:.4}"),
-)
-"""Column, heading, format: what fits a terminal of 80; csv and json have every column."""
+_FIRST = (
+    "model", "runtime", "opset", "shape", "postprocess", "precision", "box_ap", "box_ap_drop",
+    "mask_ap", "cosine", "latency_p50_ms", "speedup_vs_fp32", "throughput_per_s", "status",
+    "origin",
+)  # fmt: skip
+"""In the order of the table, which fits a terminal of 80; csv and json have every column."""
 
 
 def _text(value: Any, pattern: str) -> str:
@@ -96,13 +85,14 @@ def render_by_class(rows: Sequence[Row], form: str) -> str:
     return "\n".join(_lined(found, BY_CLASS))
 
 
-def _shown(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
-    """Columns with something in them; runtimes and shapes always."""
+def _shown(rows: Sequence[Row]) -> list[Shown]:
+    """Columns that have a heading and something to say."""
     silent = {"postprocess": "graph", "precision": "fp32", "origin": HERE}
+    headed = [name for name, column in COLUMNS.items() if column.heading]
     return [
-        column
-        for column in _COLUMNS
-        if any(row[column[0]] not in (None, silent.get(column[0])) for row in rows)
+        (name, COLUMNS[name].heading, COLUMNS[name].form)
+        for name in dict.fromkeys((*_FIRST, *headed))
+        if any(row.get(name) not in (None, silent.get(name)) for row in rows)
     ]
 
 
@@ -111,11 +101,11 @@ def _markdown(rows: Sequence[Row]) -> str:
     return "\n".join([table, *map(for_markdown, _reasons(rows) + _origins(rows))])
 
 
-def _lined_markdown(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+def _lined_markdown(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
     lines = ["| " + " | ".join(heading for _, heading, _ in columns) + " |"]
     lines.append("|" + "---|" * len(columns))
     for row in rows:
-        cells = (for_markdown(_text(row[name], form)) for name, _, form in columns)
+        cells = (for_markdown(_text(row.get(name), form)) for name, _, form in columns)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -131,9 +121,9 @@ def _table(rows: Sequence[Row]) -> str:
     return "\n\n".join(blocks)
 
 
-def _lined(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+def _lined(rows: Sequence[Row], columns: Sequence[Shown]) -> list[str]:
     """Plain columns under their headings, numbers to the right."""
-    cells = [[_text(row[name], form) for name, _, form in columns] for row in rows]
+    cells = [[_text(row.get(name), form) for name, _, form in columns] for row in rows]
     heads = [heading for _, heading, _ in columns]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     gap = "  " if sum(widths) + 2 * len(widths) <= 82 else " "

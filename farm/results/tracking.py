@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm import jsonfile
-from farm.results.rows import Row
+from farm.results.columns import Row
 from farm.results.secrets import shown
 
 if TYPE_CHECKING:

@@ -29,6 +29,11 @@ def size(value: Any) -> bool:
     return most is not None and 0 <= value <= most
 
 
+def number(value: Any) -> bool:
+    """A finite number."""
+    return size(abs(value)) if type(value) in (int, float) else False
+
+
 def positive(value: Any) -> bool:
     return size(value) and value > 0
 
@@ -60,6 +65,7 @@ Kind = Callable[[Any], bool]
 _WORDS: dict[Kind, str] = {
     count: "a whole number of 0 or more",
     size: "a finite number of 0 or more",
+    number: "a finite number",
     positive: "a finite number over 0",
     fraction: "a number from 0 to 1",
     flag: "true or false",
@@ -117,11 +123,14 @@ def require_figures(stage: str, figures: Mapping[str, Any]) -> None:
         raise InputError(f"'{stage}.{missing[0]}' is missing")
 
 
-def require(name: str, value: Any, kind: Kind) -> None:
-    """Raises InputError for a value that is neither null nor of the kind."""
+def require(name: str, value: Any, kind: Kind, expected: str = "") -> None:
+    """Raises InputError for a value that is neither null nor of the kind.
+
+    expected: what the kind is called, where it is none of this module's.
+    """
     if value is not None and not kind(value):
         shown = repr(value) if len(repr(value)) < 60 else type(value).__name__
-        raise InputError(f"{name!r} is {shown}, expected {_WORDS[kind]}")
+        raise InputError(f"{name!r} is {shown}, expected {expected or _WORDS[kind]}")
 
 
 def model_facts(figures: Mapping[str, Any]) -> ModelFacts:
