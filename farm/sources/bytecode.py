@@ -1,4 +1,4 @@
-"""Modules run as their sources are, whatever bytecode of them lies about.
+"""A model's own code runs as its sources are, whatever bytecode of it lies about.
 
 Python takes compiled code for current where the source's size and second of change are as they
 were, and a key follows the source.
@@ -6,24 +6,33 @@ were, and a key follows the source.
 
 from __future__ import annotations
 
-import os
-import sys
+import importlib._bootstrap_external
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-_NOWHERE = os.devnull
-"""Nothing lies below a file, and nothing can be written there: Python goes on without."""
+from farm.sources.origin import origin
+
+_machinery: Any = importlib._bootstrap_external
 
 
 @contextmanager
 def ignored() -> Iterator[None]:
-    """What is imported in the block, or in the decorated function, is compiled anew.
+    """The user's code that is imported in the block, or the decorated function, is compiled anew.
 
-    Libraries that were imported before stay as they are.
+    Libraries keep theirs: Torch alone loads hundreds of modules when a first model is built.
     """
-    before = sys.pycache_prefix
-    sys.pycache_prefix = _NOWHERE
+    real = _machinery.cache_from_source
+
+    def place(source: str, *rest: object, **named: object) -> str:
+        """Where the bytecode of a source is; the error is how Python hears that there is none."""
+        if origin(source) == "own":
+            raise NotImplementedError
+        found: str = real(source, *rest, **named)
+        return found
+
+    _machinery.cache_from_source = place
     try:
         yield
     finally:
-        sys.pycache_prefix = before
+        _machinery.cache_from_source = real

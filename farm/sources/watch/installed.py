@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import cache
 
 from farm.plan import packages
-from farm.sources.watch import origin
+from farm.sources import origin
 
 
 def code_of(names: Collection[str]) -> tuple[tuple[str, ...], frozenset[str]]:

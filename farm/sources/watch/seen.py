@@ -11,7 +11,8 @@ from pathlib import Path
 from farm.inputs import Used
 from farm.plan import looks, lookup, packages, used
 from farm.plan.code import find_module
-from farm.sources.watch import installed, origin, paths
+from farm.sources import origin
+from farm.sources.watch import callers, installed, paths
 from farm.terminal import plain
 
 _MACHINE = ("/proc", "/sys", "/dev")
@@ -29,7 +30,7 @@ _OF_MODELS = set[str]()
 
 class Seen:
     """known: files that planning digests already. in_key: packages whose versions are in the key.
-    everything: all that runs is the user's, see `origin.asked_by_user`."""
+    everything: all that runs is the user's, see `callers.asked_by_user`."""
 
     def __init__(
         self,
@@ -149,7 +150,7 @@ class Seen:
 
     def listed(self, asked: object) -> None:
         path = paths.absolute(asked)
-        if path and self._users(path) and self.by_user() and not origin.asked_by_import():
+        if path and self._users(path) and self.by_user() and not callers.asked_by_import():
             self._note_place("folder", path, looks.folder(Path(path)), asked)
 
     def asked_for(self, asked: object, follows: bool = True) -> None:
@@ -171,7 +172,7 @@ class Seen:
 
     def current_folder(self) -> None:
         """It was asked for by the user's own code."""
-        if origin.asked_by_user(imports_too=False, everything=self.everything):
+        if callers.asked_by_user(imports_too=False, everything=self.everything):
             self._depends_on_folder()
 
     def entered(self, asked: object) -> None:
@@ -202,11 +203,11 @@ class Seen:
 
     def no_package(self, name: str) -> None:
         """No package of this name is installed."""
-        if origin.asked_by_user(imports_too=False, everything=self.everything):
+        if callers.asked_by_user(imports_too=False, everything=self.everything):
             self._note("package", name, packages.exact_version(name))
 
     def variable(self, name: str, value: bytes | None) -> None:
-        if name not in _OF_TEMPORARY_FILES and origin.asked_by_user(
+        if name not in _OF_TEMPORARY_FILES and callers.asked_by_user(
             imports_too=False, everything=self.everything
         ):
             self._note("variable", name, looks.variable(value))
@@ -219,7 +220,7 @@ class Seen:
             self.unfollowed(what)
 
     def by_user(self) -> bool:
-        return origin.asked_by_user(imports_too=True, everything=self.everything)
+        return callers.asked_by_user(imports_too=True, everything=self.everything)
 
     def _modules(self) -> None:
         """Modules by name, since another search path finds another file."""
