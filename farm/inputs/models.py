@@ -139,12 +139,15 @@ class Used:
 
 
 USED = {
-    "file": "a file that was opened, by the relative name that was given ('' for none)",
+    "file": "a file that was opened",
     "module": "a Python module that is no part of a package with a version, by its name",
     "package": "an installed package, and its version",
     "variable": "an environment variable, and the digest of its value",
-    "folder": "a folder that was listed, and the digest of the names in it",
-    "exists": "a file or folder that was asked for: whether it is there",
+    "folder": "a folder that was listed, and the digest of the names in it, folders marked",
+    "exists": "a file or folder that was asked for: whether it is there, and a file's content",
+    "link": "what was asked for without following a link: where the link leads",
+    "import": "a module that was looked for in vain; the place is a folder, '' for Python's path",
+    "current": "the current folder, by its place: something was looked for from there",
     "sought": "a file that the config names and the farm looked for in several folders",
     "config": "the config as mmcv merged it; compared by nothing, but part of later keys",
     "unfollowed": "what was done whose outcome may change unseen, in words",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from farm.errors import InputError
@@ -64,10 +65,24 @@ def find_spec(name: str) -> ModuleSpec | None:
     return None
 
 
+def sought(module: str, folder: Path | None = None) -> ModuleSpec | None:
+    """Where Python would import a module from today; of any form, imports nothing.
+
+    folder: where it is looked for, else on Python's own search path.
+    """
+    head, *rest = module.split(".")
+    spec = PathFinder.find_spec(head, [str(folder)]) if folder else find_spec(head)
+    for name in rest:
+        roots = spec.submodule_search_locations if spec else None
+        spec = PathFinder.find_spec(name, list(roots)) if roots else None
+    return spec
+
+
 def _inside(root: Path, names: Sequence[str]) -> Path | None:
     base = root.joinpath(*names)
     places = (base.parent / f"{base.name}.py", base / "__init__.py")
-    return next((place.resolve() for place in places if place.is_file()), None)
+    # A link is not followed: what it imports is looked for beside the link.
+    return next((Path(os.path.abspath(place)) for place in places if place.is_file()), None)
 
 
 def _prefixes(module: str, folder: Path) -> Iterator[Path]:

@@ -24,8 +24,11 @@ _MOST_LEVELS = 100
 
 
 def find_config(name: str, folder: Path) -> Path | None:
-    """A path (relative ones start at the matrix's folder), or a config that mmdet ships."""
-    own = expanded(name, folder)
+    """A path (relative ones start at the matrix's folder), or a config that mmdet ships.
+
+    A link is not followed: mmcv looks for the bases of a config beside the link.
+    """
+    own = Path(os.path.abspath(expanded(name, folder)))
     if own.is_file():
         return own
     # find_spec does not import the package: planning stays light, and works without mmdet.
@@ -33,7 +36,7 @@ def find_config(name: str, folder: Path) -> Path | None:
     for root in (spec.submodule_search_locations or ()) if spec else ():
         shipped = Path(root) / ".mim" / "configs" / name
         if shipped.is_file():
-            return shipped
+            return Path(os.path.abspath(shipped))
     return None
 
 
@@ -46,9 +49,9 @@ def config_file(name: str, folder: Path) -> File:
             "nor a config that the installed mmdet ships"
         )
     total = hashlib.sha256()
-    for part in config_parts(path.resolve()):
+    for part in config_parts(path):
         total.update(part.read_bytes() + b"\0")
-    return File(str(path.resolve()), total.hexdigest())
+    return File(str(path), total.hexdigest())
 
 
 def config_parts(path: Path) -> list[Path]:
@@ -88,7 +91,7 @@ def _bases(path: Path) -> list[Path]:
     text = text_of(path)
     mmdet3.refuse_text(text, str(path))
     return [
-        Path(os.path.abspath(os.path.join(path.parent, os.path.expanduser(base))))
+        Path(os.path.abspath(os.path.join(path.parent, base)))
         for base in _written_out(code.parsed(text, path))
     ]
 

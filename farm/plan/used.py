@@ -10,22 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from farm import jsonfile
 from farm.inputs import AnyModel, ModuleModel, OnnxModel, Used
-from farm.plan import digests, lookup
+from farm.plan import looks, lookup
 from farm.plan.code import find_module
 from farm.plan.packages import exact_version
 
 FILE = "used.jsonl"
 """In the artifact of `check`: a line for each `Used`, in the order of use."""
 
-MISSING = "missing"
 _NOT_COMPARED = ("config", "unfollowed")
+_IN_NO_KEY = ("current", "unfollowed")
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,22 @@ class Where:
     folder: Path
     modules: Path | None = None
 
+    @cached_property
+    def folders(self) -> tuple[str, ...]:
+        """The folder as it was named, and as it is called without links."""
+        return tuple(dict.fromkeys((str(self.folder), os.path.realpath(self.folder))))
+
     def name(self, path: str) -> str:
         """A place as it is written down: the same for the same project in another folder."""
+        for folder in self.folders:
+            if Path(path).is_relative_to(folder):
+                return os.path.relpath(path, folder)
         together = os.path.commonpath([path, str(self.folder)])
         return path if together == os.sep else os.path.relpath(path, self.folder)
+
+    def contains_folder(self, path: str) -> bool:
+        """Whether the folder is this one, or lies in it."""
+        return any(Path(folder).is_relative_to(path) for folder in self.folders)
 
     def path(self, place: str) -> Path:
         return Path(os.path.normpath(self.folder / place))
@@ -48,7 +60,7 @@ def where(model: AnyModel) -> Where:
     if isinstance(model, ModuleModel):
         return Where(Path(model.root).resolve(), Path(model.root).resolve())
     file = model.file if isinstance(model, OnnxModel) else model.config
-    return Where(Path(file.path).resolve().parent)
+    return Where(Path(os.path.abspath(file.path)).parent)
 
 
 def read(path: Path) -> tuple[Used, ...]:
@@ -98,6 +110,8 @@ def called(entry: Used) -> str:
     """As people call it."""
     if entry.kind == "variable":
         return f"${entry.name}"
+    if entry.kind == "current":
+        return "the current folder"
     return entry.place if entry.kind in ("module", *_BY_PLACE) else entry.name
 
 
@@ -106,9 +120,9 @@ def as_key(entries: Iterable[Used]) -> str:
 
     No folder outside of the project is in it, so that the same project in another one has the same
     keys. Files out there have their base names alone, in the order of their places, so that two of
-    one name cannot change places unseen.
+    one name cannot change places unseen. The current folder counts by what is found through it.
     """
-    kept = [one for one in entries if one.kind != "unfollowed" and not _in_vain(one)]
+    kept = [one for one in entries if one.kind not in _IN_NO_KEY and not _in_vain(one)]
     out = sorted({(one.place, one.kind, one.digest) for one in kept if _outside(one)})
     short = [[kind, os.path.basename(place), digest] for place, kind, digest in out]
     short += sorted([one.kind, _short(one), one.digest] for one in kept if not _outside(one))
@@ -116,11 +130,13 @@ def as_key(entries: Iterable[Used]) -> str:
 
 
 def _in_vain(entry: Used) -> bool:
-    """The model is what it is without that file, as it was before anybody looked for it."""
-    return entry.kind == "sought" and entry.digest == MISSING
+    """The model is what it is without that file or module, as before anybody looked for it."""
+    return entry.kind in _SOUGHT and entry.digest == looks.MISSING
 
 
-_BY_PLACE = ("file", "folder", "exists")
+_SOUGHT = ("sought", "import")
+_BY_PLACE = ("file", "folder", "exists", "link")
+_ASKED_FOR = {"exists": looks.existence, "link": looks.link}
 
 
 def _outside(entry: Used) -> bool:
@@ -149,53 +165,27 @@ def now(entry: Used, places: Where) -> str:
     if entry.kind in _NOT_COMPARED:
         return entry.digest
     if entry.kind == "variable":
-        return variable(os.environb.get(os.fsencode(entry.name)))
+        return looks.variable(os.environb.get(os.fsencode(entry.name)))
     if entry.kind == "package":
         return exact_version(entry.name)
     if entry.kind == "sought":
         found = lookup.first(entry.name, places.folder, entry.place)  # type: ignore[arg-type]
-        return content(found) if found else MISSING
-    if entry.kind == "exists":
-        return existence(places.path(entry.place))
-    if entry.kind == "folder":
-        return folder(places.path(entry.place))
-    return content(_found(entry, places))
-
-
-def _found(entry: Used, places: Where) -> Path:
-    """Where Python finds the module, or the process the relative name, today; else the place."""
+        return looks.content(found) if found else looks.MISSING
+    if entry.kind == "current":
+        return current_folder(places)
+    if entry.kind == "import":
+        return looks.importable(entry.name, places.path(entry.place) if entry.place else None)
+    place = places.path(entry.place)
     if entry.kind == "module":
-        return find_module(entry.name, places.modules) or places.path(entry.place)
-    if entry.name and os.path.isfile(entry.name):
-        return Path(os.path.abspath(entry.name))
-    return places.path(entry.place)
+        return looks.content(find_module(entry.name, places.modules) or place)
+    if entry.kind in _ASKED_FOR:
+        return _ASKED_FOR[entry.kind](place, entry.digest.endswith(looks.SIZE))
+    return looks.folder(place) if entry.kind == "folder" else looks.content(place)
 
 
-def content(path: Path) -> str:
-    """sha256 of a file; what is no file to be read is 'missing' or says what it is instead."""
+def current_folder(places: Where) -> str:
+    """Its place; 'missing' where it was removed."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return "no file"
-        return digests.of_file(path)
-    except (OSError, ValueError):
-        return MISSING
-
-
-def folder(path: Path) -> str:
-    """Of the names in it, but for what Python itself puts there."""
-    try:
-        names = sorted(name for name in os.listdir(path) if name != "__pycache__")
-    except (OSError, ValueError):
-        return MISSING
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
-
-
-def existence(path: Path) -> str:
-    if os.path.isdir(path):
-        return "folder"
-    return "file" if os.path.exists(path) else MISSING
-
-
-def variable(value: bytes | None) -> str:
-    """No value is written down: some are secrets."""
-    return "not set" if value is None else hashlib.sha256(value).hexdigest()
+        return places.name(os.getcwd())
+    except OSError:
+        return looks.MISSING

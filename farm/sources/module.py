@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from farm import inputs
 from farm.detections import Floats
 from farm.errors import InputError, StepFailed, in_one_line
-from farm.sources import onnx_files, sizes
+from farm.sources import bytecode, onnx_files, sizes
 from farm.sources.flat import tensors
 from farm.sources.mmdet import checkpoint
 from farm.sources.own_form import OwnForm, check_form, pipeline_of
@@ -135,6 +135,7 @@ def export_onnx(
     onnx_files.write(detector.module, shape, opset, path)
 
 
+@bytecode.ignored()
 def _made(model: inputs.ModuleModel) -> tuple[nn.Module, tuple[int | None, ...] | None]:
     function = _function(model)
     try:
@@ -165,6 +166,7 @@ def _axes(shape: Any, model: inputs.ModuleModel) -> tuple[int | None, ...] | Non
     return axes
 
 
+@bytecode.ignored()
 def _function(model: inputs.ModuleModel) -> Any:
     name, _, attribute = model.function.partition(":")
     try:

@@ -18,11 +18,12 @@ from mmdet.models import build_detector
 from farm import inputs
 from farm.errors import InputError, StepFailed, in_one_line, out_of_memory
 from farm.plan import mmdet3
-from farm.sources import notices
+from farm.sources import bytecode, notices
 from farm.sources.mmdet import named_data
 from farm.sources.mmdet.operators import missing
 
 
+@bytecode.ignored()
 def read(model: inputs.Model) -> mmcv.Config:
     """The config with `cfg_options` merged over it.
 
@@ -72,6 +73,7 @@ def _unreadable(error: BaseException) -> str:
     return f"not a config mmcv can read: {in_one_line(error)}"
 
 
+@bytecode.ignored()
 def build(config: mmcv.Config, where: str) -> torch.nn.Module:
     """The detector without weights, in eval mode.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,7 +16,8 @@ from farm.inputs import AnyModel, Model, ModuleModel
 from farm.plan import used
 from farm.plan.code import code_parts
 from farm.plan.configs import config_parts
-from farm.sources import notices
+from farm.sources import bytecode, notices
+from farm.sources.watch import misses
 from farm.sources.watch.patches import patched, quietly
 from farm.sources.watch.seen import Seen
 
@@ -35,9 +37,12 @@ def watching(model: AnyModel, out: Path) -> Iterator[None]:
     packages = catalog.SOURCES[model.source].packages
     seen = Seen(out, used.where(model), _known(model), packages, isinstance(model, ModuleModel))
     _install()
+    tempfile.gettempdir()  # Python asks for the current folder when it looks for this one
     try:
         with (
+            bytecode.ignored(),
             patched(seen),
+            misses.noted(seen),
             notices.merged.heard_by(seen.merged),
             notices.sought.heard_by(seen.sought),
         ):
@@ -75,8 +80,11 @@ def _open(seen: Seen, path: Any, mode: Any, flags: Any) -> None:
 
 
 def _list(seen: Seen, path: Any = None, *_: Any) -> None:
-    if not isinstance(path, int):
-        seen.listed(_absolute(path or "."))
+    seen.listed(path or ".")
+
+
+def _enter(seen: Seen, path: Any, *_: Any) -> None:
+    seen.entered(path)
 
 
 def _made(seen: Seen, path: Any, *_: Any) -> None:
@@ -111,6 +119,7 @@ _EVENTS: dict[str, Callable[..., None]] = {
     "open": _open,
     "os.listdir": _list,
     "os.scandir": _list,
+    "os.chdir": _enter,
     "os.mkdir": _made,
     "os.rename": _renamed,
     "sqlite3.connect": _database,

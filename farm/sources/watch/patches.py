@@ -35,9 +35,9 @@ def patched(seen: Seen) -> Iterator[None]:
         for name, made in _environment(seen).items():
             stack.enter_context(_replaced(type(os.environ), name, made))
         keeper = getattr(pathlib, "_NormalAccessor", None)  # up to Python 3.10
-        for name in ("stat", "lstat", "access"):
+        for name, make in _ASKING.items():
             real = getattr(os, name)
-            asking = _asking(real, seen)
+            asking = make(real, seen)
             stack.enter_context(_as_able(real, asking))
             stack.enter_context(_replaced(os, name, asking))
             if keeper and name in vars(keeper):
@@ -107,12 +107,30 @@ def _as_able(real: Any, asking: Any) -> Iterator[None]:
 
 
 def _asking(real: Callable[..., Any], seen: Seen) -> Callable[..., Any]:
-    """`os.path.exists` and its kin ask `os.stat`."""
+    """`os.path.exists` and its kin ask `os.stat`, `os.path.realpath` asks for each link."""
+    follows = real not in (os.lstat, os.readlink)
 
     @wraps(real)
     def ask(path: Any, *rest: Any, **named: Any) -> Any:
-        if isinstance(path, str | bytes | os.PathLike):
-            quietly(seen.asked_for, os.path.abspath(os.fsdecode(path)))
+        if named.get("dir_fd") is None:  # else it says nothing without that folder
+            quietly(seen.asked_for, path, follows and named.get("follow_symlinks", True))
         return real(path, *rest, **named)
 
     return ask
+
+
+def _current(real: Callable[[], Any], seen: Seen) -> Callable[[], Any]:
+    """`os.path.abspath` and `pathlib` ask for it, too."""
+
+    @wraps(real)
+    def ask() -> Any:
+        quietly(seen.current_folder)
+        return real()
+
+    return ask
+
+
+_ASKING: dict[str, Callable[[Any, Seen], Any]] = {
+    **dict.fromkeys(("stat", "lstat", "access", "readlink"), _asking),
+    **dict.fromkeys(("getcwd", "getcwdb"), _current),
+}

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import importlib.util
 import os
-import stat
 import sys
-from collections.abc import Collection
-from functools import cache
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from types import ModuleType
 
 from farm.inputs import Used
-from farm.plan import lookup, packages, used
+from farm.plan import looks, lookup, packages, used
 from farm.plan.code import find_module
-from farm.sources.watch import origin
+from farm.sources import origin
+from farm.sources.watch import callers, installed, paths
 from farm.terminal import plain
 
 _MACHINE = ("/proc", "/sys", "/dev")
 _OF_TEMPORARY_FILES = ("TMPDIR", "TEMP", "TMP")
 """A step may have a folder of its own for these, which makes no difference to a model."""
+
+_MOST_READ = 1 << 30
+"""Bytes of files that are only asked for: so much is read of them, the rest counts by size."""
+
+_CLOSED = -1
 
 _OF_MODELS = set[str]()
 """Modules that models of this process have imported: the next one does not import them again."""
@@ -29,7 +30,7 @@ _OF_MODELS = set[str]()
 
 class Seen:
     """known: files that planning digests already. in_key: packages whose versions are in the key.
-    everything: all that runs is the user's, see `origin.asked_by_user`."""
+    everything: all that runs is the user's, see `callers.asked_by_user`."""
 
     def __init__(
         self,
@@ -41,7 +42,9 @@ class Seen:
     ) -> None:
         self.places, self.known, self.everything = places, set(known), everything
         self._config = ""
-        self._roots, self._listed = _code_of(in_key)
+        self._roots, self._listed = installed.code_of(in_key)
+        self._folder, self._search = paths.current(), {*sys.path}
+        self._left_to_read = _MOST_READ
         self._written: set[str] = set()
         self._added_to: set[str] = set()
         self._noted: set[tuple[str, str, str]] = set()
@@ -55,10 +58,12 @@ class Seen:
         if self._config and any(kind != "sought" for kind, _, _ in self._noted):
             self._note("config", "config", self._config)
         os.close(self._out)
+        self._out = _CLOSED  # code that has taken one of the patched functions calls it later, too
 
     def merged(self, text: str) -> None:
         """The config as mmcv made it, without the place of the project's folder."""
-        text = text.replace(str(self.places.folder), ".")
+        for folder in self.places.folders:
+            text = text.replace(folder, ".")
         self._config = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
     def sought(self, name: str, reach: lookup.Reach) -> None:
@@ -66,17 +71,17 @@ class Seen:
         found = lookup.first(name, self.places.folder, reach)
         if found is not None:
             self.known.add(os.path.abspath(found))
-        self._note("sought", name, used.content(found) if found else used.MISSING, reach)
+        self._note("sought", name, looks.content(found) if found else looks.MISSING, reach)
 
-    def opened(self, given: object, flags: int) -> None:
+    def opened(self, asked: object, flags: int) -> None:
         """A file is about to be opened."""
-        path = _path(given)
+        path = paths.absolute(asked)
         if path is None or path == os.devnull:
             return
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self._will_be_written(path, flags)
         else:
-            self._read(_source(path), given)
+            self._read(paths.source(path), asked)
 
     def _will_be_written(self, path: str, flags: int) -> None:
         if self._own(path) or flags & (os.O_TRUNC | os.O_EXCL) or not os.path.exists(path):
@@ -90,7 +95,7 @@ class Seen:
         if self._users(path):
             self.unfollowed(f"reads and writes {self.places.name(path)}")
 
-    def _read(self, path: str, given: object) -> None:
+    def _read(self, path: str, asked: object) -> None:
         if origin.inside(path, _MACHINE) or path in self.known:
             return
         if path in self._added_to:
@@ -99,8 +104,8 @@ class Seen:
             self._installed(path)
         elif self._users(path) and (os.path.isfile(path) or self.by_user()):
             # a library that looks for a file in vain goes on as it would anywhere
-            digest = used.content(Path(path))
-            self._note("file", _relative(given), digest, self.places.name(path))
+            digest = looks.content(Path(path))
+            self._note_place("file", path, digest, asked)
             if digest == "no file":
                 self.unfollowed(f"reads {self.places.name(path)}, which is no plain file")
 
@@ -125,11 +130,11 @@ class Seen:
         """A file of a package that only the user's code imports stands for its version."""
         if origin.inside(path, self._roots) or not self.by_user():
             return
-        names = _packages_of(_top(path))
+        names = installed.packages_of(path)
         for name in names:
             self._note("package", name, packages.exact_version(name))
         if not names:
-            self._note("file", "", used.content(Path(path)), self.places.name(path))
+            self._note("file", "", looks.content(Path(path)), self.places.name(path))
 
     def made(self, path: str) -> None:
         """By the model's own code: what is in it follows from the rest."""
@@ -143,21 +148,69 @@ class Seen:
         real = Path(os.path.realpath(path))
         return str(real) in self._written or any(str(p) in self._written for p in real.parents)
 
-    def listed(self, path: str) -> None:
-        if self._users(path) and self.by_user() and not origin.asked_by_import():
-            self._note("folder", "", used.folder(Path(path)), self.places.name(path))
+    def listed(self, asked: object) -> None:
+        path = paths.absolute(asked)
+        if path and self._users(path) and self.by_user() and not callers.asked_by_import():
+            self._note_place("folder", path, looks.folder(Path(path)), asked)
 
-    def asked_for(self, path: str) -> None:
-        if self.places.folder.is_relative_to(path):
-            return  # it is there wherever the project is
-        if self._users(path) and self.by_user():
-            self._note("exists", "", used.existence(Path(path)), self.places.name(path))
+    def asked_for(self, asked: object, follows: bool = True) -> None:
+        """A file or folder; follows: that which a link leads to, not the link itself."""
+        path = paths.absolute(asked)
+        if path is None or self.places.contains_folder(path) or path in self._added_to:
+            return  # the project's folder is there wherever it is
+        kind, look = ("exists", looks.existence) if follows else ("link", looks.link)
+        known = path in self.known and (follows or not os.path.islink(path))
+        known |= (kind, "", self.places.name(path)) in self._noted
+        if not known and self._users(path) and self.by_user():
+            self._note_place(kind, path, look(Path(path), self._by_size(path)), asked)
+
+    def _by_size(self, path: str) -> bool:
+        """Whether there is more to read already than is read of such files."""
+        if os.path.isfile(path):
+            self._left_to_read -= os.path.getsize(path)
+        return self._left_to_read < 0
+
+    def current_folder(self) -> None:
+        """It was asked for by the user's own code."""
+        if callers.asked_by_user(imports_too=False, everything=self.everything):
+            self._depends_on_folder()
+
+    def entered(self, asked: object) -> None:
+        """Another folder is about to be the current one."""
+        if self.by_user() and paths.is_relative(asked):
+            self._depends_on_folder()
+
+    def _depends_on_folder(self) -> None:
+        """On the one that the process was started in, unless the code has left that."""
+        if paths.current() == self._folder:
+            self._note("current", "", used.current_folder(self.places))
+
+    def no_module(self, name: str, path: Sequence[str] | None) -> None:
+        """Python finds none of this name. path: of the package that it would be in."""
+        if not all(part.isidentifier() for part in name.split(".")) or not self.by_user():
+            return
+        if looks.importable(name, None) == looks.MISSING:
+            self._note("import", name, looks.MISSING)
+        last = name.rpartition(".")[2]
+        for folder in self._own_folders(sys.path if path is None else path):
+            if looks.importable(last, Path(folder)) == looks.MISSING:
+                self._note("import", last, looks.MISSING, self.places.name(folder))
+
+    def _own_folders(self, path: Sequence[str]) -> list[str]:
+        """Those on a search path that a plan would not search."""
+        folders = [os.path.abspath(one) for one in path if one not in self._search]
+        return [one for one in folders if self._users(os.path.join(one, "module"))]
+
+    def no_package(self, name: str) -> None:
+        """No package of this name is installed."""
+        if callers.asked_by_user(imports_too=False, everything=self.everything):
+            self._note("package", name, packages.exact_version(name))
 
     def variable(self, name: str, value: bytes | None) -> None:
-        if name not in _OF_TEMPORARY_FILES and origin.asked_by_user(
+        if name not in _OF_TEMPORARY_FILES and callers.asked_by_user(
             imports_too=False, everything=self.everything
         ):
-            self._note("variable", name, used.variable(value))
+            self._note("variable", name, looks.variable(value))
 
     def unfollowed(self, what: str) -> None:
         self._note("unfollowed", plain(what)[:200], "")
@@ -167,87 +220,30 @@ class Seen:
             self.unfollowed(what)
 
     def by_user(self) -> bool:
-        return origin.asked_by_user(imports_too=True, everything=self.everything)
+        return callers.asked_by_user(imports_too=True, everything=self.everything)
 
     def _modules(self) -> None:
         """Modules by name, since another search path finds another file."""
         for name in sys.modules.keys() - self._before:
-            path = _file(sys.modules[name])
+            path = paths.of_module(sys.modules[name])
             if path is not None and path not in self.known and self._users(path):
                 _OF_MODELS.add(name)
                 self._module(name, path)
 
     def _module(self, name: str, path: str) -> None:
-        digest, place = used.content(Path(path)), self.places.name(path)
+        digest, place = looks.content(Path(path)), self.places.name(path)
         found = find_module(name, self.places.modules)
         if found is not None and os.path.realpath(found) == os.path.realpath(path):
             self._note("module", name, digest, place)
         else:
             self._note("file", "", digest, place)
 
+    def _note_place(self, kind: str, path: str, digest: str, asked: object) -> None:
+        self._note(kind, "", digest, self.places.name(path))
+        if paths.is_relative(asked):
+            self._depends_on_folder()
+
     def _note(self, kind: str, name: str, digest: str, place: str = "") -> None:
-        if (kind, name, place) not in self._noted:
+        if (kind, name, place) not in self._noted and self._out != _CLOSED:
             self._noted.add((kind, name, place))
             os.write(self._out, used.line(Used(kind, name, digest, place)).encode())
-
-
-def _code_of(in_key: Collection[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The folders of these packages, and the files in them that were installed."""
-    roots, listed = [], set[str]()
-    for name in in_key:
-        if dist := packages.distribution(name):
-            roots += [str(place) for place in packages.code_places(dist)]
-            root = str(dist.locate_file("")).rstrip("/")
-            listed |= {f"{root}/{one}" for one, _ in packages.listed_code(dist)}
-    return tuple(roots), frozenset(listed)
-
-
-def _path(given: object) -> str | None:
-    """Absolute, as text; None for a descriptor, or what is no path."""
-    if not isinstance(given, str | bytes | os.PathLike):
-        return None
-    return os.path.abspath(os.fsdecode(given))
-
-
-def _relative(given: object) -> str:
-    """The name that was given, where it depends on the folder that the process is in."""
-    text = os.fsdecode(given) if isinstance(given, str | bytes | os.PathLike) else ""
-    return "" if os.path.isabs(text) or text.endswith(".pyc") else text
-
-
-def _source(path: str) -> str:
-    """Compiled code stands for its source."""
-    if "__pycache__" not in path or not path.endswith(".pyc"):
-        return path
-    try:
-        return importlib.util.source_from_cache(path)
-    except ValueError:
-        return path
-
-
-def _file(module: ModuleType) -> str | None:
-    path = getattr(module, "__file__", None)
-    if not isinstance(path, str):
-        return None
-    path = os.path.abspath(path)
-    regular = os.path.exists(path) and stat.S_ISREG(os.stat(path).st_mode)
-    return path if regular else None
-
-
-def _top(path: str) -> str:
-    """The top-level module of an installed file."""
-    for folder in origin.installed_folders():
-        if path.startswith(f"{folder}/"):
-            return path[len(folder) + 1 :].partition("/")[0].partition(".")[0]
-    return ""
-
-
-@cache
-def _packages_of(top: str) -> tuple[str, ...]:
-    """The installed packages that bring the module; none for one that nobody installed."""
-    return tuple(dict.fromkeys(_by_module().get(top, ())))
-
-
-@cache
-def _by_module() -> dict[str, list[str]]:
-    return dict(importlib.metadata.packages_distributions())
