@@ -438,6 +438,7 @@ models:
     source: onnx
     file: {sources}/peaks.onnx
     classes: &classes [circle, square, triangle, star]
+    clip_boxes: true
     preprocess: &preprocess
       {{mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375], pad: 32}}
   onestage:
@@ -486,7 +487,7 @@ def test_wrong_labels_end_the_sweep_with_their_line(tmp_path: Path, drawn: Path)
     matrix = load_matrix(path, ("models.ready.classes=[star, circle, square]",))
     with pytest.raises(InputError) as wrong:
         run_sweep(matrix, tmp_path / "r", Choices(executor="inline", mlflow=False))
-    assert f"{path}:12: labels: 'round' is no class of the model" in str(wrong.value)
+    assert f"{path}:13: labels: 'round' is no class of the model" in str(wrong.value)
 
 
 # farm test ----------------------------------------------------------------------------------
