@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 from dataclasses import replace
@@ -25,9 +26,17 @@ from farm.sweep import Choices, run_sweep
 
 # isort: split
 import mmcv
-from mmdet.datasets import DATASETS, CocoDataset, XMLDataset
+from mmdet.datasets import (
+    DATASETS,
+    PIPELINES,
+    CocoDataset,
+    CustomDataset,
+    XMLDataset,
+    dataset_wrappers,
+)
 
 from farm.sources.mmdet import class_names, labels, named_data
+from farm.sources.mmdet.overrides import overridden
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)
@@ -53,15 +62,27 @@ class SortedCoco(CocoDataset):  # type: ignore[misc]
     def load_annotations(self, ann_file: str) -> Any:
         infos = super().load_annotations(ann_file)
         self.cat_ids.sort(key=lambda one: self.coco.cats[one]["name"], reverse=True)
+        self.cat2label = {one: i for i, one in enumerate(self.cat_ids)}
         return infos
 
 
 def annotations(path: Path, names: str, **more: Any) -> str:
-    """A COCO file with categories of these names, a letter each, whose ids fall."""
+    """A COCO file with categories of these names, a letter each, whose ids fall; a box of each."""
     listed = [{"id": 90 - i, "name": name} for i, name in enumerate(names)]
+    boxes = [
+        {"id": i, "image_id": 7, "category_id": 90 - i, "bbox": [i, 0.1, 9, 9], "area": 81}
+        for i in range(len(names))
+    ]
+    image = {"id": 7, "file_name": "7.png", "width": 64, "height": 64}
+    document = {"images": [image], "annotations": boxes, "categories": listed}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"images": [], "annotations": [], "categories": listed} | more))
+    path.write_text(json.dumps(document | more))
     return str(path)
+
+
+def data_set(base: Any, **members: Any) -> Any:
+    """A user's class; settings take it in place of a name."""
+    return type("Users", (base,), members)
 
 
 def coco(file: Any, kind: str = "CocoDataset", **more: Any) -> dict[str, Any]:
@@ -170,6 +191,209 @@ def test_each_kind_of_data_set_numbers_labels_as_mmdet_does(
         assert "".join(dataset.coco.cats[one]["name"] for one in dataset.cat_ids) == names
 
 
+LOAD, PARSE, PREPARE = (
+    getattr(CocoDataset, name)
+    for name in ("load_annotations", "_parse_ann_info", "prepare_train_img")
+)
+
+
+def by_classes(self: Any, ann_file: str) -> Any:
+    infos = LOAD(self, ann_file)
+    names = {one["id"]: one["name"] for one in self.coco.dataset["categories"]}
+    self.cat2label = {one: self.CLASSES.index(name) for one, name in names.items()}
+    return infos
+
+
+def by_classes_when_parsed(self: Any, img_info: Any, ann_info: Any) -> Any:
+    names = {one: self.coco.cats[one]["name"] for one in self.cat_ids}
+    self.cat2label = {one: self.CLASSES.index(name) for one, name in names.items()}
+    return PARSE(self, img_info, ann_info)
+
+
+def turned(self: Any, idx: int) -> Any:
+    results = PREPARE(self, idx)
+    results["ann_info"]["labels"] = 2 - results["ann_info"]["labels"]
+    return results
+
+
+@pytest.mark.parametrize(
+    ("members", "names"),
+    [
+        ({"load_annotations": by_classes}, "abc"),
+        ({"_parse_ann_info": by_classes_when_parsed}, "abc"),
+        ({"prepare_train_img": turned}, "bac"),  # of which `cat2label` knows nothing
+        ({"evaluate": lambda *_: None, "of_mine": lambda *_: None}, "cab"),
+    ],
+)
+@pytest.mark.parametrize("patched", [False, True])
+def test_boxes_are_numbered_as_the_users_code_numbers_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    members: dict[str, Any],
+    names: str,
+    patched: bool,
+) -> None:
+    file = annotations(tmp_path / "train.json", "cab")
+    kind = data_set(CocoDataset, **members)
+    if patched:  # set into mmdet's own class, by a function that passes for mmdet's
+        ((name, function), *_) = members.items()
+        disguise = functools.wraps(getattr(CocoDataset, name))
+        monkeypatch.setattr(CocoDataset, name, disguise(function))
+        kind = CocoDataset
+    found = ordered(coco(file, kind))
+    assert "".join(found.names) == names and found.said_by, found.doubt
+
+
+def test_a_data_set_whose_boxes_tell_nothing_is_in_doubt(tmp_path: Path) -> None:
+    file = annotations(tmp_path / "train.json", "cab")
+    empty = annotations(tmp_path / "empty.json", "cab", annotations=[])
+
+    def halves(self: Any, idx: int) -> Any:
+        """The first class's label is of two."""
+        found = CocoDataset.get_ann_info(self, idx)
+        found["labels"] = found["labels"] // 2
+        return found
+
+    own = data_set(CocoDataset, load_annotations=by_classes)
+    for settings, reason in (
+        (coco(empty, own), "no box that the file has, too"),
+        (coco(file, data_set(CocoDataset, get_ann_info=halves)), "otherwise than its cat2label"),
+        (coco(file, own, no_such="option"), "unexpected keyword argument"),
+    ):
+        found = ordered(settings)
+        assert not found.said_by and not found.contradicted and reason in found.doubt
+        assert "data.train is a Users, whose own code (" in found.doubt
+
+
+def test_a_file_added_to_mmdets_folder_is_the_users(tmp_path: Path) -> None:
+    kind = data_set(CocoDataset, load_annotations=by_classes, __module__="mmdet.datasets.mine")
+    file = annotations(tmp_path / "train.json", "cab")
+    code = compile("def load_annotations(self, f):\n    return by_classes(self, f)", "", "exec")
+    scope: dict[str, Any] = {"__name__": "mmdet.datasets.mine", "by_classes": by_classes}
+    exec(code, scope)
+    kind.load_annotations = scope["load_annotations"]
+    assert ordered(coco(file, kind)).names == NAMES
+
+
+@pytest.mark.parametrize("registry", [DATASETS, PIPELINES])
+def test_mmdets_own_classes_are_known_as_such(registry: Any) -> None:
+    mmdets = [one for one in registry.module_dict.values() if one.__module__.startswith("mmdet.")]
+    strangers = [one.__name__ for one in mmdets if overridden(one)]
+    # Of these the farm prepares no test image by.
+    assert {*strangers} <= {"AutoAugment", "InstaBoost", *AUGMENTATIONS} and len(mmdets) > 15
+
+
+AUGMENTATIONS = (
+    "BrightnessTransform",
+    "ColorTransform",
+    "ContrastTransform",
+    "EqualizeTransform",
+    "Rotate",
+    "Shear",
+    "Translate",
+)
+
+
+def test_a_wrapper_of_the_users_is_in_doubt(tmp_path: Path) -> None:
+    inner = coco(annotations(tmp_path / "train.json", "cab"))
+    kind = data_set(dataset_wrappers.RepeatDataset, __getitem__=lambda self, idx: None)
+    found = ordered({"type": kind, "times": 2, "dataset": inner})
+    assert (
+        not found.said_by and "data.train is a Users, whose own code (__getitem__)" in found.doubt
+    )
+    found = ordered({"type": "NoSuchWrapper", "dataset": inner})
+    assert "data.train is of no type that mmdet knows" in found.doubt
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_training_data_that_selects_other_classes_is_not_the_models(
+    tmp_path: Path, own: bool
+) -> None:
+    """Of a class of the user's with `CLASSES`, too."""
+    file = annotations(tmp_path / "train.json", "cabd")
+    settings = coco(file, data_set(CocoDataset, CLASSES=("a", "b", "d")))
+    settings = settings | {"classes": None} if own else coco(file) | {"classes": ["a", "b", "d"]}
+    found = ordered(settings)
+    assert found.contradicted and "has no category 'c'" in found.doubt
+    (tmp_path / "names.txt").write_text("b\nc\na\n")
+    settings["classes"] = str(tmp_path / "names.txt")
+    assert ordered(settings).names == ("c", "a", "b")
+
+
+# By its classes -----------------------------------------------------------------------------
+
+
+def test_the_classes_of_the_training_data_number_labels_not_those_of_the_test(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "names.txt").write_text("c\na\nb\n")
+    of_a_file = coco("train.txt", "XMLDataset") | {"classes": "names.txt"}
+    own = {"type": data_set(XMLDataset, CLASSES=("c", "a", "b")), "ann_file": "train.txt"}
+    for settings in (of_a_file, own):
+        found = ordered(settings, where=str(tmp_path / "config.py"))
+        assert found.names == ("c", "a", "b") and found.said_by.startswith("the classes of ")
+        sure = ordered(settings, certain=True, where=str(tmp_path / "config.py"))
+        assert sure.names == NAMES  # as the checkpoint has kept `CLASSES`
+    lost = ordered(of_a_file, where="/no/config.py")
+    assert not lost.said_by and "not here: names.txt (data.train.classes)" in lost.doubt
+
+
+@pytest.mark.parametrize(
+    ("settings", "contradicted"),
+    [
+        ({"type": "XMLDataset", "classes": ["a", "b", "d"]}, True),
+        ({"type": "XMLDataset", "classes": ["p", "q", "r"]}, False),
+        ({"type": "VOCDataset"}, False),  # a stock config's, whose test data alone were replaced
+        ({"type": "XMLDataset"}, False),
+        ({"type": "XMLDataset", "classes": ["a", "b", "c", "a"]}, False),
+    ],
+)
+def test_other_classes_in_the_training_data_are_in_doubt(
+    settings: dict[str, Any], contradicted: bool
+) -> None:
+    found = ordered({"ann_file": "train.txt", **settings})
+    assert not found.said_by and "data.train" in found.doubt
+    assert found.contradicted is contradicted
+
+
+@pytest.mark.parametrize("challenge", [False, True])
+def test_open_images_are_numbered_by_their_table_of_labels(tmp_path: Path, challenge: bool) -> None:
+    (tmp_path / "labels.csv").write_text("/m/1,b,3\n/m/2,c,1\n/m/3,a,2\n")
+    kind = "OpenImagesChallengeDataset" if challenge else "OpenImagesDataset"
+    settings = coco("train.txt", kind, label_file=str(tmp_path / "labels.csv"))
+    assert "".join(ordered(settings).names) == ("cab" if challenge else "bca")
+    lost = ordered(settings | {"label_file": "/no/labels.csv"})
+    assert not lost.said_by and "/no/labels.csv (data.train.label_file)" in lost.doubt
+    (tmp_path / "labels.csv").write_text("/m/1,b,3\n/m/2,c,1\n/m/3,a,7\n")
+    assert bool(ordered(settings).said_by) is not challenge
+
+
+def read_by_mine(self: Any, ann_file: str) -> Any:
+    self.CLASSES = ["b", "c", "a"]
+    return [{"id": 1, "filename": "1.png", "width": 64, "height": 64}]
+
+
+@pytest.mark.parametrize("certain", [False, True])
+def test_what_the_users_code_numbers_by_is_asked_of_it_or_in_doubt(
+    tmp_path: Path, certain: bool
+) -> None:
+    (tmp_path / "train.txt").write_text("1\n")
+    file, members = str(tmp_path / "train.txt"), {"load_annotations": read_by_mine}
+    every = {"filter_empty_gt": False}
+    xml = ordered(coco(file, data_set(XMLDataset, **members), **every), certain)
+    assert xml.names == ("b", "c", "a") and xml.said_by == "the classes of Users", xml.doubt
+    custom = data_set(CustomDataset, **members)
+    parsed = data_set(XMLDataset, get_ann_info=lambda self, idx: None)
+    for settings in (coco(file, custom), coco(file, parsed), coco("lost.txt", XML_OF_MINE)):
+        found = ordered(settings, certain)
+        assert not found.said_by and "whose own code (" in found.doubt
+        tested = mmcv.Config({"data": {"test": settings}})
+        assert not labels.ordered(tested, NAMES, certain, "").said_by
+
+
+XML_OF_MINE = data_set(XMLDataset, load_annotations=read_by_mine)
+
+
 @pytest.mark.parametrize("kind", ["LVISDataset", "LVISV1Dataset", "CocoPanopticDataset"])
 def test_these_number_all_categories_of_the_file(tmp_path: Path, kind: str) -> None:
     assert ordered(coco(annotations(tmp_path / "x.json", "zyx"), kind)).names == ("z", "y", "x")
@@ -269,6 +493,18 @@ def test_stated_names_come_before_the_checkpoints_and_the_configs(
     tmp_path: Path, options: dict[str, Any], meta: dict[str, Any], expected: str
 ) -> None:
     assert names_of(tmp_path, options, meta, len(expected)) == tuple(expected)
+
+
+def test_only_the_checkpoints_order_is_the_trainings(tmp_path: Path) -> None:
+    settings = mmcv.Config({"data": {"test": {"type": "CocoDataset", "classes": NAMES}}})
+    for options, meta, certain in (
+        ({}, {"CLASSES": NAMES}, True),
+        ({"data.test.classes": [*NAMES]}, {"CLASSES": NAMES}, False),
+        ({}, {}, False),
+    ):
+        files = inputs.File("", ""), inputs.File("x.pth", "")
+        model = inputs.Model("m", "mmdet", *files, cfg_options=tuple(options.items()))
+        assert class_names.of(settings, meta, model, 3) == (NAMES, certain)
 
 
 def test_one_class_named_circle_is_one_name(tmp_path: Path) -> None:
@@ -438,6 +674,7 @@ models:
     source: onnx
     file: {sources}/peaks.onnx
     classes: &classes [circle, square, triangle, star]
+    clip_boxes: true
     preprocess: &preprocess
       {{mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375], pad: 32}}
   onestage:
@@ -486,7 +723,7 @@ def test_wrong_labels_end_the_sweep_with_their_line(tmp_path: Path, drawn: Path)
     matrix = load_matrix(path, ("models.ready.classes=[star, circle, square]",))
     with pytest.raises(InputError) as wrong:
         run_sweep(matrix, tmp_path / "r", Choices(executor="inline", mlflow=False))
-    assert f"{path}:12: labels: 'round' is no class of the model" in str(wrong.value)
+    assert f"{path}:13: labels: 'round' is no class of the model" in str(wrong.value)
 
 
 # farm test ----------------------------------------------------------------------------------

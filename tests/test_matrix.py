@@ -215,6 +215,7 @@ def test_models_of_other_sources_are_read(tmp_path: Path) -> None:
         ("classes: [x]", "classes: [x], postprocess: [host]", 4, "its graph is not cut"),
         ("classes: [x]", "classes: [x, x]", 4, "'x' stands twice"),
         ("classes: [x]", "classes: [x], outputs: rows", 4, "'models.o.outputs': input should be"),
+        ("classes: [x]", "outputs: raw, clip_boxes: true", 4, "raw outputs are no boxes: leave"),
         ("m.n:f", "m.n", 5, "'models.m.function': string should match pattern"),
         ("std: [1, 1, 1]", "std: [1, 0, 1]", 5, "a deviation is over 0"),
         ("std: [1, 1, 1]", "stdd: [1, 1, 1]", 5, "'models.m.preprocess.stdd'; did you mean 'std'?"),

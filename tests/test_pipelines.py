@@ -20,6 +20,8 @@ from farm.sources import mmdet as source
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
+import mmcv
+from mmdet.datasets import PIPELINES
 from mmdet.datasets.pipelines import Compose
 
 from farm.sources.mmdet import config, pipeline, test_data
@@ -123,3 +125,39 @@ def test_a_file_that_is_no_image_is_told(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(StepFailed, match=f"{name}: not an image that OpenCV can decode"):
             preparer(CENTERNET, "64x64")(str(tmp_path / name), 0, name)
+
+
+class Gamma(PIPELINES.get("Normalize")):  # type: ignore[misc]
+    def __call__(self, results: dict[str, Any]) -> Any:
+        results["img"] = 255 * (results["img"].astype("float32") / 255) ** 2.2
+        return super().__call__(results)
+
+
+def brighter(image: Any, *values: Any) -> Any:
+    return image + 1
+
+
+@pytest.mark.parametrize(
+    ("replace", "reason"),
+    [
+        (lambda m: m.setitem(PIPELINES.module_dict, "Normalize", Gamma), "step Normalize is .*Gam"),
+        (lambda m: m.setitem(PIPELINES.module_dict, "MultiScaleFlipAug", Gamma), "step MultiScale"),
+        (lambda m: m.setattr(PIPELINES.get("Pad"), "__call__", brighter), "Pad with __call__"),
+        (lambda m: m.setattr(mmcv, "imnormalize", brighter), "mmcv.imnormalize, which is .*bri"),
+        (lambda m: m.setattr(mmcv.image.io, "imread_backend", "pillow"), "reads images by pillow"),
+    ],
+)
+def test_a_transform_that_the_configs_code_replaces_is_refused(
+    monkeypatch: pytest.MonkeyPatch, replace: Callable[[Any], None], reason: str
+) -> None:
+    """Images are prepared without that code, and would be others than the model's own."""
+    name = "retinanet/retinanet_r50_fpn_1x_coco.py"
+    settings = config.read(
+        inputs.Model("x", "mmdet", config_file(name, Path()), inputs.File("", ""))
+    )
+    expected = test_data.canonical_pipeline(settings, name)
+    replace(monkeypatch)
+    with pytest.raises(StepFailed, match=reason):
+        test_data.canonical_pipeline(settings, name)
+    monkeypatch.undo()
+    assert test_data.canonical_pipeline(settings, name) == expected

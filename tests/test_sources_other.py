@@ -11,6 +11,7 @@ import pytest
 from conftest import PROJECT, Farm
 
 from farm import inputs
+from farm.detections import ImageMeta
 from farm.errors import InputError, StepFailed
 from farm.units import Dims
 
@@ -168,6 +169,26 @@ def test_random_weights_are_the_same_in_every_process(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     np.testing.assert_array_equal(source("module").load(model).raw(images)["out_0"], first)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_boxes_reach_beyond_the_image_unless_the_matrix_clips_them(tmp_path: Path) -> None:
+    """So that a YOLOX has the AP that it has by its config, as a file and as a module too."""
+    code = (
+        "class Net(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        n = x.shape[0]\n"
+        "        return torch.tensor([[[0, 0, 9, 9, .5]]]).repeat(n, 1, 1), torch.zeros(n, 1)\n"
+        "def make(): return Net()\n"
+    )
+    file = small(tmp_path / "x.onnx", axes=[1, 3, 8, 8])
+    meta = ImageMeta(1, "x.png", 6, 6, 6, 6, 8, 8, 1.0, 1.0, 0, 0)
+    for clip, far in ((False, 9), (True, 6)):
+        values: dict[str, Any] = {"classes": ("a",), **({"clip_boxes": True} if clip else {})}
+        for model in (ready(file, **values), function(tmp_path, "wide", code, **values)):
+            loaded = source(model.source).load(model)
+            assert source(model.source).check(model).clips_boxes is clip
+            found = loaded.reference(np.zeros((3, 8, 8), np.float32), meta)
+            assert found.boxes.tolist() == [[0, 0, far, far]]
 
 
 @pytest.mark.parametrize(

@@ -63,13 +63,18 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A ready ONNX file. outputs: `detections` (dets, labels(, masks), as ours) or `raw`."""
+    """A ready ONNX file.
+
+    outputs: `detections` (dets, labels(, masks), as ours) or `raw`. clip_boxes: to the image, which
+    the file itself cannot do, since it knows the padded size only.
+    """
 
     name: str = field(metadata=NOT_IN_KEY)
     file: File
     outputs: str = "detections"
     classes: tuple[str, ...] = ()
     preprocess: Preprocess = Preprocess()
+    clip_boxes: bool = field(default=False, metadata=LATER)
     source: str = "onnx"
 
 
@@ -78,8 +83,8 @@ class ModuleModel:
     """A torch module that a function returns.
 
     function: `package.module:function`, found from the folder `root`; code: its file, with what
-    that imports from `root`. options: the function's arguments. outputs: as of `OnnxModel`. used:
-    as of `Model`.
+    that imports from `root`. options: the function's arguments. outputs, clip_boxes: as of
+    `OnnxModel`. used: as of `Model`.
     """
 
     name: str = field(metadata=NOT_IN_KEY)
@@ -91,6 +96,7 @@ class ModuleModel:
     outputs: str = "detections"
     classes: tuple[str, ...] = ()
     preprocess: Preprocess = Preprocess()
+    clip_boxes: bool = field(default=False, metadata=LATER)
     allow_pickle: bool = field(default=False, metadata=NOT_IN_KEY)
     source: str = "module"
     used: str = field(default="", metadata=LATER)

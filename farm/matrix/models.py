@@ -59,6 +59,7 @@ class OwnFormSpec(ModelSpec):
 
     outputs: Literal["detections", "raw"] = "detections"
     classes: Annotated[list[Text], AfterValidator(distinct)] = []
+    clip_boxes: bool = False
     preprocess: PreprocessSpec = PreprocessSpec()
 
     @property
@@ -74,6 +75,8 @@ class OwnFormSpec(ModelSpec):
             )
         if self.outputs == "detections" and not self.classes:
             raise ValueError("give its `classes` in the order of its labels, or `outputs: raw`")
+        if self.outputs == "raw" and self.clip_boxes:
+            raise ValueError("raw outputs are no boxes: leave `clip_boxes` out")
         return self
 
 

@@ -84,6 +84,7 @@ class Given:
             outputs=spec.outputs,
             classes=tuple(spec.classes),
             preprocess=_preprocess(spec),
+            clip_boxes=spec.clip_boxes,
         )
 
     def _module(self, name: str, spec: ModuleSpec) -> inputs.ModuleModel:
@@ -104,6 +105,7 @@ class Given:
             outputs=spec.outputs,
             classes=tuple(spec.classes),
             preprocess=_preprocess(spec),
+            clip_boxes=spec.clip_boxes,
             allow_pickle=spec.allow_pickle,
         )
 

@@ -116,6 +116,7 @@ def load(model: inputs.ModuleModel) -> Loaded:
         classes=model.classes,
         masks=False,  # `check` finds it by running the module
         pipeline=pipeline_of(model.preprocess),
+        clips_boxes=model.clip_boxes,
         input_shape=shape,
         labels_from="`classes` of the matrix",
     )

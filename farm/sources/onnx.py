@@ -71,6 +71,7 @@ def load(model: inputs.OnnxModel) -> ReadyFile:
         classes=model.classes,
         masks=model.outputs == "detections" and "masks" in names,
         pipeline=pipeline_of(model.preprocess),
+        clips_boxes=model.clip_boxes,
         input_shape=ready_files.input_shape(proto, path),
         opset=ready_files.opset(proto, path),
         labels_from="`classes` of the matrix",

@@ -13,7 +13,7 @@ from farm.sources.mmdet import config
 def of(
     settings: Any, meta: Mapping[str, Any], model: inputs.Model, count: int | None
 ) -> tuple[tuple[str, ...], bool]:
-    """The names, and whether their order is the training's or the user's own.
+    """The names, and whether their order is that of the training's `CLASSES`.
 
     What `cfg_options` says comes first, then what the checkpoint kept of its training.
     count: how many classes the model has, where it says so.
@@ -23,7 +23,7 @@ def of(
     """
     stated = _states_classes(dict(model.cfg_options))
     names = () if stated else in_checkpoint(meta)
-    certain, where = bool(stated or names), model.checkpoint.path
+    certain, where = bool(names), model.checkpoint.path
     if not names:
         names, where = config.class_names(settings, model.config.path), model.config.path
     if count is not None and len(names) != count:

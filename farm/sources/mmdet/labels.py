@@ -1,13 +1,14 @@
 """Which class each label of a detector is.
 
 mmdet's data sets in COCO's format number labels by the order of the categories in the annotation
-file, and `CLASSES` only selects among them; all others number by `CLASSES`. So what a label means
-is said by the data that the detector was trained with.
+file, and `CLASSES` only selects among them; its others number by `CLASSES`; those with code of a
+user's number as they like. So what a label means is said by the data that the detector was trained
+with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,26 +17,19 @@ from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
 import mmcv
-from mmdet.datasets import (
-    CocoDataset,
-    CocoPanopticDataset,
-    LVISV05Dataset,
-    LVISV1Dataset,
-    Objects365V1Dataset,
-    build_dataset,
-)
+from mmdet.datasets import CocoDataset, XMLDataset
+from mmdet.datasets import coco as coco_format
 
-from farm.datasets.categories import categories
+from farm.errors import out_of_memory, text_of
 from farm.sources import notices
+from farm.sources.mmdet import numbering, opened
 from farm.sources.mmdet.named_data import Part, parts
+from farm.sources.mmdet.overrides import overridden
 
-_BY_ID = (Objects365V1Dataset.load_annotations,)
-_UNSELECTED = (
-    CocoPanopticDataset.load_annotations,
-    LVISV05Dataset.load_annotations,
-    LVISV1Dataset.load_annotations,
-)
-"""These number every category of the file, whatever is in `CLASSES`."""
+_OF_RESULTS = {"evaluate", "format_results", "results2json", "results2txt", "__repr__"}
+"""Methods of data sets by which no box of the training is numbered."""
+_OF_TABLES = {"__init__", "_filter_imgs", "load_annotations"}
+"""Methods with which a data set in Pascal VOC's format still numbers by its `cat2label`."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +46,12 @@ class Labels:
 def ordered(config: mmcv.Config, names: tuple[str, ...], certain: bool, where: str) -> Labels:
     """`names` in the order of the labels, as far as the config's training data says it.
 
-    certain: their order is that of the training (or the user's own), not just the config's.
+    certain: their order is that of the training's `CLASSES`, not just the config's.
     """
-    trained = [_typed(part, config) for part in parts(config, "train")]
-    if not trained:
-        return _untrained(config, names)
-    found = [_of_part(part, names, certain, where) for part in trained]
+    data = [_typed(part, config) for part in parts(config, "train")]
+    if not (data := data or _unlike_coco(parts(config, "test"))):
+        return Labels(names, doubt="the config names none (data.train.ann_file)")
+    found = [_of_part(part, names, certain, where) for part in data]
     if wrong := next((one for one in found if one.contradicted), None):
         return wrong
     known = [one for one in found if one.said_by]
@@ -76,65 +70,112 @@ def _typed(part: Part, config: mmcv.Config) -> Part:
     return replace(part, settings={**part.settings, "type": kinds[0]})
 
 
-def _untrained(config: mmcv.Config, names: tuple[str, ...]) -> Labels:
-    """Without `data.train`, the kind of the test's data set can still tell."""
-    kinds = {part.kind for part in parts(config, "test")}
-    if kinds and all(kind and not issubclass(kind, CocoDataset) for kind in kinds):
-        return Labels(names, f"the classes of {kinds.pop().__name__}")
-    return Labels(names, doubt="the config names none (data.train.ann_file)")
+def _unlike_coco(tested: list[Part]) -> list[Part]:
+    """The test's data sets, where they can still tell: none of them numbers by its own file."""
+    other = all(part.kind and not issubclass(part.kind, CocoDataset) for part in tested)
+    return tested if other else []
 
 
 def _of_part(part: Part, names: tuple[str, ...], certain: bool, where: str) -> Labels:
-    kind = part.kind
-    if kind is None:
-        return Labels(names, doubt=f"{part.place} is of no type that mmdet knows")
-    if not issubclass(kind, CocoDataset):
-        own = part.settings.get("classes")
-        differs = isinstance(own, list | tuple) and sorted(map(str, own)) == sorted(names)
-        return Labels(
-            tuple(map(str, own)) if own and differs and not certain else names,
-            f"the classes of {kind.__name__}",
-        )
-    option = part.file_option
-    # as mmdet does; and configs are run from elsewhere too
-    file = notices.find(part.file, where, "above") if part.file else None
+    for one in (part, *part.wrappers):
+        if one.kind is None and (one is part or "type" in one.settings):
+            return Labels(names, doubt=f"{one.place} is of no type that mmdet knows")
+    for one in part.wrappers:
+        if one.kind and (methods := overridden(one.kind)):
+            return Labels(names, doubt=_foreign(one, methods))
+    if issubclass(part.kind, CocoDataset):
+        return _of_coco(part, names, where)
+    return _of_classes(part, names, certain, where)
+
+
+def _methods(kind: Any) -> frozenset[str]:
+    """Those that others wrote and that may decide how boxes are numbered."""
+    reader = overridden(coco_format.COCO) if issubclass(kind, CocoDataset) else frozenset()
+    return (overridden(kind) - _OF_RESULTS) | reader
+
+
+def _foreign(part: Part, methods: Iterable[str]) -> str:
+    own = ", ".join(sorted(methods))
+    return f"{part.place} is a {part.kind.__name__}, whose own code ({own}) may number otherwise"
+
+
+def _file(part: Part, where: str) -> Path | None:
+    """As mmdet finds it; and configs are run from elsewhere too."""
+    return notices.find(part.file, where, "above") if part.file else None
+
+
+def _in_short(error: Exception) -> str:
+    """Raises it, where nothing but memory was lacking."""
+    if out_of_memory(error):
+        raise error
+    return " ".join(text_of(error).split())[:200]
+
+
+# In COCO's format --------------------------------------------------------------------------
+
+
+def _of_coco(part: Part, names: tuple[str, ...], where: str) -> Labels:
+    file, option = _file(part, where), part.file_option
     if file is None:
         absent = f"that one is not here: {Path.cwd() / part.file}"
         lacking = absent if part.file else "the config names none"
         return Labels(names, doubt=f"{lacking} ({option})")
+    methods = _methods(part.kind)
     try:
-        return _by_file(_numbered(part, kind, file, names), names, kind, file)
+        if methods:
+            found = opened.of_boxes(part, file, where, len(names))
+        else:
+            selected = numbering.own_classes(part, where)
+            found = numbering.of_categories(
+                part.kind, file, names if selected is None else selected
+            )
     except Exception as error:  # any file, read by any class of the user's
-        text = " ".join(str(error).split())[:200]
-        return Labels(names, doubt=f"that one cannot be read: {file}: {text} ({option})")
+        lead = f"{_foreign(part, methods)}: " if methods else "that one cannot be read: "
+        return Labels(names, doubt=f"{lead}{file}: {_in_short(error)} ({option})")
+    return _by_file(found, names, part, file)
 
 
-def _numbered(part: Part, kind: Any, file: Path, names: Sequence[str]) -> list[str]:
-    """The names of the labels as `kind` numbers them in `file`."""
-    reads = kind.load_annotations
-    if not kind.load_annotations.__module__.startswith("mmdet."):
-        return _opened(part, file)
-    found = categories(file)
-    if reads in _BY_ID:
-        found = sorted(found, key=lambda one: one["id"])
-    return [one["name"] for one in found if reads in _UNSELECTED or one["name"] in names]
-
-
-def _opened(part: Part, file: Path) -> list[str]:
-    """By the user's own code, where it reads the file in a way of its own."""
-    settings = {**part.settings, "ann_file": str(file.absolute()), "pipeline": []}
-    dataset = build_dataset({**settings, "test_mode": True})
-    return [dataset.coco.cats[one]["name"] for one in dataset.cat_ids]
-
-
-def _by_file(found: list[str], names: tuple[str, ...], kind: Any, file: Path) -> Labels:
-    said_by = f"the training annotation file {file}"
-    selects = kind.load_annotations not in _UNSELECTED
+def _by_file(found: list[str], names: tuple[str, ...], part: Part, file: Path) -> Labels:
+    reads = f", as {part.kind.__name__} reads it" if _methods(part.kind) else ""
+    said_by = f"the training annotation file {file}{reads}"
+    selects = numbering.selects(part.kind)
     if len(found) == len(names) == len(set(found)) and (not selects or set(found) == set(names)):
         return Labels(tuple(found), said_by)
     if selects and not set(found) & set(names):
         return Labels(names, doubt=f"that one is of another model: {file} has none of its classes")
     lost = [name for name in names if name not in found]
     what = f"has no category {lost[0]!r}" if lost else "names other categories"
-    doubt = f"{said_by} {what}, so it cannot be the one of this model's {len(names)} classes"
+    selected = f", as {part.place} selects them," if part.settings.get("classes") else ""
+    doubt = (
+        f"{said_by}{selected} {what}, so it cannot be the one of this model's {len(names)} classes"
+    )
     return Labels(names, doubt=doubt, contradicted=True)
+
+
+# In other formats --------------------------------------------------------------------------
+
+
+def _of_classes(part: Part, names: tuple[str, ...], certain: bool, where: str) -> Labels:
+    kind, methods = part.kind.__name__, _methods(part.kind)
+    said_by, certain = f"the classes of {kind}", certain and not methods
+    try:
+        found = _own_table(part, methods, where) if methods else numbering.of_classes(part, where)
+        stated = numbering.own_classes(part, where) is not None
+    except Exception as error:  # likewise
+        if certain:
+            return Labels(names, said_by)
+        lead = _foreign(part, methods) if methods else f"{part.place} is a {kind}"
+        return Labels(names, doubt=f"{lead}: {_in_short(error)}")
+    if sorted(found) == sorted(names):
+        return Labels(names if certain else found, said_by)
+    doubt = f"{said_by} ({part.place}) are others than the model's {len(names)}"
+    return Labels(names, doubt=doubt, contradicted=stated and bool({*found} & {*names}))
+
+
+def _own_table(part: Part, methods: frozenset[str], where: str) -> tuple[str, ...]:
+    """By a user's code. Raises ValueError where that does not tell it, besides what it raises."""
+    if not issubclass(part.kind, XMLDataset) or methods - _OF_TABLES:
+        raise ValueError("only the one who wrote it knows what the labels of its boxes are")
+    if (file := _file(part, where)) is None:
+        raise ValueError(f"its file is not here: {Path.cwd() / part.file} ({part.file_option})")
+    return tuple(opened.of_table(part, file, where))

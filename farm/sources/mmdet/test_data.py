@@ -7,7 +7,7 @@ from typing import Any
 import mmcv
 
 from farm.errors import InputError
-from farm.sources.mmdet import named_data, pipeline
+from farm.sources.mmdet import named_data, pipeline, transforms
 
 _WITHOUT_PIPELINE = (None, "ConcatDataset", "RepeatDataset", "ClassBalancedDataset")
 """Wrappers whose `pipeline` mmdet gives to nobody. None: a mapping around data sets."""
@@ -18,7 +18,8 @@ def canonical_pipeline(config: mmcv.Config, where: str) -> str:
 
     Raises:
         InputError: the config has none, or data sets with pipelines that differ.
-        StepFailed: it is of a kind that cannot be prepared here.
+        StepFailed: it is of a kind that cannot be prepared here, or of transforms that the config's
+            code replaced.
     """
     (first, steps), *others = test_pipelines(config, where).items()
     found = pipeline.canonical(steps, first)
@@ -29,6 +30,8 @@ def canonical_pipeline(config: mmcv.Config, where: str) -> str:
                 " one: give its data sets equal pipelines, or name one of them in `data.test`",
                 where,
             )
+    for steps in test_pipelines(config, where).values():
+        transforms.require_mmdets(steps)
     return found
 
 

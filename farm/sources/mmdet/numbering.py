@@ -1,0 +1,115 @@
+"""How MMDetection's own data sets number labels, read from their files without opening them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
+import mmcv
+from mmdet.datasets import (
+    CocoPanopticDataset,
+    LVISV05Dataset,
+    LVISV1Dataset,
+    Objects365V1Dataset,
+    OpenImagesChallengeDataset,
+    OpenImagesDataset,
+)
+
+from farm.datasets.categories import categories
+from farm.sources import notices
+from farm.sources.mmdet import overrides
+from farm.sources.mmdet.config import as_names
+from farm.sources.mmdet.named_data import Part
+
+_BY_ID = (Objects365V1Dataset.load_annotations,)
+_UNSELECTED = (
+    CocoPanopticDataset.load_annotations,
+    LVISV05Dataset.load_annotations,
+    LVISV1Dataset.load_annotations,
+)
+"""These number every category of the file, whatever is in `CLASSES`."""
+
+
+def selects(kind: Any) -> bool:
+    """Whether a data set in COCO's format numbers only the categories in its `CLASSES`."""
+    return kind.load_annotations not in _UNSELECTED
+
+
+def of_categories(kind: Any, file: Path, selected: Sequence[str]) -> list[str]:
+    """In COCO's format: in the order of the file's categories, of which `selected` are numbered.
+
+    Raises OSError and ValueError as `categories`.
+    """
+    found = categories(file)
+    if not selects(kind) or not selected:  # COCO's tools take no names for all
+        selected = [one["name"] for one in found]
+    if kind.load_annotations in _BY_ID:
+        found = sorted(found, key=lambda one: one["id"])
+    return [one["name"] for one in found if one["name"] in selected]
+
+
+def of_classes(part: Part, where: str) -> tuple[str, ...]:
+    """In any other format: the data set's `CLASSES`, as its settings, file or class have them.
+
+    where: the config's path. Raises ValueError: there are none, or their file is not here.
+    """
+    if issubclass(part.kind, OpenImagesDataset):
+        names = _of_label_file(part, where)
+    else:
+        stated = stated_classes(part, where)
+        names = as_names(part.kind.CLASSES if stated is None else stated)
+    if not names:
+        raise ValueError(f"{part.place} names no classes")
+    if len(set(names)) != len(names):
+        raise ValueError(f"{part.place} names a class twice")
+    return names
+
+
+def stated_classes(part: Part, where: str) -> tuple[str, ...] | None:
+    """The `classes` of its settings, which may be a file's; None where it has none of its own.
+
+    Raises ValueError: their file is not here.
+    """
+    stated = part.settings.get("classes")
+    if isinstance(stated, str):
+        return tuple(mmcv.list_from_file(str(_found(stated, where, "beside", part, "classes"))))
+    return None if stated is None else as_names(stated)
+
+
+def own_classes(part: Part, where: str) -> tuple[str, ...] | None:
+    """The classes that a user gave it, by its settings or a class of theirs; else None.
+
+    `CLASSES` of MMDetection's own classes are nobody's choice, where an option adds a file alone.
+    """
+    if (stated := stated_classes(part, where)) is not None:
+        return stated
+    definer = next((one for one in part.kind.__mro__ if "CLASSES" in vars(one)), None)
+    if definer is None or overrides.is_mmdets(definer):
+        return None
+    return as_names(part.kind.CLASSES)
+
+
+def _of_label_file(part: Part, where: str) -> tuple[str, ...]:
+    """Of Open Images: its table of labels, whatever is in `classes`."""
+    name = str(part.settings.get("label_file") or "")
+    if not name:
+        raise ValueError(f"{part.place} names no label_file")
+    with _found(name, where, "above", part, "label_file").open(encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    if issubclass(part.kind, OpenImagesChallengeDataset):
+        rows.sort(key=lambda row: int(row[2]))
+        if [int(row[2]) for row in rows] != [*range(1, len(rows) + 1)]:
+            raise ValueError(f"the labels in {name} are not numbered from 1 without a gap")
+    return tuple(row[1] for row in rows)
+
+
+def _found(name: str, where: str, reach: Any, part: Part, option: str) -> Path:
+    path = notices.find(name, where, reach)
+    if path is None:
+        raise ValueError(f"the file of classes is not here: {name} ({part.place}.{option})")
+    return path
