@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -198,6 +199,17 @@ f()
     perform(ends.step(code, apart=False), str(tmp_path))
     assert capfd.readouterr() == ("", "")
     assert "loud" in Store(tmp_path).log_path(ends.step(code).ref).read_text()
+
+
+def test_a_failure_for_which_the_disk_has_no_room_is_of_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Store, "record_failure", full)
+    outcome = perform(ends.step("1 / 0", apart=False), str(tmp_path))
+    assert outcome.status == "transient" and "disk is full" in outcome.reason
 
 
 @pytest.mark.parametrize("wrap", ["", "try: {}\nexcept BaseException: 1 / 0", "import time; {}"])

@@ -103,6 +103,15 @@ def test_no_answer_where_nothing_runs() -> None:
     assert taken(nn.Linear(7, 7)) is None
 
 
+def test_a_size_for_which_memory_is_lacking_is_not_taken_for_one_that_does_not_run() -> None:
+    def run(size: int) -> None:
+        if size != 128:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+    with pytest.raises(RuntimeError, match="allocate"):
+        sizes.taken(run)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -23,7 +24,7 @@ import pytest
 from conftest import MATRIX, PROJECT
 
 from farm import cli
-from farm.acceptance import importing, records
+from farm.acceptance import importing, reading, records
 from farm.acceptance.archive import Limits, members
 from farm.acceptance.brought import VERSION, Brought
 from farm.acceptance.unpack import extract
@@ -549,6 +550,33 @@ def test_a_failure_of_other_types_is_none(wrong: dict[str, Any], tmp_path: Path)
     assert store.failure(KEY) is not None
     spoil(tmp_path / "failed" / f"{KEY}.json", lambda one: one.update(wrong))
     assert store.failure(KEY) is None
+
+
+def test_a_failure_that_says_nothing_is_one_all_the_same(tmp_path: Path) -> None:
+    """Else a sweep would check its model again and again."""
+    Store(tmp_path).record_failure(Failure("check", KEY, "x", ""), None)
+    facts = facts_from(Store(tmp_path))(KEY)
+    assert facts is not None and facts.refused
+
+
+def test_records_without_a_store_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "h200"
+    folder.mkdir()
+    shutil.copy(PROJECT / "results" / "records" / "h200" / "sweep.json", folder)
+    with pytest.raises(InputError, match="it has no records"):
+        take_in(folder, tmp_path / "r")
+
+
+def test_a_full_disk_is_not_called_a_torn_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(reading, "write", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        take_in(PROJECT / "results" / "records" / "h200", tmp_path / "r")
+    assert not isinstance(error.value, InputError)
 
 
 def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,11 @@ def test_what_check_saw_is_code_but_for_files_that_the_farm_looked_for(tmp_path:
     for used, expected in (((), False), ((sought,), False), ((sought, module), True)):
         facts = inputs.ModelFacts((), False, "", used=used)
         assert runs_own_code(model, facts) is expected
+
+
+def test_a_checkpoint_that_may_hold_any_pickle_is_code(tmp_path: Path) -> None:
+    model = replace(model_of(tmp_path, "a = 1\n"), allow_pickle=True)
+    assert runs_own_code(model, None)
 
 
 @pytest.mark.slow

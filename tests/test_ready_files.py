@@ -114,6 +114,29 @@ def test_an_output_that_is_no_tensor_of_numbers_is_refused(tmp_path: Path) -> No
         source.check(ready(path))
 
 
+@pytest.mark.parametrize("place", ["sparse weights", "a function"])
+def test_weights_elsewhere_are_refused_wherever_they_are_named(tmp_path: Path, place: str) -> None:
+    axes = [1, 3, 8, 8]
+    proto = onnx.load(
+        str(written(tmp_path / "x.onnx", axes, [helper.make_node("Relu", ["images"], ["out"])]))
+    )
+    values = helper.make_tensor("w", FLOAT, [1], [1.0])
+    values.ClearField("float_data")
+    values.data_location = TensorProto.EXTERNAL
+    values.external_data.add(key="location", value="side.bin")
+    if place == "a function":
+        node = helper.make_node("Constant", [], ["c"], value=values)
+        opsets = [helper.make_opsetid("", 17)]
+        proto.functions.append(helper.make_function("own", "F", [], ["c"], [node], opsets))
+        proto.opset_import.append(helper.make_opsetid("own", 1))
+    else:
+        index = helper.make_tensor("i", TensorProto.INT64, [1], [0])
+        proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, index, [4]))
+    onnx.save(proto, tmp_path / "x.onnx")
+    with pytest.raises(InputError, match="its weights in other files"):
+        source.check(ready(tmp_path / "x.onnx"))
+
+
 def test_raw_outputs_are_no_masks_whatever_their_names(tmp_path: Path) -> None:
     given = [helper.make_tensor_value_info("masks", FLOAT, list("abcd"))]
     nodes = [helper.make_node("Relu", ["images"], ["masks"])]

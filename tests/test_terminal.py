@@ -63,7 +63,7 @@ def test_no_error_steers_the_terminal(error: Exception, capsys: pytest.CaptureFi
     for text in (said.out, said.err):
         assert harmless(text.replace("\t", "").replace("\r", "")), repr(text)
         assert r"\x1b[2J" in text
-    assert said.err.splitlines()[-1].startswith("farm: ") or "farm: " in said.err
+    assert "farm: " in said.err
 
 
 def test_no_step_steers_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
@@ -118,15 +118,16 @@ def test_markdown_says_what_it_says() -> None:
     assert unescaped.count("|") == table[0].count("|") and "<" not in table[2]
 
 
-ADDRESSES = [
-    "http://bob:s3cr3t@host:5000/path",
-    "https://s3cr3t@host",
-    "postgresql://bob:s3cr3t%40x@host/db?sslmode=require",
-    "mysql://bob:a/s3cr3t@b@host/db",
-    "http://host/?password=s3cr3t&x=1",
-    "http://host/#s3cr3t",
-    "postgresql+psycopg2://host/db?user=bob&password=s3cr3t",
-]
+ADDRESSES = {
+    "http://bob:s3cr3t@host:5000/path": "s3cr3t",
+    "https://s3cr3t@host": "s3cr3t",
+    "postgresql://bob:s3cr3t%40x@host/db?sslmode=require": "s3cr3t@x",
+    "mysql://bob:a/s3cr3t@b@host/db": "a/s3cr3t@b",
+    "http://host/?password=s3cr3t&x=1": "s3cr3t",
+    "http://host/#s3cr3t": "s3cr3t",
+    "postgresql+psycopg2://host/db?user=bob&password=s3cr3t": "s3cr3t",
+}
+"""Each with its secret, as the server is sent it."""
 
 
 @pytest.mark.parametrize("uri", ADDRESSES)
@@ -135,9 +136,9 @@ def test_an_address_is_shown_without_its_secrets(uri: str) -> None:
     for text in (
         f"Could not parse SQLAlchemy URL from string '{uri}'",
         f"API request to {uri}/api/2.0/mlflow failed: max retries",
-        "password 's3cr3t', 's3cr3t@x' and 's3cr3t%40x' of a/s3cr3t@b",
+        f"password '{ADDRESSES[uri]}' refused",
     ):
-        assert "s3cr3t" not in without_secrets(text, uri) or "password 's" in text
+        assert "s3cr3t" not in without_secrets(text, uri)
     assert shown("sqlite:////home/me/mlflow.db") == "sqlite:////home/me/mlflow.db"
     assert shown("http://host:5000") == "http://host:5000"
 

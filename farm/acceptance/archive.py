@@ -52,6 +52,8 @@ def errors_named(source: Path, kind: str) -> Iterator[None]:
     except Refused as error:
         raise InputError(f"refused: {error}", str(source)) from None
     except torn as error:
+        if getattr(error, "errno", None):
+            raise  # of the disk, not of what is read
         reason = f"torn, or not {kind}: {type(error).__name__}: {error}"
         raise InputError(f"{reason}; bring it here again", str(source)) from None
 

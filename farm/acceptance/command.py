@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +23,6 @@ from farm.store import Store
 
 def run(options: argparse.Namespace, folder: Path) -> int:
     """folder: the pack's, unpacked. Returns the exit code; raises InputError and NoGpu."""
-    signal.signal(signal.SIGTERM, _interrupt)
     clock = Clock(options.minutes * 60, options.began)
     pack = contents.read(folder)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -94,10 +92,6 @@ def _only(works: list[Work], words: list[str]) -> list[Work]:
         known = "\n  ".join(work.cell.id for work in works)
         raise InputError(f"no cell has {' and '.join(words)} in its name:\n  {known}", "--only")
     return left
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def main(options: argparse.Namespace, folder: Path) -> int:

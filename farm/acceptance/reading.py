@@ -69,6 +69,8 @@ def _taken(member: Member) -> bool:
 def read(folder: Path) -> Brought:
     """The sweep of a folder, every record of it looked at. Raises InputError for a bad one."""
     sweep = brought_sweep(folder / NAME)
+    if not (folder / "store").is_dir():
+        raise InputError("it has no records: no store/ is beside sweep.json", str(folder))
     known = set(sweep.refs)
     for place in sorted((folder / "store").glob("*/??/*/record.json")):
         ref = Ref(place.parent.parent.parent.name, place.parent.name)

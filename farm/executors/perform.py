@@ -111,6 +111,15 @@ def ended(
     step: Step, store: Store, log: Path | None, error: BaseException, seconds: float
 ) -> Outcome:
     """Record a failure that would repeat itself; keep only the log of any other."""
+    try:
+        return _recorded(step, store, log, error, seconds)
+    except OSError as full:  # it cannot be recorded
+        return Outcome(step.key, "transient", _reason(full, store), seconds)
+
+
+def _recorded(
+    step: Step, store: Store, log: Path | None, error: BaseException, seconds: float
+) -> Outcome:
     if isinstance(error, TransientFailure | OSError) or out_of_memory(error):
         with suppress(OSError):  # on a full disk there is no room for the log either
             store.keep_log(step.key, log)

@@ -27,6 +27,9 @@ NEUTRAL = ("farm.catalog", "farm.errors", "farm.inputs", "farm.plan", "farm.stor
 """Modules and packages that no digest covers: inputs, names and what a plan looks at are in keys by
 their values; errors and the store decide how results are reported and where they lie."""
 
+_COUNTED = ("farm.inputs.sizes", "farm.plan.lookup", "farm.plan.mmdet3")
+"""Modules of those packages that decide results all the same."""
+
 
 @dataclass(frozen=True)
 class Module:
@@ -47,6 +50,7 @@ def _chosen(stage: str, values: Any) -> Iterator[str]:
     """The modules that a stage finds by name at run time: its source's and its runtime's."""
     if stage == "prepare":
         yield catalog.PREPARER_MODULE
+        yield "farm.inputs.sizes"
     engine = getattr(values, "engine", None)
     model = getattr(engine or values, "model", None)
     if model is not None:
@@ -94,7 +98,8 @@ def _module_of(name: str, modules: Mapping[str, Module]) -> str:
 
 
 def _is_neutral(name: str) -> bool:
-    return any(name == one or name.startswith(f"{one}.") for one in NEUTRAL)
+    within = (name == one or name.startswith(f"{one}.") for one in NEUTRAL)
+    return name not in _COUNTED and any(within)
 
 
 @cache

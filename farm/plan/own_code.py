@@ -32,7 +32,7 @@ def runs_own_code(model: AnyModel, facts: ModelFacts | None) -> bool:
         return False
     # Files that the farm itself looked for are no code.
     used = any(one.kind != "sought" for one in facts.used) if facts else False
-    return used or _is_code(Path(model.config.path))
+    return used or model.allow_pickle or _is_code(Path(model.config.path))
 
 
 def _is_code(config: Path) -> bool:

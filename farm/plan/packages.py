@@ -83,7 +83,9 @@ def own_code(dist: Distribution) -> str:
         expected = {**listed, **{one.name: one.digest for one in small}}
         paths = [f"{root}/{name}" for name in expected]
         there = [path for path in paths if os.path.isfile(path)]
-        verdict = digests.remembered("installed", there, lambda: _verdict(expected, root))
+        record = hashlib.sha256(json.dumps(expected, sort_keys=True).encode()).hexdigest()
+        what = f"installed {record}"
+        verdict = digests.remembered(what, there, lambda: _verdict(expected, root))
         if verdict == "as installed" and all(one.fits(root) for one in libraries):
             return _own_build(dist, listed)
     return _code_digest(places) + native.digest(places)

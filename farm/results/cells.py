@@ -76,13 +76,14 @@ def _outcome(
     for stage in missing:
         key = planned.steps[stage]
         failure = store.failure(key)
-        if reason := failure.reason if failure else reasons.failed.get(key):
+        reason = failure.reason if failure else reasons.failed.get(key)
+        if reason is not None:
             return Outcome("failed", stage, reason)
     if not missing:
         return Outcome("ok")
     why = reasons.not_begun.get(planned.steps[missing[0]])
-    reason = f"{missing[0]} has not run"
-    return Outcome("pending", None, f"{reason}: {why}" if why else reason)
+    waiting = f"{missing[0]} has not run"
+    return Outcome("pending", None, f"{waiting}: {why}" if why else waiting)
 
 
 def _agreement(

@@ -42,6 +42,6 @@ def _secrets(uri: str) -> Iterator[str]:
         name, colon, password = user.partition(":")
         values += [user, password if colon else name]
         values += [one.partition("=")[2] for one in re.split("[?#&;]", found["rest"])]
-        values.append(found["rest"])
+        values += [found["rest"], found["rest"].partition("#")[2]]
     for value in values:
         yield from filter(None, (value, unquote(value), unquote_plus(value)))

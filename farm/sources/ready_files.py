@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -19,7 +19,7 @@ def read(path: Path) -> onnx.ModelProto:
     """Raises InputError: not one whole, valid ONNX file with outputs."""
     try:
         proto = onnx.load(str(path), load_external_data=False)
-        whole = all(one.data_location != onnx.TensorProto.EXTERNAL for one in _tensors(proto.graph))
+        whole = all(one.data_location != onnx.TensorProto.EXTERNAL for one in _constants(proto))
         if whole:  # the checker looks for the other files where this process stands
             onnx.checker.check_model(proto)
     except Exception as error:  # protobuf and ONNX raise a dozen kinds for what is no ONNX file
@@ -37,14 +37,30 @@ def read(path: Path) -> onnx.ModelProto:
     return proto
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """All constants of a graph, those in the branches of its nodes too."""
+def _constants(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Of its graph and of its functions, those in the branches of their nodes too."""
+    yield from _of_graph(proto.graph)
+    for function in proto.functions:
+        yield from _of_nodes(function.node)
+
+
+def _of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+    yield from _of_sparse(graph.sparse_initializer)
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        yield from _of_sparse((attribute.sparse_tensor, *attribute.sparse_tensors))
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _of_graph(inner)
+
+
+def _of_sparse(tensors: Iterable[onnx.SparseTensorProto]) -> Iterator[onnx.TensorProto]:
+    for tensor in tensors:
+        yield from (tensor.values, tensor.indices)
 
 
 def opset(proto: onnx.ModelProto, path: Path) -> int:

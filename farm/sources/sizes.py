@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
+from farm.errors import out_of_memory
 from farm.inputs import Sizes
 from farm.inputs.sizes import LEAST
 
@@ -72,9 +73,9 @@ def _least(runs: Callable[[int], bool], multiple: int, base: int) -> int:
 def _runs(run: Run, size: int) -> bool:
     try:
         run(size)
-    except MemoryError:
-        raise
     except Exception as error:  # of any layer; the sizes that run are what is asked for
+        if out_of_memory(error):
+            raise
         log.debug("not run at %dx%d: %s", size, size, error)
         return False
     return True

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from farm.datasets import coco
 from farm.datasets.annotations import Document, Entry
+from farm.errors import in_one_line
 from farm.inputs import CheckInputs
 from farm.sources import source_module
 from farm.stages import examples
@@ -33,7 +34,7 @@ def compared(inputs: CheckInputs, document: Document, orders: Mapping[str, tuple
             values = _values(inputs, document, orders, Path(folder))
     except Exception as error:  # any model's own code on any image
         log.warning("no AP under each order", exc_info=True)
-        return f"PyTorch's AP under each could not be found ({type(error).__name__}: {error})"
+        return f"PyTorch's AP under each could not be found ({in_one_line(error)})"
     told = ", ".join(f"{value:.4f} with {name}" for name, value in values.items())
     return f"PyTorch's box AP on up to {examples.MOST} images: {told}"
 

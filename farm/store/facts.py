@@ -23,7 +23,9 @@ def facts_from(
     def facts(key: str) -> ModelFacts | None:
         record = store.record(Ref("check", key))
         failure = store.failure(key) if record is None else None
-        if why := failure.reason if failure else (lost or {}).get(key):
+        why = failure.reason if failure else (lost or {}).get(key)
+        if why is not None:
+            why = why or "failed, and nothing says why"
             seen = used.read(store.failed_file(key, used.FILE)) if failure else ()
             return ModelFacts(
                 (), False, "", refused=why, host_refused=why, raw_refused=why, used=seen

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from farm.errors import InputError
+from farm.errors import InputError, out_of_memory
 from farm.sources.mmdet import pth
 from farm.sources.mmdet.state_dict import few, state_of, word
 
@@ -37,7 +37,7 @@ def _unpickle(path: str, allow_pickle: bool) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
     except Exception as error:  # torch raises a dozen kinds for a torn file
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        if out_of_memory(error):
             raise
         raise InputError(_why(path, error, allow_pickle), path) from error
 

@@ -48,12 +48,12 @@ def in_checkpoint(meta: Mapping[str, Any]) -> tuple[str, ...]:
     return next(filter(None, map(config.as_names, found)), ())
 
 
-def _states_classes(options: Mapping[str, Any], above: str = "") -> bool:
-    """Whether one of the options, nested or with dots, is the `classes` of `data.test`."""
-    for key, value in options.items():
-        place = f"{above}{key}"
-        if place.startswith("data.test") and place.endswith(".classes"):
-            return True
-        if isinstance(value, Mapping) and _states_classes(value, f"{place}."):
-            return True
-    return False
+def _states_classes(value: Any, place: str = "") -> bool:
+    """Whether an option, nested or with dots, is the `classes` of `data.test` or a part of it."""
+    if f"{place}.".startswith("data.test.") and place.endswith(".classes"):
+        return True
+    lead = f"{place}." if place else ""
+    if isinstance(value, Mapping):
+        return any(_states_classes(one, f"{lead}{key}") for key, one in value.items())
+    listed = isinstance(value, list | tuple)
+    return listed and any(_states_classes(one, f"{lead}{i}") for i, one in enumerate(value))
