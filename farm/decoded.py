@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from farm.errors import InputError
+from farm.errors import InputError, shown
 
 T = TypeVar("T")
 
@@ -93,5 +93,4 @@ def _one_of(kinds: tuple[Any, ...], value: Any, at: str) -> Any:
 
 def _must(holds: bool, expected: str, value: Any, at: str) -> None:
     if not holds:
-        shown = repr(value) if len(repr(value)) < 60 else type(value).__name__
-        raise _Unfit(f"{at.lstrip('.') or 'it'}: expected {expected}, not {shown}")
+        raise _Unfit(f"{at.lstrip('.') or 'it'}: expected {expected}, not {shown(value)}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from farm.decoded import decoded
-from farm.errors import InputError
+from farm.errors import InputError, shown
 from farm.inputs import ModelFacts
 
 MOST = 1 << 53
@@ -129,8 +129,7 @@ def require(name: str, value: Any, kind: Kind, expected: str = "") -> None:
     expected: what the kind is called, where it is none of this module's.
     """
     if value is not None and not kind(value):
-        shown = repr(value) if len(repr(value)) < 60 else type(value).__name__
-        raise InputError(f"{name!r} is {shown}, expected {expected or _WORDS[kind]}")
+        raise InputError(f"{name!r} is {shown(value)}, expected {expected or _WORDS[kind]}")
 
 
 def model_facts(figures: Mapping[str, Any]) -> ModelFacts:
