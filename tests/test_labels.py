@@ -677,7 +677,6 @@ models:
     source: onnx
     file: {sources}/peaks.onnx
     classes: &classes [circle, square, triangle, star]
-    clip_boxes: true
     preprocess: &preprocess
       {{mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375], pad: 32}}
   onestage:

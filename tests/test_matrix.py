@@ -168,7 +168,7 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.yaml: cannot read the matrix: No such file"):
         load_matrix(tmp_path / "nowhere.yaml")
     (tmp_path / "m.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="not UTF-8"):
+    with pytest.raises(InputError, match="save it as UTF-8"):
         load_matrix(tmp_path / "m.yaml")
 
 

@@ -171,7 +171,7 @@ def test_random_weights_are_the_same_in_every_process(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_boxes_reach_beyond_the_image_unless_the_matrix_clips_them(tmp_path: Path) -> None:
+def test_boxes_are_clipped_to_the_image_unless_the_matrix_says_otherwise(tmp_path: Path) -> None:
     """So that a YOLOX has the AP that it has by its config, as a file and as a module too."""
     code = (
         "class Net(nn.Module):\n"
@@ -183,7 +183,7 @@ def test_boxes_reach_beyond_the_image_unless_the_matrix_clips_them(tmp_path: Pat
     file = small(tmp_path / "x.onnx", axes=[1, 3, 8, 8])
     meta = ImageMeta(1, "x.png", 6, 6, 6, 6, 8, 8, 1.0, 1.0, 0, 0)
     for clip, far in ((False, 9), (True, 6)):
-        values: dict[str, Any] = {"classes": ("a",), **({"clip_boxes": True} if clip else {})}
+        values: dict[str, Any] = {"classes": ("a",), **({} if clip else {"clip_boxes": False})}
         for model in (ready(file, **values), function(tmp_path, "wide", code, **values)):
             loaded = source(model.source).load(model)
             assert source(model.source).check(model).clips_boxes is clip

@@ -74,7 +74,7 @@ class OnnxModel:
     outputs: str = "detections"
     classes: tuple[str, ...] = ()
     preprocess: Preprocess = Preprocess()
-    clip_boxes: bool = field(default=False, metadata=LATER)
+    clip_boxes: bool = field(default=True, metadata=LATER)
     source: str = "onnx"
 
 
@@ -96,7 +96,7 @@ class ModuleModel:
     outputs: str = "detections"
     classes: tuple[str, ...] = ()
     preprocess: Preprocess = Preprocess()
-    clip_boxes: bool = field(default=False, metadata=LATER)
+    clip_boxes: bool = field(default=True, metadata=LATER)
     allow_pickle: bool = field(default=False, metadata=NOT_IN_KEY)
     source: str = "module"
     used: str = field(default="", metadata=LATER)

@@ -59,7 +59,7 @@ class OwnFormSpec(ModelSpec):
 
     outputs: Literal["detections", "raw"] = "detections"
     classes: Annotated[list[Text], AfterValidator(distinct)] = []
-    clip_boxes: bool = False
+    clip_boxes: bool = True
     preprocess: PreprocessSpec = PreprocessSpec()
 
     @property
@@ -75,7 +75,7 @@ class OwnFormSpec(ModelSpec):
             )
         if self.outputs == "detections" and not self.classes:
             raise ValueError("give its `classes` in the order of its labels, or `outputs: raw`")
-        if self.outputs == "raw" and self.clip_boxes:
+        if self.outputs == "raw" and "clip_boxes" in self.model_fields_set:
             raise ValueError("raw outputs are no boxes: leave `clip_boxes` out")
         return self
 
