@@ -1,6 +1,8 @@
-# `make` lists the targets. VENV names another environment; PYTHON another interpreter to make it.
+# `make` lists the targets. VENV names another environment; PYTHON another interpreter to make it;
+# JOBS how many processes run the tests.
 VENV ?= .venv
 PYTHON ?= python3
+JOBS ?= 2
 BIN := $(VENV)/bin
 export VENV
 
@@ -25,7 +27,8 @@ demo: setup ## From nothing to a leaderboard and a picked engine, on the CPU
 	@echo '  $(BIN)/farm doctor                        what else this machine can run'
 
 test: setup lint ## Lint, types and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/test_job.py
+	$(BIN)/python -m pytest tests/test_job.py # alone: `ray stop` ends every Ray of the machine
 
 test-fast: setup ## The tests that need no engine and no heavy import
 	$(BIN)/python -m pytest -m 'not slow'

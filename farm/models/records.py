@@ -17,7 +17,7 @@ from farm.models import own
 from farm.models.families import Family
 from farm.plan import closure
 from farm.plan.keys import canonical, step_key
-from farm.plan.packages import toolchain
+from farm.plan.packages import version
 
 EXPORTER = ("farm.sources.mmdet.graphs", "farm.sources.mmdet.operators", "farm.sources.onnx_files")
 """What writes graphs, with all that it imports; how a config and its weights are read is not."""
@@ -76,9 +76,10 @@ def exporter() -> str:
 
 
 def versions(runtime: str) -> dict[str, str]:
-    """The packages that decide what a trial on `runtime` finds."""
-    packages = (*SOURCES["mmdet"][1], *EXPORT_PACKAGES, *RUNTIMES[runtime].packages)
-    return dict(toolchain(packages))
+    """The packages that decide what a trial on `runtime` finds, by their versions alone: the table
+    is of what people install under these."""
+    packages = {*SOURCES["mmdet"][1], *EXPORT_PACKAGES, *RUNTIMES[runtime].packages}
+    return {package: version(package) for package in sorted(packages)}
 
 
 def key(family: Family, opset: int, kind: str, runtime: str) -> str:
