@@ -725,7 +725,7 @@ def test_wrong_labels_end_the_sweep_with_their_line(tmp_path: Path, drawn: Path)
     matrix = load_matrix(path, ("models.ready.classes=[star, circle, square]",))
     with pytest.raises(InputError) as wrong:
         run_sweep(matrix, tmp_path / "r", Choices(executor="inline", mlflow=False))
-    assert f"{path}:13: labels: 'round' is no class of the model" in str(wrong.value)
+    assert f"{path}:12: labels: 'round' is no class of the model" in str(wrong.value)
 
 
 # farm test ----------------------------------------------------------------------------------
