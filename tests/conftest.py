@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import os
@@ -64,6 +65,11 @@ def run_farm(
         timeout=timeout,
         check=False,
     )
+
+
+def full_disk(*_: object) -> None:
+    """In place of a function that writes."""
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture(scope="session")

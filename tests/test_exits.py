@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import ends
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, full_disk
 
 from farm import interrupts
 from farm.errors import InputError, StepFailed, out_of_memory, text_of
@@ -204,10 +203,7 @@ f()
 def test_a_failure_for_which_the_disk_has_no_room_is_of_the_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Store, "record_failure", full)
+    monkeypatch.setattr(Store, "record_failure", full_disk)
     outcome = perform(ends.step("1 / 0", apart=False), str(tmp_path))
     assert outcome.status == "transient" and "disk is full" in outcome.reason
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import PROJECT
 
 COLUMN = """\
@@ -63,6 +64,21 @@ def python(code: str, *arguments: object, paths: tuple[Path, ...] = ()) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import no_such_module\n", "cannot be loaded: ModuleNotFoundError"),
+        ("RULER = 3\n", "expected a Column of a new name, not 3"),
+        (COLUMN.replace('"ruler"', '"box_ap"', 1), "expected a Column of a new name"),
+    ],
+)
+def test_an_entry_that_is_no_new_column_is_named(tmp_path: Path, code: str, said: str) -> None:
+    site = package(tmp_path / "site", "farm.columns", code, "ruler = other:RULER")
+    with pytest.raises(AssertionError, match=said) as error:
+        python("import farm.results.columns", paths=(site,))
+    assert "entry point ruler = other:RULER (farm.columns)" in str(error.value)
 
 
 def test_a_column_of_another_package_is_in_the_files_and_the_table(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import io
 import json
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MATRIX, PROJECT
+from conftest import MATRIX, PROJECT, full_disk
 
 from farm import cli
 from farm.acceptance import importing, reading, records
@@ -570,10 +569,7 @@ def test_records_without_a_store_are_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_not_called_a_torn_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(reading, "write", full)
+    monkeypatch.setattr(reading, "write", full_disk)
     with pytest.raises(OSError, match="No space left") as error:
         take_in(PROJECT / "results" / "records" / "h200", tmp_path / "r")
     assert not isinstance(error.value, InputError)

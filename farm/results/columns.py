@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from farm.catalog import RUNTIMES
+from farm.errors import InputError, in_one_line, shown
 from farm.plan import STAGES
 from farm.results.cells import CellResults
 from farm.store import Record
@@ -235,8 +236,21 @@ _OWN = (
     ),
 )  # fmt: skip
 
-COLUMNS = {
-    one.name: one
-    for one in (*_OWN, *(point.load() for point in entry_points(group="farm.columns")))
-}
+
+def _with_others(own: dict[str, Column]) -> dict[str, Column]:
+    """Raises InputError for an entry point that cannot be loaded or is no column of a new name."""
+    found = dict(own)
+    for point in entry_points(group="farm.columns"):
+        where = f"entry point {point.name} = {point.value} (farm.columns)"
+        try:
+            column = point.load()
+        except Exception as error:  # another package's code
+            raise InputError(f"cannot be loaded: {in_one_line(error)}", where) from error
+        if not isinstance(column, Column) or column.name in found:
+            raise InputError(f"expected a Column of a new name, not {shown(column)}", where)
+        found[column.name] = column
+    return found
+
+
+COLUMNS = _with_others({one.name: one for one in _OWN})
 """By name, in the order of the file."""

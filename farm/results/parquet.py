@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from farm.errors import InputError
-from farm.results.columns import COLUMNS, PARTITIONS, SCHEMA_VERSION, Row, key, state
+from farm.results.columns import COLUMNS, PARTITIONS, SCHEMA_VERSION, Row, Valid, key, state
 from farm.store.figures import count, flag, require, text
 
-_TYPES = {
+_TYPES: dict[Valid, pa.DataType] = {
     text: pa.string(), key: pa.string(), state: pa.string(), count: pa.int64(), flag: pa.bool_(),
 }  # fmt: skip
 """By what a value may be; all others are numbers."""
 
-_EXPECTED = {key: "a key of 64 hex digits", state: "one of: ok, failed, pending"}
+_EXPECTED: dict[Valid, str] = {key: "a key of 64 hex digits", state: "one of: ok, failed, pending"}
 
 
 def table_of(rows: Sequence[Row]) -> pa.Table:
