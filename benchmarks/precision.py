@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from farm import inputs
-from farm.datasets import shapes
+from farm import specs
+from farm.config.loader import load_matrix
+from farm.datasets import synthetic
 from farm.datasets.prepared import Prepared
-from farm.matrix import load_matrix
 from farm.stages import Context, measure
 from farm.stages.engines import opened
 from farm.store import Store
@@ -104,7 +104,7 @@ def resnet50(name: str, results: Path, rounds: int, size: int) -> list[dict[str,
 
 def draw(folder: Path, classes: tuple[str, ...], size: int) -> None:
     """A few images with COCO's classes and no objects: there is no AP of random weights."""
-    shapes.draw(folder, count=4, seed=7, size=min(size, 640))
+    synthetic.draw(folder, count=4, seed=7, size=min(size, 640))
     path = folder / "annotations.json"
     document = json.loads(path.read_text())
     categories = [{"id": i, "name": name} for i, name in enumerate(classes, start=1)]
@@ -132,7 +132,7 @@ def by_turns(sweep: Sweep, results: Path, runtime: str, rounds: int) -> list[dic
         sessions = {}
         for row in rows:
             values = sweep.plan.steps[row["measure_key"]].inputs
-            assert isinstance(values, inputs.MeasureInputs)
+            assert isinstance(values, specs.MeasureInputs)
             prepared = Prepared(context.artifact(values.prepared))
             images = measure.fitted(prepared, values.engine.options.shape.opt)
             session = stack.enter_context(opened(values.engine, context, values.threads))

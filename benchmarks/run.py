@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from farm import inputs
+from farm import specs
+from farm.config.loader import load_matrix
 from farm.datasets.prepared import Prepared
-from farm.matrix import load_matrix
 from farm.plan import HEAVY_STAGES, Plan, make_plan
 from farm.stages import Context, evaluate, measure
 from farm.stages.engines import opened
@@ -91,7 +91,7 @@ def step_inputs(plan: Plan, stage: str, runtime: str, shape: str) -> Any:
 
 def evaluate_against_bare_loop(plan: Plan, store: Store) -> dict[str, Any]:
     """Both loops over the same mapped images, one thread, by turns; medians."""
-    values: inputs.EvaluateInputs = step_inputs(plan, "evaluate", "onnxruntime", "fixed")
+    values: specs.EvaluateInputs = step_inputs(plan, "evaluate", "onnxruntime", "fixed")
     own, bare = [], []
     with tempfile.TemporaryDirectory() as folder:
         context = Context(store, Path(folder), threads=1)
@@ -106,7 +106,7 @@ def evaluate_against_bare_loop(plan: Plan, store: Store) -> dict[str, Any]:
     }
 
 
-def bare_loop(values: inputs.EvaluateInputs, context: Context) -> float:
+def bare_loop(values: specs.EvaluateInputs, context: Context) -> float:
     prepared = Prepared(context.artifact(values.prepared))
     images = [prepared.image(i)[None] for i in range(len(prepared))]
     with opened(values.engine, context, 1) as session:
@@ -118,8 +118,8 @@ def bare_loop(values: inputs.EvaluateInputs, context: Context) -> float:
 
 def measure_against_benchmark_app(plan: Plan, store: Store) -> dict[str, Any]:
     """By turns, on the same ONNX file, input, precision and threads; medians of p50."""
-    values: inputs.MeasureInputs = step_inputs(plan, "measure", "openvino", "fixed")
-    build: inputs.BuildInputs = step_inputs(plan, "build", "openvino", "fixed")
+    values: specs.MeasureInputs = step_inputs(plan, "measure", "openvino", "fixed")
+    build: specs.BuildInputs = step_inputs(plan, "build", "openvino", "fixed")
     onnx = store.path(build.exported) / "model.onnx"
     own, theirs = [], []
     with tempfile.TemporaryDirectory() as name:

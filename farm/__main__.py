@@ -5,7 +5,7 @@ from farm.interrupts import to_the_end
 
 def command() -> None:
     """Raises SystemExit with the exit code."""
-    from farm.cli import main  # a signal may come while this is imported
+    from farm.cli.main import main  # a signal may come while this is imported
 
     main()
 

@@ -9,9 +9,9 @@ import sys
 from typing import Any
 
 from farm import interrupts
+from farm.cli.progress import say
 from farm.errors import FarmError, InputError, text_of
 from farm.interrupts import Interrupted
-from farm.progress import say
 from farm.terminal import plain_output
 
 
@@ -65,9 +65,9 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code: 0 all well, 1 some cells failed, 130 interrupted."""
-    from farm.matrix import load_matrix
-    from farm.places import results_folder
-    from farm.results.show import render
+    from farm.cli.places import results_folder
+    from farm.config.loader import load_matrix
+    from farm.results.tables import render
     from farm.sweep import Choices, run_sweep
 
     matrix = load_matrix(options.matrix, options.overrides)

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from farm.cli.places import store_folder
+from farm.cli.progress import Progress, say
+from farm.config.loader import Matrix
+from farm.engine.scheduler import Executor, Outcome, require_packages, run_steps
 from farm.errors import InputError, InputErrors
-from farm.executors import Executor, Outcome, require_packages, run_steps
-from farm.inputs import CheckInputs, CocoDataset
-from farm.matrix import Matrix
-from farm.places import store_folder
 from farm.plan import STAGES, Plan, Step, make_plan
-from farm.plan.devices import cores
-from farm.progress import Progress, say
+from farm.plan.placement import cores
 from farm.results import leaderboard, tracking
 from farm.results.columns import Row
+from farm.results.escaping import shown, without_secrets
 from farm.results.rows import make_rows, places
-from farm.results.secrets import shown, without_secrets
+from farm.specs import CheckInputs, CocoDataset
 from farm.store import Store
-from farm.store.elsewhere import HERE
 from farm.store.facts import facts_from
+from farm.store.imports import HERE
 
 
 @dataclass(frozen=True)
@@ -221,10 +221,10 @@ def starter(store: Store, choices: Choices, stack: ExitStack) -> Callable[[], Ex
 
 def _make_executor(store: Store, choices: Choices) -> Executor:
     if choices.executor == "inline":
-        from farm.executors.inline import InlineExecutor
+        from farm.engine.local import InlineExecutor
 
         return InlineExecutor(store, check_s=choices.check_minutes * 60)
-    from farm.executors.ray import RayExecutor
+    from farm.engine.ray import RayExecutor
 
     return RayExecutor(
         store, choices.address, choices.step_minutes * 60, choices.check_minutes * 60

@@ -135,7 +135,7 @@ def tool(
     capfd: pytest.CaptureFixture[str],
 ) -> Tool:
     """`farm WORDS` in this process (mmdet is imported once), from an empty folder."""
-    from farm import cli
+    from farm.cli import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FARM_RESULTS", str(single_results))
@@ -152,7 +152,7 @@ def tool(
             contextlib.redirect_stderr(err),
             pytest.raises(SystemExit) as end,
         ):
-            cli.main()
+            main.main()
         out.flush()
         err.flush()
         return Done(int(end.value.code or 0), *capfd.readouterr())

@@ -18,11 +18,11 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from farm.datasets import coco, image_files, segmentations, shapes
+from farm.datasets import coco, image_files, segmentations, synthetic
 from farm.datasets.annotations import load_annotations, read_annotations
 from farm.detections import Detections, ImageMeta
 from farm.errors import InputError, StepFailed
-from farm.inputs import CocoDataset, File, ModelFacts
+from farm.specs import CocoDataset, File, ModelFacts
 from farm.stages.check import _check_dataset
 
 CASES = PROJECT / "tests" / "cases" / "annotations"
@@ -186,7 +186,7 @@ def test_no_mask_is_evaluated_that_nobody_checked(name: str, tmp_path: Path) -> 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
-    shapes.draw(folder, 4, seed=7, size=160)
+    synthetic.draw(folder, 4, seed=7, size=160)
     return folder
 
 
@@ -229,7 +229,7 @@ def test_nothing_found_is_ap_0_and_undefined_where_there_are_no_objects(
     )
     _, metas = perfect(load_annotations(drawn / "annotations.json"), False)
     figures = coco.average_precision(
-        drawn / "annotations.json", [nothing] * 4, metas, shapes.CLASSES, False
+        drawn / "annotations.json", [nothing] * 4, metas, synthetic.CLASSES, False
     )
     assert figures["box_ap"] == figures["box_ap_s"] == 0.0
     assert figures["box_ap_l"] is None
@@ -391,8 +391,8 @@ def test_masks_must_fit_their_images_and_boxes_that_may_not_are_noted(
     annotations = drawn / "annotations.json"
     said = r"'000001.png' is 160x80 \(width x height\), not 160x160"
     with pytest.raises(InputError, match=f"annotations.json: masks do not fit their .*{said}"):
-        checked(annotations, folder, True, shapes.CLASSES)
-    (note,) = checked(annotations, folder, False, shapes.CLASSES)
+        checked(annotations, folder, True, synthetic.CLASSES)
+    (note,) = checked(annotations, folder, False, synthetic.CLASSES)
     assert note.startswith(f"{annotations}: boxes may not fit: '000001.png' is 160x80")
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from conftest import PROJECT, Done, Tool
 
-from farm.datasets import shapes
+from farm.datasets import synthetic
 from farm.errors import InputError
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ Document = dict[str, Any]
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("annotated")
-    shapes.draw(folder, 3, seed=7, size=160)
+    synthetic.draw(folder, 3, seed=7, size=160)
     os.symlink("nowhere", os.fsencode(folder / "images") + b"/\xff.png")  # of no image: no harm
     return folder
 
@@ -193,10 +193,10 @@ def opened(drawn: Path, change: Callable[[Document], object]) -> Any:
     from mmdet.datasets import CocoDataset
 
     path = str(changed(drawn, change))
-    dataset = CocoDataset(path, [], classes=shapes.CLASSES, test_mode=True)
+    dataset = CocoDataset(path, [], classes=synthetic.CLASSES, test_mode=True)
     x, y, w, h = json.loads((drawn / "annotations.json").read_text())["annotations"][0]["bbox"]
     box = np.array([[x, y, x + w, y + h, 0.9]], np.float32)
-    return dataset, [[box] * len(shapes.CLASSES)] * len(dataset)
+    return dataset, [[box] * len(synthetic.CLASSES)] * len(dataset)
 
 
 BOXES = (None, "text", 7, [], [5, 5, 20], [5, 5, 20, 20, 3], [*"abcd"], [5, 5, "x", 20], {"x": 5})

@@ -67,8 +67,8 @@ OF_THE_GRAPH = {"check", "export", "table of models"}
 @pytest.mark.parametrize(
     ("file", "reached"),
     [
-        ("sources/mmdet/dense/yolo.py", OF_THE_GRAPH),
-        ("sources/mmdet/operators/deform_conv.py", OF_THE_GRAPH),
+        ("sources/mmdet/dense/heads.py", OF_THE_GRAPH),
+        ("sources/mmdet/patches/deform_conv.py", OF_THE_GRAPH),
         ("sources/mmdet/candidates.py", OF_THE_GRAPH),
         ("sources/onnx_files.py", OF_THE_GRAPH | {"export onnx"}),
         ("sources/simplify.py", {"export", "export onnx"}),
@@ -77,10 +77,10 @@ OF_THE_GRAPH = {"check", "export", "table of models"}
         ("runtimes/openvino.py", {"build openvino"}),
         ("runtimes/openvino_operators.py", {"build openvino"}),
         ("runtimes/onnxruntime_int8.py", {"build onnxruntime", "evaluate onnxruntime"}),
-        ("stages/statistics.py", {"measure null"}),
+        ("stages/measure.py", {"measure null"}),
         ("detections/suppress.py", {"evaluate onnxruntime", "measure null"}),
-        ("results/pick.py", set()),
-        ("executors/ray.py", set()),
+        ("results/select.py", set()),
+        ("engine/ray.py", set()),
         ("errors.py", set()),
         ("__init__.py", set()),
     ],
@@ -100,33 +100,33 @@ def test_comments_docstrings_and_blank_lines_change_no_key(edit: Edit) -> None:
         return "\n\n".join(["# A comment.", *lines]) + "\n"
 
     assert not edit(file, lambda text: text.replace("\n\n\n", "\n\n\n\n# A comment.\n\n"))
-    assert not edit("stages/statistics.py", reworded)
+    assert not edit("stages/measure.py", reworded)
 
 
 def test_a_docstring_that_becomes_code_changes_the_key(edit: Edit) -> None:
-    assert edit("stages/statistics.py", added('NOTE = "a text that is a value"')) == {
+    assert edit("stages/measure.py", added('NOTE = "a text that is a value"')) == {
         "measure null"
     }
 
 
 def test_a_text_that_is_a_value_counts_to_its_last_space(edit: Edit) -> None:
-    edit("stages/statistics.py", added('NOTE = """one\n\ntwo"""\nPLACE = f"""a\n{NOTE}"""'))
+    edit("stages/measure.py", added('NOTE = """one\n\ntwo"""\nPLACE = f"""a\n{NOTE}"""'))
     for text, other in (("one\n\ntwo", "one\ntwo"), ("one\n", "one \n"), ("a\n", "a  \n")):
         how = lambda source, text=text, other=other: source.replace(text, other)  # noqa: E731
-        assert edit("stages/statistics.py", how) == {"measure null"}
+        assert edit("stages/measure.py", how) == {"measure null"}
 
 
 def test_a_module_that_comes_to_be_imported_within_a_function_is_reached(edit: Edit) -> None:
     edit("stages/later.py", lambda _: "VALUE = 1\n")
     late = "def late():\n    from farm.stages import later\n    return later.VALUE"
-    assert edit("stages/statistics.py", added(late)) == {"measure null"}
+    assert edit("stages/measure.py", added(late)) == {"measure null"}
     assert edit("stages/later.py", lambda _: "VALUE = 2\n") == {"measure null"}
 
 
 def test_a_module_for_type_checkers_alone_is_not_reached(edit: Edit) -> None:
     edit("stages/later.py", lambda _: "VALUE = 1\n")
     typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from farm.stages import later"
-    edit("stages/statistics.py", added(typed))
+    edit("stages/measure.py", added(typed))
     assert not edit("stages/later.py", lambda _: "VALUE = 2\n")
 
 
@@ -145,7 +145,7 @@ def test_the_digest_is_the_same_with_and_without_a_cache(
 def test_what_is_imported_where_no_type_checker_looks_is_reached(edit: Edit) -> None:
     edit("stages/later.py", lambda _: "VALUE = 1\n")
     typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    VALUE = 0\n"
-    edit("stages/statistics.py", added(f"{typed}else:\n    from farm.stages.later import VALUE"))
+    edit("stages/measure.py", added(f"{typed}else:\n    from farm.stages.later import VALUE"))
     assert edit("stages/later.py", lambda _: "VALUE = 2\n") == {"measure null"}
 
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from conftest import PROJECT
 
-from farm import inputs
-from farm.explain import as_text
-from farm.matrix import Matrix, load_matrix
+from farm import specs
+from farm.cli.plan import as_text
+from farm.config.loader import Matrix, load_matrix
 from farm.plan import Plan, make_plan
 from farm.store import Store
 
@@ -36,7 +36,7 @@ def plan(matrix: Matrix) -> Plan:
 @pytest.fixture(scope="module")
 def checked(matrix: Matrix) -> Plan:
     """As once all models are checked, and had one test pipeline."""
-    return make_plan(matrix, lambda key: inputs.ModelFacts(("person",), False, "one pipeline"))
+    return make_plan(matrix, lambda key: specs.ModelFacts(("person",), False, "one pipeline"))
 
 
 def test_the_matrix_is_the_product_of_its_axes(matrix: Matrix) -> None:
@@ -91,8 +91,8 @@ def test_nothing_is_refused_of_what_the_models_themselves_tell(plan: Plan) -> No
 
     facts = {}
     for step in plan.of_stage("check"):
-        assert isinstance(step.inputs, inputs.CheckInputs)
-        assert isinstance(step.inputs.model, inputs.Model)
+        assert isinstance(step.inputs, specs.CheckInputs)
+        assert isinstance(step.inputs.model, specs.Model)
         facts[step.key] = facts_without_weights(step.inputs.model)
     told = make_plan(load_matrix(COCO), facts.get)
     assert not told.unchecked and len(told.cells) == len(plan.cells)

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from conftest import PROJECT, Farm
 
-from farm.inputs import Ref
-from farm.matrix import load_matrix
+from farm.config.loader import load_matrix
 from farm.plan import make_plan
+from farm.specs import Ref
 from farm.store import Store
 from farm.store.facts import facts_from
 

@@ -17,9 +17,10 @@ import pytest
 from conftest import PROJECT, full_disk
 
 from farm import interrupts
+from farm.engine import perform
+from farm.engine.process import perform_apart
+from farm.engine.scheduler import Outcome
 from farm.errors import InputError, StepFailed, out_of_memory, text_of
-from farm.executors import Outcome, perform
-from farm.executors.apart import perform_apart
 from farm.store import Store
 
 pytestmark = pytest.mark.slow  # some thirty processes
@@ -157,7 +158,7 @@ def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     hang = f"import ctypes, os; open({str(pid)!r}, 'w').write(str(os.getpid()))\n{{}}"
     code = hang.format("ctypes.PyDLL(None).sleep(999)")
     call = f"perform_apart(ends.step({code!r}), {str(tmp_path)!r}, 99)"
-    text = f"import ends; from farm.executors.apart import perform_apart; {call}"
+    text = f"import ends; from farm.engine.process import perform_apart; {call}"
     path = f"{PROJECT}:{PROJECT / 'tests'}"
     parent = subprocess.Popen([sys.executable, "-c", text], env={**os.environ, "PYTHONPATH": path})
     assert soon(lambda: pid.exists() and pid.read_text() != "")

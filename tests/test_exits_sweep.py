@@ -169,7 +169,7 @@ def test_under_ray_too_and_its_token_is_private(tmp_path: Path, farm: Farm) -> N
 def test_a_token_that_is_there_is_made_private_and_never_more_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from farm.executors.connect import _private_token
+    from farm.engine.connect import _private_token
 
     monkeypatch.setenv("HOME", str(tmp_path))
     token = tmp_path / ".ray" / "auth_token"
@@ -199,10 +199,10 @@ sys.addaudithook(hook)
 @pytest.mark.parametrize(
     ("event", "at", "by"),
     [
-        ("import", "farm.cli", signal.SIGTERM),
+        ("import", "farm.cli.main", signal.SIGTERM),
         ("import", "pydantic", signal.SIGINT),
         ("import", "farm.sweep", signal.SIGTERM),
-        ("subprocess.Popen", "farm.executors.child", signal.SIGTERM),
+        ("subprocess.Popen", "farm.engine.worker", signal.SIGTERM),
         ("subprocess.Popen", "gcs_server", signal.SIGTERM),
         ("subprocess.Popen", "raylet/raylet", signal.SIGINT),
     ],

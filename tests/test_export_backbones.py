@@ -25,7 +25,7 @@ from mmdet.models.backbones import (
 )
 from mmdet.models.utils.transformer import AdaptivePadding
 
-from farm.sources.mmdet import operators
+from farm.sources.mmdet import patches
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +91,7 @@ def random_module(make: Callable[[], nn.Module]) -> nn.Module:
 def difference(module: nn.Module, opset: int, swapped: bool) -> float:
     """The largest over sizes; infinite where the file cannot be run at one."""
     file = io.BytesIO()
-    with operators.standard(opset) if swapped else nullcontext(), torch.no_grad():
+    with patches.standard(opset) if swapped else nullcontext(), torch.no_grad():
         torch.onnx.export(
             module, (torch.zeros(TRACED),), file, dynamo=False, opset_version=opset,
             input_names=["images"], dynamic_axes={"images": {0: "n", 2: "h", 3: "w"}},

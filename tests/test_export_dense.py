@@ -24,7 +24,7 @@ from mmdet.core.bbox import coder as coders
 from mmdet.core.utils import filter_scores_and_topk
 from mmdet.models import build_head
 
-from farm import inputs
+from farm import specs
 from farm.detections import Detections
 from farm.detections.convert import from_outputs
 from farm.detections.suppress import suppress
@@ -33,10 +33,10 @@ from farm.models.trial import Subject
 from farm.plan.configs import config_file
 from farm.runtimes import torch as torch_runtime
 from farm.sources import mmdet as source
-from farm.sources.mmdet import dense, graphs, operators, random_weights
+from farm.sources.mmdet import dense, graphs, patches, random_weights
 from farm.sources.mmdet.candidates import Candidates
 from farm.sources.mmdet.dense import coders as our_coders
-from farm.sources.mmdet.dense import levels, paa, yolo
+from farm.sources.mmdet.dense import heads, levels, paa
 from farm.units import Dims
 
 pytestmark = pytest.mark.slow
@@ -261,7 +261,7 @@ def test_yolox_takes_the_first_of_classes_that_round_to_one() -> None:
     logits = torch.tensor([1.0, 30.0, 40.0]).view(1, 3, 1, 1)
     assert logits.sigmoid().flatten().argmax() == 1, "both round to 1, and mmdet takes the first"
     outs = ([logits], [torch.ones(1, 4, 1, 1)], [torch.ones(1, 1, 1, 1)])
-    assert yolo.yolox(YoloxHead(), outs, torch.ones(4)).labels.item() == 1
+    assert heads.yolox(YoloxHead(), outs, torch.ones(4)).labels.item() == 1
 
 
 def paa_head(**options: Any) -> Any:
@@ -356,7 +356,7 @@ def merged_file(module: nn.Module, opset: int) -> bytes:
 @pytest.mark.parametrize("opset", [11, 17])
 def test_nas_fpn_pools_at_other_sizes_than_the_traced_one(opset: int) -> None:
     module = Merged().eval()
-    with operators.standard(opset):
+    with patches.standard(opset):
         content = merged_file(module, opset)
     for size in ((16, 24), (24, 16), (32, 40)):
         images = noise(1, 4, *size, seed=1)
@@ -377,7 +377,7 @@ def test_torch_itself_cannot_write_nas_fpns_pooling() -> None:
 )
 def test_distilled_detectors_are_built_without_their_teacher(file: str) -> None:
     """mmdet would look for the teacher's config in its own sources, and download its weights."""
-    model = inputs.Model("m", "mmdet", config_file(file, Path()), inputs.File("", ""))
+    model = specs.Model("m", "mmdet", config_file(file, Path()), specs.File("", ""))
     detector = config.build(config.read(model), file)
     assert not hasattr(detector, "teacher_model")
     assert graphs.graph(detector).outputs == ("dets", "labels")
@@ -385,7 +385,7 @@ def test_distilled_detectors_are_built_without_their_teacher(file: str) -> None:
 
 def test_rpn_is_refused_as_it_names_no_classes() -> None:
     file = config_file("rpn/rpn_r50_fpn_1x_coco.py", Path())
-    model = inputs.Model("m", "mmdet", file, inputs.File("", ""))
+    model = specs.Model("m", "mmdet", file, specs.File("", ""))
     with pytest.raises(ValueError, match="RPN proposes regions of no class"):
         graphs.graph(config.build(config.read(model), ""))
 

@@ -21,10 +21,10 @@ from mmdet.datasets import CocoDataset
 from mmdet.models import build_head
 from mmdet.models.detectors import PanopticFPN
 
+from farm.config.schema import VerifySpec
 from farm.datasets import coco
 from farm.detections import Detections, ImageMeta, files
 from farm.detections.matching import match
-from farm.matrix.schema import VerifySpec
 from farm.results.verdict import agreement
 from farm.single.results import as_mmdet
 from farm.sources.mmdet import graphs, two_stage

@@ -26,10 +26,10 @@ from mmdet.models.necks import FPN_CARAFE
 from mmdet.models.necks.dyhead import DyHeadBlock
 
 from farm.runtimes import openvino_operators
-from farm.sources.mmdet import operators
-from farm.sources.mmdet.operators import missing
-from farm.sources.mmdet.operators.carafe import carafe
-from farm.sources.mmdet.operators.deform_roi_pool import deform_roi_pool, pooled
+from farm.sources.mmdet import patches
+from farm.sources.mmdet.patches import missing
+from farm.sources.mmdet.patches.pooling import deform_roi_pool, pooled
+from farm.sources.mmdet.patches.sampling import carafe
 
 pytestmark = pytest.mark.slow
 
@@ -82,7 +82,7 @@ def engines(model: bytes) -> Iterator[tuple[str, Run]]:
 
 def check(module: Call, opset: int, traced: Inputs, *others: Inputs) -> None:
     """Both runtimes give PyTorch's numbers, at the traced sizes and at the others."""
-    with operators.standard(opset):
+    with patches.standard(opset):
         model = export(module, opset, traced, *others)
     for engine, run in engines(model):
         for inputs in (traced, *others):
@@ -185,7 +185,7 @@ def test_deformable_convolution_takes_maps_smaller_than_its_kernel(opset: int) -
 def test_deformable_convolution_is_one_operator_from_19_on() -> None:
     module = Call(out=mmcv.ops.ModulatedDeformConv2dPack(8, 12, 3))
     for opset, count in (18, 0), (19, 1), (20, 1):
-        with operators.standard(opset):
+        with patches.standard(opset):
             model = onnx.load_from_string(export(module, opset, (noise(1, 8, 6, 6),)))
         assert [node.op_type for node in model.graph.node].count("DeformConv") == count
         assert not any(node.domain for node in model.graph.node)

@@ -19,12 +19,12 @@ from mmcv import ConfigDict
 from mmdet.models import build_detector
 from mmdet.models.dense_heads import DETRHead
 
-from farm import inputs
+from farm import specs
 from farm.runtimes import openvino_operators, runtime_module
 from farm.sources import onnx_files
-from farm.sources.mmdet import graphs, operators, random_weights
+from farm.sources.mmdet import graphs, patches, random_weights
 from farm.sources.mmdet.detector import Detector
-from farm.sources.mmdet.operators.roi_align import roi_align
+from farm.sources.mmdet.patches.roi_align import roi_align
 from farm.sources.mmdet.queries import deformable_detr
 from farm.units import Dims
 
@@ -127,7 +127,7 @@ def noise(count: int, height: int, width: int) -> Tensor:
 @torch.no_grad()
 def expected(model: Any, image: Tensor) -> Any:
     """mmdet's own answer."""
-    facts = inputs.ModelFacts(tuple("abcde"), False, "")
+    facts = specs.ModelFacts(tuple("abcde"), False, "")
     return Detector(model, facts).reference_as_graph(image.numpy())
 
 
@@ -166,9 +166,9 @@ def test_a_file_follows_the_size_that_positions_and_proposals_depend_on(
     name: str, tmp_path: Path
 ) -> None:
     """At opset 11: attention there needs a reshape that torch's exporter lacks."""
-    shape = inputs.Shape("s", Dims(1, 3, 32, 32), Dims(1, 3, 64, 96), Dims(2, 3, 256, 256))
+    shape = specs.Shape("s", Dims(1, 3, 32, 32), Dims(1, 3, 64, 96), Dims(2, 3, 256, 256))
     model, path = detr(False, 12) if name == "detr" else sparse(True), tmp_path / "model.onnx"
-    with operators.standard(11):
+    with patches.standard(11):
         onnx_files.write(graphs.graph(model), shape, 11, path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     images = noise(2, 128, 64)
@@ -210,7 +210,7 @@ def export(module: nn.Module, given: Tensor, opset: int, free: int) -> bytes:
 @torch.no_grad()
 def test_attention_is_written_at_every_opset_and_length(opset: int) -> None:
     module = SelfAttention()
-    with operators.standard(opset):
+    with patches.standard(opset):
         model = export(module, torch.randn(5, 2, 8), opset, 0)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     longer = torch.randn(9, 2, 8)
@@ -237,7 +237,7 @@ class Pooled(nn.Module):
 @torch.no_grad()
 def test_a_level_without_boxes_is_pooled_by_openvino_below_16(count: int) -> None:
     boxes = torch.tensor([[4.0, 4, 40, 30], [10, 20, 60, 50], [30, 2, 90, 60]])
-    with operators.standard(11):
+    with patches.standard(11):
         model = export(Pooled(), boxes, 11, 0)
     core = openvino_operators.core()
     compiled = core.compile_model(core.read_model(model), "CPU")
@@ -259,7 +259,7 @@ def test_places_of_a_fixed_size_are_floats(opset: int, tmp_path: Path) -> None:
             return deformable_detr._centres(images, torch._shape_as_tensor(images)[2:])
 
     dims = Dims(1, 3, 64, 96)
-    onnx_files.write(Centres(), inputs.Shape("fixed", dims, dims, dims), opset, tmp_path / "c.onnx")
+    onnx_files.write(Centres(), specs.Shape("fixed", dims, dims, dims), opset, tmp_path / "c.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "c.onnx")
     images = np.zeros(dims.as_tuple(), np.float32)
     (found,) = session.run(None, dict.fromkeys([one.name for one in session.get_inputs()], images))
@@ -279,10 +279,10 @@ def test_openvino_compiles_the_proposals_of_a_fixed_size(tmp_path: Path) -> None
             return deformable_detr._sides(deformable_detr._levels(maps)) * images.mean()
 
     dims, path = Dims(1, 3, 32, 48), tmp_path / "s.onnx"
-    shape = inputs.Shape("fixed", dims, dims, dims)
+    shape = specs.Shape("fixed", dims, dims, dims)
     onnx_files.write(Sides(), shape, 17, path)
     images = torch.rand(dims.as_tuple(), generator=torch.Generator().manual_seed(0))
-    runtime, options = runtime_module("openvino"), inputs.EngineOptions("openvino", "fp32", shape)
+    runtime, options = runtime_module("openvino"), specs.EngineOptions("openvino", "fp32", shape)
     runtime.build(path, tmp_path, options)
     session = runtime.open_engine(tmp_path, options, 1)
     found = session.run(images.numpy())["sides"]

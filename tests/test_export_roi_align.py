@@ -19,10 +19,10 @@ from farm.sources.mmdet import compat  # noqa: F401
 # isort: split
 import mmcv.ops
 
-from farm import inputs
+from farm import specs
 from farm.sources import onnx_files
-from farm.sources.mmdet import operators
-from farm.sources.mmdet.operators.roi_align import RoiAlign
+from farm.sources.mmdet import patches
+from farm.sources.mmdet.patches.roi_align import RoiAlign
 from farm.units import Dims
 
 pytestmark = pytest.mark.slow
@@ -80,8 +80,8 @@ def image(batch: int) -> np.ndarray:
 
 def export(module: nn.Module, opset: int, path: Path, standard: bool = True) -> Path:
     least, most = Dims(1, 3, 32, 32), Dims(2, 3, 128, 128)
-    shape = inputs.Shape("dynamic", least, Dims(1, 3, *SIZE), most)
-    with operators.standard(opset) if standard else nullcontext():
+    shape = specs.Shape("dynamic", least, Dims(1, 3, *SIZE), most)
+    with patches.standard(opset) if standard else nullcontext():
         onnx_files.write(module, shape, opset, path)
     return path
 

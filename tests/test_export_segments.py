@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from farm import inputs
-from farm.detections import Detections, ImageMeta, whole
+from farm import specs
+from farm.detections import Detections, ImageMeta, full_masks
 from farm.detections.convert import to_original
 from farm.detections.matching import match
 from farm.plan.configs import config_file
@@ -30,7 +30,7 @@ from mmdet.models.seg_heads.panoptic_fusion_heads import MaskFormerFusionHead
 from pycocotools import mask as coco_mask
 
 from farm.sources.mmdet import config, graphs
-from farm.sources.mmdet.segments import mask2former, matrix_nms, picking, yolact
+from farm.sources.mmdet.segments import mask2former, picking, solo, yolact
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)
@@ -59,11 +59,11 @@ def sized_as_mmdet(masks: Tensor, kind: str) -> Tensor:
     return functional.interpolate(masks[:, :, : valid[0], : valid[1]], original, mode="bilinear")[0]
 
 
-@pytest.mark.parametrize("kind", whole.KINDS)
+@pytest.mark.parametrize("kind", full_masks.KINDS)
 def test_masks_are_sized_as_the_head_does_it(kind: str) -> None:
     """26 cells of 4 pixels reach over the input's 100 pixels: SOLO enlarges to 104 first."""
     masks = blobs(7, 26, 30)
-    resized = np.stack(whole.resized(masks.numpy(), META, kind))
+    resized = np.stack(full_masks.resized(masks.numpy(), META, kind))
     assert np.abs(resized - sized_as_mmdet(masks, kind).numpy()).max() < 1e-5
 
 
@@ -107,7 +107,7 @@ def test_a_mask_transformer_is_read_for_its_instances_only(kind: str) -> None:
     """mmdet's MaskFormer answers with a panoptic map unless its test settings say otherwise."""
     names = {"mask2former": "lsj_8x2_50e_coco-panoptic", "maskformer": "mstrain_16x1_75e_coco"}
     file = config_file(f"{kind}/{kind}_r50_{names[kind]}.py", Path())
-    settings = config.read(inputs.Model("m", "mmdet", file, inputs.File("", "")))
+    settings = config.read(specs.Model("m", "mmdet", file, specs.File("", "")))
     settings.model.test_cfg.update(instance_on=False, panoptic_on=True)
     with pytest.raises(ValueError, match=r"Former gives panoptic .* `model\.test_cfg\.instance_on"):
         graphs.graph(config.build(settings, ""))
@@ -144,7 +144,7 @@ def test_matrix_nms_gives_mmdets_scores(kernel: str) -> None:
     part = torch.where(torch.arange(30) % 2 > 0, scores, torch.zeros(()))
     both = torch.stack([scores, part])
     areas = masks.sum((1, 2)).expand(2, -1)
-    decayed = matrix_nms.decayed(
+    decayed = solo.decayed(
         masks.flatten(1).expand(2, -1, -1), areas, labels.expand(2, -1), both, cfg
     )
     for got, rows in zip(decayed, (torch.arange(30), torch.arange(1, 30, 2)), strict=True):
@@ -167,7 +167,7 @@ def test_a_row_that_does_not_take_part_decays_nothing() -> None:
     def run(rows: Tensor) -> Tensor:
         areas = masks[rows].sum((1, 2))
         arguments = masks[rows].flatten(1), areas, labels[rows], scores[rows]
-        return matrix_nms.decayed(*(one[None] for one in arguments), cfg)[0]
+        return solo.decayed(*(one[None] for one in arguments), cfg)[0]
 
     rest = torch.cat([torch.arange(3), torch.arange(6, 30)])
     assert torch.equal(run(torch.arange(30))[rest], run(rest))

@@ -18,7 +18,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 import mmcv.ops
 
 from farm.sources.mmdet.candidates import Candidates, suppress, suppression
-from farm.sources.mmdet.operators.soft_nms import METHODS, Decay, soft_nms
+from farm.sources.mmdet.patches.suppression import METHODS, Decay, soft_nms
 
 pytestmark = pytest.mark.slow
 

@@ -18,10 +18,10 @@ from mmdet.core.bbox.coder import BucketingBBoxCoder
 from mmdet.models.dense_heads.cascade_rpn_head import StageCascadeRPNHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
-from farm import inputs
+from farm import specs
 from farm.errors import StepFailed
 from farm.sources import onnx_files
-from farm.sources.mmdet import operators
+from farm.sources.mmdet import patches
 from farm.sources.mmdet.two_stage import buckets, cascade_rpn
 from farm.sources.mmdet.two_stage.pooling import pool
 from farm.units import Dims
@@ -40,13 +40,13 @@ def boxes(count: int, seed: int = 0) -> Tensor:
     return torch.cat([corner, corner + noise(count, 2, seed=seed + 1).abs() * 30], 1)
 
 
-def shape(size: tuple[int, int]) -> inputs.Shape:
-    return inputs.Shape("s", Dims(1, 3, 32, 32), Dims(1, 3, *size), Dims(2, 3, 256, 256))
+def shape(size: tuple[int, int]) -> specs.Shape:
+    return specs.Shape("s", Dims(1, 3, 32, 32), Dims(1, 3, *size), Dims(2, 3, 256, 256))
 
 
 def exported(module: Any, opset: int, path: Path, size: tuple[int, int]) -> Any:
     """A runner of `module`'s file with dynamic axes."""
-    with operators.standard(opset):
+    with patches.standard(opset):
         onnx_files.write(module, shape(size), opset, path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

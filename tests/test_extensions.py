@@ -17,8 +17,8 @@ RULER = Column("ruler", text, "matrix", lambda cell: cell.planned.cell.model[::-
 WRITE = """\
 import sys
 from pathlib import Path
-from farm.matrix import load_matrix
-from farm.matrix.schema import VerifySpec
+from farm.config.loader import load_matrix
+from farm.config.schema import VerifySpec
 from farm.plan import make_plan
 from farm.results import leaderboard
 from farm.results.rows import make_rows
@@ -31,7 +31,7 @@ READ = """\
 import sys
 from pathlib import Path
 from farm.results import leaderboard
-from farm.results.show import render
+from farm.results.tables import render
 print(render(leaderboard.read(Path(sys.argv[1])), sys.argv[2]))
 """
 MATRIX = """\

@@ -24,11 +24,11 @@ from conftest import PROJECT, Farm
 from farm.acceptance import records
 from farm.acceptance.steps import Place, remaining
 from farm.catalog import PRECISIONS
+from farm.config.loader import load_matrix
+from farm.config.schema import VerifySpec
 from farm.errors import InputError
-from farm.inputs import ModelFacts, Suppression, Target
-from farm.matrix import load_matrix
-from farm.matrix.schema import VerifySpec
 from farm.plan import make_plan
+from farm.specs import ModelFacts, Suppression, Target
 from farm.store import Failure, Store
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from farm.datasets import folder as calibration
 from farm.datasets import image_files
+from farm.datasets import image_files as calibration
 from farm.errors import InputError
 from farm.plan.files import image_folder
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from farm import inputs
-from farm.inputs import ModelFacts, Shape, Sizes
-from farm.plan.sizes import unfit
+from farm import specs
+from farm.plan.compatibility import unfit
 from farm.sources import sizes
+from farm.specs import ModelFacts, Shape, Sizes
 from farm.units import parse_dims
 
 YOLOX = Sizes(32, (0, 26, 28, 30))
@@ -131,7 +131,7 @@ def test_what_families_take(name: str, expected: Sizes | None) -> None:
     from farm.sources.mmdet.detector import Detector
 
     torch.set_num_threads(1)
-    model = inputs.Model("x", "mmdet", config_file(name, Path()), inputs.File("", ""))
+    model = specs.Model("x", "mmdet", config_file(name, Path()), specs.File("", ""))
     built: Any = config.build(config.read(model), name)
     before = {key: value.device for key, value in built.state_dict().items()}
     detector = Detector(built, facts(raw_refused=cuts.raw_refusal(built)))

@@ -22,24 +22,24 @@ import numpy as np
 import pytest
 from conftest import MATRIX, PROJECT, full_disk
 
-from farm import cli
 from farm.acceptance import importing, reading, records
 from farm.acceptance.archive import Limits, members
 from farm.acceptance.brought import VERSION, Brought
 from farm.acceptance.unpack import extract
+from farm.cli import main
+from farm.cli.plan import as_json
+from farm.config.loader import Matrix, load_matrix
+from farm.config.schema import VerifySpec
+from farm.engine.scheduler import run_steps
 from farm.errors import InputError
-from farm.executors import run_steps
-from farm.explain import as_json
-from farm.inputs import ModelFacts, Ref
-from farm.matrix import Matrix, load_matrix
-from farm.matrix.schema import VerifySpec
 from farm.plan import Plan, make_plan
-from farm.plan.devices import cpu_model
 from farm.plan.keys import canonical
+from farm.plan.placement import cpu_model
 from farm.results import arrays, leaderboard
 from farm.results.rows import make_rows
-from farm.results.show import FORMATS, render
+from farm.results.tables import FORMATS, render
 from farm.results.verdict import judge
+from farm.specs import ModelFacts, Ref
 from farm.store import Failure, Record, Store
 from farm.store.facts import facts_from
 
@@ -111,7 +111,7 @@ def best(results: Path, *words: str, target: str = "cpu") -> int:
     words = ("farm", "best", "--target", target, "--results", str(results), *words)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
         patch.setattr(sys, "argv", list(words))
-        cli.main()
+        main.main()
     return int(end.value.code or 0)
 
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 from conftest import PROJECT, Tool
 
-from farm import inputs
-from farm.datasets import shapes
-from farm.datasets.categories import categories
+from farm import specs
+from farm.config.loader import load_matrix
+from farm.datasets import synthetic
+from farm.datasets.coco_format import categories
 from farm.errors import InputError, nearest
-from farm.matrix import load_matrix
 from farm.sources.mmdet import compat  # noqa: F401
 from farm.stages import Context, check
 from farm.store import Store
@@ -35,7 +35,7 @@ from mmdet.datasets import (
     dataset_wrappers,
 )
 
-from farm.sources.mmdet import class_names, labels, named_data
+from farm.sources.mmdet import class_names, labels, test_data
 from farm.sources.mmdet.overrides import overridden
 
 pytestmark = pytest.mark.slow
@@ -138,7 +138,7 @@ def test_each_of_several_files_has_its_own_folder_of_images(tmp_path: Path) -> N
     files = [annotations(tmp_path / f"{name}.json", "cab") for name in "xy"]
     of_each = {"img_prefix": ["x/", "y/"], "proposal_file": ("x.pkl", "y.pkl")}
     settings = coco(files, **of_each, data_root="d", separate_eval=False)
-    found = named_data.parts(mmcv.Config({"data": {"train": settings}}), "train")
+    found = test_data.parts(mmcv.Config({"data": {"train": settings}}), "train")
     assert [part.settings["img_prefix"] for part in found] == ["x/", "y/"]
     assert [part.settings["proposal_file"] for part in found] == ["x.pkl", "y.pkl"]
     assert not any("separate_eval" in part.settings for part in found)
@@ -470,8 +470,8 @@ def names_of(
 ) -> tuple[str, ...]:
     settings = mmcv.Config({"data": {"test": {"type": "CocoDataset", "classes": NAMES}}})
     settings.merge_from_dict(dict(options))
-    files = inputs.File(where, ""), inputs.File("x.pth", "")
-    model = inputs.Model("m", "mmdet", *files, cfg_options=tuple(options.items()))
+    files = specs.File(where, ""), specs.File("x.pth", "")
+    model = specs.Model("m", "mmdet", *files, cfg_options=tuple(options.items()))
     return class_names.of(settings, meta, model, count)[0]
 
 
@@ -505,8 +505,8 @@ def test_only_the_checkpoints_order_is_the_trainings(tmp_path: Path) -> None:
         ({"data.test.classes": [*NAMES]}, {"CLASSES": NAMES}, False),
         ({}, {}, False),
     ):
-        files = inputs.File("", ""), inputs.File("x.pth", "")
-        model = inputs.Model("m", "mmdet", *files, cfg_options=tuple(options.items()))
+        files = specs.File("", ""), specs.File("x.pth", "")
+        model = specs.Model("m", "mmdet", *files, cfg_options=tuple(options.items()))
         assert class_names.of(settings, meta, model, 3) == (NAMES, certain)
 
 
@@ -538,7 +538,7 @@ def test_the_nearest_name_is_found_whatever_its_case_and_spaces() -> None:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shapes: `annotations.json`, `reversed.json` (its categories), `lacking.json` (no star)."""
     folder = tmp_path_factory.mktemp("shapes")
-    shapes.draw(folder, 16, 7, 160)
+    synthetic.draw(folder, 16, 7, 160)
     full = json.loads((folder / "annotations.json").read_text())
     turned = full | {"categories": full["categories"][::-1]}
     (folder / "reversed.json").write_text(json.dumps(turned))
@@ -555,21 +555,21 @@ def checked(
     limit: int | None = None,
     **more: Any,
 ) -> Any:
-    model = inputs.Model(
+    model = specs.Model(
         "onestage",
         "mmdet",
-        inputs.File(str(DEMO / "onestage.py"), ""),
-        inputs.File(str(DEMO / "onestage.pth"), ""),
+        specs.File(str(DEMO / "onestage.py"), ""),
+        specs.File(str(DEMO / "onestage.pth"), ""),
         cfg_options=tuple((options or {}).items()),
     )
-    places = inputs.File(str(drawn / "images"), ""), inputs.File(str(drawn / file), "")
-    values = inputs.CheckInputs(model, inputs.CocoDataset(*places, limit), **more)
+    places = specs.File(str(drawn / "images"), ""), specs.File(str(drawn / file), "")
+    values = specs.CheckInputs(model, specs.CocoDataset(*places, limit), **more)
     return check.run(values, Context(Store(drawn / "store"), drawn, 1))
 
 
 def test_the_configs_order_is_taken_where_the_evaluation_file_has_it(drawn: Path) -> None:
     found = checked(drawn, "annotations.json")
-    assert found["classes"] == shapes.CLASSES
+    assert found["classes"] == synthetic.CLASSES
     assert found["labels_from"] == "the config, with the order of the evaluation file"
 
 
@@ -589,8 +589,8 @@ def test_another_order_is_refused_with_both_orders_and_the_ap_of_each(drawn: Pat
 def test_the_evaluation_file_may_be_in_any_encoding_of_unicode(drawn: Path, encoding: str) -> None:
     text = (drawn / "annotations.json").read_text()
     (drawn / "encoded.json").write_text(text, encoding)
-    for labels_ in ((), shapes.CLASSES):
-        assert checked(drawn, "encoded.json", labels=labels_)["classes"] == shapes.CLASSES
+    for labels_ in ((), synthetic.CLASSES):
+        assert checked(drawn, "encoded.json", labels=labels_)["classes"] == synthetic.CLASSES
     (drawn / "encoded.json").write_text((drawn / "reversed.json").read_text(), encoding)
     with pytest.raises(InputError, match="The evaluation file's order: star, triangle, square"):
         checked(drawn, "encoded.json")
@@ -603,7 +603,7 @@ def test_no_image_behind_the_limit_is_opened(drawn: Path) -> None:
     rows = [one for one in full["annotations"] if one["image_id"] in few]
     document = full | {"images": full["images"][:2] + behind, "annotations": rows}
     (drawn / "behind.json").write_text(json.dumps(document))
-    assert checked(drawn, "behind.json", limit=2)["classes"] == shapes.CLASSES
+    assert checked(drawn, "behind.json", limit=2)["classes"] == synthetic.CLASSES
     with pytest.raises(InputError, match="lies outside of the folder"):
         checked(drawn, "behind.json", limit=3)
 
@@ -625,16 +625,16 @@ def test_check_parses_the_evaluation_file_once(
 
 def test_training_data_that_contradicts_itself_is_refused_in_any_order(drawn: Path) -> None:
     files = [str(drawn / "annotations.json"), str(drawn / "reversed.json")]
-    options = {"data.train": coco(files) | {"classes": shapes.CLASSES}}
+    options = {"data.train": coco(files) | {"classes": synthetic.CLASSES}}
     with pytest.raises(InputError, match=r"reversed\.json number the classes differently"):
         checked(drawn, "annotations.json", options)
-    stated = checked(drawn, "annotations.json", options, labels=shapes.CLASSES)
+    stated = checked(drawn, "annotations.json", options, labels=synthetic.CLASSES)
     assert stated["labels_from"] == "`labels` of the matrix"
 
 
 def test_a_config_of_pascal_voc_has_its_own_order_whatever_the_evaluation_file(drawn: Path) -> None:
     found = checked(drawn, "wider.json", {"data.test.type": "XMLDataset"})
-    assert found["classes"] == shapes.CLASSES
+    assert found["classes"] == synthetic.CLASSES
     assert found["labels_from"] == "the classes of XMLDataset"
 
 
@@ -711,10 +711,10 @@ def test_ap_is_the_same_whatever_the_order_of_the_categories(tmp_path: Path, dra
         assert row["box_ap_reference"] == pytest.approx(value, abs=5e-5)
     store = Store(tmp_path / "r" / "store")
     for stage in ("reference", "evaluate"):
-        record = store.record(inputs.Ref(stage, rows["ready"][f"{stage}_key"]))
+        record = store.record(specs.Ref(stage, rows["ready"][f"{stage}_key"]))
         assert record is not None
         each = record.figures["box_ap_by_class"]
-        assert set(each) == set(shapes.CLASSES)
+        assert set(each) == set(synthetic.CLASSES)
         assert sum(each.values()) / 4 == pytest.approx(record.figures["box_ap"])
         assert each["circle"] == pytest.approx(0.7277, abs=5e-5)
 
@@ -802,7 +802,7 @@ def test_the_label_order_is_in_the_keys_of_what_it_changes(tmp_path: Path, drawn
 
     path = written(tmp_path, drawn)
 
-    def keys(facts: inputs.ModelFacts, *overrides: str) -> dict[str, str]:
+    def keys(facts: specs.ModelFacts, *overrides: str) -> dict[str, str]:
         plan = make_plan(load_matrix(path, overrides), lambda key: facts)
         return {
             step.stage: step.key
@@ -810,10 +810,10 @@ def test_the_label_order_is_in_the_keys_of_what_it_changes(tmp_path: Path, drawn
             if step.label.split()[0].split(".")[0] == "onestage"
         }
 
-    facts = inputs.ModelFacts(shapes.CLASSES, False, "the same pipeline")
+    facts = specs.ModelFacts(synthetic.CLASSES, False, "the same pipeline")
     first = keys(facts)
     turned = keys(
-        replace(facts, classes=shapes.CLASSES[::-1]),
+        replace(facts, classes=synthetic.CLASSES[::-1]),
         "models.onestage.labels=[star, triangle, square, circle]",
     )
     changed = {stage for stage in first if first[stage] != turned[stage]}

@@ -19,8 +19,8 @@ from test_results import row
 from farm.errors import InputError
 from farm.results import leaderboard
 from farm.results.columns import SCHEMA_VERSION
-from farm.results.pick import Wish, pick
-from farm.results.show import FORMATS, pick_as_text, render
+from farm.results.select import Wish, pick
+from farm.results.tables import FORMATS, pick_as_text, render
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from farm.config.loader import load_matrix
 from farm.errors import InputError
-from farm.matrix import load_matrix
 
 GOOD = """\
 name: good

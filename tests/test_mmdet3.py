@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from farm import inputs
+from farm import specs
 from farm.errors import InputError
-from farm.plan import mmdet3
+from farm.plan import config_files
 from farm.plan.configs import config_file
 
 CASES = Path(__file__).parent / "cases" / "configs_real"
@@ -43,12 +43,12 @@ def test_planning_names_it_at_its_line(tmp_path: Path, text: str, line: int) -> 
 )
 def test_settings_of_3_are_named(config: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=NAMED):
-        mmdet3.refuse_values(config, "c.py")
+        config_files.refuse_values(config, "c.py")
 
 
 def test_a_config_of_2_may_name_its_scope() -> None:
     model = {"type": "mmdet.FasterRCNN", "backbone": {"type": "mmcls.ConvNeXt"}}
-    mmdet3.refuse_values({"model": model, "data": {"test": {"type": "CocoDataset"}}}, "c.py")
+    config_files.refuse_values({"model": model, "data": {"test": {"type": "CocoDataset"}}}, "c.py")
 
 
 def test_no_config_that_mmdet_2_ships_is_taken_for_one_of_3() -> None:
@@ -59,7 +59,7 @@ def test_no_config_that_mmdet_2_ships_is_taken_for_one_of_3() -> None:
     shipped = sorted((Path(spec.origin).parent / ".mim" / "configs").rglob("*.py"))
     assert len(shipped) > 500
     for path in shipped:
-        mmdet3.refuse_text(path.read_text(), str(path))
+        config_files.refuse_text(path.read_text(), str(path))
 
 
 @pytest.mark.slow
@@ -67,6 +67,6 @@ def test_check_names_what_only_the_merged_config_shows() -> None:
     from farm.sources.mmdet import config
 
     path = str(CASES / "mmdet3.py")
-    model = inputs.Model("m", "mmdet", inputs.File(path, ""), inputs.File("none.pth", ""))
+    model = specs.Model("m", "mmdet", specs.File(path, ""), specs.File("none.pth", ""))
     with pytest.raises(InputError, match=rf"mmdet3\.py: {NAMED}"):
         config.read(model)

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from farm.config.schema import VerifySpec
 from farm.detections import Detections
 from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import match
 from farm.errors import InputError
-from farm.matrix.schema import VerifySpec
 from farm.models import families, own, records, table
 from farm.models.families import FILE, read
 from farm.models.records import Record

@@ -13,11 +13,10 @@ import pytest
 from conftest import PROJECT
 from onnx import TensorProto, helper, numpy_helper
 
+from farm.config.loader import load_matrix
 from farm.doctor.gpus import has_gpu
+from farm.engine.scheduler import require_packages
 from farm.errors import InputError, StepFailed, TransientFailure
-from farm.executors import require_packages
-from farm.inputs import EngineOptions, Place, Shape
-from farm.matrix import load_matrix
 from farm.plan import make_plan
 from farm.runtimes import (
     onnxruntime_cuda,
@@ -28,6 +27,7 @@ from farm.runtimes import (
 from farm.runtimes.onnxruntime_binding import BoundSession, is_fixed
 from farm.runtimes.onnxruntime_options import cuda_options, parsed
 from farm.runtimes.onnxruntime_placement import Ran, elsewhere, of_shapes, told
+from farm.specs import EngineOptions, Place, Shape
 from farm.store import Store
 from farm.units import Dims
 

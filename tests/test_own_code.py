@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
-from farm import inputs
-from farm.executors import run_steps
-from farm.matrix import load_matrix
+from farm import specs
+from farm.cli.progress import Progress
+from farm.config.loader import load_matrix
+from farm.engine.scheduler import run_steps
 from farm.plan import Plan
 from farm.plan.configs import config_file
 from farm.plan.own_code import runs_own_code
-from farm.progress import Progress
 from farm.store import Store
 from farm.sweep import Choices, checked_plan, starter
 
@@ -49,10 +49,10 @@ dataset: {{type: shapes, count: 4}}
 """
 
 
-def model_of(folder: Path, text: str, **values: object) -> inputs.Model:
+def model_of(folder: Path, text: str, **values: object) -> specs.Model:
     (folder / "c.py").write_text(text)
-    config, checkpoint = config_file("c.py", folder), inputs.File("c.pth", "")
-    return inputs.Model("m", "mmdet", config, checkpoint)
+    config, checkpoint = config_file("c.py", folder), specs.File("c.pth", "")
+    return specs.Model("m", "mmdet", config, checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_a_config_of_values_alone_runs_no_code(tmp_path: Path, text: str, expect
 
 def test_what_check_saw_is_code_but_for_files_that_the_farm_looked_for(tmp_path: Path) -> None:
     model = model_of(tmp_path, "custom_imports = dict(imports=['own'])\n")
-    sought = inputs.Used("sought", "classes.txt", "missing", "here")
-    module = inputs.Used("module", "own", "abc", "own.py")
+    sought = specs.Used("sought", "classes.txt", "missing", "here")
+    module = specs.Used("module", "own", "abc", "own.py")
     for used, expected in (((), False), ((sought,), False), ((sought, module), True)):
-        facts = inputs.ModelFacts((), False, "", used=used)
+        facts = specs.ModelFacts((), False, "", used=used)
         assert runs_own_code(model, facts) is expected
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from farm import inputs
+from farm import specs
 from farm.detections import Detections
 from farm.detections.convert import to_original
 from farm.errors import InputError, StepFailed
@@ -36,13 +36,13 @@ NO_FLIP = {"data.test.pipeline.1.flip": False}
 
 def steps_of(name: str, options: dict[str, Any]) -> list[dict[str, Any]]:
     path = config_file(name, Path())
-    model = inputs.Model("x", "mmdet", path, inputs.File("", ""), tuple(options.items()))
+    model = specs.Model("x", "mmdet", path, specs.File("", ""), tuple(options.items()))
     return list(test_data.test_pipelines(config.read(model), name)["data.test.pipeline"])
 
 
 def preparer(name: str, shape: str, low: str = "", high: str = "") -> Any:
     dims = (parse_dims(low or shape), parse_dims(shape), parse_dims(high or shape))
-    return source.Preparer(pipeline.canonical(steps_of(name, NO_FLIP)), inputs.Shape("x", *dims))
+    return source.Preparer(pipeline.canonical(steps_of(name, NO_FLIP)), specs.Shape("x", *dims))
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_proposals_from_files_are_refused_by_name() -> None:
 def test_a_package_that_is_not_installed_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.py"
     path.write_text("custom_imports = dict(imports=['nowhere.models'], allow_failed_imports=False)")
-    model = inputs.Model("x", "mmdet", inputs.File(str(path), ""), inputs.File("", ""))
+    model = specs.Model("x", "mmdet", specs.File(str(path), ""), specs.File("", ""))
     with pytest.raises(InputError, match="needs the package nowhere, which is not installed"):
         config.read(model)
 
@@ -152,9 +152,7 @@ def test_a_transform_that_the_configs_code_replaces_is_refused(
 ) -> None:
     """Images are prepared without that code, and would be others than the model's own."""
     name = "retinanet/retinanet_r50_fpn_1x_coco.py"
-    settings = config.read(
-        inputs.Model("x", "mmdet", config_file(name, Path()), inputs.File("", ""))
-    )
+    settings = config.read(specs.Model("x", "mmdet", config_file(name, Path()), specs.File("", "")))
     expected = test_data.canonical_pipeline(settings, name)
     replace(monkeypatch)
     with pytest.raises(StepFailed, match=reason):

@@ -14,16 +14,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from farm import catalog, inputs
+from farm import catalog, specs
+from farm.cli.plan import as_text
+from farm.config.loader import load_matrix
 from farm.errors import InputError
-from farm.explain import as_text
-from farm.matrix import load_matrix
 from farm.plan import STAGES, Plan, digests, make_plan
 from farm.plan.code import code_file
 from farm.plan.configs import config_file, config_parts
-from farm.plan.devices import cores
 from farm.plan.files import image_folder
 from farm.plan.keys import canonical
+from farm.plan.placement import cores
 from farm.store import Store
 from farm.units import Dims
 
@@ -51,8 +51,8 @@ def matrix(tmp_path: Path) -> Path:
     return path
 
 
-def known(key: str) -> inputs.ModelFacts:
-    return inputs.ModelFacts(("circle",), False, "the same pipeline")
+def known(key: str) -> specs.ModelFacts:
+    return specs.ModelFacts(("circle",), False, "the same pipeline")
 
 
 def plan_of(path: Path, *overrides: str, facts: object = known) -> Plan:
@@ -155,8 +155,8 @@ def test_what_an_override_names_is_told_without_lines(matrix: Path, tmp_path: Pa
 
 
 def test_a_refused_model_has_no_heavy_step(matrix: Path) -> None:
-    def refuse(key: str) -> inputs.ModelFacts:
-        return inputs.ModelFacts(("circle",), False, "p", refused="no path for this head")
+    def refuse(key: str) -> specs.ModelFacts:
+        return specs.ModelFacts(("circle",), False, "p", refused="no path for this head")
 
     plan = plan_of(matrix, facts=refuse)
     assert all(one.refused == "no path for this head" for one in plan.cells)
@@ -172,7 +172,7 @@ def test_unchecked_models_are_said(matrix: Path) -> None:
 def test_planning_imports_nothing_heavy(matrix: Path) -> None:
     code = (
         "import sys; sys.argv = ['farm', 'plan', sys.argv[1], '--json']\n"
-        "from farm.cli import main\n"
+        "from farm.cli.main import main\n"
         "try: main()\n"
         "finally: print([m for m in ('torch','ray','mlflow','mmcv','numpy','pandas','onnxruntime')"
         " if m in sys.modules], file=sys.stderr)\n"
@@ -327,9 +327,9 @@ def test_cores_are_part_of_what_was_measured(matrix: Path) -> None:
     assert threads == {cores()}
 
 
-def cuttable(key: str) -> inputs.ModelFacts:
-    how = inputs.Suppression(0.5, False, 100)
-    return inputs.ModelFacts(("circle",), False, "the same pipeline", suppression=how)
+def cuttable(key: str) -> specs.ModelFacts:
+    how = specs.Suppression(0.5, False, 100)
+    return specs.ModelFacts(("circle",), False, "the same pipeline", suppression=how)
 
 
 def test_where_a_graph_ends_is_an_axis_of_export_and_what_follows(matrix: Path) -> None:
@@ -359,7 +359,7 @@ def test_a_model_without_suppression_has_one_graph_for_graph_and_host(matrix: Pa
 
 def test_a_model_is_refused_only_where_its_graph_cannot_end(matrix: Path) -> None:
     def reasons(**values: str) -> dict[str, str | None]:
-        facts = inputs.ModelFacts(("a",), False, "p", **values)  # type: ignore[arg-type]
+        facts = specs.ModelFacts(("a",), False, "p", **values)  # type: ignore[arg-type]
         plan = plan_of(matrix, "postprocess=[graph, host, none]", facts=lambda key: facts)
         return {one.cell.postprocess: one.refused for one in plan.cells}
 
@@ -370,19 +370,19 @@ def test_a_model_is_refused_only_where_its_graph_cannot_end(matrix: Path) -> Non
 
 def test_a_field_that_came_later_is_in_no_key_while_it_says_nothing() -> None:
     square = Dims(1, 3, 160, 160)
-    model = inputs.OnnxModel("m", inputs.File("x.onnx", "digest"))
-    values = inputs.ExportInputs(model, inputs.Shape("s", square, square, square), 17)
+    model = specs.OnnxModel("m", specs.File("x.onnx", "digest"))
+    values = specs.ExportInputs(model, specs.Shape("s", square, square, square), 17)
     assert set(canonical(values)) == {"model", "shape", "opset"}
     later = dataclasses.replace(values, postprocess="host", simplify=True)
     assert set(canonical(later)) == {"model", "shape", "opset", "postprocess", "simplify"}
 
 
 def test_a_place_is_in_no_key_and_equal_inputs_have_one() -> None:
-    assert canonical(inputs.Place("/here")) == {}
+    assert canonical(specs.Place("/here")) == {}
     square = Dims(1, 3, 160, 160)
-    shapes = [inputs.Shape(name, square, square, Dims(4, 3, 160, 160)) for name in "ab"]
+    shapes = [specs.Shape(name, square, square, Dims(4, 3, 160, 160)) for name in "ab"]
     assert canonical(shapes[0]) == canonical(shapes[1]) == canonical(shapes[0])
-    assert canonical(shapes[0]) != canonical(inputs.Shape("a", square, square, square))
+    assert canonical(shapes[0]) != canonical(specs.Shape("a", square, square, square))
 
 
 def test_simplify_is_in_the_key_of_the_exports_it_is_asked_for(matrix: Path) -> None:
@@ -456,8 +456,8 @@ def test_axes_that_a_source_lacks_do_not_multiply(others: Path) -> None:
 
 
 def test_a_shape_that_a_ready_model_does_not_take_is_refused(others: Path) -> None:
-    def facts(key: str) -> inputs.ModelFacts:
-        return inputs.ModelFacts(("circle",), False, "p", input_shape=(None, 3, 160, 160))
+    def facts(key: str) -> specs.ModelFacts:
+        return specs.ModelFacts(("circle",), False, "p", input_shape=(None, 3, 160, 160))
 
     shapes = (
         "shapes.four={opt: 4x3x160x160}",

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 from conftest import Farm
 
-from farm import inputs
+from farm import specs
 from farm.catalog import RUNTIMES
+from farm.config.loader import load_matrix
+from farm.config.models import OPTION_SPECS
+from farm.engine.perform import unfit
 from farm.errors import InputError
-from farm.executors.perform import unfit
-from farm.inputs import ModelFacts, Suppression
-from farm.matrix import load_matrix
-from farm.matrix.options import OPTION_SPECS
-from farm.plan import Plan, Step, gpus, make_plan, refusals
-from farm.plan.gpus import Gpu
+from farm.plan import Plan, Step, compatibility, make_plan, placement
 from farm.plan.keys import canonical
+from farm.plan.placement import Gpu
+from farm.specs import ModelFacts, Suppression
 from farm.units import Dims
 
 MATRIX = """\
@@ -42,7 +42,7 @@ SUPPRESSING = dataclasses.replace(PLAIN, suppression=Suppression(0.5, False, 100
 @pytest.fixture(autouse=True)
 def no_gpu_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this machine has."""
-    monkeypatch.setattr(gpus, "gpus", lambda: ())
+    monkeypatch.setattr(placement, "gpus", lambda: ())
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def test_the_librarys_version_is_in_the_key_and_the_drivers_patch_level_is_not(
 
 
 def test_targets_and_engines_of_the_cpu_keep_the_keys_that_they_had() -> None:
-    assert canonical(inputs.Target("cpu", "a CPU")) == {"device": "a CPU", "accelerator": None}
-    shape = inputs.Shape("s", *[Dims(1, 3, 64, 64)] * 3)
-    assert "compute_capability" not in canonical(inputs.EngineOptions("openvino", "fp32", shape))
+    assert canonical(specs.Target("cpu", "a CPU")) == {"device": "a CPU", "accelerator": None}
+    shape = specs.Shape("s", *[Dims(1, 3, 64, 64)] * 3)
+    assert "compute_capability" not in canonical(specs.EngineOptions("openvino", "fp32", shape))
 
 
 def test_a_plugin_counts_by_what_is_in_it_and_a_timing_cache_not_by_its_place(
@@ -117,7 +117,7 @@ def test_a_plugin_counts_by_what_is_in_it_and_a_timing_cache_not_by_its_place(
     ]
     assert places[0] == places[1]
     built = step(plan_of(matrix, "runtime_options.tensorrt.timing_cache=kept/"), "build")
-    assert isinstance(built.inputs, inputs.BuildInputs)
+    assert isinstance(built.inputs, specs.BuildInputs)
     assert dict(built.inputs.options.options)["timing_cache"].path == f"{matrix.parent}/kept/"
     (missing,) = plan_of(matrix, "runtime_options.tensorrt.plugins=[no.so]").missing
     assert "plug-in" in str(missing) and "no.so" in str(missing)
@@ -130,7 +130,7 @@ def test_rtx_is_built_on_any_node_for_its_target_and_run_on_that_only(matrix: Pa
     plan = plan_of(matrix)
     built = step(plan, "build", "tensorrt_rtx")
     assert built.needs.accelerator is None
-    assert isinstance(built.inputs, inputs.BuildInputs)
+    assert isinstance(built.inputs, specs.BuildInputs)
     assert built.inputs.options.compute_capability == "8.9"
     for stage in ("verify", "evaluate", "measure"):
         needs = step(plan, stage, "tensorrt_rtx").needs
@@ -159,9 +159,11 @@ def test_a_node_with_another_gpu_or_driver_refuses_naming_both(
 
 
 def test_a_device_says_which_of_an_accelerators_models() -> None:
-    wanted = gpus.target("t", "A100", "NVIDIA A100-SXM4-80GB", driver="580")
-    assert gpus.refuses(wanted, Gpu("NVIDIA A100-SXM4-80GB", "8.0", "580.1")) is None
-    assert "A100-PCIE" in str(gpus.refuses(wanted, Gpu("NVIDIA A100-PCIE-40GB", "8.0", "580.1")))
+    wanted = placement.target("t", "A100", "NVIDIA A100-SXM4-80GB", driver="580")
+    assert placement.refuses(wanted, Gpu("NVIDIA A100-SXM4-80GB", "8.0", "580.1")) is None
+    assert "A100-PCIE" in str(
+        placement.refuses(wanted, Gpu("NVIDIA A100-PCIE-40GB", "8.0", "580.1"))
+    )
 
 
 # ---------------------------------------------------------------- what is known of a target
@@ -169,10 +171,10 @@ def test_a_device_says_which_of_an_accelerators_models() -> None:
 
 def test_what_is_not_said_of_a_target_is_this_machines_own(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Gpu("NVIDIA L4", "8.9", "575.57")
-    monkeypatch.setattr(gpus, "gpus", lambda: (here,))
-    assert gpus.target("t", "L4").driver == "575"
-    assert gpus.target("t", "L4", driver="580").driver == "580"
-    assert gpus.refuses(gpus.target("t", "L4"), here) is None
+    monkeypatch.setattr(placement, "gpus", lambda: (here,))
+    assert placement.target("t", "L4").driver == "575"
+    assert placement.target("t", "L4", driver="580").driver == "580"
+    assert placement.refuses(placement.target("t", "L4"), here) is None
 
 
 @pytest.mark.parametrize(
@@ -192,13 +194,13 @@ def test_what_is_not_said_of_a_target_is_this_machines_own(monkeypatch: pytest.M
 )
 def test_an_accelerator_is_called_as_ray_calls_it(name: str, kind: str) -> None:
     ray = pytest.importorskip("ray._private.accelerators.nvidia_gpu")
-    assert gpus.accelerator(name) == kind
+    assert placement.accelerator(name) == kind
     assert ray.NvidiaGPUAcceleratorManager._gpu_name_to_accelerator_type(name) == kind
 
 
 def test_accelerators_whose_capability_is_known_are_called_as_ray_calls_them() -> None:
-    for kind in gpus.COMPUTE_CAPABILITIES:
-        assert gpus.accelerator(f"NVIDIA {kind.replace('-', ' ')}") == kind
+    for kind in placement.COMPUTE_CAPABILITIES:
+        assert placement.accelerator(f"NVIDIA {kind.replace('-', ' ')}") == kind
 
 
 @pytest.mark.parametrize(
@@ -247,7 +249,7 @@ def test_a_target_that_rtx_cannot_build_for_is_refused(matrix: Path) -> None:
 def test_an_opset_that_the_version_does_not_read_is_refused(
     matrix: Path, monkeypatch: pytest.MonkeyPatch, installed: str, opset: int, told: str | None
 ) -> None:
-    monkeypatch.setattr(refusals, "version", lambda package: installed)
+    monkeypatch.setattr(compatibility, "version", lambda package: installed)
     assert refused(plan_of(matrix, f"opsets=[{opset}]"), "tensorrt") == told
 
 
@@ -322,7 +324,7 @@ runtime_options:
 """
     matrix.write_text(MATRIX + text)
     filled = step(plan_of(matrix), "build")
-    assert isinstance(filled.inputs, inputs.BuildInputs)
+    assert isinstance(filled.inputs, specs.BuildInputs)
     assert dict(filled.inputs.options.options) == {
         "builder_flags": False,
         "optimization_level": 3,

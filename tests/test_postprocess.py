@@ -14,13 +14,13 @@ import pytest
 from conftest import PROJECT, Farm
 from test_results import row
 
-from farm import inputs
+from farm import specs
+from farm.config.schema import VerifySpec
 from farm.detections import raw
 from farm.detections.suppress import suppress
-from farm.inputs import Decay, Suppression
-from farm.matrix.schema import VerifySpec
-from farm.results.pick import Wish, pick
+from farm.results.select import Wish, pick
 from farm.results.verdict import judge_raw
+from farm.specs import Decay, Suppression
 
 Outputs = dict[str, npt.NDArray[np.generic]]
 
@@ -188,11 +188,11 @@ def test_an_engine_without_ap_is_picked_only_when_it_is_asked_for() -> None:
     assert pick([row("x", box_ap=None)], Wish()).best is None
 
 
-def demo_model(name: str) -> inputs.Model:
+def demo_model(name: str) -> specs.Model:
     files = [
-        inputs.File(str(PROJECT / "matrices/demo" / f"{name}{end}"), "") for end in (".py", ".pth")
+        specs.File(str(PROJECT / "matrices/demo" / f"{name}{end}"), "") for end in (".py", ".pth")
     ]
-    return inputs.Model(name, "mmdet", *files)
+    return specs.Model(name, "mmdet", *files)
 
 
 @pytest.mark.slow
@@ -209,10 +209,10 @@ def test_raw_outputs_are_those_of_forward_dummy(tmp_path: Path, opset: int, dyna
     source = source_module("mmdet")
     detector = source.load(demo_model("twostage"))
     opt = Dims(1, 3, 96, 128)
-    free = inputs.Shape("d", Dims(1, 3, 1, 1), opt, Dims(9, 3, 999, 999))
+    free = specs.Shape("d", Dims(1, 3, 1, 1), opt, Dims(9, 3, 999, 999))
     path = tmp_path / "raw.onnx"
     source.export_onnx(
-        detector, free if dynamic else inputs.Shape("f", opt, opt, opt), opset, path, "none"
+        detector, free if dynamic else specs.Shape("f", opt, opt, opt), opset, path, "none"
     )
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     exact = {"INFERENCE_PRECISION_HINT": "f32"}

@@ -21,11 +21,11 @@ import pytest
 from conftest import PROJECT, SHARED, Farm
 from onnx import TensorProto, helper, numpy_helper
 
-from farm import catalog, inputs
-from farm.datasets.shapes import CLASSES
+from farm import catalog, specs
+from farm.config.loader import load_matrix
+from farm.config.schema import VerifySpec
+from farm.datasets.synthetic import CLASSES
 from farm.errors import InputError, StepFailed
-from farm.matrix import load_matrix
-from farm.matrix.schema import VerifySpec
 from farm.plan import Plan, make_plan
 from farm.precision import auto, quantised, region, typed
 from farm.results.rows import make_rows
@@ -49,7 +49,7 @@ dataset: {{type: shapes, count: 16, seed: 7, size: 160}}
 measure: {{seconds: 0.1, max_seconds: 5, warmup_seconds: 0, min_samples: 10}}
 """
 
-Facts = Callable[[str], inputs.ModelFacts]
+Facts = Callable[[str], specs.ModelFacts]
 
 
 def write(folder: Path) -> Path:
@@ -58,8 +58,8 @@ def write(folder: Path) -> Path:
     return path
 
 
-def known(key: str) -> inputs.ModelFacts:
-    return inputs.ModelFacts(("circle",), False, "the same pipeline")
+def known(key: str) -> specs.ModelFacts:
+    return specs.ModelFacts(("circle",), False, "the same pipeline")
 
 
 def plan_of(folder: Path, *overrides: str, facts: Facts = known) -> Plan:
@@ -94,7 +94,7 @@ def file_of(sweep: Sweep, results: Path, model: str, precision: str) -> Path:
         "export_key" if precision == "fp32" else "convert_key"
     ]
     stage = "export" if precision == "fp32" else "convert"
-    return Store(results / "results" / "store").path(inputs.Ref(stage, key)) / "model.onnx"
+    return Store(results / "results" / "store").path(specs.Ref(stage, key)) / "model.onnx"
 
 
 @pytest.mark.slow
@@ -226,7 +226,7 @@ def test_openvino_runs_each_layer_in_the_files_type(sweep: Sweep, results: Path)
 
 def built(sweep: Sweep, results: Path, precision: str, runtime: str = "openvino") -> Path:
     key = rows_of(sweep)["onestage", precision, runtime]["build_key"]
-    return Store(results / "results" / "store").path(inputs.Ref("build", key))
+    return Store(results / "results" / "store").path(specs.Ref("build", key))
 
 
 @pytest.mark.slow
@@ -249,7 +249,7 @@ def test_auto_keeps_more_layers_for_a_tighter_bound(sweep: Sweep, results: Path)
     )
     tight = run(results, results / "results", *words, "int8.auto.max_ap_drop=0.1")
     record = Store(results / "results" / "store").record(
-        inputs.Ref("convert", tight.rows[0]["convert_key"])
+        specs.Ref("convert", tight.rows[0]["convert_key"])
     )
     assert record is not None and tight.exit_code == 0
     tried, kept = record.figures["auto"], record.figures["kept_fp32"]
@@ -257,7 +257,7 @@ def test_auto_keeps_more_layers_for_a_tighter_bound(sweep: Sweep, results: Path)
     final = [one for one in tried if one["kept"] == len(kept)]
     assert 0 < len(kept) < 45 and final[0]["ap_drop"] <= 0.1
     model = onnx.load(
-        Store(results / "results" / "store").path(inputs.Ref("convert", record.key)) / "model.onnx"
+        Store(results / "results" / "store").path(specs.Ref("convert", record.key)) / "model.onnx"
     )
     weights = {one.name for one in model.graph.initializer}
     plain = {node.name for node in model.graph.node if set(node.input[1:2]) & weights}
@@ -336,7 +336,7 @@ Tail = Callable[[Any], tuple[Any, Sequence[Any]]]
 
 def matrix_nms(torch: Any) -> tuple[Any, Sequence[Any]]:
     """SOLO's: masks from a convolution, and the pixels that each two of them share."""
-    from farm.sources.mmdet.segments.matrix_nms import decayed
+    from farm.sources.mmdet.segments.solo import decayed
 
     cfg = SimpleNamespace(kernel="gaussian", sigma=2.0, filter_thr=0.05)
 
@@ -366,7 +366,7 @@ def score_voting(torch: Any) -> tuple[Any, Sequence[Any]]:
 
 def features_of_boxes(torch: Any) -> tuple[Any, Sequence[Any]]:
     """Below opset 16: samples in narrow boxes as products; a layer reads what is made of them."""
-    from farm.sources.mmdet.operators import roi_align
+    from farm.sources.mmdet.patches import roi_align
 
     layer = SimpleNamespace(output_size=(3, 3), spatial_scale=0.25, aligned=True, sampling_ratio=0)
     last = torch.nn.Linear(8 * 9, 2)
@@ -374,7 +374,7 @@ def features_of_boxes(torch: Any) -> tuple[Any, Sequence[Any]]:
     def of(features: Any) -> Any:
         boxes = features.flatten(1)[0, :16].abs().reshape(4, 4).cumsum(1)
         images = (boxes[:, 0] * 0).long()
-        with roi_align.swap(13):
+        with roi_align.patch_roi_align(13):
             found = roi_align.roi_align(features, boxes, images, layer)
         return last(found.flatten(1))
 
@@ -566,7 +566,7 @@ def test_convert_is_shared_by_runtimes_and_fp32_has_none(tmp_path: Path) -> None
     for cell in plan.cells:
         assert ("convert" in cell.steps) == (cell.cell.precision != "fp32")
         build = plan.steps[cell.steps["build"]].inputs
-        assert isinstance(build, inputs.BuildInputs)
+        assert isinstance(build, specs.BuildInputs)
         file = cell.steps.get("convert", cell.steps["export"])
         assert build.exported.key == file
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from farm import inputs
+from farm import specs
 from farm.errors import InputError, StepFailed
 from farm.sources import mmdet as source
 from farm.sources.mmdet import compat  # noqa: F401
@@ -23,7 +23,7 @@ from mmdet.datasets.pipelines import Compose
 from farm.sources.mmdet import pipeline, test_data
 from farm.sources.mmdet.preparer import NoImage
 from farm.sources.own_form import pipeline_of
-from farm.stages.first_images import try_pipeline
+from farm.stages.examples import try_pipeline
 from farm.units import parse_dims
 
 pytestmark = pytest.mark.slow
@@ -31,8 +31,8 @@ pytestmark = pytest.mark.slow
 Image = npt.NDArray[Any]
 
 
-def shape(opt: str, low: str = "", high: str = "") -> inputs.Shape:
-    return inputs.Shape("s", *(parse_dims(text) for text in (low or opt, opt, high or opt)))
+def shape(opt: str, low: str = "", high: str = "") -> specs.Shape:
+    return specs.Shape("s", *(parse_dims(text) for text in (low or opt, opt, high or opt)))
 
 
 FIXED, DYNAMIC = shape("96x128"), shape("96x128", "32x32", "256x256")
@@ -46,7 +46,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def prepared(text: str, profile: inputs.Shape, path: Path) -> Image:
+def prepared(text: str, profile: specs.Shape, path: Path) -> Image:
     image: Image = source.Preparer(text, profile)(str(path), 1, path.name)[0]
     return image.astype(np.float32)
 
@@ -68,7 +68,7 @@ FIELDS = [
 ]
 
 
-def letterbox(how: inputs.Preprocess, path: Path, profile: inputs.Shape) -> Image:
+def letterbox(how: specs.Preprocess, path: Path, profile: specs.Shape) -> Image:
     """In plain numpy and OpenCV."""
     image = cv2.imread(str(path))
     (height, width), opt = image.shape[:2], profile.opt
@@ -90,7 +90,7 @@ def letterbox(how: inputs.Preprocess, path: Path, profile: inputs.Shape) -> Imag
     return padded.transpose(2, 0, 1)
 
 
-def of_mmdet(how: inputs.Preprocess, path: Path, profile: inputs.Shape) -> Image:
+def of_mmdet(how: specs.Preprocess, path: Path, profile: specs.Shape) -> Image:
     """By mmdet's own transforms, written as a config writes them."""
     opt, value = profile.opt, (how.pad_value,) * 3
     size: dict[str, Any] = {"size_divisor": how.pad or 1}
@@ -111,17 +111,17 @@ def of_mmdet(how: inputs.Preprocess, path: Path, profile: inputs.Shape) -> Image
 @pytest.mark.parametrize("profile", [FIXED, DYNAMIC])
 @pytest.mark.parametrize("fields", FIELDS)
 def test_preprocess_is_what_it_says(
-    picture: Path, fields: dict[str, Any], profile: inputs.Shape
+    picture: Path, fields: dict[str, Any], profile: specs.Shape
 ) -> None:
-    how = inputs.Preprocess(**fields)
+    how = specs.Preprocess(**fields)
     image = prepared(pipeline_of(how), profile, picture)
     np.testing.assert_array_equal(image, of_mmdet(how, picture, profile))
     np.testing.assert_allclose(image, letterbox(how, picture, profile), rtol=1e-5, atol=1e-5)
 
 
 def test_images_of_whole_numbers_stay_so() -> None:
-    assert "Normalize" not in pipeline_of(inputs.Preprocess(to_rgb=False, pad_value=114.0))
-    assert "Normalize" in pipeline_of(inputs.Preprocess(to_rgb=False, pad_value=0.5))
+    assert "Normalize" not in pipeline_of(specs.Preprocess(to_rgb=False, pad_value=114.0))
+    assert "Normalize" in pipeline_of(specs.Preprocess(to_rgb=False, pad_value=0.5))
 
 
 def test_yolox_by_preprocess_is_yolox_by_its_config(picture: Path) -> None:
@@ -129,7 +129,7 @@ def test_yolox_by_preprocess_is_yolox_by_its_config(picture: Path) -> None:
     pad = {"type": "Pad", "pad_to_square": True, "pad_val": {"img": (114.0, 114.0, 114.0)}}
     steps = [{"type": "LoadImageFromFile"}, {"type": "Resize", "keep_ratio": True}, pad]
     own = prepared(pipeline.canonical(steps), shape("416x416"), picture)
-    ready = inputs.Preprocess(to_rgb=False, pad=32, pad_value=114.0)
+    ready = specs.Preprocess(to_rgb=False, pad=32, pad_value=114.0)
     np.testing.assert_array_equal(prepared(pipeline_of(ready), shape("416x416"), picture), own)
     assert (own[:, -1, -1] == 114).all()
 
@@ -146,7 +146,7 @@ NORMALIZE = {"type": "Normalize", "mean": [100.0, 110.0, 120.0], "std": [50.0, 6
     "value", [None, 114, 114.5, {"img": 114}, {"img": (1.0, 2.0, 3.0)}, {"masks": 0}]
 )
 def test_a_configs_padding_is_mmdets(
-    picture: Path, value: Any, first: str, profile: inputs.Shape
+    picture: Path, value: Any, first: str, profile: specs.Shape
 ) -> None:
     def steps(**size: Any) -> list[dict[str, Any]]:
         pad = {"type": "Pad", **size} | ({} if value is None else {"pad_val": value})
@@ -254,7 +254,7 @@ def test_mmcvs_variables_are_filled_in(tmp_path: Path) -> None:
     (tmp_path / "over.py").write_text(
         "_base_ = ['{{ fileDirname }}/base.py']\nname = '{{ fileBasenameNoExtension }}'\n"
     )
-    model = inputs.Model("x", "mmdet", inputs.File(str(tmp_path / "over.py"), ""), None)  # type: ignore[arg-type]
+    model = specs.Model("x", "mmdet", specs.File(str(tmp_path / "over.py"), ""), None)  # type: ignore[arg-type]
     read = config.read(model)
     assert read.model.name == "base" and read.name == "over"
 
@@ -352,23 +352,23 @@ def test_an_exception_inside_of_a_transform_is_told(images: Path) -> None:
 
 
 def test_a_size_that_the_network_does_not_take_is_told_by_prepare(images: Path) -> None:
-    prepare = source.Preparer(pipeline.canonical(PLAIN), DYNAMIC, inputs.Sizes(32))
+    prepare = source.Preparer(pipeline.canonical(PLAIN), DYNAMIC, specs.Sizes(32))
     with pytest.raises(StepFailed, match=r"good.png: prepared it is 96x120.*multiples of 32"):
         prepare(str(images / "good.png"), 1, "good.png")
     padded = pipeline.canonical([*PLAIN, {"type": "Pad", "size_divisor": 32}])
-    source.Preparer(padded, DYNAMIC, inputs.Sizes(32))(str(images / "good.png"), 1, "good.png")
+    source.Preparer(padded, DYNAMIC, specs.Sizes(32))(str(images / "good.png"), 1, "good.png")
 
 
 def test_check_tries_the_first_images(images: Path, tmp_path: Path) -> None:
-    def of_names(*names: str) -> tuple[inputs.CocoDataset, Any]:
+    def of_names(*names: str) -> tuple[specs.CocoDataset, Any]:
         import json
 
         listed = [{"id": i, "file_name": name} for i, name in enumerate(names, 1)]
         file = tmp_path / f"{'-'.join(names)}.json"
         document = {"images": listed, "annotations": [], "categories": []}
         file.write_text(json.dumps(document))
-        places = inputs.File(str(images), ""), inputs.File(str(file), "")
-        return inputs.CocoDataset(*places), document
+        places = specs.File(str(images), ""), specs.File(str(file), "")
+        return specs.CocoDataset(*places), document
 
     unchanged = pipeline.canonical([{**LOAD, "color_type": "unchanged"}, RESIZE])
     try_pipeline(unchanged, *of_names("good.png"))
@@ -377,7 +377,7 @@ def test_check_tries_the_first_images(images: Path, tmp_path: Path) -> None:
         try_pipeline(unchanged, *of_names("good.png", "alpha.png"))
     with pytest.raises(InputError, match=r"torn.png: not an image"):
         try_pipeline(unchanged, *of_names("good.png", "torn.png"))
-    drawn = inputs.ShapesDataset(5000, 7, 160)
+    drawn = specs.ShapesDataset(5000, 7, 160)
     try_pipeline(unchanged, drawn, {})
     grayscale = pipeline.canonical([{**LOAD, "color_type": "grayscale"}, RESIZE])
     with pytest.raises(StepFailed, match=r"000001.png: .* three channels"):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from farm.inputs import Ref
 from farm.plan import Step
 from farm.plan.steps import Needs
+from farm.specs import Ref
 from farm.store import Store
 
 KIND = "L4"
@@ -47,7 +47,7 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture
 def executor(cluster: None, tmp_path: Path) -> Any:
-    from farm.executors.ray import RayExecutor
+    from farm.engine.ray import RayExecutor
 
     return RayExecutor(Store(tmp_path / "store"), None, 60)
 

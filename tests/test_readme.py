@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import PROJECT, Farm
 
-from farm.matrix import load_matrix
+from farm.config.loader import load_matrix
 
 README = (PROJECT / "README.md").read_text()
 

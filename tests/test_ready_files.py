@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from farm import inputs
+from farm import specs
 from farm.errors import InputError, StepFailed
 from farm.sources import onnx as source
 from farm.units import Dims
@@ -24,8 +24,8 @@ CASES = Path(__file__).parent / "cases" / "onnx"
 FLOAT = TensorProto.FLOAT
 
 
-def ready(path: Path, **values: Any) -> inputs.OnnxModel:
-    return inputs.OnnxModel("x", inputs.File(str(path), ""), **{"outputs": "raw", **values})
+def ready(path: Path, **values: Any) -> specs.OnnxModel:
+    return specs.OnnxModel("x", specs.File(str(path), ""), **{"outputs": "raw", **values})
 
 
 def written(path: Path, axes: list[Any], nodes: list[Any], **values: Any) -> Path:
@@ -157,7 +157,7 @@ def test_free_axes_are_free_however_they_are_written(tmp_path: Path, free: Any) 
     low, opt, high = Dims(1, 3, 32, 32), Dims(2, 3, 64, 96), Dims(4, 3, 128, 128)
     for name, dims in (("d", (low, opt, high)), ("f", (opt, opt, opt))):
         exported = tmp_path / f"{name}.onnx"
-        source.export_onnx(detector, inputs.Shape(name, *dims), None, exported)
+        source.export_onnx(detector, specs.Shape(name, *dims), None, exported)
         session = onnxruntime.InferenceSession(exported)
         (found,) = session.run(None, {"images": np.ones(opt.as_tuple(), np.float32)})
         assert found.shape == opt.as_tuple()
@@ -174,5 +174,5 @@ def test_sizes_that_a_ready_file_takes_are_found(tmp_path: Path) -> None:
         helper.make_node("Add", ["large", "images"], ["out"]),
     ]
     path = written(tmp_path / "x.onnx", ["n", 3, "h", "w"], nodes, weights=[scales])
-    assert source.check(ready(path)).sizes == inputs.Sizes(8)
+    assert source.check(ready(path)).sizes == specs.Sizes(8)
     assert source.load(ready(path)).facts.sizes is None  # only `check` runs it

@@ -14,13 +14,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from farm.config.schema import VerifySpec
 from farm.detections import Detections
 from farm.detections.matching import match
 from farm.errors import InputError
-from farm.matrix.schema import VerifySpec
 from farm.results import leaderboard
-from farm.results.pick import Wish, pareto, pick
-from farm.results.show import pick_as_text, render, render_by_class
+from farm.results.select import Wish, pareto, pick
+from farm.results.tables import pick_as_text, render, render_by_class
 from farm.results.verdict import Agreement, judge
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from farm.datasets import shapes
-from farm.datasets.shapes import CLASSES, LEAST_VISIBLE, MOST_OBJECTS, draw, draw_scene
+from farm.datasets import synthetic
+from farm.datasets.synthetic import CLASSES, LEAST_VISIBLE, MOST_OBJECTS, draw, draw_scene
 
 COUNT, SEED, SIZE = 24, 7, 96
 
@@ -92,8 +92,8 @@ def test_objects_overlap_but_none_is_mostly_hidden(monkeypatch: pytest.MonkeyPat
         whole.append(drawn >= 0.5)
         return drawn
 
-    real_cover = shapes._cover
-    monkeypatch.setattr(shapes, "_cover", cover)
+    real_cover = synthetic._cover
+    monkeypatch.setattr(synthetic, "_cover", cover)
     visible = []
     for number in range(1, COUNT + 1):
         whole.clear()

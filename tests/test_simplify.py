@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import PROJECT
 
-from farm import inputs
+from farm import specs
 from farm.errors import StepFailed
 from farm.units import Dims
 
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 
 OPT = Dims(1, 3, 96, 128)
 SHAPES = {
-    "fixed": inputs.Shape("f", OPT, OPT, OPT),
-    "dynamic": inputs.Shape("d", Dims(1, 3, 1, 1), OPT, Dims(9, 3, 999, 999)),
+    "fixed": specs.Shape("f", OPT, OPT, OPT),
+    "dynamic": specs.Shape("d", Dims(1, 3, 1, 1), OPT, Dims(9, 3, 999, 999)),
 }
 
 
@@ -29,11 +29,11 @@ def detectors() -> dict[str, Any]:
     demo = PROJECT / "matrices/demo"
     return {
         name: source_module("mmdet").load(
-            inputs.Model(
+            specs.Model(
                 name,
                 "mmdet",
-                inputs.File(str(demo / f"{name}.py"), ""),
-                inputs.File(str(demo / f"{name}.pth"), ""),
+                specs.File(str(demo / f"{name}.py"), ""),
+                specs.File(str(demo / f"{name}.pth"), ""),
             )
         )
         for name in ("onestage", "twostage")
@@ -42,7 +42,7 @@ def detectors() -> dict[str, Any]:
 
 def images(count: int, height: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     """A drawn scene, as the demo's models see it: on noise they find nothing."""
-    from farm.datasets.shapes import draw_scene
+    from farm.datasets.synthetic import draw_scene
 
     scenes = [draw_scene(7, number, 160).image[:height, :width, ::-1] for number in range(count)]
     batch = np.stack(scenes).transpose(0, 3, 1, 2).astype(np.float32)

@@ -17,15 +17,15 @@ import yaml
 from conftest import PROJECT, Done, Tool
 
 from farm.catalog import RUNTIMES
-from farm.inputs import ModelFacts
-from farm.matrix import load_matrix
-from farm.plan import gpus, make_plan
+from farm.config.loader import load_matrix
+from farm.plan import make_plan, placement
 from farm.plan.keys import canonical
 from farm.plan.packages import version
 from farm.single import words
 from farm.single.shapes import fixed
 from farm.single.targets import this_machine
 from farm.sources import source_module
+from farm.specs import ModelFacts
 from farm.store import Store
 from farm.units import Dims
 
@@ -152,7 +152,7 @@ def test_an_onnx_file_from_elsewhere_is_taken_as_it_is(
     assert (kept / "model.onnx").read_bytes() == Path("other.onnx").read_bytes()
 
 
-@pytest.mark.skipif(bool(gpus.gpus()), reason="there is a GPU here")
+@pytest.mark.skipif(bool(placement.gpus()), reason="there is a GPU here")
 def test_tensorrt_is_the_default_and_what_it_lacks_is_told(tool: Tool, exported: Any) -> None:
     exported()
     if version("tensorrt") == "absent":
@@ -197,8 +197,8 @@ def test_a_suppression_that_a_runtime_lacks_is_told_with_the_option_that_leaves_
 def test_a_gpu_here_is_the_target_with_all_that_is_in_an_engines_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = gpus.Gpu("NVIDIA H200", "9.0", "580.95.05")
-    monkeypatch.setattr("farm.plan.gpus.gpus", lambda: (here,))
+    here = placement.Gpu("NVIDIA H200", "9.0", "580.95.05")
+    monkeypatch.setattr("farm.plan.placement.gpus", lambda: (here,))
     assert canonical(this_machine("tensorrt")) == {
         "device": "H200", "accelerator": "H200", "compute_capability": "9.0", "driver": "580",
     }  # fmt: skip

@@ -16,13 +16,13 @@ import torch
 import yaml
 from conftest import PROJECT, Tool
 
+from farm.config.loader import load_matrix
 from farm.detections import Detections
 from farm.errors import InputError
-from farm.inputs import Ref
-from farm.matrix import load_matrix
 from farm.plan import make_plan
 from farm.single import words
 from farm.single.compare import Answers, held
+from farm.specs import Ref
 from farm.store import Store
 from farm.units import Dims
 
@@ -120,8 +120,8 @@ def test_verify_fails_where_the_file_says_something_else(tool: Tool, tmp_path: P
 
 
 def test_a_batch_is_the_image_and_its_mirror_image() -> None:
-    from farm.inputs import ModelFacts
     from farm.single.verify import verified
+    from farm.specs import ModelFacts
 
     seen = []
 

@@ -18,7 +18,7 @@ import pytest
 from conftest import PROJECT, Done, Tool
 
 from farm import catalog
-from farm.datasets import shapes
+from farm.datasets import synthetic
 from farm.detections import Detections
 from farm.single.results import as_mmdet
 
@@ -35,7 +35,7 @@ IMAGES = 12
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`coco`: drawn shapes, every other image cut to 160x128; `VOC2007`: the same as Pascal VOC."""
     folder = tmp_path_factory.mktemp("drawn")
-    shapes.draw(folder / "coco", IMAGES, seed=11, size=160)
+    synthetic.draw(folder / "coco", IMAGES, seed=11, size=160)
     _cut(folder / "coco")
     _as_voc(folder / "coco", folder / "VOC2007")
     return folder

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from farm import inputs
+from farm import specs
 from farm.errors import InputError, StepFailed
 from farm.sources import mmdet as source
 from farm.sources.mmdet import compat, config, test_data  # noqa: F401
@@ -36,19 +36,19 @@ def mim(name: str) -> str:
     return str(Path(mmdet.__file__).parent / ".mim" / "configs" / name)
 
 
-def shape(opt: str, low: str | None = None, high: str | None = None) -> inputs.Shape:
-    return inputs.Shape("s", parse_dims(low or opt), parse_dims(opt), parse_dims(high or opt))
+def shape(opt: str, low: str | None = None, high: str | None = None) -> specs.Shape:
+    return specs.Shape("s", parse_dims(low or opt), parse_dims(opt), parse_dims(high or opt))
 
 
-def model_of(name: str, checkpoint: Path, options: dict[str, Any], **more: Any) -> inputs.Model:
-    files = inputs.File(mim(name), ""), inputs.File(str(checkpoint), "")
-    return inputs.Model("m", "mmdet", *files, cfg_options=tuple(options.items()), **more)
+def model_of(name: str, checkpoint: Path, options: dict[str, Any], **more: Any) -> specs.Model:
+    files = specs.File(mim(name), ""), specs.File(str(checkpoint), "")
+    return specs.Model("m", "mmdet", *files, cfg_options=tuple(options.items()), **more)
 
 
 # The trained YOLOX-Nano ---------------------------------------------------------------------
 
 
-def nano(**more: Any) -> inputs.Model:
+def nano(**more: Any) -> specs.Model:
     checkpoint = SHARED / "checkpoints" / "yolox_nano_8x8_300e_coco.pth"
     return model_of("yolox/yolox_nano_8x8_300e_coco.py", checkpoint, {}, **more)
 
@@ -183,7 +183,7 @@ def test_missing_config_and_checkpoint_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none.py: no such config"):
         source.check(gone)
     with pytest.raises(InputError, match=r"none.pth: no such checkpoint"):
-        source.check(replace(gone, config=inputs.File(mim(TINY), "")))
+        source.check(replace(gone, config=specs.File(mim(TINY), "")))
 
 
 # mmcv closes its temporary copy of a broken config after its folder is gone.
@@ -191,7 +191,7 @@ def test_missing_config_and_checkpoint_are_named(tmp_path: Path) -> None:
 def test_config_that_does_not_parse_is_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
     path.write_text("model = dict(")
-    model = replace(model_of(TINY, tmp_path, {}), config=inputs.File(str(path), ""))
+    model = replace(model_of(TINY, tmp_path, {}), config=specs.File(str(path), ""))
     with pytest.raises(InputError, match=r"broken.py: not a config"):
         source.check(model)
     path.write_text("data = dict()")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import PROJECT, Farm
 
-from farm import inputs
+from farm import specs
 from farm.detections import ImageMeta
 from farm.errors import InputError, StepFailed
 from farm.units import Dims
@@ -18,7 +18,7 @@ from farm.units import Dims
 pytestmark = pytest.mark.slow
 
 MATRICES = PROJECT / "matrices"
-IMAGES = inputs.Preprocess((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), pad=32)
+IMAGES = specs.Preprocess((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), pad=32)
 
 
 def source(name: str) -> Any:
@@ -27,8 +27,8 @@ def source(name: str) -> Any:
     return source_module(name)
 
 
-def ready(path: Path, **values: Any) -> inputs.OnnxModel:
-    return inputs.OnnxModel("x", inputs.File(str(path), ""), **values)
+def ready(path: Path, **values: Any) -> specs.OnnxModel:
+    return specs.OnnxModel("x", specs.File(str(path), ""), **values)
 
 
 def small(path: Path, **values: Any) -> Path:
@@ -120,27 +120,27 @@ def test_free_axes_are_bound_where_the_profile_is_fixed_and_else_stay(tmp_path: 
     path, exported = MATRICES / "sources/peaks.onnx", tmp_path / "x.onnx"
     detector = source("onnx").load(ready(path))
     opt = Dims(2, 3, 96, 128)
-    source("onnx").export_onnx(detector, inputs.Shape("f", opt, opt, opt), None, exported)
+    source("onnx").export_onnx(detector, specs.Shape("f", opt, opt, opt), None, exported)
     session = onnxruntime.InferenceSession(exported)
     assert session.get_inputs()[0].shape == [2, 3, 96, 128]
     assert [one.shape for one in session.get_outputs()] == [[2, 50, 5], [2, 50]]
     images = np.random.default_rng(0).normal(size=opt.as_tuple()).astype(np.float32)
     (found, _), expected = session.run(None, {"images": images}), detector.raw(images)["dets"]
     np.testing.assert_allclose(found, expected, atol=1e-3)
-    free = inputs.Shape("d", Dims(2, 3, 1, 1), opt, Dims(2, 3, 999, 999))
+    free = specs.Shape("d", Dims(2, 3, 1, 1), opt, Dims(2, 3, 999, 999))
     source("onnx").export_onnx(detector, free, None, exported)
     dims = onnx.load(exported).graph.input[0].type.tensor_type.shape.dim
     assert [dim.dim_value or dim.dim_param for dim in dims] == [2, 3, "height", "width"]
-    whole = inputs.Shape("d", Dims(1, 3, 1, 1), opt, Dims(9, 3, 999, 999))
+    whole = specs.Shape("d", Dims(1, 3, 1, 1), opt, Dims(9, 3, 999, 999))
     source("onnx").export_onnx(detector, whole, None, exported)
     assert exported.read_bytes() == path.read_bytes()
 
 
-def function(tmp_path: Path, name: str, code: str, **values: Any) -> inputs.ModuleModel:
+def function(tmp_path: Path, name: str, code: str, **values: Any) -> specs.ModuleModel:
     """A model of `name:make`, whose code is `code`. Names differ, as Python keeps modules."""
     (tmp_path / f"{name}.py").write_text("import torch\nfrom torch import nn\n" + code)
-    file = inputs.File(str(tmp_path / f"{name}.py"), "")
-    return inputs.ModuleModel("m", f"{name}:make", str(tmp_path), file, **values)
+    file = specs.File(str(tmp_path / f"{name}.py"), "")
+    return specs.ModuleModel("m", f"{name}:make", str(tmp_path), file, **values)
 
 
 def test_a_function_is_called_with_its_options_and_its_weights_are_loaded(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_function_is_called_with_its_options_and_its_weights_are_loaded(tmp_pa
     torch.save({"state_dict": {"weight": torch.ones(2, 3, 1, 1)}}, tmp_path / "w.pth")
     model = function(
         tmp_path, "called", code, options=(("n", 2), ("bias", False)), outputs="raw",
-        checkpoint=inputs.File(str(tmp_path / "w.pth"), ""),
+        checkpoint=specs.File(str(tmp_path / "w.pth"), ""),
     )  # fmt: skip
     loaded = source("module").load(model)
     assert loaded.facts.input_shape == (1, 3, None, 8)
@@ -221,7 +221,7 @@ def test_a_checkpoint_that_does_not_fit_the_module_is_told(tmp_path: Path) -> No
     import torch
 
     torch.save({"state_dict": {"weight": torch.ones(5, 3, 1, 1)}}, tmp_path / "w.pth")
-    file = inputs.File(str(tmp_path / "w.pth"), "")
+    file = specs.File(str(tmp_path / "w.pth"), "")
     model = function(
         tmp_path, "unfit", "def make(): return nn.Conv2d(3, 2, 1, bias=False)", checkpoint=file
     )
@@ -236,7 +236,7 @@ def test_outputs_that_are_no_detections_are_told(tmp_path: Path) -> None:
         one.reference_as_graph(image)
     opt = Dims(1, 3, 8, 8)
     with pytest.raises(StepFailed, match=r"^the module returns 1 tensors"):
-        source("module").export_onnx(one, inputs.Shape("f", opt, opt, opt), 17, tmp_path / "x.onnx")
+        source("module").export_onnx(one, specs.Shape("f", opt, opt, opt), 17, tmp_path / "x.onnx")
     code = "class Two(nn.Module):\n def forward(self, x): return x, x\ndef make(): return Two()"
     two = source("module").load(function(tmp_path, "two", code))
     with pytest.raises(StepFailed, match=r"outputs are dets \[1, 3, 8, 8\], labels .* expected"):
@@ -307,15 +307,13 @@ def test_a_module_that_fails_at_its_only_size_fails_in_check(tmp_path: Path) -> 
 
 def test_images_are_prepared_as_a_config_of_the_same_meaning_says() -> None:
     demo = MATRICES / "demo"
-    files = [inputs.File(str(demo / f"onestage{end}"), "") for end in (".py", ".pth")]
-    of_mmdet = source("mmdet").check(inputs.Model("m", "mmdet", *files)).pipeline
+    files = [specs.File(str(demo / f"onestage{end}"), "") for end in (".py", ".pth")]
+    of_mmdet = source("mmdet").check(specs.Model("m", "mmdet", *files)).pipeline
     from farm.sources.own_form import pipeline_of
 
     assert pipeline_of(IMAGES) == of_mmdet
-    assert "Normalize" not in pipeline_of(inputs.Preprocess(to_rgb=False))
-    assert '"pad_val":{"img":[114.0,114.0,114.0]}' in pipeline_of(
-        inputs.Preprocess(pad_value=114.0)
-    )
+    assert "Normalize" not in pipeline_of(specs.Preprocess(to_rgb=False))
+    assert '"pad_val":{"img":[114.0,114.0,114.0]}' in pipeline_of(specs.Preprocess(pad_value=114.0))
 
 
 def test_the_matrix_of_sources_runs(tmp_path: Path, farm: Farm) -> None:

@@ -14,13 +14,12 @@ from farm.datasets.prepared import Prepared, PreparedWriter
 from farm.detections import Detections, ImageMeta, files
 from farm.detections.convert import from_outputs, to_original
 from farm.errors import InputError, StepFailed
-from farm.inputs import Suppression
 from farm.runtimes import DeviceTimed
 from farm.runtimes.trt.session import TensorRtSession
+from farm.specs import Suppression
 from farm.stages import engines, measure
 from farm.stages.engines import Suppressing
-from farm.stages.measure import fitted
-from farm.stages.statistics import summarise
+from farm.stages.measure import fitted, summarise
 from farm.units import Dims, format_bytes, format_seconds, parse_bytes, parse_dims
 
 

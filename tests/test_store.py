@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.inputs import Ref
+from farm.specs import Ref
 from farm.store import Failure, Record, Store
 
 KEY = "ab" * 32

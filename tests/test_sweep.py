@@ -207,10 +207,10 @@ def test_wrong_files_are_told_before_heavy_work(
 def test_wrong_data_sets_are_told_before_heavy_work(
     small_matrix: Path, tmp_path: Path, farm: Farm
 ) -> None:
-    from farm.datasets import shapes
+    from farm.datasets import synthetic
 
     results = tmp_path / "r"
-    shapes.draw(tmp_path / "d", 3, 1, 160)
+    synthetic.draw(tmp_path / "d", 3, 1, 160)
     good = {"images": tmp_path / "d/images", "annotations": tmp_path / "d/annotations.json"}
     text = good["annotations"].read_text()
     (tmp_path / "torn.json").write_text(text[: len(text) // 2])

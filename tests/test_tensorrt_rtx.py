@@ -18,10 +18,10 @@ from conftest import PROJECT
 from onnx import TensorProto, helper, numpy_helper
 
 from farm.errors import InputError, StepFailed, TransientFailure
-from farm.inputs import EngineOptions, Shape
 from farm.runtimes import tensorrt_rtx
 from farm.runtimes.trt import builder, cuda, engine, parsing, precision, timing
 from farm.runtimes.trt.log import logger
+from farm.specs import EngineOptions, Shape
 from farm.units import Dims
 
 library: Any = pytest.importorskip("tensorrt_rtx_bindings")
@@ -112,7 +112,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Shape, 
     """The ONNX file of a narrow detector of tests/narrow.yaml; its weights are written once."""
     import torch
 
-    from farm import inputs
+    from farm import specs
     from farm.models import families
     from farm.plan.configs import config_file
     from farm.sources import mmdet as source
@@ -125,8 +125,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Shape, 
 
     def detector(name: str) -> Any:
         family, path = known[name], folder / f"{name}.pth"
-        model = inputs.Model(
-            name, "mmdet", config_file(family.config, Path()), inputs.File(str(path), ""),
+        model = specs.Model(
+            name, "mmdet", config_file(family.config, Path()), specs.File(str(path), ""),
             tuple(family.options.items()),
         )  # fmt: skip
         random_weights.write(model, family.lift, family.shape, family.seed)
@@ -298,7 +298,7 @@ ALONE = """
 import sys
 from pathlib import Path
 from farm.errors import TransientFailure
-from farm.inputs import EngineOptions, Shape
+from farm.specs import EngineOptions, Shape
 from farm.runtimes import runtime_module
 from farm.units import Dims
 name, call, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])

@@ -17,19 +17,18 @@ import pytest
 from test_results import row
 
 from farm import jsonfile, terminal
+from farm.cli.progress import Progress, say
+from farm.cli.reproduce import _matrix
+from farm.config.loader import load_matrix
+from farm.engine.scheduler import Outcome
 from farm.errors import InputError, StepFailed
-from farm.executors import Outcome
-from farm.inputs import Ref
-from farm.matrix import load_matrix
 from farm.plan import Needs, Step, make_plan
-from farm.progress import Progress, say
-from farm.reproduce import _matrix
 from farm.results import tracking
-from farm.results.escaped import for_csv, for_markdown
-from farm.results.pick import Wish, pick
-from farm.results.secrets import shown, without_secrets
-from farm.results.show import pick_as_text, render
+from farm.results.escaping import for_csv, for_markdown, shown, without_secrets
+from farm.results.select import Wish, pick
+from farm.results.tables import pick_as_text, render
 from farm.run import guarded
+from farm.specs import Ref
 from farm.store import Store
 from farm.sweep import _keep_matrix, manifest_path, track
 from farm.terminal import plain, plain_lines

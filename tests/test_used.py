@@ -19,11 +19,12 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
-from farm.executors import Outcome, perform
-from farm.executors.inline import InlineExecutor
-from farm.explain import as_text
-from farm.matrix import load_matrix
-from farm.plan import Plan, Step, make_plan, native, packages, used
+from farm.cli.plan import as_text
+from farm.config.loader import load_matrix
+from farm.engine import perform
+from farm.engine.local import InlineExecutor
+from farm.engine.scheduler import Outcome
+from farm.plan import Plan, Step, dependencies, make_plan, packages
 from farm.single import words
 from farm.single.followed import followed
 from farm.store import Store
@@ -110,8 +111,8 @@ class Project:
     def used(self) -> list[tuple[str, str]]:
         """Of the last check: kinds and names."""
         (step,) = self.plan().of_stage("check")
-        entries = used.read(self.store.path(step.ref) / used.FILE)
-        return [(one.kind, used.called(one)) for one in entries]
+        entries = dependencies.read(self.store.path(step.ref) / dependencies.FILE)
+        return [(one.kind, dependencies.called(one)) for one in entries]
 
 
 @pytest.fixture
@@ -530,7 +531,7 @@ def test_native_libraries_count_by_content_or_where_they_are_large_by_size(
 
     by_content = versions()
     assert by_content[0] == "1.0" and len(set(by_content)) == 4
-    monkeypatch.setattr(native, "MOST_READ", 2)
+    monkeypatch.setattr(packages, "MOST_READ", 2)
     by_size = versions()
     assert by_size[:3] == ["1.0"] * 3 and by_size[3].startswith("1.0 with code ")
     library.unlink()
@@ -666,21 +667,21 @@ def test_a_file_that_is_read_and_written_is_said(project: Project) -> None:
 
 
 def test_lines_that_are_torn_or_foreign_are_left_out(tmp_path: Path) -> None:
-    path = tmp_path / used.FILE
+    path = tmp_path / dependencies.FILE
     good = json.dumps(["variable", "X", "not set", ""])
     path.write_text(f'{good}\n[1, 2]\n{{"a": 1}}\n["file", 1, 2, 3]\n{good[:9]}')
-    assert [one.name for one in used.read(path)] == ["X"]
+    assert [one.name for one in dependencies.read(path)] == ["X"]
     path.write_bytes(b"\xff\xfe")
-    assert used.read(path) == ()
+    assert dependencies.read(path) == ()
 
 
 def test_what_changed_is_called_by_its_place_or_name(tmp_path: Path) -> None:
     entries = [
-        used.Used(kind, name, "before", place)
+        dependencies.Used(kind, name, "before", place)
         for kind, name, place in (
             ("exists", "", "a.txt"), ("folder", "", "parts"), ("sought", "t.json", "above"),
             ("variable", "OWN_DIR", ""),
         )
     ]  # fmt: skip
-    changed = used.changed(entries, used.Where(tmp_path))
+    changed = dependencies.changed(entries, dependencies.Where(tmp_path))
     assert changed == ["a.txt", "parts", "t.json", "$OWN_DIR"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import mmcv
 import pytest
 
-from farm import inputs
-from farm.plan import looks, packages, used
+from farm import specs
+from farm.plan import dependencies, fingerprints, packages
 from farm.plan.configs import config_file
 from farm.sources.watch import watching
 
@@ -37,17 +37,17 @@ class Read:
         importlib.invalidate_caches()
         return path
 
-    def model(self, name: str = "c.py") -> inputs.Model:
+    def model(self, name: str = "c.py") -> specs.Model:
         config = config_file(name, self.folder)
-        return inputs.Model("m", "mmdet", config, inputs.File("c.pth", ""))
+        return specs.Model("m", "mmdet", config, specs.File("c.pth", ""))
 
-    def watched(self) -> tuple[inputs.Used, ...]:
+    def watched(self) -> tuple[specs.Used, ...]:
         fork = multiprocessing.get_context("fork")
         child = fork.Process(target=self._read)
         child.start()
         child.join()
         assert child.exitcode == 0
-        return used.read(self.folder / "used")
+        return dependencies.read(self.folder / "used")
 
     def _read(self) -> None:
         (self.folder / "used").unlink(missing_ok=True)
@@ -55,8 +55,8 @@ class Read:
         with watching(model, self.folder / "used"):
             mmcv.Config.fromfile(model.config.path)
 
-    def holds(self, seen: tuple[inputs.Used, ...]) -> bool:
-        return used.holds(seen, used.where(self.model()))
+    def holds(self, seen: tuple[specs.Used, ...]) -> bool:
+        return dependencies.holds(seen, dependencies.where(self.model()))
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_a_change_of_it_is_seen(name: str, config: Read) -> None:
     config.write("c.py", text)
     before(config)
     seen = config.watched()
-    assert config.holds(seen), used.changed(seen, used.where(config.model()))
+    assert config.holds(seen), dependencies.changed(seen, dependencies.where(config.model()))
     change(config)
     importlib.invalidate_caches()
     packages.version.cache_clear()  # it holds for the life of a process
@@ -197,9 +197,9 @@ def test_what_does_not_depend_on_the_current_folder_holds_in_any(text: str, conf
 
 def test_later_keys_have_neither_the_current_folder_nor_what_is_not_there() -> None:
     entries = [
-        inputs.Used("current", "", place) for place in (".", "../other")
-    ] + [inputs.Used("import", "fast", looks.MISSING, "pk1")]  # fmt: skip
-    assert used.as_key(entries) == ""
+        specs.Used("current", "", place) for place in (".", "../other")
+    ] + [specs.Used("import", "fast", fingerprints.MISSING, "pk1")]  # fmt: skip
+    assert dependencies.as_key(entries) == ""
 
 
 def test_many_bytes_that_are_only_asked_for_count_by_their_size(
@@ -257,7 +257,7 @@ def test_places_are_the_same_by_a_link_to_the_project(config: Read) -> None:
     first = config.watched()
     link = config.folder.parent / "link"
     link.symlink_to(config.folder)
-    assert used.as_key(Read(link).watched()) == used.as_key(first)
+    assert dependencies.as_key(Read(link).watched()) == dependencies.as_key(first)
 
 
 def stale(path: Path) -> None:
@@ -286,8 +286,8 @@ def test_stale_bytecode_of_a_module_is_not_run(config: Read) -> None:
     path = config.write("stale_y.py", text)
     stale(path)
     stale(config.write("stale_z.py", "X = 1\n"))
-    code = inputs.File(str(path), "")
-    own = inputs.ModuleModel("m", "stale_y:make", str(config.folder), code, outputs="raw")
+    code = specs.File(str(path), "")
+    own = specs.ModuleModel("m", "stale_y:make", str(config.folder), code, outputs="raw")
     try:
         made = module.load(own).module.module
         assert made.out_channels == 2 and sys.modules["stale_z"].X == 2

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
+from farm.config.loader import load_matrix
 from farm.errors import InputError
-from farm.matrix import load_matrix
 
 CASES = Path(__file__).parent / "cases" / "matrices"
 DEMO = (PROJECT / "matrices" / "demo.yaml").read_text()

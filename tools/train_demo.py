@@ -31,7 +31,7 @@ from mmdet.datasets import build_dataset  # noqa: E402
 from mmdet.models import build_detector  # noqa: E402
 from pycocotools.cocoeval import COCOeval  # noqa: E402
 
-from farm.datasets.shapes import CLASSES, Scene, draw, draw_scene  # noqa: E402
+from farm.datasets.synthetic import CLASSES, Scene, draw, draw_scene  # noqa: E402
 
 CONFIGS = ROOT / "matrices" / "demo"
 SIZE = 160

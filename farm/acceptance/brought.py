@@ -11,11 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from farm.acceptance.contents import read_json, require_ref
 from farm.catalog import POSTPROCESS, PRECISIONS, RUNTIMES
+from farm.config.values import Name
 from farm.decoded import decoded
 from farm.errors import InputError, nearest
-from farm.inputs import Ref
-from farm.matrix.values import Name
 from farm.plan import PlannedCell
+from farm.specs import Ref
 from farm.store.figures import count, require
 
 VERSION = 1

@@ -14,9 +14,9 @@ from farm.acceptance.restore import restore
 from farm.acceptance.run import CUT_SHORT, Acceptance, Clock, exit_code
 from farm.acceptance.steps import Place, Work, remaining
 from farm.catalog import RUNTIMES
+from farm.cli.progress import say
 from farm.errors import InputError, nearest
 from farm.plan.packages import version
-from farm.progress import say
 from farm.run import guarded
 from farm.store import Store
 

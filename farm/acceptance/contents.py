@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from farm import jsonfile
+from farm.config.loader import Cell
 from farm.decoded import decoded
 from farm.errors import InputError, nearest
-from farm.inputs import BuildInputs, EvaluateInputs, MeasureInputs, Ref, Target, VerifyInputs
-from farm.matrix import Cell
 from farm.plan import STAGES
+from farm.specs import BuildInputs, EvaluateInputs, MeasureInputs, Ref, Target, VerifyInputs
 
 VERSION = 3
 NAME, STORE, BLOCKS = "pack.json", "store", "blocks"

@@ -12,17 +12,17 @@ from pydantic import ValidationError
 
 from farm.acceptance import records
 from farm.acceptance.brought import Brought
+from farm.cli.places import results_folder, store_folder
+from farm.cli.progress import say
+from farm.config.schema import VerifySpec
 from farm.errors import InputError
-from farm.matrix.schema import VerifySpec
-from farm.places import results_folder, store_folder
 from farm.plan import Plan
-from farm.progress import say
 from farm.results import leaderboard
 from farm.results.columns import Row
 from farm.results.rows import imported_rows
-from farm.results.show import render
+from farm.results.tables import render
 from farm.store import Store
-from farm.store.elsewhere import HERE
+from farm.store.imports import HERE
 from farm.sweep import track
 
 

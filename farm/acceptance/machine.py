@@ -13,11 +13,10 @@ from typing import Any
 
 from farm.catalog import RUNTIMES
 from farm.errors import FarmError, InputError, nearest
-from farm.inputs import Target
-from farm.plan.devices import cpu_model
-from farm.plan.gpus import accelerator
 from farm.plan.packages import version
+from farm.plan.placement import accelerator, cpu_model
 from farm.runtimes.trt import cuda
+from farm.specs import Target
 
 ORT_CUDA = "onnxruntime_cuda"
 """ONNX Runtime's CUDA provider: cells for it are added to those of a pack."""

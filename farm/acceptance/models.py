@@ -23,7 +23,7 @@ import torch
 from mmdet.datasets import CocoDataset
 from torch import nn
 
-from farm import inputs
+from farm import specs
 from farm.acceptance.signs import LEAST_WEIGHTS
 from farm.models import families
 from farm.plan.configs import config_file
@@ -99,12 +99,12 @@ def _annotation(
 
 def write(family: families.Family, folder: Path, path: Path) -> None:
     """The checkpoint of a family, its layers lifted on the images as its pipeline prepares them."""
-    model = inputs.Model(
-        family.name, "mmdet", config_file(family.config, Path()), inputs.File(str(path), ""),
+    model = specs.Model(
+        family.name, "mmdet", config_file(family.config, Path()), specs.File(str(path), ""),
         tuple(family.options.items()),
     )  # fmt: skip
     steps = test_data.canonical_pipeline(config.read(model), model.config.path)
-    shape = inputs.Shape("fixed", family.shape, family.shape, family.shape)
+    shape = specs.Shape("fixed", family.shape, family.shape, family.shape)
     prepare = source.Preparer(steps, shape)
     images = [
         prepare(str(one), 0, one.name)[0] for one in sorted((folder / "images").iterdir())[:2]

@@ -20,17 +20,17 @@ from typing import Any
 from farm.acceptance import contents, signs
 from farm.acceptance.contents import Pack, PackedCell
 from farm.catalog import RUNTIMES
+from farm.cli.places import results_folder, store_folder
+from farm.cli.progress import Progress, say
+from farm.config.loader import Matrix, load_matrix
+from farm.config.schema import VerifySpec
+from farm.engine.scheduler import run_steps
 from farm.errors import FarmError, InputError, InputErrors
-from farm.executors import run_steps
-from farm.inputs import Ref
-from farm.matrix import Matrix, load_matrix
-from farm.matrix.schema import VerifySpec
-from farm.places import results_folder, store_folder
 from farm.plan import Plan, make_plan
-from farm.plan.devices import cores
 from farm.plan.packages import version
-from farm.progress import Progress, say
+from farm.plan.placement import cores
 from farm.run import guarded, parse
+from farm.specs import Ref
 from farm.store import Store
 from farm.sweep import Choices, checked_plan, starter
 

@@ -18,10 +18,10 @@ from farm.acceptance.archive import Limits, Member, Refused, errors_named, membe
 from farm.acceptance.brought import NAME, Brought
 from farm.acceptance.brought import read as brought_sweep
 from farm.errors import InputError
-from farm.inputs import Ref
 from farm.plan import STAGES
 from farm.plan.keys import step_key
 from farm.results import arrays
+from farm.specs import Ref
 from farm.store import read_failure, read_record
 
 KEPT = {"verify": ("pairs.npz", "raw.npz"), "measure": ("samples.npy",)}

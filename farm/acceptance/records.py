@@ -19,9 +19,9 @@ from pathlib import Path
 from farm.acceptance.brought import NAME, VERSION, Brought
 from farm.acceptance.contents import Pack
 from farm.acceptance.reading import KEPT, digests, opened, read
-from farm.inputs import Ref
 from farm.plan import PlannedCell
-from farm.store import Record, Store, elsewhere
+from farm.specs import Ref
+from farm.store import Record, Store, imports
 
 __all__ = ["brought", "opened", "read", "save", "take_in"]
 
@@ -45,7 +45,7 @@ def save(sweep: Brought, store: Store, archive: Path) -> None:
 
 
 def _members(sweep: Brought, store: Store) -> Iterator[tuple[str, bytes]]:
-    others = [one.store for one in elsewhere.imports(store)]
+    others = [one.store for one in imports.imports(store)]
     for ref in sweep.refs:
         failure = None if store.account(ref) else store.failure(ref.key)
         if failure:
@@ -88,17 +88,17 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def take_in(sweep: Brought, folder: Path, store: Store, name: str = "records") -> int:
     """Keep the records of a folder that was `read`, apart from those that were made here; returns
     how many of them no import had before. name: of what they came in, for people."""
-    own, others = Store(folder / "store"), [one.store for one in elsewhere.imports(store)]
+    own, others = Store(folder / "store"), [one.store for one in imports.imports(store)]
     new = [ref for ref in sweep.refs if _has(own, ref) and not any(_has(o, ref) for o in others)]
-    place = elsewhere.place(store, import_digest(folder))
+    place = imports.place(store, import_digest(folder))
     if not place.is_dir():
         work = store.work_folder("import")
         for path in sorted((folder / "store").iterdir()):
             shutil.copytree(path, work / path.name)
-        elsewhere.write_origin(name, place.name, work)
+        imports.write_origin(name, place.name, work)
         place.parent.mkdir(exist_ok=True)
         work.rename(place)
-    elsewhere.write_origin(name, place.name, place)
+    imports.write_origin(name, place.name, place)
     return len(new)
 
 

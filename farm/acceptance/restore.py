@@ -10,8 +10,8 @@ from pathlib import Path
 from farm.acceptance import contents, signs
 from farm.acceptance.contents import Pack
 from farm.errors import InputError
-from farm.inputs import Ref
-from farm.plan.devices import cores
+from farm.plan.placement import cores
+from farm.specs import Ref
 from farm.store import Store
 
 

@@ -12,12 +12,12 @@ from farm.acceptance import records, table
 from farm.acceptance.contents import Pack
 from farm.acceptance.steps import Work
 from farm.acceptance.worker import Worker
-from farm.matrix.schema import VerifySpec
+from farm.cli.progress import say
+from farm.config.schema import VerifySpec
 from farm.plan import Plan, Step
-from farm.progress import say
 from farm.results.columns import Row
 from farm.results.rows import make_rows
-from farm.store import Store, elsewhere
+from farm.store import Store, imports
 from farm.units import format_seconds
 
 GUESSES = {"build": 45.0, "verify": 10.0, "measure": 12.0, "evaluate": 10.0}
@@ -86,7 +86,7 @@ class Acceptance:
     def _cell(self, work: Work, worker: Worker, retry_failed: bool) -> bool:
         """False where the time is up; a step that ends badly ends its own cell only."""
         refs = [step.ref for step in work.steps]
-        if all(map(self.store.record, refs)) or elsewhere.has_all(self.store, refs):
+        if all(map(self.store.record, refs)) or imports.has_all(self.store, refs):
             return True  # here, or in the records that the user asked to go on from
         for step in work.steps:
             if self.store.record(step.ref):

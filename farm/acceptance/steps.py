@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from farm import inputs
+from farm import specs
 from farm.acceptance.contents import Pack, PackedCell
 from farm.catalog import RUNTIMES
-from farm.inputs import EngineOptions, Target
-from farm.matrix import Cell
+from farm.config.loader import Cell
 from farm.plan import Needs, PlannedCell, Step
-from farm.plan.devices import cores
-from farm.plan.make import build_step, engine_step
+from farm.plan.placement import cores
+from farm.plan.steps import build_step, engine_step
+from farm.specs import EngineOptions, Target
 
 
 @dataclass(frozen=True)
@@ -116,5 +116,5 @@ def _options(options: EngineOptions, cell: Cell, place: Place) -> EngineOptions:
         options = replace(options, compute_capability=place.target.compute_capability)
     own = dict(options.options)
     if "timing_cache" in own:
-        own["timing_cache"] = inputs.Place(place.cache)
+        own["timing_cache"] = specs.Place(place.cache)
     return replace(options, options=tuple(sorted(own.items())))

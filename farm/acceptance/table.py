@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from farm.results.columns import Row
-from farm.store.elsewhere import HERE
+from farm.store.imports import HERE
 from farm.terminal import plain, plain_lines
 from farm.units import format_bytes
 

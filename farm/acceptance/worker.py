@@ -9,7 +9,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from farm.executors import Outcome, perform
+from farm.engine.perform import perform
+from farm.engine.scheduler import Outcome
 from farm.plan import Step
 from farm.store import Failure, Store
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from farm import inputs
+from farm import specs
 
 
-def open_dataset(dataset: inputs.Dataset, folder: Path) -> tuple[Path, Path]:
+def open_dataset(dataset: specs.Dataset, folder: Path) -> tuple[Path, Path]:
     """The image folder and annotation file; what has to be drawn is drawn into `folder`."""
-    if isinstance(dataset, inputs.ShapesDataset):
-        from farm.datasets import shapes
+    if isinstance(dataset, specs.ShapesDataset):
+        from farm.datasets import synthetic
 
-        shapes.draw(folder, dataset.count, dataset.seed, dataset.size)
+        synthetic.draw(folder, dataset.count, dataset.seed, dataset.size)
         return folder / "images", folder / "annotations.json"
-    if isinstance(dataset, inputs.FolderDataset):
-        from farm.datasets import folder as images
+    if isinstance(dataset, specs.FolderDataset):
+        from farm.datasets import image_files as images
 
         images.describe(Path(dataset.images.path), dataset.limit, folder / "annotations.json")
         return Path(dataset.images.path), folder / "annotations.json"

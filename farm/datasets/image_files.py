@@ -1,7 +1,8 @@
-"""Image files that annotations name: that they are there, and as large as the annotations say."""
+"""Image files: those that annotations name, and a folder of images without annotations."""
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Sequence
@@ -11,11 +12,14 @@ from typing import Any
 from PIL import Image
 
 from farm.errors import InputError, shown
+from farm.plan.digests import files_in
 
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 _ORIENTATION = 0x0112
 _ON_THE_SIDE = (5, 6, 7, 8)
 """Values of EXIF's orientation by which height and width change places."""
+
+_IMAGES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def require_images(images: Sequence[dict[str, Any]], folder: Path) -> None:
@@ -79,3 +83,17 @@ def _size(path: Path, turned: bool) -> tuple[int, int] | None:
 def _orientation(image: Image.Image) -> Any:
     """Of JPEG only: of other formats OpenCV's versions differ, and Pillow would decode a PNG."""
     return image.getexif().get(_ORIENTATION) if image.format == "JPEG" else None
+
+
+def describe(images: Path, limit: int | None, annotations: Path) -> None:
+    """Write `annotations`: the first `limit` images by name. Raises InputError if there is none."""
+    names = sorted(
+        os.path.normpath(name)
+        for name in files_in(images)
+        if os.path.splitext(name)[1].lower() in _IMAGES and os.path.isfile(images / name)
+    )
+    if not names:
+        raise InputError("no images in it (.jpg, .png, .bmp, .tif, .webp)", str(images))
+    rows = [{"id": i, "file_name": name} for i, name in enumerate(names[:limit], start=1)]
+    annotations.parent.mkdir(parents=True, exist_ok=True)
+    annotations.write_text(json.dumps({"images": rows, "annotations": [], "categories": []}))

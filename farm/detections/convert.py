@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from farm.detections import Detections, ImageMeta, whole
+from farm.detections import Detections, ImageMeta, full_masks
 from farm.detections.masks import paste
 
 
@@ -56,7 +56,7 @@ def to_original(
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, meta.valid_h)
     boxes /= np.array([meta.scale_x, meta.scale_y] * 2, np.float32)
     if found.masks is not None and mask_frame != "box":
-        return whole.in_image(found, boxes, meta, mask_threshold, mask_frame)
+        return full_masks.in_image(found, boxes, meta, mask_threshold, mask_frame)
     rles = None
     if found.masks is not None:
         rles = paste(found.masks, boxes, meta.original_h, meta.original_w, mask_threshold)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from farm.detections import Floats
-from farm.inputs import Decay, Suppression
+from farm.specs import Decay, Suppression
 
 
 def suppress(

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from farm.doctor.finding import Finding
-from farm.plan.devices import cores, cpu_model
+from farm.plan.placement import cores, cpu_model
 
 SWEEP_DISK_GB = 5
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from farm import writable
 from farm.catalog import OPSETS
+from farm.cli.places import results_folder
+from farm.cli.progress import say
 from farm.errors import FarmError, InputError, nearest
 from farm.models import table
 from farm.models.families import FILE, KINDS, Family, chosen, read
 from farm.models.records import Record, Records, Trial, exporter, key, versions
-from farm.places import results_folder
-from farm.progress import say
 
 if TYPE_CHECKING:
     from farm.models.trial import Subject

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from farm import jsonfile
+from farm.config import yaml_values
 from farm.errors import InputError, nearest
-from farm.matrix import yaml_values
 from farm.plan.configs import find_config
 from farm.units import Dims, parse_dims
 

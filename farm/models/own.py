@@ -7,9 +7,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from farm import inputs
+from farm import specs
 from farm.errors import FarmError
-from farm.plan import used
+from farm.plan import dependencies
 from farm.plan.configs import config_file
 
 
@@ -22,9 +22,9 @@ def digest(config: str) -> str:
     from farm.sources.watch import watching
 
     file = config_file(config, Path())
-    model = inputs.Model("", "mmdet", file, inputs.File("", ""))
+    model = specs.Model("", "mmdet", file, specs.File("", ""))
     with tempfile.TemporaryDirectory() as folder:
-        seen = Path(folder) / used.FILE
+        seen = Path(folder) / dependencies.FILE
         with watching(model, seen), contextlib.suppress(FarmError):
             configs.build(configs.read(model), config)
-        return file.digest + used.as_key(used.read(seen))
+        return file.digest + dependencies.as_key(dependencies.read(seen))

@@ -19,7 +19,7 @@ from farm.plan import closure
 from farm.plan.keys import canonical, step_key
 from farm.plan.packages import version
 
-EXPORTER = ("farm.sources.mmdet.graphs", "farm.sources.mmdet.operators", "farm.sources.onnx_files")
+EXPORTER = ("farm.sources.mmdet.graphs", "farm.sources.mmdet.patches", "farm.sources.onnx_files")
 """What writes graphs, with all that it imports; how a config and its weights are read is not."""
 
 _FORWARDS = ("farm.sources.mmdet",)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from farm.catalog import OPSETS
 from farm.models.families import Family
 from farm.models.records import Record
-from farm.results.escaped import for_markdown
+from farm.results.escaping import for_markdown
 
 _MARKS = {"same": "●", "older": "◐", "none": "○", "open": "·"}
 _COLUMNS = [

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from farm import inputs
+from farm import specs
 from farm.detections import Detections
 from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import Pairs, match
@@ -45,8 +45,8 @@ class Subject:
         torch.set_num_threads(1)
         self.family, self.folder = family, folder
         path = folder / "model.pth"
-        self.model = inputs.Model(
-            family.name, "mmdet", config_file(family.config, Path()), inputs.File(str(path), ""),
+        self.model = specs.Model(
+            family.name, "mmdet", config_file(family.config, Path()), specs.File(str(path), ""),
             tuple(family.options.items()),
         )  # fmt: skip
         random_weights.write(self.model, family.lift, family.shape, family.seed)
@@ -117,8 +117,8 @@ class Subject:
                 found = self._run(trial, shape, path, Path(scratch) / trial.runtime)
                 yield replace(found, nodes=nodes, export_s=round(seconds, 2))
 
-    def _run(self, trial: Trial, shape: inputs.Shape, path: Path, folder: Path) -> Trial:
-        options = inputs.EngineOptions(trial.runtime, "fp32", shape)
+    def _run(self, trial: Trial, shape: specs.Shape, path: Path, folder: Path) -> Trial:
+        options = specs.EngineOptions(trial.runtime, "fp32", shape)
         module = runtime_module(trial.runtime)
         folder.mkdir()
         try:
@@ -148,12 +148,12 @@ class Subject:
                 return replace(trial, reason=f"{dims}: {trial.reason}")
         return trial
 
-    def shape(self, kind: str) -> inputs.Shape:
+    def shape(self, kind: str) -> specs.Shape:
         """The profile that holds every size of this kind."""
         sizes, opt = self.sizes(kind), self.family.shape
         low = Dims(1, 3, min(x.h for x in sizes), min(x.w for x in sizes))
         high = Dims(max(x.n for x in sizes), 3, max(x.h for x in sizes), max(x.w for x in sizes))
-        return inputs.Shape(kind, low, opt, high)
+        return specs.Shape(kind, low, opt, high)
 
     def sizes(self, kind: str) -> list[Dims]:
         """What a file of this kind is run with: batch 1 and 2 at the traced size and two

@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from farm import catalog
-from farm.inputs import AnyModel, CheckInputs, ModelFacts, OnnxModel
-from farm.plan import used
-from farm.plan.make import new_step
-from farm.plan.steps import Needs, Step
+from farm.plan import dependencies
+from farm.plan.steps import Needs, Step, new_step
+from farm.specs import AnyModel, CheckInputs, ModelFacts, OnnxModel
 
 Facts = Callable[[str], ModelFacts | None]
 """What the store knows of a model, by the key of its `check`; None before that has run."""
@@ -24,17 +23,20 @@ def current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, ModelF
     Where something that the model was made of has changed since, its state is added to the inputs:
     that is another step, which may have been done before.
     """
-    packages, places = catalog.SOURCES[values.model.source].packages, used.where(values.model)
+    packages, places = (
+        catalog.SOURCES[values.model.source].packages,
+        dependencies.where(values.model),
+    )
     while True:
         step = new_step("check", label, values, packages, Needs(apart=True))
         found = facts(step.key)
-        if found is None or used.holds(found.used, places):
+        if found is None or dependencies.holds(found.used, places):
             return step, found
-        values = replace(values, used=(*values.used, used.state(found.used, places)))
+        values = replace(values, used=(*values.used, dependencies.state(found.used, places)))
 
 
 def with_used(model: Model, facts: ModelFacts | None) -> Model:
     """The model, with what `check` saw that it is made of in the keys of all steps to come."""
     if facts is None or isinstance(model, OnnxModel):
         return model
-    return replace(model, used=used.as_key(facts.used))
+    return replace(model, used=dependencies.as_key(facts.used))

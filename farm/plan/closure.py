@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from farm import catalog, jsonfile
-from farm.plan.cached import cache_folder, write_cached
+from farm.plan.digests import cache_folder, write_cached
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
-NEUTRAL = ("farm.catalog", "farm.errors", "farm.inputs", "farm.plan", "farm.store")
+NEUTRAL = ("farm.catalog", "farm.errors", "farm.specs", "farm.plan", "farm.store")
 """Modules and packages that no digest covers: inputs, names and what a plan looks at are in keys by
 their values; errors and the store decide how results are reported and where they lie."""
 
-_COUNTED = ("farm.inputs.sizes", "farm.plan.lookup", "farm.plan.mmdet3")
+_COUNTED = ("farm.specs.sizes", "farm.plan.config_files", "farm.plan.config_files")
 """Modules of those packages that decide results all the same."""
 
 
@@ -50,7 +50,7 @@ def _chosen(stage: str, values: Any) -> Iterator[str]:
     """The modules that a stage finds by name at run time: its source's and its runtime's."""
     if stage == "prepare":
         yield catalog.PREPARER_MODULE
-        yield "farm.inputs.sizes"
+        yield "farm.specs.sizes"
     engine = getattr(values, "engine", None)
     model = getattr(engine or values, "model", None)
     if model is not None:

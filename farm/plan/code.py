@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.inputs import File
+from farm.specs import File
 
 
 def code_file(module: str, folder: Path) -> File:

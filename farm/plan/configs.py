@@ -1,6 +1,6 @@
 """A config as planning sees it: found, and digested with its written-out bases, without running it.
 
-What a config reads in any other way is found by the stage `check`; see `farm.plan.used`.
+What a config reads in any other way is found by the stage `check`; see `farm.plan.dependencies`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import re
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.inputs import File
-from farm.plan import code, mmdet3
+from farm.plan import code, config_files
 from farm.plan.files import expanded
+from farm.specs import File
 
 _MOST_READS = 1000
 """mmcv reads a base once for every time that it is named, also by other bases."""
@@ -89,7 +89,7 @@ def _bases(path: Path) -> list[Path]:
     if path.suffix != ".py":
         return []
     text = text_of(path)
-    mmdet3.refuse_text(text, str(path))
+    config_files.refuse_text(text, str(path))
     return [
         Path(os.path.abspath(os.path.join(path.parent, base)))
         for base in _written_out(code.parsed(text, path))

@@ -1,4 +1,4 @@
-"""sha256 of the user's files, remembered by what the file system says of them."""
+"""sha256 of the user's files and folders, remembered by what the file system says of them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,32 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from farm import jsonfile
-from farm.plan.cached import cache_folder, write_cached
 
 GRAIN_NS = 2_000_000_000
 """A file that changed so lately can change once more without any of its times moving: clocks of
 file systems tick in up to two seconds (FAT), and within a tick all changes have one time."""
 
 _KNOWN: dict[str, str] = {}
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "farm"
+
+
+def write_cached(path: Path, text: str) -> None:
+    """By temporary file and rename. Where the cache cannot be written (a read-only home), the next
+    run finds it out again: that costs its time and nothing else."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        part.write_text(text)
+        part.replace(path)
+    except OSError:
+        return
 
 
 def of_file(path: Path) -> str:
@@ -72,3 +87,23 @@ def _read(path: Path) -> str:
         while block := file.read(1 << 20):
             total.update(block)
     return total.hexdigest()
+
+
+def files_in(folder: Path) -> Iterator[str]:
+    """Each file as `./name` or `folder/name`, in a fixed order; those in a linked folder once."""
+    seen = {os.path.realpath(folder)}
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [one for one in sorted(folders) if _to_enter(os.path.join(root, one), seen)]
+        place = os.path.relpath(root, folder)
+        yield from (f"{place}/{name}" for name in sorted(names))
+
+
+def _to_enter(path: str, seen: set[str]) -> bool:
+    """Not a link to where it was already, nor one upwards, which would lead here again."""
+    if not os.path.islink(path):
+        return True
+    target = os.path.realpath(path)
+    if any(os.path.commonpath((target, one)) == target for one in seen):
+        return False
+    seen.add(target)
+    return True

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.inputs import File
 from farm.plan import digests
-from farm.plan.tree import files_in
+from farm.plan.digests import files_in
+from farm.specs import File
 
 
 class NotThere(InputError):

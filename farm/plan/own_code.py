@@ -11,9 +11,9 @@ import builtins
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.inputs import AnyModel, Model, ModelFacts, ModuleModel
 from farm.plan import code
 from farm.plan.configs import config_parts, text_of
+from farm.specs import AnyModel, Model, ModelFacts, ModuleModel
 
 _HARMLESS = {"dict", "list", "tuple", "set", "range", "len", "int", "float", "str", "bool"}
 _HARMLESS |= {"min", "max", "sum", "abs", "round", "sorted", "zip", "enumerate"}

@@ -1,10 +1,4 @@
-"""Installed packages: their versions, and whether their code is still what was installed.
-
-A version says nothing of a package that is edited in place, installed as editable, hidden by a
-folder of the same name that Python finds first, or built by its user, who may build other code
-under the same version. Such a package gets a digest of its code beside its version. Read from
-metadata and files, without importing anything.
-"""
+"""Installed packages: versions, and whether their code and libraries are as installed."""
 
 from __future__ import annotations
 
@@ -13,14 +7,21 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from farm.plan import digests, native
+from farm.plan import digests
 from farm.plan.code import find_spec
+
+MOST_READ = 32_000_000
+"""Bytes of all libraries of one package; gigabytes would take too long for a plan."""
+
+_LIBRARY = re.compile(r"\.(so(\.\d+)*|pyd|dll|dylib)$")
 
 # The same library under another distribution's name.
 _ALTERNATIVES = {
@@ -33,6 +34,56 @@ _NOT_ITS_CODE = {"test", "tests", "doc", "docs", "example", "examples", "tools",
 """Folders that some packages install beside their own, under names that everybody has."""
 
 RELEASED = ""
+
+
+@dataclass(frozen=True)
+class Library:
+    """As the installer wrote it down. digest: sha256, as RECORD has it. size: in bytes."""
+
+    name: str
+    digest: str
+    size: int
+
+    def fits(self, root: str) -> bool:
+        """Whether it has that size still; one that is gone changes nothing."""
+        path = Path(root, self.name)
+        return not path.is_file() or path.stat().st_size == self.size
+
+
+def libraries_of(dist: Distribution) -> list[Library]:
+    """Those that its RECORD lists in folders of packages."""
+    found = []
+    for line in (dist.read_text("RECORD") or "").splitlines():
+        name, _, rest = line.rpartition(",sha256=")
+        library_digest, _, size = rest.partition(",")
+        if _LIBRARY.search(name) and not name.startswith(("..", '"')) and size.isdecimal():
+            found.append(Library(name, library_digest, int(size)))
+    return found
+
+
+def small_enough(libraries: Iterable[Library]) -> bool:
+    return sum(one.size for one in libraries) <= MOST_READ
+
+
+def library_digest(places: Iterable[Path]) -> str:
+    """Of all libraries in these folders, as they are now; '' where there are none."""
+    files = [(place, path) for place in places for path in _files(place)]
+    read = sum(path.stat().st_size for _, path in files) <= MOST_READ
+    parts = [
+        f"{path.relative_to(place.parent)}\0{_state(path, read)}\n".encode(errors="surrogateescape")
+        for place, path in files
+    ]
+    return hashlib.sha256(b"".join(parts)).hexdigest() if parts else ""
+
+
+def _state(path: Path, read: bool) -> str:
+    return digests.of_file(path) if read else str(path.stat().st_size)
+
+
+def _files(place: Path) -> Sequence[Path]:
+    found = [Path(root, name) for root, _, names in os.walk(place) for name in names]
+    found = [place] if place.is_file() else found
+    return sorted(path for path in found if _LIBRARY.search(path.name) and path.is_file())
 
 
 @cache
@@ -77,9 +128,9 @@ def _distribution(package: str) -> tuple[str, Distribution] | None:
 def own_code(dist: Distribution) -> str:
     """A digest of all its code, where that is not what an index has under its version; else ''."""
     listed, root = dict(listed_code(dist)), os.path.realpath(str(dist.locate_file("")))
-    places, libraries = list(code_places(dist)), native.listed(dist)
+    places, libraries = list(code_places(dist)), libraries_of(dist)
     if listed and all(os.path.realpath(place.parent) == root for place in places):
-        small = libraries if native.small(libraries) else []
+        small = libraries if small_enough(libraries) else []
         expected = {**listed, **{one.name: one.digest for one in small}}
         paths = [f"{root}/{name}" for name in expected]
         there = [path for path in paths if os.path.isfile(path)]
@@ -88,7 +139,7 @@ def own_code(dist: Distribution) -> str:
         verdict = digests.remembered(what, there, lambda: _verdict(expected, root))
         if verdict == "as installed" and all(one.fits(root) for one in libraries):
             return _own_build(dist, listed)
-    return _code_digest(places) + native.digest(places)
+    return _code_digest(places) + library_digest(places)
 
 
 def _own_build(dist: Distribution, listed: dict[str, str]) -> str:

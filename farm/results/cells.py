@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from farm.inputs import Ref
-from farm.matrix.schema import LimitsSpec
+from farm.config.schema import LimitsSpec
 from farm.plan import STAGES, PlannedCell
 from farm.results.verdict import Agreement, RawAgreement, judge, judge_raw
+from farm.specs import Ref
 from farm.store import Record, Store
-from farm.store.elsewhere import HERE
+from farm.store.imports import HERE
 
 
 @dataclass(frozen=True)

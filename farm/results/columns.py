@@ -18,8 +18,17 @@ from farm.errors import InputError, in_one_line, shown
 from farm.plan import STAGES
 from farm.results.cells import CellResults
 from farm.store import Record
-from farm.store.elsewhere import HERE
-from farm.store.figures import AP_NAMES, count, flag, fraction, number, positive, size, text
+from farm.store.figures import (
+    AP_NAMES,
+    count,
+    flag,
+    fraction,
+    number,
+    positive,
+    size,
+    text,
+)
+from farm.store.imports import HERE
 
 Row = dict[str, Any]
 Valid = Callable[[Any], bool]

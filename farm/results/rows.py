@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from farm.inputs import Ref
-from farm.matrix.schema import VerifySpec
+from farm.config.schema import VerifySpec
 from farm.plan import Plan, PlannedCell
 from farm.results.cells import CellResults, Reasons, cell_results
 from farm.results.columns import COLUMNS, Row
-from farm.store import Store, elsewhere
-from farm.store.elsewhere import HERE, Imported
+from farm.specs import Ref
+from farm.store import Store, imports
+from farm.store.imports import HERE, Imported
 
 AFTER_BUILD = ("verify", "evaluate", "measure")
 
@@ -29,7 +29,7 @@ def make_rows(
     failed: why a step (by key) did not end well, where the store has no record of it.
     not_begun: why one was not begun.
     """
-    reasons, others = Reasons(failed, not_begun or {}), elsewhere.imports(store)
+    reasons, others = Reasons(failed, not_begun or {}), imports.imports(store)
     rows = []
     for cell in plan.cells:
         row = _row(plan, cell, store, limits, reasons)
@@ -43,7 +43,7 @@ def imported_rows(
     plan: Plan, store: Store, digest: str, limits: VerifySpec, failed: Mapping[str, str]
 ) -> list[Row]:
     """The rows of one import alone, by its digest."""
-    (one,) = (one for one in elsewhere.imports(store) if one.origin.digest == digest)
+    (one,) = (one for one in imports.imports(store) if one.origin.digest == digest)
     reasons, origin = Reasons(failed, {}), str(one.origin)
     return _with_speedups(
         [_row(plan, cell, one.store, limits, reasons, origin) for cell in plan.cells]

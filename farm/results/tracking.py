@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm import jsonfile
 from farm.results.columns import Row
-from farm.results.secrets import shown
+from farm.results.escaping import shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from farm.matrix.schema import LimitsSpec
+from farm.config.schema import LimitsSpec
 from farm.results import arrays
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 if TYPE_CHECKING:
-    from farm.inputs import EngineOptions
+    from farm.specs import EngineOptions
 
 _PROVIDERS = ["CPUExecutionProvider"]
 

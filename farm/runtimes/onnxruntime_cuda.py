@@ -12,7 +12,7 @@ from farm.runtimes.onnxruntime_options import cuda_options, parsed
 from farm.runtimes.trt import cuda
 
 if TYPE_CHECKING:
-    from farm.inputs import EngineOptions
+    from farm.specs import EngineOptions
 
 PROVIDER = "CUDAExecutionProvider"
 OPTIONS = {"allow_fallback": False, "cuda_graph": False, "provider_options": {}}

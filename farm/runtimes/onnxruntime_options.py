@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from farm.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from farm.inputs import EngineOptions
+    from farm.specs import EngineOptions
 
 
 def parsed(options: EngineOptions, known: Mapping[str, Any]) -> dict[str, Any]:

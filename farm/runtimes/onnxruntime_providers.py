@@ -19,7 +19,7 @@ from farm.errors import StepFailed, TransientFailure
 from farm.runtimes import onnxruntime_placement as placement
 
 if TYPE_CHECKING:
-    from farm.inputs import EngineOptions
+    from farm.specs import EngineOptions
 
 Providers = list[tuple[str, dict[str, Any]]]
 """In order of preference, each with its options: the first is the one that was asked for."""

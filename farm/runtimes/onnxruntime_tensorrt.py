@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from farm.inputs import EngineOptions, Shape
+    from farm.specs import EngineOptions, Shape
 
 PROVIDER = "TensorrtExecutionProvider"
 OPTIONS: dict[str, Any] = {

@@ -13,7 +13,7 @@ import openvino as ov
 from farm.runtimes import openvino_operators
 
 if TYPE_CHECKING:
-    from farm.inputs import EngineOptions, Shape
+    from farm.specs import EngineOptions, Shape
 
 # OpenVINO's CPU plug-in runs fp32 models in bf16 where the CPU has it, unless it is told not to;
 # nothing says so but the scores. `dynamic`: each node in the type that the file gives it, natively

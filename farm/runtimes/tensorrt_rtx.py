@@ -9,7 +9,7 @@ from farm.errors import TransientFailure
 from farm.runtimes.trt import builder, cuda, session
 
 if TYPE_CHECKING:
-    from farm.inputs import EngineOptions
+    from farm.specs import EngineOptions
 
 
 def build(onnx: Path, folder: Path, options: EngineOptions) -> None:

@@ -16,9 +16,9 @@ from farm.sources.mmdet import compat  # noqa: F401
 # isort: split
 from mmdet.datasets import CocoDataset
 
+from farm.cli.progress import say
 from farm.datasets.annotations import read_annotations
 from farm.errors import InputError, shown
-from farm.progress import say
 
 _NEEDED = ("area", "iscrowd")
 

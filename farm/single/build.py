@@ -6,12 +6,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from farm import inputs, writable
+from farm import specs, writable
 from farm.catalog import RUNTIMES, Runtime
 from farm.errors import InputError
 from farm.plan.files import plain_file
-from farm.plan.make import build_step
-from farm.plan.steps import Needs
+from farm.plan.steps import Needs, build_step
 from farm.single import onnx_file, planned, targets, words, work
 from farm.store import Store
 from farm.units import Dims
@@ -46,9 +45,9 @@ def build(options: argparse.Namespace) -> int:
 def engine_folder(
     store: Store,
     path: Path,
-    exported: inputs.Ref,
-    settings: inputs.EngineOptions,
-    target: inputs.Target,
+    exported: specs.Ref,
+    settings: specs.EngineOptions,
+    target: specs.Target,
     retry_failed: bool,
     verbose: bool = False,
 ) -> Path:
@@ -61,13 +60,13 @@ def engine_folder(
     if RUNTIMES[settings.runtime].compute_capabilities:
         settings = replace(settings, compute_capability=target.compute_capability)
         needs = Needs()  # built anywhere
-    values = inputs.BuildInputs(exported, settings, target)
+    values = specs.BuildInputs(exported, settings, target)
     label = f"{path.name} {settings.runtime} {settings.shape.name}"
     step = build_step(label, values, needs)
     return work.carry_out(step, store, retry_failed, verbose) / "engine"
 
 
-def _target(options: argparse.Namespace) -> inputs.Target:
+def _target(options: argparse.Namespace) -> specs.Target:
     if options.compute_capability:
         return targets.elsewhere(options.runtime, options.compute_capability)
     return targets.this_machine(options.runtime)
@@ -81,7 +80,7 @@ def sole_file(folder: Path) -> Path:
     return files[0]
 
 
-def _shape(options: argparse.Namespace, file: onnx_file.Taken) -> inputs.Shape:
+def _shape(options: argparse.Namespace, file: onnx_file.Taken) -> specs.Shape:
     """--shape between --min-shape and --max-shape, and within what the file takes."""
     opt = words.dims(options.shape or file.size or DEFAULT_SHAPE, "--shape")
     low = words.dims(options.min_shape, "--min-shape") if options.min_shape else opt
@@ -99,24 +98,24 @@ def _shape(options: argparse.Namespace, file: onnx_file.Taken) -> inputs.Shape:
                 options.model,
             )
     sizes = dict.fromkeys(f"{size.h}x{size.w}" for size in (low, opt, high))
-    return inputs.Shape("-".join(sizes), low, opt, high)
+    return specs.Shape("-".join(sizes), low, opt, high)
 
 
 def _settings(
-    options: argparse.Namespace, runtime: Runtime, shape: inputs.Shape
-) -> inputs.EngineOptions:
+    options: argparse.Namespace, runtime: Runtime, shape: specs.Shape
+) -> specs.EngineOptions:
     if not 1 <= options.workspace_size <= 1024:
         raise InputError(f"{options.workspace_size}: expected 1 to 1024 GiB", "--workspace-size")
     workspace = options.workspace_size << 30 if runtime.workspaces else None
-    return inputs.EngineOptions(options.runtime, "fp32", shape, workspace)
+    return specs.EngineOptions(options.runtime, "fp32", shape, workspace)
 
 
 def _verified(
-    model: inputs.Model,
+    model: specs.Model,
     store: Store,
-    exported: inputs.Ref,
+    exported: specs.Ref,
     folder: Path,
-    settings: inputs.EngineOptions,
+    settings: specs.EngineOptions,
     image: Path | None,
     show: bool,
 ) -> bool:
@@ -126,7 +125,7 @@ def _verified(
 
     work.require_runtime("onnxruntime")
     facts = facts_without_weights(without_flip(model))
-    plain = inputs.EngineOptions("onnxruntime", "fp32", settings.shape)
+    plain = specs.EngineOptions("onnxruntime", "fp32", settings.shape)
     short = "trt" if settings.runtime == "tensorrt" else settings.runtime
     return verified(
         engine_run("ONNX Runtime", store.path(exported), plain, facts),

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from farm.config.schema import VerifySpec
 from farm.detections import Detections, raw
 from farm.detections.matching import match
-from farm.matrix.schema import VerifySpec
 from farm.results.verdict import Agreement, agreement, raw_agreement
 
 Outputs = Mapping[str, Any]

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from mmdet.core.visualization import imshow_det_bboxes
 from pycocotools import mask as coco_mask
 
+from farm.cli.progress import say
 from farm.detections import Detections
-from farm.progress import say
 
 _NO_WINDOW = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from mmdet.core.evaluation import recall
 from mmdet.datasets import CocoDataset, ConcatDataset, CustomDataset, VOCDataset
 
+from farm.cli.progress import say
 from farm.errors import FarmError, InputError, nearest
-from farm.progress import say
 
 _OF_TRAINING = (
     "interval",

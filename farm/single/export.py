@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from farm import inputs, writable
+from farm import specs, writable
 from farm.catalog import OPSETS
 from farm.errors import InputError
-from farm.plan.make import export_step
+from farm.plan.steps import export_step
 from farm.single import words, work
 from farm.single.followed import followed
 from farm.single.shapes import fixed, free
@@ -29,7 +29,7 @@ def export(options: argparse.Namespace) -> int:
     read = (model.config.path, model.checkpoint.path, test_img, input_img)
     output = writable.file(options.output_file, "--output-file", read)
     store = work.open_store(options.results)
-    values = inputs.ExportInputs(
+    values = specs.ExportInputs(
         followed(model, store, options.retry_failed),
         free(None, None, None, size) if options.dynamic_export else fixed(size),
         options.opset_version,
@@ -47,7 +47,7 @@ def export(options: argparse.Namespace) -> int:
     return 0 if not options.verify or _verified(values, folder, image, options.show) else 1
 
 
-def _label(values: inputs.ExportInputs) -> str:
+def _label(values: specs.ExportInputs) -> str:
     return f"{values.model.name} op{values.opset} {values.shape.name}"
 
 
@@ -62,14 +62,14 @@ def _print_graph(path: Path) -> None:
     print(onnx.printer.to_text(model))
 
 
-def _verified(values: inputs.ExportInputs, folder: Path, image: Path | None, show: bool) -> bool:
+def _verified(values: specs.ExportInputs, folder: Path, image: Path | None, show: bool) -> bool:
     """Whether ONNX Runtime, on the file as it is, gives what PyTorch gives, at every size."""
     from farm.single.verify import engine_run, pytorch_run, verified
     from farm.sources import source_module
 
     work.require_runtime("onnxruntime")
     detector = source_module(values.model.source).load(values.model)
-    options = inputs.EngineOptions("onnxruntime", "fp32", values.shape)
+    options = specs.EngineOptions("onnxruntime", "fp32", values.shape)
     return verified(
         pytorch_run(detector, raw=values.postprocess == "none"),
         engine_run("ONNX Runtime", folder, options, detector.facts),
@@ -80,7 +80,7 @@ def _verified(values: inputs.ExportInputs, folder: Path, image: Path | None, sho
     )
 
 
-def _sizes(shape: inputs.Shape) -> Iterator[Dims]:
+def _sizes(shape: specs.Shape) -> Iterator[Dims]:
     """The traced size, and for a dynamic file a batch of two half as large again."""
     yield shape.opt
     if shape.dynamic:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from farm import inputs
+from farm import specs
 from farm.errors import InputError
 from farm.sources import source_module
 
 
-def facts_without_weights(model: inputs.Model) -> inputs.ModelFacts:
+def facts_without_weights(model: specs.Model) -> specs.ModelFacts:
     """The facts of `model`, whose weights are in an ONNX file or an engine.
 
     Raises:
@@ -28,8 +28,8 @@ def facts_without_weights(model: inputs.Model) -> inputs.ModelFacts:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "nothing.pth"
         torch.save(nothing, path)
-        empty = replace(model, checkpoint=inputs.File(str(path), ""))
-        facts: inputs.ModelFacts = source_module(model.source).load(empty).facts
+        empty = replace(model, checkpoint=specs.File(str(path), ""))
+        facts: specs.ModelFacts = source_module(model.source).load(empty).facts
     return facts
 
 
@@ -45,7 +45,7 @@ def _require_known_masks(detector: Any, where: str) -> None:
         raise InputError(str(error), where) from None
 
 
-def without_flip(model: inputs.Model) -> inputs.Model:
+def without_flip(model: specs.Model) -> specs.Model:
     """`model` with its test pipeline's flip off: for comparing engines, which see an image once.
 
     Raises InputError as `config.read`.

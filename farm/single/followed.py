@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 
 from farm.errors import StepFailed
-from farm.inputs import CheckInputs, Model
 from farm.plan import checks
 from farm.single import work
+from farm.specs import CheckInputs, Model
 from farm.store import Store
 from farm.store.facts import facts_from
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from farm.inputs import ModelFacts
-from farm.progress import say
+from farm.cli.progress import say
 from farm.sources.mmdet.config import as_names
+from farm.specs import ModelFacts
 
 
 def say_differences(dataset: Any, facts: ModelFacts) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm import inputs
+from farm import specs
 from farm.plan.files import plain_file
-from farm.plan.make import export_step
+from farm.plan.steps import export_step
 from farm.single import work
 from farm.single.shapes import free
 from farm.sources import source_module
@@ -57,18 +57,18 @@ def outputs(path: Path) -> tuple[str, ...]:
     return tuple(one.name for one in model.graph.output)
 
 
-def stored(path: Path, store: Store, retry_failed: bool) -> inputs.Ref:
+def stored(path: Path, store: Store, retry_failed: bool) -> specs.Ref:
     """The artifact that the file is: of `farm export` or a sweep, else taken in as it is."""
     if found := work.find(store, "export", path):
         return found.ref
     file = taken(path)
     opt = Dims(file.n or 1, 3, file.h or 1, file.w or 1)
-    values = inputs.ExportInputs(_model(path), free(file.n, file.h, file.w, opt), None)
+    values = specs.ExportInputs(_model(path), free(file.n, file.h, file.w, opt), None)
     step = export_step(path.name, values)
     work.carry_out(step, store, retry_failed)
     return step.ref
 
 
-def _model(path: Path) -> inputs.OnnxModel:
+def _model(path: Path) -> specs.OnnxModel:
     """Raw: nothing is asked of the outputs before they are used."""
-    return inputs.OnnxModel(path.stem, plain_file("ONNX file", str(path), Path()), outputs="raw")
+    return specs.OnnxModel(path.stem, plain_file("ONNX file", str(path), Path()), outputs="raw")

@@ -11,7 +11,7 @@ from farm.detections import Detections
 from farm.detections.convert import from_outputs
 from farm.detections.suppress import suppress
 from farm.errors import InputError
-from farm.inputs import ModelFacts
+from farm.specs import ModelFacts
 
 Outputs = Mapping[str, npt.NDArray[Any]]
 

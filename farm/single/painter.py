@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from farm.cli.progress import say
 from farm.datasets.image_files import inside
 from farm.detections import Detections
 from farm.errors import InputError
-from farm.progress import say
 from farm.single import drawing
 
 

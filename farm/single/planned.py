@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from farm import inputs
+from farm import specs
+from farm.config.loader import Cell
 from farm.errors import InputError
-from farm.matrix import Cell
-from farm.plan import refusals
+from farm.plan import compatibility
 from farm.single import onnx_file
 from farm.store import Store
 
 
 def require_buildable(
     path: Path,
-    exported: inputs.Ref,
-    settings: inputs.EngineOptions,
-    target: inputs.Target,
+    exported: specs.Ref,
+    settings: specs.EngineOptions,
+    target: specs.Target,
     store: Store,
 ) -> None:
     """exported: the artifact that the ONNX file `path` is.
@@ -33,6 +33,6 @@ def require_buildable(
         path.name, opset, settings.shape.name, "graph", settings.precision, settings.runtime,
         settings.workspace_bytes, target.name,
     )  # fmt: skip
-    facts = inputs.ModelFacts((), False, "")  # its suppression is the builder's to complain of
-    if reason := refusals.refusal(cell, facts, settings.shape, target, simplified):
+    facts = specs.ModelFacts((), False, "")  # its suppression is the builder's to complain of
+    if reason := compatibility.refusal(cell, facts, settings.shape, target, simplified):
         raise InputError(reason, str(path))

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from farm import inputs
+from farm import specs
+from farm.cli.progress import say
 from farm.detections import Detections, Floats, ImageMeta
 from farm.detections.convert import to_original
 from farm.errors import InputError
-from farm.progress import say
 from farm.runtimes import Session, runtime_module
 from farm.single import onnx_file, words, work
 from farm.single.build import engine_folder
@@ -25,7 +25,7 @@ from farm.single.shapes import fixed, resized_to
 from farm.single.targets import this_machine
 from farm.single.verify import telling
 from farm.sources import source_module
-from farm.sources.mmdet.scale import own_scale
+from farm.sources.mmdet.sizes import own_scale
 from farm.units import Dims
 
 
@@ -36,14 +36,14 @@ class Runner:
     outputs: of the file that runs, by name; None for PyTorch, or where that is not known.
     """
 
-    facts: inputs.ModelFacts
-    shape: inputs.Shape
+    facts: specs.ModelFacts
+    shape: specs.Shape
     run: Callable[[Floats, ImageMeta], Detections]
     outputs: tuple[str, ...] | None = None
 
 
 @contextmanager
-def opened(options: argparse.Namespace, model: inputs.Model, settings: Any) -> Iterator[Runner]:
+def opened(options: argparse.Namespace, model: specs.Model, settings: Any) -> Iterator[Runner]:
     """The runner of `options.model` on `options.backend`; settings: the config.
 
     Raises:
@@ -65,7 +65,7 @@ def opened(options: argparse.Namespace, model: inputs.Model, settings: Any) -> I
         session.close()
 
 
-def _pytorch(model: inputs.Model, shape: inputs.Shape) -> Runner:
+def _pytorch(model: specs.Model, shape: specs.Shape) -> Runner:
     """mmdet's own test path."""
     import torch
 
@@ -79,19 +79,19 @@ class _Engine:
     """prepared: the shape that images are prepared for. outputs: as of `Runner`."""
 
     folder: Path
-    options: inputs.EngineOptions
-    prepared: inputs.Shape
+    options: specs.EngineOptions
+    prepared: specs.Shape
     outputs: tuple[str, ...] | None
 
 
-def _engine(options: argparse.Namespace, model: inputs.Model, settings: Any) -> _Engine:
+def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _Engine:
     """The engine that the file is, or the one that is built of it."""
     path = Path(model.checkpoint.path)
     store = work.open_store(options.results)
     if found := work.find(store, "build", path):
         built = _built_options(found, options.backend, path)
         folder = store.path(found.ref) / "engine"
-        exported = inputs.Ref(**found.record.inputs["exported"])
+        exported = specs.Ref(**found.record.inputs["exported"])
     else:
         built = _options_for(path, options.backend, settings, model.config.path)
         exported = onnx_file.stored(path, store, options.retry_failed)
@@ -106,7 +106,7 @@ def _engine(options: argparse.Namespace, model: inputs.Model, settings: Any) -> 
     return _Engine(folder, built, replace(built.shape, opt=scale), outputs)
 
 
-def _options_for(path: Path, backend: str, settings: Any, where: str) -> inputs.EngineOptions:
+def _options_for(path: Path, backend: str, settings: Any, where: str) -> specs.EngineOptions:
     """For the ONNX file's own size, or where that is free for the config's."""
     try:
         file = onnx_file.taken(path)
@@ -118,10 +118,10 @@ def _options_for(path: Path, backend: str, settings: Any, where: str) -> inputs.
         shape = fixed(Dims(file.n or 1, 3, *file.size))
     else:
         shape = resized_to(own_scale(settings, where), file.n or 1)
-    return inputs.EngineOptions(backend, "fp32", shape)
+    return specs.EngineOptions(backend, "fp32", shape)
 
 
-def _built_options(found: work.Found, backend: str, path: Path) -> inputs.EngineOptions:
+def _built_options(found: work.Found, backend: str, path: Path) -> specs.EngineOptions:
     """As the engine's record has them."""
     kept = found.record.inputs["options"]
     if kept["runtime"] != backend:
@@ -129,17 +129,17 @@ def _built_options(found: work.Found, backend: str, path: Path) -> inputs.Engine
             f"it is an engine of {kept['runtime']}: give --backend {kept['runtime']}", str(path)
         )
     bounds = {end: Dims(**kept["shape"][end]) for end in ("min", "opt", "max")}
-    return inputs.EngineOptions(
+    return specs.EngineOptions(
         kept["runtime"],
         kept["precision"],
-        inputs.Shape("built", **bounds),
+        specs.Shape("built", **bounds),
         kept["workspace_bytes"],
         tuple((name, value) for name, value in kept["options"]),
     )
 
 
 def _run(
-    session: Session, options: inputs.EngineOptions, facts: inputs.ModelFacts, where: str
+    session: Session, options: specs.EngineOptions, facts: specs.ModelFacts, where: str
 ) -> Callable[[Floats, ImageMeta], Detections]:
     def run(image: Floats, meta: ImageMeta) -> Detections:
         batch = np.stack([image] * options.shape.min.n)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from farm import inputs
+from farm import specs
 from farm.detections import Floats, ImageMeta
 from farm.single.shapes import fixed
 from farm.sources import source_module
@@ -26,7 +26,7 @@ class Sample:
     meta: ImageMeta
 
 
-def sample(path: Path | None, facts: inputs.ModelFacts, size: Dims) -> Sample:
+def sample(path: Path | None, facts: specs.ModelFacts, size: Dims) -> Sample:
     """The image letterboxed to `size`; without a path, one drawn by seed.
 
     Raises:
@@ -42,7 +42,7 @@ def sample(path: Path | None, facts: inputs.ModelFacts, size: Dims) -> Sample:
 def _drawn(folder: Path, size: Dims) -> Path:
     import cv2
 
-    from farm.datasets.shapes import draw_scene
+    from farm.datasets.synthetic import draw_scene
 
     path = folder / "drawn.png"
     cv2.imwrite(str(path), draw_scene(seed=7, number=1, size=min(size.h, size.w)).image)

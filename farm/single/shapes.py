@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from farm.inputs import Shape
+from farm.specs import Shape
 from farm.units import Dims
 
 _FREE = 1 << 16

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from farm.catalog import RUNTIMES
 from farm.errors import InputError, nearest
-from farm.inputs import Target
-from farm.plan import gpus
-from farm.plan.devices import cpu_model
+from farm.plan import placement
+from farm.plan.placement import cpu_model
+from farm.specs import Target
 
 
 def this_machine(runtime: str) -> Target:
@@ -17,13 +17,13 @@ def this_machine(runtime: str) -> Target:
     """
     if not RUNTIMES[runtime].accelerators:
         return Target("cpu", cpu_model())
-    if not gpus.gpus():
+    if not placement.gpus():
         ahead = RUNTIMES[runtime].compute_capabilities
         hint = f"; say which it is for: --compute-capability {ahead[-1]}" if ahead else ""
         raise InputError(f"{runtime} needs a GPU, and nvidia-smi finds none here{hint}")
-    gpu = gpus.gpus()[0]
-    kind = gpus.accelerator(gpu.name)
-    return gpus.target(kind.lower(), kind, None, gpu.compute_capability, gpu.driver)
+    gpu = placement.gpus()[0]
+    kind = placement.accelerator(gpu.name)
+    return placement.target(kind.lower(), kind, None, gpu.compute_capability, gpu.driver)
 
 
 def elsewhere(runtime: str, capability: str) -> Target:

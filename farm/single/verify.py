@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from farm import inputs
+from farm import specs
+from farm.cli.progress import say
 from farm.detections import Floats
 from farm.detections.convert import in_network_frame
 from farm.errors import FarmError, StepFailed, in_one_line
-from farm.progress import say
 from farm.runtimes import runtime_module
 from farm.single import words
 from farm.single.compare import Answers, held
@@ -38,7 +38,7 @@ def pytorch_run(detector: Any, raw: bool) -> Run:
 
 
 def engine_run(
-    name: str, folder: Path, options: inputs.EngineOptions, facts: inputs.ModelFacts
+    name: str, folder: Path, options: specs.EngineOptions, facts: specs.ModelFacts
 ) -> Run:
     """folder: what the runtime opens. Its own errors become StepFailed."""
 
@@ -63,7 +63,7 @@ def verified(
     engine: Run,
     sizes: Iterable[Dims],
     image: Path | None,
-    facts: inputs.ModelFacts,
+    facts: specs.ModelFacts,
     drawn: tuple[str, str] | None,
 ) -> bool:
     """Whether both give the same at all sizes; a batch is the image and its mirror image, in turn.
@@ -85,7 +85,7 @@ def verified(
 def _draw(
     one: Sample,
     both: tuple[Answers, Answers],
-    facts: inputs.ModelFacts,
+    facts: specs.ModelFacts,
     names: tuple[str, str],
 ) -> None:
     from farm.single.drawing import show_or_write

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from farm import inputs
+from farm import specs
 from farm.errors import InputError
 from farm.plan import files
 from farm.plan.configs import config_file
@@ -66,11 +66,11 @@ def dims(numbers: Sequence[int], option: str) -> Dims:
     return Dims(1, 3, numbers[0], numbers[-1])
 
 
-def detector(options: argparse.Namespace, checkpoint: str) -> inputs.Model:
+def detector(options: argparse.Namespace, checkpoint: str) -> specs.Model:
     """The detector as a matrix would name it. Raises InputError."""
     here = Path.cwd()
     settings = key_values(getattr(options, "cfg_options", ()), "--cfg-options")
-    return inputs.Model(
+    return specs.Model(
         name=Path(options.config).stem,
         source="mmdet",
         config=config_file(options.config, here),
@@ -97,7 +97,7 @@ def image(name: str | None, option: str) -> Path | None:
 
 def threads() -> int:
     """Cores to run on: OMP_NUM_THREADS where it says so, else all that are ours."""
-    from farm.plan.devices import cores
+    from farm.plan.placement import cores
 
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return int(wanted) if wanted.isdigit() and int(wanted) else cores()

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm.catalog import RUNTIMES, Runtime
+from farm.cli.places import results_folder, store_folder
+from farm.cli.progress import say
+from farm.engine.local import InlineExecutor
+from farm.engine.scheduler import Outcome, require_packages, run_steps
 from farm.errors import FarmError, InputError, StepFailed
-from farm.executors import Outcome, require_packages, run_steps
-from farm.executors.inline import InlineExecutor
-from farm.inputs import Ref
-from farm.places import results_folder, store_folder
 from farm.plan import Step
 from farm.plan.files import plain_file
 from farm.plan.packages import version
-from farm.progress import say
+from farm.specs import Ref
 from farm.store import Record, Store
 from farm.units import format_seconds
 

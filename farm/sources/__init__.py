@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from farm.catalog import SOURCES
 from farm.detections import Detections, ImageMeta
-from farm.inputs import ModelFacts
+from farm.specs import ModelFacts
 
 
 class Detector(Protocol):

@@ -20,12 +20,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from farm import inputs
+from farm import specs
 from farm.detections import Floats
 from farm.errors import InputError, StepFailed, in_one_line
-from farm.sources import bytecode, onnx_files, sizes
-from farm.sources.flat import tensors
+from farm.sources import onnx_files, sizes, user_code
 from farm.sources.mmdet import checkpoint
+from farm.sources.onnx_files import tensors
 from farm.sources.own_form import OwnForm, check_form, pipeline_of
 
 _OWN_FORM = ("dets", "labels", "masks")
@@ -65,7 +65,7 @@ class Loaded(OwnForm):
         return self.module
 
 
-def check(model: inputs.ModuleModel) -> inputs.ModelFacts:
+def check(model: specs.ModuleModel) -> specs.ModelFacts:
     """The module is run once, where it takes one size; else at the sizes that tell which it takes.
 
     Raises:
@@ -101,7 +101,7 @@ def _run_once(run: sizes.Run, shape: str) -> None:
         raise StepFailed(reason) from error
 
 
-def load(model: inputs.ModuleModel) -> Loaded:
+def load(model: specs.ModuleModel) -> Loaded:
     """In eval mode, on the CPU; what the function draws at random, it draws by the same seed.
 
     Raises as `check`.
@@ -112,7 +112,7 @@ def load(model: inputs.ModuleModel) -> Loaded:
         state, _ = checkpoint.read(path, model.allow_pickle)
         checkpoint.fit(module, state, path, "module")
     named = Named(module, model.outputs == "raw").eval()
-    facts = inputs.ModelFacts(
+    facts = specs.ModelFacts(
         classes=model.classes,
         masks=False,  # `check` finds it by running the module
         pipeline=pipeline_of(model.preprocess),
@@ -130,14 +130,14 @@ def load(model: inputs.ModuleModel) -> Loaded:
 
 
 def export_onnx(
-    detector: Loaded, shape: inputs.Shape, opset: int, path: Path, postprocess: str = "graph"
+    detector: Loaded, shape: specs.Shape, opset: int, path: Path, postprocess: str = "graph"
 ) -> None:
     """Raises StepFailed: the module or one of its operators cannot be written at this opset."""
     onnx_files.write(detector.module, shape, opset, path)
 
 
-@bytecode.ignored()
-def _made(model: inputs.ModuleModel) -> tuple[nn.Module, tuple[int | None, ...] | None]:
+@user_code.ignored()
+def _made(model: specs.ModuleModel) -> tuple[nn.Module, tuple[int | None, ...] | None]:
     function = _function(model)
     try:
         with torch.random.fork_rng(devices=[]), _importable(model.root):
@@ -154,7 +154,7 @@ def _made(model: inputs.ModuleModel) -> tuple[nn.Module, tuple[int | None, ...] 
     return module, _axes(shape, model)
 
 
-def _axes(shape: Any, model: inputs.ModuleModel) -> tuple[int | None, ...] | None:
+def _axes(shape: Any, model: specs.ModuleModel) -> tuple[int | None, ...] | None:
     if shape is None:
         return None
     axes = tuple(shape)
@@ -167,8 +167,8 @@ def _axes(shape: Any, model: inputs.ModuleModel) -> tuple[int | None, ...] | Non
     return axes
 
 
-@bytecode.ignored()
-def _function(model: inputs.ModuleModel) -> Any:
+@user_code.ignored()
+def _function(model: specs.ModuleModel) -> Any:
     name, _, attribute = model.function.partition(":")
     try:
         with _importable(model.root):

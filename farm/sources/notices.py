@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, ParamSpec
 
-from farm.plan import lookup
+from farm.plan import config_files
 
 P = ParamSpec("P")
 
@@ -37,11 +37,11 @@ class Notice(Generic[P]):
 merged = Notice[[str]]()
 """With the merged config as text, the same for the same values."""
 
-sought = Notice[[str, lookup.Reach]]()
+sought = Notice[[str, config_files.Reach]]()
 """With the name of a file that the farm is about to look for, and where."""
 
 
-def find(name: str, config: str, reach: lookup.Reach) -> Path | None:
+def find(name: str, config: str, reach: config_files.Reach) -> Path | None:
     """A file that a config names; None where it is in no folder. config: its path."""
     sought.send(name, reach)
-    return lookup.first(name, Path(config).parent, reach)
+    return config_files.first(name, Path(config).parent, reach)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from farm import inputs
+from farm import specs
 from farm.detections import Floats
 from farm.errors import InputError, StepFailed, out_of_memory
 from farm.sources import ready_files, sizes
@@ -32,7 +32,7 @@ class ReadyFile(OwnForm):
         raise StepFailed("a ready ONNX file is no torch module")
 
 
-def check(model: inputs.OnnxModel) -> inputs.ModelFacts:
+def check(model: specs.OnnxModel) -> specs.ModelFacts:
     """The file is run once, where it takes one size; else at the sizes that tell which it takes.
 
     Raises:
@@ -56,7 +56,7 @@ def check(model: inputs.OnnxModel) -> inputs.ModelFacts:
     return replace(found.facts, sizes=taken)
 
 
-def load(model: inputs.OnnxModel) -> ReadyFile:
+def load(model: specs.OnnxModel) -> ReadyFile:
     """Raises as `check`, but for what is seen only when it runs."""
     path = Path(model.file.path)
     proto = ready_files.read(path)
@@ -67,7 +67,7 @@ def load(model: inputs.OnnxModel) -> ReadyFile:
             " `outputs: raw` to compare and measure its raw outputs only",
             str(path),
         )
-    facts = inputs.ModelFacts(
+    facts = specs.ModelFacts(
         classes=model.classes,
         masks=model.outputs == "detections" and "masks" in names,
         pipeline=pipeline_of(model.preprocess),
@@ -114,7 +114,7 @@ def _told(what: str, error: Exception) -> Exception:
 
 def export_onnx(
     detector: ReadyFile,
-    shape: inputs.Shape,
+    shape: specs.Shape,
     opset: int | None,
     path: Path,
     postprocess: str = "graph",
@@ -137,7 +137,7 @@ def export_onnx(
     onnx.save(proto, str(path))
 
 
-def _bind(graph: onnx.GraphProto, shape: inputs.Shape) -> bool:
+def _bind(graph: onnx.GraphProto, shape: specs.Shape) -> bool:
     """Give the free axes that the profile fixes their extent; whether there was any."""
     image = ready_files.images(graph)[0]
     bounds = zip(shape.min.as_tuple(), shape.max.as_tuple(), strict=True)

@@ -1,17 +1,19 @@
-"""ONNX files: written by torch from any module, cleaned, checked, the same for the same inputs."""
+"""ONNX files: written by torch, cleaned, checked, the same for the same inputs."""
 
 from __future__ import annotations
 
 import logging
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
+from torch import Tensor
 
-from farm import inputs
+from farm import specs
 from farm.errors import StepFailed
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,18 @@ _OURS = ("dets", "labels", "masks", "mask_scores", "boxes", "scores")
 """Outputs in our own form, whose axis 1 counts rows; smaller images can have fewer."""
 
 
-def write(module: Any, shape: inputs.Shape, opset: int, path: Path) -> None:
+def tensors(values: Any) -> Iterator[Tensor]:
+    """The tensors of nested lists, tuples and mappings, in their order."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, dict):
+        yield from tensors(list(values.values()))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from tensors(value)
+
+
+def write(module: Any, shape: specs.Shape, opset: int, path: Path) -> None:
     """Write `path`: `images` [N, 3, H, W] -> the outputs that `module.outputs` names.
 
     Traced at shape.opt. The axes that differ between shape.min and shape.max are dynamic. A module
@@ -51,7 +64,7 @@ def write(module: Any, shape: inputs.Shape, opset: int, path: Path) -> None:
     finish(path, f"export at opset {opset}")
 
 
-def _dynamic_axes(shape: inputs.Shape, outputs: tuple[str, ...]) -> dict[str, dict[int, str]]:
+def _dynamic_axes(shape: specs.Shape, outputs: tuple[str, ...]) -> dict[str, dict[int, str]]:
     """The axes of raw outputs are left to the exporter, which follows them through the graph."""
     batch = {0: "batch"} if shape.dynamic_batch else {}
     size = {2: "height", 3: "width"} if shape.dynamic_size else {}

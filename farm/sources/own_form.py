@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from farm import inputs
+from farm import specs
 from farm.detections import Detections, Floats, ImageMeta
 from farm.detections.convert import from_outputs, in_network_frame, to_original
 from farm.errors import StepFailed
@@ -22,7 +22,7 @@ Run = Callable[[Floats], dict[str, npt.NDArray[Any]]]
 class OwnForm:
     """run: images [N, 3, H, W] -> dets, labels(, masks), or raw outputs, by name."""
 
-    facts: inputs.ModelFacts
+    facts: specs.ModelFacts
     run: Run
 
     def reference(self, image: Floats, meta: ImageMeta) -> Detections:
@@ -61,7 +61,7 @@ def check_form(shapes: dict[str, tuple[int, ...]], batch: int) -> None:
         raise StepFailed(f"{what}; expected {expected}, or `outputs: raw`")
 
 
-def pipeline_of(how: inputs.Preprocess) -> str:
+def pipeline_of(how: specs.Preprocess) -> str:
     """The canonical JSON of the same steps as a config of mmdet's would say them.
 
     Models with the same text share their prepared images, whatever their source.

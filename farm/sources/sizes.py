@@ -13,8 +13,8 @@ from functools import cache, partial
 from typing import Any
 
 from farm.errors import out_of_memory
-from farm.inputs import Sizes
-from farm.inputs.sizes import LEAST
+from farm.specs import Sizes
+from farm.specs.sizes import LEAST
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farm.inputs import Ref
+from farm.specs import Ref
 from farm.store import Store
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from farm.catalog import RUNTIMES
-from farm.inputs import BuildInputs, EngineOptions
 from farm.runtimes import runtime_module
+from farm.specs import BuildInputs, EngineOptions
 from farm.stages import Context
 
 

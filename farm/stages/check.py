@@ -14,18 +14,18 @@ from typing import Any
 
 from farm.datasets.annotations import Annotations, read_annotations
 from farm.errors import InputError
-from farm.inputs import CheckInputs, CocoDataset, Dataset, ModelFacts
-from farm.plan import used
+from farm.plan import dependencies
 from farm.sources import source_module
 from farm.sources.watch import watching
-from farm.stages import Context, first_images, labels
+from farm.specs import CheckInputs, CocoDataset, Dataset, ModelFacts
+from farm.stages import Context, examples, labels
 
 
 def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
     """The model's facts, and `notes`: what is odd in the data sets' files, a sentence each."""
     source = source_module(inputs.model.source)
     getattr(source, "Detector", None)  # its own packages are imported before: they are no model's
-    with watching(inputs.model, context.folder / used.FILE):
+    with watching(inputs.model, context.folder / dependencies.FILE):
         facts = source.check(inputs.model)
     found = _check_dataset(inputs.dataset, facts, facts.masks) if inputs.dataset else None
     notes = list(found.notes) if found else []
@@ -34,7 +34,7 @@ def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
     if inputs.dataset and found:
         facts = labels.known(facts, inputs, found.document)
         if facts.pipeline:
-            first_images.try_pipeline(facts.pipeline, inputs.dataset, found.document)
+            examples.try_pipeline(facts.pipeline, inputs.dataset, found.document)
     return {**asdict(facts), "notes": notes}
 
 
@@ -43,10 +43,10 @@ def _check_dataset(dataset: Dataset, facts: ModelFacts, masks: bool) -> Annotati
 
     masks: whether AP of masks will be computed. Raises InputError.
     """
-    from farm.datasets import coco, image_files, shapes
+    from farm.datasets import coco, image_files, synthetic
 
     if not isinstance(dataset, CocoDataset):
-        categories = {"categories": [{"name": name} for name in shapes.CLASSES]}
+        categories = {"categories": [{"name": name} for name in synthetic.CLASSES]}
         coco.check_classes(categories, facts.classes, "dataset shapes")
         return Annotations(categories, ())
     path, folder = Path(dataset.annotations.path), Path(dataset.images.path)

@@ -8,8 +8,8 @@ from typing import Any
 import onnx
 
 from farm.errors import StepFailed
-from farm.inputs import ConvertInputs
 from farm.precision import region, typed
+from farm.specs import ConvertInputs
 from farm.stages import Context
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from farm.detections.suppress import suppress
-from farm.inputs import Engine, Suppression
 from farm.runtimes import DeviceTimed, Graphed, Session, runtime_module
 from farm.sources import source_module
+from farm.specs import Engine, Suppression
 from farm.stages import Context
 
 

@@ -10,7 +10,7 @@ from farm.datasets import coco
 from farm.datasets.prepared import Prepared
 from farm.detections import Detections
 from farm.detections.convert import from_outputs, to_original
-from farm.inputs import EvaluateInputs
+from farm.specs import EvaluateInputs
 from farm.stages import Context
 from farm.stages.engines import batch_size, opened
 

@@ -1,7 +1,8 @@
-"""A few images of a data set, prepared as a model takes them: what `check` tries a model on."""
+"""A few images of a data set, prepared as a model takes them: `check` tries a model on them."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from farm import catalog
 from farm.datasets import open_dataset
 from farm.datasets.annotations import Document, Entry, load_annotations
 from farm.detections import ImageMeta
-from farm.inputs import CocoDataset, Dataset, Shape, ShapesDataset
+from farm.errors import InputError
 from farm.sources import source_module
+from farm.specs import CocoDataset, Dataset, Shape, ShapesDataset
 from farm.units import Dims
 
 MOST = 8
@@ -51,3 +53,22 @@ def opened(dataset: Dataset, document: Document, scratch: Path) -> Examples:
         dataset = replace(dataset, count=min(dataset.count, MOST))
     images, file = open_dataset(dataset, scratch)
     return Examples(images, load_annotations(file))
+
+
+def try_pipeline(pipeline: str, dataset: Dataset, document: Document) -> None:
+    """pipeline: `ModelFacts.pipeline`. document: the data set's annotations, if it has a file.
+
+    Raises:
+        InputError: one of the images cannot be decoded.
+        StepFailed: a transform cannot be made or fails on one of them; says which.
+    """
+    from farm.sources.mmdet.preparer import NoImage
+
+    with tempfile.TemporaryDirectory() as scratch:
+        found = opened(dataset, document, Path(scratch))
+        first = found.document["images"][:MOST]
+        try:
+            for _ in found.prepared(first, pipeline):
+                pass
+        except NoImage as error:
+            raise InputError(str(error)) from error

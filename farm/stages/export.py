@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from farm.inputs import ExportInputs
 from farm.sources import source_module
+from farm.specs import ExportInputs
 from farm.stages import Context
 
 

@@ -20,8 +20,8 @@ from farm.detections import Detections, ImageMeta
 from farm.detections.convert import from_outputs, to_original
 from farm.detections.suppress import suppress
 from farm.errors import StepFailed
-from farm.inputs import Auto, Quantisation
 from farm.precision import auto, calibrate, quantised
+from farm.specs import Auto, Quantisation
 from farm.stages import Context
 
 log = logging.getLogger(__name__)

@@ -1,21 +1,78 @@
-"""Which class each label of a model is: what its files say, or the matrix, or a refusal.
-
-A wrong order is no error anywhere else: boxes stay right, every class is another, and the AP of
-PyTorch and of every engine falls alike.
-"""
+"""Which class each label of a model is: by its files or the matrix; else refused, with help."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import io
+import json
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from farm.datasets.annotations import Document
-from farm.errors import InputError, nearest
-from farm.inputs import CheckInputs, Model, ModelFacts
-from farm.stages import label_orders
+from farm.datasets import coco
+from farm.datasets.annotations import Document, Entry
+from farm.errors import InputError, in_one_line, nearest
+from farm.sources import source_module
+from farm.specs import CheckInputs, Model, ModelFacts
+from farm.stages import examples
+
+log = logging.getLogger(__name__)
 
 SHOWN = 12
 """Of an order of more classes only the first differences are shown."""
+
+
+def compared(inputs: CheckInputs, document: Document, orders: Mapping[str, tuple[str, ...]]) -> str:
+    """A clause for people, also where it cannot be told: no more than a help fails then.
+
+    document: the data set's annotations, if it has a file.
+    """
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            values = _values(inputs, document, orders, Path(folder))
+    except Exception as error:  # any model's own code on any image
+        log.warning("no AP under each order", exc_info=True)
+        return f"PyTorch's AP under each could not be found ({in_one_line(error)})"
+    told = ", ".join(f"{value:.4f} with {name}" for name, value in values.items())
+    return f"PyTorch's box AP on up to {examples.MOST} images: {told}"
+
+
+def _values(
+    inputs: CheckInputs, document: Document, orders: Mapping[str, tuple[str, ...]], folder: Path
+) -> dict[str, float]:
+    assert inputs.dataset is not None
+    data = examples.opened(inputs.dataset, document, folder)
+    best = _fullest(data.document)
+    annotations = folder / "few.json"
+    annotations.write_text(json.dumps(_only(data.document, best)))
+    source = source_module(inputs.model.source)
+    detector = source.load(inputs.model)
+    found, metas = [], []
+    for pixels, meta in data.prepared(best, detector.facts.pipeline, source.size(inputs.model)):
+        found.append(detector.reference(pixels.astype("float32", copy=False), meta))
+        metas.append(meta)
+    return {
+        name: coco.average_precision(annotations, found, metas, order, False)["box_ap"] or 0.0
+        for name, order in orders.items()
+    }
+
+
+def _fullest(document: Document) -> list[Entry]:
+    """The images with most objects."""
+    objects = Counter(one["image_id"] for one in document["annotations"])
+    return sorted(document["images"], key=lambda one: -objects[one["id"]])[: examples.MOST]
+
+
+def _only(document: Document, images: list[Entry]) -> Document:
+    kept = {one["id"] for one in images}
+    rows = [one for one in document["annotations"] if one["image_id"] in kept]
+    return {**document, "images": images, "annotations": rows}
 
 
 def known(facts: ModelFacts, inputs: CheckInputs, document: Document) -> ModelFacts:
@@ -60,7 +117,7 @@ def _refusal(
     return InputError(
         "which class each label is, is not known: mmdet numbers labels by the order of the"
         f" categories in the training annotation file, and {facts.labels_doubt}. {shown}."
-        f" {label_orders.compared(inputs, document, orders)}. Say the order with `labels: [...]`"
+        f" {compared(inputs, document, orders)}. Say the order with `labels: [...]`"
         " of this model in the matrix, or name the file that it was trained with in its"
         " cfg_options",
         inputs.model.config.path,

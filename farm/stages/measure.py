@@ -1,10 +1,4 @@
-"""measure: latency and throughput of the engine, alone on its node.
-
-Latency is the time of one `run` call on the host: input in host memory to outputs in host
-memory. Samples are taken for a given time and never fewer than the percentiles need (MLPerf
-LoadGen: 64 for p90, 130 for p95, 662 for p99, at 99 % confidence); a percentile that the samples
-do not carry is left out. Where a runtime times its accelerator, that part's median stands beside.
-"""
+"""measure: latency and throughput of the engine, alone on its node, with percentiles."""
 
 from __future__ import annotations
 
@@ -18,12 +12,37 @@ import numpy.typing as npt
 
 from farm.datasets.prepared import Prepared
 from farm.detections import Floats
-from farm.inputs import MeasureInputs
 from farm.runtimes import Session
+from farm.specs import MeasureInputs
 from farm.stages import Context
 from farm.stages.engines import device_time_ms, opened, uses_cuda_graph
-from farm.stages.statistics import summarise
 from farm.units import Dims
+
+# Samples needed for a 99 %-confidence bound of a percentile: MLPerf inference rules.
+NEEDED = {50: 10, 90: 64, 95: 130, 99: 662}
+
+STABLE_DRIFT = 0.10
+"""Steady: the medians of the first and second half differ by less than this (Model Navigator's
+window rule, on medians, since a shared machine gives single slow samples)."""
+
+
+def summarise(samples: npt.NDArray[np.float64], batch: int) -> dict[str, Any]:
+    """Latency in ms of one run, throughput in images a second; null where samples are too few."""
+    figures: dict[str, Any] = {
+        f"latency_p{p}_ms": float(np.percentile(samples, p)) if len(samples) >= least else None
+        for p, least in NEEDED.items()
+    }
+    mean = float(samples.mean())
+    half = len(samples) // 2
+    first, second = np.median(samples[:half]), np.median(samples[half:])
+    return figures | {
+        "latency_mean_ms": mean,
+        "latency_min_ms": float(samples.min()),
+        "latency_cov": float(samples.std() / mean),
+        "samples": len(samples),
+        "throughput_per_s": batch * 1000 / mean,
+        "stable": bool(abs(first - second) <= STABLE_DRIFT * min(first, second)),
+    }
 
 
 def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:

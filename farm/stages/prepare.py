@@ -10,8 +10,8 @@ from typing import Any
 from farm.datasets import open_dataset
 from farm.datasets.annotations import load_annotations
 from farm.datasets.prepared import PreparedWriter
-from farm.inputs import CocoDataset, PrepareInputs
 from farm.sources import source_module
+from farm.specs import CocoDataset, PrepareInputs
 from farm.stages import Context
 
 

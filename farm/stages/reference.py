@@ -11,8 +11,8 @@ import torch
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
 from farm.detections import files, raw
-from farm.inputs import ReferenceInputs
 from farm.sources import Detector, source_module
+from farm.specs import ReferenceInputs
 from farm.stages import Context
 
 

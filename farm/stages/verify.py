@@ -13,7 +13,7 @@ from farm.datasets.prepared import Prepared
 from farm.detections import files, raw
 from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import match
-from farm.inputs import VerifyInputs
+from farm.specs import VerifyInputs
 from farm.stages import Context
 from farm.stages.engines import batch_size, opened
 

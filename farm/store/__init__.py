@@ -23,7 +23,7 @@ from typing import Any
 from farm import jsonfile
 from farm.decoded import decoded
 from farm.errors import InputError
-from farm.inputs import Ref
+from farm.specs import Ref
 from farm.store.figures import count, require, require_figures, size, text
 
 

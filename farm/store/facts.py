@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from farm.inputs import ModelFacts, Ref
-from farm.plan import used
+from farm.plan import dependencies
+from farm.specs import ModelFacts, Ref
 from farm.store import Store
 from farm.store.figures import model_facts
 
@@ -26,13 +26,13 @@ def facts_from(
         why = failure.reason if failure else (lost or {}).get(key)
         if why is not None:
             why = why or "failed, and nothing says why"
-            seen = used.read(store.failed_file(key, used.FILE)) if failure else ()
+            seen = dependencies.read(store.failed_file(key, dependencies.FILE)) if failure else ()
             return ModelFacts(
                 (), False, "", refused=why, host_refused=why, raw_refused=why, used=seen
             )
         if record is None:
             return None
-        seen = used.read(store.path(Ref("check", key)) / used.FILE)
+        seen = dependencies.read(store.path(Ref("check", key)) / dependencies.FILE)
         return replace(model_facts(record.figures), used=seen)
 
     return facts

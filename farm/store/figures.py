@@ -12,7 +12,7 @@ from typing import Any
 
 from farm.decoded import decoded
 from farm.errors import InputError, shown
-from farm.inputs import ModelFacts
+from farm.specs import ModelFacts
 
 MOST = 1 << 53
 """The largest count: beyond it a float64, which programs in other languages read, is not exact."""

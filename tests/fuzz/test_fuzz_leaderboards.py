@@ -13,13 +13,13 @@ from bounds import JUNK, TEXT, fuzzed, leaving_no_trace, reason
 from conftest import PROJECT
 from hypothesis import strategies as st
 
+from farm.config.loader import load_matrix
 from farm.errors import InputError
-from farm.matrix import load_matrix
 from farm.plan import make_plan
 from farm.results import leaderboard
-from farm.results.pick import Wish, pareto, pick
 from farm.results.rows import make_rows
-from farm.results.show import FORMATS, pick_as_json, pick_as_text, render
+from farm.results.select import Wish, pareto, pick
+from farm.results.tables import FORMATS, pick_as_json, pick_as_text, render
 from farm.store import Store
 
 

@@ -10,9 +10,9 @@ import yaml
 from bounds import fuzzed, leaving_no_trace, printable
 from matrix_strategies import cells, overrides, right, spoilt, torn
 
+from farm.cli.plan import as_json, as_text
+from farm.config.loader import Matrix, load_matrix
 from farm.errors import InputError
-from farm.explain import as_json, as_text
-from farm.matrix import Matrix, load_matrix
 from farm.plan import make_plan
 from farm.store import Store
 

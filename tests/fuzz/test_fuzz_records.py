@@ -14,14 +14,14 @@ from bounds import JUNK, fuzzed, leaving_no_trace, reason
 from conftest import PROJECT
 from hypothesis import strategies as st
 
+from farm.config.loader import load_matrix
 from farm.errors import InputError
-from farm.inputs import ModelFacts, Ref
-from farm.matrix import load_matrix
 from farm.plan import Plan, make_plan
 from farm.results import leaderboard
-from farm.results.pick import Wish, pick
 from farm.results.rows import make_rows
-from farm.results.show import FORMATS, render
+from farm.results.select import Wish, pick
+from farm.results.tables import FORMATS, render
+from farm.specs import ModelFacts, Ref
 from farm.store import Failure, Record, Store
 from farm.store.facts import facts_from
 

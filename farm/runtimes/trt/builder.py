@@ -12,7 +12,7 @@ from farm.runtimes.trt.options import TensorRtOptions, parse
 from farm.runtimes.trt.versions import Version, bits, names, version
 
 if TYPE_CHECKING:
-    from farm.inputs import EngineOptions, Shape
+    from farm.specs import EngineOptions, Shape
 
 
 def build(library: Any, onnx: Path, folder: Path, options: EngineOptions) -> None:

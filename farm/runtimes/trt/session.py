@@ -17,7 +17,7 @@ from farm.runtimes.trt.tensors import Dims, Input, Output
 from farm.runtimes.trt.versions import Version, names, version
 
 if TYPE_CHECKING:
-    from farm.inputs import EngineOptions
+    from farm.specs import EngineOptions
 
 Array = npt.NDArray[Any]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm import inputs
+from farm import specs
 from farm.units import Dims
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Detector", "Preparer", "check", "export_onnx", "load", "size"]
 
 
-def check(model: inputs.Model) -> inputs.ModelFacts:
+def check(model: specs.Model) -> specs.ModelFacts:
     """What only mmdet can tell of `model`: its config parses, its checkpoint fits, its facts.
 
     Raises:
@@ -31,7 +31,7 @@ def check(model: inputs.Model) -> inputs.ModelFacts:
     return replace(detector.facts, sizes=sizes.taken(detector))
 
 
-def load(model: inputs.Model) -> Detector:
+def load(model: specs.Model) -> Detector:
     """The detector in eval mode, on the CPU, with the checkpoint's weights.
 
     Raises:
@@ -42,19 +42,19 @@ def load(model: inputs.Model) -> Detector:
     return detector.load(model)
 
 
-def size(model: inputs.Model) -> Dims | None:
+def size(model: specs.Model) -> Dims | None:
     """What its own test pipeline resizes images to; None where that is relative to each image.
 
     Raises:
         InputError: its config says neither.
     """
-    from farm.sources.mmdet import config, scale
+    from farm.sources.mmdet import config, sizes
 
-    return scale.own_scale(config.read(model), model.config.path)
+    return sizes.own_scale(config.read(model), model.config.path)
 
 
 def export_onnx(
-    detector: Detector, shape: inputs.Shape, opset: int, path: Path, postprocess: str = "graph"
+    detector: Detector, shape: specs.Shape, opset: int, path: Path, postprocess: str = "graph"
 ) -> None:
     """Write `detector` as ONNX: `images` -> `dets`, `labels` (and `masks`), or cut before them.
 

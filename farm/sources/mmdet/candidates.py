@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from farm.inputs import Decay, Suppression
-from farm.sources.mmdet.operators.nms import NonMaxSuppression
-from farm.sources.mmdet.operators.soft_nms import METHODS, soft_nms
+from farm.sources.mmdet.patches.suppression import METHODS, NonMaxSuppression, soft_nms
+from farm.specs import Decay, Suppression
 
 CAP = 1000
 """Rows per image where mmdet sets no limit (YOLOX). COCO's AP reads the best 100 per image."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from farm.errors import StepFailed
-from farm.inputs import Sizes
+from farm.specs import Sizes
 
 
 class CentrePad:

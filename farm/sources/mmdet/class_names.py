@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from farm import inputs
+from farm import specs
 from farm.errors import InputError
 from farm.sources.mmdet import config
 
 
 def of(
-    settings: Any, meta: Mapping[str, Any], model: inputs.Model, count: int | None
+    settings: Any, meta: Mapping[str, Any], model: specs.Model, count: int | None
 ) -> tuple[tuple[str, ...], bool]:
     """The names, and whether their order is that of the training's `CLASSES`.
 

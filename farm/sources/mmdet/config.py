@@ -15,16 +15,16 @@ from mmcv.cnn import RFSearchHook
 from mmdet.datasets import DATASETS
 from mmdet.models import build_detector
 
-from farm import inputs
+from farm import specs
 from farm.errors import InputError, StepFailed, in_one_line, out_of_memory
-from farm.plan import mmdet3
-from farm.sources import bytecode, notices
-from farm.sources.mmdet import named_data
-from farm.sources.mmdet.operators import missing
+from farm.plan import config_files
+from farm.sources import notices, user_code
+from farm.sources.mmdet import test_data
+from farm.sources.mmdet.patches import missing
 
 
-@bytecode.ignored()
-def read(model: inputs.Model) -> mmcv.Config:
+@user_code.ignored()
+def read(model: specs.Model) -> mmcv.Config:
     """The config with `cfg_options` merged over it.
 
     Raises:
@@ -41,10 +41,10 @@ def read(model: inputs.Model) -> mmcv.Config:
             raise
         reason = _unreadable(error)
     if reason and path.endswith(".py"):
-        mmdet3.refuse_text(Path(path).read_text(errors="replace"), path)
+        config_files.refuse_text(Path(path).read_text(errors="replace"), path)
     if reason:  # raised out here, so that mmcv's temporary file is closed before it is told
         raise InputError(reason, path)
-    mmdet3.refuse_values(config, path)
+    config_files.refuse_values(config, path)
     try:
         config.merge_from_dict(copy.deepcopy(dict(model.cfg_options)))
     except (KeyError, TypeError, AssertionError, IndexError) as error:
@@ -73,7 +73,7 @@ def _unreadable(error: BaseException) -> str:
     return f"not a config mmcv can read: {in_one_line(error)}"
 
 
-@bytecode.ignored()
+@user_code.ignored()
 def build(config: mmcv.Config, where: str) -> torch.nn.Module:
     """The detector without weights, in eval mode.
 
@@ -144,7 +144,7 @@ def class_names(config: mmcv.Config, where: str) -> tuple[str, ...]:
     Raises:
         InputError: the config names a file of classes that is not there.
     """
-    tested = named_data.parts(config, "test") or [named_data.Part("data.test", {})]
+    tested = test_data.parts(config, "test") or [test_data.Part("data.test", {})]
     names = tested[0].settings.get("classes") or config.get("classes")
     if isinstance(names, str):
         names = _listed(names, where)

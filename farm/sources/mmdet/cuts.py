@@ -16,10 +16,10 @@ from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstance
 from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor, SingleRoIExtractor
 from torch import Tensor, nn
 
-from farm.inputs import Suppression
-from farm.sources.flat import tensors
-from farm.sources.mmdet.operators.replaced import replaced
+from farm.sources.mmdet.patches.replaced import replaced
 from farm.sources.mmdet.two_stage.pooling import pool_rows
+from farm.sources.onnx_files import tensors
+from farm.specs import Suppression
 
 
 class BeforeSuppression(nn.Module):

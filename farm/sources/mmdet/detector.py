@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pycocotools.mask
 import torch
 
-from farm import inputs
-from farm.detections import Detections, ImageMeta, whole
+from farm import specs
+from farm.detections import Detections, ImageMeta, full_masks
 from farm.errors import StepFailed
 from farm.sources.mmdet import (
     checkpoint,
@@ -36,7 +36,7 @@ class Detector:
     """One detector with its weights, in eval mode, on the CPU."""
 
     model: Any
-    facts: inputs.ModelFacts
+    facts: specs.ModelFacts
 
     @torch.no_grad()
     def reference(self, image: Image, meta: ImageMeta) -> Detections:
@@ -73,7 +73,7 @@ class Detector:
         boxes, segments = result if isinstance(result, tuple) else (result, None)
         found = _from_classes(boxes, segments)
         if self.facts.mask_frame == "segments":  # mmdet gives zeros for their boxes
-            found = replace(found, boxes=whole.around(found.rles or ()))
+            found = replace(found, boxes=full_masks.around(found.rles or ()))
         return found
 
     @torch.no_grad()
@@ -97,7 +97,7 @@ class Detector:
         return graphs.graph(self.model, postprocess)
 
 
-def load(model: inputs.Model) -> Detector:
+def load(model: specs.Model) -> Detector:
     """Read, build and fit `model`.
 
     Raises:
@@ -110,7 +110,7 @@ def load(model: inputs.Model) -> Detector:
     detector = config.build(settings, where)
     state, meta = checkpoint.read(model.checkpoint.path, model.allow_pickle)
     checkpoint.fit(detector, state, model.checkpoint.path)
-    facts = inputs.ModelFacts(
+    facts = specs.ModelFacts(
         masks=graphs.has_masks(detector),
         pipeline=prepared,
         clips_boxes=_clips_boxes(detector),
@@ -125,7 +125,7 @@ def load(model: inputs.Model) -> Detector:
 
 
 def _labels(
-    detector: Any, meta: dict[str, Any], settings: Any, model: inputs.Model
+    detector: Any, meta: dict[str, Any], settings: Any, model: specs.Model
 ) -> dict[str, Any]:
     """Which class each label is, and what says so."""
     names, certain = class_names.of(settings, meta, model, class_count(detector))

@@ -23,8 +23,8 @@ from mmdet.datasets import coco as coco_format
 from farm.errors import out_of_memory, text_of
 from farm.sources import notices
 from farm.sources.mmdet import numbering, opened
-from farm.sources.mmdet.named_data import Part, parts
 from farm.sources.mmdet.overrides import overridden
+from farm.sources.mmdet.test_data import Part, parts
 
 _OF_RESULTS = {"evaluate", "format_results", "results2json", "results2txt", "__repr__"}
 """Methods of data sets by which no box of the training is numbered."""

@@ -20,11 +20,11 @@ from mmdet.datasets import (
     OpenImagesDataset,
 )
 
-from farm.datasets.categories import categories
+from farm.datasets.coco_format import categories
 from farm.sources import notices
 from farm.sources.mmdet import overrides
 from farm.sources.mmdet.config import as_names
-from farm.sources.mmdet.named_data import Part
+from farm.sources.mmdet.test_data import Part
 
 _BY_ID = (Objects365V1Dataset.load_annotations,)
 _UNSELECTED = (

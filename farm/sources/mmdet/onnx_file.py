@@ -7,19 +7,19 @@ from pathlib import Path
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from farm import inputs
+from farm import specs
 from farm.sources import onnx_files
-from farm.sources.mmdet import operators
+from farm.sources.mmdet import patches
 from farm.sources.mmdet.detector import Detector
 
 
 def export(
-    detector: Detector, shape: inputs.Shape, opset: int, path: Path, postprocess: str = "graph"
+    detector: Detector, shape: specs.Shape, opset: int, path: Path, postprocess: str = "graph"
 ) -> None:
     """Write `path`: `images` [N, 3, H, W] -> what `graphs.graph` says of `postprocess`.
 
     Raises:
         StepFailed: an operator that this opset cannot express, or a file that ONNX refuses.
     """
-    with operators.standard(opset):
+    with patches.standard(opset):
         onnx_files.write(detector.graph(postprocess), shape, opset, path)

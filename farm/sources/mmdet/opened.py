@@ -18,7 +18,7 @@ import numpy as np
 from mmdet.datasets import build_dataset
 
 from farm.sources.mmdet import numbering
-from farm.sources.mmdet.named_data import Part
+from farm.sources.mmdet.test_data import Part
 
 Box = tuple[float, ...]
 Truth = Mapping[Any, Mapping[Box, set[str]]]

@@ -1,12 +1,18 @@
-"""Which methods of MMDetection's classes are not its own any more.
-
-Users inherit from its data sets and transforms, register classes of theirs in place of them, set
-functions into them, and add files of their own to its folders.
-"""
+"""Which methods and transforms of a config are not MMDetection's own any more."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
+import mmcv
+from mmcv.image import io
+from mmdet.datasets import PIPELINES
+
+from farm.errors import StepFailed
 
 _LIBRARIES = {"abc", "builtins", "collections", "mmcv", "pycocotools", "torch", "typing"}
 _DATASETS = (
@@ -22,6 +28,9 @@ _MODULES = {
 """MMDetection's by name: people add files to its folders, too."""
 
 _PYTHONS = {"__dict__", "__weakref__"}
+
+_FUNCTIONS = ("imfrombytes", "imnormalize", "impad", "impad_to_multiple", "imrescale", "imresize")
+"""Of mmcv's, by which mmdet's transforms work."""
 
 
 def overridden(kind: Any) -> frozenset[str]:
@@ -57,3 +66,39 @@ def module_of(function: Any) -> str:
     """The module that a function was written in, whatever a decorator copied onto it; empty for
     what is not written in Python."""
     return str(getattr(function, "__globals__", {}).get("__name__", ""))
+
+
+def require_mmdets(pipeline: Any) -> None:
+    """pipeline: transforms, perhaps nested, each of a type that is registered.
+
+    Raises:
+        StepFailed: one of them, or what they work by, is not MMDetection's or mmcv's.
+    """
+    for name in _types(pipeline):
+        kind = PIPELINES.get(name)
+        if overridden(kind):
+            raise _refused(f"step {name} is {_place(kind)}")
+    for name in _FUNCTIONS:
+        if not module_of(function := getattr(mmcv, name)).startswith("mmcv."):
+            raise _refused(f"calls mmcv.{name}, which is {_place(function)}")
+    if io.imread_backend != "cv2":
+        raise _refused(f"reads images by {io.imread_backend} (mmcv.use_backend)")
+
+
+def _refused(what: str) -> StepFailed:
+    return StepFailed(
+        f"the test pipeline's {what}: images are prepared without the config's code, by"
+        " MMDetection's own transforms; let the model, or the image files, have its effect"
+    )
+
+
+def _place(kind: Any) -> str:
+    name = f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', kind)}"
+    changed = sorted(overridden(kind)) if isinstance(kind, type) else []
+    return f"{name} with {', '.join(changed)} of the config's" if changed else name
+
+
+def _types(steps: Any) -> Iterator[str]:
+    for step in steps:
+        yield step["type"]
+        yield from _types(step.get("transforms") or ())

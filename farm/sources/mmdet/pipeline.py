@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from farm.errors import StepFailed
-from farm.inputs import Sizes
 from farm.sources.mmdet.centre_pad import padded_sizes
+from farm.specs import Sizes
 
 IMAGE_STEPS = ("LoadImageFromFile", "Resize", "Normalize", "Pad", "RandomCenterCropPad")
 PADS = ("Pad", "RandomCenterCropPad")

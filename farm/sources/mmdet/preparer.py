@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from mmdet.datasets.pipelines import Compose
 
-from farm import inputs
+from farm import specs
 from farm.detections import ImageMeta
 from farm.errors import StepFailed, in_one_line
 from farm.sources.mmdet.centre_pad import CentrePad
@@ -39,7 +39,7 @@ class Preparer:
     """
 
     def __init__(
-        self, pipeline_json: str, shape: inputs.Shape, sizes: inputs.Sizes | None = None
+        self, pipeline_json: str, shape: specs.Shape, sizes: specs.Sizes | None = None
     ) -> None:
         """`pipeline_json` is `ModelFacts.pipeline`, `sizes` those that the network takes.
 

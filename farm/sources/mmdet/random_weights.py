@@ -22,7 +22,7 @@ from mmdet.models.utils import InvertedResidual
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from farm import inputs
+from farm import specs
 from farm.sources.mmdet import config
 from farm.sources.mmdet.detector import class_count
 from farm.units import Dims
@@ -45,7 +45,7 @@ def noise(dims: Dims, seed: int) -> npt.NDArray[np.float32]:
     return ((image - mean) / spread).numpy()
 
 
-def write(model: inputs.Model, lift: Lift, dims: Dims, seed: int) -> None:
+def write(model: specs.Model, lift: Lift, dims: Dims, seed: int) -> None:
     """Write `model.checkpoint.path`: the weights of `seed` for `model.config`.
 
     Raises:
@@ -59,7 +59,7 @@ def write(model: inputs.Model, lift: Lift, dims: Dims, seed: int) -> None:
 
 @torch.no_grad()
 def write_for(
-    model: inputs.Model,
+    model: specs.Model,
     lift: Lift,
     images: npt.NDArray[np.float32],
     seed: int,

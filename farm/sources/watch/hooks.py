@@ -1,32 +1,64 @@
-"""The block in which a model is watched, and the audit events that Python raises meanwhile."""
+"""The block in which a model is watched: Python's audit events, and imports that find nothing."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.metadata import Distribution, DistributionFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from farm import catalog
-from farm.inputs import AnyModel, Model, ModuleModel
-from farm.plan import used
+from farm.plan import dependencies
 from farm.plan.code import code_parts
 from farm.plan.configs import config_parts
-from farm.sources import bytecode, notices
-from farm.sources.watch import misses
+from farm.sources import notices, user_code
 from farm.sources.watch.patches import patched, quietly
 from farm.sources.watch.seen import Seen
+from farm.specs import AnyModel, Model, ModuleModel
 
 _now: Seen | None = None
 
 
+class _Last(MetaPathFinder):
+    """Is asked for what no finder before it knows, and does not know it either."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        quietly(self._seen.no_module, name, path)
+        return None
+
+    def find_distributions(self, context: DistributionFinder.Context) -> Iterator[Distribution]:
+        if context.name:
+            quietly(self._seen.no_package, context.name)
+        return iter(())
+
+
+@contextmanager
+def noted(seen: Seen) -> Iterator[None]:
+    finder = _Last(seen)
+    sys.meta_path.append(finder)
+    try:
+        yield
+    finally:
+        if finder in sys.meta_path:  # the user's code may do with the list what it wants to
+            sys.meta_path.remove(finder)
+
+
 @contextmanager
 def watching(model: AnyModel, out: Path) -> Iterator[None]:
-    """Writes to `out` what the model is made of while the block runs; see `farm.plan.used`.
+    """Writes to `out` what the model is made of while the block runs; see `farm.plan.dependencies`.
 
     A ready ONNX file runs no code, and is all that it is made of.
     """
@@ -35,14 +67,16 @@ def watching(model: AnyModel, out: Path) -> Iterator[None]:
         yield
         return
     packages = catalog.SOURCES[model.source].packages
-    seen = Seen(out, used.where(model), _known(model), packages, isinstance(model, ModuleModel))
+    seen = Seen(
+        out, dependencies.where(model), _known(model), packages, isinstance(model, ModuleModel)
+    )
     _install()
     tempfile.gettempdir()  # Python asks for the current folder when it looks for this one
     try:
         with (
-            bytecode.ignored(),
+            user_code.ignored(),
             patched(seen),
-            misses.noted(seen),
+            noted(seen),
             notices.merged.heard_by(seen.merged),
             notices.sought.heard_by(seen.sought),
         ):

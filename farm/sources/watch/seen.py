@@ -8,11 +8,11 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from farm.inputs import Used
-from farm.plan import looks, lookup, packages, used
+from farm.plan import config_files, dependencies, fingerprints, packages
 from farm.plan.code import find_module
-from farm.sources import origin
-from farm.sources.watch import callers, installed, paths
+from farm.sources import user_code
+from farm.sources.watch import origins
+from farm.specs import Used
 from farm.terminal import plain
 
 _MACHINE = ("/proc", "/sys", "/dev")
@@ -35,15 +35,15 @@ class Seen:
     def __init__(
         self,
         out: Path,
-        places: used.Where,
+        places: dependencies.Where,
         known: Collection[str],
         in_key: Collection[str],
         everything: bool,
     ) -> None:
         self.places, self.known, self.everything = places, set(known), everything
         self._config = ""
-        self._roots, self._listed = installed.code_of(in_key)
-        self._folder, self._search = paths.current(), {*sys.path}
+        self._roots, self._listed = origins.code_of(in_key)
+        self._folder, self._search = origins.current(), {*sys.path}
         self._left_to_read = _MOST_READ
         self._written: set[str] = set()
         self._added_to: set[str] = set()
@@ -66,22 +66,24 @@ class Seen:
             text = text.replace(folder, ".")
         self._config = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
-    def sought(self, name: str, reach: lookup.Reach) -> None:
+    def sought(self, name: str, reach: config_files.Reach) -> None:
         """A file that the farm looks for on the config's behalf stands for all its places."""
-        found = lookup.first(name, self.places.folder, reach)
+        found = config_files.first(name, self.places.folder, reach)
         if found is not None:
             self.known.add(os.path.abspath(found))
-        self._note("sought", name, looks.content(found) if found else looks.MISSING, reach)
+        self._note(
+            "sought", name, fingerprints.content(found) if found else fingerprints.MISSING, reach
+        )
 
     def opened(self, asked: object, flags: int) -> None:
         """A file is about to be opened."""
-        path = paths.absolute(asked)
+        path = origins.absolute(asked)
         if path is None or path == os.devnull:
             return
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self._will_be_written(path, flags)
         else:
-            self._read(paths.source(path), asked)
+            self._read(origins.source(path), asked)
 
     def _will_be_written(self, path: str, flags: int) -> None:
         if self._own(path) or flags & (os.O_TRUNC | os.O_EXCL) or not os.path.exists(path):
@@ -96,15 +98,15 @@ class Seen:
             self.unfollowed(f"reads and writes {self.places.name(path)}")
 
     def _read(self, path: str, asked: object) -> None:
-        if origin.inside(path, _MACHINE) or path in self.known:
+        if user_code.inside(path, _MACHINE) or path in self.known:
             return
         if path in self._added_to:
             self._read_and_written(path)
-        elif origin.origin(path) == "installed" and not self._is_extra(path):
+        elif user_code.origin(path) == "installed" and not self._is_extra(path):
             self._installed(path)
         elif self._users(path) and (os.path.isfile(path) or self.by_user()):
             # a library that looks for a file in vain goes on as it would anywhere
-            digest = looks.content(Path(path))
+            digest = fingerprints.content(Path(path))
             self._note_place("file", path, digest, asked)
             if digest == "no file":
                 self.unfollowed(f"reads {self.places.name(path)}, which is no plain file")
@@ -114,27 +116,27 @@ class Seen:
         package that has a version."""
         if self._is_extra(path):
             return True
-        if origin.inside(path, (*_MACHINE, *self._roots)):
+        if user_code.inside(path, (*_MACHINE, *self._roots)):
             return False
-        return origin.origin(path) in ("own", "text") and not self._own(path)
+        return user_code.origin(path) in ("own", "text") and not self._own(path)
 
     def _is_extra(self, path: str) -> bool:
         """In the folder of a package that is in the key, and not among what was installed."""
-        if path in self._listed or not origin.inside(path, self._roots):
+        if path in self._listed or not user_code.inside(path, self._roots):
             return False
-        if not origin.inside(path, origin.installed_folders()):
+        if not user_code.inside(path, user_code.installed_folders()):
             return False  # a checkout, whose digest is in the key
         return path.endswith(".py") or self.by_user()
 
     def _installed(self, path: str) -> None:
         """A file of a package that only the user's code imports stands for its version."""
-        if origin.inside(path, self._roots) or not self.by_user():
+        if user_code.inside(path, self._roots) or not self.by_user():
             return
-        names = installed.packages_of(path)
+        names = origins.packages_of(path)
         for name in names:
             self._note("package", name, packages.exact_version(name))
         if not names:
-            self._note("file", "", looks.content(Path(path)), self.places.name(path))
+            self._note("file", "", fingerprints.content(Path(path)), self.places.name(path))
 
     def made(self, path: str) -> None:
         """By the model's own code: what is in it follows from the rest."""
@@ -149,16 +151,16 @@ class Seen:
         return str(real) in self._written or any(str(p) in self._written for p in real.parents)
 
     def listed(self, asked: object) -> None:
-        path = paths.absolute(asked)
-        if path and self._users(path) and self.by_user() and not callers.asked_by_import():
-            self._note_place("folder", path, looks.folder(Path(path)), asked)
+        path = origins.absolute(asked)
+        if path and self._users(path) and self.by_user() and not origins.asked_by_import():
+            self._note_place("folder", path, fingerprints.folder(Path(path)), asked)
 
     def asked_for(self, asked: object, follows: bool = True) -> None:
         """A file or folder; follows: that which a link leads to, not the link itself."""
-        path = paths.absolute(asked)
+        path = origins.absolute(asked)
         if path is None or self.places.contains_folder(path) or path in self._added_to:
             return  # the project's folder is there wherever it is
-        kind, look = ("exists", looks.existence) if follows else ("link", looks.link)
+        kind, look = ("exists", fingerprints.existence) if follows else ("link", fingerprints.link)
         known = path in self.known and (follows or not os.path.islink(path))
         known |= (kind, "", self.places.name(path)) in self._noted
         if not known and self._users(path) and self.by_user():
@@ -172,29 +174,29 @@ class Seen:
 
     def current_folder(self) -> None:
         """It was asked for by the user's own code."""
-        if callers.asked_by_user(imports_too=False, everything=self.everything):
+        if origins.asked_by_user(imports_too=False, everything=self.everything):
             self._depends_on_folder()
 
     def entered(self, asked: object) -> None:
         """Another folder is about to be the current one."""
-        if self.by_user() and paths.is_relative(asked):
+        if self.by_user() and origins.is_relative(asked):
             self._depends_on_folder()
 
     def _depends_on_folder(self) -> None:
         """On the one that the process was started in, unless the code has left that."""
-        if paths.current() == self._folder:
-            self._note("current", "", used.current_folder(self.places))
+        if origins.current() == self._folder:
+            self._note("current", "", dependencies.current_folder(self.places))
 
     def no_module(self, name: str, path: Sequence[str] | None) -> None:
         """Python finds none of this name. path: of the package that it would be in."""
         if not all(part.isidentifier() for part in name.split(".")) or not self.by_user():
             return
-        if looks.importable(name, None) == looks.MISSING:
-            self._note("import", name, looks.MISSING)
+        if fingerprints.importable(name, None) == fingerprints.MISSING:
+            self._note("import", name, fingerprints.MISSING)
         last = name.rpartition(".")[2]
         for folder in self._own_folders(sys.path if path is None else path):
-            if looks.importable(last, Path(folder)) == looks.MISSING:
-                self._note("import", last, looks.MISSING, self.places.name(folder))
+            if fingerprints.importable(last, Path(folder)) == fingerprints.MISSING:
+                self._note("import", last, fingerprints.MISSING, self.places.name(folder))
 
     def _own_folders(self, path: Sequence[str]) -> list[str]:
         """Those on a search path that a plan would not search."""
@@ -203,14 +205,14 @@ class Seen:
 
     def no_package(self, name: str) -> None:
         """No package of this name is installed."""
-        if callers.asked_by_user(imports_too=False, everything=self.everything):
+        if origins.asked_by_user(imports_too=False, everything=self.everything):
             self._note("package", name, packages.exact_version(name))
 
     def variable(self, name: str, value: bytes | None) -> None:
-        if name not in _OF_TEMPORARY_FILES and callers.asked_by_user(
+        if name not in _OF_TEMPORARY_FILES and origins.asked_by_user(
             imports_too=False, everything=self.everything
         ):
-            self._note("variable", name, looks.variable(value))
+            self._note("variable", name, fingerprints.variable(value))
 
     def unfollowed(self, what: str) -> None:
         self._note("unfollowed", plain(what)[:200], "")
@@ -220,18 +222,18 @@ class Seen:
             self.unfollowed(what)
 
     def by_user(self) -> bool:
-        return callers.asked_by_user(imports_too=True, everything=self.everything)
+        return origins.asked_by_user(imports_too=True, everything=self.everything)
 
     def _modules(self) -> None:
         """Modules by name, since another search path finds another file."""
         for name in sys.modules.keys() - self._before:
-            path = paths.of_module(sys.modules[name])
+            path = origins.of_module(sys.modules[name])
             if path is not None and path not in self.known and self._users(path):
                 _OF_MODELS.add(name)
                 self._module(name, path)
 
     def _module(self, name: str, path: str) -> None:
-        digest, place = looks.content(Path(path)), self.places.name(path)
+        digest, place = fingerprints.content(Path(path)), self.places.name(path)
         found = find_module(name, self.places.modules)
         if found is not None and os.path.realpath(found) == os.path.realpath(path):
             self._note("module", name, digest, place)
@@ -240,10 +242,10 @@ class Seen:
 
     def _note_place(self, kind: str, path: str, digest: str, asked: object) -> None:
         self._note(kind, "", digest, self.places.name(path))
-        if paths.is_relative(asked):
+        if origins.is_relative(asked):
             self._depends_on_folder()
 
     def _note(self, kind: str, name: str, digest: str, place: str = "") -> None:
         if (kind, name, place) not in self._noted and self._out != _CLOSED:
             self._noted.add((kind, name, place))
-            os.write(self._out, used.line(Used(kind, name, digest, place)).encode())
+            os.write(self._out, dependencies.line(Used(kind, name, digest, place)).encode())

@@ -18,17 +18,11 @@ from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates
 from farm.sources.mmdet.dense import (
-    anchors,
     coders,
-    distributions,
-    fovea,
     guided,
+    heads,
     levels,
     paa,
-    reppoints,
-    sides,
-    tood,
-    yolo,
 )
 
 __all__ = ["READERS", "Reader", "clips_boxes", "reader"]
@@ -55,18 +49,18 @@ class Reader:
 _DELTAS = (coder_kinds.DeltaXYWHBBoxCoder,)
 
 READERS: dict[type, Reader] = {
-    dense_heads.YOLOXHead: Reader(yolo.yolox),
-    dense_heads.YOLOV3Head: Reader(yolo.yolov3, (coder_kinds.YOLOBBoxCoder,)),
-    dense_heads.AnchorHead: Reader(anchors.anchors, coders.KNOWN, check=levels.check),
-    dense_heads.FCOSHead: Reader(anchors.anchors, coders.KNOWN, check=levels.check),
-    dense_heads.GFLHead: Reader(distributions.gfl, coders.POINTS, check=levels.check),
-    dense_heads.FoveaHead: Reader(fovea.fovea, check=levels.check, clips=True),
+    dense_heads.YOLOXHead: Reader(heads.yolox),
+    dense_heads.YOLOV3Head: Reader(heads.yolov3, (coder_kinds.YOLOBBoxCoder,)),
+    dense_heads.AnchorHead: Reader(heads.anchors, coders.KNOWN, check=levels.check),
+    dense_heads.FCOSHead: Reader(heads.anchors, coders.KNOWN, check=levels.check),
+    dense_heads.GFLHead: Reader(heads.gfl, coders.POINTS, check=levels.check),
+    dense_heads.FoveaHead: Reader(heads.fovea, check=levels.check, clips=True),
     dense_heads.SABLRetinaHead: Reader(
-        sides.sabl, (coder_kinds.BucketingBBoxCoder,), check=levels.check
+        heads.sabl, (coder_kinds.BucketingBBoxCoder,), check=levels.check
     ),
     dense_heads.PAAHead: Reader(paa.paa, _DELTAS, finish=paa.voted),
-    dense_heads.TOODHead: Reader(tood.tood, _DELTAS, tood.check, clips=False),
-    dense_heads.RepPointsHead: Reader(reppoints.reppoints, check=levels.check, clips=True),
+    dense_heads.TOODHead: Reader(heads.tood, _DELTAS, heads.check, clips=False),
+    dense_heads.RepPointsHead: Reader(heads.reppoints, check=levels.check, clips=True),
     dense_heads.GARetinaHead: Reader(guided.guided, _DELTAS, guided.check),
 }
 """By head class, looked up along the MRO."""

@@ -1,8 +1,4 @@
-"""Boxes out of what a head says of its priors, by the kind of its box coder.
-
-Each takes the coder, priors [..., 4] (points [..., 2] for distances), deltas [..., 4] and limits
-[4] (W H W H of the network's input, traced), and returns boxes [..., 4], x1 y1 x2 y2 in pixels.
-"""
+"""How dense heads code boxes, and the priors (anchors or points) that they start from."""
 
 from __future__ import annotations
 
@@ -76,3 +72,8 @@ def decode(coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor
 def clips(coder: Any) -> bool:
     """Whether boxes end clipped to the image; what decodes without a coder does not do so."""
     return getattr(coder, "clip_border", type(coder) is coders.LegacyDeltaXYWHBBoxCoder)
+
+
+def priors(head: Any, features: list[Tensor], **options: Any) -> list[Tensor]:
+    sizes = [feature.shape[-2:] for feature in features]
+    return head.prior_generator.grid_priors(sizes, device=features[0].device, **options)

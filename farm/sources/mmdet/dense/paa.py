@@ -20,7 +20,7 @@ from farm.sources.mmdet.candidates import (
     rows,
     take,
 )
-from farm.sources.mmdet.dense.priors import priors
+from farm.sources.mmdet.dense.coders import priors
 
 _LEAST_IOU, _WIDTH = 0.01, 0.025
 """Of `score_voting`: which boxes have a say, and how fast it fades with their overlap."""

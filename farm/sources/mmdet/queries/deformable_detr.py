@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import take
 from farm.sources.mmdet.forms import limits, packed, require_test_path
-from farm.sources.mmdet.queries.best import detections
+from farm.sources.mmdet.queries.detr import detections
 from farm.sources.mmdet.two_stage.parts import require
 
 _FAR = 1e4

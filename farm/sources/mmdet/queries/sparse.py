@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates, decode, take
 from farm.sources.mmdet.forms import limits, packed, require_test_path
-from farm.sources.mmdet.queries.best import best, corners
+from farm.sources.mmdet.queries.detr import best, corners
 from farm.sources.mmdet.two_stage.masks import own_map, probabilities
 from farm.sources.mmdet.two_stage.parts import (
     require,

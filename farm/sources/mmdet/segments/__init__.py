@@ -1,7 +1,7 @@
 """Instance segmentation without regions of interest: masks over the whole network input.
 
 One file per kind of detector. Their graphs give the masks coarse, as the network makes them, and
-`farm.detections.whole` sizes them to the image; most have no boxes but those around the masks.
+`farm.detections.full_masks` sizes them to the image; most have no boxes but those around the masks.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates
 from farm.sources.mmdet.forms import packed, require_test_path
-from farm.sources.mmdet.queries.best import best
+from farm.sources.mmdet.queries.detr import best
 from farm.sources.mmdet.segments import mask2former, maskformer
 from farm.sources.mmdet.segments.picking import picked
 from farm.sources.mmdet.two_stage.parts import require

@@ -1,4 +1,4 @@
-"""SOLO and its kin: one mask per cell of a grid, scored by how sure its pixels are."""
+"""SOLO and its kin: one mask per cell of a grid, by matrix NMS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from farm.sources.mmdet.candidates import CAP, Candidates, best_pairs, rows
 from farm.sources.mmdet.forms import packed, require_test_path
-from farm.sources.mmdet.segments.matrix_nms import decayed
 from farm.sources.mmdet.segments.picking import picked
 from farm.sources.mmdet.two_stage.parts import require
 
@@ -25,6 +24,42 @@ Masks = Callable[[Tensor], Tensor]
 
 Read = Callable[[Any, tuple[Any, ...]], tuple[list[Tensor], Masks]]
 """head, its outputs -> per level scores [N, C, grid, grid], and what gives a cell's mask."""
+
+
+def decayed(masks: Tensor, areas: Tensor, labels: Tensor, scores: Tensor, cfg: Any) -> Tensor:
+    """The scores [N, k] that `mask_matrix_nms` gives, in the same order; 0 under `filter_thr`.
+
+    masks [N, k, P] of zeros and ones; areas [N, k] their sums; labels int64 [N, k]; scores
+    [N, k], 0 for rows that do not take part. cfg: `kernel`, `sigma`, `filter_thr`.
+
+    mmdet sorts, and lets each row decay those after it. Here nothing moves: whoever has the
+    better score comes before.
+    """
+    inner = masks @ masks.transpose(1, 2)
+    union = areas.unsqueeze(2) + areas.unsqueeze(1) - inner
+    counts = _before(scores) & (labels.unsqueeze(2) == labels.unsqueeze(1))
+    overlap = inner / union.clamp(min=1) * counts.to(masks.dtype)
+    # How far each row was itself decayed takes that much off what it does to others.
+    own = overlap.amax(1).unsqueeze(2)
+    decay = _kernel(cfg)
+    scores = scores * (decay(overlap) / decay(own)).amin(1)
+    if cfg.filter_thr > 0:
+        scores = torch.where(scores >= cfg.filter_thr, scores, torch.zeros_like(scores))
+    return scores
+
+
+def _before(scores: Tensor) -> Tensor:
+    """Bool [N, k, k]: whether row i comes before row j by score, then by place."""
+    place = torch.arange(scores.shape[1], device=scores.device)
+    row, column = scores.unsqueeze(2), scores.unsqueeze(1)
+    earlier = place.unsqueeze(1) < place.unsqueeze(0)
+    return (row > column) | ((row == column) & earlier.unsqueeze(0))
+
+
+def _kernel(cfg: Any) -> Callable[[Tensor], Tensor]:
+    if cfg.kernel == "linear":
+        return lambda overlap: 1 - overlap
+    return lambda overlap: torch.exp(-cfg.sigma * overlap**2)
 
 
 class Solo(nn.Module):

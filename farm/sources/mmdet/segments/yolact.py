@@ -15,7 +15,7 @@ from mmdet.models.detectors import YOLACT
 from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates, best_rows, decode, rows, take, top
-from farm.sources.mmdet.dense.priors import priors
+from farm.sources.mmdet.dense.coders import priors
 from farm.sources.mmdet.forms import limits, packed, require_test_path
 from farm.sources.mmdet.two_stage.parts import require
 

@@ -11,14 +11,7 @@ import torch
 from mmdet.models.roi_heads.bbox_heads import SABLHead
 from torch import Tensor
 
-from farm.sources.mmdet.candidates import (
-    POOL,
-    Candidates,
-    Suppression,
-    best_pairs,
-    suppress,
-    take,
-)
+from farm.sources.mmdet.candidates import POOL, Candidates, Suppression, best_pairs, suppress, take
 from farm.sources.mmdet.dense.coders import decode
 from farm.sources.mmdet.two_stage import buckets
 from farm.sources.mmdet.two_stage.pooling import pool

@@ -12,8 +12,7 @@ from mmdet.models.dense_heads.cascade_rpn_head import CascadeRPNHead, StageCasca
 from torch import Tensor
 
 from farm.sources.mmdet.candidates import Candidates, rows, suppression
-from farm.sources.mmdet.dense.coders import decode
-from farm.sources.mmdet.dense.priors import priors
+from farm.sources.mmdet.dense.coders import decode, priors
 from farm.sources.mmdet.two_stage.parts import require, require_plain_coder
 from farm.sources.mmdet.two_stage.proposals import from_levels
 

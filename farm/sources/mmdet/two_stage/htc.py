@@ -12,7 +12,7 @@ from mmdet.models.roi_heads import mask_heads
 from torch import Tensor
 
 from farm.sources.mmdet.candidates import Candidates
-from farm.sources.mmdet.two_stage import cascade, fusion
+from farm.sources.mmdet.two_stage import cascade, pooling
 from farm.sources.mmdet.two_stage.masks import own_map, probabilities
 from farm.sources.mmdet.two_stage.parts import require, require_extractor
 from farm.sources.mmdet.two_stage.pooling import pool
@@ -32,7 +32,7 @@ def check(head: Any) -> None:
             raise ValueError("HTC without mask_info_flow: mmdet itself cannot run it")
         require_extractor(head.mask_roi_extractor[-1])
         extractors.append(head.mask_roi_extractor[-1])
-    fusion.check(head, extractors)
+    pooling.check(head, extractors)
 
 
 def run(
@@ -45,7 +45,7 @@ def run(
         own = pool(extractor, features, boxes)
         if semantic is None or task not in head.semantic_fusion:
             return own
-        return own + fusion.semantic(head, semantic, boxes, extractor)
+        return own + pooling.semantic(head, semantic, boxes, extractor)
 
     def predict(stage: int, boxes: Tensor) -> Any:
         return head.bbox_head[stage](pooled(head.bbox_roi_extractor[stage], boxes, "bbox"))

@@ -1,4 +1,4 @@
-"""Features of boxes, from the levels of the pyramid as the RoI extractor chooses them."""
+"""Features of boxes, from the levels of the pyramid, with context of the whole image."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import torch
 from mmcv.ops import DeformRoIPool
 from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
-from farm.sources.mmdet.operators import deform_roi_pool
-from farm.sources.mmdet.operators.roi_align import roi_align
+from farm.sources.mmdet.patches import pooling
+from farm.sources.mmdet.patches.roi_align import roi_align
+from farm.sources.mmdet.two_stage.parts import require_extractor
 
 
 def pool(
@@ -75,7 +77,7 @@ def _every_level(extractor: Any, features: list[Tensor], boxes: Tensor, image: T
 def _pooled(features: Tensor, boxes: Tensor, image: Tensor, layer: Any) -> Tensor:
     if isinstance(layer, DeformRoIPool):
         rois = torch.cat([image.to(boxes.dtype).unsqueeze(1), boxes], 1)
-        return deform_roi_pool.pooled(layer, features, rois)
+        return pooling.pooled(layer, features, rois)
     return roi_align(features, boxes, image, layer)
 
 
@@ -98,3 +100,34 @@ def _ordered(boxes: Tensor) -> Tensor:
     mmcv samples neither; a runtime may not survive a negative number of samples.
     """
     return torch.cat([boxes[:, :2], torch.maximum(boxes[:, :2], boxes[:, 2:])], 1)
+
+
+def check(head: Any, extractors: list[Any]) -> None:
+    """Raises ValueError where semantic features do not fit what `extractors` pool."""
+    if not head.with_semantic:
+        return
+    require_extractor(head.semantic_roi_extractor)
+    size = _size(head.semantic_roi_extractor)
+    for extractor in extractors:
+        if size % _size(extractor):
+            raise ValueError(f"semantic features pooled to {size} do not fit {_size(extractor)}")
+
+
+def semantic(head: Any, feature: Tensor, boxes: Tensor, extractor: Any) -> Tensor:
+    """Of boxes [N, R, 4], sized as what `extractor` pools: [N * R, C, size, size].
+
+    mmdet pools adaptively, which is plain averaging as the sizes divide.
+    """
+    pooled = pool(head.semantic_roi_extractor, [feature], boxes)
+    times = _size(head.semantic_roi_extractor) // _size(extractor)
+    return avg_pool2d(pooled, times) if times > 1 else pooled
+
+
+def with_context(pooled: Tensor, context: Tensor) -> Tensor:
+    """pooled [N * R, C, size, size] plus the context [N, C, 1, 1] of each one's image."""
+    apart = pooled.reshape(context.shape[0], -1, *pooled.shape[1:])
+    return (apart + context.unsqueeze(1)).reshape(pooled.shape)
+
+
+def _size(extractor: Any) -> int:
+    return int(extractor.roi_layers[0].output_size[0])

@@ -20,8 +20,7 @@ from farm.sources.mmdet.candidates import (
     take,
     top,
 )
-from farm.sources.mmdet.dense.coders import decode
-from farm.sources.mmdet.dense.priors import priors
+from farm.sources.mmdet.dense.coders import decode, priors
 from farm.sources.mmdet.two_stage.parts import require, require_plain_coder
 
 

@@ -12,7 +12,7 @@ from mmdet.models.roi_heads import bbox_heads
 from torch import Tensor
 
 from farm.sources.mmdet.candidates import Candidates
-from farm.sources.mmdet.two_stage import cascade, fusion
+from farm.sources.mmdet.two_stage import cascade, pooling
 from farm.sources.mmdet.two_stage.masks import own_map, probabilities
 from farm.sources.mmdet.two_stage.parts import require, require_extractor, require_mask_head
 from farm.sources.mmdet.two_stage.pooling import pool
@@ -31,7 +31,7 @@ def check(head: Any) -> None:
     require_extractor(head.mask_roi_extractor)
     if not head.with_feat_relay:
         raise ValueError("SCNet without feat_relay_head: mmdet itself cannot run it")
-    fusion.check(head, [*head.bbox_roi_extractor, head.mask_roi_extractor])
+    pooling.check(head, [*head.bbox_roi_extractor, head.mask_roi_extractor])
 
 
 def run(
@@ -44,8 +44,8 @@ def run(
     def pooled(extractor: Any, boxes: Tensor) -> Tensor:
         own = pool(extractor, features, boxes)
         if semantic is not None:
-            own = own + fusion.semantic(head, semantic, boxes, extractor)
-        return own if context is None else fusion.with_context(own, context)
+            own = own + pooling.semantic(head, semantic, boxes, extractor)
+        return own if context is None else pooling.with_context(own, context)
 
     def predict(stage: int, boxes: Tensor) -> Any:
         return head.bbox_head[stage](pooled(head.bbox_roi_extractor[stage], boxes))

@@ -1,0 +1,176 @@
+"""The `farm` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import farm
+from farm import run as run_command
+from farm.catalog import POSTPROCESS
+from farm.cli.places import results_folder, store_folder
+from farm.errors import InputError, nearest
+from farm.models import command as models_command
+from farm.single import options as single
+
+
+def main() -> None:
+    parser = _parser()
+    options = run_command.parse(parser)
+    if not hasattr(options, "command"):
+        parser.print_help()
+        sys.exit(2)
+    sys.exit(run_command.guarded(options.command, options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="farm", description="One matrix in, a leaderboard and a picked engine out."
+    )
+    parser.add_argument("--version", action="version", version=f"farm {farm.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, call: object, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=call)
+        return sub
+
+    run_command.add_arguments(command("run", run_command.run, "run a matrix: the main job"))
+
+    brought = command("import", _import, "take in records that another machine brought")
+    brought.add_argument("records", type=Path, help="a folder of records, or their .tar.gz")
+    brought.add_argument("--results", metavar="DIR")
+    brought.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
+
+    plan = command("plan", _plan, "show cells and steps, and what is in the store; runs nothing")
+    plan.add_argument("matrix")
+    plan.add_argument("overrides", nargs="*", metavar="key=value")
+    plan.add_argument("--json", action="store_true", help="for programs")
+    plan.add_argument("--results", metavar="DIR")
+
+    board = command("leaderboard", _leaderboard, "show the results")
+    board.add_argument("--target")
+    board.add_argument("--sweep")
+    board.add_argument("--format", choices=("table", "csv", "json", "markdown"), default="table")
+    board.add_argument("--by-class", action="store_true", help="the AP of each class instead")
+    board.add_argument("--results", metavar="DIR")
+
+    best = command("best", _best, "the engine to ship for a target, and why")
+    best.add_argument("--target", required=True)
+    best.add_argument("--sweep")
+    best.add_argument("--model", help="only this model's engines")
+    best.add_argument("--objective", choices=("latency", "throughput", "ap"), default="latency")
+    best.add_argument(
+        "--max-ap-drop",
+        type=_number,
+        default=0.5,
+        metavar="POINTS",
+        help="AP that may be lost against PyTorch, in points of 100 (default: 0.5)",
+    )
+    best.add_argument("--max-latency-ms", type=_number, metavar="MS")
+    best.add_argument(
+        "--postprocess",
+        choices=POSTPROCESS,
+        help="only engines that end there; those of raw outputs (none) have no AP",
+    )
+    best.add_argument("--pareto", action="store_true", help="every engine that none beats in both")
+    best.add_argument("--json", action="store_true", help="for programs")
+    best.add_argument("--results", metavar="DIR")
+
+    again = command("reproduce", _reproduce, "one cell again, in this process, with full logs")
+    again.add_argument("cell", help="its name, as `farm leaderboard --format csv` shows it")
+    again.add_argument("--sweep")
+    again.add_argument("--results", metavar="DIR")
+
+    single.add_commands(command)
+
+    table = command("models", models_command.models, "check which models export, and print it")
+    models_command.add_arguments(table)
+
+    command("doctor", _doctor, "what this machine can run, what is missing and how to get it")
+    return parser
+
+
+def _number(text: str) -> float:
+    """A finite number of at least 0."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from farm.cli.plan import as_json, as_text
+    from farm.config.loader import load_matrix
+    from farm.plan import make_plan
+    from farm.store import Store
+    from farm.store.facts import facts_from
+
+    matrix = load_matrix(options.matrix, options.overrides)
+    store = Store(store_folder(results_folder(options.results, matrix)))
+    plan = make_plan(matrix, facts_from(store))
+    print(json.dumps(as_json(plan, store), indent=1) if options.json else as_text(plan, store))
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from farm.acceptance.importing import run
+
+    return run(options)
+
+
+def _leaderboard(options: argparse.Namespace) -> int:
+    from farm.results import leaderboard
+    from farm.results.tables import render, render_by_class
+
+    rows = leaderboard.read(results_folder(options.results), options.target, options.sweep)
+    print((render_by_class if options.by_class else render)(rows, options.format))
+    return 0
+
+
+def _best(options: argparse.Namespace) -> int:
+    from farm.plan.placement import cpu_model, gpus
+    from farm.results import leaderboard
+    from farm.results.rows import places
+    from farm.results.select import Wish, pareto, pick
+    from farm.results.tables import pick_as_json, pick_as_text, render
+    from farm.store import Store
+
+    results = results_folder(options.results)
+    rows = leaderboard.read(results, options.target, options.sweep)
+    models = {row["model"] for row in rows}
+    if options.model is not None and options.model not in models:
+        raise InputError(f"no model {options.model!r}{nearest(options.model, models)}", "--model")
+    wish = Wish(
+        options.objective, options.max_ap_drop, options.max_latency_ms, options.model,
+        options.postprocess, frozenset([cpu_model(), *map(str, gpus())]),
+    )  # fmt: skip
+    picked = pick(rows, wish)
+    store = Store(store_folder(results))
+    where = places(picked.best, store) if picked.best else {}
+    if options.pareto and picked.best:
+        front = pareto(picked.eligible)
+        print(json.dumps(front, indent=1) if options.json else render(front, "table"))
+    elif options.json:
+        print(json.dumps(pick_as_json(picked, where), indent=1))
+    else:
+        print(pick_as_text(picked, where))
+    return 0 if picked.best else 1
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from farm.cli.reproduce import reproduce
+
+    return reproduce(options.cell, results_folder(options.results), options.sweep)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from farm.doctor import print_report
+
+    return print_report()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The matrix file: read, checked, expanded into cells; every error at its line."""

@@ -1,0 +1,99 @@
+"""A matrix file as plain values that remember their lines: YAML, variables, overrides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from farm.config.variables import Key, fill
+from farm.config.yaml_values import MOST_NESTED, read
+from farm.errors import InputError, shown
+
+_MOST_BYTES = 1 << 20
+_MOST_OVERRIDES = 1000
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass
+class Document:
+    """The values of one file; where each path of keys was written, and which were overridden."""
+
+    path: Path
+    values: dict[str, Any]
+    places: dict[Key, str] = field(default_factory=dict)
+    overridden: dict[Key, str] = field(default_factory=dict)
+
+    def where(self, key: Sequence[str | int]) -> str:
+        """`file:line` or the override of `key`, or of its nearest parent that is written."""
+        parts = [tuple(key[:length]) for length in range(len(key), -1, -1)]
+        for said in (self.overridden, self.places):
+            if place := next((said[part] for part in parts if part in said), None):
+                return place
+        return str(self.path)
+
+
+def load(
+    path: Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> Document:
+    """Read a matrix. Raises InputError, at its line, for what is no mapping of plain values."""
+    values, places = read(_text(path), lambda line: f"{path}:{line}")
+    if values is not None and not isinstance(values, dict):
+        raise InputError("a matrix is a mapping of keys to values", f"{path}:1")
+    document = Document(path, values or {}, {(): f"{path}:1"} | places)
+    if len(overrides) > _MOST_OVERRIDES:
+        raise InputError(f"more than {_MOST_OVERRIDES} overrides; write them into the matrix")
+    for override in overrides:
+        _apply(document, override)
+    document.values = fill(document.values, os.environ if env is None else env, document.where)
+    return document
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError("cannot read the matrix: it is not a file", str(path))
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot read the matrix: {reason}", str(path)) from None
+    if len(data) > _MOST_BYTES:
+        raise InputError("it has more than 1 MiB, which no matrix needs", str(path))
+    if data.startswith(_UTF_16):
+        raise InputError(
+            "cannot read the matrix: it is UTF-16 or UTF-32; save it as UTF-8", f"{path}:1"
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        reason = "it is not UTF-8 text; save it as UTF-8"
+        raise InputError(f"cannot read the matrix: {reason}", f"{path}:{line}") from None
+
+
+def _apply(document: Document, override: str) -> None:
+    """Merge `a.b=value` into the values; the value is YAML, so `opsets=[11,17]` is a list."""
+    place = f"override {shown(override)}"
+    name, equals, text = override.partition("=")
+    keys = name.strip().split(".")
+    if "cfg_options" in keys[:-1]:  # below it stand dotted paths of the config, as one key each
+        start = keys.index("cfg_options") + 1
+        keys = [*keys[:start], ".".join(keys[start:])]
+    if not equals or not all(keys):
+        raise InputError("an override is key=value, for example dataset.limit=10", place)
+    if len(keys) > MOST_NESTED:
+        raise InputError(f"the key is nested more than {MOST_NESTED} deep", place)
+    value, _ = read(text, lambda _: place)
+    parent: Any = document.values
+    for part in keys[:-1]:
+        parent = parent.setdefault(part, {}) if isinstance(parent, dict) else None
+    if not isinstance(parent, dict):
+        raise InputError(f"{shown('.'.join(keys[:-1]))} is not a mapping", place)
+    parent[keys[-1]] = value
+    said = tuple(keys)
+    for old in [key for key in document.overridden if key[: len(said)] == said]:
+        del document.overridden[old]
+    document.overridden[said] = place

@@ -1,0 +1,125 @@
+"""Expand a matrix into its cells: every combination once, minus `exclude`, plus `include`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from farm.catalog import RUNTIMES, SOURCES
+from farm.config.models import OwnFormSpec
+from farm.config.schema import MatrixSpec, SelectionSpec
+from farm.config.values import AxesSpec
+from farm.units import format_bytes
+
+AXES = ("opsets", "shapes", "postprocess", "precisions", "workspaces", "runtimes", "targets")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination. An axis that its runtime does not have is None."""
+
+    model: str
+    opset: int | None
+    shape: str
+    postprocess: str
+    precision: str
+    runtime: str
+    workspace_bytes: int | None
+    target: str
+
+    @property
+    def id(self) -> str:
+        """The name people use: `ssd.op17.fixed.fp32.onnxruntime.cpu`."""
+        opset = f"op{self.opset}" if self.opset is not None else None
+        workspace = f"ws{format_bytes(self.workspace_bytes)}" if self.workspace_bytes else None
+        cut = self.postprocess if self.postprocess != "graph" else None
+        parts = [self.model, opset, self.shape, cut, self.precision, self.runtime, workspace]
+        return ".".join([part for part in parts if part] + [self.target])
+
+
+def expand(spec: MatrixSpec) -> tuple[Cell, ...]:
+    """The cells in the order of the file; runtimes vary slowest within a model."""
+    cells = [cell for name in spec.models for cell in _cells_of(spec, name, SelectionSpec())]
+    for rule in spec.exclude:
+        named = _named(rule)
+        cells = [cell for cell in cells if not _matches(cell, named)]
+    kept = cells
+    for rule in spec.include:
+        for name in rule.models or spec.models:
+            kept += _cells_of(spec, name, rule)
+    return tuple(dict.fromkeys(kept))
+
+
+def combinations(spec: MatrixSpec) -> int:
+    """How many `expand` goes through: no fewer than there are cells, and told at once."""
+    asked = [(name, SelectionSpec()) for name in spec.models]
+    asked += [(name, rule) for rule in spec.include for name in rule.models or spec.models]
+    return sum(
+        math.prod(len(_axis(spec, name, selection, axis)) for axis in AXES)
+        for name, selection in asked
+    )
+
+
+def _cells_of(spec: MatrixSpec, name: str, selection: AxesSpec) -> Iterator[Cell]:
+    axes = {axis: _axis(spec, name, selection, axis) for axis in AXES}
+    source = SOURCES[spec.models[name].source]
+    every = itertools.product(
+        axes["runtimes"],
+        axes["targets"],
+        axes["precisions"],
+        axes["workspaces"],
+        axes["shapes"],
+        axes["postprocess"],
+        axes["opsets"],
+    )
+    for runtime, target, precision, workspace, shape, postprocess, opset in every:
+        known = RUNTIMES[runtime]
+        fits = known.accelerators == (spec.targets[target].accelerator is not None)
+        if fits and precision in known.precisions and (known.exported or source.eager):
+            yield Cell(
+                model=name,
+                opset=opset if known.exported and source.opsets else None,
+                shape=shape,
+                postprocess=postprocess if known.cuts else "graph",
+                precision=precision,
+                runtime=runtime,
+                workspace_bytes=workspace if known.workspaces else None,
+                target=target,
+            )
+
+
+def _axis(spec: MatrixSpec, name: str, selection: AxesSpec, axis: str) -> list[Any]:
+    """The selection's values of an axis, else the model's own, else the matrix's."""
+    model = spec.models[name]
+    if axis == "postprocess" and isinstance(model, OwnFormSpec):
+        asked = selection.postprocess
+        return [model.ends_at] if asked is None or model.ends_at in asked else []
+    for holder in (selection, model):
+        if (own := getattr(holder, axis)) is not None:
+            return list(own)
+    return list(getattr(spec, axis))
+
+
+_FIELDS = {
+    "models": "model",
+    "opsets": "opset",
+    "shapes": "shape",
+    "postprocess": "postprocess",
+    "precisions": "precision",
+    "workspaces": "workspace_bytes",
+    "runtimes": "runtime",
+    "targets": "target",
+}
+
+
+def _named(rule: SelectionSpec) -> list[tuple[str, frozenset[Any]]]:
+    """The fields of a cell that a rule names, each with the values that it takes."""
+    given = {field: getattr(rule, axis) for axis, field in _FIELDS.items()}
+    return [(field, frozenset(values)) for field, values in given.items() if values is not None]
+
+
+def _matches(cell: Cell, rule: list[tuple[str, frozenset[Any]]]) -> bool:
+    return all(getattr(cell, field) in values for field, values in rule)

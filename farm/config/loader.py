@@ -1,0 +1,200 @@
+"""Matrix: one YAML file, validated, with every error at its line."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from farm.catalog import RUNTIMES
+from farm.config.document import Document, load
+from farm.config.expand import Cell, combinations, expand
+from farm.config.models import MODEL_SPECS, OPTION_SPECS, PreprocessSpec
+from farm.config.schema import MatrixSpec, SelectionSpec
+from farm.errors import InputError, nearest, shown, together
+
+__all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
+
+_MOST_CELLS = 50_000
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A valid matrix: what it says, its cells, and where in the file each thing was said."""
+
+    spec: MatrixSpec
+    cells: tuple[Cell, ...]
+    document: Document
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def folder(self) -> Path:
+        """Relative paths in a matrix start at its own folder."""
+        return self.document.path.resolve().parent
+
+
+def load_matrix(path: Path | str, overrides: Sequence[str] = ()) -> Matrix:
+    """Read, fill in, validate and expand. Raises InputError (all of them in one)."""
+    return validate(load(Path(path), overrides))
+
+
+def validate(document: Document) -> Matrix:
+    """The matrix that a document's values say. Raises InputError (all of them in one)."""
+    try:
+        spec = MatrixSpec.model_validate(document.values)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        raise together(_explain(document, details) for details in found) from None
+    options, wrong = _options(document, spec)
+    unknown = itertools.chain(_unknown_names(document, spec), wrong)
+    if first := next(unknown, None):
+        raise together(itertools.chain([first], unknown))
+    spec = spec.model_copy(update={"runtime_options": options})
+    if (count := combinations(spec)) > _MOST_CELLS:
+        message = f"its axes make {count} cells; {_MOST_CELLS} are the most: split the matrix"
+        raise InputError(message, document.where(()))
+    cells = expand(spec)
+    if not cells:
+        raise InputError(
+            "no cell is left: the excludes take all of them, or no runtime here runs on the "
+            "targets (torch, onnxruntime and openvino run on CPUs) or has the precisions",
+            document.where(("exclude",) if spec.exclude else ("runtimes",)),
+        )
+    return Matrix(spec, cells, document)
+
+
+def _explain(document: Document, details: ErrorDetails) -> InputError:
+    """One pydantic error in the user's words, at the user's line."""
+    # Tags of unions ('coco') and '[key]' stand in pydantic's path but not in the file.
+    key = _path_in(document.values, details["loc"])
+    name = ".".join(str(part) for part in key) or "the matrix"
+    match details["type"]:
+        case "extra_forbidden":
+            known = _fields_at(key[:-1], document.values)
+            message = f"unknown key {shown(name)}{nearest(str(key[-1]), known)}"
+        case "missing":
+            # pydantic puts the tag of a union before the key: a data set's type, a model's source.
+            loc, tagged = details["loc"], {("dataset", 1), ("models", 2)}
+            missing = [str(part) for i, part in enumerate(loc) if (loc[0], i) not in tagged]
+            message = f"{shown('.'.join(missing))} is missing"
+        case "too_short":
+            message = f"{shown(name)} is empty; give at least one"
+        case "value_error":
+            message = f"{shown(name)}: {details['ctx']['error']}"
+        case "union_tag_not_found":
+            message = f"{shown(name)} needs a 'type': coco or shapes"
+        case "union_tag_invalid":
+            word, of_model = str(details["ctx"]["tag"]), details["loc"][0] == "models"
+            kind, known = ("data set type", ["coco", "shapes"])
+            if of_model:
+                kind, known = "model source", list(MODEL_SPECS)
+            message = f"unknown {kind} {shown(word)}{nearest(word, known)}"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            message = f"{shown(name)} is a mapping of keys to values, not {shown(details['input'])}"
+        case _:
+            message = f"{shown(name)}: {_lower(details['msg'])}, not {shown(details['input'])}"
+    return InputError(message, document.where(key))
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _path_in(values: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    path: list[int | str] = []
+    for part in loc:
+        if isinstance(values, list) and isinstance(part, int):
+            inside = part < len(values)
+        else:
+            inside = isinstance(values, dict) and part in values
+        if inside:
+            values = values[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
+    """The keys that the schema knows beside the one at `key`."""
+    from farm.config import schema
+
+    holders: dict[str, type[BaseModel]] = {
+        "shapes": schema.ShapeSpec,
+        "targets": schema.TargetSpec,
+        "include": schema.SelectionSpec,
+        "exclude": schema.SelectionSpec,
+        "verify": schema.VerifySpec,
+        "measure": schema.MeasureSpec,
+        "calibration": schema.CalibrationSpec,
+        "int8": schema.Int8Spec,
+    }
+    if not key:
+        return list(MatrixSpec.model_fields)
+    if key == ("int8", "auto"):
+        return list(schema.AutoSpec.model_fields)
+    if key[0] == "dataset":
+        drawn = values["dataset"].get("type") == "shapes"
+        return list((schema.ShapesSpec if drawn else schema.CocoSpec).model_fields)
+    if key[0] == "models" and len(key) == 2:
+        source = values["models"][key[1]].get("source", "mmdet")
+        return list(MODEL_SPECS[source].model_fields)
+    if key[0] == "models" and key[2:] == ("preprocess",):
+        return list(PreprocessSpec.model_fields)
+    return list(holders[str(key[0])].model_fields) if key[0] in holders else []
+
+
+def _options(
+    document: Document, spec: MatrixSpec
+) -> tuple[dict[str, dict[str, Any]], list[InputError]]:
+    """Options as their runtimes take them (`"false"` is false), and what is wrong with them.
+
+    Those of a runtime that takes any are left as they are: it complains itself.
+    """
+    taken, wrong = dict(spec.runtime_options), list[InputError]()
+    for runtime, options in spec.runtime_options.items():
+        if known := OPTION_SPECS.get(runtime):
+            try:
+                taken[runtime] = known.model_validate(options).model_dump(exclude_unset=True)
+            except ValidationError as error:
+                found = error.errors()
+                wrong += [_wrong_option(document, runtime, details) for details in found]
+    return taken, wrong
+
+
+def _wrong_option(document: Document, runtime: str, details: ErrorDetails) -> InputError:
+    name = str(details["loc"][0])
+    place = document.where(("runtime_options", runtime, name))
+    if details["type"] == "extra_forbidden":
+        hint = nearest(name, OPTION_SPECS[runtime].model_fields)
+        return InputError(f"{runtime} has no option {shown(name)}{hint}", place)
+    told = f"{_lower(details['msg'])}, not {shown(details['input'])}"
+    return InputError(f"{runtime}'s option {shown(name)}: {told}", place)
+
+
+def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]:
+    """Names that stand in a selection but are defined nowhere."""
+    known: dict[str, Any] = {"models": spec.models, "shapes": spec.shapes, "targets": spec.targets}
+    selections: list[tuple[tuple[str | int, ...], Any]] = [
+        (("models", name), model) for name, model in spec.models.items()
+    ]
+    for kind in ("include", "exclude"):
+        rules: list[SelectionSpec] = getattr(spec, kind)
+        selections += [((kind, i), rule) for i, rule in enumerate(rules)]
+    for key, holder in selections:
+        for axis, words in known.items():
+            for i, word in enumerate(getattr(holder, axis, None) or ()):
+                if word not in words:
+                    message = f"{axis[:-1]} {shown(word)} is not defined{nearest(word, words)}"
+                    yield InputError(message, document.where((*key, axis, i)))
+    for name in spec.runtime_options:
+        if name not in RUNTIMES:
+            yield InputError(
+                f"unknown runtime {shown(name)}", document.where(("runtime_options", name))
+            )

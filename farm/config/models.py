@@ -1,0 +1,164 @@
+"""What a matrix may say of a model, by its source, and of a runtime's options."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, create_model, model_validator
+
+from farm.catalog import RUNTIMES
+from farm.config.values import (
+    AxesSpec,
+    Edge,
+    Finite,
+    Options,
+    Text,
+    Triple,
+    Whole,
+    axis,
+    distinct,
+)
+
+
+def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
+    if min(values) <= 0:
+        raise ValueError("a deviation is over 0")
+    return values
+
+
+def _importable(function: str) -> str:
+    if re.match(r"__main__\b", function):
+        raise ValueError("`__main__` is the farm itself there; name the file, as `my_module:build`")
+    return function
+
+
+class ModelSpec(AxesSpec):
+    """What models of every source may say: axes of their own in place of the matrix's."""
+
+    simplify: bool | None = None
+    keep_fp32: Annotated[list[Text], AfterValidator(distinct)] | None = None
+
+
+class MmdetSpec(ModelSpec):
+    """A detector of mmdet. labels: its classes in the order of its labels, where files do not say.
+
+    They are no part of `inputs.Model`: what is exported does not depend on them.
+    """
+
+    source: Literal["mmdet"] = "mmdet"
+    config: Text
+    checkpoint: Text
+    cfg_options: Options = {}
+    allow_pickle: bool = False
+    labels: Annotated[list[Text], AfterValidator(distinct)] = []
+
+
+class PreprocessSpec(Edge):
+    """How images are prepared; `inputs.Preprocess` says in which units each value is."""
+
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Annotated[Triple, AfterValidator(_positive)] = (1.0, 1.0, 1.0)
+    to_rgb: bool = True
+    keep_ratio: bool = True
+    pad: Annotated[Whole, Field(ge=1, le=1024)] | None = None
+    pad_value: Finite = 0.0
+
+
+class OwnFormSpec(ModelSpec):
+    """What a source without a config must be told: its images, its outputs, its classes."""
+
+    outputs: Literal["detections", "raw"] = "detections"
+    classes: Annotated[list[Text], AfterValidator(distinct)] = []
+    clip_boxes: bool = True
+    preprocess: PreprocessSpec = PreprocessSpec()
+
+    @property
+    def ends_at(self) -> str:
+        """Its one value of the axis `postprocess`."""
+        return "graph" if self.outputs == "detections" else "none"
+
+    @model_validator(mode="after")
+    def _told(self) -> OwnFormSpec:
+        if self.postprocess is not None:
+            raise ValueError(
+                "its graph is not cut: leave `postprocess` out; `outputs` says its end"
+            )
+        if self.outputs == "detections" and not self.classes:
+            raise ValueError("give its `classes` in the order of its labels, or `outputs: raw`")
+        if self.outputs == "raw" and "clip_boxes" in self.model_fields_set:
+            raise ValueError("raw outputs are no boxes: leave `clip_boxes` out")
+        return self
+
+
+class OnnxSpec(OwnFormSpec):
+    """A ready ONNX file."""
+
+    source: Literal["onnx"]
+    file: Text
+
+    @model_validator(mode="after")
+    def _own_opset(self) -> OnnxSpec:
+        if self.opsets is not None:
+            raise ValueError("a ready ONNX file has its own opset: leave `opsets` out")
+        return self
+
+
+class ModuleSpec(OwnFormSpec):
+    """A function that returns a torch module."""
+
+    source: Literal["module"]
+    function: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", max_length=500),
+        AfterValidator(_importable),
+    ]
+    checkpoint: Text | None = None
+    options: Options = {}
+    allow_pickle: bool = False
+
+
+MODEL_SPECS: dict[str, type[ModelSpec]] = {
+    "mmdet": MmdetSpec,
+    "onnx": OnnxSpec,
+    "module": ModuleSpec,
+}
+
+
+def _source(value: Any) -> str:
+    """What a model's entry says of its source; mmdet where it says nothing."""
+    said = value.get("source", "mmdet") if isinstance(value, dict) else "mmdet"
+    return said if isinstance(said, str) else repr(said)
+
+
+AnyModelSpec = Annotated[
+    Annotated[MmdetSpec, Tag("mmdet")]
+    | Annotated[OnnxSpec, Tag("onnx")]
+    | Annotated[ModuleSpec, Tag("module")],
+    Discriminator(_source),
+]
+
+
+class _Known(Edge):
+    """Every option that any such runtime has; the catalog says which has which."""
+
+    allow_fallback: bool = False
+    builder_flags: bool = False
+    cuda_graph: bool = False
+    hardware_compatible: bool = False
+    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
+    provider_options: Options | None = None
+    plugins: axis(Text) | None = None  # type: ignore[valid-type]
+    tactic_sources: axis(Text) | None = None  # type: ignore[valid-type]
+    timing_cache: Text | None = None
+    version_compatible: bool = False
+
+
+def _spec(runtime: str, names: tuple[str, ...]) -> type[Edge]:
+    fields = {name: (_Known.model_fields[name].annotation, None) for name in names}
+    return create_model(runtime, __base__=Edge, **fields)  # type: ignore[call-overload, no-any-return]
+
+
+OPTION_SPECS = {
+    name: _spec(name, line.options) for name, line in RUNTIMES.items() if line.options is not None
+}

@@ -1,0 +1,209 @@
+"""What a matrix may say: pydantic models, the edge where the outside world comes in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from farm.config.models import AnyModelSpec
+from farm.config.values import (
+    AxesSpec,
+    Bytes,
+    Capability,
+    Driver,
+    Edge,
+    Finite,
+    Name,
+    Opset,
+    Options,
+    Postprocess,
+    Precision,
+    RuntimeName,
+    ShapeDims,
+    Text,
+    Whole,
+    axis,
+    distinct,
+)
+
+
+class SelectionSpec(AxesSpec):
+    models: axis(Name) | None = None  # type: ignore[valid-type]
+
+
+class ShapeSpec(Edge):
+    """`opt` alone is a fixed shape; with `min` and `max` the engine takes all between them."""
+
+    opt: ShapeDims
+    min: ShapeDims | None = None
+    max: ShapeDims | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ShapeSpec:
+        if (self.min is None) != (self.max is None):
+            raise ValueError("a dynamic shape has both min and max; a fixed one has neither")
+        low, high = self.min or self.opt, self.max or self.opt
+        triples = zip(low.as_tuple(), self.opt.as_tuple(), high.as_tuple(), strict=True)
+        if not all(a <= b <= c for a, b, c in triples):
+            raise ValueError(f"min {low} <= opt {self.opt} <= max {high} does not hold")
+        if {low.c, high.c} != {3}:
+            raise ValueError("detectors take images of 3 channels")
+        if min(low.h, low.w) < 32 or max(high.h, high.w) > 16384 or high.n > 1024:
+            raise ValueError(
+                "height and width are 32 to 16384 pixels, a batch is up to 1024 images"
+            )
+        return self
+
+
+class TargetSpec(Edge):
+    """A kind of node. `accelerator` as Ray names it; `device` overrides the CPU's own name, or
+    says which GPU of that accelerator. `driver` is the branch of NVIDIA's driver."""
+
+    accelerator: Text | None = None
+    device: Text | None = None
+    compute_capability: Capability | None = None
+    driver: Driver | None = None
+
+    @model_validator(mode="after")
+    def _of_a_gpu(self) -> TargetSpec:
+        if self.accelerator is None and (self.compute_capability or self.driver):
+            raise ValueError("compute_capability and driver are a GPU's: name its `accelerator`")
+        return self
+
+
+class CocoSpec(Edge):
+    type: Literal["coco"]
+    images: Text
+    annotations: Text
+    limit: Annotated[Whole, Field(ge=1, lt=2**63)] | None = None
+
+
+class ShapesSpec(Edge):
+    type: Literal["shapes"]
+    count: Annotated[Whole, Field(ge=1, le=100_000)] = 64
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 7
+    size: Annotated[Whole, Field(ge=64, le=4096)] = 160
+
+
+DatasetSpec = Annotated[CocoSpec | ShapesSpec, Field(discriminator="type")]
+
+
+class LimitsSpec(Edge):
+    """How far an engine may be from PyTorch. `max_rel_diff` is for raw outputs: the largest
+    difference over the tensor's largest value. `per_box`: a box beyond a limit is one that is not
+    matched, where otherwise it fails the cell."""
+
+    min_score: Annotated[Finite, Field(ge=0, le=1)] = 0.3
+    min_iou: Annotated[Finite, Field(ge=0, le=1)] = 0.9
+    min_matched_fraction: Annotated[Finite, Field(ge=0, le=1)] = 0.99
+    max_score_diff: Annotated[Finite, Field(ge=0)] = 1e-3
+    max_box_diff_px: Annotated[Finite, Field(ge=0)] = 1.0
+    min_mask_iou: Annotated[Finite, Field(ge=0, le=1)] = 0.9
+    max_rel_diff: Annotated[Finite, Field(ge=0)] = 1e-3
+    per_box: bool = False
+
+
+_LOWER: dict[str, dict[str, Any]] = {
+    "fp16": {"min_matched_fraction": 0.95, "max_score_diff": 0.02, "max_rel_diff": 0.02},
+    "bf16": {"min_matched_fraction": 0.8, "max_score_diff": 0.08, "max_rel_diff": 0.2},
+    "int8": {"min_matched_fraction": 0.6, "max_score_diff": 0.15, "max_rel_diff": 0.5},
+}
+_LOWER["fp16"] |= {"max_box_diff_px": 2.0, "per_box": True}
+_LOWER["bf16"] |= {"max_box_diff_px": 6.0, "min_iou": 0.8, "min_mask_iou": 0.8, "per_box": True}
+_LOWER["int8"] |= {"max_box_diff_px": 10.0, "min_iou": 0.7, "min_mask_iou": 0.7, "per_box": True}
+
+
+class VerifySpec(LimitsSpec):
+    """When an engine counts as the same detector; read when results are made, so that another
+    tolerance runs nothing again. Only `images`, how many are compared, decides what is run.
+
+    What is said here holds for every precision, what `precisions` says for one; what neither
+    says has a default by precision."""
+
+    images: Annotated[Whole, Field(ge=1, le=100_000)] = 16
+    precisions: dict[Precision, LimitsSpec] = {}
+
+    def of(self, precision: str) -> LimitsSpec:
+        own = self.precisions.get(precision)
+        given = self.model_dump(include=self.model_fields_set & LimitsSpec.model_fields.keys())
+        special = own.model_dump(include=own.model_fields_set) if own else {}
+        return LimitsSpec(**{**_LOWER.get(precision, {}), **given, **special})
+
+
+class CalibrationSpec(Edge):
+    """Images to calibrate int8 with; annotated ones where there are `annotations`."""
+
+    images: Text
+    annotations: Text | None = None
+    limit: Annotated[Whole, Field(ge=1, le=100_000)] = 64
+
+
+class AutoSpec(Edge):
+    """How much AP may be lost on the calibration images, in points of 100; `min_score` of fp32's
+    own boxes that stand for annotations; `images` over which layers are ranked."""
+
+    max_ap_drop: Annotated[Finite, Field(ge=0, le=100)] = 1.0
+    min_score: Annotated[Finite, Field(gt=0, lt=1)] = 0.3
+    images: Annotated[Whole, Field(ge=1, le=1000)] = 4
+
+
+class Int8Spec(Edge):
+    """How int8 finds its scales; with `auto`, which layers stay in fp32."""
+
+    method: Literal["minmax", "percentile", "entropy"] = "percentile"
+    percentile: Annotated[Finite, Field(ge=50, le=100)] = 99.99
+    auto: AutoSpec | None = None
+
+    @field_validator("auto", mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        """`auto: true` is auto with its defaults."""
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+def _auto(value: Any) -> Any:
+    """`int8: auto` is short for `int8: {auto: true}`."""
+    return {"auto": True} if value == "auto" else value
+
+
+class MeasureSpec(Edge):
+    """How speed is measured, after `warmup_seconds`: for `seconds`, and on until there are
+    `min_samples` (what p95 needs), but no longer than `max_seconds`."""
+
+    seconds: Annotated[Finite, Field(gt=0, le=3600)] = 3.0
+    max_seconds: Annotated[Finite, Field(gt=0, le=3600)] = 30.0
+    warmup_seconds: Annotated[Finite, Field(ge=0, le=600)] = 0.2
+    min_samples: Annotated[Whole, Field(ge=10, le=1_000_000)] = 130
+    threads: Annotated[Whole, Field(ge=1, le=1024)] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MeasureSpec:
+        if self.max_seconds < self.seconds:
+            raise ValueError(f"max_seconds {self.max_seconds:g} is less than seconds")
+        return self
+
+
+class MatrixSpec(Edge):
+    """One matrix file."""
+
+    name: Name
+    models: Annotated[dict[Name, AnyModelSpec], Field(min_length=1)]
+    opsets: axis(Opset) = [17]  # type: ignore[valid-type]
+    shapes: Annotated[dict[Name, ShapeSpec], Field(min_length=1)]
+    postprocess: axis(Postprocess) = ["graph"]  # type: ignore[valid-type]
+    precisions: axis(Precision) = ["fp32"]  # type: ignore[valid-type]
+    workspaces: axis(Bytes) = [1 << 30]  # type: ignore[valid-type]
+    runtimes: axis(RuntimeName)  # type: ignore[valid-type]
+    targets: Annotated[dict[Name, TargetSpec], Field(min_length=1)] = {"cpu": TargetSpec()}
+    dataset: DatasetSpec
+    simplify: bool = False
+    calibration: CalibrationSpec | None = None
+    int8: Annotated[Int8Spec, BeforeValidator(_auto)] = Int8Spec()
+    keep_fp32: Annotated[list[Text], AfterValidator(distinct)] = []
+    runtime_options: dict[RuntimeName, Options] = {}
+    exclude: Annotated[list[SelectionSpec], Field(max_length=500)] = []
+    include: Annotated[list[SelectionSpec], Field(max_length=500)] = []
+    verify: VerifySpec = VerifySpec()
+    measure: MeasureSpec = MeasureSpec()
+    results: Text | None = None

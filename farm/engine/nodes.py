@@ -1,0 +1,127 @@
+"""Ray's nodes as they tell of themselves: processor, package versions, sight of the store."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from farm.engine.perform import unfit
+from farm.plan import Step
+from farm.plan.packages import toolchain
+from farm.plan.placement import Gpu, cpu_model
+from farm.plan.placement import gpus as local_gpus
+from farm.store import Store
+
+Told = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], bool]
+"""Its name, processor, GPUs, package versions, and whether it sees the store."""
+
+_LOOK_AGAIN_S = 30.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the cluster. `versions`: of the packages that the plan's steps need.
+
+    gpu_count: how many Ray gives away; `gpus` are those that nvidia-smi lists.
+    """
+
+    id: str
+    host: str
+    cpus: float
+    gpu_count: float
+    accelerators: tuple[str, ...]
+    device: str
+    gpus: tuple[Gpu, ...]
+    versions: tuple[tuple[str, str], ...]
+    sees_store: bool
+
+    def refuses(self, step: Step) -> str | None:
+        """Why the step cannot run here."""
+        wanted = step.needs.accelerator
+        if wanted and wanted not in self.accelerators:
+            return f"node {self.host} has {', '.join(self.accelerators) or 'no accelerator'}"
+        if wanted and self.gpu_count < 1:
+            return f"node {self.host} gives Ray no GPU (`ray start --num-gpus`)"
+        if self.cpus < step.needs.cpus:
+            return f"node {self.host} has {self.cpus:g} CPUs"
+        if not self.sees_store:
+            return f"node {self.host} does not see the store: it needs a shared file system"
+        return unfit(step, self.host, self.device, dict(self.versions), self.gpus)
+
+
+class Nodes:
+    """The living nodes; each is asked once, and again if other packages matter."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, Node] = {}
+        self._packages: set[str] = set()
+        self._looked = float("-inf")
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._known.values())
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def ask_for(self, steps: Iterable[Step]) -> None:
+        """Learn what these steps need to know of every node."""
+        packages = {name for step in steps for name, _ in step.toolchain}
+        if not packages <= self._packages:
+            self._packages |= packages
+            self._known.clear()
+        self._looked = float("-inf")
+        self.look()
+
+    def look(self) -> None:
+        """Learn of nodes that came or went, now and then."""
+        if time.monotonic() - self._looked < _LOOK_AGAIN_S:
+            return
+        self._looked = time.monotonic()
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        self._known = {key: node for key, node in self._known.items() if key in alive}
+        if new := [key for key in alive if key not in self._known]:
+            self._ask({key: alive[key] for key in new})
+
+    def _ask(self, new: Mapping[str, Mapping[str, Any]]) -> None:
+        token = self._store.work_folder("token")
+        try:
+            asked = {key: _ask(key, sorted(self._packages), token) for key in new}
+            for key, ref in asked.items():
+                self._known[key] = _node(new[key], *ray.get(ref, timeout=120))
+        finally:
+            token.rmdir()
+
+
+@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+def _tell(packages: list[str], token: str) -> Told:
+    return platform.node(), cpu_model(), local_gpus(), toolchain(packages), Path(token).exists()
+
+
+def _ask(node: str, packages: list[str], token: Path) -> Any:
+    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+    return _tell.options(scheduling_strategy=strategy).remote(packages, str(token))
+
+
+def _node(
+    found: Mapping[str, Any],
+    host: str,
+    device: str,
+    its_gpus: tuple[Gpu, ...],
+    versions: tuple[tuple[str, str], ...],
+    sees_store: bool,
+) -> Node:
+    resources = found["Resources"]
+    prefix = "accelerator_type:"
+    kinds = tuple(name.removeprefix(prefix) for name in resources if name.startswith(prefix))
+    cpus, gpu_count = resources.get("CPU", 0), resources.get("GPU", 0)
+    return Node(
+        found["NodeID"], host, cpus, gpu_count, kinds, device, its_gpus, versions, sees_store
+    )

@@ -1,4 +1,0 @@
-"""What a field of the inputs is to a step's key; see `farm.inputs`."""
-
-NOT_IN_KEY = {"key": False}
-LATER = {"default_in_key": False}

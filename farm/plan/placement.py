@@ -1,0 +1,149 @@
+"""Where steps may run: processors, their cores, and NVIDIA GPUs as plans name them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from farm.errors import InputError, nearest
+from farm.specs import Target
+
+COMPUTE_CAPABILITIES = {
+    "K80": "3.7", "P100": "6.0", "P4": "6.1", "V100": "7.0", "T4": "7.5", "A100": "8.0",
+    "A30": "8.0", "A10": "8.6", "A10G": "8.6", "A40": "8.6", "GeForce-RTX-3090": "8.6",
+    "L4": "8.9", "L40": "8.9", "L40S": "8.9", "GeForce-RTX-4090": "8.9", "H20": "9.0",
+    "H100": "9.0", "H200": "9.0", "B200": "10.0", "B300": "10.3", "RTX-PRO-6000": "12.0",
+    "GeForce-RTX-5090": "12.0", "RTX-A6000": "8.6",
+}  # fmt: skip
+"""Of accelerators as Ray names them: developer.nvidia.com/cuda-gpus."""
+
+
+@cache
+def cpu_model() -> str:
+    """`AMD EPYC 9354 (avx512f avx512_bf16)`: the model and what decides the kernels chosen."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    flags = set(fields.get("flags", "").split())
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags]
+    return f"{fields.get('model name', platform.machine())} ({' '.join(wide) or 'no avx2'})"
+
+
+@cache
+def cores() -> int:
+    """Cores that this process may use: its affinity, and a container's quota (cgroup v2)."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return allowed
+    return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU: `NVIDIA H200`, compute capability `9.0`, driver `580.95.05`."""
+
+    name: str
+    compute_capability: str
+    driver: str
+
+    @property
+    def branch(self) -> str:
+        return self.driver.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.compute_capability}, driver {self.branch})"
+
+
+_MODEL = re.compile(r"\w+\s+((?:[A-Z]+\s+)*[A-Z0-9]*\d[A-Z0-9]*)")
+
+
+def accelerator(name: str) -> str:
+    """As Ray names a GPU: the words in capitals after the maker's, up to the first that holds a
+    digit; all of them where they are not in capitals.
+
+    `NVIDIA H200` is `H200`, `Tesla V100-SXM2-16GB` is `V100`, `NVIDIA RTX A6000` is `RTX-A6000`,
+    `NVIDIA GeForce RTX 4090` is `GeForce-RTX-4090`.
+    """
+    model = _MODEL.match(name)
+    words = model[1] if model and len(model[1]) > 1 else re.sub(r"^NVIDIA\s+", "", name).strip()
+    return words.replace(" ", "-") or name
+
+
+@cache
+def gpus() -> tuple[Gpu, ...]:
+    """This machine's, as nvidia-smi lists them; none where it is not there.
+
+    Without CUDA: a process that asks CUDA keeps what it may see, and Ray's workers change that.
+    """
+    query = "--query-gpu=name,compute_cap,driver_version"
+    command = ["nvidia-smi", query, "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        rows = [line.split(", ") for line in found.stdout.splitlines()]
+        return tuple(Gpu(name, capability, driver) for name, capability, driver in rows)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()
+
+
+def target(
+    name: str,
+    kind: str,
+    device: str | None = None,
+    compute_capability: str | None = None,
+    driver: str | None = None,
+) -> Target:
+    """The target of accelerator `kind`; what is not said is this machine's, if it has such a GPU.
+
+    All of it decides which engine is built, and is in its key. Raises InputError for what can be
+    known from nowhere.
+    """
+    here = next((gpu for gpu in gpus() if _is(gpu, kind, device)), None)
+    capability = compute_capability or COMPUTE_CAPABILITIES.get(kind)
+    capability = capability or (here.compute_capability if here else None)
+    if capability is None:
+        hint = nearest(kind, COMPUTE_CAPABILITIES)
+        raise InputError(
+            f"the compute capability of accelerator {kind!r} is not known{hint} "
+            "(or say it: `compute_capability: 8.9`)"
+        )
+    branch = (driver or (here.driver if here else "")).partition(".")[0]
+    if not branch:
+        raise InputError(
+            f"the driver of target {name!r} is not known: this machine has no {kind} to ask. Say "
+            "its branch, as nvidia-smi on its nodes shows it: `driver: 580`"
+        )
+    return Target(name, device or kind, kind, capability, branch)
+
+
+def refuses(wanted: Target, gpu: Gpu) -> str | None:
+    """Why the GPU is not what the target stands for; None if it is."""
+    if (
+        _is(gpu, wanted.accelerator or "", _exact(wanted))
+        and gpu.compute_capability == wanted.compute_capability
+        and gpu.branch == wanted.driver
+    ):
+        return None
+    return (
+        f"has {gpu}, and target {wanted.name} is {wanted.device} ({wanted.compute_capability}, "
+        f"driver {wanted.driver})"
+    )
+
+
+def _exact(wanted: Target) -> str | None:
+    return wanted.device if wanted.device != wanted.accelerator else None
+
+
+def _is(gpu: Gpu, kind: str, device: str | None) -> bool:
+    return gpu.name == device if device else accelerator(gpu.name) == kind

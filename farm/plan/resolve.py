@@ -1,0 +1,210 @@
+"""Resolve what a matrix names into frozen inputs: models, data set, shapes, targets, precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from farm import catalog, specs
+from farm.config.loader import Cell, Matrix
+from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
+from farm.config.schema import MatrixSpec
+from farm.errors import InputError
+from farm.plan import files, placement
+from farm.plan.code import code_file
+from farm.plan.configs import config_file
+from farm.plan.placement import cpu_model
+
+CALIBRATION_IMAGES = 64
+"""Where the matrix names none."""
+
+
+class Given:
+    """`missing` notes the files that are not there: planning goes on without them."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix, self._spec, self._folder = matrix, matrix.spec, matrix.folder
+        self.missing: list[InputError] = []
+        self.dataset = self._dataset()
+        self.models = {name: self._model(name) for name in self._spec.models}
+        self.labels = {
+            name: tuple(spec.labels)
+            for name, spec in self._spec.models.items()
+            if isinstance(spec, MmdetSpec)
+        }
+        self.shapes = {name: self._shape(name) for name in self._spec.shapes}
+        used = dict.fromkeys(cell.target for cell in matrix.cells)
+        self.targets = {name: self._target(name) for name in used}
+        self.runtime_options = {
+            name: self._options(name, options)
+            for name, options in self._spec.runtime_options.items()
+        }
+
+    def _file(self, find: Callable[[], specs.File], name: str, *place: str) -> specs.File:
+        """The file, or a note that it is missing."""
+        try:
+            return find()
+        except InputError as error:
+            where = self._matrix.document.where(place)
+            if isinstance(error, files.NotThere):
+                self.missing.append(error.at(where))
+                return specs.File(name, f"missing {name}")
+            message = f"{error.where}: {error.message}" if error.where else error.message
+            self.missing.append(InputError(message, where))
+            return specs.File(name, f"missing {name}")
+
+    def _plain(self, kind: str, path: str, *place: str) -> specs.File:
+        return self._file(lambda: files.plain_file(kind, path, self._folder), path, *place)
+
+    def _model(self, name: str) -> specs.AnyModel:
+        spec = self._spec.models[name]
+        if isinstance(spec, MmdetSpec):
+            return self._mmdet(name, spec)
+        return self._onnx(name, spec) if isinstance(spec, OnnxSpec) else self._module(name, spec)
+
+    def _mmdet(self, name: str, spec: MmdetSpec) -> specs.Model:
+        config = self._file(
+            lambda: config_file(spec.config, self._folder),
+            spec.config, "models", name, "config",
+        )  # fmt: skip
+        return specs.Model(
+            name=name,
+            source=spec.source,
+            config=config,
+            checkpoint=self._plain("checkpoint", spec.checkpoint, "models", name, "checkpoint"),
+            cfg_options=tuple(sorted(spec.cfg_options.items())),
+            allow_pickle=spec.allow_pickle,
+        )
+
+    def _onnx(self, name: str, spec: OnnxSpec) -> specs.OnnxModel:
+        return specs.OnnxModel(
+            name=name,
+            file=self._plain("ONNX file", spec.file, "models", name, "file"),
+            outputs=spec.outputs,
+            classes=tuple(spec.classes),
+            preprocess=_preprocess(spec),
+            clip_boxes=spec.clip_boxes,
+        )
+
+    def _module(self, name: str, spec: ModuleSpec) -> specs.ModuleModel:
+        code = self._file(
+            lambda: code_file(spec.function.partition(":")[0], self._folder),
+            spec.function, "models", name, "function",
+        )  # fmt: skip
+        weights = spec.checkpoint and self._plain(
+            "checkpoint", spec.checkpoint, "models", name, "checkpoint"
+        )
+        return specs.ModuleModel(
+            name=name,
+            function=spec.function,
+            root=str(self._folder),
+            code=code,
+            checkpoint=weights or None,
+            options=tuple(sorted(spec.options.items())),
+            outputs=spec.outputs,
+            classes=tuple(spec.classes),
+            preprocess=_preprocess(spec),
+            clip_boxes=spec.clip_boxes,
+            allow_pickle=spec.allow_pickle,
+        )
+
+    def _dataset(self) -> specs.Dataset:
+        spec, folder = self._spec.dataset, self._folder
+        if spec.type == "shapes":
+            return specs.ShapesDataset(spec.count, spec.seed, spec.size)
+        images = self._file(
+            lambda: files.image_folder(spec.images, folder), spec.images, "dataset", "images"
+        )
+        annotations = self._plain("annotation file", spec.annotations, "dataset", "annotations")
+        return specs.CocoDataset(images, annotations, spec.limit)
+
+    @cached_property
+    def calibration(self) -> specs.Dataset:
+        """The images that int8 is calibrated with, looked for where a cell is int8; by default the
+        first of the data set, or shapes drawn from another seed than those that are evaluated."""
+        spec, own = self._spec.calibration, self.dataset
+        if spec is None:
+            if isinstance(own, specs.ShapesDataset):
+                return replace(own, count=min(own.count, CALIBRATION_IMAGES), seed=own.seed + 1)
+            return replace(own, limit=min(own.limit or CALIBRATION_IMAGES, CALIBRATION_IMAGES))
+        images = self._file(
+            lambda: files.image_folder(spec.images, self._folder),
+            spec.images, "calibration", "images",
+        )  # fmt: skip
+        if spec.annotations is None:
+            return specs.FolderDataset(images, spec.limit)
+        annotations = self._plain("annotation file", spec.annotations, "calibration", "annotations")
+        return specs.CocoDataset(images, annotations, spec.limit)
+
+    def _shape(self, name: str) -> specs.Shape:
+        spec = self._spec.shapes[name]
+        return specs.Shape(name, spec.min or spec.opt, spec.opt, spec.max or spec.opt)
+
+    def _target(self, name: str) -> specs.Target:
+        spec = self._spec.targets[name]
+        if spec.accelerator is None:
+            return specs.Target(name, spec.device or cpu_model())
+        try:
+            return placement.target(
+                name, spec.accelerator, spec.device, spec.compute_capability, spec.driver
+            )
+        except InputError as error:
+            where = self._matrix.document.where(("targets", name))
+            raise InputError(error.message, where) from None
+
+    def _options(self, runtime: str, options: Mapping[str, Any]) -> specs.Options:
+        """A runtime's options, with files in place of their paths: what is in them counts."""
+        known = dict(options)
+        if catalog.RUNTIMES[runtime].options is not None:
+            if plugins := known.get("plugins"):
+                place = ("runtime_options", runtime, "plugins")
+                known["plugins"] = tuple(self._plain("plug-in", p, *place) for p in plugins)
+            if cache := known.get("timing_cache"):
+                folder = "/" * cache.endswith("/")  # it has a file per GPU then
+                known["timing_cache"] = specs.Place(f"{self._folder / cache}{folder}")
+        return tuple(sorted(known.items()))
+
+
+def _preprocess(spec: OwnFormSpec) -> specs.Preprocess:
+    return specs.Preprocess(**dict(spec.preprocess))
+
+
+def converts(spec: MatrixSpec, cell: Cell) -> bool:
+    """fp32 files are left as they are, and so are those that the builder lowers itself."""
+    runtime, options = catalog.RUNTIMES[cell.runtime], spec.runtime_options
+    flags = runtime.builder_flags and options.get(cell.runtime, {}).get("builder_flags")
+    return runtime.exported and cell.precision != "fp32" and not flags
+
+
+def measured_by_auto(spec: MatrixSpec, given: Given) -> specs.CocoDataset | None:
+    """The matrix's own annotated calibration images, where int8's `auto` holds them against the
+    model; looked for there only."""
+    if spec.calibration is None or spec.int8.auto is None:
+        return None
+    own = given.calibration
+    return own if isinstance(own, specs.CocoDataset) else None
+
+
+def quantisation(
+    spec: MatrixSpec,
+    calibration: specs.Dataset,
+    prepared: specs.Ref,
+    batch: int,
+    facts: specs.ModelFacts,
+    whole: bool,
+) -> specs.Quantisation:
+    """prepared: the calibration images. whole: the graph has its suppression in it."""
+    own, auto = spec.int8, None
+    if own.auto is not None:
+        auto = specs.Auto(
+            own.auto.max_ap_drop,
+            own.auto.min_score,
+            own.auto.images,
+            not isinstance(calibration, specs.FolderDataset),
+            facts.classes,
+            facts.clips_boxes,
+            None if whole else facts.suppression,
+        )
+    return specs.Quantisation(prepared, own.method, own.percentile, batch, auto)

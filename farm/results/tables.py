@@ -1,0 +1,210 @@
+"""The leaderboard as people read it: table, csv, json, markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from farm.results.by_class import COLUMNS as BY_CLASS
+from farm.results.by_class import by_class
+from farm.results.columns import COLUMNS, Row
+from farm.results.escaping import for_csv, for_markdown
+from farm.results.select import Pick
+from farm.store.imports import HERE
+from farm.terminal import plain, plain_lines
+
+FORMATS = ("table", "csv", "json", "markdown")
+
+Shown = tuple[str, str, str]
+"""Column, heading, format."""
+
+_FIRST = (
+    "model", "runtime", "opset", "shape", "postprocess", "precision", "box_ap", "box_ap_drop",
+    "mask_ap", "cosine", "latency_p50_ms", "speedup_vs_fp32", "throughput_per_s", "status",
+    "origin",
+)  # fmt: skip
+"""In the order of the table, which fits a terminal of 80; csv and json have every column."""
+
+
+def _text(value: Any, pattern: str) -> str:
+    if value is None:
+        return "-"
+    # A drop of -0.0000 is no drop.
+    return plain(pattern.format(round(value, 4) + 0.0 if isinstance(value, float) else value))
+
+
+def sort_rows(rows: Sequence[Row]) -> list[Row]:
+    """By target and model, the fastest first, failed ones last."""
+    return sorted(
+        rows,
+        key=lambda row: (
+            row["target"],
+            row["sweep"],
+            row["model"],
+            row["status"] != "ok",
+            row["latency_p50_ms"] or float("inf"),
+        ),
+    )
+
+
+def render(rows: Sequence[Row], form: str) -> str:
+    """The rows in one of `FORMATS`, ready to print."""
+    rows = sort_rows(rows)
+    if form == "json":
+        return json.dumps(rows, indent=1)
+    if form == "csv":
+        return _csv(rows)
+    if form == "markdown":
+        return _markdown(rows)
+    return _table(rows)
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """Every column that a row has; rows of earlier versions may have fewer."""
+    out = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: for_csv(value) for name, value in row.items()} for row in rows)
+    return out.getvalue().rstrip("\n")
+
+
+def render_by_class(rows: Sequence[Row], form: str) -> str:
+    """The AP of each class of each cell, in one of `FORMATS`; raises InputError as `by_class`."""
+    found = by_class(sort_rows(rows))
+    if form == "json":
+        return json.dumps(found, indent=1)
+    if form == "csv":
+        return _csv(found)
+    if form == "markdown":
+        return _lined_markdown(found, BY_CLASS)
+    return "\n".join(_lined(found, BY_CLASS))
+
+
+def _shown(rows: Sequence[Row]) -> list[Shown]:
+    """Columns that have a heading and something to say."""
+    silent = {"postprocess": "graph", "precision": "fp32", "origin": HERE}
+    headed = [name for name, column in COLUMNS.items() if column.heading]
+    return [
+        (name, COLUMNS[name].heading, COLUMNS[name].form)
+        for name in dict.fromkeys((*_FIRST, *headed))
+        if any(row.get(name) not in (None, silent.get(name)) for row in rows)
+    ]
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    table = _lined_markdown(rows, _shown(rows))
+    return "\n".join([table, *map(for_markdown, _reasons(rows) + _origins(rows))])
+
+
+def _lined_markdown(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
+    lines = ["| " + " | ".join(heading for _, heading, _ in columns) + " |"]
+    lines.append("|" + "---|" * len(columns))
+    for row in rows:
+        cells = (for_markdown(_text(row.get(name), form)) for name, _, form in columns)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """Plain columns, one block per target and sweep."""
+    blocks = []
+    for target, sweep in dict.fromkeys((row["target"], row["sweep"]) for row in rows):
+        own = [row for row in rows if (row["target"], row["sweep"]) == (target, sweep)]
+        title = plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")
+        lines = [title.rstrip(": "), *_lined(own, _shown(own))]
+        blocks.append("\n".join(lines + _reasons(own) + _origins(own)))
+    return "\n\n".join(blocks)
+
+
+def _lined(rows: Sequence[Row], columns: Sequence[Shown]) -> list[str]:
+    """Plain columns under their headings, numbers to the right."""
+    cells = [[_text(row.get(name), form) for name, _, form in columns] for row in rows]
+    heads = [heading for _, heading, _ in columns]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    gap = "  " if sum(widths) + 2 * len(widths) <= 82 else " "
+    numeric = [form != "{}" or name == "opset" for name, _, form in columns]
+    return [
+        gap.join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in (heads, ["-" * width for width in widths], *cells)
+    ]
+
+
+def _reasons(rows: Sequence[Row]) -> list[str]:
+    """Why cells failed, or could not be done here: the reason once, with the cells it cost."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["status"] == "failed":
+            what = f"failed at {row['failed_stage']}", row["reason"]
+            by_reason.setdefault(what, []).append(row["cell"])
+        elif row["status"] == "pending" and ": " in row["reason"]:
+            by_reason.setdefault(("pending", row["reason"]), []).append(row["cell"])
+    lines = [""] if by_reason else []
+    for (how, reason), cells in by_reason.items():
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        lines.append(plain(f"{how}: {cells[0]}{more}"))
+        lines += [f"  {line}" for line in plain_lines(reason)]
+    return lines
+
+
+def _origins(rows: Sequence[Row]) -> list[str]:
+    """What the marks of imported rows stand for."""
+    found = sorted({row["origin"] for row in rows} - {HERE})
+    lines = [""] if found else []
+    for origin in found:
+        digest, _, name = origin.partition(" ")
+        lines.append(plain(f"from {digest[:4]}: imported ({name}); figures of that machine's own,"))
+        lines.append("  which were not checked here, and whose engines are not here")
+    return lines
+
+
+def pick_as_json(picked: Pick, where: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "best": picked.best,
+        "why": picked.why,
+        "files": dict(where),
+        "left_out": picked.left_out,
+    }
+
+
+def pick_as_text(picked: Pick, where: Mapping[str, str]) -> str:
+    """The pick as a short block: what, its figures, why, where it lies."""
+    best = picked.best
+    if best is None:
+        reasons = [
+            plain(f"  {cell}: {reason}") for cell, reason in list(picked.left_out.items())[:10]
+        ]
+        return "\n".join([f"No engine to ship: {picked.why}.", *reasons])
+    why = textwrap.wrap(plain(picked.why), 68)
+    imported = best["origin"] != HERE
+    lines = [plain(f"{'Imported, not built here:' if imported else 'Ship'} {best['cell']}")]
+    lines.append(f"  why      {why[0]}")
+    lines += [f"           {more}" for more in why[1:]]
+    lines.append(
+        f"  box AP   {_text(best['box_ap'], '{:.4f}')} "
+        f"(PyTorch {_text(best['box_ap_reference'], '{:.4f}')})"
+    )
+    if best["mask_ap"] is not None:
+        beside = _text(best["mask_ap_reference"], "{:.4f}")
+        lines.append(f"  mask AP  {best['mask_ap']:.4f} (PyTorch {beside})")
+    lines.append(
+        f"  speed    p50 {best['latency_p50_ms']:.2f} ms, "
+        f"p90 {_text(best['latency_p90_ms'], '{:.2f}')} ms, "
+        f"{best['throughput_per_s']:.1f} images/s on {best['threads']} threads"
+    )
+    lines.append(plain(f"  device   {best['device']}"))
+    lines += [plain(f"  {name:<8} {path}") for name, path in where.items()]
+    if imported:
+        lines.append(plain(f"  origin   {best['origin']}"))
+        lines.append("  note     the figures are the other machine's word; its engine is there:")
+        lines.append("           run the cell on this target to build and measure one of your own")
+    if best["stable"] is False:
+        lines.append("  note     the measurement drifted; measure again on a quieter machine")
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""The frozen inputs of the stages: what the plan hands to an executor and a stage receives.
+
+A field marked `key=False` says where something lies or what it is called; it never decides
+what a step produces, so it is not part of the step's key. One marked `default_in_key=False` is
+part of it only where it says something else than its default: work done before the field was
+there keeps its key.
+"""
+
+from __future__ import annotations
+
+from farm.specs.engines import Engine, EngineOptions, Ref, Target
+from farm.specs.images import CocoDataset, Dataset, FolderDataset, Shape, ShapesDataset
+from farm.specs.models import (
+    AnyModel,
+    Decay,
+    File,
+    Model,
+    ModelFacts,
+    ModuleModel,
+    OnnxModel,
+    Options,
+    Place,
+    Preprocess,
+    Suppression,
+    Used,
+)
+from farm.specs.sizes import Sizes
+from farm.specs.stages import (
+    Auto,
+    BuildInputs,
+    CheckInputs,
+    ConvertInputs,
+    EvaluateInputs,
+    ExportInputs,
+    MeasureInputs,
+    PrepareInputs,
+    Quantisation,
+    ReferenceInputs,
+    StageInputs,
+    VerifyInputs,
+)
+
+__all__ = [
+    "AnyModel",
+    "Auto",
+    "BuildInputs",
+    "CheckInputs",
+    "CocoDataset",
+    "ConvertInputs",
+    "Dataset",
+    "Decay",
+    "Engine",
+    "EngineOptions",
+    "EvaluateInputs",
+    "ExportInputs",
+    "File",
+    "FolderDataset",
+    "MeasureInputs",
+    "Model",
+    "ModelFacts",
+    "ModuleModel",
+    "OnnxModel",
+    "Options",
+    "Place",
+    "PrepareInputs",
+    "Preprocess",
+    "Quantisation",
+    "Ref",
+    "ReferenceInputs",
+    "Shape",
+    "ShapesDataset",
+    "Sizes",
+    "StageInputs",
+    "Suppression",
+    "Target",
+    "Used",
+    "VerifyInputs",
+]

@@ -1,0 +1,61 @@
+"""Engines: how they are built, for which kind of node, and what opens them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from farm.specs.images import Shape
+from farm.specs.keys import LATER, NOT_IN_KEY
+from farm.specs.models import AnyModel, Options, Suppression
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How a runtime builds and runs a model: everything of it that changes the engine.
+
+    `compute_capability` (`8.9`): what an engine is built for where the GPU itself is not there.
+    """
+
+    runtime: str
+    precision: str
+    shape: Shape
+    workspace_bytes: int | None = None
+    options: Options = ()
+    compute_capability: str | None = field(default=None, metadata=LATER)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of node to pick an engine for. `device` names the processor model it stands for.
+
+    Of a GPU: as its driver names it, or as Ray does; `compute_capability` is `8.9`, `driver` the
+    branch of NVIDIA's driver, `580`.
+    """
+
+    name: str = field(metadata=NOT_IN_KEY)
+    device: str
+    accelerator: str | None = None
+    compute_capability: str | None = field(default=None, metadata=LATER)
+    driver: str | None = field(default=None, metadata=LATER)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An artifact in the store: what one step left for the next."""
+
+    stage: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What verify, evaluate and measure open: a built engine, or for `torch` the model itself.
+
+    `postprocess`: where its graph ends; for `host`, `suppression` is what runs after it.
+    """
+
+    options: EngineOptions
+    built: Ref | None
+    model: AnyModel | None
+    postprocess: str = field(default="graph", metadata=LATER)
+    suppression: Suppression | None = field(default=None, metadata=LATER)

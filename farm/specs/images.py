@@ -1,0 +1,63 @@
+"""Images: the data sets they are of, and the shapes they are brought to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from farm.specs.keys import NOT_IN_KEY
+from farm.specs.models import File
+from farm.units import Dims
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape profile. Fixed when min == opt == max: images are then letterboxed to opt."""
+
+    name: str = field(metadata=NOT_IN_KEY)
+    min: Dims
+    opt: Dims
+    max: Dims
+
+    @property
+    def dynamic(self) -> bool:
+        return self.min != self.max
+
+    @property
+    def dynamic_batch(self) -> bool:
+        return self.min.n != self.max.n
+
+    @property
+    def dynamic_size(self) -> bool:
+        return (self.min.h, self.min.w) != (self.max.h, self.max.w)
+
+
+@dataclass(frozen=True)
+class CocoDataset:
+    """Images and annotations in COCO's format; the first `limit` images where it is given."""
+
+    images: File
+    annotations: File
+    limit: int | None = None
+    type: str = "coco"
+
+
+@dataclass(frozen=True)
+class ShapesDataset:
+    """Coloured shapes drawn by seed, with boxes and masks: a data set that needs no download."""
+
+    count: int
+    seed: int
+    size: int
+    type: str = "shapes"
+
+
+@dataclass(frozen=True)
+class FolderDataset:
+    """Images alone, the first `limit` by name: enough to calibrate with."""
+
+    images: File
+    limit: int | None = None
+    type: str = "folder"
+
+
+Dataset = CocoDataset | ShapesDataset | FolderDataset

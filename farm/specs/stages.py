@@ -1,0 +1,159 @@
+"""What each stage receives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from farm.specs.engines import Engine, EngineOptions, Ref, Target
+from farm.specs.images import CocoDataset, Dataset, Shape
+from farm.specs.keys import LATER
+from farm.specs.models import AnyModel, Suppression
+from farm.specs.sizes import Sizes
+
+
+@dataclass(frozen=True)
+class CheckInputs:
+    """`calibration`: annotated images by which int8's `auto` measures AP.
+
+    `dataset`: None where only the model is asked. `used`: in which state those things are that a
+    model of these inputs was made of when it was checked before; one for each time that they were
+    found changed. `labels`: the classes in the order of the model's labels, where the matrix says
+    it.
+    """
+
+    model: AnyModel
+    dataset: Dataset | None
+    calibration: CocoDataset | None = field(default=None, metadata=LATER)
+    used: tuple[str, ...] = field(default=(), metadata=LATER)
+    labels: tuple[str, ...] = field(default=(), metadata=LATER)
+
+
+@dataclass(frozen=True)
+class PrepareInputs:
+    """`sizes`: those that the network takes, where images of a dynamic shape can have others."""
+
+    pipeline: str
+    source: str
+    shape: Shape
+    dataset: Dataset
+    sizes: Sizes | None = field(default=None, metadata=LATER)
+
+
+@dataclass(frozen=True)
+class ReferenceInputs:
+    """`images` of the prepared images are also run as an exported graph would see them.
+
+    `raw_batch`: only its raw outputs are wanted, from batches of so many images.
+    `classes`: of its labels, as `ModelFacts` has them.
+    """
+
+    model: AnyModel
+    prepared: Ref
+    images: int
+    raw_batch: int | None = field(default=None, metadata=LATER)
+    classes: tuple[str, ...] = field(default=(), metadata=LATER)
+
+
+@dataclass(frozen=True)
+class ExportInputs:
+    """`postprocess`: where the graph ends, see `catalog.POSTPROCESS`. No opset: the file's own."""
+
+    model: AnyModel
+    shape: Shape
+    opset: int | None
+    postprocess: str = field(default="graph", metadata=LATER)
+    simplify: bool = field(default=False, metadata=LATER)
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Keep the layers that int8 harms most in fp32, until no more than `max_ap_drop` is lost.
+
+    In AP points of 100, on the calibration images: COCO's box AP where they are annotated;
+    where not, box AP50 with the fp32 file's own boxes of `min_score` as the truth.
+    `images`: over how many of them layers are ranked.
+    """
+
+    max_ap_drop: float
+    min_score: float
+    images: int
+    annotated: bool
+    classes: tuple[str, ...]
+    clip: bool
+    suppression: Suppression | None = None
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How int8 finds its scales: see `precision.calibrate`. `batch`: images per run."""
+
+    calibration: Ref
+    method: str
+    percentile: float
+    batch: int
+    auto: Auto | None = None
+
+
+@dataclass(frozen=True)
+class ConvertInputs:
+    """`keep`: names of layers that stay in fp32, with the shell's `*` and `?`."""
+
+    exported: Ref
+    precision: str
+    keep: tuple[str, ...] = ()
+    int8: Quantisation | None = field(default=None, metadata=LATER)
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    """`exported`: the ONNX file, as exported or converted."""
+
+    exported: Ref
+    options: EngineOptions
+    target: Target
+
+
+@dataclass(frozen=True)
+class VerifyInputs:
+    engine: Engine
+    prepared: Ref
+    reference: Ref
+    mask_threshold: float
+    mask_frame: str
+    target: Target
+
+
+@dataclass(frozen=True)
+class EvaluateInputs:
+    engine: Engine
+    prepared: Ref
+    classes: tuple[str, ...]
+    clip: bool
+    mask_threshold: float
+    mask_frame: str
+    target: Target
+
+
+@dataclass(frozen=True)
+class MeasureInputs:
+    engine: Engine
+    prepared: Ref
+    target: Target
+    seconds: float
+    max_seconds: float
+    warmup_seconds: float
+    min_samples: int
+    threads: int
+
+
+StageInputs = (
+    CheckInputs
+    | PrepareInputs
+    | ReferenceInputs
+    | ExportInputs
+    | ConvertInputs
+    | BuildInputs
+    | VerifyInputs
+    | EvaluateInputs
+    | MeasureInputs
+)
