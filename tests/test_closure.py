@@ -104,9 +104,7 @@ def test_comments_docstrings_and_blank_lines_change_no_key(edit: Edit) -> None:
 
 
 def test_a_docstring_that_becomes_code_changes_the_key(edit: Edit) -> None:
-    assert edit("stages/measure.py", added('NOTE = "a text that is a value"')) == {
-        "measure null"
-    }
+    assert edit("stages/measure.py", added('NOTE = "a text that is a value"')) == {"measure null"}
 
 
 def test_a_text_that_is_a_value_counts_to_its_last_space(edit: Edit) -> None:
