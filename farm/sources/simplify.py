@@ -1,6 +1,6 @@
 """A simpler ONNX file with the same outputs, by onnxslim: folded, fused, without dead nodes.
 
-Of onnxslim and onnxsim, the first: see docs/architecture.md.
+Of onnxslim and onnxsim, the first: see docs/internals.md.
 """
 
 from __future__ import annotations
