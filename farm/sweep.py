@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from farm import atomic
 from farm.cli.places import store_folder
 from farm.cli.progress import Progress, say
 from farm.config.loader import Matrix
@@ -244,11 +244,7 @@ def _keep_matrix(matrix: Matrix, results: Path) -> None:
         "matrix": str(matrix.document.path.resolve()),
         "values": matrix.document.values,
     }
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(values, file, indent=1)
-    part.replace(path)
+    atomic.write(path, json.dumps(values, indent=1), private=True)
 
 
 @contextmanager

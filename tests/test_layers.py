@@ -15,7 +15,18 @@ FARM = PROJECT / "farm"
 
 # Lower is more basic. A module may import its own layer and those below.
 LAYERS = [
-    {"errors", "interrupts", "units", "catalog", "decoded", "specs", "config", "plan", "store"}
+    {
+        "atomic",
+        "errors",
+        "interrupts",
+        "units",
+        "catalog",
+        "decoded",
+        "specs",
+        "config",
+        "plan",
+        "store",
+    }
     | {"jsonfile", "terminal"},
     {"sources", "runtimes", "datasets", "detections", "precision"},
     {"stages"},

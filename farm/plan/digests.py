@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from farm import jsonfile
+from farm import atomic, jsonfile
 
 GRAIN_NS = 2_000_000_000
 """A file that changed so lately can change once more without any of its times moving: clocks of
@@ -27,9 +27,7 @@ def write_cached(path: Path, text: str) -> None:
     run finds it out again: that costs its time and nothing else."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_text(text)
-        part.replace(path)
+        atomic.write(path, text, durable=False)
     except OSError:
         return
 

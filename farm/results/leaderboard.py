@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from farm import atomic
 from farm.errors import InputError, nearest
 from farm.jsonfile import read_bytes
 from farm.results.columns import (
@@ -125,9 +125,8 @@ def write(rows: Sequence[Row], folder: Path, sweep: str, whole: bool = True) -> 
         own = [row for row in rows if row["target"] == target]
         place = root / f"target={target}" / f"sweep={sweep}" / "leaderboard.parquet"
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f".{os.getpid()}.part")
-        pq.write_table(table_of(own), part)
-        part.replace(place)
+        with atomic.replacing(place) as part:
+            pq.write_table(table_of(own), part)
         written.append(place)
     for old in root.glob(f"target=*/sweep={sweep}") if whole else ():
         if old / "leaderboard.parquet" not in written:

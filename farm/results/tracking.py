@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm import jsonfile
+from farm import atomic, jsonfile
 from farm.results.columns import Row
 from farm.results.escaping import shown
 
@@ -55,9 +55,7 @@ def log_sweep(sweep: str, rows: Sequence[Row], links: Mapping[str, Row], results
             _log_cell(client, experiment, parent, run, row, links[row["cell"]], digests)
     _log_parent(client, parent, rows)
     mark.parent.mkdir(parents=True, exist_ok=True)
-    part = mark.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(state))
-    part.replace(mark)
+    atomic.write(mark, json.dumps(state))
     return True
 
 

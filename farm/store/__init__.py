@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from farm import jsonfile
+from farm import atomic, jsonfile
 from farm.decoded import decoded
 from farm.errors import InputError
 from farm.specs import Ref
@@ -129,9 +129,9 @@ class Store:
         full = {**asdict(record), "files": files}
         written = json.dumps(full, indent=1, sort_keys=True)
         _require_readable(written)
-        _write_synced(folder / "record.json", written)
-        for name in files:
-            _sync(folder / name)
+        (folder / "record.json").write_text(written)
+        for name in (*files, "record.json"):
+            atomic.sync(folder / name)
         place = self.path(Ref(record.stage, record.key))
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists() and self.record(Ref(record.stage, record.key)) is None:
@@ -142,7 +142,7 @@ class Store:
             if self.record(Ref(record.stage, record.key)) is None:
                 raise
             shutil.rmtree(folder, ignore_errors=True)
-        _sync(place.parent)
+        atomic.sync(place.parent)
         for left in (self.root / "failed").glob(f"{record.key}.*"):
             left.unlink(missing_ok=True)
 
@@ -152,9 +152,7 @@ class Store:
         for path in kept:
             path.replace(self.failed_file(failure.key, path.name))
         place = self.root / "failed" / f"{failure.key}.json"
-        part = place.with_suffix(f".{os.getpid()}.part")
-        _write_synced(part, json.dumps(asdict(failure), indent=1))
-        part.replace(place)
+        atomic.write(place, json.dumps(asdict(failure), indent=1))
 
     def failed_file(self, key: str, name: str) -> Path:
         """A file that was kept of a step that failed."""
@@ -227,18 +225,3 @@ def _alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,13 +11,12 @@ its failures can stand for a step that could run here.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from farm import jsonfile
+from farm import atomic, jsonfile
 from farm.decoded import decoded
 from farm.errors import InputError
 from farm.specs import Ref
@@ -56,9 +55,7 @@ def place(store: Store, digest: str) -> Path:
 
 
 def write_origin(name: str, digest: str, folder: Path) -> None:
-    part = folder / f".{NAME}.{os.getpid()}.part"
-    part.write_text(json.dumps(asdict(Origin(name, digest, time.time()))))
-    part.replace(folder / NAME)
+    atomic.write(folder / NAME, json.dumps(asdict(Origin(name, digest, time.time()))))
 
 
 def imports(store: Store) -> list[Imported]:
