@@ -62,16 +62,18 @@ class Runtime:
 
 RUNTIMES = {
     "torch": Runtime("farm.runtimes.torch", ("torch", "mmcv-full", "mmdet"), False, False),
-    "onnxruntime": Runtime("farm.runtimes.onnxruntime", ("onnxruntime",), precisions=PRECISIONS),
+    "onnxruntime": Runtime(
+        "farm.runtimes.onnxruntime.cpu", ("onnxruntime",), precisions=PRECISIONS
+    ),
     "onnxruntime_cuda": Runtime(
-        "farm.runtimes.onnxruntime_cuda",
+        "farm.runtimes.onnxruntime.cuda",
         ("onnxruntime-gpu",),
         precisions=("fp32", "fp16"),
         accelerators=True,
         options=("allow_fallback", "cuda_graph", "provider_options"),
     ),
     "onnxruntime_tensorrt": Runtime(
-        "farm.runtimes.onnxruntime_tensorrt",
+        "farm.runtimes.onnxruntime.tensorrt",
         ("onnxruntime-gpu", "tensorrt"),
         workspaces=True,
         precisions=PRECISIONS,
@@ -89,9 +91,9 @@ RUNTIMES = {
             "timing_cache",
         ),
     ),
-    "openvino": Runtime("farm.runtimes.openvino", ("openvino",), precisions=PRECISIONS),
+    "openvino": Runtime("farm.runtimes.openvino.adapter", ("openvino",), precisions=PRECISIONS),
     "tensorrt": Runtime(
-        "farm.runtimes.tensorrt",
+        "farm.runtimes.tensorrt.adapter",
         ("tensorrt",),
         workspaces=True,
         precisions=PRECISIONS,
@@ -112,7 +114,7 @@ RUNTIMES = {
         max_opsets=(("8.", 17),),
     ),
     "tensorrt_rtx": Runtime(
-        "farm.runtimes.tensorrt_rtx",
+        "farm.runtimes.tensorrt.rtx",
         ("tensorrt-rtx-cu13-bindings",),
         workspaces=True,
         precisions=PRECISIONS,

@@ -42,12 +42,12 @@ def imports(path: Path, at_run_time: bool) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-CUDA = ("farm.runtimes.trt.cuda",)
+CUDA = ("farm.runtimes.tensorrt.cuda",)
 ON_GPUS = [
-    FARM / "runtimes" / f"onnxruntime_{part}.py"
+    FARM / "runtimes" / "onnxruntime" / f"{part}.py"
     for part in ("binding", "cuda", "options", "placement", "providers", "tensorrt")
 ]
-"""ONNX Runtime's providers for GPUs; `onnxruntime.py` is the CPU's."""
+"""ONNX Runtime's providers for GPUs; the folder's other files are the CPU's."""
 
 
 def layer(name: str) -> int:
@@ -81,20 +81,20 @@ def test_the_core_imports_nothing_heavy(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "null", "torch"])
 def test_a_runtime_can_be_carried_alone(name: str) -> None:
-    """With the files that begin with its name, which import nothing of the farm either."""
-    own = sorted((FARM / "runtimes").glob(f"{name}*.py"))
-    own = [path for path in own if path not in ON_GPUS]
-    carried = {"farm.runtimes", *(f"farm.runtimes.{path.stem}" for path in own)}
-    found = {module for path in own for module in imports(path, at_run_time=True)}
-    assert not {module for module in found if module.startswith("farm")} - carried
+    """With the file or folder of its name, which imports nothing else of the farm."""
+    file = FARM / "runtimes" / f"{name}.py"
+    own = [file] if file.exists() else sorted((FARM / "runtimes" / name).glob("*.py"))
+    found = {module for path in own if path not in ON_GPUS for module in imports(path, True)}
+    ours = {module for module in found if module.startswith("farm")}
+    assert all(module.startswith(f"farm.runtimes.{name}") for module in ours)
 
 
 def test_onnx_runtime_on_gpus_can_be_carried_alone() -> None:
     """With its files, the errors, and what asks the driver for GPUs."""
     found = {module for path in ON_GPUS for module in imports(path, at_run_time=True)}
     ours = {module for module in found if module.startswith("farm")}
-    own = tuple(f"farm.runtimes.{path.stem}" for path in ON_GPUS)
-    packages = {"farm.runtimes", "farm.runtimes.trt"}
+    own = tuple(f"farm.runtimes.onnxruntime.{path.stem}" for path in ON_GPUS)
+    packages = {"farm.runtimes.onnxruntime", "farm.runtimes.tensorrt"}
     assert all(name.startswith((*own, "farm.errors", *CUDA)) for name in ours - packages)
     foreign = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
     assert foreign == {"numpy", "onnx", "onnxruntime", "tensorrt"}
@@ -102,7 +102,7 @@ def test_onnx_runtime_on_gpus_can_be_carried_alone() -> None:
 
 def test_the_tensorrt_adapter_can_be_carried_alone() -> None:
     """With its folder, and the errors; it imports numpy, cuda-python and the library only."""
-    own = [*(FARM / "runtimes").glob("tensorrt*.py"), *(FARM / "runtimes" / "trt").glob("*.py")]
+    own = sorted((FARM / "runtimes" / "tensorrt").glob("*.py"))
     found = {module for path in own for module in imports(path, at_run_time=True)}
     ours = {module for module in found if module.startswith("farm")}
     assert all(name.startswith(("farm.errors", "farm.runtimes")) for name in ours)

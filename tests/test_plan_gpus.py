@@ -305,7 +305,7 @@ def test_int8_is_not_left_to_a_builders_flag(matrix: Path) -> None:
 
 
 def test_options_are_those_of_the_adapter() -> None:
-    from farm.runtimes.trt.options import NOT_AHEAD_OF_TIME, TensorRtOptions
+    from farm.runtimes.tensorrt.options import NOT_AHEAD_OF_TIME, TensorRtOptions
 
     every = {field.name for field in dataclasses.fields(TensorRtOptions)}
     for runtime, known in (("tensorrt", every), ("tensorrt_rtx", every - NOT_AHEAD_OF_TIME)):

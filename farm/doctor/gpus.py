@@ -31,7 +31,7 @@ def tensorrt_rtx() -> Finding:
 
 
 def gpu() -> Finding:
-    from farm.runtimes.trt import cuda
+    from farm.runtimes.tensorrt import cuda
 
     try:
         cuda.bindings()
@@ -47,7 +47,7 @@ def gpu() -> Finding:
 
 
 def has_gpu() -> bool:
-    from farm.runtimes.trt import cuda
+    from farm.runtimes.tensorrt import cuda
 
     try:
         return bool(cuda.gpus())

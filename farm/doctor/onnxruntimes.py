@@ -52,7 +52,7 @@ def mend(gpu: bool) -> str:
 
 def _lacks(provider: str) -> str | None:
     """Why a provider of this build does not run here; None where it does."""
-    from farm.runtimes import onnxruntime_providers as providers
+    from farm.runtimes.onnxruntime import providers
 
     try:
         providers.load_libraries()

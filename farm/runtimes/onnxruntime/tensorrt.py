@@ -14,10 +14,10 @@ from uuid import uuid4
 import onnxruntime as ort
 
 from farm.errors import StepFailed
-from farm.runtimes import onnxruntime_providers as providers
-from farm.runtimes.onnxruntime_binding import BoundSession
-from farm.runtimes.onnxruntime_options import cuda_options, parsed
-from farm.runtimes.trt import cuda
+from farm.runtimes.onnxruntime import providers
+from farm.runtimes.onnxruntime.binding import BoundSession
+from farm.runtimes.onnxruntime.options import cuda_options, parsed
+from farm.runtimes.tensorrt import cuda
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm.runtimes import onnxruntime_providers as providers
-from farm.runtimes.onnxruntime_binding import BoundSession, is_fixed
-from farm.runtimes.onnxruntime_options import cuda_options, parsed
-from farm.runtimes.trt import cuda
+from farm.runtimes.onnxruntime import providers
+from farm.runtimes.onnxruntime.binding import BoundSession, is_fixed
+from farm.runtimes.onnxruntime.options import cuda_options, parsed
+from farm.runtimes.tensorrt import cuda
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions
