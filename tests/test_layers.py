@@ -14,9 +14,12 @@ from conftest import PROJECT
 FARM = PROJECT / "farm"
 
 # Lower is more basic. A module may import its own layer and those below.
+DESCRIPTORS = ("farm.runtimes.base", "farm.runtimes.options")
+"""What describes a runtime belongs to the core, and stands beside what it describes."""
+
 LAYERS = [
     {"errors", "interrupts", "units", "catalog", "decoded", "specs", "config", "plan", "store"}
-    | {"jsonfile", "terminal"},
+    | {"findings", "jsonfile", "registry", "terminal"},
     {"sources", "runtimes", "datasets", "detections", "precision"},
     {"stages"},
     {"engine", "results"},
@@ -43,6 +46,7 @@ def imports(path: Path, at_run_time: bool) -> Iterator[str]:
 
 
 CUDA = ("farm.runtimes.tensorrt.cuda",)
+DESCRIBED = (*DESCRIPTORS, "farm.findings", "farm.registry")
 ON_GPUS = [
     FARM / "runtimes" / "onnxruntime" / f"{part}.py"
     for part in ("binding", "cuda", "options", "placement", "providers", "tensorrt")
@@ -65,6 +69,8 @@ MODULES = [path for path in sorted(FARM.rglob("*.py")) if path != FARM / "__init
 def test_no_module_imports_upwards(path: Path) -> None:
     for name in imports(path, at_run_time=False):
         parts = name.split(".")
+        if name.startswith(DESCRIPTORS) or name == "farm.runtimes":
+            continue
         if parts[0] == "farm" and len(parts) > 1 and (FARM / parts[1]).exists():
             assert layer(parts[1]) <= layer(part(path)), f"{path} imports {name}"
     if part(path) == "results":
@@ -81,33 +87,38 @@ def test_the_core_imports_nothing_heavy(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "null", "torch"])
 def test_a_runtime_can_be_carried_alone(name: str) -> None:
-    """With the file or folder of its name, which imports nothing else of the farm."""
+    """With the file or folder of its name, and what describes runtimes."""
     file = FARM / "runtimes" / f"{name}.py"
     own = [file] if file.exists() else sorted((FARM / "runtimes" / name).glob("*.py"))
-    found = {module for path in own if path not in ON_GPUS for module in imports(path, True)}
+    own = [path for path in own if path not in ON_GPUS and path.stem != "probe"]
+    found = {module for path in own for module in imports(path, at_run_time=True)}
     ours = {module for module in found if module.startswith("farm")}
-    assert all(module.startswith(f"farm.runtimes.{name}") for module in ours)
+    own_names = (f"farm.runtimes.{name}", *DESCRIBED)
+    assert all(module.startswith(own_names) for module in ours - {"farm.runtimes"})
 
 
 def test_onnx_runtime_on_gpus_can_be_carried_alone() -> None:
-    """With its files, the errors, and what asks the driver for GPUs."""
+    """With its files, what describes runtimes, the errors, and what asks the driver for GPUs."""
     found = {module for path in ON_GPUS for module in imports(path, at_run_time=True)}
     ours = {module for module in found if module.startswith("farm")}
     own = tuple(f"farm.runtimes.onnxruntime.{path.stem}" for path in ON_GPUS)
-    packages = {"farm.runtimes.onnxruntime", "farm.runtimes.tensorrt"}
-    assert all(name.startswith((*own, "farm.errors", *CUDA)) for name in ours - packages)
+    packages = {"farm.runtimes", "farm.runtimes.onnxruntime", "farm.runtimes.tensorrt"}
+    assert all(
+        name.startswith((*own, "farm.errors", *DESCRIBED, *CUDA)) for name in ours - packages
+    )
     foreign = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
-    assert foreign == {"numpy", "onnx", "onnxruntime", "tensorrt"}
+    assert foreign == {"numpy", "onnx", "onnxruntime", "pydantic", "tensorrt"}
 
 
 def test_the_tensorrt_adapter_can_be_carried_alone() -> None:
-    """With its folder, and the errors; it imports numpy, cuda-python and the library only."""
+    """With its folder, the errors and what describes runtimes; it imports numpy, pydantic,
+    cuda-python and the library only."""
     own = sorted((FARM / "runtimes" / "tensorrt").glob("*.py"))
     found = {module for path in own for module in imports(path, at_run_time=True)}
     ours = {module for module in found if module.startswith("farm")}
-    assert all(name.startswith(("farm.errors", "farm.runtimes")) for name in ours)
+    assert all(name.startswith(("farm.errors", "farm.runtimes", *DESCRIBED)) for name in ours)
     foreign = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
-    assert foreign == {"numpy", "cuda", "tensorrt", "tensorrt_rtx_bindings"}
+    assert foreign == {"numpy", "cuda", "pydantic", "tensorrt", "tensorrt_rtx_bindings"}
 
 
 def test_help_is_light() -> None:
@@ -118,3 +129,15 @@ def test_help_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_descriptors_are_light() -> None:
+    """A plan looks at every runtime, and imports none of their libraries."""
+    code = (
+        "import sys\nfrom farm.catalog import RUNTIMES\n"
+        "names = [one.name for one in RUNTIMES.values()]; assert 'openvino' in names\n"
+        "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime', 'openvino', 'tensorrt', 'cuda'}\n"
+        "print(sorted(set(sys.modules) & heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -14,14 +14,14 @@ from conftest import PROJECT
 from onnx import TensorProto, helper, numpy_helper
 
 from farm.config.loader import load_matrix
-from farm.doctor.gpus import has_gpu
 from farm.engine.scheduler import require_packages
 from farm.errors import InputError, StepFailed, TransientFailure
 from farm.plan import make_plan
 from farm.runtimes.onnxruntime import cuda, placement, providers, tensorrt
 from farm.runtimes.onnxruntime.binding import BoundSession, is_fixed
-from farm.runtimes.onnxruntime.options import cuda_options, parsed
+from farm.runtimes.onnxruntime.options import TensorRtProviderOptions, cuda_options
 from farm.runtimes.onnxruntime.placement import Ran, elsewhere, of_shapes, told
+from farm.runtimes.tensorrt.cuda import has_gpu
 from farm.specs import EngineOptions, Place, Shape
 from farm.store import Store
 from farm.units import Dims
@@ -272,7 +272,7 @@ def test_fp32_is_fp32_and_free_axes_are_not_searched_for_each_size() -> None:
 
 def tensorrt_options(**own: Any) -> dict[str, Any]:
     asked = options(own.pop("shape", FIXED), "onnxruntime_tensorrt", **own)
-    known = parsed(asked, tensorrt.OPTIONS)
+    known = TensorRtProviderOptions.read(asked)
     return tensorrt.provider_options(asked, known, "images", Path("/engine/cache"))
 
 
@@ -296,7 +296,7 @@ def test_tensorrts_options_follow_the_cell() -> None:
 
 def test_kernel_times_are_kept_apart_by_version(tmp_path: Path) -> None:
     asked = options(runtime="onnxruntime_tensorrt", timing_cache=Place(str(tmp_path)))
-    place = parsed(asked, tensorrt.OPTIONS)["timing_cache"]
+    place = TensorRtProviderOptions.read(asked).timing_cache
     kept = tensorrt._kept_times(place)
     assert kept == tmp_path / f"onnxruntime-{ort.__version__}"
     built = tmp_path / "built"

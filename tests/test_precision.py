@@ -575,7 +575,7 @@ def test_a_builder_with_flags_lowers_the_fp32_file_itself_where_it_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     able = dataclasses.replace(catalog.RUNTIMES["openvino"], builder_flags=True)
-    monkeypatch.setitem(catalog.RUNTIMES, "openvino", able)
+    monkeypatch.setitem(catalog.RUNTIMES.parts, "openvino", able)
     asked = "runtime_options={openvino: {builder_flags: true}, onnxruntime: {builder_flags: true}}"
     for overrides, without in (((), {"fp32"}), ((asked,), {"fp32", *LOWER})):
         plan = plan_of(tmp_path, *overrides)

@@ -14,9 +14,10 @@ from pydantic_core import ErrorDetails
 from farm.catalog import RUNTIMES
 from farm.config.document import Document, load
 from farm.config.expand import Cell, combinations, expand
-from farm.config.models import MODEL_SPECS, OPTION_SPECS, PreprocessSpec
+from farm.config.models import MODEL_SPECS, PreprocessSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
 from farm.errors import InputError, nearest, shown, together
+from farm.runtimes.options import RuntimeOptions, explain
 
 __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
 
@@ -159,23 +160,20 @@ def _options(
     """
     taken, wrong = dict(spec.runtime_options), list[InputError]()
     for runtime, options in spec.runtime_options.items():
-        if known := OPTION_SPECS.get(runtime):
+        if (line := RUNTIMES.get(runtime)) and (known := line.options):
             try:
                 taken[runtime] = known.model_validate(options).model_dump(exclude_unset=True)
             except ValidationError as error:
                 found = error.errors()
-                wrong += [_wrong_option(document, runtime, details) for details in found]
+                wrong += [_wrong_option(document, runtime, known, details) for details in found]
     return taken, wrong
 
 
-def _wrong_option(document: Document, runtime: str, details: ErrorDetails) -> InputError:
-    name = str(details["loc"][0])
-    place = document.where(("runtime_options", runtime, name))
-    if details["type"] == "extra_forbidden":
-        hint = nearest(name, OPTION_SPECS[runtime].model_fields)
-        return InputError(f"{runtime} has no option {shown(name)}{hint}", place)
-    told = f"{_lower(details['msg'])}, not {shown(details['input'])}"
-    return InputError(f"{runtime}'s option {shown(name)}: {told}", place)
+def _wrong_option(
+    document: Document, runtime: str, known: type[RuntimeOptions], details: ErrorDetails
+) -> InputError:
+    place = document.where(("runtime_options", runtime, str(details["loc"][0])))
+    return InputError(explain(runtime, known, details), place)
 
 
 def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]:

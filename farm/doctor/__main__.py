@@ -7,13 +7,13 @@ import sys
 from dataclasses import asdict
 
 from farm.doctor import print_report
-from farm.doctor.libraries import PROBES
+from farm.doctor.libraries import probes
 
 
 def main() -> int:
     if len(sys.argv) == 1:
         return print_report()
-    print(json.dumps(asdict(PROBES[sys.argv[1]]())))
+    print(json.dumps(asdict(probes()[sys.argv[1]]())))
     return 0
 
 

@@ -23,7 +23,10 @@ from farm.plan.digests import cache_folder, write_cached
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
-NEUTRAL = ("farm.catalog", "farm.errors", "farm.specs", "farm.plan", "farm.store")
+NEUTRAL = (
+    *("farm.catalog", "farm.errors", "farm.findings", "farm.plan", "farm.registry"),
+    *("farm.runtimes.base", "farm.specs", "farm.store"),
+)
 """Modules and packages that no digest covers: inputs, names and what a plan looks at are in keys by
 their values; errors and the store decide how results are reported and where they lie."""
 
@@ -99,7 +102,8 @@ def _module_of(name: str, modules: Mapping[str, Module]) -> str:
 
 def _is_neutral(name: str) -> bool:
     within = (name == one or name.startswith(f"{one}.") for one in NEUTRAL)
-    return name not in _COUNTED and any(within)
+    probes = name.endswith(".probe")  # of `farm doctor`
+    return probes or (name not in _COUNTED and any(within))
 
 
 @cache

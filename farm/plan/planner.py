@@ -134,7 +134,7 @@ class _Planner:
                 (*of_shape, cell.postprocess, cell.opset, cell.precision),
                 lambda: self._convert(cell, steps["export"], check),
             )
-        if runtime.builds:
+        if runtime.exported:
             steps["build"] = self._build(cell, steps.get("convert") or steps["export"])
         for stage in ("verify", "evaluate", "measure"):
             if stage != "evaluate" or cell.postprocess != "none":  # raw outputs have no AP

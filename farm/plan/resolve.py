@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from farm import catalog, specs
 from farm.config.loader import Cell, Matrix
@@ -16,6 +16,7 @@ from farm.plan import files, placement
 from farm.plan.code import code_file
 from farm.plan.configs import config_file
 from farm.plan.placement import cpu_model
+from farm.runtimes.options import InputFile, OutputPlace
 
 CALIBRATION_IMAGES = 64
 """Where the matrix names none."""
@@ -156,15 +157,31 @@ class Given:
 
     def _options(self, runtime: str, options: Mapping[str, Any]) -> specs.Options:
         """A runtime's options, with files in place of their paths: what is in them counts."""
+        model = catalog.RUNTIMES[runtime].options
+        fields = model.model_fields if model else {}
         known = dict(options)
-        if catalog.RUNTIMES[runtime].options is not None:
-            if plugins := known.get("plugins"):
-                place = ("runtime_options", runtime, "plugins")
-                known["plugins"] = tuple(self._plain("plug-in", p, *place) for p in plugins)
-            if cache := known.get("timing_cache"):
-                folder = "/" * cache.endswith("/")  # it has a file per GPU then
-                known["timing_cache"] = specs.Place(f"{self._folder / cache}{folder}")
+        for name, value in options.items():
+            for mark in _marks(fields[name].annotation) if name in fields and value else ():
+                known[name] = self._marked(mark, value, "runtime_options", runtime, name)
         return tuple(sorted(known.items()))
+
+    def _marked(self, mark: InputFile | OutputPlace, value: Any, *place: str) -> Any:
+        """What stands in the key for an option that names files, or a place to write."""
+        if isinstance(mark, OutputPlace):
+            folder = "/" * value.endswith("/")  # it has a file per GPU then
+            return specs.Place(f"{self._folder / value}{folder}")
+        if isinstance(value, str):
+            return self._plain(mark.kind, value, *place)
+        return tuple(self._plain(mark.kind, one, *place) for one in value)
+
+
+def _marks(annotation: Any) -> Iterator[InputFile | OutputPlace]:
+    """The marks of an option that names files, wherever in its type they stand."""
+    if get_origin(annotation) is Annotated:
+        marks = (InputFile, OutputPlace)
+        yield from (one for one in annotation.__metadata__ if isinstance(one, marks))
+    for inner in get_args(annotation):
+        yield from _marks(inner)
 
 
 def _preprocess(spec: OwnFormSpec) -> specs.Preprocess:

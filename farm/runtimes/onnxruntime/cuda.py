@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from farm.runtimes.onnxruntime import providers
 from farm.runtimes.onnxruntime.binding import BoundSession, is_fixed
-from farm.runtimes.onnxruntime.options import cuda_options, parsed
+from farm.runtimes.onnxruntime.options import CudaOptions, cuda_options
 from farm.runtimes.tensorrt import cuda
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions
 
 PROVIDER = "CUDAExecutionProvider"
-OPTIONS = {"allow_fallback": False, "cuda_graph": False, "provider_options": {}}
 
 _NOT_CAPTURED = {"Compress", "If", "Loop", "NonMaxSuppression", "NonZero", "Scan", "Unique"}
 """Their results' extent, or what comes after, is known on the host only while they run."""
@@ -23,21 +22,21 @@ _NOT_CAPTURED = {"Compress", "If", "Loop", "NonMaxSuppression", "NonZero", "Scan
 
 def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]:
     """Leave `model.onnx`, which was run once, and `providers.json` about it."""
-    asked = parsed(options, OPTIONS)
+    asked = CudaOptions.read(options)
     cuda.gpus()
     providers.load_libraries()
     providers.require(PROVIDER)
     providers.prepare(onnx, folder)
-    facts = providers.build(folder, _providers(options, asked), options, asked["allow_fallback"])
+    facts = providers.build(folder, _providers(options, asked), options, asked.allow_fallback)
     return {"fallback": facts.elsewhere or None}
 
 
 def open_engine(folder: Path, options: EngineOptions, threads: int) -> BoundSession:
-    asked = parsed(options, OPTIONS)
+    asked = CudaOptions.read(options)
     cuda.gpus()
     providers.load_libraries()
     plain = providers.session(folder / providers.MODEL, _providers(options, asked), threads)
-    if not asked["cuda_graph"]:
+    if not asked.cuda_graph:
         return BoundSession(plain, "cuda")
     if reason := _not_capturable(folder, options, plain):
         print(f"no CUDA graph: {reason}", flush=True)
@@ -47,10 +46,8 @@ def open_engine(folder: Path, options: EngineOptions, threads: int) -> BoundSess
     return BoundSession(session, "cuda", cuda_graph=True)
 
 
-def _providers(
-    options: EngineOptions, asked: Mapping[str, Any], **more: Any
-) -> providers.Providers:
-    own = cuda_options(options) | more | asked["provider_options"]
+def _providers(options: EngineOptions, asked: CudaOptions, **more: Any) -> providers.Providers:
+    own = cuda_options(options) | more | asked.provider_options
     return [(PROVIDER, own), (providers.CPU, {})]
 
 

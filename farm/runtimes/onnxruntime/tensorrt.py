@@ -16,7 +16,7 @@ import onnxruntime as ort
 from farm.errors import StepFailed
 from farm.runtimes.onnxruntime import providers
 from farm.runtimes.onnxruntime.binding import BoundSession
-from farm.runtimes.onnxruntime.options import cuda_options, parsed
+from farm.runtimes.onnxruntime.options import TensorRtProviderOptions, cuda_options
 from farm.runtimes.tensorrt import cuda
 
 if TYPE_CHECKING:
@@ -26,22 +26,14 @@ if TYPE_CHECKING:
     from farm.specs import EngineOptions, Shape
 
 PROVIDER = "TensorrtExecutionProvider"
-OPTIONS: dict[str, Any] = {
-    "allow_fallback": False,
-    "builder_flags": False,
-    "hardware_compatible": False,
-    "optimization_level": None,
-    "provider_options": {},
-    "timing_cache": None,
-}
 _CACHE = "cache"
 _PRECISIONS = {"fp16": "trt_fp16_enable", "bf16": "trt_bf16_enable", "int8": "trt_int8_enable"}
 
 
 def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]:
     """Leave `model.onnx`, `cache/` with the engines, and `providers.json` about both."""
-    asked = parsed(options, OPTIONS)
-    if asked["builder_flags"] and options.precision == "int8":
+    asked = TensorRtProviderOptions.read(options)
+    if asked.builder_flags and options.precision == "int8":
         raise StepFailed("int8 by the builder's flag needs a calibration")
     cuda.require_memory(cuda.gpus()[0], options.workspace_bytes)
     _load_libraries()
@@ -50,12 +42,12 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]
     cache = folder / _CACHE
     cache.mkdir()
     with TemporaryDirectory() as times:
-        kept = _kept_times(asked["timing_cache"])
+        kept = _kept_times(asked.timing_cache)
         own = provider_options(options, asked, providers.input_name(folder), cache)
         if kept:
             _copy(kept, Path(times))
             own |= {"trt_timing_cache_enable": True, "trt_timing_cache_path": times}
-        facts = providers.build(folder, _providers(own, options), options, asked["allow_fallback"])
+        facts = providers.build(folder, _providers(own, options), options, asked.allow_fallback)
         if kept:
             _copy(Path(times), kept)
     if not _engines(cache):
@@ -64,7 +56,7 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]
 
 
 def open_engine(folder: Path, options: EngineOptions, threads: int) -> CachedSession:
-    asked = parsed(options, OPTIONS)
+    asked = TensorRtProviderOptions.read(options)
     cuda.gpus()
     _load_libraries()
     return CachedSession(folder, options, asked, threads)
@@ -75,7 +67,7 @@ class CachedSession(BoundSession):
     in the store stays as it was built. Raises StepFailed if it built anew what was there."""
 
     def __init__(
-        self, folder: Path, options: EngineOptions, asked: Mapping[str, Any], threads: int
+        self, folder: Path, options: EngineOptions, asked: TensorRtProviderOptions, threads: int
     ) -> None:
         self._folder = TemporaryDirectory()
         self._cache = Path(self._folder.name)
@@ -98,7 +90,7 @@ class CachedSession(BoundSession):
 
 
 def provider_options(
-    options: EngineOptions, asked: Mapping[str, Any], name: str, cache: Path
+    options: EngineOptions, asked: TensorRtProviderOptions, name: str, cache: Path
 ) -> dict[str, Any]:
     """TensorrtExecutionProvider's, for images called `name`.
 
@@ -112,13 +104,13 @@ def provider_options(
     }
     if options.workspace_bytes is not None:
         own["trt_max_workspace_size"] = options.workspace_bytes
-    if asked["builder_flags"] and options.precision != "fp32":
+    if asked.builder_flags and options.precision != "fp32":
         own[_PRECISIONS[options.precision]] = True
-    if asked["optimization_level"] is not None:
-        own["trt_builder_optimization_level"] = asked["optimization_level"]
-    if asked["hardware_compatible"]:
+    if asked.optimization_level is not None:
+        own["trt_builder_optimization_level"] = asked.optimization_level
+    if asked.hardware_compatible:
         own["trt_engine_hw_compatible"] = True
-    return own | _profile(options.shape, name) | asked["provider_options"]
+    return own | _profile(options.shape, name) | asked.provider_options
 
 
 def _profile(shape: Shape, name: str) -> dict[str, str]:

@@ -34,7 +34,7 @@ class Build:
         self.log.begin()
         if self.gpu:
             cuda.require_memory(self.gpu, self.options.workspace_bytes)
-        api.load_plugins(self.library, self.version, self.log, self.own.plugins)
+        api.load_plugins(self.library, self.version, self.log, tuple(self.own.plugins or ()))
         cache = self.timing_cache()
         plan = self.plan(onnx, cache)
         if plan is None and cache and engine.blames_timings(self.log.errors):

@@ -29,7 +29,7 @@ def open_engine(library: Any, folder: Path, options: EngineOptions) -> TensorRtS
     engine.require_fit(folder, facts, library.__version__, cuda.gpus()[0])
     log = logger(library)
     log.begin()
-    api.load_plugins(library, known, log, own.plugins)
+    api.load_plugins(library, known, log, tuple(own.plugins or ()))
     runtime = library.Runtime(log)
     if facts.version_compatible:
         runtime.engine_host_code_allowed = True  # such a plan carries its own runtime

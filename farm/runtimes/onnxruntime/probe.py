@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from farm.doctor.finding import Finding
-from farm.doctor.gpus import has_gpu
-from farm.doctor.how import extra, installed
 from farm.errors import TransientFailure
+from farm.findings import Finding, extra, installed
+from farm.runtimes.tensorrt.cuda import has_gpu
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 ON_GPUS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")

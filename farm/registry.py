@@ -1,0 +1,102 @@
+"""Registries: the parts of one kind by name, the farm's own and those of installed packages.
+
+A package of someone else's adds a part by an entry point whose object is a descriptor: the same
+frozen dataclass that describes the farm's own part. Descriptors import no heavy library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pkgutil import resolve_name
+from typing import Generic, TypeVar
+
+from farm.errors import InputError, in_one_line, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What all descriptors have.
+
+    name: as a matrix writes it. packages: those whose versions decide what the part makes; they
+    are in the keys. The registry adds the package that an entry point comes from, so that its
+    version and changed code are in the keys, too. module: where the part's code begins; the
+    registry fills it in.
+    """
+
+    name: str
+    packages: tuple[str, ...] = ()
+    module: str = ""
+
+
+P = TypeVar("P", bound=Part)
+
+
+class Registry(Mapping[str, P], Generic[P]):
+    """The parts of one kind, loaded when one is first asked for.
+
+    own: the farm's, as `module:NAME`. group: of the entry points that add others.
+    """
+
+    def __init__(self, kind: type[P], group: str, own: tuple[str, ...] = ()) -> None:
+        self._kind, self._group, self._own = kind, group, own
+
+    @cached_property
+    def parts(self) -> dict[str, P]:
+        """Raises InputError for an entry point that gives no new part of this kind."""
+        found: dict[str, P] = {}
+        for reference in self._own:
+            part: P = resolve_name(reference)
+            found[part.name] = replace(part, module=reference.partition(":")[0])
+        for point, part in outside(self._group, self._kind):
+            if part.name in found:
+                raise refused(point, self._group, self._kind, part)
+            found[part.name] = _of_package(part, point)
+        return found
+
+    def __getitem__(self, name: str) -> P:
+        return self.parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parts)
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+
+T = TypeVar("T")
+
+
+def outside(group: str, kind: type[T]) -> Iterator[tuple[EntryPoint, T]]:
+    """Load what installed packages add under this group, each with its entry point.
+
+    Raises:
+        InputError: an entry point cannot be loaded, or is no `kind`.
+    """
+    for point in sorted(entry_points(group=group)):
+        try:
+            found = point.load()
+        except Exception as error:  # another package's code
+            message = f"cannot be loaded: {in_one_line(error)}"
+            raise InputError(message, _where(point, group)) from error
+        if not isinstance(found, kind):
+            raise refused(point, group, kind, found)
+        yield point, found
+
+
+def _of_package(part: P, point: EntryPoint) -> P:
+    own = (point.dist.name,) if point.dist else ()
+    packages = (*part.packages, *(name for name in own if name not in part.packages))
+    return replace(part, packages=packages, module=point.module)
+
+
+def refused(point: EntryPoint, group: str, kind: type, found: object) -> InputError:
+    """Return the error of an entry point that gives no new part of this kind."""
+    message = f"expected a {kind.__name__} of a new name, not {shown(found)}"
+    return InputError(message, _where(point, group))
+
+
+def _where(point: EntryPoint, group: str) -> str:
+    return f"entry point {point.name} = {point.value} ({group})"

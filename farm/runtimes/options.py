@@ -1,0 +1,79 @@
+"""The base of a runtime's options: validated when a matrix is read, and read by its adapter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from farm.errors import InputError, nearest, shown
+
+if TYPE_CHECKING:
+    from farm.specs import EngineOptions
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """Marks an option that names a file, or several: relative to the matrix, and what is in it
+    counts, so that its digest is in the keys. kind: as messages call it."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class OutputPlace:
+    """Marks an option that names a place to write: relative to the matrix, and in no key."""
+
+
+def _distinct(values: list[str]) -> list[str]:
+    for value, times in Counter(values).items():
+        if times > 1:
+            raise ValueError(f"{shown(value)} stands twice")
+    return values
+
+
+Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[list[Text], Field(min_length=1), AfterValidator(_distinct)]
+"""One text or more, each once."""
+
+
+Own = TypeVar("Own", bound="RuntimeOptions")
+
+
+class RuntimeOptions(BaseModel):
+    """Options of a runtime. Unknown ones are errors; defaults are the library's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def read(cls: type[Own], options: EngineOptions) -> Own:
+        """Return a plan's options for the adapter; null stands for the default.
+
+        Raises InputError for one that there is not, or of another type.
+        """
+        values = {name: _plain(value) for name, value in options.options if value is not None}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            message = explain(options.runtime, cls, error.errors()[0])
+            raise InputError(message) from None
+
+
+def explain(runtime: str, model: type[RuntimeOptions], details: Mapping[str, Any]) -> str:
+    """Say what is wrong with an option, by one of pydantic's errors."""
+    name = str(details["loc"][0])
+    if details["type"] == "extra_forbidden":
+        return f"{runtime} has no option {shown(name)}{nearest(name, model.model_fields)}"
+    message = str(details["msg"])
+    told = f"{message[:1].lower()}{message[1:]}, not {shown(details['input'])}"
+    return f"{runtime}'s option {shown(name)}: {told}"
+
+
+def _plain(value: Any) -> Any:
+    """Files and places have their digests and markers in a plan; an adapter wants the paths."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    return getattr(value, "path", value)
