@@ -5,8 +5,8 @@ Read at planning, so it holds names only; the modules it names are imported wher
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from farm.datasets.base import DatasetType
+from farm.parts import ExtraStage, Source
 from farm.registry import Registry
 from farm.runtimes.base import Runtime
 
@@ -38,26 +38,28 @@ RUNTIMES = Registry(
 """What builds and runs engines; see `farm.runtimes.base`."""
 
 
-class Source(NamedTuple):
-    """A model source as the plan sees it.
+SOURCES = Registry(
+    Source,
+    "farm.sources",
+    ("farm.own_sources:MMDET", "farm.own_sources:MODULE", "farm.own_sources:ONNX"),
+)
+"""Where models come from; see `farm.parts`."""
 
-    module: imported where it is used; see `farm.sources`. packages: decide what it makes.
-    opsets: it writes at the opset that is asked, so that this is an axis. cuts: its graph can end
-    in several places, so that `postprocess` is one. eager: PyTorch itself can run it.
-    """
+DATASETS = Registry(
+    DatasetType,
+    "farm.datasets",
+    ("farm.datasets.types:COCO", "farm.datasets.types:SHAPES", "farm.datasets.types:FOLDER"),
+)
+"""What images are of; see `farm.datasets.base`."""
 
-    module: str
-    packages: tuple[str, ...]
-    opsets: bool = True
-    cuts: bool = False
-    eager: bool = True
+OWN_STAGES = (
+    *("check", "prepare", "reference", "export", "convert", "build"),
+    *("verify", "evaluate", "measure"),
+)
+"""The farm's own stages, in the order of the work."""
 
-
-SOURCES = {
-    "mmdet": Source("farm.sources.mmdet", ("torch", "mmcv-full", "mmdet"), cuts=True),
-    "module": Source("farm.sources.module", ("torch",)),
-    "onnx": Source("farm.sources.onnx", ("onnx", "onnxruntime"), opsets=False, eager=False),
-}
+EXTRA_STAGES = Registry(ExtraStage, "farm.stages", taken=OWN_STAGES)
+"""Stages that other packages add, which run for each engine; see `farm.parts`."""
 
 PREPARER = "mmdet"
 """The source whose `Preparer` prepares the images of all."""

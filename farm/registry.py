@@ -23,7 +23,7 @@ class Part:
     name: as a matrix writes it. packages: those whose versions decide what the part makes; they
     are in the keys. The registry adds the package that an entry point comes from, so that its
     version and changed code are in the keys, too. module: where the part's code begins; the
-    registry fills it in.
+    registry fills it in where that is the module of the descriptor.
     """
 
     name: str
@@ -37,11 +37,14 @@ P = TypeVar("P", bound=Part)
 class Registry(Mapping[str, P], Generic[P]):
     """The parts of one kind, loaded when one is first asked for.
 
-    own: the farm's, as `module:NAME`. group: of the entry points that add others.
+    own: the farm's, as `module:NAME`. group: of the entry points that add others. taken: names
+    that those must not have, either.
     """
 
-    def __init__(self, kind: type[P], group: str, own: tuple[str, ...] = ()) -> None:
-        self._kind, self._group, self._own = kind, group, own
+    def __init__(
+        self, kind: type[P], group: str, own: tuple[str, ...] = (), taken: tuple[str, ...] = ()
+    ) -> None:
+        self._kind, self._group, self._own, self._taken = kind, group, own, taken
 
     @cached_property
     def parts(self) -> dict[str, P]:
@@ -49,9 +52,9 @@ class Registry(Mapping[str, P], Generic[P]):
         found: dict[str, P] = {}
         for reference in self._own:
             part: P = resolve_name(reference)
-            found[part.name] = replace(part, module=reference.partition(":")[0])
+            found[part.name] = _in_module(part, reference.partition(":")[0])
         for point, part in outside(self._group, self._kind):
-            if part.name in found:
+            if part.name in found or part.name in self._taken:
                 raise refused(point, self._group, self._kind, part)
             found[part.name] = _of_package(part, point)
         return found
@@ -86,10 +89,14 @@ def outside(group: str, kind: type[T]) -> Iterator[tuple[EntryPoint, T]]:
         yield point, found
 
 
+def _in_module(part: P, module: str) -> P:
+    return part if part.module else replace(part, module=module)
+
+
 def _of_package(part: P, point: EntryPoint) -> P:
     own = (point.dist.name,) if point.dist else ()
     packages = (*part.packages, *(name for name in own if name not in part.packages))
-    return replace(part, packages=packages, module=point.module)
+    return _in_module(replace(part, packages=packages), point.module)
 
 
 def refused(point: EntryPoint, group: str, kind: type, found: object) -> InputError:

@@ -14,10 +14,11 @@ from pydantic_core import ErrorDetails
 from farm.catalog import RUNTIMES
 from farm.config.document import Document, load
 from farm.config.expand import Cell, combinations, expand
-from farm.config.models import MODEL_SPECS, PreprocessSpec
+from farm.config.kinds import DATASET_SPECS, MODEL_SPECS
+from farm.config.models import PreprocessSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
 from farm.errors import InputError, nearest, shown, together
-from farm.runtimes.options import RuntimeOptions, explain
+from farm.options import RuntimeOptions, explain
 
 __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
 
@@ -91,10 +92,10 @@ def _explain(document: Document, details: ErrorDetails) -> InputError:
         case "value_error":
             message = f"{shown(name)}: {details['ctx']['error']}"
         case "union_tag_not_found":
-            message = f"{shown(name)} needs a 'type': coco or shapes"
+            message = f"{shown(name)} needs a 'type': {' or '.join(DATASET_SPECS)}"
         case "union_tag_invalid":
             word, of_model = str(details["ctx"]["tag"]), details["loc"][0] == "models"
-            kind, known = ("data set type", ["coco", "shapes"])
+            kind, known = ("data set type", list(DATASET_SPECS))
             if of_model:
                 kind, known = "model source", list(MODEL_SPECS)
             message = f"unknown {kind} {shown(word)}{nearest(word, known)}"
@@ -141,8 +142,7 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     if key == ("int8", "auto"):
         return list(schema.AutoSpec.model_fields)
     if key[0] == "dataset":
-        drawn = values["dataset"].get("type") == "shapes"
-        return list((schema.ShapesSpec if drawn else schema.CocoSpec).model_fields)
+        return list(DATASET_SPECS[values["dataset"]["type"]].model_fields)
     if key[0] == "models" and len(key) == 2:
         source = values["models"][key[1]].get("source", "mmdet")
         return list(MODEL_SPECS[source].model_fields)

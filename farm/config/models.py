@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from farm.config.values import (
     AxesSpec,
@@ -66,6 +66,7 @@ class PreprocessSpec(Edge):
 class OwnFormSpec(ModelSpec):
     """What a source without a config must be told: its images, its outputs, its classes."""
 
+    source: str
     outputs: Literal["detections", "raw"] = "detections"
     classes: Annotated[list[Text], AfterValidator(distinct)] = []
     clip_boxes: bool = True
@@ -114,24 +115,3 @@ class ModuleSpec(OwnFormSpec):
     checkpoint: Text | None = None
     options: Options = {}
     allow_pickle: bool = False
-
-
-MODEL_SPECS: dict[str, type[ModelSpec]] = {
-    "mmdet": MmdetSpec,
-    "onnx": OnnxSpec,
-    "module": ModuleSpec,
-}
-
-
-def _source(value: Any) -> str:
-    """What a model's entry says of its source; mmdet where it says nothing."""
-    said = value.get("source", "mmdet") if isinstance(value, dict) else "mmdet"
-    return said if isinstance(said, str) else repr(said)
-
-
-AnyModelSpec = Annotated[
-    Annotated[MmdetSpec, Tag("mmdet")]
-    | Annotated[OnnxSpec, Tag("onnx")]
-    | Annotated[ModuleSpec, Tag("module")],
-    Discriminator(_source),
-]

@@ -9,7 +9,7 @@ from typing import TypeVar
 from farm import catalog
 from farm.plan import dependencies
 from farm.plan.steps import Needs, Step, new_step
-from farm.specs import AnyModel, CheckInputs, ModelFacts, OnnxModel
+from farm.specs import AnyModel, CheckInputs, ModelFacts, OnnxModel, OtherModel
 
 Facts = Callable[[str], ModelFacts | None]
 """What the store knows of a model, by the key of its `check`; None before that has run."""
@@ -37,6 +37,6 @@ def current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, ModelF
 
 def with_used(model: Model, facts: ModelFacts | None) -> Model:
     """The model, with what `check` saw that it is made of in the keys of all steps to come."""
-    if facts is None or isinstance(model, OnnxModel):
+    if facts is None or isinstance(model, OnnxModel | OtherModel):
         return model
     return replace(model, used=dependencies.as_key(facts.used))

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
+
+from pydantic import BaseModel
 
 from farm import catalog, specs
 from farm.config.loader import Cell, Matrix
 from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
 from farm.config.schema import MatrixSpec
+from farm.datasets.types import CocoSpec, ShapesSpec
 from farm.errors import InputError
+from farm.options import ImageFolder, Mark, OutputPlace, marks
 from farm.plan import files, placement
 from farm.plan.code import code_file
 from farm.plan.configs import config_file
 from farm.plan.placement import cpu_model
-from farm.runtimes.options import InputFile, OutputPlace
 
 CALIBRATION_IMAGES = 64
 """Where the matrix names none."""
@@ -63,7 +66,10 @@ class Given:
         spec = self._spec.models[name]
         if isinstance(spec, MmdetSpec):
             return self._mmdet(name, spec)
-        return self._onnx(name, spec) if isinstance(spec, OnnxSpec) else self._module(name, spec)
+        if isinstance(spec, ModuleSpec):
+            return self._module(name, spec)
+        assert isinstance(spec, OwnFormSpec)
+        return self._onnx(name, spec) if isinstance(spec, OnnxSpec) else self._other(name, spec)
 
     def _mmdet(self, name: str, spec: MmdetSpec) -> specs.Model:
         config = self._file(
@@ -111,10 +117,29 @@ class Given:
             allow_pickle=spec.allow_pickle,
         )
 
+    def _other(self, name: str, spec: OwnFormSpec) -> specs.OtherModel:
+        """A model of another package's source: what its entry has beyond what all have."""
+        common = set(OwnFormSpec.model_fields)
+        values = spec.model_dump(exclude_unset=True, exclude=common)
+        return specs.OtherModel(
+            name=name,
+            source=spec.source,
+            root=str(self._folder),
+            options=self._resolved(type(spec), values, "models", name),
+            outputs=spec.outputs,
+            classes=tuple(spec.classes),
+            preprocess=_preprocess(spec),
+            clip_boxes=spec.clip_boxes,
+        )
+
     def _dataset(self) -> specs.Dataset:
         spec, folder = self._spec.dataset, self._folder
-        if spec.type == "shapes":
+        if isinstance(spec, ShapesSpec):
             return specs.ShapesDataset(spec.count, spec.seed, spec.size)
+        if not isinstance(spec, CocoSpec):
+            values = spec.model_dump(exclude_unset=True, exclude={"type", "limit"})
+            options = self._resolved(type(spec), values, "dataset")
+            return specs.OtherDataset(spec.type, options, spec.limit)
         images = self._file(
             lambda: files.image_folder(spec.images, folder), spec.images, "dataset", "images"
         )
@@ -158,30 +183,31 @@ class Given:
     def _options(self, runtime: str, options: Mapping[str, Any]) -> specs.Options:
         """A runtime's options, with files in place of their paths: what is in them counts."""
         model = catalog.RUNTIMES[runtime].options
+        return self._resolved(model, options, "runtime_options", runtime)
+
+    def _resolved(
+        self, model: type[BaseModel] | None, options: Mapping[str, Any], *place: str
+    ) -> specs.Options:
+        """Options in the order of their names, with what the model marks as files resolved."""
         fields = model.model_fields if model else {}
         known = dict(options)
         for name, value in options.items():
-            for mark in _marks(fields[name].annotation) if name in fields and value else ():
-                known[name] = self._marked(mark, value, "runtime_options", runtime, name)
+            field = fields.get(name)
+            own = (*field.metadata, *marks(field.annotation)) if field and value else ()
+            for mark in (one for one in own if isinstance(one, Mark)):
+                known[name] = self._marked(mark, value, *place, name)
         return tuple(sorted(known.items()))
 
-    def _marked(self, mark: InputFile | OutputPlace, value: Any, *place: str) -> Any:
+    def _marked(self, mark: Mark, value: Any, *place: str) -> Any:
         """What stands in the key for an option that names files, or a place to write."""
         if isinstance(mark, OutputPlace):
             folder = "/" * value.endswith("/")  # it has a file per GPU then
             return specs.Place(f"{self._folder / value}{folder}")
+        if isinstance(mark, ImageFolder):
+            return self._file(lambda: files.image_folder(value, self._folder), value, *place)
         if isinstance(value, str):
             return self._plain(mark.kind, value, *place)
         return tuple(self._plain(mark.kind, one, *place) for one in value)
-
-
-def _marks(annotation: Any) -> Iterator[InputFile | OutputPlace]:
-    """The marks of an option that names files, wherever in its type they stand."""
-    if get_origin(annotation) is Annotated:
-        marks = (InputFile, OutputPlace)
-        yield from (one for one in annotation.__metadata__ if isinstance(one, marks))
-    for inner in get_args(annotation):
-        yield from _marks(inner)
 
 
 def _preprocess(spec: OwnFormSpec) -> specs.Preprocess:

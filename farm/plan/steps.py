@@ -14,22 +14,12 @@ from farm.plan.keys import step_key
 from farm.plan.packages import toolchain
 from farm.specs import Ref, StageInputs
 
-STAGES = (
-    "check",
-    "prepare",
-    "reference",
-    "export",
-    "convert",
-    "build",
-    "verify",
-    "evaluate",
-    "measure",
-)
-"""In the order of the work."""
+STAGES = (*catalog.OWN_STAGES, *catalog.EXTRA_STAGES)
+"""In the order of the work; then those of other packages, which run for each engine."""
 
 HEAVY_STAGES = STAGES[1:]
 
-EngineInputs = specs.VerifyInputs | specs.EvaluateInputs | specs.MeasureInputs
+EngineInputs = specs.VerifyInputs | specs.EvaluateInputs | specs.MeasureInputs | specs.ExtraInputs
 
 
 @dataclass(frozen=True)
@@ -135,12 +125,15 @@ def build_step(label: str, values: specs.BuildInputs, needs: Needs, *parents: St
 
 
 def engine_step(stage: str, label: str, values: EngineInputs, *parents: Step | None) -> Step:
-    """verify, evaluate or measure."""
+    """verify, evaluate, measure, or a stage of another package."""
+    extra = catalog.EXTRA_STAGES.get(stage)
     packages = catalog.RUNTIMES[values.engine.options.runtime].packages
+    packages += extra.packages if extra else ()
     packages += catalog.EVALUATE_PACKAGES * (stage == "evaluate")
     accelerator = values.target.accelerator
     ahead = bool(catalog.RUNTIMES[values.engine.options.runtime].compute_capabilities)
-    needs = Needs(exclusive=stage == "measure", accelerator=accelerator, optional=ahead)
+    exclusive = extra.exclusive if extra else stage == "measure"
+    needs = Needs(exclusive=exclusive, accelerator=accelerator, optional=ahead)
     return new_step(stage, label, values, packages, needs, *parents)
 
 

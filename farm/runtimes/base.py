@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from farm.runtimes.options import RuntimeOptions
+    from farm.options import RuntimeOptions
     from farm.specs import EngineOptions
 
 
@@ -84,7 +84,7 @@ class Runtime(Part):
     model itself; no file is exported, so that the opset is no axis.
     short: its name in narrow tables.
     options: the pydantic model of its options in a matrix; None where it takes any and complains
-    itself. See `farm.runtimes.options` for options that name files.
+    itself. See `farm.options` for options that name files.
     probe: looks for it on this machine, for `farm doctor`, in a process of its own. install: the
     command that gets it.
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from farm.catalog import RUNTIMES
+from farm.catalog import RUNTIMES, SOURCES
 from farm.detections.suppress import suppress
 from farm.runtimes import DeviceTimed, Graphed, Session
-from farm.sources import source_module
 from farm.specs import Engine, Suppression
 from farm.stages import Context
 
@@ -27,7 +26,7 @@ def opened(engine: Engine, context: Context, threads: int) -> Iterator[Session]:
         session = runtime.open_engine(folder, engine.options, threads)
     else:
         assert engine.model is not None
-        detector = source_module(engine.model.source).load(engine.model)
+        detector = SOURCES[engine.model.source].adapter().load(engine.model)
         session = runtime.open_module(detector.graph(engine.postprocess), threads)
     if engine.suppression is not None:
         session = Suppressing(session, engine.suppression)

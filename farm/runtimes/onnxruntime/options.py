@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from farm.runtimes.options import OutputPlace, RuntimeOptions, Text
+from farm.options import OutputPlace, RuntimeOptions, Text
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions

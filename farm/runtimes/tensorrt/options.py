@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from farm.runtimes.options import InputFile, OutputPlace, RuntimeOptions, Text, Texts
+from farm.options import InputFile, OutputPlace, RuntimeOptions, Text, Texts
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions

@@ -1,11 +1,15 @@
-"""The base of a runtime's options: validated when a matrix is read, and read by its adapter."""
+"""Options of parts as a matrix says them: validated when it is read, and files in them resolved.
+
+A runtime's options, a data set's entry and a model's entry are pydantic models. Marks in their
+types say which fields name files: what is in those is then part of the keys.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,8 +28,25 @@ class InputFile:
 
 
 @dataclass(frozen=True)
+class ImageFolder:
+    """Marks an option that names a folder of images, relative to the matrix; the names and sizes
+    of its files are in the keys."""
+
+
+@dataclass(frozen=True)
 class OutputPlace:
     """Marks an option that names a place to write: relative to the matrix, and in no key."""
+
+
+Mark = InputFile | ImageFolder | OutputPlace
+
+
+def marks(annotation: Any) -> Iterator[Mark]:
+    """Find the marks of an option that names files, wherever in its type they stand."""
+    if get_origin(annotation) is Annotated:
+        yield from (one for one in annotation.__metadata__ if isinstance(one, Mark))
+    for inner in get_args(annotation):
+        yield from marks(inner)
 
 
 def _distinct(values: list[str]) -> list[str]:
@@ -38,6 +59,18 @@ def _distinct(values: list[str]) -> list[str]:
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[list[Text], Field(min_length=1), AfterValidator(_distinct)]
 """One text or more, each once."""
+
+
+class DatasetOptions(BaseModel):
+    """What a matrix may say of a data set of another package's type; its fields are added.
+
+    limit: only the first so many images are used.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+    limit: Annotated[int, Field(ge=1, lt=2**63)] | None = None
 
 
 Own = TypeVar("Own", bound="RuntimeOptions")
