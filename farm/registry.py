@@ -6,14 +6,16 @@ frozen dataclass that describes the farm's own part. Descriptors import no heavy
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from farm.errors import InputError, in_one_line, shown
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class Part:
 
 
 P = TypeVar("P", bound=Part)
+V = TypeVar("V")
 
 
 class Registry(Mapping[str, P], Generic[P]):
@@ -69,6 +72,39 @@ class Registry(Mapping[str, P], Generic[P]):
         return len(self.parts)
 
 
+class Names(Sequence[str]):
+    """The names of the farm's own parts, then those of other packages', loaded when asked for."""
+
+    def __init__(self, own: tuple[str, ...], others: Mapping[str, Any]) -> None:
+        self._own, self._others = own, others
+
+    def __getitem__(self, index: Any) -> Any:
+        return (*self._own, *self._others)[index]
+
+    def __len__(self) -> int:
+        return len(self._own) + len(self._others)
+
+
+class Lazy(Mapping[str, V], Generic[V]):
+    """A mapping that is made when it is first looked into."""
+
+    def __init__(self, make: Callable[[], dict[str, V]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _values(self) -> dict[str, V]:
+        return self._make()
+
+    def __getitem__(self, name: str) -> V:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
 T = TypeVar("T")
 
 
@@ -78,6 +114,8 @@ def outside(group: str, kind: type[T]) -> Iterator[tuple[EntryPoint, T]]:
     Raises:
         InputError: an entry point cannot be loaded, or is no `kind`.
     """
+    from importlib.metadata import entry_points
+
     for point in sorted(entry_points(group=group)):
         try:
             found = point.load()

@@ -1,22 +1,46 @@
 """What a matrix may say of a model, by its source, and of its data set, by its type.
 
-The sources and types of other packages are among them.
+The sources and types of other packages are among them: they are loaded when the first matrix is
+validated, since their modules import this one's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from dataclasses import dataclass
+from typing import Annotated, Any, Union
 
-from pydantic import BaseModel, Discriminator, Tag
+from pydantic import BaseModel, Discriminator, GetCoreSchemaHandler, Tag
+from pydantic_core import CoreSchema
 
 from farm.catalog import DATASETS, SOURCES
-from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
+from farm.config.models import ModelSpec
 from farm.datasets.types import CocoSpec, ShapesSpec
 from farm.options import DatasetOptions
 
-MODEL_SPECS = {name: source.spec for name, source in SOURCES.items()}
-DATASET_SPECS = {name: one.spec for name, one in DATASETS.items() if one.spec}
+
+def model_specs() -> dict[str, type[ModelSpec]]:
+    """By source: the model of a model's entry."""
+    return {name: source.spec for name, source in SOURCES.items()}
+
+
+def dataset_specs() -> dict[str, type[BaseModel]]:
+    """By type: the model of a data set's entry."""
+    return {name: one.spec for name, one in DATASETS.items() if one.spec}
+
+
+@dataclass(frozen=True)
+class _OneOf:
+    """Validates by the model that the entry itself names. tell: reads that name."""
+
+    tell: Callable[[Any], str | None]
+    models: Callable[[], Mapping[str, type[BaseModel]]]
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        tagged = tuple(Annotated[model, Tag(name)] for name, model in self.models().items())
+        return handler.generate_schema(Annotated[Union[tagged], Discriminator(self.tell)])  # noqa: UP007
 
 
 def _source(value: Any) -> str:
@@ -31,14 +55,5 @@ def _type(value: Any) -> str | None:
     return said if isinstance(said, str) or said is None else repr(said)
 
 
-def _by(tell: Callable[[Any], str | None], models: Mapping[str, type[BaseModel]]) -> Any:
-    tagged = tuple(Annotated[model, Tag(name)] for name, model in models.items())
-    return Annotated[Union[tagged], Discriminator(tell)]  # noqa: UP007
-
-
-if TYPE_CHECKING:
-    AnyModelSpec = MmdetSpec | OnnxSpec | ModuleSpec | OwnFormSpec
-    DatasetSpec = CocoSpec | ShapesSpec | DatasetOptions
-else:
-    AnyModelSpec = _by(_source, MODEL_SPECS)
-    DatasetSpec = _by(_type, DATASET_SPECS)
+AnyModelSpec = Annotated[ModelSpec, _OneOf(_source, model_specs)]
+DatasetSpec = Annotated[CocoSpec | ShapesSpec | DatasetOptions, _OneOf(_type, dataset_specs)]

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from farm.catalog import RUNTIMES
 from farm.config.document import Document, load
 from farm.config.expand import Cell, combinations, expand
-from farm.config.kinds import DATASET_SPECS, MODEL_SPECS
+from farm.config.kinds import dataset_specs, model_specs
 from farm.config.models import PreprocessSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
 from farm.errors import InputError, nearest, shown, together
@@ -92,12 +92,12 @@ def _explain(document: Document, details: ErrorDetails) -> InputError:
         case "value_error":
             message = f"{shown(name)}: {details['ctx']['error']}"
         case "union_tag_not_found":
-            message = f"{shown(name)} needs a 'type': {' or '.join(DATASET_SPECS)}"
+            message = f"{shown(name)} needs a 'type': {' or '.join(dataset_specs())}"
         case "union_tag_invalid":
             word, of_model = str(details["ctx"]["tag"]), details["loc"][0] == "models"
-            kind, known = ("data set type", list(DATASET_SPECS))
+            kind, known = ("data set type", list(dataset_specs()))
             if of_model:
-                kind, known = "model source", list(MODEL_SPECS)
+                kind, known = "model source", list(model_specs())
             message = f"unknown {kind} {shown(word)}{nearest(word, known)}"
         case "dict_type" | "model_type" | "model_attributes_type":
             message = f"{shown(name)} is a mapping of keys to values, not {shown(details['input'])}"
@@ -142,10 +142,10 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     if key == ("int8", "auto"):
         return list(schema.AutoSpec.model_fields)
     if key[0] == "dataset":
-        return list(DATASET_SPECS[values["dataset"]["type"]].model_fields)
+        return list(dataset_specs()[values["dataset"]["type"]].model_fields)
     if key[0] == "models" and len(key) == 2:
         source = values["models"][key[1]].get("source", "mmdet")
-        return list(MODEL_SPECS[source].model_fields)
+        return list(model_specs()[source].model_fields)
     if key[0] == "models" and key[2:] == ("preprocess",):
         return list(PreprocessSpec.model_fields)
     return list(holders[str(key[0])].model_fields) if key[0] in holders else []

@@ -34,6 +34,7 @@ def _importable(function: str) -> str:
 class ModelSpec(AxesSpec):
     """What models of every source may say: axes of their own in place of the matrix's."""
 
+    source: str
     simplify: bool | None = None
     keep_fp32: Annotated[list[Text], AfterValidator(distinct)] | None = None
 
@@ -66,7 +67,6 @@ class PreprocessSpec(Edge):
 class OwnFormSpec(ModelSpec):
     """What a source without a config must be told: its images, its outputs, its classes."""
 
-    source: str
     outputs: Literal["detections", "raw"] = "detections"
     classes: Annotated[list[Text], AfterValidator(distinct)] = []
     clip_boxes: bool = True

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from farm.config.kinds import AnyModelSpec, DatasetSpec
 from farm.config.values import (
@@ -168,7 +175,9 @@ class MeasureSpec(Edge):
 
 
 class MatrixSpec(Edge):
-    """One matrix file."""
+    """One matrix file. Built when it is first used: other packages' parts are then loaded."""
+
+    model_config = ConfigDict(defer_build=True)
 
     name: Name
     models: Annotated[dict[Name, AnyModelSpec], Field(min_length=1)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from farm import specs
+if TYPE_CHECKING:
+    from farm import specs
 
 
 def open_dataset(dataset: specs.Dataset, folder: Path) -> tuple[Path, Path]:

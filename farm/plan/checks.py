@@ -23,10 +23,10 @@ def current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, ModelF
     Where something that the model was made of has changed since, its state is added to the inputs:
     that is another step, which may have been done before.
     """
-    packages, places = (
-        catalog.SOURCES[values.model.source].packages,
-        dependencies.where(values.model),
-    )
+    packages = catalog.SOURCES[values.model.source].packages
+    if values.dataset:
+        packages += catalog.DATASETS[values.dataset.type].packages
+    places = dependencies.where(values.model)
     while True:
         step = new_step("check", label, values, packages, Needs(apart=True))
         found = facts(step.key)

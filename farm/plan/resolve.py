@@ -119,7 +119,7 @@ class Given:
 
     def _other(self, name: str, spec: OwnFormSpec) -> specs.OtherModel:
         """A model of another package's source: what its entry has beyond what all have."""
-        common = set(OwnFormSpec.model_fields)
+        common = {*OwnFormSpec.model_fields}
         values = spec.model_dump(exclude_unset=True, exclude=common)
         return specs.OtherModel(
             name=name,

@@ -12,12 +12,13 @@ from farm.errors import InputError
 from farm.plan.closure import code_of
 from farm.plan.keys import step_key
 from farm.plan.packages import toolchain
+from farm.registry import Names
 from farm.specs import Ref, StageInputs
 
-STAGES = (*catalog.OWN_STAGES, *catalog.EXTRA_STAGES)
+STAGES = Names(catalog.OWN_STAGES, catalog.EXTRA_STAGES)
 """In the order of the work; then those of other packages, which run for each engine."""
 
-HEAVY_STAGES = STAGES[1:]
+HEAVY_STAGES = catalog.OWN_STAGES[1:]
 
 EngineInputs = specs.VerifyInputs | specs.EvaluateInputs | specs.MeasureInputs | specs.ExtraInputs
 
@@ -108,7 +109,8 @@ def new_step(
 def prepare_step(label: str, values: specs.PrepareInputs, *parents: Step) -> Step:
     """Images are prepared one by one: profiles that differ in their batch share them."""
     values = dataclasses.replace(values, shape=_one_image(values.shape))
-    return new_step("prepare", label, values, catalog.PREPARE_PACKAGES, Needs(), *parents)
+    packages = catalog.PREPARE_PACKAGES + catalog.DATASETS[values.dataset.type].packages
+    return new_step("prepare", label, values, packages, Needs(), *parents)
 
 
 def export_step(label: str, values: specs.ExportInputs, *parents: Step) -> Step:
