@@ -81,6 +81,9 @@ class Names(Sequence[str]):
     def __getitem__(self, index: Any) -> Any:
         return (*self._own, *self._others)[index]
 
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._own, *self._others))
+
     def __len__(self) -> int:
         return len(self._own) + len(self._others)
 

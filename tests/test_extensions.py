@@ -427,3 +427,17 @@ def test_an_entry_that_is_no_new_part_is_named(
         told = farm("plan", "m.yaml", site=five / "site", cwd=five)
         assert told.returncode == 2 and said in told.stderr, told.stderr
         assert f"({group})" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_what_another_package_imports_of_the_farm_counts(five: Path) -> None:
+    code = "from farm.plan.closure import _imported_by; print(_imported_by('other'))"
+    told = python(code, paths=(five / "site",))
+    assert "'farm.datasets.synthetic'" in told and "'farm.stages.engines'" in told
+
+
+def test_a_probe_that_finds_nothing_shows_the_descriptors_command(five: Path) -> None:
+    file = five / "site" / "other.py"
+    file.write_text(file.read_text().replace('"ok", "it reflects"', '"missing", "nowhere"'))
+    code = "from farm.doctor import _try; print(_try('mirror'))"
+    told = python(code, paths=(five / "site",))
+    assert "status='missing', found='nowhere', how='pip install other'" in told

@@ -65,9 +65,10 @@ def validate(document: Document) -> Matrix:
         raise InputError(message, document.where(()))
     cells = expand(spec)
     if not cells:
+        on_cpus = [name for name, one in RUNTIMES.items() if one.packages and not one.accelerators]
         raise InputError(
             "no cell is left: the excludes take all of them, or no runtime here runs on the "
-            "targets (torch, onnxruntime and openvino run on CPUs) or has the precisions",
+            f"targets ({', '.join(on_cpus)} run on CPUs) or has the precisions",
             document.where(("exclude",) if spec.exclude else ("runtimes",)),
         )
     return Matrix(spec, cells, document)

@@ -86,7 +86,7 @@ class Runtime(Part):
     options: the pydantic model of its options in a matrix; None where it takes any and complains
     itself. See `farm.options` for options that name files.
     probe: looks for it on this machine, for `farm doctor`, in a process of its own. install: the
-    command that gets it.
+    command that gets it, shown where the probe finds it missing and says no better.
 
     workspaces: the workspace is an axis. cuts: it gives what its graph ends with (so postprocess
     is an axis). accelerators: it runs on targets with an accelerator, instead of on CPUs.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from farm.findings import Finding, extra, installed
+from farm.findings import Finding, installed
 from farm.runtimes.tensorrt.cuda import has_gpu
 
 
 def tensorrt() -> Finding:
     """Ask the driver whether there is a GPU: `Runtime` crashes the process where there is none."""
     if not installed("tensorrt"):
-        how = f"{extra('tensorrt')} (for NVIDIA GPUs only)"
-        return Finding("tensorrt", "missing", "not installed", how)
+        return Finding("tensorrt", "missing", "not installed")
     import tensorrt
 
     version = tensorrt.__version__
@@ -22,8 +21,7 @@ def tensorrt() -> Finding:
 def tensorrt_rtx() -> Finding:
     """Make a builder: that needs no GPU."""
     if not installed("tensorrt-rtx-cu13-bindings"):
-        how = f"{extra('tensorrt_rtx')} (builds on any machine)"
-        return Finding("tensorrt_rtx", "missing", "not installed", how)
+        return Finding("tensorrt_rtx", "missing", "not installed")
     import tensorrt_rtx_bindings as library
 
     library.Builder(library.Logger(library.Logger.ERROR))
