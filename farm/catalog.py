@@ -5,8 +5,10 @@ Read at planning, so it holds names only; the modules it names are imported wher
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from farm.datasets.base import DatasetType
+from farm.parts import ExtraStage, Source
+from farm.registry import Registry
+from farm.runtimes.base import Runtime
 
 OPSETS = tuple(range(11, 21))
 """Opsets that torch's TorchScript exporter writes and that have the operators detectors need."""
@@ -19,134 +21,45 @@ POSTPROCESS = ("graph", "host", "none")
 runs after the engine, on the host, with the same result), or at the heads' raw outputs."""
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """A runtime as the plan sees it.
-
-    module: imported on the node that builds or runs; see `farm.runtimes` for what it provides.
-    exported: takes an ONNX file (so the opset is an axis); the reference takes the model itself.
-    builds: leaves an engine in the store. workspaces: the workspace is an axis.
-    accelerators: runs on targets with an accelerator, instead of on CPUs.
-    cuts: gives what its graph ends with (so postprocess is an axis).
-    precisions: those whose files it takes; see its module for what it computes in.
-    builder_flags: its builder can lower an fp32 file itself, where the matrix asks for that by the
-    runtime's option of this name; `convert` is then left out. by_flag: the precisions of which it
-    takes no file, so that they need that option.
-    simplified_dynamic: takes simplified files with free axes. TensorRT does not count as one that
-    does until that is shown: with it a model is either simplified or dynamic.
-    packages: their versions are part of the key of what this runtime builds and runs.
-    options: the names of its own; None where it takes any and complains itself.
-    max_opsets: beginnings of its version, each with the highest opset that this reads.
-    compute_capabilities: those it builds for, with no GPU there; () where engines are built on
-    the target itself. suppresses: it has NonMaxSuppression. profiles: it builds for the least and
-    the largest size of a dynamic shape, which the network must then take.
-    """
-
-    module: str
-    packages: tuple[str, ...]
-    exported: bool = True
-    builds: bool = True
-    workspaces: bool = False
-    precisions: tuple[str, ...] = ("fp32",)
-    builder_flags: bool = False
-    by_flag: tuple[str, ...] = ()
-    accelerators: bool = False
-    cuts: bool = True
-    simplified_dynamic: bool = True
-    options: tuple[str, ...] | None = None
-    max_opsets: tuple[tuple[str, int], ...] = ()
-    compute_capabilities: tuple[str, ...] = ()
-    suppresses: bool = True
-    profiles: bool = False
-
-
-RUNTIMES = {
-    "torch": Runtime("farm.runtimes.torch", ("torch", "mmcv-full", "mmdet"), False, False),
-    "onnxruntime": Runtime("farm.runtimes.onnxruntime", ("onnxruntime",), precisions=PRECISIONS),
-    "onnxruntime_cuda": Runtime(
-        "farm.runtimes.onnxruntime_cuda",
-        ("onnxruntime-gpu",),
-        precisions=("fp32", "fp16"),
-        accelerators=True,
-        options=("allow_fallback", "cuda_graph", "provider_options"),
+RUNTIMES = Registry(
+    Runtime,
+    "farm.runtimes",
+    (
+        "farm.runtimes.torch:RUNTIME",
+        "farm.runtimes.onnxruntime:RUNTIME",
+        "farm.runtimes.onnxruntime_cuda:RUNTIME",
+        "farm.runtimes.onnxruntime_tensorrt:RUNTIME",
+        "farm.runtimes.openvino:RUNTIME",
+        "farm.runtimes.tensorrt:RUNTIME",
+        "farm.runtimes.tensorrt_rtx:RUNTIME",
+        "farm.runtimes.null:RUNTIME",
     ),
-    "onnxruntime_tensorrt": Runtime(
-        "farm.runtimes.onnxruntime_tensorrt",
-        ("onnxruntime-gpu", "tensorrt"),
-        workspaces=True,
-        precisions=PRECISIONS,
-        builder_flags=True,
-        by_flag=("bf16",),  # ONNX Runtime reads no bf16 Conv below opset 22
-        accelerators=True,
-        profiles=True,
-        simplified_dynamic=False,
-        options=(
-            "allow_fallback",
-            "builder_flags",
-            "hardware_compatible",
-            "optimization_level",
-            "provider_options",
-            "timing_cache",
-        ),
-    ),
-    "openvino": Runtime("farm.runtimes.openvino", ("openvino",), precisions=PRECISIONS),
-    "tensorrt": Runtime(
-        "farm.runtimes.tensorrt",
-        ("tensorrt",),
-        workspaces=True,
-        precisions=PRECISIONS,
-        builder_flags=True,
-        accelerators=True,
-        profiles=True,
-        simplified_dynamic=False,
-        options=(
-            "builder_flags",
-            "cuda_graph",
-            "hardware_compatible",
-            "optimization_level",
-            "plugins",
-            "tactic_sources",
-            "timing_cache",
-            "version_compatible",
-        ),
-        max_opsets=(("8.", 17),),
-    ),
-    "tensorrt_rtx": Runtime(
-        "farm.runtimes.tensorrt_rtx",
-        ("tensorrt-rtx-cu13-bindings",),
-        workspaces=True,
-        precisions=PRECISIONS,
-        accelerators=True,
-        profiles=True,
-        simplified_dynamic=False,
-        options=("cuda_graph", "optimization_level", "plugins"),
-        compute_capabilities=("7.5", "8.0", "8.6", "8.9", "12.0"),
-        suppresses=False,
-    ),
-    "null": Runtime("farm.runtimes.null", (), cuts=False),
-}
+)
+"""What builds and runs engines; see `farm.runtimes.base`."""
 
 
-class Source(NamedTuple):
-    """A model source as the plan sees it.
+SOURCES = Registry(
+    Source,
+    "farm.sources",
+    ("farm.own_sources:MMDET", "farm.own_sources:MODULE", "farm.own_sources:ONNX"),
+)
+"""Where models come from; see `farm.parts`."""
 
-    module: imported where it is used; see `farm.sources`. packages: decide what it makes.
-    opsets: it writes at the opset that is asked, so that this is an axis. cuts: its graph can end
-    in several places, so that `postprocess` is one. eager: PyTorch itself can run it.
-    """
+DATASETS = Registry(
+    DatasetType,
+    "farm.datasets",
+    ("farm.datasets.types:COCO", "farm.datasets.types:SHAPES", "farm.datasets.types:FOLDER"),
+)
+"""What images are of; see `farm.datasets.base`."""
 
-    module: str
-    packages: tuple[str, ...]
-    opsets: bool = True
-    cuts: bool = False
-    eager: bool = True
+OWN_STAGES = (
+    *("check", "prepare", "reference", "export", "convert", "build"),
+    *("verify", "evaluate", "measure"),
+)
+"""The farm's own stages, in the order of the work."""
 
-
-SOURCES = {
-    "mmdet": Source("farm.sources.mmdet", ("torch", "mmcv-full", "mmdet"), cuts=True),
-    "module": Source("farm.sources.module", ("torch",)),
-    "onnx": Source("farm.sources.onnx", ("onnx", "onnxruntime"), opsets=False, eager=False),
-}
+EXTRA_STAGES = Registry(ExtraStage, "farm.stages", taken=OWN_STAGES)
+"""Stages that other packages add, which run for each engine; see `farm.parts`."""
 
 PREPARER = "mmdet"
 """The source whose `Preparer` prepares the images of all."""

@@ -13,7 +13,8 @@ import pytest
 from conftest import PROJECT
 
 from farm import doctor
-from farm.doctor import Finding
+from farm.catalog import RUNTIMES
+from farm.findings import Finding
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,9 @@ def test_every_line_of_a_real_report_fits_80_columns(findings: list[Finding]) ->
     assert max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize("how", doctor.HOW.values())
+@pytest.mark.parametrize(
+    "how", [*doctor.HOW.values(), *(one.install for one in RUNTIMES.values() if one.install)]
+)
 def test_every_way_to_get_something_fits_80_columns_and_keeps_its_words(how: str) -> None:
     lines = doctor.lines(Finding("onnxruntime", "missing", "x " * 100, how)).splitlines()
     assert max(map(len, lines)) <= 80
@@ -63,7 +66,7 @@ def test_every_way_to_get_something_fits_80_columns_and_keeps_its_words(how: str
 
 @pytest.mark.parametrize("lacking", doctor.NEEDED)
 def test_a_sweep_cannot_run_without(lacking: str) -> None:
-    names = {*doctor.NEEDED, *doctor.RUNTIMES} - {lacking}
+    names = {*doctor.NEEDED, *doctor.cpu_runtimes()} - {lacking}
     assert not doctor.can_sweep([Finding(name, "ok", "") for name in names])
 
 

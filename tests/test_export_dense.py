@@ -100,7 +100,7 @@ def top(scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def eager(model: Subject) -> Detections:
     """The first image's detections by our graph, in PyTorch."""
-    session = torch_runtime.open_module(model.detector.graph(), threads=1)
+    session = torch_runtime.TorchAdapter().open_module(model.detector.graph(), threads=1)
     return from_outputs(session.run(random_weights.noise(model.family.shape, 1)))[0]
 
 
@@ -321,7 +321,9 @@ def test_soft_nms_on_the_host_is_that_in_the_graph(tmp_path: Path, method: str) 
     images = random_weights.noise(Dims(2, 3, 128, 160), 5)
 
     def run(ends_at: str) -> dict[str, npt.NDArray[Any]]:
-        return torch_runtime.open_module(detector.graph(ends_at), threads=1).run(images)
+        return (
+            torch_runtime.TorchAdapter().open_module(detector.graph(ends_at), threads=1).run(images)
+        )
 
     whole, cut = run("graph"), suppress(run("host"), how)
     counted = whole["dets"][..., 4] > 0.05

@@ -25,7 +25,7 @@ from mmdet.models.dense_heads import GuidedAnchorHead, VFNetHead
 from mmdet.models.necks import FPN_CARAFE
 from mmdet.models.necks.dyhead import DyHeadBlock
 
-from farm.runtimes import openvino_operators
+from farm.runtimes.openvino import adapter
 from farm.sources.mmdet import patches
 from farm.sources.mmdet.patches import missing
 from farm.sources.mmdet.patches.pooling import deform_roi_pool, pooled
@@ -75,7 +75,7 @@ def engines(model: bytes) -> Iterator[tuple[str, Run]]:
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     yield "ONNX Runtime", lambda feed: session.run(None, feed)
     exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    core = openvino_operators.core()
+    core = adapter.core_with_operators()
     compiled = core.compile_model(core.read_model(model), "CPU", exact)
     yield "OpenVINO", lambda feed: compiled(feed).values()
 

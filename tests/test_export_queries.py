@@ -20,7 +20,8 @@ from mmdet.models import build_detector
 from mmdet.models.dense_heads import DETRHead
 
 from farm import specs
-from farm.runtimes import openvino_operators, runtime_module
+from farm.runtimes import runtime_module
+from farm.runtimes.openvino import adapter
 from farm.sources import onnx_files
 from farm.sources.mmdet import graphs, patches, random_weights
 from farm.sources.mmdet.detector import Detector
@@ -239,7 +240,7 @@ def test_a_level_without_boxes_is_pooled_by_openvino_below_16(count: int) -> Non
     boxes = torch.tensor([[4.0, 4, 40, 30], [10, 20, 60, 50], [30, 2, 90, 60]])
     with patches.standard(11):
         model = export(Pooled(), boxes, 11, 0)
-    core = openvino_operators.core()
+    core = adapter.core_with_operators()
     compiled = core.compile_model(core.read_model(model), "CPU")
     (found,) = compiled([boxes[:count].numpy()]).values()
     np.testing.assert_allclose(found, Pooled()(boxes[:count]).numpy(), atol=1e-2)

@@ -14,6 +14,9 @@ from conftest import PROJECT
 FARM = PROJECT / "farm"
 
 # Lower is more basic. A module may import its own layer and those below.
+DESCRIPTORS = ("datasets.base", "datasets.types", "runtimes.base")
+"""What describes parts belongs to the core, and stands beside what it describes."""
+
 LAYERS = [
     {
         "atomic",
@@ -27,8 +30,8 @@ LAYERS = [
         "plan",
         "store",
     }
-    | {"jsonfile", "terminal"},
-    {"sources", "runtimes", "datasets", "detections", "precision"},
+    | {"findings", "jsonfile", "options", "parts", "registry", "terminal"},
+    {"own_sources", "sources", "runtimes", "datasets", "detections", "precision"},
     {"stages"},
     {"engine", "results"},
     {"__main__", "acceptance", "cli", "doctor", "models", "run", "single", "sweep", "writable"},
@@ -53,12 +56,13 @@ def imports(path: Path, at_run_time: bool) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-CUDA = ("farm.runtimes.trt.cuda",)
+CUDA = ("farm.runtimes.tensorrt.cuda",)
+DESCRIBED = ("farm.findings", "farm.options", "farm.registry", "farm.runtimes.base")
 ON_GPUS = [
-    FARM / "runtimes" / f"onnxruntime_{part}.py"
+    FARM / "runtimes" / "onnxruntime" / f"{part}.py"
     for part in ("binding", "cuda", "options", "placement", "providers", "tensorrt")
 ]
-"""ONNX Runtime's providers for GPUs; `onnxruntime.py` is the CPU's."""
+"""ONNX Runtime's providers for GPUs; the folder's other files are the CPU's."""
 
 
 def layer(name: str) -> int:
@@ -74,8 +78,11 @@ MODULES = [path for path in sorted(FARM.rglob("*.py")) if path != FARM / "__init
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(FARM)))
 def test_no_module_imports_upwards(path: Path) -> None:
-    for name in imports(path, at_run_time=False):
+    types_only = path == FARM / "parts.py"  # it names the types of a loaded model and a context
+    for name in imports(path, at_run_time=types_only):
         parts = name.split(".")
+        if name.removeprefix("farm.").startswith(DESCRIPTORS):
+            continue
         if parts[0] == "farm" and len(parts) > 1 and (FARM / parts[1]).exists():
             assert layer(parts[1]) <= layer(part(path)), f"{path} imports {name}"
     if part(path) == "results":
@@ -92,33 +99,38 @@ def test_the_core_imports_nothing_heavy(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "null", "torch"])
 def test_a_runtime_can_be_carried_alone(name: str) -> None:
-    """With the files that begin with its name, which import nothing of the farm either."""
-    own = sorted((FARM / "runtimes").glob(f"{name}*.py"))
-    own = [path for path in own if path not in ON_GPUS]
-    carried = {"farm.runtimes", *(f"farm.runtimes.{path.stem}" for path in own)}
+    """With the file or folder of its name, and what describes runtimes."""
+    file = FARM / "runtimes" / f"{name}.py"
+    own = [file] if file.exists() else sorted((FARM / "runtimes" / name).glob("*.py"))
+    own = [path for path in own if path not in ON_GPUS and path.stem != "probe"]
     found = {module for path in own for module in imports(path, at_run_time=True)}
-    assert not {module for module in found if module.startswith("farm")} - carried
+    ours = {module for module in found if module.startswith("farm")}
+    own_names = (f"farm.runtimes.{name}", *DESCRIBED)
+    assert all(module.startswith(own_names) for module in ours - {"farm.runtimes"})
 
 
 def test_onnx_runtime_on_gpus_can_be_carried_alone() -> None:
-    """With its files, the errors, and what asks the driver for GPUs."""
+    """With its files, what describes runtimes, the errors, and what asks the driver for GPUs."""
     found = {module for path in ON_GPUS for module in imports(path, at_run_time=True)}
     ours = {module for module in found if module.startswith("farm")}
-    own = tuple(f"farm.runtimes.{path.stem}" for path in ON_GPUS)
-    packages = {"farm.runtimes", "farm.runtimes.trt"}
-    assert all(name.startswith((*own, "farm.errors", *CUDA)) for name in ours - packages)
+    own = tuple(f"farm.runtimes.onnxruntime.{path.stem}" for path in ON_GPUS)
+    packages = {"farm.runtimes", "farm.runtimes.onnxruntime", "farm.runtimes.tensorrt"}
+    assert all(
+        name.startswith((*own, "farm.errors", *DESCRIBED, *CUDA)) for name in ours - packages
+    )
     foreign = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
-    assert foreign == {"numpy", "onnx", "onnxruntime", "tensorrt"}
+    assert foreign == {"numpy", "onnx", "onnxruntime", "pydantic", "tensorrt"}
 
 
 def test_the_tensorrt_adapter_can_be_carried_alone() -> None:
-    """With its folder, and the errors; it imports numpy, cuda-python and the library only."""
-    own = [*(FARM / "runtimes").glob("tensorrt*.py"), *(FARM / "runtimes" / "trt").glob("*.py")]
+    """With its folder, the errors and what describes runtimes; it imports numpy, pydantic,
+    cuda-python and the library only."""
+    own = sorted((FARM / "runtimes" / "tensorrt").glob("*.py"))
     found = {module for path in own for module in imports(path, at_run_time=True)}
     ours = {module for module in found if module.startswith("farm")}
-    assert all(name.startswith(("farm.errors", "farm.runtimes")) for name in ours)
+    assert all(name.startswith(("farm.errors", "farm.runtimes", *DESCRIBED)) for name in ours)
     foreign = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
-    assert foreign == {"numpy", "cuda", "tensorrt", "tensorrt_rtx_bindings"}
+    assert foreign == {"numpy", "cuda", "pydantic", "tensorrt", "tensorrt_rtx_bindings"}
 
 
 def test_help_is_light() -> None:
@@ -129,3 +141,16 @@ def test_help_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_descriptors_are_light() -> None:
+    """A plan looks at all of them, and imports none of their libraries."""
+    code = (
+        "import sys\nfrom farm.catalog import DATASETS, RUNTIMES, SOURCES\n"
+        "import farm.config.loader\n"
+        "assert {'openvino', 'onnx', 'coco'} <= {*RUNTIMES, *SOURCES, *DATASETS}\n"
+        "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime', 'openvino', 'tensorrt', 'cuda'}\n"
+        "print(sorted(set(sys.modules) & heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

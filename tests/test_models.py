@@ -44,7 +44,7 @@ def test_weights_find_objects_and_nothing_is_refused(subject: Subject) -> None:
 
 def test_graph_in_torch_is_the_same_detector(subject: Subject) -> None:
     facts = subject.detector.facts
-    session = torch_runtime.open_module(subject.detector.graph(), threads=1)
+    session = torch_runtime.TorchAdapter().open_module(subject.detector.graph(), threads=1)
     for dims in subject.sizes("dynamic"):
         outputs = session.run(random_weights.noise(dims, subject.family.seed))
         found = [

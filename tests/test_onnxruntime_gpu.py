@@ -14,19 +14,14 @@ from conftest import PROJECT
 from onnx import TensorProto, helper, numpy_helper
 
 from farm.config.loader import load_matrix
-from farm.doctor.gpus import has_gpu
 from farm.engine.scheduler import require_packages
 from farm.errors import InputError, StepFailed, TransientFailure
 from farm.plan import make_plan
-from farm.runtimes import (
-    onnxruntime_cuda,
-    onnxruntime_placement,
-    onnxruntime_providers,
-    onnxruntime_tensorrt,
-)
-from farm.runtimes.onnxruntime_binding import BoundSession, is_fixed
-from farm.runtimes.onnxruntime_options import cuda_options, parsed
-from farm.runtimes.onnxruntime_placement import Ran, elsewhere, of_shapes, told
+from farm.runtimes.onnxruntime import cuda, placement, providers, tensorrt
+from farm.runtimes.onnxruntime.binding import BoundSession, is_fixed
+from farm.runtimes.onnxruntime.options import TensorRtProviderOptions, cuda_options
+from farm.runtimes.onnxruntime.placement import Ran, elsewhere, of_shapes, told
+from farm.runtimes.tensorrt.cuda import has_gpu
 from farm.specs import EngineOptions, Place, Shape
 from farm.store import Store
 from farm.units import Dims
@@ -79,7 +74,7 @@ def folder(tmp_path: Path) -> Path:
     graph = helper.make_graph(nodes, "g", [images], outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, tmp_path / "source.onnx")
-    onnxruntime_providers.prepare(tmp_path / "source.onnx", tmp_path)
+    providers.prepare(tmp_path / "source.onnx", tmp_path)
     return tmp_path
 
 
@@ -87,17 +82,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_ran_on_the_provider_that_was_asked_for_is_well(folder: Path) -> None:
-    facts = onnxruntime_providers.build(folder, [(CPU, {})], options(), allow=False)
+    facts = providers.build(folder, [(CPU, {})], options(), allow=False)
     assert facts.elsewhere == ""
     assert {"NonZero", "Reshape"} <= set(facts.operators)
     assert not {"Shape", "Gather"} & set(facts.operators)  # of shapes alone
-    assert onnxruntime_providers.read(folder) == facts
+    assert providers.read(folder) == facts
 
 
 def test_nodes_that_ran_elsewhere_are_counted_by_operator_and_provider(folder: Path) -> None:
-    providers: Any = [(OTHER, {}), (CPU, {})]
     with pytest.raises(StepFailed) as failed:
-        onnxruntime_providers.build(folder, providers, options(), allow=False)
+        providers.build(folder, [(OTHER, {}), (CPU, {})], options(), allow=False)
     said = str(failed.value)
     assert said.startswith(f"{OTHER} was asked for, and nodes ran elsewhere. {CPU}: ")
     for operator in ("1 NonZero", "1 Conv", "1 Reshape"):
@@ -108,16 +102,16 @@ def test_nodes_that_ran_elsewhere_are_counted_by_operator_and_provider(folder: P
 
 
 def test_a_fall_back_that_is_allowed_is_told(folder: Path) -> None:
-    facts = onnxruntime_providers.build(folder, [(OTHER, {}), (CPU, {})], options(), allow=True)
+    facts = providers.build(folder, [(OTHER, {}), (CPU, {})], options(), allow=True)
     assert "1 NonZero" in facts.elsewhere and CPU in facts.elsewhere
 
 
 def test_what_a_detector_computes_counts_and_its_shapes_do_not(tmp_path: Path) -> None:
-    onnxruntime_providers.prepare(PEAKS, tmp_path)
-    model = tmp_path / onnxruntime_providers.MODEL
+    providers.prepare(PEAKS, tmp_path)
+    model = tmp_path / providers.MODEL
     shapes = of_shapes(onnx.load(str(model)).graph)
     shape = Shape("s", *[Dims(1, 3, 96, 96)] * 3)
-    ran = onnxruntime_providers.run_profiled(model, [(CPU, {})], options(shape))
+    ran = providers.run_profiled(model, [(CPU, {})], options(shape))
     excused = {one.operator for one in ran if one.name in shapes}
     fallen = {one.operator for one in elsewhere(ran, CUDA, shapes)}
     assert "Shape" in excused and "Shape" not in fallen
@@ -135,7 +129,7 @@ def test_a_file_below_fp32_is_offered_as_it_is(folder: Path, tmp_path: Path) -> 
     assert typed.lower(model, "fp16", ()) == ["conv"]
     model.graph.node[0].name = ""
     onnx.save(model, source)
-    onnxruntime_providers.prepare(source, place)
+    providers.prepare(source, place)
     before, after = (onnx.load(path).graph for path in (source, place / "model.onnx"))
     assert [node.op_type for node in after.node] == [node.op_type for node in before.node]
     assert all(node.name for node in after.node)
@@ -171,7 +165,7 @@ def test_a_node_without_a_name_has_the_one_that_a_profile_gives_it(tmp_path: Pat
     opsets = [helper.make_opsetid("", 17)]
     path = tmp_path / "nameless.onnx"
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
-    ran = onnxruntime_providers.run_profiled(path, [(CPU, {})], options())
+    ran = providers.run_profiled(path, [(CPU, {})], options())
     assert {one.name for one in ran} == {"Shape_0", "Relu_1"}
     assert [one.operator for one in elsewhere(ran, CUDA, of_shapes(graph))] == ["Relu"]
 
@@ -201,7 +195,7 @@ def test_copies_between_devices_are_no_nodes_of_the_model(tmp_path: Path) -> Non
     events = [event("m", "MemcpyToHost", CUDA), event("n", "TopK", CPU), event("n", "TopK", CPU)]
     path = tmp_path / "profile.json"
     path.write_text(f"[{', '.join(events)}]")
-    assert onnxruntime_placement.read(path) == [Ran("n", "TopK", CPU)]
+    assert placement.read(path) == [Ran("n", "TopK", CPU)]
 
 
 # ---------------------------------------------------------------- I/O binding
@@ -213,7 +207,7 @@ def images(seed: int, shape: tuple[int, ...] = (1, 3, 8, 8)) -> Any:
 
 @pytest.fixture
 def plain(folder: Path) -> ort.InferenceSession:
-    return onnxruntime_providers.session(folder / onnxruntime_providers.MODEL, [(CPU, {})], 1)
+    return providers.session(folder / providers.MODEL, [(CPU, {})], 1)
 
 
 def test_a_bound_session_gives_what_a_plain_one_gives(plain: ort.InferenceSession) -> None:
@@ -245,7 +239,7 @@ def test_only_outputs_of_known_extent_have_buffers_of_their_own(
 
 
 def test_images_of_another_shape_get_another_buffer() -> None:
-    session = onnxruntime_providers.session(PEAKS, [(CPU, {})], 1)
+    session = providers.session(PEAKS, [(CPU, {})], 1)
     bound = BoundSession(session, "cpu")
     names = [output.name for output in session.get_outputs()]
     for shape in ((1, 3, 96, 96), (2, 3, 96, 128), (1, 3, 96, 96)):
@@ -258,11 +252,11 @@ def test_images_of_another_shape_get_another_buffer() -> None:
 def test_a_run_is_captured_only_where_nothing_of_it_is_known_afterwards(
     folder: Path, plain: ort.InferenceSession
 ) -> None:
-    onnxruntime_providers.build(folder, [(CPU, {})], options(), allow=False)
-    why = onnxruntime_cuda._not_capturable
+    providers.build(folder, [(CPU, {})], options(), allow=False)
+    why = cuda._not_capturable
     assert why(folder, options(DYNAMIC), plain) == "the shape is not fixed"
     assert why(folder, options(), plain) == "the model has NonZero"
-    facts = folder / onnxruntime_providers.FACTS
+    facts = folder / providers.FACTS
     facts.write_text(facts.read_text().replace('"NonZero"', '"Relu"'))
     assert why(folder, options(), plain) == "the extent of places is not known beforehand"
 
@@ -278,8 +272,8 @@ def test_fp32_is_fp32_and_free_axes_are_not_searched_for_each_size() -> None:
 
 def tensorrt_options(**own: Any) -> dict[str, Any]:
     asked = options(own.pop("shape", FIXED), "onnxruntime_tensorrt", **own)
-    known = parsed(asked, onnxruntime_tensorrt.OPTIONS)
-    return onnxruntime_tensorrt.provider_options(asked, known, "images", Path("/engine/cache"))
+    known = TensorRtProviderOptions.read(asked)
+    return tensorrt.provider_options(asked, known, "images", Path("/engine/cache"))
 
 
 def test_tensorrts_options_follow_the_cell() -> None:
@@ -302,32 +296,32 @@ def test_tensorrts_options_follow_the_cell() -> None:
 
 def test_kernel_times_are_kept_apart_by_version(tmp_path: Path) -> None:
     asked = options(runtime="onnxruntime_tensorrt", timing_cache=Place(str(tmp_path)))
-    place = parsed(asked, onnxruntime_tensorrt.OPTIONS)["timing_cache"]
-    kept = onnxruntime_tensorrt._kept_times(place)
+    place = TensorRtProviderOptions.read(asked).timing_cache
+    kept = tensorrt._kept_times(place)
     assert kept == tmp_path / f"onnxruntime-{ort.__version__}"
     built = tmp_path / "built"
     built.mkdir()
     (built / "TensorrtExecutionProvider_cache_sm90.timing").write_bytes(b"times")
-    onnxruntime_tensorrt._copy(built, kept)
+    tensorrt._copy(built, kept)
     assert [path.read_bytes() for path in kept.iterdir()] == [b"times"]
 
 
 def test_int8_by_a_flag_alone_is_refused(tmp_path: Path) -> None:
     asked = options(runtime="onnxruntime_tensorrt", precision="int8", builder_flags=True)
     with pytest.raises(StepFailed, match="needs a calibration"):
-        onnxruntime_tensorrt.build(tmp_path / "source.onnx", tmp_path, asked)
+        tensorrt.build(tmp_path / "source.onnx", tmp_path, asked)
 
 
 def test_an_unknown_option_has_its_nearest(folder: Path) -> None:
     with pytest.raises(InputError, match="no option 'cuda_grap'; did you mean 'cuda_graph'"):
-        onnxruntime_cuda.build(folder / "source.onnx", folder, options(cuda_grap=True))
+        cuda.build(folder / "source.onnx", folder, options(cuda_grap=True))
 
 
 # ---------------------------------------------------------------- without a GPU, or a provider
 
 
 @pytest.mark.skipif(has_gpu(), reason="there is a GPU")
-@pytest.mark.parametrize("module", [onnxruntime_cuda, onnxruntime_tensorrt])
+@pytest.mark.parametrize("module", [cuda, tensorrt])
 def test_without_a_gpu_the_driver_says_so(folder: Path, module: Any) -> None:
     for call in (
         lambda: module.build(folder / "source.onnx", folder, options()),
@@ -342,16 +336,16 @@ def test_a_provider_that_this_build_has_not_is_never_replaced(folder: Path, prov
     if provider in ort.get_available_providers():
         pytest.skip("this is onnxruntime-gpu")
     with pytest.raises(TransientFailure) as failed:
-        onnxruntime_providers.build(folder, [(provider, {}), (CPU, {})], options(), allow=True)
+        providers.build(folder, [(provider, {}), (CPU, {})], options(), allow=True)
     assert f"has no {provider}" in str(failed.value)
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in str(failed.value)
 
 
 def test_lack_of_memory_is_of_the_moment_and_all_else_is_not() -> None:
     for words in ("CUDA failure 2: out of memory", "CUDNN_STATUS_ALLOC_FAILED"):
-        with pytest.raises(TransientFailure), onnxruntime_providers.failures():
+        with pytest.raises(TransientFailure), providers.failures():
             raise RuntimeError(words)
-    with pytest.raises(RuntimeError, match="no kernel"), onnxruntime_providers.failures():
+    with pytest.raises(RuntimeError, match="no kernel"), providers.failures():
         raise RuntimeError("no kernel")
 
 
@@ -373,7 +367,7 @@ def differs_from_the_cpu(bound: Any, shape: tuple[int, ...]) -> float:
 
 
 @on_a_gpu
-@pytest.mark.parametrize("module", [onnxruntime_cuda, onnxruntime_tensorrt])
+@pytest.mark.parametrize("module", [cuda, tensorrt])
 def test_a_detector_runs_on_the_gpu_as_on_the_cpu(tmp_path: Path, module: Any) -> None:
     asked = options(DETECTOR, module.__name__.rpartition(".")[2], workspace=1 << 30)
     assert module.build(PEAKS, tmp_path, asked) == {"fallback": None}
@@ -397,9 +391,9 @@ def test_a_captured_run_gives_what_a_plain_one_gives(tmp_path: Path) -> None:
     source = tmp_path / "source.onnx"
     opsets = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), source)
-    onnxruntime_cuda.build(source, tmp_path, options(cuda_graph=True))
-    captured = onnxruntime_cuda.open_engine(tmp_path, options(cuda_graph=True), 1)
-    plain = onnxruntime_cuda.open_engine(tmp_path, options(), 1)
+    cuda.build(source, tmp_path, options(cuda_graph=True))
+    captured = cuda.open_engine(tmp_path, options(cuda_graph=True), 1)
+    plain = cuda.open_engine(tmp_path, options(), 1)
     assert captured.uses_cuda_graph and not plain.uses_cuda_graph
     for seed in range(4):
         found, wanted = captured.run(images(seed))["r"], plain.run(images(seed))["r"]

@@ -406,7 +406,7 @@ def test_simplified_and_dynamic_is_refused_where_it_is_not_known_to_work(
     """As with TensorRT, until it is shown to work there."""
     known_runtime = catalog.RUNTIMES["openvino"]
     picky = dataclasses.replace(known_runtime, simplified_dynamic=False)
-    monkeypatch.setitem(catalog.RUNTIMES, "openvino", picky)
+    monkeypatch.setitem(catalog.RUNTIMES.parts, "openvino", picky)
     assert not any(one.refused for one in plan_of(matrix).cells)
     refused = [one for one in plan_of(matrix, "simplify=true").cells if one.refused]
     assert {(one.cell.runtime, one.cell.shape) for one in refused} == {("openvino", "dynamic")}

@@ -30,7 +30,7 @@ from farm.plan import Plan, make_plan
 from farm.precision import auto, quantised, region, typed
 from farm.results.rows import make_rows
 from farm.results.verdict import agreement
-from farm.runtimes import onnxruntime_bf16, onnxruntime_int8
+from farm.runtimes.onnxruntime import cpu_files
 from farm.store import Store
 from farm.sweep import Choices, Sweep, run_sweep
 
@@ -460,7 +460,7 @@ def test_bf16_on_onnx_runtime_rounds_as_bf16_does(tmp_path: Path) -> None:
     region.prepare(model.graph)
     typed.lower(model, "bf16", ())
     onnx.save(model, tmp_path / "m.onnx")
-    emulated = onnxruntime_bf16.emulated(tmp_path / "m.onnx")
+    emulated = cpu_files.emulated(tmp_path / "m.onnx")
     near(emulated, 3e-2)
     twice = outputs(emulated)[1]  # Relu's value, added to itself in fp32
     assert not (twice.view(np.uint32) & 0xFFFF).any()  # no bits that bf16 has not
@@ -479,7 +479,7 @@ def test_bf16_on_onnx_runtime_is_the_same_file_every_time(tmp_path: Path) -> Non
     nodes = [*casts, helper.make_node("Concat", narrow, ["all"], axis=0)]
     model = helper.make_model(helper.make_graph(nodes, "g", values, ends), ir_version=8)
     onnx.save(model, tmp_path / "m.onnx")
-    made = onnx.load_from_string(onnxruntime_bf16.emulated(tmp_path / "m.onnx")).graph
+    made = onnx.load_from_string(cpu_files.emulated(tmp_path / "m.onnx")).graph
     widened = [node.input[0] for node in made.node if node.output[0].endswith("_as_fp32")]
     assert widened == narrow
 
@@ -533,7 +533,7 @@ def test_unsigned_int8_is_the_same_file_to_onnx_runtime(tmp_path: Path) -> None:
     made = quantised.quantise(model, ranges, list(taken))
     near(made, 5e-2)
     onnx.save(made, tmp_path / "m.onnx")
-    unsigned = onnxruntime_int8.unsigned(tmp_path / "m.onnx")
+    unsigned = cpu_files.unsigned(tmp_path / "m.onnx")
     for found, wanted in zip(outputs(unsigned), outputs(made), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
     kinds = [one.data_type for one in onnx.load_from_string(unsigned).graph.initializer]
@@ -575,7 +575,7 @@ def test_a_builder_with_flags_lowers_the_fp32_file_itself_where_it_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     able = dataclasses.replace(catalog.RUNTIMES["openvino"], builder_flags=True)
-    monkeypatch.setitem(catalog.RUNTIMES, "openvino", able)
+    monkeypatch.setitem(catalog.RUNTIMES.parts, "openvino", able)
     asked = "runtime_options={openvino: {builder_flags: true}, onnxruntime: {builder_flags: true}}"
     for overrides, without in (((), {"fp32"}), ((asked,), {"fp32", *LOWER})):
         plan = plan_of(tmp_path, *overrides)

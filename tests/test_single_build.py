@@ -208,15 +208,15 @@ def test_verbose_shows_the_builders_log(
     tool: Tool, exported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exported("--dynamic-export")
-    from farm.runtimes import null
+    from farm.runtimes.null import NullAdapter
 
-    build = null.build
+    build = NullAdapter.build
 
     def talking(*given: Any) -> None:
         os.write(1, b"trying tactics\n")  # as native libraries do
         build(*given)
 
-    monkeypatch.setattr(null, "build", talking)
+    monkeypatch.setattr(NullAdapter, "build", talking)
     asked = ("build", CONFIG, "tmp.onnx", "--runtime", "null", "--shape")
     for size, times in ((64, ("done in", "found in the store")), (96, ("done in",))):
         for said in times:
@@ -341,7 +341,9 @@ def test_what_a_sweep_refuses_at_planning_is_refused_before_the_build(
 ) -> None:
     """By the catalog's own fields, so that it can be tried where TensorRT is not."""
     exported("--dynamic-export", "--simplify")
-    monkeypatch.setitem(RUNTIMES, "null", replace(RUNTIMES["null"], packages=("numpy",), **limit))
+    monkeypatch.setitem(
+        RUNTIMES.parts, "null", replace(RUNTIMES["null"], packages=("numpy",), **limit)
+    )
     asked = ("build", CONFIG, "tmp.onnx", "--runtime", "null", "--shape", "160")
     done = tool(*asked, "--max-shape", "192")
     assert done.code == 2 and "tmp.onnx: null" in done.err and told in done.err, done.err

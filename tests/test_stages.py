@@ -15,7 +15,7 @@ from farm.detections import Detections, ImageMeta, files
 from farm.detections.convert import from_outputs, to_original
 from farm.errors import InputError, StepFailed
 from farm.runtimes import DeviceTimed
-from farm.runtimes.trt.session import TensorRtSession
+from farm.runtimes.tensorrt.session import TensorRtSession
 from farm.specs import Suppression
 from farm.stages import engines, measure
 from farm.stages.engines import Suppressing

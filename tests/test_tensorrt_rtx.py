@@ -18,9 +18,8 @@ from conftest import PROJECT
 from onnx import TensorProto, helper, numpy_helper
 
 from farm.errors import InputError, StepFailed, TransientFailure
-from farm.runtimes import tensorrt_rtx
-from farm.runtimes.trt import builder, cuda, engine, parsing, precision, timing
-from farm.runtimes.trt.log import logger
+from farm.runtimes.tensorrt import builder, cuda, engine, networks, rtx
+from farm.runtimes.tensorrt.api import logger
 from farm.specs import EngineOptions, Shape
 from farm.units import Dims
 
@@ -64,7 +63,7 @@ def net(tmp_path: Path) -> Net:
 
 def built(path: Path, folder: Path, wanted: EngineOptions) -> engine.EngineFacts:
     folder.mkdir()
-    tensorrt_rtx.build(path, folder, wanted)
+    rtx.build(path, folder, wanted)
     assert (folder / engine.PLAN).stat().st_size > 10_000
     return engine.read(folder)
 
@@ -178,7 +177,7 @@ def test_all_convolutions_may_be_lowered_and_nothing_of_the_decoding(
     """On the network that the parser makes, though RTX itself has no such flags."""
     _, network, _ = prepared(exported(name, FIXED, postprocess), options())
     layers = [network.get_layer(i) for i in range(network.num_layers)]
-    free = precision.lowered(layers)
+    free = networks.lowered(layers)
     heavy = [i for i, layer in enumerate(layers) if layer.type.name == "CONVOLUTION"]
     kinds = {layers[i].type.name for i in free}
     assert len(heavy) > 40 and set(heavy) <= free
@@ -192,7 +191,7 @@ def test_all_convolutions_may_be_lowered_and_nothing_of_the_decoding(
 def test_a_lower_precision_that_the_network_does_not_show_is_no_engine(net: Net) -> None:
     _, network, _ = prepared(net(axes=(1, 3, 128, 160)), options())
     with pytest.raises(StepFailed, match=r"all 1 convolutions .* are fp32"):
-        precision.keep_types(network, library)
+        networks.keep_types(network, library)
 
 
 # ---------------------------------------------------------------- what is built
@@ -268,7 +267,7 @@ def test_a_node_is_named_from_the_log_where_the_error_has_no_name() -> None:
         node=lambda: 7, code=lambda: library.ErrorCode.UNSUPPORTED_NODE, desc=lambda: "no",
         func=lambda: "importNonZero", file=lambda: "x.cpp", line=lambda: 1,
     )  # fmt: skip
-    told = parsing._told("tensorrt 8.6.0", [error], log)
+    told = networks._told("tensorrt 8.6.0", [error], log)
     assert "node 7 '/head/NonZero' (NonZero): UNSUPPORTED_NODE" in told
     assert all(line in told for line in log)
 
@@ -390,8 +389,8 @@ def test_times_are_kept_with_what_other_builds_learnt_meanwhile(tmp_path: Path) 
     path = tmp_path / "new" / "x.cache"
     for _ in range(2):
         config = maker.create_builder_config()
-        timing.load(config, path)
-        timing.save(config, path)
+        engine.load_timings(config, path)
+        engine.save_timings(config, path)
         first = path.read_bytes()
         assert len(first) > 100
     assert [one.name for one in path.parent.iterdir()] == ["x.cache"]
@@ -400,21 +399,21 @@ def test_times_are_kept_with_what_other_builds_learnt_meanwhile(tmp_path: Path) 
     config = maker.create_builder_config()
     assert config.set_timing_cache(config.create_timing_cache(first), False)
     path.write_bytes(b"torn")  # by a disk that was full, say
-    timing.load(config, path)
-    timing.save(config, path)
+    engine.load_timings(config, path)
+    engine.save_timings(config, path)
     assert len(path.read_bytes()) > 100
 
 
 def test_in_a_folder_every_gpu_model_and_version_has_times_of_its_own(tmp_path: Path) -> None:
     def name(version: str, gpu: cuda.Gpu) -> str:
-        return timing.file_of(f"{tmp_path}/new/", "tensorrt", version, gpu).name
+        return engine.timing_file(f"{tmp_path}/new/", "tensorrt", version, gpu).name
 
     other = cuda.Gpu("NVIDIA L4", "8.9", "580.95.05", 24 << 30)
     newer = cuda.Gpu("NVIDIA H200", "9.0", "590.1", 141 << 30)
     names = {name("10.1", HOPPER), *(name("8.6.0", gpu) for gpu in (HOPPER, other, newer))}
     assert len(names) == 4 and "tensorrt-8.6.0-NVIDIA_H200-sm9.0-580.cache" in names
     exact = str(tmp_path / "mine.cache")
-    assert str(timing.file_of(exact, "tensorrt", "8.6.0", HOPPER)) == exact
+    assert str(engine.timing_file(exact, "tensorrt", "8.6.0", HOPPER)) == exact
 
 
 def test_the_facts_of_an_engine_are_readable_by_anyone(net: Net, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from farm.runtimes.trt.versions import HOLDERS, Names, Version, bits, names, version
+from farm.runtimes.tensorrt.api import HOLDERS, Names, Version, bits, names, version
 
 FLAGS = {"DEBUG", "REFIT", "TF32", "VERSION_COMPATIBLE"}
 CONSTRAINTS = {"OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"}

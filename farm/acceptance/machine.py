@@ -15,7 +15,7 @@ from farm.catalog import RUNTIMES
 from farm.errors import FarmError, InputError, nearest
 from farm.plan.packages import version
 from farm.plan.placement import accelerator, cpu_model
-from farm.runtimes.trt import cuda
+from farm.runtimes.tensorrt import cuda
 from farm.specs import Target
 
 ORT_CUDA = "onnxruntime_cuda"

@@ -95,7 +95,7 @@ def _replaceable(folder: Path) -> None:
 def _self_contained(matrix: Matrix) -> None:
     """Raises InputError for options that name files: a pack does not carry them."""
     for runtime in dict.fromkeys(cell.runtime for cell in matrix.cells):
-        known = RUNTIMES[runtime].options or ()
+        known = RUNTIMES[runtime].option_names
         if "plugins" in known and matrix.spec.runtime_options.get(runtime, {}).get("plugins"):
             place = ("runtime_options", runtime, "plugins")
             raise InputError(

@@ -14,9 +14,11 @@ from pydantic_core import ErrorDetails
 from farm.catalog import RUNTIMES
 from farm.config.document import Document, load
 from farm.config.expand import Cell, combinations, expand
-from farm.config.models import MODEL_SPECS, OPTION_SPECS, PreprocessSpec
+from farm.config.kinds import dataset_specs, model_specs
+from farm.config.models import PreprocessSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
 from farm.errors import InputError, nearest, shown, together
+from farm.options import RuntimeOptions, explain
 
 __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
 
@@ -63,9 +65,10 @@ def validate(document: Document) -> Matrix:
         raise InputError(message, document.where(()))
     cells = expand(spec)
     if not cells:
+        on_cpus = [name for name, one in RUNTIMES.items() if one.packages and not one.accelerators]
         raise InputError(
             "no cell is left: the excludes take all of them, or no runtime here runs on the "
-            "targets (torch, onnxruntime and openvino run on CPUs) or has the precisions",
+            f"targets ({', '.join(on_cpus)} run on CPUs) or has the precisions",
             document.where(("exclude",) if spec.exclude else ("runtimes",)),
         )
     return Matrix(spec, cells, document)
@@ -90,12 +93,12 @@ def _explain(document: Document, details: ErrorDetails) -> InputError:
         case "value_error":
             message = f"{shown(name)}: {details['ctx']['error']}"
         case "union_tag_not_found":
-            message = f"{shown(name)} needs a 'type': coco or shapes"
+            message = f"{shown(name)} needs a 'type': {' or '.join(dataset_specs())}"
         case "union_tag_invalid":
             word, of_model = str(details["ctx"]["tag"]), details["loc"][0] == "models"
-            kind, known = ("data set type", ["coco", "shapes"])
+            kind, known = ("data set type", list(dataset_specs()))
             if of_model:
-                kind, known = "model source", list(MODEL_SPECS)
+                kind, known = "model source", list(model_specs())
             message = f"unknown {kind} {shown(word)}{nearest(word, known)}"
         case "dict_type" | "model_type" | "model_attributes_type":
             message = f"{shown(name)} is a mapping of keys to values, not {shown(details['input'])}"
@@ -140,11 +143,10 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     if key == ("int8", "auto"):
         return list(schema.AutoSpec.model_fields)
     if key[0] == "dataset":
-        drawn = values["dataset"].get("type") == "shapes"
-        return list((schema.ShapesSpec if drawn else schema.CocoSpec).model_fields)
+        return list(dataset_specs()[values["dataset"]["type"]].model_fields)
     if key[0] == "models" and len(key) == 2:
         source = values["models"][key[1]].get("source", "mmdet")
-        return list(MODEL_SPECS[source].model_fields)
+        return list(model_specs()[source].model_fields)
     if key[0] == "models" and key[2:] == ("preprocess",):
         return list(PreprocessSpec.model_fields)
     return list(holders[str(key[0])].model_fields) if key[0] in holders else []
@@ -159,23 +161,20 @@ def _options(
     """
     taken, wrong = dict(spec.runtime_options), list[InputError]()
     for runtime, options in spec.runtime_options.items():
-        if known := OPTION_SPECS.get(runtime):
+        if (line := RUNTIMES.get(runtime)) and (known := line.options):
             try:
                 taken[runtime] = known.model_validate(options).model_dump(exclude_unset=True)
             except ValidationError as error:
                 found = error.errors()
-                wrong += [_wrong_option(document, runtime, details) for details in found]
+                wrong += [_wrong_option(document, runtime, known, details) for details in found]
     return taken, wrong
 
 
-def _wrong_option(document: Document, runtime: str, details: ErrorDetails) -> InputError:
-    name = str(details["loc"][0])
-    place = document.where(("runtime_options", runtime, name))
-    if details["type"] == "extra_forbidden":
-        hint = nearest(name, OPTION_SPECS[runtime].model_fields)
-        return InputError(f"{runtime} has no option {shown(name)}{hint}", place)
-    told = f"{_lower(details['msg'])}, not {shown(details['input'])}"
-    return InputError(f"{runtime}'s option {shown(name)}: {told}", place)
+def _wrong_option(
+    document: Document, runtime: str, known: type[RuntimeOptions], details: ErrorDetails
+) -> InputError:
+    place = document.where(("runtime_options", runtime, str(details["loc"][0])))
+    return InputError(explain(runtime, known, details), place)
 
 
 def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]:

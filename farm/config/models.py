@@ -1,13 +1,12 @@
-"""What a matrix may say of a model, by its source, and of a runtime's options."""
+"""What a matrix may say of a model, by its source."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, create_model, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from farm.catalog import RUNTIMES
 from farm.config.values import (
     AxesSpec,
     Edge,
@@ -16,7 +15,6 @@ from farm.config.values import (
     Text,
     Triple,
     Whole,
-    axis,
     distinct,
 )
 
@@ -36,6 +34,7 @@ def _importable(function: str) -> str:
 class ModelSpec(AxesSpec):
     """What models of every source may say: axes of their own in place of the matrix's."""
 
+    source: str
     simplify: bool | None = None
     keep_fp32: Annotated[list[Text], AfterValidator(distinct)] | None = None
 
@@ -116,49 +115,3 @@ class ModuleSpec(OwnFormSpec):
     checkpoint: Text | None = None
     options: Options = {}
     allow_pickle: bool = False
-
-
-MODEL_SPECS: dict[str, type[ModelSpec]] = {
-    "mmdet": MmdetSpec,
-    "onnx": OnnxSpec,
-    "module": ModuleSpec,
-}
-
-
-def _source(value: Any) -> str:
-    """What a model's entry says of its source; mmdet where it says nothing."""
-    said = value.get("source", "mmdet") if isinstance(value, dict) else "mmdet"
-    return said if isinstance(said, str) else repr(said)
-
-
-AnyModelSpec = Annotated[
-    Annotated[MmdetSpec, Tag("mmdet")]
-    | Annotated[OnnxSpec, Tag("onnx")]
-    | Annotated[ModuleSpec, Tag("module")],
-    Discriminator(_source),
-]
-
-
-class _Known(Edge):
-    """Every option that any such runtime has; the catalog says which has which."""
-
-    allow_fallback: bool = False
-    builder_flags: bool = False
-    cuda_graph: bool = False
-    hardware_compatible: bool = False
-    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
-    provider_options: Options | None = None
-    plugins: axis(Text) | None = None  # type: ignore[valid-type]
-    tactic_sources: axis(Text) | None = None  # type: ignore[valid-type]
-    timing_cache: Text | None = None
-    version_compatible: bool = False
-
-
-def _spec(runtime: str, names: tuple[str, ...]) -> type[Edge]:
-    fields = {name: (_Known.model_fields[name].annotation, None) for name in names}
-    return create_model(runtime, __base__=Edge, **fields)  # type: ignore[call-overload, no-any-return]
-
-
-OPTION_SPECS = {
-    name: _spec(name, line.options) for name, line in RUNTIMES.items() if line.options is not None
-}

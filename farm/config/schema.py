@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
-from farm.config.models import AnyModelSpec
+from farm.config.kinds import AnyModelSpec, DatasetSpec
 from farm.config.values import (
     AxesSpec,
     Bytes,
@@ -70,23 +77,6 @@ class TargetSpec(Edge):
         if self.accelerator is None and (self.compute_capability or self.driver):
             raise ValueError("compute_capability and driver are a GPU's: name its `accelerator`")
         return self
-
-
-class CocoSpec(Edge):
-    type: Literal["coco"]
-    images: Text
-    annotations: Text
-    limit: Annotated[Whole, Field(ge=1, lt=2**63)] | None = None
-
-
-class ShapesSpec(Edge):
-    type: Literal["shapes"]
-    count: Annotated[Whole, Field(ge=1, le=100_000)] = 64
-    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 7
-    size: Annotated[Whole, Field(ge=64, le=4096)] = 160
-
-
-DatasetSpec = Annotated[CocoSpec | ShapesSpec, Field(discriminator="type")]
 
 
 class LimitsSpec(Edge):
@@ -185,7 +175,9 @@ class MeasureSpec(Edge):
 
 
 class MatrixSpec(Edge):
-    """One matrix file."""
+    """One matrix file. Built when it is first used: other packages' parts are then loaded."""
+
+    model_config = ConfigDict(defer_build=True)
 
     name: Name
     models: Annotated[dict[Name, AnyModelSpec], Field(min_length=1)]

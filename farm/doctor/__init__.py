@@ -13,22 +13,23 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from farm.catalog import RUNTIMES
 from farm.doctor import machine
-from farm.doctor.finding import Finding, lines
-from farm.doctor.how import HOW
-from farm.doctor.libraries import PROBES
+from farm.doctor.finding import lines
+from farm.doctor.how import HOW, how
+from farm.doctor.libraries import probes
+from farm.findings import Finding
 
-__all__ = ["HOW", "NEEDED", "RUNTIMES", "Finding", "can_sweep", "print_report", "report"]
+__all__ = ["HOW", "NEEDED", "Finding", "can_sweep", "cpu_runtimes", "print_report", "report"]
 
 PATIENCE_S = 180  # first imports on a cold, busy disk
 NEEDED = ("Python", "torch", "mmcv-full", "mmdet", "onnx")
-RUNTIMES = ("onnxruntime", "openvino")
 
 
 def report(results: Path = Path("results")) -> list[Finding]:
     """Everything `farm doctor` looks at, in the order it is shown; takes some seconds."""
     with ThreadPoolExecutor(max_workers=3) as pool:
-        libraries = list(pool.map(_try, PROBES))
+        libraries = list(pool.map(_try, probes()))
     return [
         machine.python(),
         *libraries,
@@ -39,10 +40,15 @@ def report(results: Path = Path("results")) -> list[Finding]:
     ]
 
 
+def cpu_runtimes() -> set[str]:
+    """The runtimes that `farm doctor` looks for and that run engines on a CPU."""
+    return {name for name, one in RUNTIMES.items() if one.probe and not one.accelerators}
+
+
 def can_sweep(findings: list[Finding]) -> bool:
     """Whether a sweep can run on this machine's CPU: PyTorch, mmdet, ONNX and one runtime."""
     works = {finding.name for finding in findings if finding.status != "missing"}
-    return works.issuperset(NEEDED) and not works.isdisjoint(RUNTIMES)
+    return works.issuperset(NEEDED) and not works.isdisjoint(cpu_runtimes())
 
 
 def print_report(results: Path = Path("results")) -> int:
@@ -66,10 +72,10 @@ def _try(name: str) -> Finding:
             command, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return Finding(name, "missing", f"no answer within {PATIENCE_S} s", HOW[name])
+        return Finding(name, "missing", f"no answer within {PATIENCE_S} s", how(name))
     if child.returncode == 0:
         return Finding(**json.loads(child.stdout.strip().splitlines()[-1]))
-    return Finding(name, "missing", _why(child), HOW[name])
+    return Finding(name, "missing", _why(child), how(name))
 
 
 def _why(child: subprocess.CompletedProcess[str]) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from farm.doctor import print_report
-from farm.doctor.libraries import PROBES
+from farm.doctor.how import how
+from farm.doctor.libraries import probes
 
 
 def main() -> int:
     if len(sys.argv) == 1:
         return print_report()
-    print(json.dumps(asdict(PROBES[sys.argv[1]]())))
+    finding = probes()[sys.argv[1]]()
+    if finding.status == "missing" and not finding.how:
+        finding = replace(finding, how=how(finding.name))
+    print(json.dumps(asdict(finding)))
     return 0
 
 

@@ -1,24 +1,12 @@
-"""One thing that `farm doctor` looked for, and how it is shown."""
+"""How a finding of `farm doctor` is shown."""
 
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
-from typing import Literal
 
-Status = Literal["ok", "warning", "missing"]
+from farm.findings import Finding
 
 WIDTH = 80
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked for: `found` says what there is, `how` how to get what lacks."""
-
-    name: str
-    status: Status
-    found: str
-    how: str = ""
 
 
 def lines(finding: Finding) -> str:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
-
-def extra(name: str) -> str:
-    return f"pip install -e '.[{name}]' -c constraints.txt"
-
+from farm.catalog import RUNTIMES
+from farm.findings import extra
 
 HOW = {
     "torch": extra("mmdet"),
@@ -15,10 +11,6 @@ HOW = {
     "mmdet": extra("mmdet"),
     "onnx": extra("mmdet"),
     "onnxslim": f"{extra('mmdet')} (for `simplify: true` only)",
-    "onnxruntime": f"{extra('onnxruntime')} (with an NVIDIA GPU: gpu in place of onnxruntime)",
-    "openvino": extra("openvino"),
-    "tensorrt": f"{extra('tensorrt')} (for NVIDIA GPUs only)",
-    "tensorrt_rtx": f"{extra('tensorrt_rtx')} (builds on any machine)",
     "cuda-python": "pip install cuda-python -c constraints.txt (for NVIDIA GPUs only)",
     "NVIDIA GPU": "install NVIDIA's driver, if there is a GPU (for tensorrt and tensorrt_rtx only)",
     "ray": "pip install -e . -c constraints.txt",
@@ -26,9 +18,6 @@ HOW = {
 }
 
 
-def installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
+def how(name: str) -> str:
+    """Return how to get a library or a runtime; '' where nothing says it."""
+    return RUNTIMES[name].install if name in RUNTIMES and name not in HOW else HOW.get(name, "")

@@ -6,9 +6,10 @@ import importlib
 from collections.abc import Callable
 from importlib.metadata import version
 
-from farm.doctor import gpus, onnxruntimes
-from farm.doctor.finding import Finding
+from farm.catalog import RUNTIMES
+from farm.doctor import gpus
 from farm.doctor.how import HOW
+from farm.findings import Finding
 
 
 def _torch() -> Finding:
@@ -48,16 +49,6 @@ def _onnxslim() -> Finding:
     return Finding("onnxslim", "ok", f"{version('onnxslim')} (for `simplify: true` only)")
 
 
-def _openvino() -> Finding:
-    import openvino
-
-    core = openvino.Core()
-    found = f"{version('openvino')}; devices: {', '.join(core.available_devices)}"
-    if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        found += ". It would run fp32 models in bf16 on this CPU; the farm tells it not to"
-    return Finding("openvino", "ok", found)
-
-
 def _ray() -> Finding:
     return Finding("ray", "ok", version("ray"))
 
@@ -66,17 +57,24 @@ def _mlflow() -> Finding:
     return Finding("mlflow", "ok", version("mlflow"))
 
 
-PROBES: dict[str, Callable[[], Finding]] = {
+_BEFORE: dict[str, Callable[[], Finding]] = {
     "torch": _torch,
     "mmcv-full": _mmcv,
     "mmdet": _mmdet,
     "onnx": _onnx,
     "onnxslim": _onnxslim,
-    "onnxruntime": onnxruntimes.probe,
-    "openvino": _openvino,
-    "tensorrt": gpus.tensorrt,
-    "tensorrt_rtx": gpus.tensorrt_rtx,
+}
+_AFTER: dict[str, Callable[[], Finding]] = {
     "NVIDIA GPU": gpus.gpu,
     "ray": _ray,
     "mlflow": _mlflow,
 }
+
+
+def probes() -> dict[str, Callable[[], Finding]]:
+    """Return all probes by name, in the order of the report: the runtimes' own among them.
+
+    Raises InputError for a broken entry point of another package's runtime.
+    """
+    runtimes = {name: one.probe for name, one in RUNTIMES.items() if one.probe}
+    return {**_BEFORE, **runtimes, **_AFTER}

@@ -199,7 +199,7 @@ def _own_gpus(step: Step) -> list[placement.Gpu]:
     asked, since a process that asked CUDA once keeps what it saw. Raises TransientFailure."""
     if not step.needs.accelerator:
         return []
-    from farm.runtimes.trt import cuda
+    from farm.runtimes.tensorrt import cuda
 
     return [placement.Gpu(gpu.name, gpu.compute_capability, gpu.driver) for gpu in cuda.gpus()[:1]]
 

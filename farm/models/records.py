@@ -78,7 +78,7 @@ def exporter() -> str:
 def versions(runtime: str) -> dict[str, str]:
     """The packages that decide what a trial on `runtime` finds, by their versions alone: the table
     is of what people install under these."""
-    packages = {*SOURCES["mmdet"][1], *EXPORT_PACKAGES, *RUNTIMES[runtime].packages}
+    packages = {*SOURCES["mmdet"].packages, *EXPORT_PACKAGES, *RUNTIMES[runtime].packages}
     return {package: version(package) for package in sorted(packages)}
 
 

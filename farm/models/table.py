@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from farm.catalog import OPSETS
+from farm.catalog import OPSETS, RUNTIMES
 from farm.models.families import Family
 from farm.models.records import Record
 from farm.results.escaping import for_markdown
@@ -13,7 +13,6 @@ _MARKS = {"same": "●", "older": "◐", "none": "○", "open": "·"}
 _COLUMNS = [
     (kind, runtime) for runtime in ("onnxruntime", "openvino") for kind in ("fixed", "dynamic")
 ]
-_SHORT = {"onnxruntime": "ORT", "openvino": "OV"}
 
 
 def as_text(families: Sequence[Family], records: Sequence[Record]) -> str:
@@ -96,7 +95,7 @@ def _held(shown: Sequence[Family], records: Sequence[Record]) -> str:
 
 
 def _table(families: Sequence[Family], records: dict[str, list[Record]]) -> str:
-    heads = [f"{_SHORT[runtime]} {kind}" for kind, runtime in _COLUMNS]
+    heads = [f"{RUNTIMES[runtime].short} {kind}" for kind, runtime in _COLUMNS]
     lines = ["| model | config | " + " | ".join(heads) + " | score | nodes |"]
     lines.append("|---" * (len(heads) + 4) + "|")
     for family in families:
@@ -151,7 +150,9 @@ def _reasons(families: Sequence[Family], records: dict[str, list[Record]]) -> st
         grouped: dict[str, list[str]] = {}
         for r in records[family.name]:
             if r.reason:
-                grouped.setdefault(r.reason, []).append(f"{r.opset} {r.kind} {_SHORT[r.runtime]}")
+                grouped.setdefault(r.reason, []).append(
+                    f"{r.opset} {r.kind} {RUNTIMES[r.runtime].short}"
+                )
         lines += [
             f"- {family.name} ({', '.join(w)}): {for_markdown(reason)}"
             for reason, w in grouped.items()

@@ -9,7 +9,7 @@ from typing import TypeVar
 from farm import catalog
 from farm.plan import dependencies
 from farm.plan.steps import Needs, Step, new_step
-from farm.specs import AnyModel, CheckInputs, ModelFacts, OnnxModel
+from farm.specs import AnyModel, CheckInputs, ModelFacts, OnnxModel, OtherModel
 
 Facts = Callable[[str], ModelFacts | None]
 """What the store knows of a model, by the key of its `check`; None before that has run."""
@@ -23,10 +23,10 @@ def current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, ModelF
     Where something that the model was made of has changed since, its state is added to the inputs:
     that is another step, which may have been done before.
     """
-    packages, places = (
-        catalog.SOURCES[values.model.source].packages,
-        dependencies.where(values.model),
-    )
+    packages = catalog.SOURCES[values.model.source].packages
+    if values.dataset:
+        packages += catalog.DATASETS[values.dataset.type].packages
+    places = dependencies.where(values.model)
     while True:
         step = new_step("check", label, values, packages, Needs(apart=True))
         found = facts(step.key)
@@ -37,6 +37,6 @@ def current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, ModelF
 
 def with_used(model: Model, facts: ModelFacts | None) -> Model:
     """The model, with what `check` saw that it is made of in the keys of all steps to come."""
-    if facts is None or isinstance(model, OnnxModel):
+    if facts is None or isinstance(model, OnnxModel | OtherModel):
         return model
     return replace(model, used=dependencies.as_key(facts.used))

@@ -19,11 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from farm import catalog, jsonfile
+from farm.plan.code import find_spec
 from farm.plan.digests import cache_folder, write_cached
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
-NEUTRAL = ("farm.catalog", "farm.errors", "farm.specs", "farm.plan", "farm.store")
+NEUTRAL = (
+    *("farm.catalog", "farm.config", "farm.errors", "farm.findings", "farm.plan", "farm.registry"),
+    *("farm.datasets.base", "farm.runtimes.base", "farm.parts", "farm.specs", "farm.store"),
+)
 """Modules and packages that no digest covers: inputs, names and what a plan looks at are in keys by
 their values; errors and the store decide how results are reported and where they lie."""
 
@@ -43,14 +47,40 @@ class Module:
 
 def code_of(stage: str, values: Any) -> str:
     """The digest of the code that turns a stage's inputs into its result."""
-    return digest((f"farm.stages.{stage}", *_chosen(stage, values)))
+    roots = [f"farm.stages.{stage}", *_chosen(stage, values)]
+    return digest(tuple(inner for root in roots for inner in _in_farm(root)))
+
+
+def _in_farm(root: str) -> Iterator[str]:
+    """The root, or for a module of another package the farm's modules that it imports; its own
+    code is in the key by its package."""
+    if root.partition(".")[0] == PACKAGE.name:
+        yield root
+        return
+    yield from _imported_by(root.partition(".")[0])
+
+
+@cache
+def _imported_by(package: str) -> tuple[str, ...]:
+    """The farm's modules that another package's files name in their imports."""
+    spec = find_spec(package)
+    origin = Path(spec.origin) if spec and spec.origin else None
+    files = origin.parent.rglob("*.py") if origin and origin.name == "__init__.py" else [origin]
+    read = (_module(path.read_bytes()) for path in sorted(filter(None, files)))
+    named = {name for module in read for name in module.imports}
+    return tuple(sorted(name for name in named if name.startswith(f"{PACKAGE.name}.")))
 
 
 def _chosen(stage: str, values: Any) -> Iterator[str]:
     """The modules that a stage finds by name at run time: its source's and its runtime's."""
+    if stage in catalog.EXTRA_STAGES:
+        yield catalog.EXTRA_STAGES[stage].module
     if stage == "prepare":
         yield catalog.PREPARER_MODULE
         yield "farm.specs.sizes"
+    dataset = getattr(values, "dataset", None)
+    if dataset is not None:
+        yield catalog.DATASETS[dataset.type].module
     engine = getattr(values, "engine", None)
     model = getattr(engine or values, "model", None)
     if model is not None:
@@ -99,7 +129,8 @@ def _module_of(name: str, modules: Mapping[str, Module]) -> str:
 
 def _is_neutral(name: str) -> bool:
     within = (name == one or name.startswith(f"{one}.") for one in NEUTRAL)
-    return name not in _COUNTED and any(within)
+    probes = name.endswith(".probe")  # of `farm doctor`
+    return probes or (name not in _COUNTED and any(within))
 
 
 @cache

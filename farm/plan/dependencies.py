@@ -19,7 +19,7 @@ from farm import jsonfile
 from farm.plan import config_files, fingerprints
 from farm.plan.code import find_module
 from farm.plan.packages import exact_version
-from farm.specs import AnyModel, ModuleModel, OnnxModel, Used
+from farm.specs import AnyModel, ModuleModel, OnnxModel, OtherModel, Used
 
 FILE = "used.jsonl"
 """In the artifact of `check`: a line for each `Used`, in the order of use."""
@@ -57,7 +57,7 @@ class Where:
 
 
 def where(model: AnyModel) -> Where:
-    if isinstance(model, ModuleModel):
+    if isinstance(model, ModuleModel | OtherModel):
         return Where(Path(model.root).resolve(), Path(model.root).resolve())
     file = model.file if isinstance(model, OnnxModel) else model.config
     return Where(Path(os.path.abspath(file.path)).parent)

@@ -134,11 +134,13 @@ class _Planner:
                 (*of_shape, cell.postprocess, cell.opset, cell.precision),
                 lambda: self._convert(cell, steps["export"], check),
             )
-        if runtime.builds:
+        if runtime.exported:
             steps["build"] = self._build(cell, steps.get("convert") or steps["export"])
         for stage in ("verify", "evaluate", "measure"):
             if stage != "evaluate" or cell.postprocess != "none":  # raw outputs have no AP
                 steps[stage] = self._run(stage, cell, steps)
+        for stage in catalog.EXTRA_STAGES if runtime.exported else ():
+            steps[stage] = self._run(stage, cell, steps)
         return PlannedCell(cell, {stage: step.key for stage, step in steps.items()})
 
     def _once(self, kind: str, of: tuple[Any, ...], make: Callable[[], Made]) -> Made:
@@ -239,7 +241,7 @@ class _Planner:
         )
 
     def _run(self, stage: str, cell: Cell, steps: Mapping[str, Step]) -> Step:
-        """verify, evaluate and measure: all on the very engine that was built."""
+        """verify, evaluate, measure and other packages' stages: all on the very engine built."""
         target, prepared = self.given.targets[cell.target], steps["prepare"].ref
         built, facts = steps.get("build"), self.facts[cell.model]
         engine = self._once("engine", (cell,), lambda: self._engine(cell, built))
@@ -256,6 +258,8 @@ class _Planner:
                 engine, prepared, facts.classes, facts.clips_boxes, facts.mask_threshold,
                 facts.mask_frame, target,
             )  # fmt: skip
+        elif stage in catalog.EXTRA_STAGES:
+            values = specs.ExtraInputs(engine, prepared, target)
         else:
             measure = self.spec.measure
             values = specs.MeasureInputs(

@@ -7,11 +7,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from pydantic import BaseModel
+
 from farm import catalog, specs
 from farm.config.loader import Cell, Matrix
 from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
 from farm.config.schema import MatrixSpec
+from farm.datasets.types import CocoSpec, ShapesSpec
 from farm.errors import InputError
+from farm.options import ImageFolder, Mark, OutputPlace, marks
 from farm.plan import files, placement
 from farm.plan.code import code_file
 from farm.plan.configs import config_file
@@ -62,7 +66,10 @@ class Given:
         spec = self._spec.models[name]
         if isinstance(spec, MmdetSpec):
             return self._mmdet(name, spec)
-        return self._onnx(name, spec) if isinstance(spec, OnnxSpec) else self._module(name, spec)
+        if isinstance(spec, ModuleSpec):
+            return self._module(name, spec)
+        assert isinstance(spec, OwnFormSpec)
+        return self._onnx(name, spec) if isinstance(spec, OnnxSpec) else self._other(name, spec)
 
     def _mmdet(self, name: str, spec: MmdetSpec) -> specs.Model:
         config = self._file(
@@ -110,10 +117,29 @@ class Given:
             allow_pickle=spec.allow_pickle,
         )
 
+    def _other(self, name: str, spec: OwnFormSpec) -> specs.OtherModel:
+        """A model of another package's source: what its entry has beyond what all have."""
+        common = {*OwnFormSpec.model_fields}
+        values = spec.model_dump(exclude_unset=True, exclude=common)
+        return specs.OtherModel(
+            name=name,
+            source=spec.source,
+            root=str(self._folder),
+            options=self._resolved(type(spec), values, "models", name),
+            outputs=spec.outputs,
+            classes=tuple(spec.classes),
+            preprocess=_preprocess(spec),
+            clip_boxes=spec.clip_boxes,
+        )
+
     def _dataset(self) -> specs.Dataset:
         spec, folder = self._spec.dataset, self._folder
-        if spec.type == "shapes":
+        if isinstance(spec, ShapesSpec):
             return specs.ShapesDataset(spec.count, spec.seed, spec.size)
+        if not isinstance(spec, CocoSpec):
+            values = spec.model_dump(exclude_unset=True, exclude={"type", "limit"})
+            options = self._resolved(type(spec), values, "dataset")
+            return specs.OtherDataset(spec.type, options, spec.limit)
         images = self._file(
             lambda: files.image_folder(spec.images, folder), spec.images, "dataset", "images"
         )
@@ -156,15 +182,32 @@ class Given:
 
     def _options(self, runtime: str, options: Mapping[str, Any]) -> specs.Options:
         """A runtime's options, with files in place of their paths: what is in them counts."""
+        model = catalog.RUNTIMES[runtime].options
+        return self._resolved(model, options, "runtime_options", runtime)
+
+    def _resolved(
+        self, model: type[BaseModel] | None, options: Mapping[str, Any], *place: str
+    ) -> specs.Options:
+        """Options in the order of their names, with what the model marks as files resolved."""
+        fields = model.model_fields if model else {}
         known = dict(options)
-        if catalog.RUNTIMES[runtime].options is not None:
-            if plugins := known.get("plugins"):
-                place = ("runtime_options", runtime, "plugins")
-                known["plugins"] = tuple(self._plain("plug-in", p, *place) for p in plugins)
-            if cache := known.get("timing_cache"):
-                folder = "/" * cache.endswith("/")  # it has a file per GPU then
-                known["timing_cache"] = specs.Place(f"{self._folder / cache}{folder}")
+        for name, value in options.items():
+            field = fields.get(name)
+            own = (*field.metadata, *marks(field.annotation)) if field and value else ()
+            for mark in (one for one in own if isinstance(one, Mark)):
+                known[name] = self._marked(mark, value, *place, name)
         return tuple(sorted(known.items()))
+
+    def _marked(self, mark: Mark, value: Any, *place: str) -> Any:
+        """What stands in the key for an option that names files, or a place to write."""
+        if isinstance(mark, OutputPlace):
+            folder = "/" * value.endswith("/")  # it has a file per GPU then
+            return specs.Place(f"{self._folder / value}{folder}")
+        if isinstance(mark, ImageFolder):
+            return self._file(lambda: files.image_folder(value, self._folder), value, *place)
+        if isinstance(value, str):
+            return self._plain(mark.kind, value, *place)
+        return tuple(self._plain(mark.kind, one, *place) for one in value)
 
 
 def _preprocess(spec: OwnFormSpec) -> specs.Preprocess:

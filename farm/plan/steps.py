@@ -12,24 +12,15 @@ from farm.errors import InputError
 from farm.plan.closure import code_of
 from farm.plan.keys import step_key
 from farm.plan.packages import toolchain
+from farm.registry import Names
 from farm.specs import Ref, StageInputs
 
-STAGES = (
-    "check",
-    "prepare",
-    "reference",
-    "export",
-    "convert",
-    "build",
-    "verify",
-    "evaluate",
-    "measure",
-)
-"""In the order of the work."""
+STAGES = Names(catalog.OWN_STAGES, catalog.EXTRA_STAGES)
+"""In the order of the work; then those of other packages, which run for each engine."""
 
-HEAVY_STAGES = STAGES[1:]
+HEAVY_STAGES = catalog.OWN_STAGES[1:]
 
-EngineInputs = specs.VerifyInputs | specs.EvaluateInputs | specs.MeasureInputs
+EngineInputs = specs.VerifyInputs | specs.EvaluateInputs | specs.MeasureInputs | specs.ExtraInputs
 
 
 @dataclass(frozen=True)
@@ -118,7 +109,8 @@ def new_step(
 def prepare_step(label: str, values: specs.PrepareInputs, *parents: Step) -> Step:
     """Images are prepared one by one: profiles that differ in their batch share them."""
     values = dataclasses.replace(values, shape=_one_image(values.shape))
-    return new_step("prepare", label, values, catalog.PREPARE_PACKAGES, Needs(), *parents)
+    packages = catalog.PREPARE_PACKAGES + catalog.DATASETS[values.dataset.type].packages
+    return new_step("prepare", label, values, packages, Needs(), *parents)
 
 
 def export_step(label: str, values: specs.ExportInputs, *parents: Step) -> Step:
@@ -135,12 +127,15 @@ def build_step(label: str, values: specs.BuildInputs, needs: Needs, *parents: St
 
 
 def engine_step(stage: str, label: str, values: EngineInputs, *parents: Step | None) -> Step:
-    """verify, evaluate or measure."""
+    """verify, evaluate, measure, or a stage of another package."""
+    extra = catalog.EXTRA_STAGES.get(stage)
     packages = catalog.RUNTIMES[values.engine.options.runtime].packages
+    packages += extra.packages if extra else ()
     packages += catalog.EVALUATE_PACKAGES * (stage == "evaluate")
     accelerator = values.target.accelerator
     ahead = bool(catalog.RUNTIMES[values.engine.options.runtime].compute_capabilities)
-    needs = Needs(exclusive=stage == "measure", accelerator=accelerator, optional=ahead)
+    exclusive = extra.exclusive if extra else stage == "measure"
+    needs = Needs(exclusive=exclusive, accelerator=accelerator, optional=ahead)
     return new_step(stage, label, values, packages, needs, *parents)
 
 

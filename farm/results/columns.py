@@ -10,12 +10,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import entry_points
 from typing import Any
 
-from farm.catalog import RUNTIMES
-from farm.errors import InputError, in_one_line, shown
-from farm.plan import STAGES
+from farm.catalog import EXTRA_STAGES, OWN_STAGES, RUNTIMES
+from farm.registry import Lazy, outside, refused
 from farm.results.cells import CellResults
 from farm.store import Record
 from farm.store.figures import (
@@ -233,7 +231,7 @@ _OWN = (
             f"{stage}_key", key, "plan", partial(_key_of, stage),
             since=3 if stage == "convert" else 1, needed=stage in ("export", "build"),
         )
-        for stage in STAGES
+        for stage in OWN_STAGES
     ),
     Column(
         "origin", text, "import", lambda c: c.origin,
@@ -246,20 +244,20 @@ _OWN = (
 )  # fmt: skip
 
 
-def _with_others(own: dict[str, Column]) -> dict[str, Column]:
+def _all() -> dict[str, Column]:
     """Raises InputError for an entry point that cannot be loaded or is no column of a new name."""
-    found = dict(own)
-    for point in entry_points(group="farm.columns"):
-        where = f"entry point {point.name} = {point.value} (farm.columns)"
-        try:
-            column = point.load()
-        except Exception as error:  # another package's code
-            raise InputError(f"cannot be loaded: {in_one_line(error)}", where) from error
-        if not isinstance(column, Column) or column.name in found:
-            raise InputError(f"expected a Column of a new name, not {shown(column)}", where)
+    keys = (
+        Column(f"{stage}_key", key, "plan", partial(_key_of, stage), since=4)
+        for stage in EXTRA_STAGES
+    )
+    found = {one.name: one for one in (*_OWN, *keys)}
+    for point, column in outside(_GROUP, Column):
+        if column.name in found:
+            raise refused(point, _GROUP, Column, column)
         found[column.name] = column
     return found
 
 
-COLUMNS = _with_others({one.name: one for one in _OWN})
+_GROUP = "farm.columns"
+COLUMNS = Lazy(_all)
 """By name, in the order of the file."""

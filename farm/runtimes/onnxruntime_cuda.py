@@ -2,67 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from farm.runtimes import onnxruntime_providers as providers
-from farm.runtimes.onnxruntime_binding import BoundSession, is_fixed
-from farm.runtimes.onnxruntime_options import cuda_options, parsed
-from farm.runtimes.trt import cuda
+from farm.runtimes.base import Runtime
+from farm.runtimes.onnxruntime.options import CudaOptions
 
 if TYPE_CHECKING:
-    from farm.specs import EngineOptions
-
-PROVIDER = "CUDAExecutionProvider"
-OPTIONS = {"allow_fallback": False, "cuda_graph": False, "provider_options": {}}
-
-_NOT_CAPTURED = {"Compress", "If", "Loop", "NonMaxSuppression", "NonZero", "Scan", "Unique"}
-"""Their results' extent, or what comes after, is known on the host only while they run."""
+    from farm.runtimes.base import EngineAdapter
 
 
-def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]:
-    """Leave `model.onnx`, which was run once, and `providers.json` about it."""
-    asked = parsed(options, OPTIONS)
-    cuda.gpus()
-    providers.load_libraries()
-    providers.require(PROVIDER)
-    providers.prepare(onnx, folder)
-    facts = providers.build(folder, _providers(options, asked), options, asked["allow_fallback"])
-    return {"fallback": facts.elsewhere or None}
+def _adapter() -> EngineAdapter:
+    from farm.runtimes.onnxruntime import cuda
+
+    return cuda
 
 
-def open_engine(folder: Path, options: EngineOptions, threads: int) -> BoundSession:
-    asked = parsed(options, OPTIONS)
-    cuda.gpus()
-    providers.load_libraries()
-    plain = providers.session(folder / providers.MODEL, _providers(options, asked), threads)
-    if not asked["cuda_graph"]:
-        return BoundSession(plain, "cuda")
-    if reason := _not_capturable(folder, options, plain):
-        print(f"no CUDA graph: {reason}", flush=True)
-        return BoundSession(plain, "cuda")
-    own = _providers(options, asked, enable_cuda_graph=1)
-    session = providers.session(folder / providers.MODEL, own, threads)
-    return BoundSession(session, "cuda", cuda_graph=True)
-
-
-def _providers(
-    options: EngineOptions, asked: Mapping[str, Any], **more: Any
-) -> providers.Providers:
-    own = cuda_options(options) | more | asked["provider_options"]
-    return [(PROVIDER, own), (providers.CPU, {})]
-
-
-def _not_capturable(folder: Path, options: EngineOptions, session: Any) -> str | None:
-    """Why a run cannot be captured. A captured one reads and writes the same memory each time, and
-    does nothing on the host."""
-    facts = providers.read(folder)
-    if options.shape.dynamic:
-        return "the shape is not fixed"
-    if facts.elsewhere:
-        return f"nodes run elsewhere ({facts.elsewhere})"
-    if found := _NOT_CAPTURED.intersection(facts.operators):
-        return f"the model has {', '.join(sorted(found))}"
-    free = [output.name for output in session.get_outputs() if not is_fixed(output)]
-    return f"the extent of {', '.join(free)} is not known beforehand" if free else None
+RUNTIME = Runtime(
+    name="onnxruntime_cuda",
+    short="ORT CUDA",
+    packages=("onnxruntime-gpu",),
+    engines=_adapter,
+    options=CudaOptions,
+    precisions=("fp32", "fp16"),
+    accelerators=True,
+)

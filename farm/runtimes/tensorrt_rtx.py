@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from farm.errors import TransientFailure
-from farm.runtimes.trt import builder, cuda, session
+from farm.findings import Finding, extra
+from farm.runtimes.base import Runtime
+from farm.runtimes.tensorrt.options import RtxOptions
 
 if TYPE_CHECKING:
-    from farm.specs import EngineOptions
+    from farm.runtimes.base import EngineAdapter
 
 
-def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
-    """Leave `engine.plan` for `options.compute_capability`, and `engine.json` about it."""
-    builder.build(_library(), onnx, folder, options)
+def _adapter() -> EngineAdapter:
+    from farm.runtimes.tensorrt import rtx
+
+    return rtx
 
 
-def open_engine(folder: Path, options: EngineOptions, threads: int) -> session.TensorRtSession:
-    cuda.gpus()  # without a GPU the library crashes the process
-    return session.open_engine(_library(), folder, options)
+def _probe() -> Finding:
+    from farm.runtimes.tensorrt.probe import tensorrt_rtx
+
+    return tensorrt_rtx()
 
 
-def _library() -> Any:
-    try:
-        import tensorrt_rtx_bindings
-    except (ImportError, OSError) as error:
-        raise TransientFailure(
-            f"TensorRT-RTX is not installed here ({error}): pip install -e '.[tensorrt_rtx]'"
-        ) from None
-    return tensorrt_rtx_bindings
+RUNTIME = Runtime(
+    name="tensorrt_rtx",
+    short="RTX",
+    packages=("tensorrt-rtx-cu13-bindings",),
+    engines=_adapter,
+    options=RtxOptions,
+    probe=_probe,
+    install=f"{extra('tensorrt_rtx')} (builds on any machine)",
+    workspaces=True,
+    precisions=("fp32", "fp16", "bf16", "int8"),
+    accelerators=True,
+    profiles=True,
+    simplified_dynamic=False,
+    compute_capabilities=("7.5", "8.0", "8.6", "8.9", "12.0"),
+    suppresses=False,
+)

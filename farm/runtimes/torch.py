@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
+from farm.runtimes.base import Runtime
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
-def open_module(module: torch.nn.Module, threads: int) -> TorchSession:
-    """`module.outputs` are the names of what it returns."""
-    torch.set_num_threads(threads)
-    return TorchSession(module)
+class TorchAdapter:
+    def open_module(self, module: Any, threads: int) -> TorchSession:
+        """`module.outputs` are the names of what it returns."""
+        import torch
+
+        torch.set_num_threads(threads)
+        return TorchSession(module)
 
 
 class TorchSession:
@@ -20,6 +25,8 @@ class TorchSession:
         self._module: Any = module.eval()
 
     def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        import torch
+
         assert self._module is not None
         with torch.inference_mode():
             values = self._module(torch.from_numpy(images))
@@ -28,3 +35,6 @@ class TorchSession:
 
     def close(self) -> None:
         self._module = None
+
+
+RUNTIME = Runtime(name="torch", packages=("torch", "mmcv-full", "mmdet"), modules=TorchAdapter)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from farm import specs, writable
-from farm.catalog import RUNTIMES, Runtime
+from farm.catalog import RUNTIMES
 from farm.errors import InputError
 from farm.plan.files import plain_file
 from farm.plan.steps import Needs, build_step
+from farm.runtimes import Runtime
 from farm.single import onnx_file, planned, targets, words, work
 from farm.store import Store
 from farm.units import Dims

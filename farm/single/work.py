@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm.catalog import RUNTIMES, Runtime
+from farm.catalog import RUNTIMES
 from farm.cli.places import results_folder, store_folder
 from farm.cli.progress import say
 from farm.engine.local import InlineExecutor
@@ -18,6 +18,7 @@ from farm.errors import FarmError, InputError, StepFailed
 from farm.plan import Step
 from farm.plan.files import plain_file
 from farm.plan.packages import version
+from farm.runtimes import Runtime
 from farm.specs import Ref
 from farm.store import Record, Store
 from farm.units import format_seconds
@@ -133,9 +134,9 @@ def require_runtime(name: str, option: str = "") -> Runtime:
     option: that named it.
     """
     runtime = RUNTIMES.get(name)
-    if runtime is None or not runtime.builds:
+    if runtime is None or not runtime.exported:
         what = f"{name} builds no engine" if runtime else f"this farm has no runtime {name}"
-        there = ", ".join(one for one, known in RUNTIMES.items() if known.builds)
+        there = ", ".join(one for one, known in RUNTIMES.items() if known.exported)
         raise InputError(f"{what}; there are: {there}", option)
     if absent := [package for package in runtime.packages if version(package) == "absent"]:
         raise InputError(

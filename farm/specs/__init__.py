@@ -9,7 +9,14 @@ there keeps its key.
 from __future__ import annotations
 
 from farm.specs.engines import Engine, EngineOptions, Ref, Target
-from farm.specs.images import CocoDataset, Dataset, FolderDataset, Shape, ShapesDataset
+from farm.specs.images import (
+    CocoDataset,
+    Dataset,
+    FolderDataset,
+    OtherDataset,
+    Shape,
+    ShapesDataset,
+)
 from farm.specs.models import (
     AnyModel,
     Decay,
@@ -19,6 +26,7 @@ from farm.specs.models import (
     ModuleModel,
     OnnxModel,
     Options,
+    OtherModel,
     Place,
     Preprocess,
     Suppression,
@@ -32,6 +40,7 @@ from farm.specs.stages import (
     ConvertInputs,
     EvaluateInputs,
     ExportInputs,
+    ExtraInputs,
     MeasureInputs,
     PrepareInputs,
     Quantisation,
@@ -53,6 +62,7 @@ __all__ = [
     "EngineOptions",
     "EvaluateInputs",
     "ExportInputs",
+    "ExtraInputs",
     "File",
     "FolderDataset",
     "MeasureInputs",
@@ -61,6 +71,8 @@ __all__ = [
     "ModuleModel",
     "OnnxModel",
     "Options",
+    "OtherDataset",
+    "OtherModel",
     "Place",
     "PrepareInputs",
     "Preprocess",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from farm.specs.keys import NOT_IN_KEY
-from farm.specs.models import File
+from farm.specs.models import File, Options
 from farm.units import Dims
 
 
@@ -60,4 +60,16 @@ class FolderDataset:
     type: str = "folder"
 
 
-Dataset = CocoDataset | ShapesDataset | FolderDataset
+@dataclass(frozen=True)
+class OtherDataset:
+    """A data set of another package's type, by what the matrix says of it: files as `File`.
+
+    limit: only the first so many images are used.
+    """
+
+    type: str
+    options: Options
+    limit: int | None = None
+
+
+Dataset = CocoDataset | ShapesDataset | FolderDataset | OtherDataset

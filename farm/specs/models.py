@@ -102,7 +102,24 @@ class ModuleModel:
     used: str = field(default="", metadata=LATER)
 
 
-AnyModel = Model | OnnxModel | ModuleModel
+@dataclass(frozen=True)
+class OtherModel:
+    """A model of another package's source, by what the matrix says of it: files as `File`.
+
+    root: the matrix's folder. outputs, clip_boxes: as of `OnnxModel`.
+    """
+
+    name: str = field(metadata=NOT_IN_KEY)
+    source: str
+    root: str = field(metadata=NOT_IN_KEY)
+    options: Options = ()
+    outputs: str = "detections"
+    classes: tuple[str, ...] = ()
+    preprocess: Preprocess = Preprocess()
+    clip_boxes: bool = True
+
+
+AnyModel = Model | OnnxModel | ModuleModel | OtherModel
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,15 @@ class MeasureInputs:
     threads: int
 
 
+@dataclass(frozen=True)
+class ExtraInputs:
+    """Of a stage that another package adds."""
+
+    engine: Engine
+    prepared: Ref
+    target: Target
+
+
 StageInputs = (
     CheckInputs
     | PrepareInputs
@@ -156,4 +165,5 @@ StageInputs = (
     | VerifyInputs
     | EvaluateInputs
     | MeasureInputs
+    | ExtraInputs
 )

@@ -33,6 +33,10 @@ Stage = Callable[[Any, Context], Mapping[str, Any]]
 
 
 def stage(name: str) -> Stage:
-    """The function `run` of `farm.stages.<name>`; imports what that stage needs."""
+    """The function `run` of `farm.stages.<name>`, or another package's; imports what it needs."""
+    from farm.catalog import EXTRA_STAGES
+
+    if name in EXTRA_STAGES:
+        return EXTRA_STAGES[name].run()
     run: Stage = importlib.import_module(f"farm.stages.{name}").run
     return run

@@ -8,19 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 from farm.catalog import RUNTIMES
-from farm.runtimes import runtime_module
 from farm.specs import BuildInputs, EngineOptions
 from farm.stages import Context
 
 
 def run(inputs: BuildInputs, context: Context) -> Mapping[str, Any]:
     """Leaves `engine/`, whose files are the runtime's own."""
-    module = runtime_module(inputs.options.runtime)
+    runtime = RUNTIMES[inputs.options.runtime]
     engine = context.folder / "engine"
     engine.mkdir()
     started = time.perf_counter()
     options = _with_timing_cache(inputs.options, context)
-    figures = module.build(context.artifact(inputs.exported) / "model.onnx", engine, options)
+    figures = runtime.build(context.artifact(inputs.exported) / "model.onnx", engine, options)
     seconds = time.perf_counter() - started
     size = sum(path.stat().st_size for path in engine.rglob("*") if path.is_file())
     return {**(figures or {}), "build_s": seconds, "engine_bytes": size}
@@ -28,7 +27,7 @@ def run(inputs: BuildInputs, context: Context) -> Mapping[str, Any]:
 
 def _with_timing_cache(options: EngineOptions, context: Context) -> EngineOptions:
     """Unless told otherwise, the store keeps how long kernels took, for the builds to come."""
-    known = RUNTIMES[options.runtime].options or ()
+    known = RUNTIMES[options.runtime].option_names
     if "timing_cache" not in known or "timing_cache" in dict(options.options):
         return options
     kept = ("timing_cache", f"{context.store.root}/timing-caches/")

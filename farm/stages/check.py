@@ -7,23 +7,25 @@ The test pipeline is tried on the first images.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from farm.catalog import SOURCES
+from farm.datasets import open_dataset
 from farm.datasets.annotations import Annotations, read_annotations
 from farm.errors import InputError
 from farm.plan import dependencies
-from farm.sources import source_module
 from farm.sources.watch import watching
-from farm.specs import CheckInputs, CocoDataset, Dataset, ModelFacts
+from farm.specs import CheckInputs, Dataset, FolderDataset, ModelFacts, ShapesDataset
 from farm.stages import Context, examples, labels
 
 
 def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
     """The model's facts, and `notes`: what is odd in the data sets' files, a sentence each."""
-    source = source_module(inputs.model.source)
+    source = SOURCES[inputs.model.source].adapter()
     getattr(source, "Detector", None)  # its own packages are imported before: they are no model's
     with watching(inputs.model, context.folder / dependencies.FILE):
         facts = source.check(inputs.model)
@@ -43,14 +45,24 @@ def _check_dataset(dataset: Dataset, facts: ModelFacts, masks: bool) -> Annotati
 
     masks: whether AP of masks will be computed. Raises InputError.
     """
-    from farm.datasets import coco, image_files, synthetic
+    from farm.datasets import coco, synthetic
 
-    if not isinstance(dataset, CocoDataset):
+    if isinstance(dataset, ShapesDataset | FolderDataset):
         categories = {"categories": [{"name": name} for name in synthetic.CLASSES]}
         coco.check_classes(categories, facts.classes, "dataset shapes")
         return Annotations(categories, ())
-    path, folder = Path(dataset.annotations.path), Path(dataset.images.path)
-    found = read_annotations(path, dataset.limit, facts.classes if masks else ())
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, path = open_dataset(dataset, Path(scratch))
+        return _check_files(path, folder, dataset.limit, facts, masks)
+
+
+def _check_files(
+    path: Path, folder: Path, limit: int | None, facts: ModelFacts, masks: bool
+) -> Annotations:
+    """Check an annotation file in COCO's format against the model, and its images."""
+    from farm.datasets import coco, image_files
+
+    found = read_annotations(path, limit, facts.classes if masks else ())
     coco.check_classes(found.document, facts.classes, str(path))
     images = found.document["images"]
     image_files.require_images(images, folder)

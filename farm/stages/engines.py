@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from farm.catalog import RUNTIMES, SOURCES
 from farm.detections.suppress import suppress
-from farm.runtimes import DeviceTimed, Graphed, Session, runtime_module
-from farm.sources import source_module
+from farm.runtimes import DeviceTimed, Graphed, Session
 from farm.specs import Engine, Suppression
 from farm.stages import Context
 
@@ -20,14 +20,14 @@ from farm.stages import Context
 @contextmanager
 def opened(engine: Engine, context: Context, threads: int) -> Iterator[Session]:
     """What it returns is whole: a suppression on the host is part of `run`."""
-    module = runtime_module(engine.options.runtime)
+    runtime = RUNTIMES[engine.options.runtime]
     if engine.built is not None:
         folder = context.artifact(engine.built) / "engine"
-        session: Session = module.open_engine(folder, engine.options, threads)
+        session = runtime.open_engine(folder, engine.options, threads)
     else:
         assert engine.model is not None
-        detector = source_module(engine.model.source).load(engine.model)
-        session = module.open_module(detector.graph(engine.postprocess), threads)
+        detector = SOURCES[engine.model.source].adapter().load(engine.model)
+        session = runtime.open_module(detector.graph(engine.postprocess), threads)
     if engine.suppression is not None:
         session = Suppressing(session, engine.suppression)
     try:

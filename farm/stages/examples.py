@@ -14,7 +14,7 @@ from farm.datasets.annotations import Document, Entry, load_annotations
 from farm.detections import ImageMeta
 from farm.errors import InputError
 from farm.sources import source_module
-from farm.specs import CocoDataset, Dataset, Shape, ShapesDataset
+from farm.specs import CocoDataset, Dataset, OtherDataset, Shape, ShapesDataset
 from farm.units import Dims
 
 MOST = 8
@@ -52,7 +52,8 @@ def opened(dataset: Dataset, document: Document, scratch: Path) -> Examples:
     if isinstance(dataset, ShapesDataset):
         dataset = replace(dataset, count=min(dataset.count, MOST))
     images, file = open_dataset(dataset, scratch)
-    return Examples(images, load_annotations(file))
+    limit = dataset.limit if isinstance(dataset, OtherDataset) else None
+    return Examples(images, load_annotations(file, limit))
 
 
 def try_pipeline(pipeline: str, dataset: Dataset, document: Document) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from farm.sources import source_module
+from farm.catalog import SOURCES
 from farm.specs import ExportInputs
 from farm.stages import Context
 
@@ -14,7 +14,7 @@ def run(inputs: ExportInputs, context: Context) -> Mapping[str, Any]:
     """Leaves `model.onnx`."""
     import onnx
 
-    source = source_module(inputs.model.source)
+    source = SOURCES[inputs.model.source].adapter()
     path = context.folder / "model.onnx"
     detector = source.load(inputs.model)
     source.export_onnx(detector, inputs.shape, inputs.opset, path, inputs.postprocess)

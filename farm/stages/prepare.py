@@ -11,7 +11,7 @@ from farm.datasets import open_dataset
 from farm.datasets.annotations import load_annotations
 from farm.datasets.prepared import PreparedWriter
 from farm.sources import source_module
-from farm.specs import CocoDataset, PrepareInputs
+from farm.specs import CocoDataset, OtherDataset, PrepareInputs
 from farm.stages import Context
 
 
@@ -19,7 +19,8 @@ def run(inputs: PrepareInputs, context: Context) -> Mapping[str, Any]:
     """Leaves `images.bin`, `images.json` and `annotations.json`."""
     drawn = context.folder / "drawn"
     images, annotation_file = open_dataset(inputs.dataset, drawn)
-    limit = inputs.dataset.limit if isinstance(inputs.dataset, CocoDataset) else None
+    own = inputs.dataset
+    limit = own.limit if isinstance(own, CocoDataset | OtherDataset) else None
     annotations = load_annotations(annotation_file, limit)
     prepare = source_module(inputs.source).Preparer(inputs.pipeline, inputs.shape, inputs.sizes)
     with PreparedWriter(context.folder) as writer:

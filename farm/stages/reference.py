@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from farm.catalog import SOURCES
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
 from farm.detections import files, raw
-from farm.sources import Detector, source_module
+from farm.sources import Detector
 from farm.specs import ReferenceInputs
 from farm.stages import Context
 
@@ -23,7 +24,7 @@ def run(inputs: ReferenceInputs, context: Context) -> Mapping[str, Any]:
     """
     torch.set_num_threads(context.threads)
     prepared = Prepared(context.artifact(inputs.prepared))
-    detector: Detector = source_module(inputs.model.source).load(inputs.model)
+    detector = SOURCES[inputs.model.source].adapter().load(inputs.model)
     if inputs.raw_batch is not None:
         return _raw(detector, prepared, inputs.raw_batch, inputs.images, context.folder)
     found = [detector.reference(prepared.image(i), meta) for i, meta in enumerate(prepared.metas)]

@@ -25,13 +25,13 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
 def _file(onnx: Path, precision: str) -> str | bytes:
     """What ONNX Runtime is given of a file in that precision."""
     if precision == "bf16":
-        from farm.runtimes import onnxruntime_bf16
+        from farm.runtimes.onnxruntime import cpu_files
 
-        return onnxruntime_bf16.emulated(onnx)
+        return cpu_files.emulated(onnx)
     if precision == "int8":
-        from farm.runtimes import onnxruntime_int8
+        from farm.runtimes.onnxruntime import cpu_files
 
-        return onnxruntime_int8.unsigned(onnx)
+        return cpu_files.unsigned(onnx)
     return str(onnx)
 
 

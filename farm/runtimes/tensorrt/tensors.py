@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from farm.errors import StepFailed
-from farm.runtimes.trt.memory import DeviceMemory, PinnedMemory, Stream
+from farm.runtimes.tensorrt.memory import DeviceMemory, PinnedMemory, Stream
 
 Array = npt.NDArray[Any]
 Dims = tuple[int, ...]

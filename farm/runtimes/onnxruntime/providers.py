@@ -16,7 +16,7 @@ import onnx
 import onnxruntime as ort
 
 from farm.errors import StepFailed, TransientFailure
-from farm.runtimes import onnxruntime_placement as placement
+from farm.runtimes.onnxruntime import placement
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions

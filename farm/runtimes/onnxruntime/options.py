@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from farm.errors import InputError, nearest
+from pydantic import Field
+
+from farm.options import OutputPlace, RuntimeOptions, Text
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions
 
 
-def parsed(options: EngineOptions, known: Mapping[str, Any]) -> dict[str, Any]:
-    """A matrix's options over the defaults in `known`. Raises InputError for an unknown one."""
-    values = dict(known)
-    for name, value in options.options:
-        if name not in known:
-            raise InputError(f"{options.runtime} has no option {name!r}{nearest(name, known)}")
-        if value is not None:
-            values[name] = getattr(value, "path", value)
-    return values
+class ProviderOptions(RuntimeOptions):
+    """allow_fallback: nodes may run on another provider than the one in the runtime's name.
+    provider_options: by the provider's own names, over those that the farm sets."""
+
+    allow_fallback: bool = False
+    provider_options: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies defaults)
+
+
+class CudaOptions(ProviderOptions):
+    """cuda_graph: run as one, where shapes are fixed and known beforehand."""
+
+    cuda_graph: bool = False
+
+
+class TensorRtProviderOptions(ProviderOptions):
+    """As those of `farm.runtimes.tensorrt.options.TensorRtOptions`."""
+
+    builder_flags: bool = False
+    hardware_compatible: bool = False
+    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
+    timing_cache: Annotated[Text, OutputPlace()] | None = None
 
 
 def cuda_options(options: EngineOptions) -> dict[str, Any]:

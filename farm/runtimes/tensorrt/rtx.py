@@ -1,4 +1,4 @@
-"""TensorRT on NVIDIA GPUs: 8.6, 10 and 11 alike."""
+"""TensorRT-RTX on NVIDIA GPUs: engines are built with no GPU there, and run where one fits."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.errors import TransientFailure
-from farm.runtimes.trt import builder, cuda, session
+from farm.runtimes.tensorrt import builder, cuda, session
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions
 
 
 def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
-    """Leave `engine.plan` for the GPU that is there, and `engine.json` about it."""
+    """Leave `engine.plan` for `options.compute_capability`, and `engine.json` about it."""
     builder.build(_library(), onnx, folder, options)
 
 
 def open_engine(folder: Path, options: EngineOptions, threads: int) -> session.TensorRtSession:
+    cuda.gpus()  # without a GPU the library crashes the process
     return session.open_engine(_library(), folder, options)
 
 
 def _library() -> Any:
-    """Only where the driver shows a GPU: without one, TensorRT crashes the process."""
-    cuda.gpus()
     try:
-        import tensorrt
+        import tensorrt_rtx_bindings
     except (ImportError, OSError) as error:
         raise TransientFailure(
-            f"TensorRT is not installed here ({error}): pip install -e '.[tensorrt]'"
+            f"TensorRT-RTX is not installed here ({error}): pip install -e '.[tensorrt_rtx]'"
         ) from None
-    return tensorrt
+    return tensorrt_rtx_bindings

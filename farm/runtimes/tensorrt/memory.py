@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from farm.runtimes.trt.cuda import bindings, call
+from farm.runtimes.tensorrt.cuda import bindings, call
 
 
 class DeviceMemory:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.errors import InputError, StepFailed, TransientFailure, nearest
-from farm.runtimes.trt import cuda, engine, parsing, plugins, precision, timing
-from farm.runtimes.trt.log import logger
-from farm.runtimes.trt.options import TensorRtOptions, parse
-from farm.runtimes.trt.versions import Version, bits, names, version
+from farm.runtimes.tensorrt import api, cuda, engine, networks
+from farm.runtimes.tensorrt.api import Version, bits, logger, names, version
+from farm.runtimes.tensorrt.options import TensorRtOptions, parse
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions, Shape
@@ -35,17 +34,17 @@ class Build:
         self.log.begin()
         if self.gpu:
             cuda.require_memory(self.gpu, self.options.workspace_bytes)
-        plugins.load(self.library, self.version, self.log, self.own.plugins)
+        api.load_plugins(self.library, self.version, self.log, tuple(self.own.plugins or ()))
         cache = self.timing_cache()
         plan = self.plan(onnx, cache)
-        if plan is None and cache and timing.blamed(self.log.errors):
+        if plan is None and cache and engine.blames_timings(self.log.errors):
             print(f"no engine with the timing cache {cache}: once more without it", flush=True)
             self.log.begin()
             plan = self.plan(onnx, None)
         if plan is None:
             kind = TransientFailure if self.log.out_of_memory() else StepFailed
             lines = [f"{self.options.runtime} built no engine:", self.log.reason()]
-            raise kind("\n".join([*lines, *parsing.advice(self.log.reason())]))
+            raise kind("\n".join([*lines, *networks.advice(self.log.reason())]))
         engine.write(folder, memoryview(plan), self.facts())
 
     def plan(self, onnx: Path, cache: Path | None) -> Any:
@@ -54,10 +53,10 @@ class Build:
         network = self.parsed(builder, onnx)
         config = self.config(builder, network)
         if cache:
-            timing.load(config, cache)
+            engine.load_timings(config, cache)
         plan = builder.build_serialized_network(network, config)
         if plan is not None and cache:
-            timing.save(config, cache)
+            engine.save_timings(config, cache)
         return plan
 
     def builder(self) -> Any:
@@ -76,7 +75,7 @@ class Build:
             flags = _loose(self.options.runtime, self.library, self.version)
         creation = self.library.NetworkDefinitionCreationFlag
         network = builder.create_network(bits(creation, flags))
-        parsing.parse(self.library, self.version, network, onnx)
+        networks.parse(self.library, self.version, network, onnx)
         return network
 
     def config(self, builder: Any, network: Any) -> Any:
@@ -126,7 +125,7 @@ class Build:
         # A file with Q and DQ says by itself what is int8: only what they enclose.
         if not flags or wanted == "int8":
             return
-        pin = precision.keep_decoding if loose else precision.keep_types
+        pin = networks.keep_decoding if loose else networks.keep_types
         pinned = pin(network, self.library)
         if self.version.constraint:
             config.set_flag(getattr(self.library.BuilderFlag, self.version.constraint))
@@ -136,7 +135,7 @@ class Build:
         if self.gpu is None or self.own.timing_cache is None:
             return None
         name, number = self.library.__name__, self.library.__version__
-        return timing.file_of(self.own.timing_cache, name, number, self.gpu)
+        return engine.timing_file(self.own.timing_cache, name, number, self.gpu)
 
     def facts(self) -> engine.EngineFacts:
         return engine.EngineFacts(

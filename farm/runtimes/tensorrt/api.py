@@ -1,14 +1,20 @@
-"""What differs between TensorRT 8.6, 10, 11 and TensorRT-RTX: stated here, and nowhere else.
+"""TensorRT as a library: what differs between its versions, its logger, its plugins.
 
-Read from the names that a library's Python module has, never from numbers: those of the enums
-moved between versions, and a version's number does not tell TensorRT from TensorRT-RTX.
+Differences are read from the names that a library's Python module has, never from numbers: those
+of the enums moved between versions, and a version's number does not tell TensorRT from
+TensorRT-RTX.
 """
 
 from __future__ import annotations
 
+import ctypes
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from farm.errors import StepFailed
 
 Names = Mapping[str, frozenset[str]]
 """The attributes of those classes and enums of a library that decide; empty for an absent one."""
@@ -24,6 +30,10 @@ HOLDERS = (
 
 PRECISION_FLAGS = {"fp16": ("FP16",), "bf16": ("BF16",), "int8": ("INT8",)}
 """What a weakly typed network must be allowed before it uses a precision below fp32."""
+
+_SHOWN = ("INTERNAL_ERROR", "ERROR", "WARNING")
+_MOST = 50
+_NO_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "cudamalloc")
 
 
 @dataclass(frozen=True)
@@ -101,3 +111,57 @@ def version(known: Names) -> Version:
 def bits(enum: Any, members: tuple[str, ...]) -> int:
     """A bit mask of an enum's members by name."""
     return sum(1 << int(getattr(enum, name)) for name in members)
+
+
+@cache
+def logger(library: Any) -> Any:
+    """The one logger of a library in this process: TensorRT wants the same for everything."""
+
+    class Logger(library.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            library.ILogger.__init__(self)
+            self.errors: list[str] = []
+            self.warnings: deque[str] = deque(maxlen=3)
+
+        def log(self, severity: Any, text: str) -> None:
+            if severity.name not in _SHOWN:
+                return
+            print(f"[{library.__name__}] {severity.name}: {text}", flush=True)
+            if "ERROR" not in severity.name:
+                self.warnings.append(text.strip())
+            elif len(self.errors) < _MOST:
+                self.errors.append(text.strip())
+
+        def begin(self) -> None:
+            """Forget what was said of the work before."""
+            self.errors.clear()
+            self.warnings.clear()
+
+        def reason(self) -> str:
+            """The errors; without any, the last warnings: 8.6 has no more to say of a driver."""
+            return "\n".join(dict.fromkeys(self.errors or self.warnings)) or "it gives no reason"
+
+        def out_of_memory(self) -> bool:
+            text = "\n".join(self.errors).lower()
+            return any(words in text for words in _NO_MEMORY)
+
+    return Logger()
+
+
+def load_plugins(library: Any, version: Version, logger: Any, paths: tuple[str, ...]) -> None:
+    """A plug-in registers itself when its library is loaded, or is asked for its creators."""
+    library.init_libnvinfer_plugins(logger, "")
+    registry = library.get_plugin_registry()
+    for path in paths:
+        before = _count(registry, version)
+        try:
+            ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            raise StepFailed(f"plug-in library {path} cannot be loaded: {error}") from None
+        if _count(registry, version) == before:
+            registry.load_library(path)
+        print(f"plug-in library {path}: {_count(registry, version) - before} creators", flush=True)
+
+
+def _count(registry: Any, version: Version) -> int:
+    return len(getattr(registry, version.creators))

@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from farm.errors import StepFailed, TransientFailure
-from farm.runtimes.trt import cuda, engine, plugins
-from farm.runtimes.trt.log import logger
-from farm.runtimes.trt.memory import Graph, Stream
-from farm.runtimes.trt.options import parse
-from farm.runtimes.trt.tensors import Dims, Input, Output
-from farm.runtimes.trt.versions import Version, names, version
+from farm.runtimes.tensorrt import api, cuda, engine
+from farm.runtimes.tensorrt.api import Version, logger, names, version
+from farm.runtimes.tensorrt.memory import Graph, Stream
+from farm.runtimes.tensorrt.options import parse
+from farm.runtimes.tensorrt.tensors import Dims, Input, Output
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions
@@ -30,7 +29,7 @@ def open_engine(library: Any, folder: Path, options: EngineOptions) -> TensorRtS
     engine.require_fit(folder, facts, library.__version__, cuda.gpus()[0])
     log = logger(library)
     log.begin()
-    plugins.load(library, known, log, own.plugins)
+    api.load_plugins(library, known, log, tuple(own.plugins or ()))
     runtime = library.Runtime(log)
     if facts.version_compatible:
         runtime.engine_host_code_allowed = True  # such a plan carries its own runtime

@@ -99,6 +99,14 @@ def gpus() -> tuple[Gpu, ...]:
     return tuple(_gpu(driver, call(driver.cuDeviceGet(i)), version) for i in range(count))
 
 
+def has_gpu() -> bool:
+    """Whether the driver shows one; False without a driver."""
+    try:
+        return bool(gpus())
+    except CudaError:
+        return False
+
+
 def _gpu(driver: Any, device: Any, version: str) -> Gpu:
     name = call(driver.cuDeviceGetName(256, device)).split(b"\0")[0].decode()
     kinds = driver.CUdevice_attribute

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from farm.doctor.finding import Finding
-from farm.doctor.gpus import has_gpu
-from farm.doctor.how import extra, installed
 from farm.errors import TransientFailure
+from farm.findings import Finding, extra, installed
+from farm.runtimes.tensorrt.cuda import has_gpu
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 ON_GPUS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
@@ -52,7 +51,7 @@ def mend(gpu: bool) -> str:
 
 def _lacks(provider: str) -> str | None:
     """Why a provider of this build does not run here; None where it does."""
-    from farm.runtimes import onnxruntime_providers as providers
+    from farm.runtimes.onnxruntime import providers
 
     try:
         providers.load_libraries()

@@ -1,0 +1,59 @@
+"""What a matrix may say of a model, by its source, and of its data set, by its type.
+
+The sources and types of other packages are among them: they are loaded when the first matrix is
+validated, since their modules import this one's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Union
+
+from pydantic import BaseModel, Discriminator, GetCoreSchemaHandler, Tag
+from pydantic_core import CoreSchema
+
+from farm.catalog import DATASETS, SOURCES
+from farm.config.models import ModelSpec
+from farm.datasets.types import CocoSpec, ShapesSpec
+from farm.options import DatasetOptions
+
+
+def model_specs() -> dict[str, type[ModelSpec]]:
+    """By source: the model of a model's entry."""
+    return {name: source.spec for name, source in SOURCES.items()}
+
+
+def dataset_specs() -> dict[str, type[BaseModel]]:
+    """By type: the model of a data set's entry."""
+    return {name: one.spec for name, one in DATASETS.items() if one.spec}
+
+
+@dataclass(frozen=True)
+class _OneOf:
+    """Validates by the model that the entry itself names. tell: reads that name."""
+
+    tell: Callable[[Any], str | None]
+    models: Callable[[], Mapping[str, type[BaseModel]]]
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        tagged = tuple(Annotated[model, Tag(name)] for name, model in self.models().items())
+        return handler.generate_schema(Annotated[Union[tagged], Discriminator(self.tell)])  # noqa: UP007
+
+
+def _source(value: Any) -> str:
+    """What a model's entry says of its source; mmdet where it says nothing."""
+    said = value.get("source", "mmdet") if isinstance(value, dict) else "mmdet"
+    return said if isinstance(said, str) else repr(said)
+
+
+def _type(value: Any) -> str | None:
+    """What a data set's entry says of its type; None where it says nothing."""
+    said = value.get("type") if isinstance(value, dict) else None
+    return said if isinstance(said, str) or said is None else repr(said)
+
+
+AnyModelSpec = Annotated[ModelSpec, _OneOf(_source, model_specs)]
+DatasetSpec = Annotated[CocoSpec | ShapesSpec | DatasetOptions, _OneOf(_type, dataset_specs)]

@@ -1,0 +1,88 @@
+"""The descriptors of model sources, and of stages that other packages add.
+
+A source is one file or folder in `farm.sources`, a descriptor in `farm.own_sources` and one line in
+`farm.catalog`; or an object in another package that the entry point `farm.sources` names. A stage
+is such an object under the entry point `farm.stages`.
+
+They stand outside of `farm.sources` and `farm.stages`, which import numpy and the store: a plan
+needs neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from farm.registry import Part
+
+if TYPE_CHECKING:
+    from farm import specs
+    from farm.config.models import ModelSpec
+    from farm.sources import Detector
+    from farm.stages import Context
+
+
+class SourceAdapter(Protocol):
+    """A module (or an object) with the models of one source.
+
+    model: `specs.OtherModel` for a source of another package: its `options` are what the matrix
+    says, with `specs.File` in place of the files that it names.
+    """
+
+    def check(self, model: Any) -> specs.ModelFacts:
+        """Return the model's facts. Raises InputError or StepFailed for what is wrong with it."""
+
+    def load(self, model: Any) -> Detector:
+        """Return the loaded model, whose answers engines are compared with."""
+
+    def export_onnx(
+        self,
+        detector: Any,
+        shape: specs.Shape,
+        opset: Any,
+        path: Path,
+        postprocess: str = "graph",
+    ) -> None:
+        """Write the ONNX file. Raises StepFailed where that cannot be.
+
+        opset: a number; None where the source has `opsets=False`, and files their own.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Part):
+    """A model source as the plan sees it.
+
+    adapter: imports what loads its models. spec: the pydantic model of a model's entry in a
+    matrix; for other packages a subclass of `farm.config.models.OwnFormSpec`.
+    opsets: it writes at the opset that is asked, so that this is an axis. cuts: its graph can end
+    in several places, so that `postprocess` is one. eager: PyTorch itself can run it.
+    """
+
+    adapter: Callable[[], SourceAdapter]
+    spec: type[ModelSpec]
+    opsets: bool = True
+    cuts: bool = False
+    eager: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtraStage(Part):
+    """A stage that another package adds.
+
+    It runs once for every engine, after `build`, on the target of its cells: beside `verify`,
+    `evaluate` and `measure`, and independently of them. Its figures are kept with the record of
+    its step, and a column of the same package (entry point `farm.columns`) shows them. A cell
+    whose stage fails has failed.
+
+    run: returns the stage's function, importing what that needs. It is called with the engine
+    and the prepared images (`farm.stages.engines.opened` opens the former), writes files into
+    `context.folder`, and returns its figures: plain JSON values.
+
+    exclusive: it runs alone on its node, as `measure` does.
+    """
+
+    run: Callable[[], Callable[[specs.ExtraInputs, Context], Mapping[str, Any]]]
+    exclusive: bool = False

@@ -1,0 +1,128 @@
+"""Files for ONNX Runtime's CPU provider: bf16 nodes between casts, int8 values unsigned.
+
+bf16: the provider has no bf16 kernel but that of Cast. Every bf16 node runs in fp32 between casts:
+its inputs widened, its result rounded to bf16. Values are what bf16 kernels with fp32 sums would
+give; the time is more than fp32's, not less. (fp16 files need nothing: ONNX Runtime widens them
+itself where it has no kernel.)
+
+int8: the x86 kernels are fast for unsigned values only. ONNX Runtime shifts signed values by
+itself, but not where several layers read one, and folds no ReLU into a layer whose scale is
+symmetric; such layers it runs in fp32. Here every value is shifted by 128, which changes no number;
+behind a ReLU, where nothing is negative, by nothing: what would have been clipped at 127 steps is
+then clipped at 255. And since its int8 layers must end in int8, those that end in an addition get
+the scales that `convert` left in the file's metadata. Layers followed by another activation (a
+sigmoid, say) stay in fp32 between quantised values.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+_SCALES = "int8_scales_of_added_values"
+
+
+def emulated(path: Path) -> bytes:
+    """The file with every bf16 node in fp32 between casts."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    narrow = {one.name for one in graph.initializer if one.data_type == TensorProto.BFLOAT16}
+    nodes: list[onnx.NodeProto] = []
+    widened: set[str] = set()
+    for node in graph.node:
+        if node.op_type == "Cast":
+            nodes.append(node)
+            if _target(node) == TensorProto.BFLOAT16:
+                narrow.add(node.output[0])
+        elif reads := narrow.intersection(node.input):
+            new = sorted(reads - widened)
+            nodes += [_cast(name, _wide(name), TensorProto.FLOAT) for name in new]
+            widened |= reads
+            nodes += _in_fp32(node, reads)
+            narrow.update(_values(node))
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return bytes(model.SerializeToString())
+
+
+def _in_fp32(node: onnx.NodeProto, reads: set[str]) -> list[onnx.NodeProto]:
+    wide = onnx.NodeProto()
+    wide.CopyFrom(node)
+    for i, name in enumerate(node.input):
+        wide.input[i] = _wide(name) if name in reads else name
+    rounded = []
+    for i, name in enumerate(_values(node)):
+        wide.output[i] = f"{name}_exact"
+        rounded.append(_cast(f"{name}_exact", name, TensorProto.BFLOAT16))
+    return [wide, *rounded]
+
+
+def _values(node: onnx.NodeProto) -> list[str]:
+    """Outputs of the inputs' type: MaxPool's second are indices."""
+    return list(node.output[:1]) if node.op_type == "MaxPool" else list(node.output)
+
+
+def _wide(name: str) -> str:
+    return f"{name}_as_fp32"
+
+
+def _cast(source: str, result: str, to: int) -> onnx.NodeProto:
+    return helper.make_node("Cast", [source], [result], f"{result}_cast", to=to)
+
+
+def _target(cast: onnx.NodeProto) -> int:
+    return next(int(one.i) for one in cast.attribute if one.name == "to")
+
+
+def unsigned(path: Path) -> bytes:
+    """The file with unsigned values in place of signed ones; weights stay as they are."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    weights = {one.name for one in graph.initializer}
+    shifts = {
+        node.input[2]: 0 if _never_negative(node.input[0], made_by) else 128
+        for node in graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] not in weights
+    }
+    for one in graph.initializer:
+        if one.name in shifts:
+            shifted = np.array(shifts[one.name], np.uint8)
+            one.CopyFrom(numpy_helper.from_array(shifted, one.name))
+    _quantise_added(model)
+    del graph.value_info[:]  # the types in it are of before
+    return bytes(model.SerializeToString())
+
+
+def _quantise_added(model: onnx.ModelProto) -> None:
+    told = {one.key: one.value for one in model.metadata_props}
+    scales: dict[str, float] = json.loads(told.get(_SCALES, "{}"))
+    graph = model.graph
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        nodes.append(node)
+        value = node.output[0]
+        if value in scales:
+            exact, narrow, scale, zero = (f"{value}_{word}" for word in ("exact", "q", "s", "z"))
+            node.output[0] = exact
+            graph.initializer.append(
+                numpy_helper.from_array(np.array(scales[value], np.float32), scale)
+            )
+            graph.initializer.append(numpy_helper.from_array(np.array(128, np.uint8), zero))
+            nodes.append(helper.make_node("QuantizeLinear", [exact, scale, zero], [narrow]))
+            nodes.append(helper.make_node("DequantizeLinear", [narrow, scale, zero], [value]))
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _never_negative(value: str, made_by: dict[str, onnx.NodeProto]) -> bool:
+    node = made_by.get(value)
+    if node is not None and node.op_type == "MaxPool":
+        return _never_negative(node.input[0], made_by)
+    return node is not None and node.op_type == "Relu"

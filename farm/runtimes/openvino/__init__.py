@@ -1,0 +1,34 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from farm.findings import Finding, extra
+from farm.runtimes.base import Runtime
+
+if TYPE_CHECKING:
+    from farm.runtimes.base import EngineAdapter
+
+
+def _adapter() -> EngineAdapter:
+    from farm.runtimes.openvino import adapter
+
+    return adapter
+
+
+def _probe() -> Finding:
+    from farm.runtimes.openvino import probe
+
+    return probe.probe()
+
+
+RUNTIME = Runtime(
+    name="openvino",
+    short="OV",
+    packages=("openvino",),
+    engines=_adapter,
+    probe=_probe,
+    install=extra("openvino"),
+    precisions=("fp32", "fp16", "bf16", "int8"),
+)
