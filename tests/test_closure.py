@@ -16,7 +16,7 @@ from farm.plan import closure
 
 STAGES = {
     "check": ("farm.stages.check", "farm.sources.mmdet"),
-    "prepare": ("farm.stages.prepare", "farm.sources.mmdet.preparer"),
+    "prepare": ("farm.stages.prepare", "farm.preprocess.opencv"),
     "export": ("farm.stages.export", "farm.sources.mmdet"),
     "build openvino": ("farm.stages.build", "farm.runtimes.openvino"),
     "build onnxruntime": ("farm.stages.build", "farm.runtimes.onnxruntime"),
@@ -73,7 +73,9 @@ OF_THE_GRAPH = {"check", "export", "table of models"}
         ("sources/onnx_files.py", OF_THE_GRAPH | {"export onnx"}),
         ("sources/simplify.py", {"export", "export onnx"}),
         ("sources/mmdet/checkpoint.py", {"check", "export"}),
-        ("sources/mmdet/centre_pad.py", {"check", "prepare", "export", "export onnx"}),
+        ("preprocess/centre_pad.py", {"check", "prepare", "export"}),
+        ("preprocess/settings.py", {"export onnx"}),
+        ("specs/pipeline.py", {"check", "prepare", "export", "export onnx"}),
         ("runtimes/openvino.py", {"build openvino"}),
         ("runtimes/openvino_operators.py", {"build openvino"}),
         ("runtimes/onnxruntime_int8.py", {"build onnxruntime", "evaluate onnxruntime"}),
@@ -162,6 +164,7 @@ def test_every_module_that_is_found_by_name_is_a_root() -> None:
         if "import_module(" in path.read_text()
     }
     known = {"stages/__init__.py", "sources/__init__.py", "runtimes/__init__.py"}
+    known |= {"preprocess/__init__.py"}
     of_the_user = {"sources/module.py"}
     outside_of_stages = {"doctor/libraries.py"}
     assert found <= known | of_the_user | outside_of_stages

@@ -17,7 +17,7 @@ FARM = PROJECT / "farm"
 LAYERS = [
     {"errors", "interrupts", "units", "catalog", "decoded", "specs", "config", "plan", "store"}
     | {"jsonfile", "terminal"},
-    {"sources", "runtimes", "datasets", "detections", "precision"},
+    {"sources", "runtimes", "datasets", "detections", "precision", "preprocess"},
     {"stages"},
     {"engine", "results"},
     {"__main__", "acceptance", "cli", "doctor", "models", "run", "single", "sweep", "writable"},

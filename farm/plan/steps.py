@@ -118,7 +118,8 @@ def new_step(
 def prepare_step(label: str, values: specs.PrepareInputs, *parents: Step) -> Step:
     """Images are prepared one by one: profiles that differ in their batch share them."""
     values = dataclasses.replace(values, shape=_one_image(values.shape))
-    return new_step("prepare", label, values, catalog.PREPARE_PACKAGES, Needs(), *parents)
+    packages = catalog.preparer_of(values.pipeline).packages
+    return new_step("prepare", label, values, packages, Needs(), *parents)
 
 
 def export_step(label: str, values: specs.ExportInputs, *parents: Step) -> Step:

@@ -5,8 +5,9 @@ A source provides
     check(model)                                            its facts, or what is wrong with it
     load(model)                                             a `Detector`
     export_onnx(detector, shape, opset, path, postprocess)  its ONNX file
+    set_threads(threads)                                    how many cores its reference may use
 
-and one of them a `Preparer` of images for all; see `farm.sources.mmdet`.
+The package of a source is light to import; see `farm.sources.mmdet`.
 """
 
 from __future__ import annotations

@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from farm import specs
 from farm.detections import Floats
 from farm.errors import InputError, StepFailed, in_one_line
+from farm.preprocess.settings import pipeline_of
 from farm.sources import onnx_files, sizes, user_code
 from farm.sources.mmdet import checkpoint
 from farm.sources.onnx_files import tensors
-from farm.sources.own_form import OwnForm, check_form, pipeline_of
+from farm.sources.own_form import OwnForm, check_form
 
 _OWN_FORM = ("dets", "labels", "masks")
 

@@ -20,8 +20,9 @@ import onnxruntime as ort
 from farm import specs
 from farm.detections import Floats
 from farm.errors import InputError, StepFailed, out_of_memory
+from farm.preprocess.settings import pipeline_of
 from farm.sources import ready_files, sizes
-from farm.sources.own_form import OwnForm, check_form, pipeline_of
+from farm.sources.own_form import OwnForm, check_form
 
 
 @dataclass(frozen=True)
