@@ -72,7 +72,7 @@ OF_THE_GRAPH = {"check", "export", "table of models"}
         ("sources/mmdet/candidates.py", OF_THE_GRAPH),
         ("sources/onnx_files.py", OF_THE_GRAPH | {"export onnx"}),
         ("sources/simplify.py", {"export", "export onnx"}),
-        ("sources/mmdet/checkpoint.py", {"check", "export"}),
+        ("sources/checkpoints/weights.py", {"check", "export"}),
         ("preprocess/centre_pad.py", {"check", "prepare", "export"}),
         ("preprocess/settings.py", {"export onnx"}),
         ("specs/pipeline.py", {"check", "prepare", "export", "export onnx"}),

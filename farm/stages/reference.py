@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
 from farm.detections import files, raw
@@ -21,9 +19,10 @@ def run(inputs: ReferenceInputs, context: Context) -> Mapping[str, Any]:
 
     Where only raw outputs are wanted, `raw.npz`: those of the first images, in batches.
     """
-    torch.set_num_threads(context.threads)
     prepared = Prepared(context.artifact(inputs.prepared))
-    detector: Detector = source_module(inputs.model.source).load(inputs.model)
+    source = source_module(inputs.model.source)
+    source.set_threads(context.threads)
+    detector: Detector = source.load(inputs.model)
     if inputs.raw_batch is not None:
         return _raw(detector, prepared, inputs.raw_batch, inputs.images, context.folder)
     found = [detector.reference(prepared.image(i), meta) for i, meta in enumerate(prepared.metas)]

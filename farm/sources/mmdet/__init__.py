@@ -52,6 +52,13 @@ def size(model: specs.Model) -> Dims | None:
     return sizes.own_scale(config.read(model), model.config.path)
 
 
+def set_threads(threads: int) -> None:
+    """Sets how many cores PyTorch may use."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
 def export_onnx(
     detector: Detector, shape: specs.Shape, opset: int, path: Path, postprocess: str = "graph"
 ) -> None:
