@@ -23,7 +23,7 @@ import sys
 class Refusal:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {names}:
-            raise ModuleNotFoundError(f"No module named {{name!r}} (refused by the test)", name=name)
+            raise ModuleNotFoundError(f"{{name}} is refused by the test", name=name)
 
 sys.meta_path.insert(0, Refusal())
 """
