@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from farm import specs
 from farm.errors import StepFailed
 from farm.plan.configs import config_file
 from farm.preprocess import opencv, preparer
+from farm.preprocess.centre_pad import centre_pad
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from mmdet.datasets.pipelines import Compose
+from mmdet.datasets.pipelines import Compose, RandomCenterCropPad
 
 from farm.sources.mmdet import config, pipeline, test_data
 from farm.sources.mmdet import preparer as of_mmdet
+from farm.sources.mmdet.steps import centre_pad as of_step
 from farm.sources.mmdet.steps import pipeline_of
 from farm.specs.pipeline import CentrePad, Decode, Pipeline, Resize, is_mmdets, parsed
 from farm.units import parse_dims
@@ -159,6 +162,21 @@ def test_every_option_is_mmdets_to_the_byte(images: list[Path], steps: list[Any]
     paths = images[:3] if steps[0].get("color_type") == "unchanged" else images
     require_equal(steps, profile(fixed), paths)
     require_equal(steps, DYNAMIC, paths)
+
+
+@pytest.mark.parametrize("size", [(127, 255), (128, 256), (383, 511)])
+@pytest.mark.parametrize("extent", [(127, 255), (126, 254), (64, 101)])
+def test_padding_on_all_sides_to_one_size_is_mmdets(
+    size: tuple[int, int], extent: tuple[int, int]
+) -> None:
+    """Also where mmdet cuts off the last row and column: of an odd image in its own size."""
+    image = np.random.default_rng(0).random((*extent, 3), np.float32)
+    theirs = RandomCenterCropPad(**{k: v for k, v in ODD.items() if k != "type"})
+    centre = [extent[0] // 2, extent[1] // 2]
+    padded, border, _ = theirs._crop_image_and_paste(image, centre, list(size))
+    ours, top, left = centre_pad(image, replace(of_step(ODD), size=size))
+    np.testing.assert_array_equal(ours, padded)
+    assert (top, left) == (border[0], border[2])
 
 
 def test_options_that_say_the_same_are_one_text() -> None:
