@@ -5,10 +5,13 @@ Read at planning, so it holds names only; the modules it names are imported wher
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from farm.datasets.base import DatasetType
 from farm.parts import ExtraStage, Source
 from farm.registry import Registry
 from farm.runtimes.base import Runtime
+from farm.specs.pipeline import is_mmdets
 
 OPSETS = tuple(range(11, 21))
 """Opsets that torch's TorchScript exporter writes and that have the operators detectors need."""
@@ -61,13 +64,29 @@ OWN_STAGES = (
 EXTRA_STAGES = Registry(ExtraStage, "farm.stages", taken=OWN_STAGES)
 """Stages that other packages add, which run for each engine; see `farm.parts`."""
 
-PREPARER = "mmdet"
-"""The source whose `Preparer` prepares the images of all."""
 
-PREPARER_MODULE = "farm.sources.mmdet.preparer"
-"""Where that `Preparer` is."""
+class Preparer(NamedTuple):
+    """What prepares images: its module, and the packages that decide their pixels."""
 
-PREPARE_PACKAGES = ("mmcv-full", "mmdet", "opencv-python-headless", "numpy")
+    module: str
+    packages: tuple[str, ...]
+
+
+_IMAGES = ("numpy", "opencv-python-headless")
+_OPENCV = Preparer("farm.preprocess.opencv", _IMAGES)
+_MMDET = Preparer("farm.sources.mmdet.preparer", (*_IMAGES, "mmcv-full", "mmdet"))
+
+
+def preparers_of(source: str) -> tuple[Preparer, ...]:
+    """Returns those that the models of a source may need."""
+    return (_OPENCV, _MMDET) if source == "mmdet" else (_OPENCV,)
+
+
+def preparer_of(pipeline: str) -> Preparer:
+    """Returns what prepares images by a pipeline (`ModelFacts.pipeline`)."""
+    return _MMDET if is_mmdets(pipeline) else _OPENCV
+
+
 EXPORT_PACKAGES = ("onnx",)
 CONVERT_PACKAGES = ("onnx",)
 INT8_OPSET = 13

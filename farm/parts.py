@@ -37,6 +37,9 @@ class SourceAdapter(Protocol):
     def load(self, model: Any) -> Detector:
         """Return the loaded model, whose answers engines are compared with."""
 
+    def set_threads(self, threads: int) -> None:
+        """Limit how many cores the answers of loaded models may use, in this process."""
+
     def export_onnx(
         self,
         detector: Any,

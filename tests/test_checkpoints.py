@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from farm.errors import InputError
-from farm.sources.mmdet import checkpoint
+from farm.sources.checkpoints import weights
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ HINT = "--allow-pickle"
 
 def refusal(path: Path, allow_pickle: bool = False) -> str:
     with pytest.raises(InputError) as error:
-        checkpoint.read(str(path), allow_pickle)
+        weights.read(str(path), allow_pickle)
     text = str(error.value)
     assert text.startswith(f"{path}: ") and text.isprintable() and len(text) < 2000
     return text.removeprefix(f"{path}: ")
@@ -42,7 +42,7 @@ def refusal(path: Path, allow_pickle: bool = False) -> str:
         ("legacy_tar", "a tar archive"),
         ("list", "its `state_dict` is a list"),
         ("nan", "weights are NaN or infinite: a"),
-        ("no_weights", "it holds no weights where mmdet has them"),
+        ("no_weights", "it holds no weights; expected"),
         ("npz", "a zip file that torch did not write"),
         ("only_list", "it holds no weights but a list"),
         ("quant", "weights that no detector takes: a is quantised"),
@@ -59,19 +59,19 @@ def test_what_holds_no_weights_is_refused_with_its_reason(case: str, said: str) 
 
 @pytest.mark.parametrize("case", ["meta_int", "mixed"])
 def test_weights_beside_other_plain_values_are_read(case: str) -> None:
-    state, meta = checkpoint.read(str(CASES / f"{case}.pth"), False)
+    state, meta = weights.read(str(CASES / f"{case}.pth"), False)
     assert list(state) == ["a"] and state["a"].tolist() == [1] and meta == {}
 
 
 def test_an_expanded_tensor_of_terabytes_is_not_written_out() -> None:
     path = str(CASES / "expanded.pth")
-    state, _ = checkpoint.read(path, False)
+    state, _ = weights.read(path, False)
     module = torch.nn.Module()
     module.a = torch.nn.Parameter(torch.zeros(2))
     with pytest.raises(InputError, match="a is 100000000000, the module's is 2"):
-        checkpoint.fit(module, state, path, "module")
+        weights.fit(module, state, path, "module")
     module.a = torch.nn.Parameter(torch.zeros(3))
-    checkpoint.fit(module, {"a": torch.ones(1).expand(3)}, path, "module")
+    weights.fit(module, {"a": torch.ones(1).expand(3)}, path, "module")
     assert module.a.tolist() == [1, 1, 1]
 
 
@@ -91,7 +91,7 @@ FORMATS = [{}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}
 def test_a_whole_file_with_objects_needs_trust(tmp_path: Path, how: dict[str, Any]) -> None:
     path = saved(tmp_path / "m.pth", CONTENT, **how)
     assert HINT in refusal(path)
-    assert checkpoint.read(str(path), True)[1] == {"epoch": 3}
+    assert weights.read(str(path), True)[1] == {"epoch": 3}
 
 
 @pytest.mark.parametrize("how", FORMATS, ids=["zip", "legacy", "protocol"])
@@ -220,4 +220,4 @@ def test_weights_that_no_model_takes_are_named(
 def test_whole_numbers_are_no_weights() -> None:
     with pytest.raises(InputError, match=r"weight is torch.int8, the config's is torch.float32"):
         state = {"weight": torch.ones(1, 1, dtype=torch.int8), "bias": torch.ones(1)}
-        checkpoint.fit(torch.nn.Linear(1, 1), state, "m.pth")
+        weights.fit(torch.nn.Linear(1, 1), state, "m.pth")

@@ -181,6 +181,11 @@ class Stored:
 
         return onnx.load(self.ready(model))
 
+    def set_threads(self, threads):
+        from farm.sources import onnx
+
+        onnx.set_threads(threads)
+
     def export_onnx(self, detector, shape, opset, path, postprocess="graph"):
         from farm.sources import onnx
 

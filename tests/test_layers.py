@@ -31,7 +31,7 @@ LAYERS = [
         "store",
     }
     | {"findings", "jsonfile", "options", "parts", "registry", "terminal"},
-    {"own_sources", "sources", "runtimes", "datasets", "detections", "precision"},
+    {"own_sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"},
     {"stages"},
     {"engine", "results"},
     {"__main__", "acceptance", "cli", "doctor", "models", "run", "single", "sweep", "writable"},

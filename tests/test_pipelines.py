@@ -16,7 +16,7 @@ from farm.detections import Detections
 from farm.detections.convert import to_original
 from farm.errors import InputError, StepFailed
 from farm.plan.configs import config_file
-from farm.sources import mmdet as source
+from farm.preprocess import preparer as prepare_with
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
@@ -42,7 +42,7 @@ def steps_of(name: str, options: dict[str, Any]) -> list[dict[str, Any]]:
 
 def preparer(name: str, shape: str, low: str = "", high: str = "") -> Any:
     dims = (parse_dims(low or shape), parse_dims(shape), parse_dims(high or shape))
-    return source.Preparer(pipeline.canonical(steps_of(name, NO_FLIP)), specs.Shape("x", *dims))
+    return prepare_with(pipeline.canonical(steps_of(name, NO_FLIP)), specs.Shape("x", *dims))
 
 
 @pytest.fixture

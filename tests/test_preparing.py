@@ -13,7 +13,8 @@ import pytest
 
 from farm import specs
 from farm.errors import InputError, StepFailed
-from farm.sources import mmdet as source
+from farm.preprocess import NoImage, preparer
+from farm.preprocess.settings import pipeline_of
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
@@ -21,8 +22,6 @@ import mmcv
 from mmdet.datasets.pipelines import Compose
 
 from farm.sources.mmdet import pipeline, test_data
-from farm.sources.mmdet.preparer import NoImage
-from farm.sources.own_form import pipeline_of
 from farm.stages.examples import try_pipeline
 from farm.units import parse_dims
 
@@ -47,7 +46,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(text: str, profile: specs.Shape, path: Path) -> Image:
-    image: Image = source.Preparer(text, profile)(str(path), 1, path.name)[0]
+    image: Image = preparer(text, profile)(str(path), 1, path.name)[0]
     return image.astype(np.float32)
 
 
@@ -120,8 +119,8 @@ def test_preprocess_is_what_it_says(
 
 
 def test_images_of_whole_numbers_stay_so() -> None:
-    assert "Normalize" not in pipeline_of(specs.Preprocess(to_rgb=False, pad_value=114.0))
-    assert "Normalize" in pipeline_of(specs.Preprocess(to_rgb=False, pad_value=0.5))
+    assert "normalize" not in pipeline_of(specs.Preprocess(to_rgb=False, pad_value=114.0))
+    assert "normalize" in pipeline_of(specs.Preprocess(to_rgb=False, pad_value=0.5))
 
 
 def test_yolox_by_preprocess_is_yolox_by_its_config(picture: Path) -> None:
@@ -309,12 +308,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("gray.png", {"color_type": "unchanged"}, "LoadImageFromFile makes 40x50 of it"),
-        ("alpha.png", {"color_type": "unchanged"}, "LoadImageFromFile makes 40x50x4 of it"),
-        ("good.png", {"color_type": "grayscale"}, "LoadImageFromFile makes 40x50 of it"),
+        ("gray.png", {"color_type": "unchanged"}, "decode makes 40x50 of it"),
+        ("alpha.png", {"color_type": "unchanged"}, "decode makes 40x50x4 of it"),
+        ("good.png", {"color_type": "grayscale"}, "decode makes 40x50 of it"),
         ("good.png", {"color_type": "colour"}, "LoadImageFromFile fails on it: KeyError"),
         ("good.png", {"file_client_args": {"backend": "none"}}, "LoadImageFromFile fails on it"),
-        ("thin.png", {}, "Resize fails on it"),
+        ("thin.png", {}, "resize fails on it"),
         ("torn.png", {}, "not an image that OpenCV can decode"),
         ("page.jpg", {}, "not an image that OpenCV can decode"),
         ("empty.jpg", {}, "not an image that OpenCV can decode"),
@@ -348,15 +347,15 @@ def test_an_exception_inside_of_a_transform_is_told(images: Path) -> None:
         [LOAD, RESIZE, {"type": "Pad", "size_divisor": 32, "pad_to_square": True}]
     )
     with pytest.raises(StepFailed, match="the test pipeline's Pad cannot be made: AssertionError"):
-        source.Preparer(text, DYNAMIC)
+        preparer(text, DYNAMIC)
 
 
 def test_a_size_that_the_network_does_not_take_is_told_by_prepare(images: Path) -> None:
-    prepare = source.Preparer(pipeline.canonical(PLAIN), DYNAMIC, specs.Sizes(32))
+    prepare = preparer(pipeline.canonical(PLAIN), DYNAMIC, specs.Sizes(32))
     with pytest.raises(StepFailed, match=r"good.png: prepared it is 96x120.*multiples of 32"):
         prepare(str(images / "good.png"), 1, "good.png")
     padded = pipeline.canonical([*PLAIN, {"type": "Pad", "size_divisor": 32}])
-    source.Preparer(padded, DYNAMIC, specs.Sizes(32))(str(images / "good.png"), 1, "good.png")
+    preparer(padded, DYNAMIC, specs.Sizes(32))(str(images / "good.png"), 1, "good.png")
 
 
 def test_check_tries_the_first_images(images: Path, tmp_path: Path) -> None:
@@ -373,7 +372,7 @@ def test_check_tries_the_first_images(images: Path, tmp_path: Path) -> None:
     unchanged = pipeline.canonical([{**LOAD, "color_type": "unchanged"}, RESIZE])
     try_pipeline(unchanged, *of_names("good.png"))
     try_pipeline(pipeline.canonical(PLAIN), *of_names("good.png", "alpha.png", "gray.png"))
-    with pytest.raises(StepFailed, match=r"alpha.png: the test pipeline's LoadImageFromFile"):
+    with pytest.raises(StepFailed, match=r"alpha.png: the test pipeline's decode"):
         try_pipeline(unchanged, *of_names("good.png", "alpha.png"))
     with pytest.raises(InputError, match=r"torn.png: not an image"):
         try_pipeline(unchanged, *of_names("good.png", "torn.png"))

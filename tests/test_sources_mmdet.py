@@ -15,6 +15,7 @@ import torch
 
 from farm import specs
 from farm.errors import InputError, StepFailed
+from farm.preprocess import preparer
 from farm.sources import mmdet as source
 from farm.sources.mmdet import compat, config, test_data  # noqa: F401
 from farm.units import parse_dims
@@ -61,7 +62,7 @@ def test_trained_yolox_has_its_published_ap_on_coco_mini() -> None:
     folder = SHARED / "coco-mini"
     coco = COCO(str(folder / "instances_val2017.json"))
     detector = source.load(nano())
-    prepare = source.Preparer(detector.facts.pipeline, shape("416x416"))
+    prepare = preparer(detector.facts.pipeline, shape("416x416"))
     categories, results = coco.getCatIds(), []
     for info in coco.imgs.values():
         name = info["file_name"]
@@ -87,8 +88,8 @@ def test_prepared_yolox_images_are_those_of_mmdets_own_pipeline() -> None:
     steps = test_data.test_pipelines(config.read(model), "")["data.test.pipeline"]
     own = Compose(steps)
     pipeline = source.check(model).pipeline
-    fixed = source.Preparer(pipeline, shape("416x416"))
-    dynamic = source.Preparer(pipeline, shape("416x416", "320x320", "640x640"))
+    fixed = preparer(pipeline, shape("416x416"))
+    dynamic = preparer(pipeline, shape("416x416", "320x320", "640x640"))
     for path in sorted((SHARED / "coco-mini" / "val2017").iterdir())[:6]:
         results = own({"img_info": {"filename": str(path)}, "img_prefix": None})
         expected, info = results["img"][0].data.numpy(), results["img_metas"][0].data
@@ -125,9 +126,7 @@ def pipeline_of(name: str) -> str:
 def test_fixed_shape_letterboxes_every_image(
     picture: Callable[[int, int], str], size: tuple[int, int]
 ) -> None:
-    prepare = source.Preparer(
-        pipeline_of("retinanet/retinanet_r50_fpn_1x_coco.py"), shape("80x160")
-    )
+    prepare = preparer(pipeline_of("retinanet/retinanet_r50_fpn_1x_coco.py"), shape("80x160"))
     image, meta = prepare(picture(*size), 7, "x.png")
     assert image.shape == (3, 80, 160) and image.dtype == np.float32
     scale = min(80 / size[0], 160 / size[1])
@@ -137,7 +136,7 @@ def test_fixed_shape_letterboxes_every_image(
 
 
 def test_pipeline_without_keep_ratio_fills_the_shape(picture: Callable[[int, int], str]) -> None:
-    prepare = source.Preparer(pipeline_of("ssd/ssd300_coco.py"), shape("96x128"))
+    prepare = preparer(pipeline_of("ssd/ssd300_coco.py"), shape("96x128"))
     image, meta = prepare(picture(50, 40), 7, "x.png")
     assert image.shape == (3, 96, 128)
     assert (meta.scale_x, meta.scale_y) == (pytest.approx(128 / 40), pytest.approx(96 / 50))
@@ -145,7 +144,7 @@ def test_pipeline_without_keep_ratio_fills_the_shape(picture: Callable[[int, int
 
 def test_dynamic_size_outside_the_bounds_is_refused(picture: Callable[[int, int], str]) -> None:
     pipeline = pipeline_of("retinanet/retinanet_r50_fpn_1x_coco.py")
-    prepare = source.Preparer(pipeline, shape("64x128", "64x64", "128x128"))
+    prepare = preparer(pipeline, shape("64x128", "64x64", "128x128"))
     image, _ = prepare(picture(50, 100), 7, "x.png")
     assert image.shape == (3, 64, 128)
     with pytest.raises(StepFailed, match=r"x.png.*32x128.*64x64 to 128x128"):

@@ -309,11 +309,11 @@ def test_images_are_prepared_as_a_config_of_the_same_meaning_says() -> None:
     demo = MATRICES / "demo"
     files = [specs.File(str(demo / f"onestage{end}"), "") for end in (".py", ".pth")]
     of_mmdet = source("mmdet").check(specs.Model("m", "mmdet", *files)).pipeline
-    from farm.sources.own_form import pipeline_of
+    from farm.preprocess.settings import pipeline_of
 
     assert pipeline_of(IMAGES) == of_mmdet
-    assert "Normalize" not in pipeline_of(specs.Preprocess(to_rgb=False))
-    assert '"pad_val":{"img":[114.0,114.0,114.0]}' in pipeline_of(specs.Preprocess(pad_value=114.0))
+    assert "normalize" not in pipeline_of(specs.Preprocess(to_rgb=False))
+    assert '"value":[114.0,114.0,114.0]' in pipeline_of(specs.Preprocess(pad_value=114.0))
 
 
 def test_the_matrix_of_sources_runs(tmp_path: Path, farm: Farm) -> None:

@@ -27,8 +27,8 @@ from farm import specs
 from farm.acceptance.signs import LEAST_WEIGHTS
 from farm.models import families
 from farm.plan.configs import config_file
+from farm.preprocess import preparer
 from farm.run import guarded
-from farm.sources import mmdet as source
 from farm.sources.mmdet import config, random_weights, test_data
 from farm.units import Dims
 
@@ -105,7 +105,7 @@ def write(family: families.Family, folder: Path, path: Path) -> None:
     )  # fmt: skip
     steps = test_data.canonical_pipeline(config.read(model), model.config.path)
     shape = specs.Shape("fixed", family.shape, family.shape, family.shape)
-    prepare = source.Preparer(steps, shape)
+    prepare = preparer(steps, shape)
     images = [
         prepare(str(one), 0, one.name)[0] for one in sorted((folder / "images").iterdir())[:2]
     ]

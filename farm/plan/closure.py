@@ -31,7 +31,7 @@ NEUTRAL = (
 """Modules and packages that no digest covers: inputs, names and what a plan looks at are in keys by
 their values; errors and the store decide how results are reported and where they lie."""
 
-_COUNTED = ("farm.specs.sizes", "farm.plan.config_files", "farm.plan.config_files")
+_COUNTED = ("farm.specs.sizes", "farm.specs.pipeline", "farm.plan.config_files")
 """Modules of those packages that decide results all the same."""
 
 
@@ -72,11 +72,12 @@ def _imported_by(package: str) -> tuple[str, ...]:
 
 
 def _chosen(stage: str, values: Any) -> Iterator[str]:
-    """The modules that a stage finds by name at run time: its source's and its runtime's."""
+    """The modules that a stage finds by name at run time: its source's, its runtime's, and
+    what prepares images."""
     if stage in catalog.EXTRA_STAGES:
         yield catalog.EXTRA_STAGES[stage].module
     if stage == "prepare":
-        yield catalog.PREPARER_MODULE
+        yield catalog.preparer_of(values.pipeline).module
         yield "farm.specs.sizes"
     dataset = getattr(values, "dataset", None)
     if dataset is not None:
@@ -85,6 +86,8 @@ def _chosen(stage: str, values: Any) -> Iterator[str]:
     model = getattr(engine or values, "model", None)
     if model is not None:
         yield catalog.SOURCES[model.source].module
+    if model is not None and stage == "check":  # it tries the pipeline that it finds
+        yield from (one.module for one in catalog.preparers_of(model.source))
     options = getattr(engine or values, "options", None)
     if options is not None:
         yield catalog.RUNTIMES[options.runtime].module

@@ -162,7 +162,6 @@ class _Planner:
     def _prepare(self, cell: Cell, check: Step, images: specs.Dataset) -> Step:
         values = specs.PrepareInputs(
             self.facts[cell.model].pipeline,
-            catalog.PREPARER,
             self.shapes[cell.shape],
             images,
             self.facts[cell.model].sizes if self.shapes[cell.shape].dynamic_size else None,

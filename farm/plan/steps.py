@@ -109,7 +109,8 @@ def new_step(
 def prepare_step(label: str, values: specs.PrepareInputs, *parents: Step) -> Step:
     """Images are prepared one by one: profiles that differ in their batch share them."""
     values = dataclasses.replace(values, shape=_one_image(values.shape))
-    packages = catalog.PREPARE_PACKAGES + catalog.DATASETS[values.dataset.type].packages
+    preparer, dataset = catalog.preparer_of(values.pipeline), catalog.DATASETS[values.dataset.type]
+    packages = preparer.packages + dataset.packages
     return new_step("prepare", label, values, packages, Needs(), *parents)
 
 

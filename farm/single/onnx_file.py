@@ -40,6 +40,7 @@ class Taken:
 def taken(path: Path) -> Taken:
     """Raises InputError for a file that is no ONNX, or takes no batch of images."""
     axes = source_module("onnx").load(_model(path)).facts.input_shape
+    assert axes is not None  # `load` refuses a file without
     return Taken(axes[0], axes[2], axes[3])
 
 

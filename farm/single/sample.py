@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from farm import specs
 from farm.detections import Floats, ImageMeta
+from farm.preprocess import preparer
 from farm.single.shapes import fixed
-from farm.sources import source_module
 from farm.units import Dims
 
 
@@ -34,7 +34,7 @@ def sample(path: Path | None, facts: specs.ModelFacts, size: Dims) -> Sample:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = path or _drawn(Path(folder), size)
-        prepare = source_module("mmdet").Preparer(facts.pipeline, fixed(size))
+        prepare = preparer(facts.pipeline, fixed(size))
         network, meta = prepare(str(path), 0, path.name)
         return Sample(network.astype(np.float32), _picture(path, meta), meta)
 

@@ -135,10 +135,10 @@ def _results(runner: Runner, images: list[tuple[Path, str]], paint: Painter | No
     from rich.console import Console
     from rich.progress import track
 
+    from farm.preprocess import preparer
     from farm.single.results import as_mmdet
-    from farm.sources import source_module
 
-    prepare = source_module("mmdet").Preparer(runner.facts.pipeline, runner.shape)
+    prepare = preparer(runner.facts.pipeline, runner.shape)
     console = Console(file=sys.__stderr__)  # its own control characters are meant
     quiet = not console.is_terminal
     results = []

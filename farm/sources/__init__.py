@@ -5,13 +5,13 @@ A source provides
     check(model)                                            its facts, or what is wrong with it
     load(model)                                             a `Detector`
     export_onnx(detector, shape, opset, path, postprocess)  its ONNX file
+    set_threads(threads)                                    how many cores its reference may use
 
-and one of them a `Preparer` of images for all; see `farm.sources.mmdet`.
+The package of a source is light to import; see `farm.sources.mmdet`.
 """
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from farm.catalog import SOURCES
 from farm.detections import Detections, ImageMeta
+from farm.parts import SourceAdapter
 from farm.specs import ModelFacts
 
 
@@ -41,6 +42,6 @@ class Detector(Protocol):
         """The torch module to export or to run, for sources that PyTorch can run."""
 
 
-def source_module(name: str) -> Any:
-    """The module of a source; its heavy imports happen when it is used."""
-    return importlib.import_module(SOURCES[name].module)
+def source_module(name: str) -> SourceAdapter:
+    """Return what loads a source's models; its heavy imports happen when it is used."""
+    return SOURCES[name].adapter()

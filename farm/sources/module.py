@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from farm import specs
 from farm.detections import Floats
 from farm.errors import InputError, StepFailed, in_one_line
+from farm.preprocess.settings import pipeline_of
 from farm.sources import onnx_files, sizes, user_code
-from farm.sources.mmdet import checkpoint
+from farm.sources.checkpoints import weights
 from farm.sources.onnx_files import tensors
-from farm.sources.own_form import OwnForm, check_form, pipeline_of
+from farm.sources.own_form import OwnForm, check_form
 
 _OWN_FORM = ("dets", "labels", "masks")
 
@@ -109,8 +110,8 @@ def load(model: specs.ModuleModel) -> Loaded:
     module, shape = _made(model)
     if model.checkpoint is not None:
         path = model.checkpoint.path
-        state, _ = checkpoint.read(path, model.allow_pickle)
-        checkpoint.fit(module, state, path, "module")
+        state, _ = weights.read(path, model.allow_pickle)
+        weights.fit(module, state, path, "module")
     named = Named(module, model.outputs == "raw").eval()
     facts = specs.ModelFacts(
         classes=model.classes,
@@ -127,6 +128,11 @@ def load(model: specs.ModuleModel) -> Loaded:
         return {name: v.numpy() for name, v in zip(named.outputs, values, strict=True)}
 
     return Loaded(facts, run, named)
+
+
+def set_threads(threads: int) -> None:
+    """Sets how many cores the module may use."""
+    torch.set_num_threads(threads)
 
 
 def export_onnx(

@@ -20,8 +20,9 @@ import onnxruntime as ort
 from farm import specs
 from farm.detections import Floats
 from farm.errors import InputError, StepFailed, out_of_memory
+from farm.preprocess.settings import pipeline_of
 from farm.sources import ready_files, sizes
-from farm.sources.own_form import OwnForm, check_form, pipeline_of
+from farm.sources.own_form import OwnForm, check_form
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ def load(model: specs.OnnxModel) -> ReadyFile:
         labels_from="`classes` of the matrix",
     )
     return ReadyFile(facts, _runner(proto, path), path)
+
+
+def set_threads(threads: int) -> None:
+    """Does nothing: the reference of a file runs on one core, so that it sums in one order."""
 
 
 def _runner(proto: onnx.ModelProto, path: Path) -> Any:

@@ -13,7 +13,6 @@ from farm import specs
 from farm.detections import Detections, Floats, ImageMeta
 from farm.detections.convert import from_outputs, in_network_frame, to_original
 from farm.errors import StepFailed
-from farm.sources.mmdet import pipeline
 
 Run = Callable[[Floats], dict[str, npt.NDArray[Any]]]
 
@@ -59,24 +58,3 @@ def check_form(shapes: dict[str, tuple[int, ...]], batch: int) -> None:
         found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
         what = f"its outputs are {found} for N = {batch}"
         raise StepFailed(f"{what}; expected {expected}, or `outputs: raw`")
-
-
-def pipeline_of(how: specs.Preprocess) -> str:
-    """The canonical JSON of the same steps as a config of mmdet's would say them.
-
-    Models with the same text share their prepared images, whatever their source.
-    """
-    # Loaded pixels are whole numbers, and stay so where nothing is computed: so must a padding.
-    whole = how.pad_value in range(256)
-    normalises = how.to_rgb or any(how.mean) or set(how.std) != {1.0} or not whole
-    steps: list[dict[str, Any]] = [
-        {"type": "LoadImageFromFile"},
-        {"type": "Resize", "keep_ratio": how.keep_ratio},
-    ]
-    if normalises:
-        values = {"mean": list(how.mean), "std": list(how.std), "to_rgb": how.to_rgb}
-        steps.append({"type": "Normalize", **values})
-    if how.pad or how.pad_value:
-        value = {"pad_val": {"img": [how.pad_value] * 3}} if how.pad_value else {}
-        steps.append({"type": "Pad", "size_divisor": how.pad or 1, **value})
-    return pipeline.canonical(steps)

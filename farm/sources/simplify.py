@@ -12,7 +12,7 @@ import onnx
 import onnxslim
 
 from farm.errors import StepFailed
-from farm.sources import onnx_files
+from farm.sources import onnx_cleaning
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ def simplify(path: Path) -> None:
         raise  # of the moment: not the model's fault
     except Exception as error:  # its passes raise whatever they meet
         log.error("simplification failed", exc_info=True)
-        raise StepFailed(onnx_files.reason(error, "simplification")) from error
+        raise StepFailed(onnx_cleaning.reason(error, "simplification")) from error
     # Extents that onnxslim infers can have one name and differ; ONNX Runtime then shares a buffer.
     del model.graph.value_info[:]
     onnx.save(model, str(path))
-    onnx_files.finish(path, "simplification")
+    onnx_cleaning.finish(path, "simplification")

@@ -181,12 +181,12 @@ USED = {
 class ModelFacts:
     """What only the model's own code can tell: stage `check` finds it, the plan uses it.
 
-    `pipeline` is the canonical JSON of the config's test pipeline; two models with the same
-    one share their prepared images. `clips_boxes`: whether it clips its boxes to the image
-    (YOLOX does not). `mask_threshold`: the probability (or logit) from which a pixel is the
-    object's. `mask_frame`: what the engine's masks span: each "box", or the whole input, in one
-    of the ways of `detections.whole`: "image", "segments" and "queries", whose boxes are those
-    around their masks.
+    `pipeline` is the text of a `specs.pipeline.Pipeline`, or the canonical JSON of a test pipeline
+    that only MMDetection runs; two models with the same one share their prepared images.
+    `clips_boxes`: whether it clips its boxes to the image (YOLOX does not). `mask_threshold`: the
+    probability (or logit) from which a pixel is the object's. `mask_frame`: what the engine's masks
+    span: each "box", or the whole input, in one of the ways of `detections.full_masks`: "image",
+    "segments" and "queries", whose boxes are those around their masks.
     `refused` says why the model cannot be run here, if so; `host_refused` and `raw_refused` why
     its graph cannot end before the suppression, or at its raw outputs. `suppression` is the one
     that then runs on the host; None for a model without one, whose graph is whole without it.

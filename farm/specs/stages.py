@@ -33,7 +33,6 @@ class PrepareInputs:
     """`sizes`: those that the network takes, where images of a dynamic shape can have others."""
 
     pipeline: str
-    source: str
     shape: Shape
     dataset: Dataset
     sizes: Sizes | None = field(default=None, metadata=LATER)

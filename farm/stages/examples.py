@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from farm import catalog
 from farm.datasets import open_dataset
 from farm.datasets.annotations import Document, Entry, load_annotations
 from farm.detections import ImageMeta
 from farm.errors import InputError
-from farm.sources import source_module
+from farm.preprocess import NoImage, preparer
 from farm.specs import CocoDataset, Dataset, OtherDataset, Shape, ShapesDataset
 from farm.units import Dims
 
@@ -39,7 +38,7 @@ class Examples:
         Raises StepFailed, where an image cannot be decoded its subclass `NoImage`.
         """
         shape = Shape("tried", _LEAST, size or _USUAL, _LARGEST)
-        prepare = source_module(catalog.PREPARER).Preparer(pipeline, shape)
+        prepare = preparer(pipeline, shape)
         for one in entries:
             name = one["file_name"]
             yield prepare(str(self.images / name), one["id"], name)
@@ -63,8 +62,6 @@ def try_pipeline(pipeline: str, dataset: Dataset, document: Document) -> None:
         InputError: one of the images cannot be decoded.
         StepFailed: a transform cannot be made or fails on one of them; says which.
     """
-    from farm.sources.mmdet.preparer import NoImage
-
     with tempfile.TemporaryDirectory() as scratch:
         found = opened(dataset, document, Path(scratch))
         first = found.document["images"][:MOST]

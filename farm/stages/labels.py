@@ -15,7 +15,7 @@ from pathlib import Path
 from farm.datasets import coco
 from farm.datasets.annotations import Document, Entry
 from farm.errors import InputError, in_one_line, nearest
-from farm.sources import source_module
+from farm.sources import mmdet
 from farm.specs import CheckInputs, Model, ModelFacts
 from farm.stages import examples
 
@@ -46,15 +46,14 @@ def compared(inputs: CheckInputs, document: Document, orders: Mapping[str, tuple
 def _values(
     inputs: CheckInputs, document: Document, orders: Mapping[str, tuple[str, ...]], folder: Path
 ) -> dict[str, float]:
-    assert inputs.dataset is not None
+    assert inputs.dataset is not None and isinstance(inputs.model, Model)
     data = examples.opened(inputs.dataset, document, folder)
     best = _fullest(data.document)
     annotations = folder / "few.json"
     annotations.write_text(json.dumps(_only(data.document, best)))
-    source = source_module(inputs.model.source)
-    detector = source.load(inputs.model)
+    detector = mmdet.load(inputs.model)
     found, metas = [], []
-    for pixels, meta in data.prepared(best, detector.facts.pipeline, source.size(inputs.model)):
+    for pixels, meta in data.prepared(best, detector.facts.pipeline, mmdet.size(inputs.model)):
         found.append(detector.reference(pixels.astype("float32", copy=False), meta))
         metas.append(meta)
     return {

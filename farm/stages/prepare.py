@@ -10,7 +10,7 @@ from typing import Any
 from farm.datasets import open_dataset
 from farm.datasets.annotations import load_annotations
 from farm.datasets.prepared import PreparedWriter
-from farm.sources import source_module
+from farm.preprocess import preparer
 from farm.specs import CocoDataset, OtherDataset, PrepareInputs
 from farm.stages import Context
 
@@ -22,11 +22,11 @@ def run(inputs: PrepareInputs, context: Context) -> Mapping[str, Any]:
     own = inputs.dataset
     limit = own.limit if isinstance(own, CocoDataset | OtherDataset) else None
     annotations = load_annotations(annotation_file, limit)
-    prepare = source_module(inputs.source).Preparer(inputs.pipeline, inputs.shape, inputs.sizes)
+    prepare = preparer(inputs.pipeline, inputs.shape, inputs.sizes)
     with PreparedWriter(context.folder) as writer:
         for image in annotations["images"]:
             name = image["file_name"]
-            writer.add(*prepare(images / name, image["id"], name))
+            writer.add(*prepare(str(images / name), image["id"], name))
     (context.folder / "annotations.json").write_text(json.dumps(annotations))
     shutil.rmtree(drawn, ignore_errors=True)  # the drawn pixels are in images.bin now
     return {"images": len(annotations["images"])}

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from farm.catalog import SOURCES
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
@@ -22,9 +20,10 @@ def run(inputs: ReferenceInputs, context: Context) -> Mapping[str, Any]:
 
     Where only raw outputs are wanted, `raw.npz`: those of the first images, in batches.
     """
-    torch.set_num_threads(context.threads)
     prepared = Prepared(context.artifact(inputs.prepared))
-    detector = SOURCES[inputs.model.source].adapter().load(inputs.model)
+    source = SOURCES[inputs.model.source].adapter()
+    source.set_threads(context.threads)
+    detector = source.load(inputs.model)
     if inputs.raw_batch is not None:
         return _raw(detector, prepared, inputs.raw_batch, inputs.images, context.folder)
     found = [detector.reference(prepared.image(i), meta) for i, meta in enumerate(prepared.metas)]

@@ -1,4 +1,4 @@
-"""MMDetection 2.x as a source of detectors: check, load, prepare images, export.
+"""MMDetection 2.x as a source of detectors: check, load, export.
 
 Importing this package is light; torch, mmcv and mmdet are imported by what is called.
 """
@@ -14,9 +14,8 @@ from farm.units import Dims
 
 if TYPE_CHECKING:
     from farm.sources.mmdet.detector import Detector
-    from farm.sources.mmdet.preparer import Preparer
 
-__all__ = ["Detector", "Preparer", "check", "export_onnx", "load", "size"]
+__all__ = ["Detector", "check", "export_onnx", "load", "set_threads", "size"]
 
 
 def check(model: specs.Model) -> specs.ModelFacts:
@@ -53,6 +52,13 @@ def size(model: specs.Model) -> Dims | None:
     return sizes.own_scale(config.read(model), model.config.path)
 
 
+def set_threads(threads: int) -> None:
+    """Sets how many cores PyTorch may use."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
 def export_onnx(
     detector: Detector, shape: specs.Shape, opset: int, path: Path, postprocess: str = "graph"
 ) -> None:
@@ -67,11 +73,7 @@ def export_onnx(
 
 
 def __getattr__(name: str) -> type:
-    """`Detector` and `Preparer`, imported when first asked for."""
-    if name == "Preparer":
-        from farm.sources.mmdet.preparer import Preparer
-
-        return Preparer
+    """`Detector`, imported when first asked for."""
     if name == "Detector":
         from farm.sources.mmdet.detector import Detector
 

@@ -16,8 +16,8 @@ import torch
 from farm import specs
 from farm.detections import Detections, ImageMeta, full_masks
 from farm.errors import StepFailed
+from farm.sources.checkpoints import weights
 from farm.sources.mmdet import (
-    checkpoint,
     class_names,
     config,
     cuts,
@@ -108,8 +108,8 @@ def load(model: specs.Model) -> Detector:
     settings = config.read(model)
     prepared = test_data.canonical_pipeline(settings, where)
     detector = config.build(settings, where)
-    state, meta = checkpoint.read(model.checkpoint.path, model.allow_pickle)
-    checkpoint.fit(detector, state, model.checkpoint.path)
+    state, meta = weights.read(model.checkpoint.path, model.allow_pickle)
+    weights.fit(detector, state, model.checkpoint.path)
     facts = specs.ModelFacts(
         masks=graphs.has_masks(detector),
         pipeline=prepared,

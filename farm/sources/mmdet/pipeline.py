@@ -1,4 +1,4 @@
-"""A config's test pipeline, as far as it decides pixels, in one canonical text."""
+"""The test pipeline of a config, as far as it decides pixels, in one canonical text."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from farm.errors import StepFailed
-from farm.sources.mmdet.centre_pad import padded_sizes
+from farm.preprocess.centre_pad import padded_sizes
+from farm.sources.mmdet import steps as mapping
 from farm.specs import Sizes
+from farm.specs.pipeline import CentrePad, is_mmdets, parsed
 
 IMAGE_STEPS = ("LoadImageFromFile", "Resize", "Normalize", "Pad", "RandomCenterCropPad")
 PADS = ("Pad", "RandomCenterCropPad")
@@ -25,7 +27,20 @@ _PAD_OPTIONS = {"type", "size", "size_divisor", "pad_to_square", "pad_val"}
 
 
 def canonical(pipeline: Sequence[Any], place: str = "data.test.pipeline") -> str:
-    """The steps of a test pipeline that change pixels, as JSON: equal text, equal images.
+    """Returns the text of a test pipeline (`ModelFacts.pipeline`): equal text, equal images.
+
+    It is the text of a `Pipeline` where that computes the same pixels; else that of `transforms`.
+
+    Raises:
+        StepFailed: as `transforms`.
+    """
+    text = transforms(pipeline, place)
+    found = mapping.pipeline_of(json.loads(text))
+    return found.text if found else text
+
+
+def transforms(pipeline: Sequence[Any], place: str) -> str:
+    """Returns the transforms of a test pipeline that change pixels, as a list in canonical JSON.
 
     The scale of the config is left out, since the shape profile stands in its place (but not one
     relative to each image's own size); so are flips that are switched off and the packing into
@@ -45,10 +60,14 @@ def canonical(pipeline: Sequence[Any], place: str = "data.test.pipeline") -> str
         raise StepFailed(f"{place} has a value that is no number or text: {error}") from error
 
 
-def padded_to(canonical_json: str) -> Sizes | None:
-    """The sizes that images of a fixed shape can be padded to; None for any."""
-    pads = (step for step in json.loads(canonical_json) if step["type"] == "RandomCenterCropPad")
-    return next((padded_sizes(step) for step in pads), None)
+def padded_to(text: str) -> Sizes | None:
+    """Returns the sizes that images of a fixed shape can be padded to; None for any."""
+    if is_mmdets(text):
+        own = (one for one in json.loads(text) if one["type"] == "RandomCenterCropPad")
+        pads = [mapping.centre_pad(one) for one in own]
+    else:
+        pads = [step for step in parsed(text).steps if isinstance(step, CentrePad)]
+    return next(map(padded_sizes, pads), None)
 
 
 def _require_order(names: list[str]) -> None:

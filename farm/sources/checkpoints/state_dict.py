@@ -28,7 +28,7 @@ def state_of(content: Any, path: str) -> dict[str, torch.Tensor]:
     if not any(map(torch.is_tensor, state.values())):
         deeper = [word(k) for k, v in state.items() if isinstance(v, dict) and _weights(v)]
         found = f"; they are one level deeper, below {few(deeper)}" if deeper else ""
-        raise InputError(f"it holds no weights where mmdet has them; {expected}{found}", path)
+        raise InputError(f"it holds no weights; {expected}{found}", path)
     if odd := [word(key) for key in state if not isinstance(key, str)]:
         raise InputError(f"names of weights that are no text: {few(odd)}", path)
     plain = _plain(state)

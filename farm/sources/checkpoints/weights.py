@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from farm.errors import InputError, out_of_memory
-from farm.sources.mmdet import pth
-from farm.sources.mmdet.state_dict import few, state_of, word
+from farm.sources.checkpoints import files
+from farm.sources.checkpoints.state_dict import few, state_of, word
 
 
 def read(path: str, allow_pickle: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -24,7 +24,7 @@ def read(path: str, allow_pickle: bool) -> tuple[dict[str, torch.Tensor], dict[s
         raise InputError("no such checkpoint", path)
     if Path(path).stat().st_size == 0:
         raise InputError("the checkpoint is empty (0 bytes); copy it again", path)
-    if other := pth.other_format(path):
+    if other := files.other_format(path):
         raise InputError(f"it is no checkpoint of torch's but {other}", path)
     content = _unpickle(path, allow_pickle)
     state, meta = state_of(content, path), content.get("meta")
@@ -32,7 +32,7 @@ def read(path: str, allow_pickle: bool) -> tuple[dict[str, torch.Tensor], dict[s
 
 
 def _unpickle(path: str, allow_pickle: bool) -> Any:
-    if part := pth.torn_part(path):
+    if part := files.torn_part(path):
         raise InputError(f"the checkpoint is torn: {part} is damaged; copy it again", path)
     try:
         return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
@@ -45,13 +45,13 @@ def _unpickle(path: str, allow_pickle: bool) -> Any:
 def _why(path: str, error: Exception, allow_pickle: bool) -> str:
     """Why torch does not load the file."""
     try:
-        names = pth.names_in(path)
-    except pth.Torn as torn:
+        names = files.names_in(path)
+    except files.Torn as torn:
         return (
             f"the checkpoint is torn or no checkpoint of torch's ({torn});"
             " copy it again and compare its size"
         )
-    if missing := pth.missing_packages(names):
+    if missing := files.missing_packages(names):
         return (
             f"it holds objects of {few(missing)}, which is not installed; install it, or where it"
             " is save the weights alone: torch.save({'state_dict': ...}, path)"
