@@ -7,25 +7,24 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from farm.config.schema import VerifySpec
 from farm.detections import Detections
-from farm.detections.convert import from_outputs, in_network_frame
-from farm.detections.matching import match
+from farm.detections.compare import compare
 from farm.errors import InputError
 from farm.models import families, own, records, table
 from farm.models.families import FILE, read
 from farm.models.records import Record
-from farm.models.trial import Subject, Trial, judged
-from farm.results.verdict import agreement
+from farm.models.trial import SAME, Subject, Trial, with_agreement
 from farm.runtimes import torch as torch_runtime
 from farm.sources.mmdet import random_weights
+from farm.specs import Tolerance
+from farm.stages.inference import decoding_of, detect, network_batch
 
 pytestmark = pytest.mark.slow
 
@@ -43,17 +42,12 @@ def test_weights_find_objects_and_nothing_is_refused(subject: Subject) -> None:
 
 
 def test_graph_in_torch_is_the_same_detector(subject: Subject) -> None:
-    facts = subject.detector.facts
+    decoding = decoding_of(subject.detector.facts)
     session = torch_runtime.open_module(subject.detector.graph(), threads=1)
     for dims in subject.sizes("dynamic"):
-        outputs = session.run(random_weights.noise(dims, subject.family.seed))
-        found = [
-            in_network_frame(one, (dims.h, dims.w), facts.mask_threshold, facts.mask_frame)
-            for one in from_outputs(outputs)
-        ]
-        trial = judged(
-            Trial(opset=0, kind="torch", runtime="torch"), match(subject.expected(dims), found)
-        )
+        batch = network_batch(random_weights.noise(dims, subject.family.seed))
+        found = compare(subject.expected(dims), list(detect(session, [batch], decoding)), SAME)
+        trial = with_agreement(Trial(opset=0, kind="torch", runtime="torch"), found)
         assert trial.reason is None, f"{dims}: {trial}"
 
 
@@ -299,6 +293,5 @@ def test_masks_that_an_engine_lost_are_no_same_detector() -> None:
     whole = Detections(boxes, scores, labels, rles=(rle,))
     bare = Detections(boxes, scores, labels)
     for pair, same in (((whole, whole), True), ((bare, bare), True), ((whole, bare), False)):
-        trial = judged(Trial(opset=17, kind="", runtime=""), match([pair[0]], [pair[1]]))
-        found = agreement(asdict(match([pair[0]], [pair[1]])), VerifySpec())
-        assert (trial.reason is None, found.reason is None) == (same, same)
+        of_table, of_sweep = (compare([pair[0]], [pair[1]], how) for how in (SAME, Tolerance()))
+        assert (of_table.reason is None, of_sweep.reason is None) == (same, same)

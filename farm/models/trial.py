@@ -1,4 +1,4 @@
-"""One model's trials: exported at an opset, run on a runtime, held against mmdet's own answers.
+"""One model's trials: exported at an opset, run on a runtime, compared with mmdet's own answers.
 
 The bounds are those of the same detector: every box that PyTorch scores over 0.3 has its box,
 none is added, and the masks are the same.
@@ -7,6 +7,7 @@ none is added, and the masks are the same.
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,7 @@ import torch
 
 from farm import specs
 from farm.detections import Detections
-from farm.detections.convert import from_outputs, in_network_frame
-from farm.detections.matching import Pairs, match
+from farm.detections.compare import Agreement, compare
 from farm.errors import FarmError, in_one_line
 from farm.models.families import Family
 from farm.models.records import Trial
@@ -28,13 +28,19 @@ from farm.plan.configs import config_file
 from farm.runtimes import Session, runtime_module
 from farm.sources import mmdet as source
 from farm.sources.mmdet import random_weights
+from farm.stages.inference import decoding_of, detect, network_batch
 from farm.units import Dims
 
 log = logging.getLogger(__name__)
 
-MIN_SCORE, MIN_IOU, MAX_SCORE_DIFF = 0.3, 0.99, 1e-3
-# Of random masks, on their mean: one pixel at the threshold is 0.06 of a small one.
-MIN_MASK_IOU = 0.99
+SAME = specs.Tolerance(
+    min_iou=0.99,
+    min_matched_fraction=1.0,
+    max_box_diff_px=math.inf,  # the overlap says it
+    # Of random masks, on their mean: one pixel at the threshold is 0.06 of a small one.
+    min_mask_iou=0.0,
+    min_mean_mask_iou=0.99,
+)
 MIN_BOXES, MIN_CLASSES, MIN_SIZE_RATIO = 20, 3, 1.5
 
 
@@ -72,18 +78,19 @@ class Subject:
             images, self.expected(dims), (1 - 2e-7, 1 + 2e-7), strict=True
         ):
             moved = self.detector.reference_as_graph(image * np.float32(factor))
-            held = judged(Trial(opset=0, kind="", runtime=""), match([expected], [moved]))
-            if held.reason or held.score_diff > MAX_SCORE_DIFF / 2:
-                reason = held.reason or f"scores differ by {held.score_diff:.1e}"
+            found = compare([expected], [moved], SAME)
+            trial = with_agreement(Trial(opset=0, kind="", runtime=""), found)
+            if trial.reason or trial.score_diff > SAME.max_score_diff / 2:
+                reason = trial.reason or f"scores differ by {trial.score_diff:.1e}"
                 return f"the random weights are chaotic: with an image moved by 2e-7, {reason}"
         return None
 
     def _poor(self) -> str | None:
         """Twenty boxes of one image, of some classes, of sizes that differ by half."""
         found = [one for dims in self.sizes("dynamic") for one in self.expected(dims)]
-        kept = [one.boxes[one.scores > MIN_SCORE] for one in found]
+        kept = [one.boxes[one.scores > SAME.min_score] for one in found]
         most, boxes = max(map(len, kept)), np.concatenate(kept)
-        labels = np.concatenate([one.labels[one.scores > MIN_SCORE] for one in found])
+        labels = np.concatenate([one.labels[one.scores > SAME.min_score] for one in found])
         classes = len(set(labels.tolist()))
         if most < MIN_BOXES or classes < min(MIN_CLASSES, len(self.detector.facts.classes)):
             return f"the random weights find {most} boxes of {classes} classes: nothing to compare"
@@ -128,22 +135,19 @@ class Subject:
             log.debug("build failed", exc_info=True)
             return replace(trial, reason=f"cannot be built: {in_one_line(error)}")
         try:
-            return self._held(trial, session)
+            return self._compared(trial, session)
         except Exception as error:  # likewise while it runs
             log.debug("run failed", exc_info=True)
             return replace(trial, reason=f"cannot be run: {in_one_line(error)}")
         finally:
             session.close()
 
-    def _held(self, trial: Trial, session: Session) -> Trial:
-        facts = self.detector.facts
+    def _compared(self, trial: Trial, session: Session) -> Trial:
+        decoding = decoding_of(self.detector.facts)
         for dims in self.sizes(trial.kind):
-            outputs = session.run(random_weights.noise(dims, self.family.seed))
-            found = [
-                in_network_frame(one, (dims.h, dims.w), facts.mask_threshold, facts.mask_frame)
-                for one in from_outputs(outputs)
-            ]
-            trial = judged(trial, match(self.expected(dims), found))
+            batch = network_batch(random_weights.noise(dims, self.family.seed))
+            found = list(detect(session, [batch], decoding))
+            trial = with_agreement(trial, compare(self.expected(dims), found, SAME))
             if trial.reason:
                 return replace(trial, reason=f"{dims}: {trial.reason}")
         return trial
@@ -164,37 +168,30 @@ class Subject:
         return [shape, replace(shape, n=2), *self.family.others]
 
 
-def judged(trial: Trial, pairs: Pairs) -> Trial:
-    """`trial` with these pairs added; `reason` says which bound they break, if any."""
-    reference, engine = pairs.reference_score, pairs.engine_score
-    counted = (reference > MIN_SCORE) | (engine > MIN_SCORE)
-    both = counted & np.isfinite(reference) & np.isfinite(engine)
-    same = both & (pairs.iou >= MIN_IOU)
-    lost, added = (
-        int((counted & np.isnan(engine)).sum()),
-        int((counted & np.isnan(reference)).sum()),
-    )
-    moved = int((both & ~same).sum())
-    diff = np.fmax(np.abs(reference - engine), pairs.mask_score_diff)  # NaN: no scores of masks
-    score = float(diff[same].max(initial=0))
-    masks = pairs.mask_iou[same & np.isfinite(pairs.mask_iou)]
-    overlap = float(masks.mean()) if len(masks) else None
-    reason = None
-    if lost or added or moved:
-        total = int(counted.sum())
-        reason = f"of {total} boxes {lost} are lost, {added} added, {moved} overlap less than 0.99"
-    elif score > MAX_SCORE_DIFF:
-        reason = f"scores differ by {score:.1e}"
-    elif overlap is not None and overlap < MIN_MASK_IOU:
-        reason = f"masks overlap by {overlap:.3f} on average"
+def with_agreement(trial: Trial, found: Agreement) -> Trial:
+    """Add an agreement to `trial`; `reason` says which bound it breaks, if any."""
     return replace(
         trial,
-        reason=reason,
-        boxes=trial.boxes + int(same.sum()),
-        score_diff=max(trial.score_diff, score),
-        box_diff_px=max(trial.box_diff_px, float(pairs.box_diff_px[same].max(initial=0))),
-        mask_iou=min((x for x in (overlap, trial.mask_iou) if x is not None), default=None),
+        reason=_reason(found) if found.reason and found.boxes else None,
+        boxes=trial.boxes + found.matched,
+        score_diff=max(trial.score_diff, found.max_score_diff or 0.0),
+        box_diff_px=max(trial.box_diff_px, found.max_box_diff_px or 0.0),
+        mask_iou=min(
+            (x for x in (found.mean_mask_iou, trial.mask_iou) if x is not None), default=None
+        ),
     )
+
+
+def _reason(found: Agreement) -> str:
+    """As the table's records have it."""
+    if found.lost or found.added or found.moved:
+        return (
+            f"of {found.boxes} boxes {found.lost} are lost, {found.added} added, {found.moved}"
+            f" overlap less than {SAME.min_iou}"
+        )
+    if found.max_score_diff is not None and found.max_score_diff > SAME.max_score_diff:
+        return f"scores differ by {found.max_score_diff:.1e}"
+    return f"masks overlap by {found.mean_mask_iou:.3f} on average"
 
 
 def node_count(path: Path) -> int:

@@ -39,6 +39,7 @@ from farm.specs.stages import (
     StageInputs,
     VerifyInputs,
 )
+from farm.specs.tolerance import Tolerance
 
 __all__ = [
     "AnyModel",
@@ -73,6 +74,7 @@ __all__ = [
     "StageInputs",
     "Suppression",
     "Target",
+    "Tolerance",
     "Used",
     "VerifyInputs",
 ]
