@@ -105,7 +105,7 @@ def test_the_tensorrt_adapter_can_be_carried_alone() -> None:
     own = [*(FARM / "runtimes").glob("tensorrt*.py"), *(FARM / "runtimes" / "trt").glob("*.py")]
     found = {module for path in own for module in imports(path, at_run_time=True)}
     ours = {module for module in found if module.startswith("farm")}
-    assert all(name.startswith(("farm.errors", "farm.runtimes")) for name in ours)
+    assert all(name.startswith(("farm.errors", "farm.runtimes", "farm.specs")) for name in ours)
     foreign = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
     assert foreign == {"numpy", "cuda", "tensorrt", "tensorrt_rtx_bindings"}
 

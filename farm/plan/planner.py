@@ -62,10 +62,11 @@ class _Planner:
     def plan(self) -> Plan:
         names = dict.fromkeys(cell.model for cell in self.matrix.cells)
         checks = {name: self._check(name) for name in names}
-        fitting = (
-            compatibility.fitting(cell, self.facts[cell.model]) for cell in self.matrix.cells
+        asked = (
+            compatibility.with_host_suppression(cell, self.facts[cell.model])
+            for cell in self.matrix.cells
         )
-        cells = tuple(self._cell(cell, checks[cell.model]) for cell in dict.fromkeys(fitting))
+        cells = tuple(self._cell(cell, checks[cell.model]) for cell in dict.fromkeys(asked))
         missing, unchecked = tuple(self.given.missing), tuple(self.unchecked)
         unseen = {
             name: tuple(dependencies.unfollowed(facts.used)) for name, facts in self.facts.items()
@@ -105,11 +106,15 @@ class _Planner:
 
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
-        target, simplifies = self.given.targets[cell.target], self._simplifies(cell)
-        reason = compatibility.refusal(cell, facts, self.shapes[cell.shape], target, simplifies)
-        if not reason:
-            auto, converts = self.spec.int8.auto is not None, resolve.converts(self.spec, cell)
-            reason = compatibility.unfit_for_precision(cell, facts, auto, converts)
+        reason = compatibility.cell_unsupported(
+            cell,
+            facts,
+            self.shapes[cell.shape],
+            self.given.targets[cell.target],
+            simplify=self._simplifies(cell),
+            converts=resolve.converts(self.spec, cell),
+            auto=self.spec.int8.auto is not None,
+        )
         if reason:
             return PlannedCell(cell, {"check": check.key}, reason)
         steps = {"check": check}

@@ -34,5 +34,7 @@ def require_buildable(
         settings.workspace_bytes, target.name,
     )  # fmt: skip
     facts = specs.ModelFacts((), False, "")  # its suppression is the builder's to complain of
-    if reason := compatibility.refusal(cell, facts, settings.shape, target, simplified):
+    if reason := compatibility.cell_unsupported(
+        cell, facts, settings.shape, target, simplify=simplified
+    ):
         raise InputError(reason, str(path))

@@ -9,6 +9,7 @@ there keeps its key.
 from __future__ import annotations
 
 from farm.specs.engines import Engine, EngineOptions, Ref, Target
+from farm.specs.gpus import Gpu
 from farm.specs.images import CocoDataset, Dataset, FolderDataset, Shape, ShapesDataset
 from farm.specs.models import (
     AnyModel,
@@ -56,6 +57,7 @@ __all__ = [
     "ExportInputs",
     "File",
     "FolderDataset",
+    "Gpu",
     "MeasureInputs",
     "Model",
     "ModelFacts",
