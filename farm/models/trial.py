@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -21,14 +20,22 @@ import torch
 from farm import specs
 from farm.detections import Detections
 from farm.detections.compare import Agreement, compare
-from farm.errors import FarmError, in_one_line
+from farm.engine.local import InlineExecutor
+from farm.engine.scheduler import Outcome, Unwatched, run_steps
+from farm.errors import in_one_line
 from farm.models.families import Family
 from farm.models.records import Trial
+from farm.plan import Step
 from farm.plan.configs import config_file
-from farm.runtimes import Session, runtime_module
+from farm.plan.placement import cpu_model
+from farm.plan.steps import export_step, step_to_build
+from farm.runtimes import Session
 from farm.sources import mmdet as source
 from farm.sources.mmdet import random_weights
+from farm.stages import Context
+from farm.stages.engines import opened
 from farm.stages.inference import decoding_of, detect, network_batch
+from farm.store import Store
 from farm.units import Dims
 
 log = logging.getLogger(__name__)
@@ -109,38 +116,45 @@ class Subject:
                 yield from self._file(opset, kind, runtimes)
 
     def _file(self, opset: int, kind: str, runtimes: Sequence[str]) -> Iterator[Trial]:
-        shape = self.shape(kind)
+        """The file's steps in a store that goes with it: files are as large as their models."""
         trials = [Trial(opset=opset, kind=kind, runtime=name) for name in runtimes]
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            path = Path(scratch) / "model.onnx"
-            started = time.perf_counter()
-            try:
-                source.export_onnx(self.detector, shape, opset, path)
-            except FarmError as error:
-                yield from (replace(trial, reason=str(error)) for trial in trials)
+            store = Store(Path(scratch) / "store")
+            exported, builds = self._steps(opset, kind, runtimes)
+            steps = {step.key: step for step in (exported, *builds)}
+            outcomes = run_steps(steps, store, lambda: InlineExecutor(store), Unwatched())
+            record = store.record(exported.ref)
+            if record is None:
+                reason = outcomes[exported.key].reason
+                yield from (replace(trial, reason=reason) for trial in trials)
                 return
-            seconds, nodes = time.perf_counter() - started, node_count(path)
-            for trial in trials:
-                found = self._run(trial, shape, path, Path(scratch) / trial.runtime)
-                yield replace(found, nodes=nodes, export_s=round(seconds, 2))
+            nodes, seconds = record.figures["onnx_nodes"], round(record.seconds, 2)
+            for trial, build in zip(trials, builds, strict=True):
+                found = self._run(trial, build, outcomes[build.key], store)
+                yield replace(found, nodes=nodes, export_s=seconds)
 
-    def _run(self, trial: Trial, shape: specs.Shape, path: Path, folder: Path) -> Trial:
-        options = specs.EngineOptions(trial.runtime, "fp32", shape)
-        module = runtime_module(trial.runtime)
-        folder.mkdir()
+    def _steps(self, opset: int, kind: str, runtimes: Sequence[str]) -> tuple[Step, list[Step]]:
+        """The export, and the build of each runtime, as a sweep on this processor has them."""
+        shape, label = self.shape(kind), f"{self.family.name} op{opset} {kind}"
+        exported = export_step(label, specs.ExportInputs(self.model, shape, opset))
+        target = specs.Target("cpu", cpu_model())
+        options = [specs.EngineOptions(name, "fp32", shape) for name in runtimes]
+        return exported, [
+            step_to_build(f"{label} {one.runtime}", exported.ref, one, target, exported)
+            for one in options
+        ]
+
+    def _run(self, trial: Trial, build: Step, outcome: Outcome, store: Store) -> Trial:
+        if outcome.status != "done":
+            return replace(trial, reason=f"cannot be built: {outcome.reason}")
+        assert isinstance(build.inputs, specs.BuildInputs)
+        engine = specs.Engine(build.inputs.options, build.ref, None)
         try:
-            module.build(path, folder, options)
-            session = module.open_engine(folder, options, 1)
+            with opened(engine, Context(store, self.folder, 1), 1) as session:
+                return self._compared(trial, session)
         except Exception as error:  # a runtime that refuses the file raises its own kinds
-            log.debug("build failed", exc_info=True)
-            return replace(trial, reason=f"cannot be built: {in_one_line(error)}")
-        try:
-            return self._compared(trial, session)
-        except Exception as error:  # likewise while it runs
             log.debug("run failed", exc_info=True)
             return replace(trial, reason=f"cannot be run: {in_one_line(error)}")
-        finally:
-            session.close()
 
     def _compared(self, trial: Trial, session: Session) -> Trial:
         decoding = decoding_of(self.detector.facts)
@@ -192,10 +206,3 @@ def _reason(found: Agreement) -> str:
     if found.max_score_diff is not None and found.max_score_diff > SAME.max_score_diff:
         return f"scores differ by {found.max_score_diff:.1e}"
     return f"masks overlap by {found.mean_mask_iou:.3f} on average"
-
-
-def node_count(path: Path) -> int:
-    """Nodes of an ONNX file's outermost graph."""
-    import onnx
-
-    return len(onnx.load(path, load_external_data=False).graph.node)

@@ -16,8 +16,7 @@ from farm.cli.progress import say
 from farm.detections import Detections, Floats, ImageMeta
 from farm.errors import InputError
 from farm.runtimes import Session, runtime_module
-from farm.single import onnx_file, words, work
-from farm.single.build import engine_folder
+from farm.single import onnx_file, planned, words, work
 from farm.single.facts import facts_without_weights
 from farm.single.shapes import fixed, resized_to
 from farm.single.targets import this_machine
@@ -101,7 +100,7 @@ def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _
         built = _options_for(path, options.backend, settings, model.config.path)
         exported = onnx_file.stored(path, store, options.retry_failed)
         target = this_machine(built.runtime)
-        folder = engine_folder(store, path, exported, built, target, options.retry_failed)
+        folder = planned.built(path, exported, built, target, store, options.retry_failed)
         say(f"Engine: {folder}")
     file = store.path(exported) / "model.onnx"
     outputs = onnx_file.outputs(file) if file.is_file() else None
