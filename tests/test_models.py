@@ -21,6 +21,7 @@ from farm.models import families, own, records, table
 from farm.models.families import FILE, read
 from farm.models.records import Record
 from farm.models.trial import SAME, Subject, Trial, with_agreement
+from farm.plan import placement
 from farm.runtimes import torch as torch_runtime
 from farm.sources.mmdet import random_weights
 from farm.specs import Tolerance
@@ -62,6 +63,18 @@ def test_a_file_of_a_fixed_batch_is_the_same_detector(name: str, tmp_path: Path)
     family = replace(NARROW[name], shape=replace(NARROW[name].shape, n=2))
     for trial in Subject(family, tmp_path).trials([17], ["fixed"], ["onnxruntime", "openvino"]):
         assert trial.reason is None and trial.boxes > 20, str(trial)
+
+
+@pytest.mark.skipif(bool(placement.gpus()), reason="there is a GPU here")
+def test_a_step_that_fails_is_the_reason_of_its_trials_alone(tmp_path: Path) -> None:
+    subject = Subject(NARROW["retinanet"], tmp_path)
+    good, bad = subject.trials([17], ["fixed"], ["onnxruntime", "onnxruntime_cuda"])
+    assert good.reason is None and good.boxes > 20 and good.nodes > 100
+    assert str(bad.reason).startswith("cannot be built: ") and bad.nodes == good.nodes
+    for trial in subject.trials([5], ["fixed"], ["onnxruntime", "openvino"]):
+        assert "opset" in str(trial.reason) and not trial.boxes
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == ["model.pth"], "the files of a trial go with it"
 
 
 # The command --------------------------------------------------------------------------------
