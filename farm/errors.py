@@ -51,6 +51,24 @@ class StepFailed(FarmError):
     """A stage failed for a reason that the same inputs will always give: recorded and shown."""
 
 
+class WrongOutputs(StepFailed):
+    """What an engine gives has not the form of detections."""
+
+
+class LabelOutOfRange(WrongOutputs):
+    """A box has a label that is none of the model's classes, which count from 0 on."""
+
+    def __init__(self, label: int, classes: int, image: str) -> None:
+        super().__init__(label, classes, image)
+        self.label, self.classes, self.image = label, classes, image
+
+    def __str__(self) -> str:
+        return (
+            f"it finds label {self.label} in {self.image}, and has {self.classes} classes, from 0"
+            " on; give the model's own classes, or export it with its own config"
+        )
+
+
 class TransientFailure(FarmError):
     """A stage failed for a reason of the moment (node lost, no memory): never recorded."""
 

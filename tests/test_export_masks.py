@@ -21,14 +21,14 @@ from mmdet.datasets import CocoDataset
 from mmdet.models import build_head
 from mmdet.models.detectors import PanopticFPN
 
-from farm.config.schema import VerifySpec
 from farm.datasets import coco
 from farm.detections import Detections, ImageMeta, files
+from farm.detections.compare import agreement
 from farm.detections.matching import match
-from farm.results.verdict import agreement
 from farm.single.results import as_mmdet
 from farm.sources.mmdet import graphs, two_stage
 from farm.sources.mmdet.candidates import Candidates
+from farm.specs import Tolerance
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)
@@ -244,7 +244,7 @@ def test_ap_of_masks_uses_their_own_scores_as_mmdet_does(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("engine", [[0.2, 0.7], None])
 def test_an_engine_that_scores_masks_otherwise_is_not_the_same(engine: list[float] | None) -> None:
-    limits = VerifySpec()
+    limits = Tolerance()
     same = match([scored([0.2, 0.8])], [scored([0.2, 0.8])])
     other = match([scored([0.2, 0.8])], [scored(engine)])
     assert agreement(vars(same), limits).reason is None

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from farm import specs
-from farm.plan.compatibility import unfit
+from farm.plan.compatibility import shape_unsupported
 from farm.sources import sizes
 from farm.specs import ModelFacts, Shape, Sizes
 from farm.units import parse_dims
@@ -28,39 +28,39 @@ def facts(**values: Any) -> ModelFacts:
 
 
 def test_a_fixed_size_that_is_no_multiple_is_refused_with_the_nearest() -> None:
-    reason = unfit(facts(sizes=Sizes(32)), shape("400x600"), profiles=False)
+    reason = shape_unsupported(facts(sizes=Sizes(32)), shape("400x600"), profiles=False)
     assert reason is not None
     assert "multiples of 32" in reason and "400x600" in reason
     assert reason.endswith("the nearest are 384x576 and 416x608")
-    assert unfit(facts(sizes=Sizes(32)), shape("416x608"), profiles=False) is None
+    assert shape_unsupported(facts(sizes=Sizes(32)), shape("416x608"), profiles=False) is None
 
 
 def test_a_size_that_only_rounds_up_runs_but_is_not_advised() -> None:
-    assert unfit(facts(sizes=YOLOX), shape("410x416"), profiles=False) is None
-    reason = unfit(facts(sizes=YOLOX), shape("400x410"), profiles=False)
+    assert shape_unsupported(facts(sizes=YOLOX), shape("410x416"), profiles=False) is None
+    reason = shape_unsupported(facts(sizes=YOLOX), shape("400x410"), profiles=False)
     assert reason is not None and "384x410 and 416x410" in reason
     assert "multiples of 32, or of 32 and 26, 28 or 30 more" in reason
 
 
 def test_a_least_size_is_said() -> None:
-    reason = unfit(facts(sizes=Sizes(least=257)), shape("256x300"), profiles=False)
+    reason = shape_unsupported(facts(sizes=Sizes(least=257)), shape("256x300"), profiles=False)
     assert reason is not None and "from 257 on" in reason and "nearest is 257x300" in reason
 
 
 def test_cornernets_padding_is_refused_for_fixed_shapes_only() -> None:
     padded = facts(padded_to=Sizes(128, (127,)))
-    reason = unfit(padded, shape("256x383"), profiles=False)
+    reason = shape_unsupported(padded, shape("256x383"), profiles=False)
     assert reason is not None and "255x383 and 383x383" in reason
     assert "one less than multiples of 128" in reason
-    assert unfit(padded, shape("320x320", "64x64", "640x640"), profiles=True) is None
+    assert shape_unsupported(padded, shape("320x320", "64x64", "640x640"), profiles=True) is None
 
 
 def test_bounds_of_a_dynamic_shape_count_where_an_engine_is_built_for_them() -> None:
     yolo, dynamic = facts(sizes=Sizes(32)), shape("416x416", "300x320", "650x640")
-    assert unfit(yolo, dynamic, profiles=False) is None
-    reason = unfit(yolo, dynamic, profiles=True)
+    assert shape_unsupported(yolo, dynamic, profiles=False) is None
+    reason = shape_unsupported(yolo, dynamic, profiles=True)
     assert reason is not None and "min of shape s is 300x320" in reason
-    reason = unfit(yolo, shape("400x416", "320x320", "640x640"), profiles=False)
+    reason = shape_unsupported(yolo, shape("400x416", "320x320", "640x640"), profiles=False)
     assert reason is not None and "opt of shape s is 400x416" in reason
 
 

@@ -7,25 +7,25 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from farm.config.schema import VerifySpec
 from farm.detections import Detections
-from farm.detections.convert import from_outputs, in_network_frame
-from farm.detections.matching import match
+from farm.detections.compare import compare
 from farm.errors import InputError
 from farm.models import families, own, records, table
 from farm.models.families import FILE, read
 from farm.models.records import Record
-from farm.models.trial import Subject, Trial, judged
-from farm.results.verdict import agreement
+from farm.models.trial import SAME, Subject, Trial, with_agreement
+from farm.plan import placement
 from farm.runtimes import torch as torch_runtime
 from farm.sources.mmdet import random_weights
+from farm.specs import Tolerance
+from farm.stages.inference import decoding_of, detect, network_batch
 
 pytestmark = pytest.mark.slow
 
@@ -43,17 +43,12 @@ def test_weights_find_objects_and_nothing_is_refused(subject: Subject) -> None:
 
 
 def test_graph_in_torch_is_the_same_detector(subject: Subject) -> None:
-    facts = subject.detector.facts
+    decoding = decoding_of(subject.detector.facts)
     session = torch_runtime.TorchAdapter().open_module(subject.detector.graph(), threads=1)
     for dims in subject.sizes("dynamic"):
-        outputs = session.run(random_weights.noise(dims, subject.family.seed))
-        found = [
-            in_network_frame(one, (dims.h, dims.w), facts.mask_threshold, facts.mask_frame)
-            for one in from_outputs(outputs)
-        ]
-        trial = judged(
-            Trial(opset=0, kind="torch", runtime="torch"), match(subject.expected(dims), found)
-        )
+        batch = network_batch(random_weights.noise(dims, subject.family.seed))
+        found = compare(subject.expected(dims), list(detect(session, [batch], decoding)), SAME)
+        trial = with_agreement(Trial(opset=0, kind="torch", runtime="torch"), found)
         assert trial.reason is None, f"{dims}: {trial}"
 
 
@@ -68,6 +63,18 @@ def test_a_file_of_a_fixed_batch_is_the_same_detector(name: str, tmp_path: Path)
     family = replace(NARROW[name], shape=replace(NARROW[name].shape, n=2))
     for trial in Subject(family, tmp_path).trials([17], ["fixed"], ["onnxruntime", "openvino"]):
         assert trial.reason is None and trial.boxes > 20, str(trial)
+
+
+@pytest.mark.skipif(bool(placement.gpus()), reason="there is a GPU here")
+def test_a_step_that_fails_is_the_reason_of_its_trials_alone(tmp_path: Path) -> None:
+    subject = Subject(NARROW["retinanet"], tmp_path)
+    good, bad = subject.trials([17], ["fixed"], ["onnxruntime", "onnxruntime_cuda"])
+    assert good.reason is None and good.boxes > 20 and good.nodes > 100
+    assert str(bad.reason).startswith("cannot be built: ") and bad.nodes == good.nodes
+    for trial in subject.trials([5], ["fixed"], ["onnxruntime", "openvino"]):
+        assert "opset" in str(trial.reason) and not trial.boxes
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == ["model.pth"], "the files of a trial go with it"
 
 
 # The command --------------------------------------------------------------------------------
@@ -299,6 +306,5 @@ def test_masks_that_an_engine_lost_are_no_same_detector() -> None:
     whole = Detections(boxes, scores, labels, rles=(rle,))
     bare = Detections(boxes, scores, labels)
     for pair, same in (((whole, whole), True), ((bare, bare), True), ((whole, bare), False)):
-        trial = judged(Trial(opset=17, kind="", runtime=""), match([pair[0]], [pair[1]]))
-        found = agreement(asdict(match([pair[0]], [pair[1]])), VerifySpec())
-        assert (trial.reason is None, found.reason is None) == (same, same)
+        of_table, of_sweep = (compare([pair[0]], [pair[1]], how) for how in (SAME, Tolerance()))
+        assert (of_table.reason is None, of_sweep.reason is None) == (same, same)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,12 +14,11 @@ from conftest import Farm
 from farm import specs
 from farm.catalog import RUNTIMES
 from farm.config.loader import load_matrix
-from farm.engine.perform import unfit
 from farm.errors import InputError
 from farm.plan import Plan, Step, compatibility, make_plan, placement
 from farm.plan.keys import canonical
-from farm.plan.placement import Gpu
-from farm.specs import ModelFacts, Suppression
+from farm.plan.placement import Machine
+from farm.specs import Gpu, ModelFacts, Suppression
 from farm.units import Dims
 
 MATRIX = """\
@@ -151,17 +151,44 @@ def test_a_node_with_another_gpu_or_driver_refuses_naming_both(
     matrix: Path, gpu: Gpu, reason: str | None
 ) -> None:
     wanted = step(plan_of(matrix), "verify")
-    told = unfit(wanted, "node-1", "a CPU", dict(wanted.toolchain), [gpu])
+    here = Machine("node-1", "a CPU", dict(wanted.toolchain), (gpu,))
+    told = compatibility.step_unsupported(wanted, here)
     assert told is None if reason is None else re.search(reason, str(told))
     built = step(plan_of(matrix), "build", "tensorrt_rtx")  # anywhere
-    assert unfit(built, "node-1", "a CPU", dict(built.toolchain), [gpu]) is None
+    there = dataclasses.replace(here, versions=dict(built.toolchain))
+    assert compatibility.step_unsupported(built, there) is None
+
+
+@pytest.mark.parametrize(
+    ("lacks", "reason"),
+    [
+        ({}, None),
+        ({"accelerators": ("H200",)}, "node n has H200"),
+        ({"accelerators": ()}, "node n has no accelerator"),
+        ({"gpu_count": 0}, "node n gives Ray no GPU (`ray start --num-gpus`)"),
+        ({"cpus": 0.5}, "node n has 0.5 CPUs"),
+        ({"sees_store": False}, "node n does not see the store: it needs a shared file system"),
+        ({"versions": {}}, "None, the plan was made with"),
+    ],
+)
+def test_a_machine_that_cannot_do_a_step_says_why(
+    matrix: Path, lacks: dict[str, Any], reason: str | None
+) -> None:
+    wanted = step(plan_of(matrix), "verify")
+    machine = Machine(
+        "n", "a CPU", dict(wanted.toolchain), accelerators=("L4",), gpu_count=1, cpus=2
+    )
+    found = compatibility.step_unsupported(wanted, dataclasses.replace(machine, **lacks))
+    assert found is None if reason is None else reason in str(found)
 
 
 def test_a_device_says_which_of_an_accelerators_models() -> None:
     wanted = placement.target("t", "A100", "NVIDIA A100-SXM4-80GB", driver="580")
-    assert placement.refuses(wanted, Gpu("NVIDIA A100-SXM4-80GB", "8.0", "580.1")) is None
+    assert (
+        compatibility.gpu_unsupported(wanted, Gpu("NVIDIA A100-SXM4-80GB", "8.0", "580.1")) is None
+    )
     assert "A100-PCIE" in str(
-        placement.refuses(wanted, Gpu("NVIDIA A100-PCIE-40GB", "8.0", "580.1"))
+        compatibility.gpu_unsupported(wanted, Gpu("NVIDIA A100-PCIE-40GB", "8.0", "580.1"))
     )
 
 
@@ -173,7 +200,7 @@ def test_what_is_not_said_of_a_target_is_this_machines_own(monkeypatch: pytest.M
     monkeypatch.setattr(placement, "gpus", lambda: (here,))
     assert placement.target("t", "L4").driver == "575"
     assert placement.target("t", "L4", driver="580").driver == "580"
-    assert placement.refuses(placement.target("t", "L4"), here) is None
+    assert compatibility.gpu_unsupported(placement.target("t", "L4"), here) is None
 
 
 @pytest.mark.parametrize(

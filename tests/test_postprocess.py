@@ -15,12 +15,11 @@ from conftest import PROJECT, Farm
 from test_results import row
 
 from farm import specs
-from farm.config.schema import VerifySpec
 from farm.detections import raw
 from farm.detections.suppress import suppress
 from farm.results.select import Wish, pick
 from farm.results.verdict import judge_raw
-from farm.specs import Decay, Suppression
+from farm.specs import Decay, Suppression, Tolerance
 
 Outputs = dict[str, npt.NDArray[np.generic]]
 
@@ -134,7 +133,7 @@ def test_of_equal_scores_the_first_row_is_kept() -> None:
 
 def judged(tmp_path: Path, reference: Outputs, engine: Outputs, **limits: float) -> object:
     np.savez(tmp_path / "raw.npz", **asdict(raw.compare([reference], [engine])))
-    return judge_raw(tmp_path / "raw.npz", VerifySpec(**limits))  # type: ignore[arg-type]
+    return judge_raw(tmp_path / "raw.npz", Tolerance(**limits))  # type: ignore[arg-type]
 
 
 def test_raw_outputs_agree_within_a_part_of_their_largest_value(tmp_path: Path) -> None:

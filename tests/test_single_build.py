@@ -25,7 +25,7 @@ from farm.single import words
 from farm.single.shapes import fixed
 from farm.single.targets import this_machine
 from farm.sources import source_module
-from farm.specs import ModelFacts
+from farm.specs import Gpu, ModelFacts
 from farm.store import Store
 from farm.units import Dims
 
@@ -197,7 +197,7 @@ def test_a_suppression_that_a_runtime_lacks_is_told_with_the_option_that_leaves_
 def test_a_gpu_here_is_the_target_with_all_that_is_in_an_engines_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = placement.Gpu("NVIDIA H200", "9.0", "580.95.05")
+    here = Gpu("NVIDIA H200", "9.0", "580.95.05")
     monkeypatch.setattr("farm.plan.placement.gpus", lambda: (here,))
     assert canonical(this_machine("tensorrt")) == {
         "device": "H200", "accelerator": "H200", "compute_capability": "9.0", "driver": "580",

@@ -159,7 +159,7 @@ def test_ap_is_also_kept_by_class(tmp_path: Path) -> None:
 def test_a_label_without_a_class_is_no_figure(tmp_path: Path, label: int) -> None:
     path = annotated(tmp_path / "annotations.json", CAR, PERSON)
     found = Detections(CORNERS[:1], np.array([0.9], np.float32), np.array([label]))
-    with pytest.raises(StepFailed, match=f"it finds label {label}, and has 2 classes"):
+    with pytest.raises(StepFailed, match=f"it finds label {label} in 1.png, and has 2 classes"):
         coco.average_precision(path, [found], [meta(1, 64, 64)], ("car", "person"), False)
 
 

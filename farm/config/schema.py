@@ -33,6 +33,7 @@ from farm.config.values import (
     axis,
     distinct,
 )
+from farm.specs import Tolerance
 
 
 class SelectionSpec(AxesSpec):
@@ -84,14 +85,14 @@ class LimitsSpec(Edge):
     difference over the tensor's largest value. `per_box`: a box beyond a limit is one that is not
     matched, where otherwise it fails the cell."""
 
-    min_score: Annotated[Finite, Field(ge=0, le=1)] = 0.3
-    min_iou: Annotated[Finite, Field(ge=0, le=1)] = 0.9
-    min_matched_fraction: Annotated[Finite, Field(ge=0, le=1)] = 0.99
-    max_score_diff: Annotated[Finite, Field(ge=0)] = 1e-3
-    max_box_diff_px: Annotated[Finite, Field(ge=0)] = 1.0
-    min_mask_iou: Annotated[Finite, Field(ge=0, le=1)] = 0.9
-    max_rel_diff: Annotated[Finite, Field(ge=0)] = 1e-3
-    per_box: bool = False
+    min_score: Annotated[Finite, Field(ge=0, le=1)] = Tolerance.min_score
+    min_iou: Annotated[Finite, Field(ge=0, le=1)] = Tolerance.min_iou
+    min_matched_fraction: Annotated[Finite, Field(ge=0, le=1)] = Tolerance.min_matched_fraction
+    max_score_diff: Annotated[Finite, Field(ge=0)] = Tolerance.max_score_diff
+    max_box_diff_px: Annotated[Finite, Field(ge=0)] = Tolerance.max_box_diff_px
+    min_mask_iou: Annotated[Finite, Field(ge=0, le=1)] = Tolerance.min_mask_iou
+    max_rel_diff: Annotated[Finite, Field(ge=0)] = Tolerance.max_rel_diff
+    per_box: bool = Tolerance.per_box
 
 
 _LOWER: dict[str, dict[str, Any]] = {
@@ -114,11 +115,12 @@ class VerifySpec(LimitsSpec):
     images: Annotated[Whole, Field(ge=1, le=100_000)] = 16
     precisions: dict[Precision, LimitsSpec] = {}
 
-    def of(self, precision: str) -> LimitsSpec:
+    def of(self, precision: str) -> Tolerance:
+        """The tolerance for engines of this precision."""
         own = self.precisions.get(precision)
         given = self.model_dump(include=self.model_fields_set & LimitsSpec.model_fields.keys())
         special = own.model_dump(include=own.model_fields_set) if own else {}
-        return LimitsSpec(**{**_LOWER.get(precision, {}), **given, **special})
+        return Tolerance(**{**_LOWER.get(precision, {}), **given, **special})
 
 
 class CalibrationSpec(Edge):

@@ -16,6 +16,7 @@ from pycocotools.cocoeval import COCOeval
 
 from farm.datasets import segmentations
 from farm.detections import Detections, ImageMeta
+from farm.detections.convert import require_known_labels
 from farm.errors import InputError, StepFailed, nearest
 
 SUMMARY = ("", "50", "75", "_s", "_m", "_l")
@@ -49,8 +50,9 @@ def average_precision(
     whatever the order of those in the file.
 
     Raises:
-        StepFailed: a label without a class, or masks of annotations that have none, or such as
-            pycocotools would misread or never finish.
+        LabelOutOfRange: a label without a class.
+        StepFailed: annotations without masks, or with such as pycocotools would misread or never
+            finish.
     """
     coco = COCO(str(annotations))
     if masks:
@@ -82,7 +84,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     rows = []
     for one, meta in zip(found, metas, strict=True):
-        _require_classes(one, len(categories))
+        require_known_labels(one, len(categories), meta.file_name)
         for i, (box, score, label) in enumerate(
             zip(one.boxes.tolist(), one.scores.tolist(), one.labels.tolist(), strict=True)
         ):
@@ -95,11 +97,6 @@ def _rows(
                     row["score"] = float(one.mask_scores[i])
             rows.append(row)
     return rows
-
-
-def _require_classes(found: Detections, count: int) -> None:
-    if wrong := [label for label in found.labels.tolist() if not 0 <= label < count]:
-        raise StepFailed(f"it finds label {wrong[0]}, and has {count} classes, from 0 on")
 
 
 def _evaluate(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from farm.detections import Detections, ImageMeta, full_masks
 from farm.detections.masks import paste
+from farm.errors import LabelOutOfRange
 
 
 def from_outputs(outputs: Mapping[str, npt.NDArray[Any]]) -> list[Detections]:
@@ -30,15 +31,23 @@ def from_outputs(outputs: Mapping[str, npt.NDArray[Any]]) -> list[Detections]:
     return found
 
 
+def require_known_labels(found: Detections, classes: int, image: str) -> None:
+    """Raise LabelOutOfRange where a box of this image has a label that no class has."""
+    for label in found.labels.tolist():
+        if not 0 <= label < classes:
+            raise LabelOutOfRange(label, classes, image)
+
+
 def in_network_frame(
     found: Detections, size: tuple[int, ...], mask_threshold: float, mask_frame: str
 ) -> Detections:
-    """Masks pasted into the network's input of `size` (h, w), which counts as the whole image."""
-    if found.masks is None:
-        return found
-    height, width = size
-    meta = ImageMeta(0, "", height, width, height, width, height, width, 1.0, 1.0)
-    return to_original(found, meta, False, mask_threshold, mask_frame)
+    """Paste the masks into the network's input of `size` (h, w), which is the whole image here."""
+    return to_original(found, network_meta("", *size), False, mask_threshold, mask_frame)
+
+
+def network_meta(name: str, height: int, width: int) -> ImageMeta:
+    """The meta of an image that is the network's input itself."""
+    return ImageMeta(0, name, height, width, height, width, height, width, 1.0, 1.0)
 
 
 def to_original(

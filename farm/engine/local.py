@@ -8,6 +8,7 @@ from farm.engine.process import CHECK_S, perform_where_due
 from farm.engine.scheduler import Outcome
 from farm.errors import InputError
 from farm.plan import Step, placement
+from farm.plan.compatibility import accelerator_unsupported
 from farm.store import Store
 
 
@@ -17,17 +18,18 @@ class InlineExecutor:
         self._taken: Step | None = None
 
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
-        here, left = {placement.accelerator(gpu.name) for gpu in placement.gpus()}, dict[str, str]()
+        kinds = tuple(placement.accelerator(gpu.name) for gpu in placement.gpus())
+        here, left = placement.Machine("here", "", {}, accelerators=kinds), dict[str, str]()
         for step in steps:
-            wanted = step.needs.accelerator
-            if not wanted or wanted in here:
+            if accelerator_unsupported(step, here) is None:
                 continue
-            told = (
-                f"accelerator {wanted} is not here; run on a Ray cluster that has one (--address)"
+            reason = (
+                f"accelerator {step.needs.accelerator} is not here; run on a Ray cluster that has"
+                " one (--address)"
             )
             if not step.needs.optional:
-                raise InputError(f"{step.stage} {step.label}: {told}", "--executor inline")
-            left[step.key] = told
+                raise InputError(f"{step.stage} {step.label}: {reason}", "--executor inline")
+            left[step.key] = reason
         return left
 
     def take(self, step: Step) -> bool:

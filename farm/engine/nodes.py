@@ -12,11 +12,11 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from farm.engine.perform import unfit
 from farm.plan import Step
 from farm.plan.packages import toolchain
-from farm.plan.placement import Gpu, cpu_model
+from farm.plan.placement import Machine, cpu_model
 from farm.plan.placement import gpus as local_gpus
+from farm.specs import Gpu
 from farm.store import Store
 
 Told = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], bool]
@@ -27,33 +27,10 @@ _LOOK_AGAIN_S = 30.0
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the cluster. `versions`: of the packages that the plan's steps need.
-
-    gpu_count: how many Ray gives away; `gpus` are those that nvidia-smi lists.
-    """
+    """A node of the cluster: a machine, by Ray's name for it."""
 
     id: str
-    host: str
-    cpus: float
-    gpu_count: float
-    accelerators: tuple[str, ...]
-    device: str
-    gpus: tuple[Gpu, ...]
-    versions: tuple[tuple[str, str], ...]
-    sees_store: bool
-
-    def refuses(self, step: Step) -> str | None:
-        """Why the step cannot run here."""
-        wanted = step.needs.accelerator
-        if wanted and wanted not in self.accelerators:
-            return f"node {self.host} has {', '.join(self.accelerators) or 'no accelerator'}"
-        if wanted and self.gpu_count < 1:
-            return f"node {self.host} gives Ray no GPU (`ray start --num-gpus`)"
-        if self.cpus < step.needs.cpus:
-            return f"node {self.host} has {self.cpus:g} CPUs"
-        if not self.sees_store:
-            return f"node {self.host} does not see the store: it needs a shared file system"
-        return unfit(step, self.host, self.device, dict(self.versions), self.gpus)
+    machine: Machine
 
 
 class Nodes:
@@ -122,6 +99,5 @@ def _node(
     prefix = "accelerator_type:"
     kinds = tuple(name.removeprefix(prefix) for name in resources if name.startswith(prefix))
     cpus, gpu_count = resources.get("CPU", 0), resources.get("GPU", 0)
-    return Node(
-        found["NodeID"], host, cpus, gpu_count, kinds, device, its_gpus, versions, sees_store
-    )
+    machine = Machine(host, device, dict(versions), its_gpus, kinds, gpu_count, cpus, sees_store)
+    return Node(found["NodeID"], machine)

@@ -9,7 +9,6 @@ import shutil
 import signal
 import time
 import traceback
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +25,12 @@ from farm.errors import (
     out_of_memory,
     text_of,
 )
-from farm.plan import Step, dependencies, placement
+from farm.plan import Step, dependencies
+from farm.plan.compatibility import step_unsupported
 from farm.plan.keys import canonical
 from farm.plan.packages import toolchain
-from farm.plan.placement import cpu_model
+from farm.plan.placement import Machine, cpu_model
+from farm.specs import Gpu
 from farm.stages import Context, stage
 from farm.store import Failure, Record, Store
 
@@ -158,50 +159,21 @@ def _one_line(text: str) -> str:
     return " ".join(told)[:300]
 
 
-def unfit(
-    step: Step,
-    host: str,
-    device: str,
-    versions: Mapping[str, str],
-    its_gpus: Sequence[placement.Gpu] = (),
-) -> str | None:
-    """Why a node cannot do the step as it was planned: the key names versions and a processor.
-
-    its_gpus: () where they are not known.
-    """
-    for name, planned in step.toolchain:
-        if versions.get(name) != planned:
-            return (
-                f"node {host} has {name} {versions.get(name)}, the plan was made with {planned}: "
-                "install the same version on both"
-            )
-    target = getattr(step.inputs, "target", None)
-    if target is not None and not target.accelerator and target.device != device:
-        return (
-            f"node {host} is {device}, target {target.name} is {target.device}: "
-            "name the processor as `device` of a target of its own"
-        )
-    if target is not None and step.needs.accelerator and its_gpus:
-        reasons = [placement.refuses(target, gpu) for gpu in its_gpus]
-        if None not in reasons:
-            return f"node {host} {reasons[0]}: give these to a target of its own"
-    return None
-
-
 def _check_node(step: Step) -> None:
-    here = dict(toolchain(name for name, _ in step.toolchain))
-    if reason := unfit(step, platform.node(), cpu_model(), here, _own_gpus(step)):
+    versions = dict(toolchain(name for name, _ in step.toolchain))
+    here = Machine(platform.node(), cpu_model(), versions, _own_gpus(step))
+    if reason := step_unsupported(step, here):
         raise TransientFailure(reason)
 
 
-def _own_gpus(step: Step) -> list[placement.Gpu]:
+def _own_gpus(step: Step) -> tuple[Gpu, ...]:
     """Those that a step on an accelerator may use, as the CUDA driver says; for others none is
     asked, since a process that asked CUDA once keeps what it saw. Raises TransientFailure."""
     if not step.needs.accelerator:
-        return []
+        return ()
     from farm.runtimes.tensorrt import cuda
 
-    return [placement.Gpu(gpu.name, gpu.compute_capability, gpu.driver) for gpu in cuda.gpus()[:1]]
+    return cuda.gpus()[:1]
 
 
 def _device(step: Step) -> str:

@@ -19,6 +19,7 @@ from farm.engine.process import CHECK_S, clear_up, perform_where_due
 from farm.engine.scheduler import Outcome
 from farm.errors import InputError, kind_of, text_of
 from farm.plan import Step
+from farm.plan.compatibility import step_unsupported
 from farm.store import Store
 
 # Ray keeps what it cannot place in its own queue; a few more than fit keep every core busy.
@@ -56,7 +57,7 @@ class RayExecutor:
         steps, left = list(steps), dict[str, str]()
         self._nodes.ask_for(steps)
         for step in steps:
-            reasons = [node.refuses(step) for node in self._nodes]
+            reasons = [step_unsupported(step, node.machine) for node in self._nodes]
             if not reasons or None in reasons:
                 continue
             needed, told = step.needs.accelerator or "a CPU", "; ".join(filter(None, reasons))
@@ -70,14 +71,14 @@ class RayExecutor:
 
     def take(self, step: Step) -> bool:
         self._nodes.look()
-        fitting = [node for node in self._nodes if node.refuses(step) is None]
+        fitting = [node for node in self._nodes if step_unsupported(step, node.machine) is None]
         alone = {task.node for task in self._tasks.values() if task.step.needs.exclusive}
         free = [node for node in fitting if node.id not in alone]
         shared = [task for task in self._tasks.values() if not task.step.needs.exclusive]
         if step.needs.exclusive:
             # Asked for only when nothing else is under way where it could run: all cores of a node
             # then come free at once, and no core waits idle for the last of them.
-            others = [task for task in shared if any(n.refuses(task.step) is None for n in fitting)]
+            others = [task for task in shared if _any_can_run(task.step, fitting)]
             if others or not free:
                 return False
             self._submit(step, free[0])
@@ -85,9 +86,9 @@ class RayExecutor:
             # Never more than there are GPUs: what waits for one would use up its time limit.
             if not (free := self._with_a_gpu(free)):
                 return False
-            self._submit(step, max(free, key=lambda node: node.cpus))
+            self._submit(step, max(free, key=lambda node: node.machine.cpus))
         else:
-            if not free or len(shared) >= sum(node.cpus for node in free) + _QUEUE:
+            if not free or len(shared) >= sum(node.machine.cpus for node in free) + _QUEUE:
                 return False
             self._submit(step, _spread(len(self._nodes), fitting, free))
         return True
@@ -95,7 +96,7 @@ class RayExecutor:
     def _with_a_gpu(self, nodes: list[Node]) -> list[Node]:
         """Those that have one left."""
         users = [task.node for task in self._tasks.values() if task.step.needs.accelerator]
-        return [node for node in nodes if users.count(node.id) < node.gpu_count]
+        return [node for node in nodes if users.count(node.id) < node.machine.gpu_count]
 
     def wait(self) -> Outcome:
         while True:
@@ -149,7 +150,7 @@ class RayExecutor:
         if step.needs.exclusive and node is not None:
             # All its cores, and a process of its own (Ray keeps apart the workers of another
             # environment): no other engine's threads or memory.
-            options["num_cpus"] = node.cpus
+            options["num_cpus"] = node.machine.cpus
             options["runtime_env"] = {"env_vars": {"FARM_EXCLUSIVE": "1"}}
         call = _perform_alone if step.needs.exclusive or step.needs.accelerator else _perform
         ref = call.options(**options).remote(step, str(self._store.root), self._check_s)
@@ -170,8 +171,12 @@ def _lost(error: Exception) -> str:
     return f"{kind_of(error)}: {first}"
 
 
+def _any_can_run(step: Step, nodes: list[Node]) -> bool:
+    return any(step_unsupported(step, node.machine) is None for node in nodes)
+
+
 def _spread(total: int, fitting: list[Node], free: list[Node]) -> Node | None:
     """None lets Ray choose, where every node of the cluster would do; else one that fits."""
     if total == len(fitting) == len(free):
         return None
-    return max(free, key=lambda node: node.cpus)
+    return max(free, key=lambda node: node.machine.cpus)

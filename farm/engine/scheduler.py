@@ -11,7 +11,15 @@ from farm.errors import InputError
 from farm.plan import Step
 from farm.store import Store
 
-__all__ = ["Executor", "Outcome", "Watcher", "perform", "require_packages", "run_steps"]
+__all__ = [
+    "Executor",
+    "Outcome",
+    "Unwatched",
+    "Watcher",
+    "perform",
+    "require_packages",
+    "run_steps",
+]
 
 TRIES = 3
 """How often a step is started that fails for a reason of the moment."""
@@ -39,6 +47,16 @@ class Watcher(Protocol):
     def started(self, step: Step) -> None: ...
 
     def ended(self, step: Step, outcome: Outcome) -> None: ...
+
+
+class Unwatched:
+    """A watcher that says nothing."""
+
+    def started(self, step: Step) -> None:
+        pass
+
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        pass
 
 
 def require_packages(steps: Iterable[Step], store: Store) -> None:

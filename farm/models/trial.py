@@ -1,4 +1,4 @@
-"""One model's trials: exported at an opset, run on a runtime, held against mmdet's own answers.
+"""One model's trials: exported at an opset, run on a runtime, compared with mmdet's own answers.
 
 The bounds are those of the same detector: every box that PyTorch scores over 0.3 has its box,
 none is added, and the masks are the same.
@@ -7,8 +7,8 @@ none is added, and the masks are the same.
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -19,22 +19,35 @@ import torch
 
 from farm import specs
 from farm.detections import Detections
-from farm.detections.convert import from_outputs, in_network_frame
-from farm.detections.matching import Pairs, match
-from farm.errors import FarmError, in_one_line
+from farm.detections.compare import Agreement, compare
+from farm.engine.local import InlineExecutor
+from farm.engine.scheduler import Outcome, Unwatched, run_steps
+from farm.errors import in_one_line
 from farm.models.families import Family
 from farm.models.records import Trial
+from farm.plan import Step
 from farm.plan.configs import config_file
-from farm.runtimes import Session, runtime_module
+from farm.plan.placement import cpu_model
+from farm.plan.steps import export_step, step_to_build
+from farm.runtimes import Session
 from farm.sources import mmdet as source
 from farm.sources.mmdet import random_weights
+from farm.stages import Context
+from farm.stages.engines import opened
+from farm.stages.inference import decoding_of, detect, network_batch
+from farm.store import Store
 from farm.units import Dims
 
 log = logging.getLogger(__name__)
 
-MIN_SCORE, MIN_IOU, MAX_SCORE_DIFF = 0.3, 0.99, 1e-3
-# Of random masks, on their mean: one pixel at the threshold is 0.06 of a small one.
-MIN_MASK_IOU = 0.99
+SAME = specs.Tolerance(
+    min_iou=0.99,
+    min_matched_fraction=1.0,
+    max_box_diff_px=math.inf,  # the overlap says it
+    # Of random masks, on their mean: one pixel at the threshold is 0.06 of a small one.
+    min_mask_iou=0.0,
+    min_mean_mask_iou=0.99,
+)
 MIN_BOXES, MIN_CLASSES, MIN_SIZE_RATIO = 20, 3, 1.5
 
 
@@ -72,18 +85,19 @@ class Subject:
             images, self.expected(dims), (1 - 2e-7, 1 + 2e-7), strict=True
         ):
             moved = self.detector.reference_as_graph(image * np.float32(factor))
-            held = judged(Trial(opset=0, kind="", runtime=""), match([expected], [moved]))
-            if held.reason or held.score_diff > MAX_SCORE_DIFF / 2:
-                reason = held.reason or f"scores differ by {held.score_diff:.1e}"
+            found = compare([expected], [moved], SAME)
+            trial = with_agreement(Trial(opset=0, kind="", runtime=""), found)
+            if trial.reason or trial.score_diff > SAME.max_score_diff / 2:
+                reason = trial.reason or f"scores differ by {trial.score_diff:.1e}"
                 return f"the random weights are chaotic: with an image moved by 2e-7, {reason}"
         return None
 
     def _poor(self) -> str | None:
         """Twenty boxes of one image, of some classes, of sizes that differ by half."""
         found = [one for dims in self.sizes("dynamic") for one in self.expected(dims)]
-        kept = [one.boxes[one.scores > MIN_SCORE] for one in found]
+        kept = [one.boxes[one.scores > SAME.min_score] for one in found]
         most, boxes = max(map(len, kept)), np.concatenate(kept)
-        labels = np.concatenate([one.labels[one.scores > MIN_SCORE] for one in found])
+        labels = np.concatenate([one.labels[one.scores > SAME.min_score] for one in found])
         classes = len(set(labels.tolist()))
         if most < MIN_BOXES or classes < min(MIN_CLASSES, len(self.detector.facts.classes)):
             return f"the random weights find {most} boxes of {classes} classes: nothing to compare"
@@ -102,48 +116,52 @@ class Subject:
                 yield from self._file(opset, kind, runtimes)
 
     def _file(self, opset: int, kind: str, runtimes: Sequence[str]) -> Iterator[Trial]:
-        shape = self.shape(kind)
+        """The file's steps in a store that goes with it: files are as large as their models."""
         trials = [Trial(opset=opset, kind=kind, runtime=name) for name in runtimes]
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            path = Path(scratch) / "model.onnx"
-            started = time.perf_counter()
-            try:
-                source.export_onnx(self.detector, shape, opset, path)
-            except FarmError as error:
-                yield from (replace(trial, reason=str(error)) for trial in trials)
+            store = Store(Path(scratch) / "store")
+            exported, builds = self._steps(opset, kind, runtimes)
+            steps = {step.key: step for step in (exported, *builds)}
+            outcomes = run_steps(steps, store, lambda: InlineExecutor(store), Unwatched())
+            record = store.record(exported.ref)
+            if record is None:
+                reason = outcomes[exported.key].reason
+                yield from (replace(trial, reason=reason) for trial in trials)
                 return
-            seconds, nodes = time.perf_counter() - started, node_count(path)
-            for trial in trials:
-                found = self._run(trial, shape, path, Path(scratch) / trial.runtime)
-                yield replace(found, nodes=nodes, export_s=round(seconds, 2))
+            nodes, seconds = record.figures["onnx_nodes"], round(record.seconds, 2)
+            for trial, build in zip(trials, builds, strict=True):
+                found = self._run(trial, build, outcomes[build.key], store)
+                yield replace(found, nodes=nodes, export_s=seconds)
 
-    def _run(self, trial: Trial, shape: specs.Shape, path: Path, folder: Path) -> Trial:
-        options = specs.EngineOptions(trial.runtime, "fp32", shape)
-        module = runtime_module(trial.runtime)
-        folder.mkdir()
+    def _steps(self, opset: int, kind: str, runtimes: Sequence[str]) -> tuple[Step, list[Step]]:
+        """The export, and the build of each runtime, as a sweep on this processor has them."""
+        shape, label = self.shape(kind), f"{self.family.name} op{opset} {kind}"
+        exported = export_step(label, specs.ExportInputs(self.model, shape, opset))
+        target = specs.Target("cpu", cpu_model())
+        options = [specs.EngineOptions(name, "fp32", shape) for name in runtimes]
+        return exported, [
+            step_to_build(f"{label} {one.runtime}", exported.ref, one, target, exported)
+            for one in options
+        ]
+
+    def _run(self, trial: Trial, build: Step, outcome: Outcome, store: Store) -> Trial:
+        if outcome.status != "done":
+            return replace(trial, reason=f"cannot be built: {outcome.reason}")
+        assert isinstance(build.inputs, specs.BuildInputs)
+        engine = specs.Engine(build.inputs.options, build.ref, None)
         try:
-            module.build(path, folder, options)
-            session = module.open_engine(folder, options, 1)
+            with opened(engine, Context(store, self.folder, 1), 1) as session:
+                return self._compared(trial, session)
         except Exception as error:  # a runtime that refuses the file raises its own kinds
-            log.debug("build failed", exc_info=True)
-            return replace(trial, reason=f"cannot be built: {in_one_line(error)}")
-        try:
-            return self._held(trial, session)
-        except Exception as error:  # likewise while it runs
             log.debug("run failed", exc_info=True)
             return replace(trial, reason=f"cannot be run: {in_one_line(error)}")
-        finally:
-            session.close()
 
-    def _held(self, trial: Trial, session: Session) -> Trial:
-        facts = self.detector.facts
+    def _compared(self, trial: Trial, session: Session) -> Trial:
+        decoding = decoding_of(self.detector.facts)
         for dims in self.sizes(trial.kind):
-            outputs = session.run(random_weights.noise(dims, self.family.seed))
-            found = [
-                in_network_frame(one, (dims.h, dims.w), facts.mask_threshold, facts.mask_frame)
-                for one in from_outputs(outputs)
-            ]
-            trial = judged(trial, match(self.expected(dims), found))
+            batch = network_batch(random_weights.noise(dims, self.family.seed))
+            found = list(detect(session, [batch], decoding))
+            trial = with_agreement(trial, compare(self.expected(dims), found, SAME))
             if trial.reason:
                 return replace(trial, reason=f"{dims}: {trial.reason}")
         return trial
@@ -164,41 +182,27 @@ class Subject:
         return [shape, replace(shape, n=2), *self.family.others]
 
 
-def judged(trial: Trial, pairs: Pairs) -> Trial:
-    """`trial` with these pairs added; `reason` says which bound they break, if any."""
-    reference, engine = pairs.reference_score, pairs.engine_score
-    counted = (reference > MIN_SCORE) | (engine > MIN_SCORE)
-    both = counted & np.isfinite(reference) & np.isfinite(engine)
-    same = both & (pairs.iou >= MIN_IOU)
-    lost, added = (
-        int((counted & np.isnan(engine)).sum()),
-        int((counted & np.isnan(reference)).sum()),
-    )
-    moved = int((both & ~same).sum())
-    diff = np.fmax(np.abs(reference - engine), pairs.mask_score_diff)  # NaN: no scores of masks
-    score = float(diff[same].max(initial=0))
-    masks = pairs.mask_iou[same & np.isfinite(pairs.mask_iou)]
-    overlap = float(masks.mean()) if len(masks) else None
-    reason = None
-    if lost or added or moved:
-        total = int(counted.sum())
-        reason = f"of {total} boxes {lost} are lost, {added} added, {moved} overlap less than 0.99"
-    elif score > MAX_SCORE_DIFF:
-        reason = f"scores differ by {score:.1e}"
-    elif overlap is not None and overlap < MIN_MASK_IOU:
-        reason = f"masks overlap by {overlap:.3f} on average"
+def with_agreement(trial: Trial, found: Agreement) -> Trial:
+    """Add an agreement to `trial`; `reason` says which bound it breaks, if any."""
     return replace(
         trial,
-        reason=reason,
-        boxes=trial.boxes + int(same.sum()),
-        score_diff=max(trial.score_diff, score),
-        box_diff_px=max(trial.box_diff_px, float(pairs.box_diff_px[same].max(initial=0))),
-        mask_iou=min((x for x in (overlap, trial.mask_iou) if x is not None), default=None),
+        reason=_reason(found) if found.reason and found.boxes else None,
+        boxes=trial.boxes + found.matched,
+        score_diff=max(trial.score_diff, found.max_score_diff or 0.0),
+        box_diff_px=max(trial.box_diff_px, found.max_box_diff_px or 0.0),
+        mask_iou=min(
+            (x for x in (found.mean_mask_iou, trial.mask_iou) if x is not None), default=None
+        ),
     )
 
 
-def node_count(path: Path) -> int:
-    """Nodes of an ONNX file's outermost graph."""
-    import onnx
-
-    return len(onnx.load(path, load_external_data=False).graph.node)
+def _reason(found: Agreement) -> str:
+    """As the table's records have it."""
+    if found.lost or found.added or found.moved:
+        return (
+            f"of {found.boxes} boxes {found.lost} are lost, {found.added} added, {found.moved}"
+            f" overlap less than {SAME.min_iou}"
+        )
+    if found.max_score_diff is not None and found.max_score_diff > SAME.max_score_diff:
+        return f"scores differ by {found.max_score_diff:.1e}"
+    return f"masks overlap by {found.mean_mask_iou:.3f} on average"

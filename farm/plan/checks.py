@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from farm import catalog
-from farm.plan import dependencies
+from farm.plan import dependencies, own_code
 from farm.plan.steps import Needs, Step, new_step
 from farm.specs import AnyModel, CheckInputs, ModelFacts, OnnxModel, OtherModel
 
@@ -17,7 +17,37 @@ Facts = Callable[[str], ModelFacts | None]
 Model = TypeVar("Model", bound=AnyModel)
 
 
-def current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, ModelFacts | None]:
+@dataclass(frozen=True)
+class CheckedModel(Generic[Model]):
+    """A model as later steps take it: with what its `check` saw that it is made of.
+
+    facts: None where the model, as it is today, was not checked yet. own_code: whether loading it
+    runs code of its user's.
+    """
+
+    model: Model
+    step: Step
+    facts: ModelFacts | None
+    own_code: bool
+
+    def loading(self, step: Step) -> Step:
+        """Give a step that loads the model a process of its own, where the model needs that."""
+        return replace(step, needs=replace(step.needs, apart=True)) if self.own_code else step
+
+
+def check_model(model: Model, values: CheckInputs, facts: Facts) -> CheckedModel[Model]:
+    """Plan the check of a model. values: of its check, for the model as it is named."""
+    step, found = _current(model.name, values, facts)
+    return checked_by(model, step, found)
+
+
+def checked_by(model: Model, step: Step, facts: ModelFacts | None) -> CheckedModel[Model]:
+    """The model after this check. facts: what it found."""
+    runs = own_code.runs_own_code(_with_used(model, facts), facts)
+    return CheckedModel(_with_used(model, facts), step, facts, runs)
+
+
+def _current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, ModelFacts | None]:
     """The step and what it found; None where the model, as it is today, was not checked yet.
 
     Where something that the model was made of has changed since, its state is added to the inputs:
@@ -35,7 +65,7 @@ def current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, ModelF
         values = replace(values, used=(*values.used, dependencies.state(found.used, places)))
 
 
-def with_used(model: Model, facts: ModelFacts | None) -> Model:
+def _with_used(model: Model, facts: ModelFacts | None) -> Model:
     """The model, with what `check` saw that it is made of in the keys of all steps to come."""
     if facts is None or isinstance(model, OnnxModel | OtherModel):
         return model

@@ -1,4 +1,8 @@
-"""Why a cell cannot be done, as far as that is known before any heavy work."""
+"""Can this run there? One answer for cells, shapes, steps and GPUs: the reason why not, or None.
+
+What is known before any heavy work refuses a cell at planning; what is known of a machine keeps a
+step away from it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,119 @@ from dataclasses import replace
 from farm import catalog
 from farm.config.loader import Cell
 from farm.plan.packages import version
-from farm.specs import ModelFacts, Shape, Sizes, Target
+from farm.plan.placement import Machine, stands_for
+from farm.plan.steps import Step
+from farm.specs import Gpu, ModelFacts, Shape, Sizes, Target
 from farm.units import Dims
+
+Reason = str | None
+"""Why something cannot be, in words that say what to do instead; None where it can."""
 
 _BOXES_OFF_MASKS = ("segments", "queries")
 """Kinds of `ModelFacts.mask_frame` whose boxes stand around the pasted masks."""
 
 
-def unfit(facts: ModelFacts, shape: Shape, profiles: bool) -> str | None:
+# Machines -----------------------------------------------------------------------------------
+
+
+def step_unsupported(step: Step, machine: Machine) -> Reason:
+    """Why this machine cannot do the step as it was planned: the key names versions and a
+    processor or a GPU."""
+    return (
+        accelerator_unsupported(step, machine)
+        or _room_unsupported(step, machine)
+        or _versions_unsupported(step, machine)
+        or _target_unsupported(step, machine)
+    )
+
+
+def accelerator_unsupported(step: Step, machine: Machine) -> Reason:
+    """Why the machine has not the kind of GPU that the step needs."""
+    wanted, there = step.needs.accelerator, machine.accelerators
+    if not wanted or there is None or wanted in there:
+        return None
+    return f"node {machine.host} has {', '.join(there) or 'no accelerator'}"
+
+
+def _room_unsupported(step: Step, machine: Machine) -> Reason:
+    if step.needs.accelerator and machine.gpu_count < 1:
+        return f"node {machine.host} gives Ray no GPU (`ray start --num-gpus`)"
+    if machine.cpus < step.needs.cpus:
+        return f"node {machine.host} has {machine.cpus:g} CPUs"
+    if not machine.sees_store:
+        return f"node {machine.host} does not see the store: it needs a shared file system"
+    return None
+
+
+def _versions_unsupported(step: Step, machine: Machine) -> Reason:
+    for name, planned in step.toolchain:
+        if (here := machine.versions.get(name)) != planned:
+            return (
+                f"node {machine.host} has {name} {here}, the plan was made with {planned}: "
+                "install the same version on both"
+            )
+    return None
+
+
+def _target_unsupported(step: Step, machine: Machine) -> Reason:
+    target = getattr(step.inputs, "target", None)
+    if target is None:
+        return None
+    if not target.accelerator and target.device != machine.device:
+        return (
+            f"node {machine.host} is {machine.device}, target {target.name} is {target.device}: "
+            "name the processor as `device` of a target of its own"
+        )
+    if step.needs.accelerator and machine.gpus:
+        reasons = [gpu_unsupported(target, gpu) for gpu in machine.gpus]
+        if None not in reasons:
+            return f"node {machine.host} {reasons[0]}: give these to a target of its own"
+    return None
+
+
+def gpu_unsupported(target: Target, gpu: Gpu) -> Reason:
+    """Why the GPU is not what the target stands for."""
+    if stands_for(target, gpu):
+        return None
+    return (
+        f"has {gpu}, and target {target.name} is {target.device} ({target.compute_capability}, "
+        f"driver {target.driver})"
+    )
+
+
+# Cells --------------------------------------------------------------------------------------
+
+
+def cell_unsupported(
+    cell: Cell,
+    facts: ModelFacts,
+    shape: Shape,
+    target: Target,
+    *,
+    simplify: bool,
+    converts: bool = False,
+    auto: bool = False,
+) -> Reason:
+    """Why the cell cannot be done, as far as that is known before any heavy work.
+
+    converts: its file is lowered by the farm, not by the runtime's builder. auto: int8 is held to
+    the AP that it loses.
+    """
+    host = facts.refused or facts.host_refused
+    of_graph = {"graph": facts.refused, "host": host, "none": facts.raw_refused}[cell.postprocess]
+    return (
+        of_graph
+        or _input_unsupported(facts, shape)
+        or shape_unsupported(facts, shape, catalog.RUNTIMES[cell.runtime].profiles)
+        or _simplified_unsupported(cell, shape, simplify)
+        or _capability_unsupported(cell, target)
+        or _opset_unsupported(cell, facts)
+        or _suppression_unsupported(cell, facts)
+        or _precision_unsupported(cell, facts, auto, converts)
+    )
+
+
+def shape_unsupported(facts: ModelFacts, shape: Shape, profiles: bool) -> Reason:
     """Why the shape cannot be used, with the nearest sizes that can; None where it can.
 
     profiles: the runtime builds for the bounds of a dynamic shape too. To other runtimes they are
@@ -24,14 +133,14 @@ def unfit(facts: ModelFacts, shape: Shape, profiles: bool) -> str | None:
     if not shape.dynamic_size:
         padding = "the test pipeline pads to heights and widths that are"
         rules = ((network, facts.sizes), (padding, facts.padded_to))
-        reasons = [_reason(shape, "opt", shape.opt, does, sizes) for does, sizes in rules]
+        reasons = [_size_reason(shape, "opt", shape.opt, does, sizes) for does, sizes in rules]
     else:
         ends = ("min", "opt", "max") if profiles else ("opt",)
-        reasons = [_reason(shape, e, getattr(shape, e), network, facts.sizes) for e in ends]
+        reasons = [_size_reason(shape, e, getattr(shape, e), network, facts.sizes) for e in ends]
     return next(filter(None, reasons), None)
 
 
-def _reason(shape: Shape, end: str, asked: Dims, does: str, sizes: Sizes | None) -> str | None:
+def _size_reason(shape: Shape, end: str, asked: Dims, does: str, sizes: Sizes | None) -> Reason:
     if sizes is None or sizes.fit(asked.h, asked.w):
         return None
     nearest = [f"{h}x{w}" for h, w in sizes.nearest(asked.h, asked.w)]
@@ -42,24 +151,7 @@ def _reason(shape: Shape, end: str, asked: Dims, does: str, sizes: Sizes | None)
     )
 
 
-def refusal(
-    cell: Cell, facts: ModelFacts, shape: Shape, target: Target, simplify: bool
-) -> str | None:
-    """The reason, or None for a cell that can be done."""
-    host = facts.refused or facts.host_refused
-    of_graph = {"graph": facts.refused, "host": host, "none": facts.raw_refused}[cell.postprocess]
-    return (
-        of_graph
-        or _unfit(facts, shape)
-        or unfit(facts, shape, catalog.RUNTIMES[cell.runtime].profiles)
-        or _not_both(cell, shape, simplify)
-        or _not_built_for(cell, target)
-        or _not_read(cell, facts)
-        or _not_suppressed(cell, facts)
-    )
-
-
-def _unfit(facts: ModelFacts, shape: Shape) -> str | None:
+def _input_unsupported(facts: ModelFacts, shape: Shape) -> Reason:
     """A ready model takes the shapes it was made for, and no others."""
     low, high = shape.min.as_tuple(), shape.max.as_tuple()
     axes = facts.input_shape or (None,) * 4
@@ -71,7 +163,7 @@ def _unfit(facts: ModelFacts, shape: Shape) -> str | None:
     return f"the model takes {takes} (NxCxHxW), and shape {shape.name} asks for {asked}"
 
 
-def _not_both(cell: Cell, shape: Shape, simplify: bool) -> str | None:
+def _simplified_unsupported(cell: Cell, shape: Shape, simplify: bool) -> Reason:
     runtime = catalog.RUNTIMES[cell.runtime]
     if simplify and shape.dynamic and runtime.exported and not runtime.simplified_dynamic:
         return (
@@ -81,7 +173,7 @@ def _not_both(cell: Cell, shape: Shape, simplify: bool) -> str | None:
     return None
 
 
-def _not_built_for(cell: Cell, target: Target) -> str | None:
+def _capability_unsupported(cell: Cell, target: Target) -> Reason:
     built_for = catalog.RUNTIMES[cell.runtime].compute_capabilities
     if not built_for or target.compute_capability in built_for:
         return None
@@ -91,7 +183,7 @@ def _not_built_for(cell: Cell, target: Target) -> str | None:
     )
 
 
-def _not_read(cell: Cell, facts: ModelFacts) -> str | None:
+def _opset_unsupported(cell: Cell, facts: ModelFacts) -> Reason:
     """The opset of a ready file is its own."""
     runtime, opset = catalog.RUNTIMES[cell.runtime], cell.opset or facts.opset
     if not runtime.exported or opset is None:
@@ -103,7 +195,7 @@ def _not_read(cell: Cell, facts: ModelFacts) -> str | None:
     return None
 
 
-def fitting(cell: Cell, facts: ModelFacts) -> Cell:
+def with_host_suppression(cell: Cell, facts: ModelFacts) -> Cell:
     """The cell, or where its runtime has no suppression the one that suppresses on the host: its
     name and the tables then say so."""
     if not _cannot_suppress(cell, facts) or facts.host_refused:
@@ -111,7 +203,7 @@ def fitting(cell: Cell, facts: ModelFacts) -> Cell:
     return replace(cell, postprocess="host")
 
 
-def _not_suppressed(cell: Cell, facts: ModelFacts) -> str | None:
+def _suppression_unsupported(cell: Cell, facts: ModelFacts) -> Reason:
     if not _cannot_suppress(cell, facts):
         return None
     return (
@@ -126,19 +218,19 @@ def _cannot_suppress(cell: Cell, facts: ModelFacts) -> bool:
     return bool(facts.suppression or facts.host_refused)
 
 
-def unfit_for_precision(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> str | None:
-    """Why a cell's file cannot be lowered; `converts`: by the farm, not the runtime's builder."""
+def _precision_unsupported(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> Reason:
+    """Why a cell's file cannot have its precision."""
     if converts and cell.precision in catalog.RUNTIMES[cell.runtime].by_flag:
         return (
             f"{cell.runtime} takes no {cell.precision} file; it lowers the fp32 one itself with "
             f"`runtime_options: {{{cell.runtime}: {{builder_flags: true}}}}`"
         )
     if cell.precision == "int8":
-        return _unfit_for_int8(cell, facts, auto, converts)
+        return _int8_unsupported(cell, facts, auto, converts)
     return None
 
 
-def _unfit_for_int8(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> str | None:
+def _int8_unsupported(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> Reason:
     if not converts:
         return (
             "int8 by the builder's flag needs a calibration, which is not done here: leave out "

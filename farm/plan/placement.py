@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from farm.errors import InputError, nearest
-from farm.specs import Target
+from farm.specs import Gpu, Target
 
 COMPUTE_CAPABILITIES = {
     "K80": "3.7", "P100": "6.0", "P4": "6.1", "V100": "7.0", "T4": "7.5", "A100": "8.0",
@@ -51,19 +53,22 @@ def cores() -> int:
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """One GPU: `NVIDIA H200`, compute capability `9.0`, driver `580.95.05`."""
+class Machine:
+    """A machine that steps may run on, as far as it is known; the defaults refuse nothing.
 
-    name: str
-    compute_capability: str
-    driver: str
+    device: its processor. accelerators: the kinds of its GPUs, as Ray names them; None where they
+    are not known. gpu_count: how many Ray gives away; `gpus` are those that were found, () where
+    nobody asked. versions: of the packages that the plan's steps need.
+    """
 
-    @property
-    def branch(self) -> str:
-        return self.driver.partition(".")[0]
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.compute_capability}, driver {self.branch})"
+    host: str
+    device: str
+    versions: Mapping[str, str]
+    gpus: tuple[Gpu, ...] = ()
+    accelerators: tuple[str, ...] | None = None
+    gpu_count: float = math.inf
+    cpus: float = math.inf
+    sees_store: bool = True
 
 
 _MODEL = re.compile(r"\w+\s+((?:[A-Z]+\s+)*[A-Z0-9]*\d[A-Z0-9]*)")
@@ -127,17 +132,12 @@ def target(
     return Target(name, device or kind, kind, capability, branch)
 
 
-def refuses(wanted: Target, gpu: Gpu) -> str | None:
-    """Why the GPU is not what the target stands for; None if it is."""
-    if (
+def stands_for(wanted: Target, gpu: Gpu) -> bool:
+    """Whether the GPU is what the target stands for."""
+    return (
         _is(gpu, wanted.accelerator or "", _exact(wanted))
         and gpu.compute_capability == wanted.compute_capability
         and gpu.branch == wanted.driver
-    ):
-        return None
-    return (
-        f"has {gpu}, and target {wanted.name} is {wanted.device} ({wanted.compute_capability}, "
-        f"driver {wanted.driver})"
     )
 
 

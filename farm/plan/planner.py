@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from farm import catalog, specs
 from farm.config.loader import Cell, Matrix
-from farm.plan import checks, compatibility, dependencies, own_code, resolve
-from farm.plan.checks import Facts
+from farm.plan import compatibility, dependencies, resolve
+from farm.plan.checks import CheckedModel, Facts, check_model, checked_by
 from farm.plan.placement import cores
 from farm.plan.resolve import Given
 from farm.plan.steps import (
@@ -19,11 +18,12 @@ from farm.plan.steps import (
     Plan,
     PlannedCell,
     Step,
-    build_step,
+    built_for,
     engine_step,
     export_step,
     new_step,
     prepare_step,
+    step_to_build,
 )
 
 RAW_IMAGES = 2
@@ -55,17 +55,18 @@ class _Planner:
         self.steps: dict[str, Step] = {}
         self.facts: dict[str, specs.ModelFacts] = {}
         self.unchecked: list[str] = []
-        self.own_code: set[str] = set()
+        self.checked: dict[str, CheckedModel[specs.AnyModel]] = {}
         self._in_int8 = {cell.model for cell in matrix.cells if cell.precision == "int8"}
         self._made: dict[tuple[str, tuple[Any, ...]], Any] = {}
 
     def plan(self) -> Plan:
         names = dict.fromkeys(cell.model for cell in self.matrix.cells)
         checks = {name: self._check(name) for name in names}
-        fitting = (
-            compatibility.fitting(cell, self.facts[cell.model]) for cell in self.matrix.cells
+        asked = (
+            compatibility.with_host_suppression(cell, self.facts[cell.model])
+            for cell in self.matrix.cells
         )
-        cells = tuple(self._cell(cell, checks[cell.model]) for cell in dict.fromkeys(fitting))
+        cells = tuple(self._cell(cell, checks[cell.model]) for cell in dict.fromkeys(asked))
         missing, unchecked = tuple(self.given.missing), tuple(self.unchecked)
         unseen = {
             name: tuple(dependencies.unfollowed(facts.used)) for name, facts in self.facts.items()
@@ -79,9 +80,7 @@ class _Planner:
 
     def _loading(self, model: str, step: Step) -> Step:
         """As `_kept`, for a step that loads the model."""
-        if model in self.own_code:
-            step = dataclasses.replace(step, needs=dataclasses.replace(step.needs, apart=True))
-        return self._kept(step)
+        return self._kept(self.checked[model].loading(step))
 
     def _check(self, name: str) -> Step:
         model = self.models[name]
@@ -90,13 +89,11 @@ class _Planner:
         labels = self.given.labels.get(name, ())
         values = specs.CheckInputs(model, self.given.dataset, measured, labels=labels)
         if just_checked := self.just_checked.get(name):
-            step, facts = just_checked, self.known_facts(just_checked.key)
+            checked = checked_by(model, just_checked, self.known_facts(just_checked.key))
         else:
-            step, facts = checks.current(name, values, self.known_facts)
-        step = self._kept(step)
-        self.models[name] = checks.with_used(model, facts)
-        if own_code.runs_own_code(model, facts):
-            self.own_code.add(name)
+            checked = check_model(model, values, self.known_facts)
+        step, facts = self._kept(checked.step), checked.facts
+        self.checked[name], self.models[name] = checked, checked.model
         if facts is None:
             self.unchecked.append(name)
             facts = specs.ModelFacts((), False, f"unknown until checked: {step.key}")
@@ -105,11 +102,15 @@ class _Planner:
 
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
-        target, simplifies = self.given.targets[cell.target], self._simplifies(cell)
-        reason = compatibility.refusal(cell, facts, self.shapes[cell.shape], target, simplifies)
-        if not reason:
-            auto, converts = self.spec.int8.auto is not None, resolve.converts(self.spec, cell)
-            reason = compatibility.unfit_for_precision(cell, facts, auto, converts)
+        reason = compatibility.cell_unsupported(
+            cell,
+            facts,
+            self.shapes[cell.shape],
+            self.given.targets[cell.target],
+            simplify=self._simplifies(cell),
+            converts=resolve.converts(self.spec, cell),
+            auto=self.spec.int8.auto is not None,
+        )
         if reason:
             return PlannedCell(cell, {"check": check.key}, reason)
         steps = {"check": check}
@@ -212,22 +213,18 @@ class _Planner:
         return self._once("options", (cell,), lambda: self._own_options(cell))
 
     def _own_options(self, cell: Cell) -> specs.EngineOptions:
-        target, ahead = self.given.targets[cell.target], catalog.RUNTIMES[cell.runtime]
-        return specs.EngineOptions(
+        options = specs.EngineOptions(
             cell.runtime,
             cell.precision,
             self.shapes[cell.shape],
             cell.workspace_bytes,
             self.given.runtime_options.get(cell.runtime, ()),
-            target.compute_capability if ahead.compute_capabilities else None,
         )
+        return built_for(options, self.given.targets[cell.target])
 
     def _build(self, cell: Cell, file: Step) -> Step:
         target = self.given.targets[cell.target]
-        values = specs.BuildInputs(file.ref, self._options(cell), target)
-        ahead = bool(catalog.RUNTIMES[cell.runtime].compute_capabilities)
-        needs = Needs(accelerator=None if ahead else target.accelerator)
-        return self._kept(build_step(cell.id, values, needs, file))
+        return self._kept(step_to_build(cell.id, file.ref, self._options(cell), target, file))
 
     def _engine(self, cell: Cell, built: Step | None) -> specs.Engine:
         facts, ends_at = self.facts[cell.model], self._ends_at(cell)

@@ -127,6 +127,23 @@ def build_step(label: str, values: specs.BuildInputs, needs: Needs, *parents: St
     return new_step("build", label, values, packages, needs, *parents)
 
 
+def built_for(options: specs.EngineOptions, target: specs.Target) -> specs.EngineOptions:
+    """The options with what an engine is built for where no such GPU need be there."""
+    if not catalog.RUNTIMES[options.runtime].compute_capabilities:
+        return options
+    return dataclasses.replace(options, compute_capability=target.compute_capability)
+
+
+def step_to_build(
+    label: str, exported: Ref, options: specs.EngineOptions, target: specs.Target, *parents: Step
+) -> Step:
+    """The build of an ONNX file for a target: on its own kind of GPU, unless it needs none."""
+    anywhere = bool(catalog.RUNTIMES[options.runtime].compute_capabilities)
+    values = specs.BuildInputs(exported, built_for(options, target), target)
+    needs = Needs(accelerator=None if anywhere else target.accelerator)
+    return build_step(label, values, needs, *parents)
+
+
 def engine_step(stage: str, label: str, values: EngineInputs, *parents: Step | None) -> Step:
     """verify, evaluate, measure, or a stage of another package."""
     extra = catalog.EXTRA_STAGES.get(stage)

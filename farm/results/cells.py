@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from farm.config.schema import LimitsSpec
+from farm.detections.compare import Agreement, RawAgreement
 from farm.plan import STAGES, PlannedCell
-from farm.results.verdict import Agreement, RawAgreement, judge, judge_raw
-from farm.specs import Ref
+from farm.results.verdict import judge, judge_raw
+from farm.specs import Ref, Tolerance
 from farm.store import Record, Store
 from farm.store.imports import HERE
 
@@ -52,16 +52,16 @@ def cell_results(
     planned: PlannedCell,
     sweep: str,
     store: Store,
-    limits: LimitsSpec,
+    tolerance: Tolerance,
     reasons: Reasons,
     origin: str = HERE,
 ) -> CellResults:
-    """limits: of the cell's precision, to judge the differences that `verify` kept."""
+    """tolerance: of the cell's precision, to judge the differences that `verify` kept."""
     accounts = {stage: store.account(Ref(stage, key)) for stage, key in planned.steps.items()}
     records = {stage: record for stage, record in accounts.items() if record}
     outcome, agreement = _outcome(planned, store, records, reasons), None
     if "verify" in records:
-        agreement, reason = _agreement(planned, store, limits)
+        agreement, reason = _agreement(planned, store, tolerance)
         if reason and (agreement is None or outcome.status != "failed"):
             outcome = Outcome("failed", "verify", reason)
     return CellResults(planned, sweep, records, outcome, agreement, origin)
@@ -87,14 +87,14 @@ def _outcome(
 
 
 def _agreement(
-    planned: PlannedCell, store: Store, limits: LimitsSpec
+    planned: PlannedCell, store: Store, tolerance: Tolerance
 ) -> tuple[Agreement | RawAgreement | None, str | None]:
     """How the engine agrees, and why it is not the same detector; None for the same one."""
     raw = planned.cell.postprocess == "none"
     folder = store.path(Ref("verify", planned.steps["verify"]))
     pairs = folder / ("raw.npz" if raw else "pairs.npz")
     try:
-        found = judge_raw(pairs, limits) if raw else judge(pairs, limits)
+        found = judge_raw(pairs, tolerance) if raw else judge(pairs, tolerance)
     except (OSError, ValueError):
         return None, f"its pairs cannot be read; remove {pairs.parent} and run again"
     return found, found.reason

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from farm import specs, writable
-from farm.catalog import RUNTIMES
 from farm.errors import InputError
 from farm.plan.files import plain_file
-from farm.plan.steps import Needs, build_step
 from farm.runtimes import Runtime
 from farm.single import onnx_file, planned, targets, words, work
 from farm.store import Store
@@ -31,8 +28,8 @@ def build(options: argparse.Namespace) -> int:
     exported = onnx_file.stored(path, store, options.retry_failed)
     settings = _settings(options, runtime, shape)
     target = _target(options)
-    folder = engine_folder(
-        store, path, exported, settings, target, options.retry_failed, verbose=options.verbose
+    folder = planned.built(
+        path, exported, settings, target, store, options.retry_failed, options.verbose
     )
     engine = sole_file(folder)
     work.put(engine, output)
@@ -41,30 +38,6 @@ def build(options: argparse.Namespace) -> int:
     if not options.verify:
         return 0
     return 0 if _verified(model, store, exported, folder, settings, image, options.show) else 1
-
-
-def engine_folder(
-    store: Store,
-    path: Path,
-    exported: specs.Ref,
-    settings: specs.EngineOptions,
-    target: specs.Target,
-    retry_failed: bool,
-    verbose: bool = False,
-) -> Path:
-    """What the runtime left of the build, made now unless the store has it.
-
-    Raises as `planned.require_buildable` and `work.carry_out`.
-    """
-    planned.require_buildable(path, exported, settings, target, store)
-    needs = Needs(accelerator=target.accelerator)
-    if RUNTIMES[settings.runtime].compute_capabilities:
-        settings = replace(settings, compute_capability=target.compute_capability)
-        needs = Needs()  # built anywhere
-    values = specs.BuildInputs(exported, settings, target)
-    label = f"{path.name} {settings.runtime} {settings.shape.name}"
-    step = build_step(label, values, needs)
-    return work.carry_out(step, store, retry_failed, verbose) / "engine"
 
 
 def _target(options: argparse.Namespace) -> specs.Target:

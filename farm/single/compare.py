@@ -1,4 +1,4 @@
-"""Two ways of running one model held against each other, by a sweep's own tolerances."""
+"""Compare two ways of running one model, by a sweep's own tolerance, and print the result."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from farm.config.schema import VerifySpec
 from farm.detections import Detections, raw
-from farm.detections.matching import match
-from farm.results.verdict import Agreement, agreement, raw_agreement
+from farm.detections.compare import Agreement, compare, raw_agreement
+from farm.specs import Tolerance
 
 Outputs = Mapping[str, Any]
 
@@ -32,48 +31,50 @@ def held(reference: Answers, engine: Answers, size: str) -> bool:
     """Whether the two agree, over something; prints by how much."""
     names = f"{reference.name} and {engine.name}"
     if reference.found is None or engine.found is None:
-        reason, told = _compare_raw(reference.outputs, engine.outputs)
+        reason, summary = _compare_raw(reference.outputs, engine.outputs)
     elif not any(map(len, (*reference.found, *engine.found))):
         advice = "give an image of what the model knows as --input-img"
         print(f"{names}: nothing to compare at {size}: neither finds a box; {advice}")
         return False
     else:
-        reason, told = _compare(reference.found, engine.found)
-    print(f"{names} differ at {size}: {reason}" if reason else f"{names} agree at {size}: {told}")
+        reason, summary = _compare(reference.found, engine.found)
+    print(
+        f"{names} differ at {size}: {reason}" if reason else f"{names} agree at {size}: {summary}"
+    )
     return reason is None
 
 
 def _compare(
     reference: Sequence[Detections], engine: Sequence[Detections]
 ) -> tuple[str | None, str]:
-    limits = _limits(reference if any(map(len, reference)) else engine)
-    result = agreement(vars(match(reference, engine)), limits)
-    return result.reason, _told(result, limits.min_score)
+    tolerance = _tolerance(reference if any(map(len, reference)) else engine)
+    result = compare(reference, engine, tolerance)
+    return result.reason, _summary(result, tolerance.min_score)
 
 
-def _limits(found: Sequence[Detections]) -> VerifySpec:
-    """A sweep's tolerances; where no box scores enough for them, the best few are compared."""
-    limits = VerifySpec()
+def _tolerance(found: Sequence[Detections]) -> Tolerance:
+    """A sweep's tolerance; where no box scores enough for it, the best few are compared."""
+    tolerance = Tolerance()
     scores = np.sort(np.concatenate([one.scores for one in found]))[::-1]
-    if scores[0] >= limits.min_score:
-        return limits
-    return VerifySpec(min_score=float(scores[:_BEST][-1]))
+    if scores[0] >= tolerance.min_score:
+        return tolerance
+    return Tolerance(min_score=float(scores[:_BEST][-1]))
 
 
-def _told(result: Agreement, min_score: float) -> str:
-    told = f"{result.boxes} boxes that score {min_score:.2g} or more"
+def _summary(result: Agreement, min_score: float) -> str:
+    summary = f"{result.boxes} boxes that score {min_score:.2g} or more"
     if result.max_score_diff is not None:
-        told += f", scores within {result.max_score_diff:.1e}"
+        summary += f", scores within {result.max_score_diff:.1e}"
     if result.max_box_diff_px is not None:
-        told += f", corners within {result.max_box_diff_px:.1e} px"
+        summary += f", corners within {result.max_box_diff_px:.1e} px"
     if result.min_mask_iou is not None:
-        told += f", masks' IoU at least {result.min_mask_iou:.4f}"
-    return told
+        summary += f", masks' IoU at least {result.min_mask_iou:.4f}"
+    return summary
 
 
 def _compare_raw(reference: Outputs, engine: Outputs) -> tuple[str | None, str]:
-    result = raw_agreement(vars(raw.compare([reference], [engine])), VerifySpec())
-    told = f"{len(reference)} raw outputs"
+    result = raw_agreement(vars(raw.compare([reference], [engine])), Tolerance())
+    summary = f"{len(reference)} raw outputs"
     if result.max_rel_diff is not None:
-        told += f" within {result.max_rel_diff:.1e} of their greatest value"
-    return result.reason, told
+        summary += f" within {result.max_rel_diff:.1e} of their greatest value"
+    return result.reason, summary

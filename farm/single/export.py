@@ -9,9 +9,7 @@ from pathlib import Path
 from farm import specs, writable
 from farm.catalog import OPSETS
 from farm.errors import InputError
-from farm.plan.steps import export_step
-from farm.single import words, work
-from farm.single.followed import followed
+from farm.single import planned, words, work
 from farm.single.shapes import fixed, free
 from farm.units import Dims
 
@@ -29,15 +27,15 @@ def export(options: argparse.Namespace) -> int:
     read = (model.config.path, model.checkpoint.path, test_img, input_img)
     output = writable.file(options.output_file, "--output-file", read)
     store = work.open_store(options.results)
+    checked = planned.checked(model, store, options.retry_failed)
     values = specs.ExportInputs(
-        followed(model, store, options.retry_failed),
+        checked.model,
         free(None, None, None, size) if options.dynamic_export else fixed(size),
         options.opset_version,
         "none" if options.skip_postprocess else "graph",
         options.simplify,
     )
-    step = export_step(_label(values), values)
-    folder = work.carry_out(step, store, options.retry_failed)
+    folder = planned.exported(checked, values, store, options.retry_failed)
     work.put(folder / "model.onnx", output)
     print(f"ONNX file: {output}")
     print(f"In the store: {folder / 'model.onnx'}")
@@ -45,10 +43,6 @@ def export(options: argparse.Namespace) -> int:
         _print_graph(folder / "model.onnx")
     image = test_img or input_img
     return 0 if not options.verify or _verified(values, folder, image, options.show) else 1
-
-
-def _label(values: specs.ExportInputs) -> str:
-    return f"{values.model.name} op{values.opset} {values.shape.name}"
 
 
 def _print_graph(path: Path) -> None:

@@ -1,9 +1,9 @@
-"""What `farm test` runs: PyTorch, an ONNX file or a built engine, one prepared image at a time."""
+"""What `farm test` runs: PyTorch, an ONNX file or a built engine, image by image."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,31 +14,31 @@ import numpy as np
 from farm import specs
 from farm.cli.progress import say
 from farm.detections import Detections, Floats, ImageMeta
-from farm.detections.convert import to_original
 from farm.errors import InputError
 from farm.runtimes import Session, runtime_module
-from farm.single import onnx_file, words, work
-from farm.single.build import engine_folder
+from farm.single import onnx_file, planned, words, work
 from farm.single.facts import facts_without_weights
-from farm.single.outputs import detections, whole
 from farm.single.shapes import fixed, resized_to
 from farm.single.targets import this_machine
-from farm.single.verify import telling
+from farm.single.verify import explaining, telling
 from farm.sources import source_module
 from farm.sources.mmdet.sizes import own_scale
+from farm.stages.inference import Decoding, Outputs, completed, decoding_of, detect
 from farm.units import Dims
+
+Run = Callable[[Iterable[tuple[Floats, ImageMeta]]], Iterator[Detections]]
 
 
 @dataclass(frozen=True)
 class Runner:
-    """run: one image as prepared for `shape`, and its meta, to detections in the original image.
+    """run: images as prepared for `shape`, with their metas, to detections in the original ones.
 
     outputs: of the file that runs, by name; None for PyTorch, or where that is not known.
     """
 
     facts: specs.ModelFacts
     shape: specs.Shape
-    run: Callable[[Floats, ImageMeta], Detections]
+    run: Run
     outputs: tuple[str, ...] | None = None
 
 
@@ -71,7 +71,11 @@ def _pytorch(model: specs.Model, shape: specs.Shape) -> Runner:
 
     torch.set_num_threads(words.threads())
     detector = source_module(model.source).load(model)
-    return Runner(detector.facts, shape, detector.reference)
+
+    def run(images: Iterable[tuple[Floats, ImageMeta]]) -> Iterator[Detections]:
+        return (detector.reference(image, meta) for image, meta in images)
+
+    return Runner(detector.facts, shape, run)
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _
         built = _options_for(path, options.backend, settings, model.config.path)
         exported = onnx_file.stored(path, store, options.retry_failed)
         target = this_machine(built.runtime)
-        folder = engine_folder(store, path, exported, built, target, options.retry_failed)
+        folder = planned.built(path, exported, built, target, store, options.retry_failed)
         say(f"Engine: {folder}")
     file = store.path(exported) / "model.onnx"
     outputs = onnx_file.outputs(file) if file.is_file() else None
@@ -140,17 +144,34 @@ def _built_options(found: work.Found, backend: str, path: Path) -> specs.EngineO
 
 def _run(
     session: Session, options: specs.EngineOptions, facts: specs.ModelFacts, where: str
-) -> Callable[[Floats, ImageMeta], Detections]:
-    def run(image: Floats, meta: ImageMeta) -> Detections:
-        batch = np.stack([image] * options.shape.min.n)
-        with telling(options.runtime):
-            outputs = whole(session.run(batch), facts)
+) -> Run:
+    decoding = decoding_of(facts, facts.clips_boxes)
+    boxes = _Boxes(session, options.runtime, decoding, where)
+
+    def run(images: Iterable[tuple[Floats, ImageMeta]]) -> Iterator[Detections]:
+        size = options.shape.min.n
+        batches = ((np.stack([image] * size), [meta]) for image, meta in images)
+        with explaining(where):
+            yield from detect(boxes, batches, decoding)
+
+    return run
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """A session of any file: says whose its errors are, and refuses raw outputs."""
+
+    session: Session
+    runtime: str
+    decoding: Decoding
+    where: str
+
+    def run(self, images: Floats) -> Outputs:
+        with telling(self.runtime):
+            outputs = completed(self.session.run(images), self.decoding)
         if "dets" not in outputs:
             raise InputError(
                 "it ends at raw outputs and finds no boxes; export it without --skip-postprocess",
-                where,
+                self.where,
             )
-        found = detections(outputs, facts, where)[0]
-        return to_original(found, meta, facts.clips_boxes, facts.mask_threshold, facts.mask_frame)
-
-    return run
+        return outputs

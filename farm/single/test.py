@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from farm.errors import InputError, StepFailed
 from farm.single import words, work
 
 if TYPE_CHECKING:
+    from farm.detections import Floats, ImageMeta
     from farm.single.painter import Painter
     from farm.single.runners import Runner
 
@@ -135,23 +136,33 @@ def _results(runner: Runner, images: list[tuple[Path, str]], paint: Painter | No
     from rich.console import Console
     from rich.progress import track
 
-    from farm.preprocess import preparer
     from farm.single.results import as_mmdet
 
-    prepare = preparer(runner.facts.pipeline, runner.shape)
     console = Console(file=sys.__stderr__)  # its own control characters are meant
     quiet = not console.is_terminal
     results = []
-    for number, (path, name) in enumerate(track(images, "testing", console=console, disable=quiet)):
-        try:
-            image, meta = prepare(str(path), number, name)
-        except StepFailed as error:
-            raise InputError(str(error)) from error
-        found = runner.run(image.astype("float32", copy=False), meta)
+    shown = track(images, "testing", console=console, disable=quiet)
+    found_in_each = runner.run(_prepared(runner, images))
+    for (path, name), found in zip(shown, found_in_each, strict=True):
         if paint:
             paint(path, name, found)
         results.append(as_mmdet(found, len(runner.facts.classes)))
     return results
+
+
+def _prepared(
+    runner: Runner, images: Iterable[tuple[Path, str]]
+) -> Iterator[tuple[Floats, ImageMeta]]:
+    """Yield each image as the network takes it. Raises InputError for what is no image."""
+    from farm.preprocess import preparer
+
+    prepare = preparer(runner.facts.pipeline, runner.shape)
+    for number, (path, name) in enumerate(images):
+        try:
+            image, meta = prepare(str(path), number, name)
+        except StepFailed as error:
+            raise InputError(str(error)) from error
+        yield image.astype("float32", copy=False), meta
 
 
 def _dump(results: list[Any], out: Path) -> None:

@@ -13,13 +13,19 @@ import numpy as np
 from farm import specs
 from farm.cli.progress import say
 from farm.detections import Floats
-from farm.detections.convert import in_network_frame
-from farm.errors import FarmError, StepFailed, in_one_line
+from farm.errors import (
+    FarmError,
+    InputError,
+    LabelOutOfRange,
+    StepFailed,
+    WrongOutputs,
+    in_one_line,
+)
 from farm.runtimes import runtime_module
 from farm.single import words
 from farm.single.compare import Answers, held
-from farm.single.outputs import detections, whole
 from farm.single.sample import Sample, sample
+from farm.stages.inference import completed, decoded, decoding_of, network_batch
 from farm.units import Dims
 
 Run = Callable[[Floats], Answers]
@@ -41,19 +47,18 @@ def engine_run(
     name: str, folder: Path, options: specs.EngineOptions, facts: specs.ModelFacts
 ) -> Run:
     """folder: what the runtime opens. Its own errors become StepFailed."""
+    decoding = decoding_of(facts)
 
     def run(images: Floats) -> Answers:
         with telling(name):
             session = runtime_module(options.runtime).open_engine(folder, options, words.threads())
-            outputs = whole(session.run(images), facts)
+            outputs = completed(session.run(images), decoding)
             session.close()
         if "dets" not in outputs:
             return Answers(name, None, outputs)
-        found = [
-            in_network_frame(one, images.shape[2:], facts.mask_threshold, facts.mask_frame)
-            for one in detections(outputs, facts, name)
-        ]
-        return Answers(name, found, outputs)
+        _, metas = network_batch(images)
+        with explaining(name):
+            return Answers(name, list(decoded(outputs, metas, decoding)), outputs)
 
     return run
 
@@ -109,3 +114,21 @@ def telling(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise StepFailed(f"{name} cannot run it: {in_one_line(error)}") from error
+
+
+@contextmanager
+def explaining(where: str) -> Iterator[None]:
+    """Turn outputs that do not fit into the user's error: any file can be given, or any config.
+
+    where: whose outputs they are. Raises InputError.
+    """
+    try:
+        yield
+    except LabelOutOfRange as error:
+        raise InputError(
+            f"it finds class {error.label}, and the config has {error.classes} classes, from 0 on"
+            f" ({error.image}); give the config that it was exported with",
+            where,
+        ) from None
+    except WrongOutputs as error:
+        raise InputError(str(error), where) from None

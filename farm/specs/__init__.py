@@ -9,6 +9,7 @@ there keeps its key.
 from __future__ import annotations
 
 from farm.specs.engines import Engine, EngineOptions, Ref, Target
+from farm.specs.gpus import Gpu
 from farm.specs.images import (
     CocoDataset,
     Dataset,
@@ -48,6 +49,7 @@ from farm.specs.stages import (
     StageInputs,
     VerifyInputs,
 )
+from farm.specs.tolerance import Tolerance
 
 __all__ = [
     "AnyModel",
@@ -65,6 +67,7 @@ __all__ = [
     "ExtraInputs",
     "File",
     "FolderDataset",
+    "Gpu",
     "MeasureInputs",
     "Model",
     "ModelFacts",
@@ -85,6 +88,7 @@ __all__ = [
     "StageInputs",
     "Suppression",
     "Target",
+    "Tolerance",
     "Used",
     "VerifyInputs",
 ]

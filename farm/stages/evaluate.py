@@ -8,33 +8,27 @@ from typing import Any
 
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
-from farm.detections import Detections
-from farm.detections.convert import from_outputs, to_original
 from farm.specs import EvaluateInputs
 from farm.stages import Context
 from farm.stages.engines import batch_size, opened
+from farm.stages.inference import Decoding, detect, prepared_batches
 
 
 def run(inputs: EvaluateInputs, context: Context) -> Mapping[str, Any]:
+    """Return the AP figures and the speed of the whole pass.
+
+    Raises:
+        LabelOutOfRange: the engine finds a class that the model does not have.
+        StepFailed: as `coco.average_precision`.
+    """
     prepared = Prepared(context.artifact(inputs.prepared))
-    found: list[Detections] = []
-    masks = False
+    decoding = Decoding(len(inputs.classes), inputs.clip, inputs.mask_threshold, inputs.mask_frame)
     with opened(inputs.engine, context, context.threads) as session:
         started = time.perf_counter()
-        for indices, images in prepared.batches(batch_size(inputs.engine)):
-            outputs = session.run(images)
-            masks = "masks" in outputs
-            for i, one in zip(indices, from_outputs(outputs), strict=False):
-                found.append(
-                    to_original(
-                        one,
-                        prepared.metas[i],
-                        inputs.clip,
-                        inputs.mask_threshold,
-                        inputs.mask_frame,
-                    )
-                )
+        batches = prepared_batches(prepared, batch_size(inputs.engine))
+        found = list(detect(session, batches, decoding))
         seconds = time.perf_counter() - started
+    masks = any(one.rles is not None for one in found)
     figures = coco.average_precision(
         prepared.annotations, found, prepared.metas, inputs.classes, masks
     )

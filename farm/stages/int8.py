@@ -16,15 +16,18 @@ import onnx
 
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
-from farm.detections import Detections, ImageMeta
-from farm.detections.convert import from_outputs, to_original
-from farm.detections.suppress import suppress
+from farm.detections import Detections, Floats, ImageMeta
 from farm.errors import StepFailed
 from farm.precision import auto, calibrate, quantised
 from farm.specs import Auto, Quantisation
 from farm.stages import Context
+from farm.stages.inference import Decoding, Outputs, detect, prepared_batches
 
 log = logging.getLogger(__name__)
+
+
+_OF_MASKS = ("masks", "mask_scores")
+"""Outputs that take no part in box AP."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,23 @@ class _Work:
         return made
 
 
+@dataclass(frozen=True)
+class _Boxes:
+    """Runs an ONNX Runtime session for the outputs of these names."""
+
+    session: Any
+    names: Sequence[str]
+
+    def run(self, images: Floats) -> Outputs:
+        values = self.session.run(self.names, {_input(self.session): images})
+        return dict(zip(self.names, values, strict=True))
+
+
+def _input(session: Any) -> str:
+    name: str = session.get_inputs()[0].name
+    return name
+
+
 class _Auto:
     def __init__(self, work: _Work, how: Auto) -> None:
         self._work, self._how = work, how
@@ -135,31 +155,19 @@ class _Auto:
     ) -> list[Mapping[str, Any]]:
         session = self._session(self._work.int8(layers, ends))
         return [
-            dict(zip(ends, session.run(ends, self._input(session, images)), strict=True))
+            dict(zip(ends, session.run(ends, {_input(session): images}), strict=True))
             for images in batches
         ]
 
     def _session(self, model: onnx.ModelProto) -> Any:
         return calibrate.session(model.SerializeToString(), self._work.threads)
 
-    def _input(self, session: Any, images: Any) -> dict[str, Any]:
-        return {session.get_inputs()[0].name: images}
-
     def _detect(self, model: onnx.ModelProto) -> list[Detections]:
-        session = self._session(model)
-        names = [output.name for output in model.graph.output]
-        found: list[Detections] = []
-        for indices, images in self._work.prepared.batches(self._work.batch):
-            outputs = dict(
-                zip(names, session.run(names, self._input(session, images)), strict=True)
-            )
-            if self._how.suppression is not None:
-                outputs = suppress(outputs, self._how.suppression)
-            boxes = {name: outputs[name] for name in ("dets", "labels")}  # masks take no part
-            for i, one in zip(indices, from_outputs(boxes), strict=False):
-                meta = self._work.prepared.metas[i]
-                found.append(to_original(one, meta, self._how.clip, 0.5))
-        return found
+        names = [output.name for output in model.graph.output if output.name not in _OF_MASKS]
+        session, how = _Boxes(self._session(model), names), self._how
+        decoding = Decoding(len(how.classes), how.clip, suppression=how.suppression)
+        batches = prepared_batches(self._work.prepared, self._work.batch)
+        return list(detect(session, batches, decoding))
 
     def _precision(self, found: Sequence[Detections]) -> float:
         prepared, classes = self._work.prepared, self._how.classes

@@ -11,11 +11,11 @@ import numpy as np
 
 from farm.datasets.prepared import Prepared
 from farm.detections import files, raw
-from farm.detections.convert import from_outputs, in_network_frame
 from farm.detections.matching import match
 from farm.specs import VerifyInputs
 from farm.stages import Context
 from farm.stages.engines import batch_size, opened
+from farm.stages.inference import Decoding, detect, in_network_frame, prepared_batches
 
 
 def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
@@ -28,17 +28,11 @@ def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
         return _raw(inputs, context)
     prepared = Prepared(context.artifact(inputs.prepared))
     references = files.load(context.artifact(inputs.reference) / "graph.npz")
-    found = []
+    decoding = Decoding(mask_threshold=inputs.mask_threshold, mask_frame=inputs.mask_frame)
+    batches = in_network_frame(prepared_batches(prepared, inputs.engine.options.shape.opt.n))
     with opened(inputs.engine, context, context.threads) as session:
-        for indices, images in prepared.batches(inputs.engine.options.shape.opt.n):
-            size = images.shape[2:]
-            found += [
-                in_network_frame(one, size, inputs.mask_threshold, inputs.mask_frame)
-                for one in from_outputs(session.run(images))[: len(indices)]
-            ]
-            if len(found) >= len(references):
-                break
-    pairs = match(references, found[: len(references)])
+        found = list(itertools.islice(detect(session, batches, decoding), len(references)))
+    pairs = match(references, found)
     np.savez(context.folder / "pairs.npz", **asdict(pairs))
     return {"images": len(references), "boxes": int(np.isfinite(pairs.reference_score).sum())}
 

@@ -6,31 +6,12 @@ Imports anywhere; only a call needs a GPU, and says what is missing where there 
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from farm.errors import StepFailed, TransientFailure
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU as the driver tells it: `NVIDIA H200`, `9.0`, `580.95.05`."""
-
-    name: str
-    compute_capability: str
-    driver: str
-    memory_bytes: int
-
-    @property
-    def branch(self) -> str:
-        """Of the driver: NVIDIA keeps engines compatible within one, and numbers it so."""
-        return self.driver.partition(".")[0]
-
-    def __str__(self) -> str:
-        sm = self.compute_capability.replace(".", "")
-        return f"{self.name} (sm{sm}, driver {self.branch})"
+from farm.specs import Gpu as Gpu  # for the modules that use this one
 
 
 class CudaError(TransientFailure):

@@ -1,0 +1,119 @@
+"""Run prepared images through a session and read its outputs as detections: the one loop for that.
+
+Whoever runs an engine for its boxes does it here: `verify`, `evaluate`, int8's `auto`, the
+single-model tools and the table of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from farm.datasets.prepared import Prepared
+from farm.detections import Detections, Floats, ImageMeta
+from farm.detections.convert import (
+    from_outputs,
+    network_meta,
+    require_known_labels,
+    to_original,
+)
+from farm.detections.suppress import suppress
+from farm.errors import WrongOutputs
+from farm.specs import ModelFacts, Suppression
+
+Outputs = Mapping[str, npt.NDArray[Any]]
+
+Batch = tuple[Floats, Sequence[ImageMeta]]
+"""Images float32 [N, 3, H, W], and the metas of the first of them: what a fixed batch is filled up
+with has none."""
+
+_CANDIDATES = {"boxes", "scores", "labels"}
+
+
+class Runs(Protocol):
+    """What the loop needs of a session."""
+
+    def run(self, images: Floats) -> Outputs: ...
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How outputs become detections.
+
+    classes: how many the model has; None where nobody counts by class. clip: whether boxes are
+    cut to the image. mask_threshold, mask_frame: see `ModelFacts`. suppression: what is done to
+    the outputs of an engine that ends before it.
+    """
+
+    classes: int | None = None
+    clip: bool = False
+    mask_threshold: float = 0.5
+    mask_frame: str = "box"
+    suppression: Suppression | None = None
+
+
+def decoding_of(facts: ModelFacts, clip: bool = False) -> Decoding:
+    """The decoding that a model's facts tell."""
+    return Decoding(
+        len(facts.classes), clip, facts.mask_threshold, facts.mask_frame, facts.suppression
+    )
+
+
+def detect(session: Runs, batches: Iterable[Batch], decoding: Decoding) -> Iterator[Detections]:
+    """Yield the detections of each image, in the frame that its meta leads back to.
+
+    A batch runs when its first image is asked for. Raises WrongOutputs as `decoded`.
+    """
+    for images, metas in batches:
+        yield from decoded(completed(session.run(images), decoding), metas, decoding)
+
+
+def completed(outputs: Outputs, decoding: Decoding) -> Outputs:
+    """Do the suppression that the engine left to do, if it ends before it."""
+    if decoding.suppression is not None and set(outputs) == _CANDIDATES:
+        return suppress(outputs, decoding.suppression)
+    return outputs
+
+
+def decoded(
+    outputs: Outputs, metas: Sequence[ImageMeta], decoding: Decoding
+) -> Iterator[Detections]:
+    """Yield the detections of one batch.
+
+    Raises:
+        WrongOutputs: the outputs have not the form of detections.
+        LabelOutOfRange: a box has a label that is none of the model's classes.
+    """
+    _require_form(outputs)
+    for found, meta in zip(from_outputs(outputs), metas, strict=False):
+        if decoding.classes is not None:
+            require_known_labels(found, decoding.classes, meta.file_name)
+        yield to_original(found, meta, decoding.clip, decoding.mask_threshold, decoding.mask_frame)
+
+
+def _require_form(outputs: Outputs) -> None:
+    dets, labels = outputs.get("dets"), outputs.get("labels")
+    if dets is None or labels is None or dets.shape[2:] != (5,) or labels.shape != dets.shape[:2]:
+        shapes = ", ".join(f"{name} {[*value.shape]}" for name, value in outputs.items())
+        raise WrongOutputs(f"it gives {shapes}; expected dets [N, K, 5] and labels [N, K]")
+
+
+def prepared_batches(prepared: Prepared, size: int) -> Iterator[Batch]:
+    """Yield all prepared images; their detections are those of the original images."""
+    for indices, images in prepared.batches(size):
+        yield images, [prepared.metas[i] for i in indices]
+
+
+def in_network_frame(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield the same images, whose detections stay in the pixels of the network's input."""
+    for images, metas in batches:
+        yield images, [network_meta(meta.file_name, *images.shape[2:]) for meta in metas]
+
+
+def network_batch(images: Floats) -> Batch:
+    """Images made for this batch alone, numbered from 1."""
+    height, width = images.shape[2:]
+    return images, [network_meta(f"image {i}", height, width) for i in range(1, len(images) + 1)]
