@@ -20,7 +20,7 @@ LAYERS = [
     {"sources", "runtimes", "datasets", "detections", "precision"},
     {"stages"},
     {"engine", "results"},
-    {"__main__", "acceptance", "cli", "doctor", "models", "run", "single", "sweep", "writable"},
+    {"__main__", "cli", "doctor", "models", "offline", "run", "single", "sweep", "writable"},
 ]
 HEAVY = {"torch", "ray", "mlflow", "numpy", "pandas", "mmcv", "mmdet", "onnx", "cv2"}
 

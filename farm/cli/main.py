@@ -116,7 +116,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from farm.acceptance.importing import run
+    from farm.offline.importing import run
 
     return run(options)
 
