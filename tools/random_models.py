@@ -1,9 +1,9 @@
-"""The models and images of a pack, drawn by seed: mmdet's own configs at full size, that compress.
+"""Draw the models and images of `matrices/gpu.yaml` by seed: mmdet's own configs at full size.
 
-    python -m farm.acceptance.models gpu/models.yaml build/gpu-models
+    python tools/random_models.py tools/gpu_models.yaml build/gpu-models
 
-Every large layer has weights of one size and either sign in each output channel, so that a pack
-needs one bit for each; the exporter's folding of normalisations keeps it so.
+Nothing is downloaded. The weights detect noise: speed and agreement with PyTorch mean something,
+AP does not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from mmdet.datasets import CocoDataset
 from torch import nn
 
 from farm import specs
-from farm.acceptance.signs import LEAST_WEIGHTS
 from farm.models import families
 from farm.plan.configs import config_file
 from farm.run import guarded
@@ -33,14 +32,14 @@ from farm.sources.mmdet import config, random_weights, test_data
 from farm.units import Dims
 
 SIZES = ((160, 160), (128, 160), (128, 160))
-"""Height and width of the images: a pipeline enlarges them, so that they stay compressible."""
+"""Height and width of the images, which the test pipelines enlarge."""
 
 MEAN, SPREAD = 118, 57
-"""Of the pixels: what the usual normalisations take for 0 and 1."""
+"""Of the pixels: what the usual normalisations turn into 0 and 1."""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m farm.acceptance.models", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python tools/random_models.py", description=__doc__)
     parser.add_argument("table", type=Path, help="the models, as in farm/models/families.yaml")
     parser.add_argument(
         "folder", type=Path, help="gets NAME.pth of each, images/, annotations.json"
@@ -62,9 +61,9 @@ def _draw(options: argparse.Namespace) -> int:
 
 
 def draw_images(folder: Path, seed: int = 1) -> None:
-    """Images of noise at several scales with some boxes, as COCO's: all models know its classes.
+    """Draw images of noise at several scales with some boxes, in COCO's format and classes.
 
-    Of equal brightness and contrast: a random net knows no invariance.
+    They have equal brightness and contrast: a random network is invariant to neither.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
@@ -98,7 +97,7 @@ def _annotation(
 
 
 def write(family: families.Family, folder: Path, path: Path) -> None:
-    """The checkpoint of a family, its layers lifted on the images as its pipeline prepares them."""
+    """Write the checkpoint of a family, scaled on the images as its pipeline prepares them."""
     model = specs.Model(
         family.name, "mmdet", config_file(family.config, Path()), specs.File(str(path), ""),
         tuple(family.options.items()),
@@ -110,12 +109,12 @@ def write(family: families.Family, folder: Path, path: Path) -> None:
         prepare(str(one), 0, one.name)[0] for one in sorted((folder / "images").iterdir())[:2]
     ]
     batch = np.stack(images).astype(np.float32)
-    random_weights.write_for(model, family.lift, batch, family.seed, _alter)
+    random_weights.write_for(model, family.lift, batch, family.seed, _correct)
     _spread_boxes(path)
 
 
 def _spread_boxes(path: Path) -> None:
-    """YOLOv3 has boxes and scores in one layer: what is few for scores is tiny for boxes."""
+    """Enlarge the boxes of YOLOv3, whose boxes and scores are in one layer."""
     kept = torch.load(path, weights_only=True)
     for name, bias in kept["state_dict"].items():
         if "convs_pred" in name and name.endswith("bias"):
@@ -124,24 +123,14 @@ def _spread_boxes(path: Path) -> None:
     torch.save(kept, path)
 
 
-def _alter(detector: nn.Module) -> None:
-    two_valued(detector)
+@torch.no_grad()
+def _correct(detector: nn.Module) -> None:
+    """Let residual branches of Darknet add a fifth, as `random_weights` does for ResNets."""
     module: Any
-    for module in detector.modules():  # as `random_weights` does for other backbones
+    for module in detector.modules():
         if type(module).__name__ in ("DarknetBottleneck", "ResBlock"):
             last = getattr(module.conv2, "pointwise_conv", module.conv2)
             nn.init.constant_(last.bn.weight, 0.2)
-
-
-@torch.no_grad()
-def two_valued(detector: nn.Module) -> None:
-    """Every large layer's weights become their mean size, by output channel, with their sign."""
-    for module in detector.modules():
-        weight = getattr(module, "weight", None)
-        layer = isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
-        if layer and isinstance(weight, torch.Tensor) and weight.numel() >= LEAST_WEIGHTS:
-            size = weight.abs().flatten(1).mean(1).view((-1,) + (1,) * (weight.dim() - 1))
-            weight.copy_(torch.where(weight < 0, -size, size))
 
 
 if __name__ == "__main__":
