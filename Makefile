@@ -49,9 +49,9 @@ bench: setup ## Measure the farm itself, exports, and what precisions cost and g
 models: setup ## Check every model at every opset, and write docs/models.md; hours, and resumes
 	$(BIN)/farm models --records docs/models.jsonl --markdown docs/models.md
 
-gpu-pack: setup ## Pack matrices/gpu.yaml for a GPU machine without network; see gpu/README.md
-	$(BIN)/python -m farm.acceptance.models gpu/models.yaml build/gpu-models
-	$(BIN)/python -m farm.acceptance.pack matrices/gpu.yaml build/gpu-pack --results build/gpu-results
+gpu-pack: setup ## Pack matrices/gpu.yaml for a GPU machine without network; see docs/gpu.md
+	$(BIN)/python tools/random_models.py tools/gpu_models.yaml build/gpu-models
+	$(BIN)/farm pack matrices/gpu.yaml --results build/gpu-results --output build/gpu.pack.tar.gz --part-size 60MiB
 
 train-demo: setup ## Train the demo's detectors again
 	$(BIN)/python tools/train_demo.py

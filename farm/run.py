@@ -16,6 +16,12 @@ from farm.terminal import plain_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_sweep_arguments(parser)
+    parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
+
+
+def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the matrix, and how its steps are run."""
     parser.add_argument("matrix", help="the matrix file (YAML)")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="replaces a value of the matrix"
@@ -32,20 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--step-minutes",
-        type=_minutes,
+        type=minutes,
         default=360,
         help="a step that takes longer is given up (default: 360; not with --executor inline)",
     )
     parser.add_argument(
         "--check-minutes",
-        type=_minutes,
+        type=minutes,
         default=5,
         help="a model's check that takes longer has failed (default: 5)",
     )
-    parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
 
 
-def _minutes(text: str) -> float:
+def minutes(text: str) -> float:
     """A finite number above 0."""
     value = float(text)
     if not (math.isfinite(value) and value > 0):

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,17 @@ def full_disk(*_: object) -> None:
 @pytest.fixture(scope="session")
 def farm() -> Farm:
     return run_farm
+
+
+H200 = PROJECT / "results" / "records" / "h200.tar.xz"
+
+
+@pytest.fixture
+def h200(tmp_path: Path) -> Path:
+    """The records of an H200 as a folder, to change; of version 1, which has no digests."""
+    with tarfile.open(H200) as file:
+        file.extractall(tmp_path / "h200", filter="data")
+    return tmp_path / "h200"
 
 
 @pytest.fixture

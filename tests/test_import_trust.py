@@ -20,18 +20,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MATRIX, PROJECT, full_disk
+from conftest import H200, MATRIX, PROJECT, full_disk
 
-from farm.acceptance import importing, reading, records
-from farm.acceptance.archive import Limits, members
-from farm.acceptance.brought import VERSION, Brought
-from farm.acceptance.unpack import extract
 from farm.cli import main
 from farm.cli.plan import as_json
 from farm.config.loader import Matrix, load_matrix
 from farm.config.schema import VerifySpec
 from farm.engine.scheduler import run_steps
 from farm.errors import InputError
+from farm.offline import importing, reading, records
+from farm.offline.archive import Limits, members
+from farm.offline.manifest import VERSION, Manifest
 from farm.plan import Plan, make_plan
 from farm.plan.keys import canonical
 from farm.plan.placement import cpu_model
@@ -90,8 +89,8 @@ def forge(plan: Plan, store: Store, device: str = cpu_model(), **node: str) -> N
         store.publish(folder, made)
 
 
-def archived(plan: Plan, store: Store, archive: Path, target: str = "cpu") -> Path:
-    sweep = Brought(VERSION, plan.name, target, {}, {}, {}, plan.cells)
+def archived(plan: Plan, store: Store, archive: Path) -> Path:
+    sweep = Manifest(VERSION, plan.name, {}, {}, plan.cells)
     records.save(sweep, store, archive)
     return archive
 
@@ -344,14 +343,6 @@ def test_an_archive_that_hurts_is_refused_by_name(kind: str, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar.gz"]
 
 
-@pytest.mark.parametrize("kind", ["symbolic link", "pipe", "climbing", "absolute", "claims 100 GB"])
-def test_a_pack_that_hurts_is_refused_by_name(kind: str, tmp_path: Path) -> None:
-    make, _ = HOSTILE[kind]
-    with pytest.raises(InputError):
-        extract(make(tmp_path / "p.tar.gz"), tmp_path / "pack", "a pack")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.tar.gz"]
-
-
 def test_what_lies_beside_the_records_is_not_taken(forged: Path, tmp_path: Path) -> None:
     with tarfile.open(forged) as file:
         own = [(one, file.extractfile(one).read()) for one in file]  # type: ignore[union-attr]
@@ -394,10 +385,10 @@ def folder_with(kind: str, folder: Path) -> Iterator[None]:
     "kind", ["link", "link of a folder", "pipe", "socket", "pipe in a record's place"]
 )
 def test_a_folder_that_hurts_is_refused_by_name(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, h200: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # a socket's name has a hundred characters at most
-    folder = Path(shutil.copytree(PROJECT / "results" / "records" / "h200", "h200"))
+    folder = Path(h200.name)
     for _ in folder_with(kind, folder):
         with pytest.raises(InputError, match="is no regular file"):
             take_in(folder, tmp_path / "r")
@@ -558,12 +549,10 @@ def test_a_failure_that_says_nothing_is_one_all_the_same(tmp_path: Path) -> None
     assert facts is not None and facts.refused
 
 
-def test_records_without_a_store_are_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "h200"
-    folder.mkdir()
-    shutil.copy(PROJECT / "results" / "records" / "h200" / "sweep.json", folder)
+def test_records_without_a_store_are_refused(h200: Path, tmp_path: Path) -> None:
+    shutil.rmtree(h200 / "store")
     with pytest.raises(InputError, match="it has no records"):
-        take_in(folder, tmp_path / "r")
+        take_in(h200, tmp_path / "r")
 
 
 def test_a_full_disk_is_not_called_a_torn_archive(
@@ -571,7 +560,7 @@ def test_a_full_disk_is_not_called_a_torn_archive(
 ) -> None:
     monkeypatch.setattr(reading, "write", full_disk)
     with pytest.raises(OSError, match="No space left") as error:
-        take_in(PROJECT / "results" / "records" / "h200", tmp_path / "r")
+        take_in(H200, tmp_path / "r")
     assert not isinstance(error.value, InputError)
 
 

@@ -34,7 +34,7 @@ LAYERS = [
     {"own_sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"},
     {"stages"},
     {"engine", "results"},
-    {"__main__", "acceptance", "cli", "doctor", "models", "run", "single", "sweep", "writable"},
+    {"__main__", "cli", "doctor", "models", "offline", "run", "single", "sweep", "writable"},
 ]
 HEAVY = {"torch", "ray", "mlflow", "numpy", "pandas", "mmcv", "mmdet", "onnx", "cv2"}
 

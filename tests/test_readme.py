@@ -49,6 +49,9 @@ def test_the_readme_has_the_commands_that_people_need() -> None:
         "build",
         "test",
         "models",
+        "pack",
+        "run-pack",
+        "import",
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import farm
 from farm import run as run_command
@@ -13,6 +12,7 @@ from farm.catalog import POSTPROCESS
 from farm.cli.places import results_folder, store_folder
 from farm.errors import InputError, nearest
 from farm.models import command as models_command
+from farm.offline import options as offline
 from farm.single import options as single
 
 
@@ -39,10 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run_command.add_arguments(command("run", run_command.run, "run a matrix: the main job"))
 
-    brought = command("import", _import, "take in records that another machine brought")
-    brought.add_argument("records", type=Path, help="a folder of records, or their .tar.gz")
-    brought.add_argument("--results", metavar="DIR")
-    brought.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
+    offline.add_commands(command)
 
     plan = command("plan", _plan, "show cells and steps, and what is in the store; runs nothing")
     plan.add_argument("matrix")
@@ -113,12 +110,6 @@ def _plan(options: argparse.Namespace) -> int:
     plan = make_plan(matrix, facts_from(store))
     print(json.dumps(as_json(plan, store), indent=1) if options.json else as_text(plan, store))
     return 0
-
-
-def _import(options: argparse.Namespace) -> int:
-    from farm.acceptance.importing import run
-
-    return run(options)
 
 
 def _leaderboard(options: argparse.Namespace) -> int:

@@ -67,8 +67,14 @@ def perform_where_due(step: Step, root: str, check_s: float, echo: bool = False)
     return perform(step, root, echo)
 
 
-def perform_apart(step: Step, root: str, limit_s: float | None, echo: bool = False) -> Outcome:
-    """As `perform`, in a child that is begun for this step and ended with all that it began."""
+def perform_apart(
+    step: Step, root: str, limit_s: float | None, echo: bool = False, late: str | None = None
+) -> Outcome:
+    """As `perform`, in a child that is begun for this step and ended with all that it began.
+
+    late: why a step that comes to its limit is given up until the next run; None records that as
+    the step's failure.
+    """
     store, started = Store(root), time.perf_counter()
     try:
         if store.record(step.ref):
@@ -76,7 +82,7 @@ def perform_apart(step: Step, root: str, limit_s: float | None, echo: bool = Fal
         with _work_folder(store, step) as folder:
             deadline = None if limit_s is None else time.monotonic() + limit_s
             work = Work(step, root, echo, folder, os.getpid(), deadline)
-            outcome = _outcome(work, _run(work, limit_s), limit_s, store)
+            outcome = _outcome(work, _run(work, limit_s), limit_s, store, late)
     except OSError as error:  # no room for the folder, or no process to be had
         outcome = ended(step, store, None, error, 0.0)
     return replace(outcome, seconds=time.perf_counter() - started)
@@ -124,11 +130,17 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
                 other.kill()
 
 
-def _outcome(work: Work, end: End, limit_s: float | None, store: Store) -> Outcome:
+def _outcome(
+    work: Work, end: End, limit_s: float | None, store: Store, late: str | None
+) -> Outcome:
     """What the child says, else what its end says of it."""
     folders = list((store.root / "tmp").glob(f"{work.step.key}.*.{end.pid}.*"))
     try:
-        return _said(work, store) or _unsaid(work, end, limit_s, store, folders)
+        if said := _said(work, store):
+            return said
+        if end.code is None and late is not None:
+            return Outcome(work.step.key, "late", late)
+        return _unsaid(work, end, limit_s, store, folders)
     finally:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Run a sweep's remaining steps on a machine without network, and bring its records home."""

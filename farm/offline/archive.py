@@ -1,0 +1,87 @@
+"""Read the files of an archive or a folder that somebody else made, each checked beforehand.
+
+Only regular files are accepted, under names that are the same on every machine. Links, pipes,
+devices, sparse files, and names that climb or are repeated are refused. Nothing exceeds the limits,
+also where a small archive unpacks to more. `tarfile.data_filter` is not used: it came with Python
+3.10.12 and 3.11.4.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import stat
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from farm.errors import InputError
+from farm.offline.members import Limits, Member, Names, Refused, write
+from farm.offline.tarred import of_archive
+
+__all__ = ["Limits", "Member", "Refused", "errors_named", "members", "write"]
+
+
+def members(
+    source: Path, limits: Limits, kind: str, parts: Sequence[Path] = ()
+) -> Iterator[Member]:
+    """Yield the regular files of an archive (tar, also by gzip, xz or bzip2) or of a folder.
+
+    parts: the files that the archive was split into, in order; by default it is one file.
+
+    Raises InputError, with the member's name, for one that is refused, and for a torn archive.
+    """
+    names = Names(limits)
+    found = _of_folder(source, names) if source.is_dir() else of_archive(parts or [source], names)
+    while True:
+        with errors_named(source, kind):
+            try:
+                member = next(found)
+            except StopIteration:
+                return
+        yield member
+
+
+@contextmanager
+def errors_named(source: Path, kind: str) -> Iterator[None]:
+    """Raise InputError in place of what is raised while a member is found or read."""
+    torn = (
+        tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError, zlib.error,
+        lzma.LZMAError, RecursionError,
+    )  # fmt: skip
+    try:
+        yield
+    except Refused as error:
+        raise InputError(f"refused: {error}", str(source)) from None
+    except torn as error:
+        if getattr(error, "errno", None):
+            raise  # of the disk, not of what is read
+        reason = f"torn, or not {kind}: {type(error).__name__}: {error}"
+        raise InputError(f"{reason}; bring it here again", str(source)) from None
+
+
+def _of_folder(folder: Path, names: Names) -> Iterator[Member]:
+    """Open without following links, whatever is put in a file's place meanwhile."""
+    for place in _walk(folder, "", names):
+        path = folder / place
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            size = os.fstat(descriptor).st_size
+            names.file(place, size)
+            yield Member(place, size, file)
+
+
+def _walk(folder: Path, below: str, names: Names) -> Iterator[str]:
+    for entry in sorted(os.scandir(folder / below), key=lambda one: one.name):
+        name = f"{below}/{entry.name}".removeprefix("/")
+        names.entry(name)
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            yield from _walk(folder, name, names)
+        elif stat.S_ISREG(mode):
+            yield name
+        else:
+            kind = "a symbolic link" if stat.S_ISLNK(mode) else "a pipe, a socket or a device"
+            raise Refused(f"{name!r} is no regular file, but {kind}")

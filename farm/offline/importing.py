@@ -1,0 +1,91 @@
+"""Import records from another machine, kept apart from ours, and write their leaderboard."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from farm.cli.places import results_folder, store_folder
+from farm.cli.progress import say
+from farm.config.schema import VerifySpec
+from farm.errors import InputError
+from farm.offline import records
+from farm.offline.manifest import Manifest
+from farm.plan import Plan
+from farm.results import leaderboard
+from farm.results.columns import Row
+from farm.results.rows import imported_rows
+from farm.results.tables import render
+from farm.store import Store
+from farm.store.imports import HERE
+from farm.sweep import track
+
+
+def run(options: argparse.Namespace) -> int:
+    """Import a file of records. Returns 0 however their cells ended; raises InputError."""
+    results = results_folder(options.results)
+    store = Store(store_folder(results))
+    with tempfile.TemporaryDirectory(prefix="farm-import-") as scratch:
+        folder = records.opened(options.records, Path(scratch))
+        with _named(folder, options.records):
+            sweep = records.read(folder)
+            limits = _limits(sweep.verify, folder / records.NAME)
+        known = [
+            row
+            for target in sweep.targets
+            for row in leaderboard.of_sweep(results, sweep.name, target)
+        ]
+        count = records.take_in(sweep, folder, store, options.records.resolve().name)
+        digest = records.import_digest(folder)
+    rows = imported_rows(_plan(sweep), store, digest, limits, sweep.reasons)
+    merged = beside(known, rows)
+    leaderboard.write(merged, results, sweep.name, whole=False)
+    if not options.no_mlflow:
+        track(sweep.name, merged, store, results)
+    print(render(rows, "table"))
+    failed = sum(row["status"] != "ok" for row in rows)
+    say(f"\n{len(rows)} cells, {failed} not ok; {count} new records. Results: {results}")
+    if ours := sum(row["origin"] == HERE for row in merged):
+        targets = ", ".join(sweep.targets)
+        say(f"{ours} cells of {sweep.name} on {targets} have figures of this farm: they stay.")
+    return 0
+
+
+def _plan(sweep: Manifest) -> Plan:
+    return Plan(sweep.name, sweep.cells, {}, (), ())
+
+
+def beside(known: Sequence[Row], imported: Sequence[Row]) -> list[Row]:
+    """Merge the rows, one per cell: what was found here stays as it is, and a cell that the import
+    has not finished replaces nothing."""
+    rows = {row["cell"]: row for row in known}
+    ours = {cell for cell, row in rows.items() if row["origin"] == HERE}
+    done = {cell for cell, row in rows.items() if row["status"] != "pending"}
+    for row in imported:
+        cell = row["cell"]
+        if cell not in done or (cell not in ours and row["status"] != "pending"):
+            rows[cell] = row
+    return list(rows.values())
+
+
+@contextmanager
+def _named(folder: Path, given: Path) -> Iterator[None]:
+    """Name the archive itself in errors, not the folder that it was unpacked to."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.message, error.where.replace(str(folder), str(given))) from None
+
+
+def _limits(values: dict[str, object], where: Path) -> VerifySpec:
+    try:
+        return VerifySpec.model_validate(values)
+    except ValidationError as error:
+        reason = error.errors()[0]
+        name = ".".join(map(str, reason["loc"]))
+        raise InputError(f"'verify.{name}': {reason['msg']}", str(where)) from None

@@ -1,0 +1,192 @@
+"""`farm pack`: put what another machine needs to run the rest of a sweep into an archive.
+
+The stages before the build are run here, as a sweep would. What they left is packed with the frozen
+inputs of the steps that remain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from farm.cli.places import results_folder, store_folder
+from farm.cli.progress import Progress, say
+from farm.config.loader import Matrix, load_matrix
+from farm.engine.scheduler import Outcome, run_steps
+from farm.errors import InputError, InputErrors
+from farm.offline import contents, selection, writing
+from farm.offline.contents import BEFORE, INPUTS, Pack, PackedFile, PackedStep
+from farm.offline.records import small_files
+from farm.plan import Plan, PlannedCell, Step, make_plan
+from farm.plan.placement import cores
+from farm.specs import Ref
+from farm.store import Store
+from farm.sweep import Choices, checked_plan, starter
+
+
+def pack(options: argparse.Namespace) -> int:
+    """Write a pack. Returns 0, or 1 where nothing but failures could be packed of some cells."""
+    matrix = load_matrix(options.matrix, options.overrides)
+    matrix = replace(matrix, cells=selection.chosen(matrix.cells, options))
+    _require_no_libraries(matrix)
+    path = options.output or Path(f"{matrix.name}.pack.tar.gz")
+    _require_writable(path)
+    store = Store(store_folder(results_folder(options.results, matrix)))
+    choices = Choices(
+        executor=options.executor, address=options.address, retry_failed=options.retry_failed,
+        step_minutes=options.step_minutes, check_minutes=options.check_minutes,
+    )  # fmt: skip
+    plan, outcomes = run_before(matrix, store, choices)
+    found = described(matrix, plan, outcomes)
+    if not found.steps:
+        raise InputError(f"nothing remains to be run elsewhere{_why(found)}", options.matrix)
+    members = dict(_members(found, store))
+    found = replace(found, files={name: _file(source) for name, source in members.items()})
+    parts = writing.write(
+        path, [(contents.NAME, contents.written(found)), *members.items()], options.part_size
+    )
+    return _tell(found, plan, parts)
+
+
+def _require_no_libraries(matrix: Matrix) -> None:
+    """Raises InputError for options that name libraries: a pack does not carry them."""
+    for runtime in dict.fromkeys(cell.runtime for cell in matrix.cells):
+        values = matrix.spec.runtime_options.get(runtime, {})
+        if named := contents.libraries(values):
+            raise InputError(
+                f"{named[0]!r}: a pack does not carry libraries; leave them out with "
+                f"runtime_options.{runtime}.{named[0]}=null",
+                matrix.document.where(("runtime_options", runtime, named[0])),
+            )
+
+
+def _require_writable(path: Path) -> None:
+    """Raises InputError now, rather than after the work."""
+    if path.is_dir():
+        raise InputError("a folder; expected the name of a new file", str(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.with_name(f".{path.name}.probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write here: {error.strerror}", str(path.parent)) from None
+
+
+def run_before(
+    matrix: Matrix, store: Store, choices: Choices
+) -> tuple[Plan, Mapping[str, Outcome]]:
+    """Run every step before the build. Returns the plan and how these steps ended.
+
+    Raises InputError for what the user must mend.
+    """
+    if missing := make_plan(matrix).missing:
+        raise InputErrors(missing)
+    with ExitStack() as stack:
+        start = starter(store, choices, stack)
+        plan = checked_plan(matrix, store, start, choices.retry_failed, BEFORE)
+        steps = {key: step for key, step in plan.steps.items() if step.stage in BEFORE}
+        remaining = [step for step in steps.values() if not store.record(step.ref)]
+        with Progress(remaining, cores()) as progress:
+            outcomes = run_steps(steps, store, start, progress, choices.retry_failed)
+    return plan, outcomes
+
+
+@dataclass(frozen=True)
+class _Packing:
+    """The plan of a matrix, and how the steps before the build ended."""
+
+    plan: Plan
+    outcomes: Mapping[str, Outcome]
+
+    def cell(self, cell: PlannedCell) -> PlannedCell:
+        """Return the cell, without the steps that wait for one that failed."""
+        steps = {stage: key for stage, key in cell.steps.items() if stage in BEFORE}
+        return cell if self._ready(steps) else replace(cell, steps=steps)
+
+    def _ready(self, steps: Mapping[str, str]) -> bool:
+        return all(self.outcomes[key].status == "done" for key in steps.values())
+
+    def reasons(self, cells: tuple[PlannedCell, ...]) -> dict[str, str]:
+        """Return why steps of these cells did not end well, by key."""
+        keys = [key for cell in cells for stage, key in cell.steps.items() if stage in BEFORE]
+        ends = (self.outcomes[key] for key in dict.fromkeys(keys))
+        return {one.key: one.reason for one in ends if one.status not in ("done", "blocked")}
+
+    def steps(self, cells: tuple[PlannedCell, ...]) -> tuple[PackedStep, ...]:
+        """Return the steps that remain, parents first."""
+        wanted = {key for cell in cells for stage, key in cell.steps.items() if stage in INPUTS}
+        steps = [step for key, step in self.plan.steps.items() if key in wanted]
+        return tuple(_packed(step, wanted) for step in steps)
+
+
+def described(matrix: Matrix, plan: Plan, outcomes: Mapping[str, Outcome]) -> Pack:
+    """Describe the pack, without its files. Runtimes that build nothing run the model itself:
+    their cells stay out of it."""
+    packing, spec = _Packing(plan, outcomes), matrix.spec
+    cells = tuple(packing.cell(one) for one in plan.cells if one.refused or "build" in one.steps)
+    return Pack(
+        contents.VERSION,
+        plan.name,
+        # Written out, a default would count as set, and hold for every precision.
+        spec.verify.model_dump(exclude_unset=True),
+        spec.measure.threads,
+        tuple(name for name, one in spec.targets.items() if not (one.accelerator or one.device)),
+        cells,
+        packing.steps(cells),
+        packing.reasons(cells),
+        {},
+    )
+
+
+def _packed(step: Step, remaining: set[str]) -> PackedStep:
+    packages = tuple(name for name, _ in step.toolchain)
+    parents = tuple(key for key in step.parents if key in remaining)
+    return PackedStep(step.stage, step.key, step.label, step.inputs, packages, parents, step.needs)
+
+
+def _members(pack: Pack, store: Store) -> Iterator[tuple[str, writing.Source]]:
+    """Yield the files of what the remaining steps read, and the records of all others."""
+    read = {ref for step in pack.steps for ref in contents.refs(step.inputs)}
+    known = (Ref(*one) for cell in pack.cells for one in cell.steps.items() if one[0] in BEFORE)
+    for ref in dict.fromkeys(known):
+        record, folder = store.record(ref), store.path(ref)
+        if record is None:
+            continue  # it failed: `reasons` says why
+        if ref not in read:
+            yield from small_files(record, folder)
+            continue
+        for name in ("record.json", *record.files):
+            yield f"store/{folder.relative_to(store.root).as_posix()}/{name}", folder / name
+
+
+def _file(source: writing.Source) -> PackedFile:
+    if isinstance(source, bytes):
+        return PackedFile(len(source), hashlib.sha256(source).hexdigest())
+    sha, size = hashlib.sha256(), 0
+    with source.open("rb") as file:
+        while data := file.read(1 << 20):
+            sha.update(data)
+            size += len(data)
+    return PackedFile(size, sha.hexdigest())
+
+
+def _tell(pack: Pack, plan: Plan, parts: list[Path]) -> int:
+    """Say what was packed and where it is. Returns the exit code."""
+    if out := len(plan.cells) - len(pack.cells):
+        say(f"{out} cells are not packed: their runtime builds nothing and runs the model itself.")
+    size = sum(path.stat().st_size for path in parts) / 2**20
+    say(f"{len(pack.cells)} cells, {len(pack.steps)} steps, {size:.1f} MiB:")
+    for path in parts:
+        print(path)
+    if pack.reasons:
+        say(f"Failed before the build:{_why(pack)}")
+    return 1 if pack.reasons else 0
+
+
+def _why(pack: Pack) -> str:
+    return "".join(f"\n  {reason}" for reason in dict.fromkeys(pack.reasons.values()))

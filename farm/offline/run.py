@@ -1,0 +1,145 @@
+"""`farm run-pack`: run the steps of a pack that remain, and write their records to one file."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from farm.cli.places import results_folder
+from farm.cli.progress import say
+from farm.config.schema import VerifySpec
+from farm.engine.scheduler import Outcome, run_steps
+from farm.errors import InputError
+from farm.offline import records, selection
+from farm.offline.contents import Pack
+from farm.offline.local import TIME_IS_UP, Clock, Lines, LocalExecutor
+from farm.offline.manifest import VERSION, Manifest
+from farm.offline.relocate import relocated, this_machine
+from farm.offline.unpack import unpacked
+from farm.offline.writing import parts_of
+from farm.plan import Plan, PlannedCell, Step
+from farm.results.columns import Row
+from farm.results.rows import make_rows
+from farm.results.tables import render
+from farm.store import Store
+
+FOLDER = "packs"
+"""In the results folder: the store of packs, apart from the sweeps' own, and their records."""
+
+
+@dataclass
+class PackRun:
+    """One run of a pack. outcomes: of the steps so far; interrupted: cut short by its user."""
+
+    pack: Pack
+    plan: Plan
+    store: Store
+    records: Path
+    clock: Clock
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def run(self, step_s: float, retry_failed: bool) -> list[Row]:
+        """Run cell by cell, so that what is done when the time is up is whole cells."""
+        executor, lines = LocalExecutor(self.store, self.clock, step_s), Lines(self.clock)
+        try:
+            for cell in self.plan.cells:
+                steps = self._steps(cell)
+                retries = retry_failed and not set(steps) & set(self.outcomes)
+                self.outcomes |= run_steps(steps, self.store, lambda: executor, lines, retries)
+                self.save()
+        except KeyboardInterrupt:
+            self.interrupted = True
+        self.save()
+        return self.rows()
+
+    def _steps(self, cell: PlannedCell) -> dict[str, Step]:
+        known = self.plan.steps
+        own = set(cell.steps.values())
+        return {key: step for key, step in known.items() if key in own}
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Why steps did not end well, by key."""
+        bad = ("failed", "transient", "late", "input")
+        here = {key: one.reason for key, one in self.outcomes.items() if one.status in bad}
+        return {**self.pack.reasons, **here}
+
+    def rows(self) -> list[Row]:
+        """Return the cells' rows, as a leaderboard has them."""
+        left = {key: one.reason for key, one in self.outcomes.items() if one.status == "left"}
+        limits = VerifySpec.model_validate(self.pack.verify)
+        return make_rows(self.plan, self.store, limits, self.reasons, left)
+
+    def save(self) -> None:
+        """Write the records of all that is done so far."""
+        pack = self.pack
+        manifest = Manifest(VERSION, pack.name, pack.verify, dict(self.reasons), self.plan.cells)
+        records.save(manifest, self.store, self.records)
+
+    @property
+    def exit_code(self) -> int:
+        """Return that of a sweep: 130 where cells are left for the next run."""
+        if self.interrupted or any(one.reason == TIME_IS_UP for one in self.outcomes.values()):
+            return 130
+        return 0 if all(row["status"] == "ok" for row in self.rows()) else 1
+
+
+def run_pack(options: argparse.Namespace) -> int:
+    """Run a pack. Returns the exit code; raises InputError for what is no pack of ours."""
+    clock = Clock(time.monotonic(), options.minutes * 60)
+    parts = parts_of(options.pack)
+    place = results_folder(options.results) / FOLDER
+    home = options.records or place / f"{_stem(parts[0])}.records.tar.gz"
+    with _alone(place):
+        store = Store(place / "store")
+        store.sweep_out()
+        home.parent.mkdir(parents=True, exist_ok=True)
+        pack = unpacked(parts, store)
+        here = relocated(
+            pack,
+            selection.chosen(pack.cells, options),
+            this_machine(),
+            f"{store.root}/timing-caches/",
+        )
+        for reason, number in here.elsewhere.items():
+            say(f"{number} cells are not run here: {reason}")
+        say(f"{len(here.plan.cells)} cells to run, {len(here.plan.steps)} steps")
+        run = PackRun(pack, here.plan, store, home, clock)
+        rows = run.run(options.step_minutes * 60, options.retry_failed)
+    _tell(rows, run)
+    return run.exit_code
+
+
+def _tell(rows: Sequence[Row], run: PackRun) -> None:
+    print(render(rows, "table"))
+    states = [row["status"] for row in rows]
+    pending = f", {states.count('pending')} pending" if "pending" in states else ""
+    say(f"\n{len(states)} cells, {states.count('failed')} failed{pending}.")
+    if run.exit_code == 130:
+        why = "Interrupted" if run.interrupted else "The time is up"
+        say(f"{why}. What was finished is kept: the same command goes on from there.")
+    say(f"Records, for `farm import` at home: {run.records}")
+
+
+def _stem(path: Path) -> str:
+    """The name of a pack without its part and its suffix."""
+    return re.sub(r"(\.tar)?(\.\w+)?(\.\d+of\d+)?$", "", path.name) or path.name
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Allow one run at a time: two would measure each other. Raises InputError."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "run.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError("a pack is already running there", str(place)) from None
+        yield

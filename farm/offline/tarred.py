@@ -1,0 +1,155 @@
+"""Read the members of a tar archive, whose headers and sizes are bounded before they are read."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from farm.offline.members import CHUNK, Member, Names, Refused
+
+_HEADER = 64 << 10
+"""How many bytes a member's headers may have, with its long name and all extensions."""
+
+
+def of_archive(parts: Sequence[Path], names: Names) -> Iterator[Member]:
+    """Yield the members of an archive that consists of these files, joined in their order.
+
+    Raises Refused, and what tarfile and the decompressors raise for a torn archive.
+    """
+    with io.BufferedReader(_Joined(parts), CHUNK) as file, _unpacked(file) as content:
+        bounded = _Bounded(content, names.limits.total + names.limits.files * 1024)
+        bounded.allow(_HEADER)
+        with tarfile.open(fileobj=bounded, mode="r:", encoding="utf-8") as tar:
+            while member := tar.next():
+                name = member.name.removeprefix("./") if member.name != "." else "."
+                if member.isdir():
+                    names.entry(name.rstrip("/")) if name != "." else None
+                else:
+                    names.entry(name)
+                    yield _regular(tar, member, name, names, bounded)
+                bounded.allow(_HEADER)
+
+
+def _regular(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, names: Names, bounded: _Bounded
+) -> Member:
+    if not member.isreg() or member.issparse():
+        raise Refused(f"{name!r} is no regular file, but {_kind(member)}")
+    names.file(name, member.size)
+    content = tar.extractfile(member)
+    assert content is not None
+    bounded.allow(member.size + CHUNK)
+    return Member(name, member.size, content)
+
+
+def _kind(member: tarfile.TarInfo) -> str:
+    if member.issparse():
+        return "a sparse one"
+    kinds = {
+        tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a hard link",
+        tarfile.FIFOTYPE: "a pipe", tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device",
+    }  # fmt: skip
+    return kinds.get(member.type, f"of the type {member.type!r}")
+
+
+@contextmanager
+def _unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Open the tar's own bytes, decompressed as the first bytes of the file say."""
+    begin = file.read(6)
+    file.seek(0)
+    openers: dict[bytes, Callable[[], Any]] = {
+        b"\x1f\x8b": partial(gzip.GzipFile, fileobj=file),
+        b"\xfd7zXZ\0": partial(lzma.LZMAFile, file),
+        b"BZh": partial(bz2.BZ2File, file),
+    }
+    opened = next((make() for magic, make in openers.items() if begin.startswith(magic)), file)
+    with opened:
+        yield opened
+
+
+class _Joined(io.RawIOBase):
+    """Several files as one stream."""
+
+    def __init__(self, parts: Sequence[Path]) -> None:
+        self._parts, self._at, self._file = parts, 0, parts[0].open("rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer from the current file, or from the next where that is at its end."""
+        while not (count := self._file.readinto(buffer)) and self._at + 1 < len(self._parts):
+            self._open(self._at + 1)
+        return count
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET:
+            raise io.UnsupportedOperation("seek from elsewhere than the start")
+        left = place
+        for number, part in enumerate(self._parts):
+            size = part.stat().st_size
+            if left <= size or number + 1 == len(self._parts):
+                self._open(number)
+                self._file.seek(left)
+                break
+            left -= size
+        return place
+
+    def tell(self) -> int:
+        before = sum(part.stat().st_size for part in self._parts[: self._at])
+        return before + self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def _open(self, number: int) -> None:
+        self._file.close()
+        self._at, self._file = number, self._parts[number].open("rb")
+
+
+class _Bounded(io.RawIOBase):
+    """A stream of which no more is read at a time than is allowed, and nothing beyond its end.
+
+    A header that claims to have gigabytes is refused before it is in memory.
+    """
+
+    def __init__(self, stream: IO[bytes], end: int) -> None:
+        self._stream, self._end, self._left = stream, end, 0
+
+    def allow(self, size: int) -> None:
+        """Set how many bytes may be read from now on."""
+        self._left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0 or size > self._left:
+            raise Refused("a member's header is larger than any name needs")
+        data = self._stream.read(size)
+        self._left -= len(data)
+        return data
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET or place > self._end:
+            raise Refused(f"unpacked it has more than {self._end} bytes")
+        return self._stream.seek(place)
+
+    def tell(self) -> int:
+        return self._stream.tell()
