@@ -134,7 +134,9 @@ def test_no_executor_is_started_where_nothing_is_to_be_done(store: Store) -> Non
 
 def test_what_waits_for_a_failed_step_is_skipped_with_its_reason(store: Store) -> None:
     executor = Scripted(ends={"b": ["failed"]})
-    outcomes, events = run(steps(*DIAMOND.values(), step("e", "d"), step("f", "c")), executor, store)
+    outcomes, events = run(
+        steps(*DIAMOND.values(), step("e", "d"), step("f", "c")), executor, store
+    )
     assert executor.taken == ["a", "b", "c", "f"]
     assert statuses(outcomes) == {
         "a": "done", "b": "failed", "c": "done", "d": "blocked", "e": "blocked", "f": "done",
@@ -205,7 +207,9 @@ def test_an_input_error_of_admit_ends_the_run_before_any_work(store: Store) -> N
 def test_steps_that_need_a_node_alone_are_offered_last(store: Store) -> None:
     alone = Needs(exclusive=True)
     executor = Scripted(slots=9)
-    run(steps(step("m", needs=alone), step("a"), step("n", needs=alone), step("b")), executor, store)
+    run(
+        steps(step("m", needs=alone), step("a"), step("n", needs=alone), step("b")), executor, store
+    )
     assert executor.taken == ["a", "b", "m", "n"]
 
 
