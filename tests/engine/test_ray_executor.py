@@ -20,6 +20,8 @@ from farm.store import Store
 
 ray = pytest.importorskip("ray")
 
+pytestmark = pytest.mark.slow  # a Ray of its own, and a new worker for most of the steps
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
