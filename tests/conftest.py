@@ -41,6 +41,9 @@ HEAVY = {
 """What the tests without them (`make pythons`) leave out, with the test files that import it."""
 
 
+needs_mmdet = pytest.mark.skipif("mmdet" in HEAVY, reason="reads the configs that mmdet ships")
+
+
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if HEAVY and collection_path.suffix == ".py" and _imports(collection_path) else None
 

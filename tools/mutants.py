@@ -16,16 +16,20 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import importlib
 import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("config", "engine", "plan", "results", "store")
@@ -175,32 +179,50 @@ def survives(mutant: Mutant, tests: Sequence[str], project: Path) -> bool:
     path = project / mutant.path
     kept = path.read_text()
     path.write_text(source(mutant))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-m",
-        "not slow",
-        "-p",
-        "no:cacheprovider",
-    ]
+    child = os.fork()
+    if child == 0:
+        _run(tests, project)
     try:
-        done = subprocess.run(
-            [*command, *tests],
-            cwd=project,
-            env=environment(project),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=LIMIT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return False
+        return _exit_code(child) == 0
     finally:
         path.write_text(kept)
-    return done.returncode == 0
+
+
+def _run(tests: Sequence[str], project: Path) -> NoReturn:
+    """Run the tests in this process, a child that has the large libraries and nothing of the
+    project, and end it."""
+    code = 3
+    try:
+        os.setsid()
+        os.chdir(project)
+        os.environ.update(environment(project))
+        sys.path.insert(0, str(project))
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(nothing, number)
+        options = ["-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", f"--rootdir={project}"]
+        code = int(pytest.main([*options, *tests]))
+    finally:
+        os._exit(code)
+
+
+def _exit_code(child: int) -> int | None:
+    """None where its time was up: it is then ended with all that it began."""
+    ends = time.monotonic() + LIMIT_S
+    while time.monotonic() < ends:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+def preload() -> None:
+    """Import once, for all children, what takes seconds."""
+    for name in ("hypothesis", "mlflow", "numpy", "pandas", "pyarrow.parquet", "pydantic", "yaml"):
+        importlib.import_module(name)
 
 
 def environment(project: Path) -> dict[str, str]:
@@ -228,6 +250,7 @@ def main() -> int:
         parser.error(f"{options.data} is not there: run `make coverage` before")
     chosen = sample(options.count, options.seed, options.only)
     reach = Reach(options.data)
+    preload()
     with tempfile.TemporaryDirectory(prefix="farm-mutants-") as folder:
         project = Path(folder) / "farm"
         shutil.copytree(ROOT, project, ignore=_not_copied, symlinks=True)
