@@ -153,10 +153,13 @@ class Reach:
         self._texts = {path: path.read_text() for path in self._files.values()}
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """For pytest: the test functions, else the files that import the module."""
+        """For pytest: the test functions, else the files that import the module; first those of
+        the package's own folder, which say soonest what is wrong."""
         lines = self._data.contexts_by_lineno(str(ROOT / mutant.path))
-        named = sorted({test for one in lines.get(mutant.line, ()) if (test := self._test(one))})
-        return named or self._importing(mutant.path)
+        named = {test for one in lines.get(mutant.line, ()) if (test := self._test(one))}
+        own = f"tests/{Path(mutant.path).parts[1]}/"
+        found = named or self._importing(mutant.path)
+        return sorted(found, key=lambda test: (not test.startswith(own), "fuzz" in test, test))
 
     def _test(self, context: str) -> str | None:
         module, _, function = context.rpartition(".")
