@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast fuzz lint bench models gpu-pack train-demo clean
+.PHONY: help setup demo test test-fast coverage mutants pythons fuzz lint bench models gpu-pack train-demo clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -26,12 +26,25 @@ demo: setup ## From nothing to a leaderboard and a picked engine, on the CPU
 	@echo '  $(BIN)/farm leaderboard --format markdown  the table, to paste'
 	@echo '  $(BIN)/farm doctor                        what else this machine can run'
 
-test: setup lint ## Lint, types and every test
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/test_job.py
+test: setup lint coverage ## Lint, types and every test; the fast ones with their coverage
+	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile --ignore tests/test_job.py
 	$(BIN)/python -m pytest tests/test_job.py # alone: `ray stop` ends every Ray of the machine
 
 test-fast: setup ## The tests that need no engine and no heavy import
 	$(BIN)/python -m pytest -m 'not slow'
+
+coverage: setup ## The fast tests, and how much of the core they reach: 95 % of lines and branches
+	@mkdir -p build/coverage && $(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m 'not slow' -n $(JOBS) --dist loadfile
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+mutants: setup ## After `make coverage`: 60 breaks of the core, which tests should notice
+	$(BIN)/python tools/mutants.py
+
+pythons: ## The fast tests that need neither torch nor mmcv, on Python 3.10 to 3.13 (noxfile.py)
+	@test -x build/nox/bin/nox || ($(PYTHON) -m venv build/nox && build/nox/bin/pip install -q 'nox[uv]')
+	build/nox/bin/nox
 
 fuzz: setup ## 10,000 new matrices, annotation files, records and leaderboards each; half an hour
 	FARM_FUZZ=10000 $(BIN)/python -m pytest tests/fuzz

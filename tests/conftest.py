@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import errno
 import fcntl
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -33,6 +35,32 @@ dataset: {{type: shapes, count: 6, seed: 7, size: 160}}
 measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10}}
 verify: {{images: 4}}
 """
+
+HEAVY = {
+    one for one in ("mmcv", "mmdet", "openvino", "torch") if importlib.util.find_spec(one) is None
+}
+"""What the tests without them (`make pythons`) leave out, with the test files that import it."""
+
+
+needs_mmdet = pytest.mark.skipif("mmdet" in HEAVY, reason="reads the configs that mmdet ships")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return True if HEAVY and collection_path.suffix == ".py" and _imports(collection_path) else None
+
+
+def _imports(path: Path) -> bool:
+    """Whether a test file imports any of it, at once or by a module of its source `mmdet`."""
+    names = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return any(
+        name.partition(".")[0] in HEAVY or name.startswith("farm.sources.mmdet") for name in names
+    )
+
 
 Farm = Callable[..., "subprocess.CompletedProcess[str]"]
 

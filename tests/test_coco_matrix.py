@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import PROJECT
+from conftest import PROJECT, needs_mmdet
 
 from farm import specs
 from farm.cli.plan import as_text
@@ -113,6 +113,7 @@ def published() -> dict[str, str]:
     return found
 
 
+@needs_mmdet
 def test_checkpoints_are_those_of_the_model_zoo(matrix: Matrix) -> None:
     # The index has no weights for the 4x4 config: it is the other one with larger batches.
     same = {"fcos_r50_caffe_fpn_gn-head_4x4_1x_coco": "fcos_r50_caffe_fpn_gn-head_1x_coco"}
@@ -132,6 +133,7 @@ def test_profiles_are_sizes_that_the_configs_pad_to(matrix: Matrix) -> None:
                     assert extent % 32 == 0
 
 
+@needs_mmdet
 def test_a_plan_of_thousands_of_cells_explains_itself(plan: Plan, tmp_path: Path) -> None:
     lines = as_text(plan, Store(tmp_path)).splitlines()
     assert lines[0] == f"Matrix coco: {len(plan.cells)} cells, {len(plan.steps)} distinct steps"
@@ -144,6 +146,7 @@ def test_a_plan_of_thousands_of_cells_explains_itself(plan: Plan, tmp_path: Path
     assert "workspaces    256MiB, 1GiB, 4GiB, 8GiB" in lines
 
 
+@needs_mmdet
 def test_missing_files_are_named_once_by_their_folder(plan: Plan, tmp_path: Path) -> None:
     text = as_text(plan, Store(tmp_path))
     missing = text.partition("Not there, and needed by `farm run`:\n")[2]

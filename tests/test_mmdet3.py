@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import needs_mmdet
 
 from farm import specs
 from farm.errors import InputError
@@ -51,6 +52,7 @@ def test_a_config_of_2_may_name_its_scope() -> None:
     config_files.refuse_values({"model": model, "data": {"test": {"type": "CocoDataset"}}}, "c.py")
 
 
+@needs_mmdet
 def test_no_config_that_mmdet_2_ships_is_taken_for_one_of_3() -> None:
     import importlib.util
 

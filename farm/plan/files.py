@@ -27,8 +27,10 @@ def expanded(name: str, folder: Path) -> Path:
     """`name` from `folder`, with `~` filled in. Raises InputError for what can be no path."""
     try:
         path = folder / Path(name).expanduser()
-        path.resolve().exists()  # raises for a null byte, a name too long, a loop of links
         str(path).encode()
+        os.stat(path)  # raises for a null byte, a name too long, a loop of links
+    except (FileNotFoundError, NotADirectoryError):
+        return path
     except (ValueError, RuntimeError, OSError) as error:
         raise InputError(f"{name[:80]!r} is no path: {error}") from None
     return path

@@ -1,0 +1,145 @@
+"""What a sweep shows while it runs, and the estimate of the time left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import time
+
+import pytest
+
+from farm.cli.progress import Progress, say
+from farm.engine.scheduler import Outcome
+from farm.plan import Needs, Step
+
+
+def step(key: str, stage: str = "export", exclusive: bool = False) -> Step:
+    needs = Needs(exclusive=exclusive)
+    return Step(stage, key, f"label {key}", None, (), (), needs, "")  # type: ignore[arg-type]
+
+
+def shown(
+    capfd: pytest.CaptureFixture[str], steps: list[Step], *outcomes: Outcome, slots: int = 1
+) -> str:
+    by_key = {one.key: one for one in steps}
+    with Progress(steps, slots) as progress:
+        for outcome in outcomes:
+            progress.started(by_key[outcome.key])
+            progress.ended(by_key[outcome.key], outcome)
+    return capfd.readouterr().err
+
+
+def test_each_step_that_ends_is_a_line_with_the_time_left(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    text = shown(
+        capfd, [step("a"), step("b"), step("c")],
+        Outcome("a", "done", "", 30.0), Outcome("b", "done", "", 90.0),
+        Outcome("c", "done", "", 1.0),
+    )  # fmt: skip
+    assert text == (
+        "[1/3] export label a: done in 30.0s, about 1m00s left\n"
+        "[2/3] export label b: done in 1m30s, about 1m00s left\n"
+        "[3/3] export label c: done in 1.0s\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("failed", "FAILED\n    line 1\n    line 2\n"),
+        ("input", "WRONG INPUT\n    line 1\n    line 2\n"),
+        ("transient", "FAILED (may pass)\n    line 1\n    line 2\n"),
+        ("late", "GIVEN UP (time limit)\n    line 1\n    line 2\n"),
+        ("blocked", "skipped\n"),
+        ("left", "left undone, with all that need the same\n    line 1\n    line 2\n"),
+    ],
+)
+def test_a_step_that_did_not_end_well_says_why(
+    status: str, words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outcome = Outcome("a", status, "line 1\nline 2", 3.0)  # type: ignore[arg-type]
+    assert shown(capfd, [step("a")], outcome) == f"[1/1] export label a: {words}"
+
+
+def test_steps_left_for_one_reason_are_said_once(capfd: pytest.CaptureFixture[str]) -> None:
+    text = shown(
+        capfd, [step("a"), step("b"), step("c")],
+        Outcome("a", "left", "no H100"), Outcome("b", "left", "no H100"),
+        Outcome("c", "left", "no L4"),
+    )  # fmt: skip
+    assert text.count("no H100") == 1 and text.count("no L4") == 1
+    assert "[1/3] export label a" in text and "label b" not in text and "[3/3]" in text
+
+
+def test_steps_of_another_plan_are_not_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    with Progress([step("a")], 1) as progress:
+        progress.ended(step("other"), Outcome("other", "done"))
+        progress.ended(step("a"), Outcome("a", "done", "", 2.0))
+        progress.ended(step("a"), Outcome("a", "done", "", 2.0))
+    assert capfd.readouterr().err == "[1/1] export label a: done in 2.0s\n"
+
+
+def test_the_time_left_is_from_the_mean_of_each_stage() -> None:
+    steps = [
+        step("a"), step("b"), step("c"), step("d"), step("e", "build"),
+        step("m", "measure", exclusive=True), step("n", "measure", exclusive=True),
+    ]  # fmt: skip
+    with Progress(steps, 2) as progress:
+        assert progress.seconds_left() is None
+        progress.ended(steps[1], Outcome("b", "failed", "", 500.0))
+        assert progress.seconds_left() is None
+        progress.ended(steps[0], Outcome("a", "done", "", 10.0))
+        # c, d and e (of a stage not yet seen: the mean of all) on 2 slots; m and n one by one.
+        assert progress.seconds_left() == pytest.approx(30 / 2 + 20)
+        progress.ended(steps[5], Outcome("m", "done", "", 4.0))
+        assert progress.seconds_left() == pytest.approx((10 + 10 + 7) / 2 + 4)
+
+
+def test_a_terminal_has_a_bar_and_lines_for_failures_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leader, follower = pty.openpty()
+    keep = os.dup(2)
+    monkeypatch.setenv("TERM", "xterm")
+    try:
+        os.dup2(follower, 2)
+        steps = [step("a"), step("b"), step("c")]
+        with Progress(steps, 1) as progress:
+            progress.started(steps[0])
+            time.sleep(0.05)
+            progress.ended(steps[0], Outcome("a", "done", "", 1.0))
+            progress.started(steps[1])
+            line = progress._line().plain
+            progress.ended(steps[1], Outcome("b", "failed", "why"))
+    finally:
+        os.dup2(keep, 2)
+        os.close(keep)
+        os.close(follower)
+    bar = r"\[#{7}\.{13}\] 1/3 [\d.]+s, about 2\.0s left: export label b"
+    assert re.fullmatch(bar, line)
+    text = written(leader)
+    assert "label a: done" not in text
+    assert "[2/3] export label b: FAILED" in text and "why" in text
+
+
+def written(leader: int) -> str:
+    """All that a terminal was given whose other end is closed."""
+    data = b""
+    with contextlib.suppress(OSError):  # the end
+        while more := os.read(leader, 1 << 16):
+            data += more
+    os.close(leader)
+    return data.decode()
+
+
+def test_nothing_to_do_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    assert shown(capfd, []) == ""
+
+
+def test_what_is_said_to_people_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    say("two\nlines \x1b[2J")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "two\nlines \\x1b[2J\n")

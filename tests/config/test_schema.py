@@ -1,0 +1,119 @@
+"""The schema's defaults, which documents and stored results rest on, and its bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from farm.config import schema
+from farm.config.schema import MeasureSpec, ShapeSpec, VerifySpec
+
+DEFAULTS: dict[Any, dict[str, Any]] = {
+    schema.ShapesSpec: {"type": "shapes", "count": 64, "seed": 7, "size": 160},
+    schema.CalibrationSpec: {"images": "i", "annotations": None, "limit": 64},
+    schema.AutoSpec: {"max_ap_drop": 1.0, "min_score": 0.3, "images": 4},
+    schema.Int8Spec: {"method": "percentile", "percentile": 99.99, "auto": None},
+    schema.MeasureSpec: {
+        "seconds": 3.0, "max_seconds": 30.0, "warmup_seconds": 0.2, "min_samples": 130,
+        "threads": None,
+    },
+    schema.VerifySpec: {
+        "min_score": 0.3, "min_iou": 0.9, "min_matched_fraction": 0.99, "max_score_diff": 1e-3,
+        "max_box_diff_px": 1.0, "min_mask_iou": 0.9, "max_rel_diff": 1e-3, "per_box": False,
+        "images": 16, "precisions": {},
+    },
+}  # fmt: skip
+NEEDED = {schema.ShapesSpec: {"type": "shapes"}, schema.CalibrationSpec: {"images": "i"}}
+
+
+@pytest.mark.parametrize("kind", DEFAULTS, ids=lambda kind: kind.__name__)
+def test_what_is_not_said_has_its_default(kind: Any) -> None:
+    assert kind(**NEEDED.get(kind, {})).model_dump() == DEFAULTS[kind]
+
+
+LOWER = {
+    "fp32": {},
+    "fp16": {"min_matched_fraction": 0.95, "max_score_diff": 0.02, "max_rel_diff": 0.02,
+             "max_box_diff_px": 2.0, "per_box": True},
+    "bf16": {"min_matched_fraction": 0.8, "max_score_diff": 0.08, "max_rel_diff": 0.2,
+             "max_box_diff_px": 6.0, "min_iou": 0.8, "min_mask_iou": 0.8, "per_box": True},
+    "int8": {"min_matched_fraction": 0.6, "max_score_diff": 0.15, "max_rel_diff": 0.5,
+             "max_box_diff_px": 10.0, "min_iou": 0.7, "min_mask_iou": 0.7, "per_box": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", LOWER)
+def test_each_precision_has_its_tolerances(precision: str) -> None:
+    base = {key: DEFAULTS[VerifySpec][key] for key in schema.LimitsSpec.model_fields}
+    assert VerifySpec().of(precision).model_dump() == base | LOWER[precision]
+    own = VerifySpec(
+        max_score_diff=0.5, images=3,
+        precisions={"int8": schema.LimitsSpec(max_score_diff=0.25, per_box=False)},
+    ).of(precision)  # fmt: skip
+    said = {"max_score_diff": 0.5} | (
+        {"max_score_diff": 0.25, "per_box": False} if precision == "int8" else {}
+    )
+    assert own.model_dump() == base | LOWER[precision] | said
+
+
+def messages(kind: Any, value: Any) -> str:
+    with pytest.raises(ValidationError) as error:
+        TypeAdapter(kind).validate_python(value)
+    return str(error.value)
+
+
+SHAPES = {
+    "1x1x64x64": "detectors take images of 3 channels",
+    "1x3x31x64": "height and width are 32 to 16384 pixels",
+    "1x3x64x31": "height and width are 32 to 16384 pixels",
+    "1x3x16385x64": "height and width are 32 to 16384 pixels",
+    "1x3x64x16385": "height and width are 32 to 16384 pixels",
+    "1025x3x64x64": "a batch is up to 1024 images",
+}
+
+
+@pytest.mark.parametrize("opt", SHAPES)
+def test_a_shape_beyond_its_bounds_is_refused(opt: str) -> None:
+    assert SHAPES[opt] in messages(ShapeSpec, {"opt": opt})
+
+
+@pytest.mark.parametrize("opt", ["1x3x32x32", "1024x3x16384x16384", "1x3x32x16384"])
+def test_a_shape_at_its_bounds_is_taken(opt: str) -> None:
+    assert str(TypeAdapter(ShapeSpec).validate_python({"opt": opt}).opt) == opt
+
+
+def test_bounds_of_a_dynamic_shape_are_in_order_and_both_there() -> None:
+    low, opt, high = "1x3x64x64", "2x3x96x96", "4x3x128x128"
+    found = TypeAdapter(ShapeSpec).validate_python({"min": low, "opt": opt, "max": high})
+    assert (str(found.min), str(found.opt), str(found.max)) == (low, opt, high)
+    assert TypeAdapter(ShapeSpec).validate_python({"min": opt, "opt": opt, "max": opt}).min
+    said = "a dynamic shape has both min and max; a fixed one has neither"
+    assert said in messages(ShapeSpec, {"min": low, "opt": opt})
+    assert said in messages(ShapeSpec, {"max": high, "opt": opt})
+    for wrong in ("8x3x96x96", "2x3x32x96", "2x3x96x160"):
+        assert f"<= opt {wrong} <=" in messages(ShapeSpec, {"min": low, "opt": wrong, "max": high})
+
+
+def test_measuring_ends_no_earlier_than_it_should_last() -> None:
+    assert MeasureSpec(seconds=4, max_seconds=4).max_seconds == 4
+    assert "max_seconds 3 is less than seconds" in messages(
+        MeasureSpec, {"seconds": 4, "max_seconds": 3}
+    )
+
+
+def test_int8_auto_may_be_said_in_short() -> None:
+    kind = schema.MatrixSpec.model_fields["int8"]
+    read = TypeAdapter(kind.rebuild_annotation()).validate_python
+    assert read("auto").auto == schema.AutoSpec() == read({"auto": True}).auto
+    assert read({"auto": False}).auto is None and read({}).auto is None
+    assert read({"auto": {"images": 2}}).auto.images == 2
+
+
+def test_what_is_of_a_gpu_needs_its_accelerator() -> None:
+    for key, value in (("compute_capability", "8.9"), ("driver", "580")):
+        said = messages(schema.TargetSpec, {key: value})
+        assert "compute_capability and driver are a GPU's" in said
+        spec = TypeAdapter(schema.TargetSpec).validate_python({"accelerator": "L4", key: value})
+        assert getattr(spec, key) == value

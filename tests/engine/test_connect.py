@@ -1,0 +1,113 @@
+"""Reaching a Ray cluster, and which of its nodes can run a step."""
+
+from __future__ import annotations
+
+import signal
+import stat
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from own_stage import step
+
+pytest.importorskip("ray")
+
+from farm.engine import connect
+from farm.engine.nodes import Node, _node
+from farm.errors import InputError
+from farm.interrupts import Interrupted
+from farm.plan import Needs
+from farm.plan.placement import Gpu
+from farm.specs import Target
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:99999", "ray://:x"])
+def test_an_address_where_nothing_listens_is_an_input_error(address: str) -> None:
+    with pytest.raises(InputError, match="expected HOST:PORT, as `ray start` prints it") as error:
+        connect.connect(address)
+    assert error.value.where == address
+
+
+@pytest.mark.parametrize("before", [None, 0o644, 0o600])
+def test_rays_token_is_its_owners_alone(
+    before: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / ".ray" / "auth_token"
+    if before is not None:
+        path.parent.mkdir()
+        path.write_text("old")
+        path.chmod(before)
+    with connect._private_token():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.write_text("token")
+    assert path.read_text() == "token"
+
+
+def test_a_token_that_ray_did_not_want_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with connect._private_token():
+        assert (tmp_path / ".ray" / "auth_token").exists()
+    assert not (tmp_path / ".ray" / "auth_token").exists()
+
+
+def test_rays_handler_of_sigterm_does_not_stay() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with connect._own_handlers():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGTERM) == before
+    with pytest.raises(Interrupted), connect._own_handlers():
+        sys.exit(1)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_messages_of_a_cluster_go_to_stderr_and_of_our_own_ray_nowhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with connect.off_stdout("host:1"):
+        print("of a cluster")
+    with connect.off_stdout(None):
+        print("of our own")
+    print("after")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("after\n", "of a cluster\n")
+
+
+L4 = Gpu("NVIDIA L4", "8.9", "580.1")
+NODE = Node("id", "n1", 4, 1, ("L4",), "a cpu", (L4,), (("onnx", "1.16"),), True)
+
+
+def test_a_node_says_why_it_cannot_run_a_step() -> None:
+    on_gpu = step("1", Needs(accelerator="L4"))
+    assert NODE.refuses(on_gpu) is None and NODE.refuses(step("2", Needs(cpus=4))) is None
+    assert NODE.refuses(step("2", Needs(cpus=5))) == "node n1 has 4 CPUs"
+    assert NODE.refuses(step("3", Needs(accelerator="H100"))) == "node n1 has L4"
+    bare = replace(NODE, accelerators=(), gpus=())
+    assert bare.refuses(on_gpu) == "node n1 has no accelerator"
+    assert replace(NODE, gpu_count=0.5).refuses(on_gpu) == (
+        "node n1 gives Ray no GPU (`ray start --num-gpus`)"
+    )
+    assert replace(NODE, gpu_count=0).refuses(step("4")) is None
+    assert replace(NODE, sees_store=False).refuses(step("5")) == (
+        "node n1 does not see the store: it needs a shared file system"
+    )
+    planned = step("6", toolchain=(("onnx", "1.17"),))
+    assert "has onnx 1.16, the plan was made with 1.17" in str(NODE.refuses(planned))
+    target = Target("gpu", "L4", "L4", "8.9", "570")
+    assert "driver 580), and target gpu" in str(
+        NODE.refuses(step("7", Needs(accelerator="L4"), target=target))
+    )
+
+
+def test_what_ray_says_of_a_node_is_read() -> None:
+    found = {
+        "NodeID": "id",
+        "Resources": {"CPU": 4.0, "GPU": 1.0, "accelerator_type:L4": 1.0, "memory": 9.0},
+    }
+    told = ("n1", "a cpu", (L4,), (("onnx", "1.16"),), True)
+    assert _node(found, *told) == NODE
+    head = _node({"NodeID": "id", "Resources": {}}, *told)
+    assert (head.cpus, head.gpu_count, head.accelerators) == (0, 0, ())

@@ -1,0 +1,131 @@
+"""Steps on a real Ray of this machine, begun and ended by the executor itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from own_stage import step
+
+from farm.errors import InputError
+from farm.plan import Needs
+from farm.plan.packages import exact_version
+from farm.plan.placement import cores, cpu_model
+from farm.store import Store
+
+ray = pytest.importorskip("ray")
+
+pytestmark = pytest.mark.slow  # a Ray of its own, and a new worker for most of the steps
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ray") / "store"
+
+
+@pytest.fixture(scope="module")
+def executor(root: Path) -> Iterator[Any]:
+    from farm.engine.ray import RayExecutor
+
+    assert not ray.is_initialized()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for the workers: `own_stage`
+        found = RayExecutor(Store(root), None, 60)
+        yield found
+        found.stop()
+    assert not ray.is_initialized()
+
+
+def test_a_step_of_a_worker_is_in_the_store(executor: Any, root: Path) -> None:
+    own = step("import os; figures['pid'] = os.getpid(); context.folder.joinpath('f').touch()")
+    executor.admit([own])
+    assert executor.take(own)
+    assert executor.wait().status == "done"
+    record = Store(root).record(own.ref)
+    assert record is not None and record.files == {"f": 0}
+    assert record.figures["pid"] != os.getpid()
+
+
+def test_an_exclusive_step_has_a_process_and_all_cores_for_itself(
+    executor: Any, root: Path
+) -> None:
+    code = (
+        "import os; figures['alone'] = os.environ.get('FARM_EXCLUSIVE'); figures['p'] = os.getpid()"
+    )
+    steps = [step(f"{code}  # {number}", Needs(exclusive=True)) for number in range(2)]
+    executor.admit(steps)
+    for one in steps:
+        assert executor.take(one)
+        assert executor.wait().status == "done"
+    records = [Store(root).record(one.ref) for one in steps]
+    assert [one and one.figures["alone"] for one in records] == ["1", "1"]
+    assert len({one.figures["p"] for one in records if one}) == 2
+
+
+def test_the_nodes_say_what_they_have(executor: Any) -> None:
+    tools = (("numpy", exact_version("numpy")),)
+    assert executor.admit([step("0", toolchain=tools)]) == {}
+    (node,) = executor._nodes
+    assert node.cpus == cores() and node.device == cpu_model() and node.sees_store
+    assert node.versions == tools and len(executor._nodes) == 1
+
+
+def test_a_step_that_no_node_can_run_is_named_or_left(executor: Any) -> None:
+    optional = step("1", Needs(accelerator="H100", optional=True))
+    left = executor.admit([optional, step("2")])
+    assert list(left) == [optional.key]
+    assert left[optional.key].startswith("no node has the H100 that this needs: node ")
+    with pytest.raises(InputError, match=r"no node can run own mine \(it needs a CPU\): ") as error:
+        executor.admit([step("3", Needs(cpus=9999))])
+    assert error.value.where == "Ray cluster local"
+
+
+def test_a_worker_that_is_killed_is_transient_and_its_log_kept(executor: Any, root: Path) -> None:
+    own = step(
+        "import os, signal; print('so far', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    executor.admit([own])
+    assert executor.take(own)
+    outcome = executor.wait()
+    assert (outcome.key, outcome.status) == (own.key, "transient")
+    assert Store(root).log_path(own.ref).read_text() == "so far\n"
+    assert outcome.reason.startswith("its process ended: its code ended or crashed it")
+
+
+def test_a_step_over_its_limit_is_given_up(executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "_limit_s", 1.5)
+    own = step("import time; time.sleep(600)")
+    executor.admit([own])
+    started = time.monotonic()
+    assert executor.take(own)
+    outcome = executor.wait()
+    assert outcome.status == "late" and 1.5 <= time.monotonic() - started < 60
+    assert outcome.reason == "took longer than 0.025 minutes (--step-minutes)"
+
+
+def test_an_exclusive_step_waits_for_the_others_and_they_for_it(executor: Any) -> None:
+    others = [step("import time; time.sleep(1)"), step("import time; time.sleep(1.1)")]
+    alone = step("import time; time.sleep(0.1)", Needs(exclusive=True))
+    executor.admit([*others, alone])
+    assert executor.take(others[0])
+    assert not executor.take(alone)
+    assert executor.take(others[1])
+    executor.wait()
+    executor.wait()
+    assert executor.take(alone)
+    assert not executor.take(others[0])
+    outcome = executor.wait()
+    assert (outcome.key, outcome.status) == (alone.key, "done")
+
+
+def test_no_more_steps_are_taken_than_keep_the_cores_busy(executor: Any) -> None:
+    steps = [step(f"import time; time.sleep(0.1)  # {number}") for number in range(cores() + 3)]
+    executor.admit(steps)
+    assert [executor.take(one) for one in steps] == [True] * (cores() + 2) + [False]
+    assert {executor.wait().key for _ in range(cores() + 2)} == {one.key for one in steps[:-1]}

@@ -1,0 +1,259 @@
+"""The scheduler, driven by an executor whose steps end as each test says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from farm import interrupts
+from farm.engine.scheduler import TRIES, Outcome, require_packages, run_steps
+from farm.errors import InputError
+from farm.interrupts import Interrupted
+from farm.plan import Step
+from farm.plan.steps import Needs
+from farm.store import Failure, Record, Store
+
+
+@dataclass
+class Scripted:
+    """An executor of `slots` places. ends: how each step ends, one status a try ('done' where
+    nothing is said). optional: reasons that `admit` returns by key."""
+
+    slots: int = 1
+    ends: Mapping[str, list[str]] = field(default_factory=dict)
+    optional: Mapping[str, str] = field(default_factory=dict)
+    admitted: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    most: int = 0
+    running: list[Step] = field(default_factory=list)
+
+    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+        self.admitted += [step.key for step in steps]
+        return self.optional
+
+    def take(self, step: Step) -> bool:
+        if len(self.running) == self.slots:
+            self.refused.append(step.key)
+            return False
+        self.taken.append(step.key)
+        self.running.append(step)
+        self.most = max(self.most, len(self.running))
+        return True
+
+    def wait(self) -> Outcome:
+        step = self.running.pop(0)
+        tried = self.taken.count(step.key)
+        statuses = self.ends.get(step.key, [])
+        status = statuses[min(tried, len(statuses)) - 1] if statuses else "done"
+        if status == "interrupt":
+            raise Interrupted
+        return Outcome(step.key, status, f"{step.key} {status}", 1.0)  # type: ignore[arg-type]
+
+    def stop(self) -> None: ...
+
+
+@dataclass
+class Notes:
+    """A watcher that keeps what happened, in order."""
+
+    events: list[tuple[str, str]] = field(default_factory=list)
+
+    def started(self, step: Step) -> None:
+        self.events.append(("started", step.key))
+
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        self.events.append((outcome.status, step.key))
+
+
+def step(key: str, *parents: str, needs: Needs | None = None) -> Step:
+    return Step("export", key, key.upper(), None, (), parents, needs or Needs(), "")  # type: ignore[arg-type]
+
+
+def steps(*found: Step) -> dict[str, Step]:
+    return {one.key: one for one in found}
+
+
+DIAMOND = steps(step("a"), step("b", "a"), step("c", "a"), step("d", "b", "c"))
+
+
+def run(
+    planned: Mapping[str, Step], executor: Scripted, store: Store, retry_failed: bool = False
+) -> tuple[dict[str, Outcome], list[tuple[str, str]]]:
+    notes = Notes()
+    return run_steps(planned, store, lambda: executor, notes, retry_failed), notes.events
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def finish(store: Store, key: str) -> None:
+    folder = store.work_folder(key)
+    store.publish(folder, Record("export", key, key, {}, {}, {}, 1.0, 1, {}))
+
+
+def statuses(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
+    return {key: outcome.status for key, outcome in outcomes.items()}
+
+
+def test_parents_run_before_children_and_a_shared_step_once(store: Store) -> None:
+    executor = Scripted(slots=4)
+    outcomes, events = run(DIAMOND, executor, store)
+    assert executor.taken == ["a", "b", "c", "d"] and executor.admitted == ["a", "b", "c", "d"]
+    assert statuses(outcomes) == dict.fromkeys("abcd", "done")
+    assert events.index(("done", "b")) < events.index(("started", "d"))
+    assert events.index(("done", "c")) < events.index(("started", "d"))
+    assert executor.most == 2
+
+
+def test_steps_in_the_store_are_not_run_again(store: Store) -> None:
+    finish(store, "a")
+    finish(store, "b")
+    executor = Scripted()
+    outcomes, events = run(DIAMOND, executor, store)
+    assert executor.taken == ["c", "d"] and executor.admitted == ["c", "d"]
+    assert outcomes["a"] == Outcome("a", "done") and statuses(outcomes)["d"] == "done"
+    assert ("done", "a") not in events
+
+
+def test_no_executor_is_started_where_nothing_is_to_be_done(store: Store) -> None:
+    finish(store, "a")
+    store.record_failure(Failure("export", "b", "b", "no operator"), None)
+
+    def start() -> Scripted:
+        raise AssertionError("an executor was started")
+
+    outcomes = run_steps(steps(step("a"), step("b", "a")), store, start, Notes())
+    assert outcomes == {"a": Outcome("a", "done"), "b": Outcome("b", "failed", "no operator")}
+
+
+def test_what_waits_for_a_failed_step_is_skipped_with_its_reason(store: Store) -> None:
+    executor = Scripted(ends={"b": ["failed"]})
+    outcomes, events = run(
+        steps(*DIAMOND.values(), step("e", "d"), step("f", "c")), executor, store
+    )
+    assert executor.taken == ["a", "b", "c", "f"]
+    assert statuses(outcomes) == {
+        "a": "done", "b": "failed", "c": "done", "d": "blocked", "e": "blocked", "f": "done",
+    }  # fmt: skip
+    assert outcomes["d"].reason == outcomes["e"].reason == "b failed"
+    assert ("blocked", "d") in events and ("started", "d") not in events
+
+
+@pytest.mark.parametrize("status", ["failed", "input", "late"])
+def test_only_a_transient_failure_is_tried_again(store: Store, status: str) -> None:
+    executor = Scripted(ends={"a": [status]})
+    outcomes, events = run(steps(step("a"), step("b", "a")), executor, store)
+    assert executor.taken == ["a"]
+    assert statuses(outcomes) == {"a": status, "b": "blocked"}
+    assert events == [("started", "a"), (status, "a"), ("blocked", "b")]
+
+
+def test_a_transient_failure_passes_at_a_later_try(store: Store) -> None:
+    executor = Scripted(ends={"a": ["transient", "transient", "done"]})
+    outcomes, events = run(steps(step("a"), step("b", "a")), executor, store)
+    assert executor.taken == ["a", "a", "a", "b"]
+    assert statuses(outcomes) == {"a": "done", "b": "done"}
+    assert [one for one in events if one[1] == "a"] == [("started", "a")] * 3 + [("done", "a")]
+
+
+def test_a_transient_failure_is_given_up_after_three_tries(store: Store) -> None:
+    executor = Scripted(ends={"a": ["transient"]})
+    outcomes, events = run(steps(step("a"), step("b", "a"), step("c")), executor, store)
+    assert executor.taken.count("a") == TRIES == 3
+    assert statuses(outcomes) == {"a": "transient", "b": "blocked", "c": "done"}
+    assert outcomes["b"].reason == "a transient"
+    assert events.count(("transient", "a")) == 1
+
+
+def test_recorded_failures_are_shown_and_retried_only_when_asked(store: Store) -> None:
+    planned = steps(step("a"), step("b", "a"))
+    store.record_failure(Failure("export", "a", "a", "no operator"), None)
+    executor = Scripted()
+    outcomes, events = run(planned, executor, store)
+    assert executor.taken == [] and events == [("blocked", "b")]
+    assert outcomes["a"] == Outcome("a", "failed", "no operator")
+    assert outcomes["b"].reason == "no operator"
+    outcomes, _ = run(planned, executor, store, retry_failed=True)
+    assert executor.taken == ["a", "b"] and statuses(outcomes) == {"a": "done", "b": "done"}
+    assert store.failure("a") is None
+
+
+def test_steps_that_no_node_can_run_are_left_and_block_their_children(store: Store) -> None:
+    executor = Scripted(optional={"b": "no H100"})
+    outcomes, events = run(DIAMOND, executor, store)
+    assert executor.taken == ["a", "c"]
+    assert outcomes["b"] == Outcome("b", "left", "no H100")
+    assert statuses(outcomes) == {"a": "done", "b": "left", "c": "done", "d": "blocked"}
+    assert events[0] == ("left", "b")
+
+
+def test_an_input_error_of_admit_ends_the_run_before_any_work(store: Store) -> None:
+    class Refusing(Scripted):
+        def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+            raise InputError("no node can run it")
+
+    executor = Refusing()
+    with pytest.raises(InputError, match="no node can run it"):
+        run(DIAMOND, executor, store)
+    assert executor.taken == []
+
+
+def test_steps_that_need_a_node_alone_are_offered_last(store: Store) -> None:
+    alone = Needs(exclusive=True)
+    executor = Scripted(slots=9)
+    run(
+        steps(step("m", needs=alone), step("a"), step("n", needs=alone), step("b")), executor, store
+    )
+    assert executor.taken == ["a", "b", "m", "n"]
+
+
+def test_one_refusal_stands_for_all_steps_of_the_same_needs(store: Store) -> None:
+    executor = Scripted(slots=1)
+    run(steps(*(step(key) for key in "abcd"), step("e", needs=Needs(cpus=2))), executor, store)
+    # First round: a is taken, b and e (of other needs) are refused; c and d are not asked.
+    assert executor.refused[:2] == ["b", "e"]
+    assert executor.taken == ["a", "b", "c", "d", "e"]
+
+
+def test_an_interrupt_keeps_what_ended_and_starts_nothing_more(store: Store) -> None:
+    executor = Scripted(ends={"b": ["interrupt"]})
+    notes = Notes()
+    with pytest.raises(Interrupted):
+        run_steps(DIAMOND, store, lambda: executor, notes)
+    assert executor.taken == ["a", "b"]
+    assert notes.events == [("started", "a"), ("done", "a"), ("started", "b")]
+
+
+def test_an_interrupt_that_a_library_swallowed_stops_the_next_round(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = Scripted()
+    monkeypatch.setattr(interrupts, "_came", True)
+    with pytest.raises(Interrupted):
+        run(DIAMOND, executor, store)
+    assert executor.taken == []
+
+
+def test_steps_whose_parents_are_not_planned_are_named(store: Store) -> None:
+    with pytest.raises(RuntimeError, match="export B wait for steps that are not planned"):
+        run(steps(step("b", "nonesuch")), Scripted(), store)
+
+
+def test_packages_that_are_not_installed_are_named_for_steps_still_to_run(store: Store) -> None:
+    def using(key: str, *tools: tuple[str, str]) -> Step:
+        return Step("export", key, key, None, tools, (), Needs(), "")  # type: ignore[arg-type]
+
+    finish(store, "a")
+    done = using("a", ("gone", "absent"))
+    require_packages([done, using("b", ("onnx", "1.16"))], store)
+    with pytest.raises(InputError) as error:
+        require_packages(
+            [done, using("c", ("z", "absent"), ("y", "absent")), using("d", ("z", "absent"))], store
+        )
+    assert error.value.message.startswith("y, z not installed; `farm doctor` says")

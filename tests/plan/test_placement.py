@@ -1,0 +1,95 @@
+"""Processors, cores and GPUs as the machine says them, and where it says nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from farm.plan import placement
+from farm.plan.placement import Gpu
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """What was asked of this machine is asked again, before and after."""
+    cached = (placement.cpu_model, placement.cores, placement.gpus)
+    for one in cached:
+        one.cache_clear()
+    yield
+    for one in cached:
+        one.cache_clear()
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """/proc and /sys of another machine."""
+    monkeypatch.setattr(placement, "Path", lambda name: tmp_path / str(name).lstrip("/"))
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "sys" / "fs" / "cgroup").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "model"),
+    [
+        (
+            "model name\t: Xeon\nflags : avx512f sse avx512_bf16 avx2\nmodel name : other\n",
+            "Xeon (avx2 avx512f avx512_bf16)",
+        ),
+        ("model name : Atom: small\nflags : sse\n", "Atom: small (no avx2)"),
+        ("CPU part : 0xd40\n", f"{platform.machine()} (no avx2)"),
+    ],
+)
+def test_a_processor_is_its_model_and_what_decides_its_kernels(
+    text: str, model: str, system: Path
+) -> None:
+    (system / "proc" / "cpuinfo").write_text(text)
+    assert placement.cpu_model() == model
+
+
+def test_a_processor_that_says_nothing_is_what_python_knows(system: Path) -> None:
+    assert placement.cpu_model() == (platform.processor() or platform.machine())
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max 100000", 4), ("250000 100000", 2), ("50000 100000", 1), ("900000 100000", 4),
+     ("nonsense", 4), (None, 4)],
+)  # fmt: skip
+def test_cores_are_those_that_the_container_may_use(
+    quota: str | None, cores: int, system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    if quota is not None:
+        (system / "sys" / "fs" / "cgroup" / "cpu.max").write_text(f"{quota}\n")
+    assert placement.cores() == cores
+
+
+def program(folder: Path, text: str) -> None:
+    path = folder / "nvidia-smi"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_gpus_are_those_that_nvidia_smi_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    program(tmp_path, "echo 'NVIDIA L4, 8.9, 580.95.05'; echo 'Tesla T4, 7.5, 580.95.05'")
+    found = placement.gpus()
+    assert found == (Gpu("NVIDIA L4", "8.9", "580.95.05"), Gpu("Tesla T4", "7.5", "580.95.05"))
+    assert str(found[0]) == "NVIDIA L4 (8.9, driver 580)"
+
+
+@pytest.mark.parametrize("text", ["exit 9", "echo 'No devices were found'", None])
+def test_a_machine_without_gpus_has_none(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin" if text else str(tmp_path))
+    if text:
+        program(tmp_path, text)
+    assert placement.gpus() == ()
