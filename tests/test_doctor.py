@@ -66,14 +66,33 @@ def test_every_way_to_get_something_fits_80_columns_and_keeps_its_words(how: str
 
 @pytest.mark.parametrize("lacking", doctor.NEEDED)
 def test_a_sweep_cannot_run_without(lacking: str) -> None:
-    names = {*doctor.NEEDED, *doctor.cpu_runtimes()} - {lacking}
+    names = {*doctor.NEEDED, *doctor.cpu_runtimes(), *doctor.SOURCES["mmdet"]} - {lacking}
     assert not doctor.can_sweep([Finding(name, "ok", "") for name in names])
 
 
 def test_one_runtime_is_enough_and_none_is_not() -> None:
-    needed = [Finding(name, "ok", "") for name in doctor.NEEDED]
+    needed = [Finding(name, "ok", "") for name in (*doctor.NEEDED, *doctor.SOURCES["mmdet"])]
     assert doctor.can_sweep([*needed, Finding("openvino", "warning", "")])
     assert not doctor.can_sweep([*needed, Finding("openvino", "missing", "")])
+
+
+@pytest.mark.parametrize(
+    ("works", "sources"),
+    [
+        (["onnxruntime"], ["onnx"]),
+        (["openvino"], []),
+        (["torch", "openvino"], ["module"]),
+        (["torch", "onnxruntime"], ["module", "onnx"]),
+        (["torch", "mmcv-full", "mmdet", "onnxruntime"], ["mmdet", "module", "onnx"]),
+    ],
+)
+def test_each_source_has_needs_of_its_own(works: list[str], sources: list[str]) -> None:
+    findings = [Finding(name, "ok", "") for name in (*doctor.NEEDED, *works)]
+    assert doctor.sources(findings) == sources
+    said = doctor.verdict(findings)
+    assert ("cannot run here" in said) == (not sources)
+    assert ("need what is missing" in said) == (0 < len(sources) < len(doctor.SOURCES))
+    assert max(map(len, said.splitlines())) <= 80
 
 
 def test_a_library_that_crashes_is_shown_with_its_signal() -> None:

@@ -23,7 +23,13 @@ from farm.findings import Finding
 __all__ = ["HOW", "NEEDED", "Finding", "can_sweep", "cpu_runtimes", "print_report", "report"]
 
 PATIENCE_S = 180  # first imports on a cold, busy disk
-NEEDED = ("Python", "torch", "mmcv-full", "mmdet", "onnx")
+NEEDED = ("Python", "onnx")
+SOURCES = {
+    "mmdet": ("torch", "mmcv-full", "mmdet"),
+    "module": ("torch",),
+    "onnx": ("onnxruntime",),  # the reference of ready files
+}
+"""What the models of each source need beside that."""
 
 
 def report(results: Path = Path("results")) -> list[Finding]:
@@ -46,9 +52,29 @@ def cpu_runtimes() -> set[str]:
 
 
 def can_sweep(findings: list[Finding]) -> bool:
-    """Whether a sweep can run on this machine's CPU: PyTorch, mmdet, ONNX and one runtime."""
+    """Returns whether a sweep can run on this machine's CPU, of the models of some source."""
+    return bool(sources(findings))
+
+
+def sources(findings: list[Finding]) -> list[str]:
+    """Returns the sources whose models can be swept on this machine's CPU."""
     works = {finding.name for finding in findings if finding.status != "missing"}
-    return works.issuperset(NEEDED) and not works.isdisjoint(cpu_runtimes())
+    if not works.issuperset(NEEDED) or works.isdisjoint(cpu_runtimes()):
+        return []
+    return [name for name, needed in SOURCES.items() if works.issuperset(needed)]
+
+
+def verdict(findings: list[Finding]) -> str:
+    """Returns the last line of the report: what a sweep here can have in it."""
+    found = sources(findings)
+    if not found:
+        return "A sweep cannot run here yet: see above."
+    if lacking := [name for name in SOURCES if name not in found]:
+        return (
+            f"A sweep can run on this CPU, with models of `source: {'` or `'.join(found)}`.\n"
+            f"Those of `{'` or `'.join(lacking)}` need what is missing above."
+        )
+    return "A sweep can run on this CPU."
 
 
 def print_report(results: Path = Path("results")) -> int:
@@ -56,10 +82,9 @@ def print_report(results: Path = Path("results")) -> int:
     findings = report(results)
     for finding in findings:
         print(lines(finding))
-    ready = can_sweep(findings)
     print()
-    print("A sweep can run on this CPU." if ready else "A sweep cannot run here yet: see above.")
-    return 0 if ready else 1
+    print(verdict(findings))
+    return 0 if can_sweep(findings) else 1
 
 
 def _try(name: str) -> Finding:
