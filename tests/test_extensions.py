@@ -437,7 +437,7 @@ def test_an_entry_that_is_no_new_part_is_named(
 def test_what_another_package_imports_of_the_farm_counts(five: Path) -> None:
     code = "from farm.plan.closure import _imported_by; print(_imported_by('other'))"
     told = python(code, paths=(five / "site",))
-    assert "'farm.datasets.synthetic'" in told and "'farm.stages.engines'" in told
+    assert "'farm.datasets.synthetic'" in told and "'farm.stages.engines.opened'" in told
 
 
 def test_a_probe_that_finds_nothing_shows_the_descriptors_command(five: Path) -> None:
