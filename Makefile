@@ -1,8 +1,9 @@
 # `make` lists the targets. VENV names another environment; PYTHON another interpreter to make it;
-# JOBS how many processes run the tests.
+# JOBS how many processes run the tests; MODEL what `gpu-pack` packs.
 VENV ?= .venv
 PYTHON ?= python3
 JOBS ?= 2
+MODEL ?= yolox_nano
 BIN := $(VENV)/bin
 export VENV
 
@@ -62,9 +63,10 @@ bench: setup ## Measure the farm itself, exports, and what precisions cost and g
 models: setup ## Check every model at every opset, and write docs/models.md; hours, and resumes
 	$(BIN)/farm models --records docs/models.jsonl --markdown docs/models.md
 
-gpu-pack: setup ## Pack matrices/gpu.yaml for a GPU machine without network; see docs/gpu.md
-	$(BIN)/python tools/random_models.py tools/gpu_models.yaml build/gpu-models
-	$(BIN)/farm pack matrices/gpu.yaml --results build/gpu-results --output build/gpu.pack.tar.gz --part-size 60MiB
+gpu-pack: setup ## Pack YOLOX-Nano of matrices/gpu.yaml (MODEL names another); see docs/gpu.md
+	$(BIN)/python tools/random_models.py tools/gpu_models.yaml build/gpu-models $(MODEL)
+	$(BIN)/farm pack matrices/gpu.yaml --model $(MODEL) --results build/gpu-results \
+	    --output build/$(MODEL).pack.tar.gz --part-size 60MiB
 
 train-demo: setup ## Train the demo's detectors again
 	$(BIN)/python tools/train_demo.py

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,15 +17,17 @@ import pytest
 from conftest import PROJECT
 from test_import_trust import FACTS, HOSTILE, KEY, entry, forge, tar
 
+from farm import specs
 from farm.catalog import PRECISIONS
 from farm.cli import main
 from farm.config.loader import Matrix, load_matrix
 from farm.config.schema import VerifySpec
 from farm.engine.scheduler import Outcome
 from farm.errors import InputError
-from farm.offline import contents, selection, writing
+from farm.offline import contents, writing
 from farm.offline.contents import Pack
-from farm.offline.pack import _file, _members, described
+from farm.offline.pack import _file, _members, chosen, described
+from farm.offline.records import small_files
 from farm.offline.relocate import Machine, relocated
 from farm.offline.run import _alone
 from farm.offline.unpack import unpacked
@@ -95,6 +98,17 @@ def test_a_pack_becomes_artifacts_of_a_store(members: dict[str, bytes], tmp_path
     (export,) = (ref for ref in pack.carried if ref.stage == "export")
     (store.path(export) / "engine").unlink()
     assert unpacked([archive], store) == pack  # what is torn here comes from the pack again
+    assert store.record(export) is not None
+    # An earlier pack may have had its record alone.
+    whole = store.record(export)
+    assert whole is not None
+    small = dict(small_files(whole, store.path(export)))
+    shutil.rmtree(store.path(export))
+    store.path(export).mkdir()
+    for name, data in small.items():
+        (store.root.parent / name).write_bytes(data)
+    assert store.account(export) is not None and store.record(export) is None
+    unpacked([archive], store)
     assert store.record(export) is not None
 
 
@@ -326,6 +340,19 @@ def test_what_is_written_is_what_is_read(small_matrix: Path) -> None:
         assert contents.INPUTS[one.stage] is type(one.inputs)
 
 
+def test_models_that_are_not_chosen_need_no_files(
+    small_matrix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = small_matrix.read_text()
+    more = "opsets: [17]\n".join(["  absent: {config: no.py, checkpoint: no.pth}\n", ""])
+    small_matrix.write_text(text.replace("opsets: [17]\n", more))
+    monkeypatch.setattr("sys.argv", ["farm", "pack", str(small_matrix), "--model", "onestage"])
+    options = main.run_command.parse(main._parser())
+    matrix = load_matrix(small_matrix)
+    assert len(make_plan(matrix).missing) == 2
+    assert not make_plan(chosen(matrix, options)).missing
+
+
 def test_cells_whose_runtime_builds_nothing_stay_out(small_matrix: Path) -> None:
     pack = pack_of(load_matrix(small_matrix, ["runtimes=[torch, onnxruntime]"]))
     assert [one.cell.runtime for one in pack.cells] == ["onnxruntime"]
@@ -352,8 +379,7 @@ def test_commands_of_the_gpu_page_can_be_planned(
     for line in lines:
         monkeypatch.setattr("sys.argv", shlex.split(line))
         options = main.run_command.parse(main._parser())
-        matrix = load_matrix(PROJECT / options.matrix, options.overrides)
-        matrix = replace(matrix, cells=selection.chosen(matrix.cells, options))
+        matrix = chosen(load_matrix(PROJECT / options.matrix, options.overrides), options)
         facts = ModelFacts(("person",), False, "[]", suppression=Suppression(0.65, False, 100))
         pack = pack_of(matrix, make_plan(matrix, lambda key, f=facts: f))
         assert all(not one.refused for one in pack.cells)
@@ -395,8 +421,9 @@ def test_a_processor_that_the_matrix_names_is_that_one_only(small_matrix: Path) 
 def test_a_gpu_is_the_target_with_its_own_driver(
     small_matrix: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    matrix = load_matrix(small_matrix, [*GPU_WORDS])
-    pack = with_files(pack_of(matrix))
+    cache = "runtime_options={tensorrt: {timing_cache: mine/}}"
+    matrix = load_matrix(small_matrix, [*GPU_WORDS, cache])
+    pack = contents.read(contents.written(with_files(pack_of(matrix))), "here")
     with pytest.raises(InputError, match="h100 is H100, and no GPU is here"):
         relocated(pack, pack.cells, Machine("x", 4), "cache/")
     other = Gpu("NVIDIA L4", "8.9", "580.95.05")
@@ -411,21 +438,24 @@ def test_a_gpu_is_the_target_with_its_own_driver(
         (build, *_) = plan.steps.values()
         assert build.inputs.target.driver == gpu.branch  # type: ignore[union-attr]
         assert build.needs.accelerator == "H100"
+        options = dict(build.inputs.options.options)  # type: ignore[union-attr]
+        assert options == {"timing_cache": specs.Place("cache/")}
 
 
 def test_every_model_comes_once_before_anything_else_of_one(small_matrix: Path) -> None:
+    """Then what differs in one axis, then in two, and so on."""
     words = ["shapes={a: {opt: 160x160}, b: {opt: 192x192}}", "precisions=[fp32, fp16]"]
+    words.append("runtimes=[onnxruntime, openvino]")
     text = small_matrix.read_text()
     more = re.sub(r"onestage: (.*)", r"onestage: \1\n  other: \1", text, count=1)
     small_matrix.write_text(more)
     pack = with_files(pack_of(load_matrix(small_matrix, words)))
     plan = relocated(pack, pack.cells, Machine("x", 4), "cache/").plan
-    order = [(one.cell.model, one.cell.shape, one.cell.precision) for one in plan.cells]
-    assert order == [
-        ("onestage", "a", "fp32"), ("other", "a", "fp32"),
-        ("onestage", "a", "fp16"), ("other", "a", "fp16"),
-        ("onestage", "b", "fp32"), ("other", "b", "fp32"),
-        ("onestage", "b", "fp16"), ("other", "b", "fp16"),
+    order = [(one.cell.shape, one.cell.precision, one.cell.runtime[1]) for one in plan.cells]
+    assert [one.cell.model for one in plan.cells] == 8 * ["onestage", "other"]
+    assert order[::2] == order[1::2] == [
+        ("a", "fp32", "n"), ("a", "fp32", "p"), ("a", "fp16", "n"), ("b", "fp32", "n"),
+        ("a", "fp16", "p"), ("b", "fp32", "p"), ("b", "fp16", "n"), ("b", "fp16", "p"),
     ]  # fmt: skip
 
 

@@ -30,8 +30,7 @@ from farm.sweep import Choices, checked_plan, starter
 
 def pack(options: argparse.Namespace) -> int:
     """Write a pack. Returns 0, or 1 where nothing but failures could be packed of some cells."""
-    matrix = load_matrix(options.matrix, options.overrides)
-    matrix = replace(matrix, cells=selection.chosen(matrix.cells, options))
+    matrix = chosen(load_matrix(options.matrix, options.overrides), options)
     _require_no_libraries(matrix)
     path = options.output or Path(f"{matrix.name}.pack.tar.gz")
     _require_writable(path)
@@ -50,6 +49,14 @@ def pack(options: argparse.Namespace) -> int:
         path, [(contents.NAME, contents.written(found)), *members.items()], options.part_size
     )
     return _tell(found, plan, parts)
+
+
+def chosen(matrix: Matrix, options: argparse.Namespace) -> Matrix:
+    """Return the matrix with the chosen cells and their models; files of others may be absent."""
+    cells = selection.chosen(matrix.cells, options)
+    names = {cell.model for cell in cells}
+    models = {name: model for name, model in matrix.spec.models.items() if name in names}
+    return replace(matrix, spec=matrix.spec.model_copy(update={"models": models}), cells=cells)
 
 
 def _require_no_libraries(matrix: Matrix) -> None:
