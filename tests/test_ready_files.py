@@ -92,9 +92,9 @@ def test_what_only_a_run_tells_is_told_by_check(tmp_path: Path) -> None:
 def test_an_endless_loop_is_loaded_at_once_and_runs_only_in_check() -> None:
     assert source.load(ready(CASES / "endless_loop.onnx")).facts.input_shape == (1, 3, 64, 64)
     code = (
-        "import sys\nfrom farm import inputs\nfrom farm.sources import onnx\n"
+        "import sys\nfrom farm import specs\nfrom farm.sources import onnx\n"
         "print('go', flush=True)\n"
-        "onnx.check(inputs.OnnxModel('x', inputs.File(sys.argv[1], ''), outputs='raw'))"
+        "onnx.check(specs.OnnxModel('x', specs.File(sys.argv[1], ''), outputs='raw'))"
     )
     path = str(CASES / "endless_loop.onnx")
     with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE) as child:
