@@ -14,12 +14,13 @@ from own_stage import step
 pytest.importorskip("ray")
 
 from farm.engine import connect
-from farm.engine.nodes import Node, _node
+from farm.engine.nodes import _node
 from farm.errors import InputError
 from farm.interrupts import Interrupted
-from farm.plan import Needs
-from farm.plan.placement import Gpu
-from farm.specs import Target
+from farm.plan import Needs, Step
+from farm.plan.compatibility import step_unsupported
+from farm.plan.placement import Machine
+from farm.specs import Gpu, Target
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:99999", "ray://:x"])
@@ -77,28 +78,32 @@ def test_messages_of_a_cluster_go_to_stderr_and_of_our_own_ray_nowhere(
 
 
 L4 = Gpu("NVIDIA L4", "8.9", "580.1")
-NODE = Node("id", "n1", 4, 1, ("L4",), "a cpu", (L4,), (("onnx", "1.16"),), True)
+NODE = Machine("n1", "a cpu", {"onnx": "1.16"}, (L4,), ("L4",), 1, 4)
+
+
+def refuses(machine: Machine, step: Step) -> str | None:
+    return step_unsupported(step, machine)
 
 
 def test_a_node_says_why_it_cannot_run_a_step() -> None:
     on_gpu = step("1", Needs(accelerator="L4"))
-    assert NODE.refuses(on_gpu) is None and NODE.refuses(step("2", Needs(cpus=4))) is None
-    assert NODE.refuses(step("2", Needs(cpus=5))) == "node n1 has 4 CPUs"
-    assert NODE.refuses(step("3", Needs(accelerator="H100"))) == "node n1 has L4"
+    assert refuses(NODE, on_gpu) is None and refuses(NODE, step("2", Needs(cpus=4))) is None
+    assert refuses(NODE, step("2", Needs(cpus=5))) == "node n1 has 4 CPUs"
+    assert refuses(NODE, step("3", Needs(accelerator="H100"))) == "node n1 has L4"
     bare = replace(NODE, accelerators=(), gpus=())
-    assert bare.refuses(on_gpu) == "node n1 has no accelerator"
-    assert replace(NODE, gpu_count=0.5).refuses(on_gpu) == (
+    assert step_unsupported(on_gpu, bare) == "node n1 has no accelerator"
+    assert refuses(replace(NODE, gpu_count=0.5), on_gpu) == (
         "node n1 gives Ray no GPU (`ray start --num-gpus`)"
     )
-    assert replace(NODE, gpu_count=0).refuses(step("4")) is None
-    assert replace(NODE, sees_store=False).refuses(step("5")) == (
+    assert refuses(replace(NODE, gpu_count=0), step("4")) is None
+    assert refuses(replace(NODE, sees_store=False), step("5")) == (
         "node n1 does not see the store: it needs a shared file system"
     )
     planned = step("6", toolchain=(("onnx", "1.17"),))
-    assert "has onnx 1.16, the plan was made with 1.17" in str(NODE.refuses(planned))
+    assert "has onnx 1.16, the plan was made with 1.17" in str(refuses(NODE, planned))
     target = Target("gpu", "L4", "L4", "8.9", "570")
     assert "driver 580), and target gpu" in str(
-        NODE.refuses(step("7", Needs(accelerator="L4"), target=target))
+        refuses(NODE, step("7", Needs(accelerator="L4"), target=target))
     )
 
 
@@ -108,6 +113,6 @@ def test_what_ray_says_of_a_node_is_read() -> None:
         "Resources": {"CPU": 4.0, "GPU": 1.0, "accelerator_type:L4": 1.0, "memory": 9.0},
     }
     told = ("n1", "a cpu", (L4,), (("onnx", "1.16"),), True)
-    assert _node(found, *told) == NODE
-    head = _node({"NodeID": "id", "Resources": {}}, *told)
+    assert _node(found, *told) == Node("id", NODE)
+    head = _node({"NodeID": "id", "Resources": {}}, *told).machine
     assert (head.cpus, head.gpu_count, head.accelerators) == (0, 0, ())

@@ -13,12 +13,13 @@ from conftest import full_disk
 from own_stage import step
 
 from farm.engine import perform as performing
-from farm.engine.perform import perform, unfit
+from farm.engine.perform import perform
 from farm.interrupts import Interrupted
-from farm.plan import Needs, dependencies
+from farm.plan import Needs, Step, dependencies
+from farm.plan.compatibility import step_unsupported
 from farm.plan.packages import exact_version
-from farm.plan.placement import Gpu, cpu_model
-from farm.specs import Target
+from farm.plan.placement import Machine, cpu_model
+from farm.specs import Gpu, Target
 from farm.store import Store
 
 HERE = Target("here", cpu_model())
@@ -179,6 +180,10 @@ def test_a_node_that_does_not_fit_the_plan_is_transient(store: Store) -> None:
     assert outcome.status == "transient" and "target elsewhere is Z80" in outcome.reason
 
 
+def unfit(own: Step, host: str, device: str, versions: dict[str, str], *gpus: Gpu) -> str | None:
+    return step_unsupported(own, Machine(host, device, versions, gpus))
+
+
 def test_versions_and_processors_decide_whether_a_node_fits() -> None:
     tools = (("numpy", "2.0"), ("onnx", "1.16"))
     own = step("", toolchain=tools, target=HERE)
@@ -196,15 +201,15 @@ def test_versions_and_processors_decide_whether_a_node_fits() -> None:
 def test_one_of_a_nodes_gpus_must_be_the_targets() -> None:
     own = step("", Needs(accelerator="H100"), target=H100)
     right, wrong = Gpu("NVIDIA H100", "9.0", "580.1"), Gpu("NVIDIA H100", "9.0", "570.2")
-    assert unfit(own, "n1", "any cpu", {}, [right]) is None
-    assert unfit(own, "n1", "any cpu", {}, [wrong, right]) is None
+    assert unfit(own, "n1", "any cpu", {}, right) is None
+    assert unfit(own, "n1", "any cpu", {}, wrong, right) is None
     assert unfit(own, "n1", "any cpu", {}) is None
-    assert unfit(own, "n1", "any cpu", {}, [wrong]) == (
+    assert unfit(own, "n1", "any cpu", {}, wrong) == (
         "node n1 has NVIDIA H100 (9.0, driver 570), and target gpu is H100 (9.0, driver 580): "
         "give these to a target of its own"
     )
     # Built ahead of time on a CPU: its GPUs decide nothing.
-    assert unfit(step("", target=H100), "n1", "any cpu", {}, [wrong]) is None
+    assert unfit(step("", target=H100), "n1", "any cpu", {}, wrong) is None
 
 
 def test_the_peak_is_that_of_the_step_alone(store: Store) -> None:

@@ -72,8 +72,9 @@ def test_the_nodes_say_what_they_have(executor: Any) -> None:
     tools = (("numpy", exact_version("numpy")),)
     assert executor.admit([step("0", toolchain=tools)]) == {}
     (node,) = executor._nodes
-    assert node.cpus == cores() and node.device == cpu_model() and node.sees_store
-    assert node.versions == tools and len(executor._nodes) == 1
+    machine = node.machine
+    assert machine.cpus == cores() and machine.device == cpu_model() and machine.sees_store
+    assert machine.versions == dict(tools) and len(executor._nodes) == 1
 
 
 def test_a_step_that_no_node_can_run_is_named_or_left(executor: Any) -> None:

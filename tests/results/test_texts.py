@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from test_results import row
 
-from farm.config.schema import LimitsSpec
+from farm.detections.compare import agreement
 from farm.errors import InputError
 from farm.results.escaping import shown, without_secrets
 from farm.results.select import Wish, pareto, pick
 from farm.results.tables import pick_as_json, pick_as_text, render, render_by_class, sort_rows
-from farm.results.verdict import agreement
+from farm.specs import Tolerance
 
 
 def pairs(**columns: Any) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def pairs(**columns: Any) -> dict[str, Any]:
 def test_the_first_tolerance_that_does_not_hold_is_said(
     columns: dict[str, Any], limits: dict[str, Any], reason: str | None
 ) -> None:
-    assert agreement(pairs(**columns), LimitsSpec(**limits)).reason == reason
+    assert agreement(pairs(**columns), Tolerance(**limits)).reason == reason
 
 
 def test_what_is_no_address_is_shown_only_where_it_can_hold_no_secret() -> None:
