@@ -34,7 +34,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("config", "engine", "plan", "results", "store")
 MOST_SURVIVORS = 0.05
-LIMIT_S = 300
+LIMIT_S = 120
 """For the tests of one mutant: one that hangs them is noticed as well."""
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
