@@ -208,3 +208,10 @@ def test_no_cell_of_the_front_is_beaten_in_both() -> None:
         row("raw", latency_p50_ms=0.5, box_ap=None), row("mid", latency_p50_ms=5.0, box_ap=0.4),
     ]  # fmt: skip
     assert [one["cell"] for one in pareto(rows)] == ["raw", "fast", "mid", "slow"]
+
+
+def test_ten_cells_that_may_not_be_shipped_are_listed() -> None:
+    rows = [row(f"c{number:02}", latency_p50_ms=None) for number in range(12)]
+    lines = pick_as_text(pick(rows, Wish()), {}).splitlines()
+    assert lines[0] == "No engine to ship: none of 12 cells may be shipped."
+    assert lines[1:] == [f"  c{number:02}: not measured" for number in range(10)]
