@@ -14,7 +14,7 @@ from own_stage import step
 pytest.importorskip("ray")
 
 from farm.engine import connect
-from farm.engine.nodes import _node
+from farm.engine.nodes import Node, _node
 from farm.errors import InputError
 from farm.interrupts import Interrupted
 from farm.plan import Needs, Step
