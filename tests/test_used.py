@@ -21,8 +21,8 @@ from conftest import PROJECT
 
 from farm.cli.plan import as_text
 from farm.config.loader import load_matrix
-from farm.engine import perform
 from farm.engine.local import InlineExecutor
+from farm.engine.perform import perform
 from farm.engine.scheduler import Outcome
 from farm.plan import Plan, Step, dependencies, make_plan, packages
 from farm.single import words
