@@ -220,6 +220,53 @@ def test_what_another_run_added_is_kept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
 
 
+def test_the_tidy_form_has_a_line_for_trials_that_share_what_they_were_made_by(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "r.jsonl"
+    kept = records.Records(path)
+    for opset, date in ((11, "today"), (13, "today"), (17, "yesterday")):
+        kept.add(
+            records.Record(
+                key=str(opset), family="f", config="c", opset=opset, kind="fixed", date=date,
+                runtime="openvino", versions={"onnx": "1"}, score_diff=1.234567e-05, nodes=7,
+            )
+        )  # fmt: skip
+    kept.tidy(["11", "13", "17"])
+    assert len(path.read_text().splitlines()) == 2
+    again = records.Records(path)
+    assert list(again) == list(kept)
+    found = again.get("13")
+    assert found and (found.opset, found.date, found.score_diff) == (13, "today", 1.235e-05)
+    again.add(replace(found, key="19", opset=19))
+    assert [one.key for one in records.Records(path)] == ["11", "13", "17", "19"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"family": "f", "columns": ["key", "opset"], "trials": [["1"]]},
+        {"family": "f", "columns": ["key"], "trials": [["1"]]},
+        {"family": "f", "trials": [["1"]]},
+        {"family": "f", "columns": 1, "trials": 2},
+    ],
+)
+def test_a_torn_line_of_trials_is_named(tmp_path: Path, line: dict[str, object]) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    with pytest.raises(InputError, match="not a record of `farm models`") as error:
+        records.Records(path)
+    assert error.value.where == f"{path}:1"
+
+
+def test_exporters_that_write_the_same_files_count_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "exporters.json"
+    path.write_text(json.dumps([{"exporters": ["a", "b"]}, {"exporters": ["b", "c"]}]))
+    assert records.same_exporters("a", path) == {"a", "b"}
+    assert records.same_exporters("b", path) == {"a", "b", "c"}
+    assert records.same_exporters("d", path) == {"d"}
+
+
 def test_weights_that_find_little_are_told(tmp_path: Path) -> None:
     low = {"retina_cls": (-9.0, 0.5), "retina_reg": (0.0, 0.3)}
     subject = Subject(replace(NARROW["retinanet"], lift=low), tmp_path)

@@ -1,15 +1,20 @@
-"""What the trials found, one JSON line each: a check that was cut short goes on from there."""
+"""What the trials found, in lines of JSON: a check that was cut short goes on from there.
+
+A trial is added as a line of its own; `Records.tidy` writes a line for all trials that have the
+family, the date, the versions and the exporter in common.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from farm import jsonfile
+from farm import atomic, jsonfile
 from farm.catalog import EXPORT_PACKAGES, RUNTIMES, SOURCES
 from farm.decoded import decoded
 from farm.errors import InputError
@@ -24,6 +29,12 @@ EXPORTER = ("farm.sources.mmdet.graphs", "farm.sources.mmdet.patches", "farm.sou
 
 _FORWARDS = ("farm.sources.mmdet",)
 """The package of those modules, which runs nothing of theirs by itself."""
+
+SAME_EXPORTERS = Path(__file__).with_name("exporters.json")
+"""Exporters that differ in names and places alone; tools/compare_exports.py shows that."""
+
+_SHARED = ("family", "config", "date", "versions", "exporter", "refused")
+"""What the trials of a tidy line have in common."""
 
 _FORM = 3
 """Of a trial's key; another one would forget every record."""
@@ -67,12 +78,19 @@ class Record(Trial):
 
     @property
     def current(self) -> bool:
-        """Whether today's exporter wrote the graph that was tried."""
-        return self.exporter == exporter()
+        """Whether today's exporter wrote the graph that was tried, or one that writes the same."""
+        return self.exporter in same_exporters(exporter())
 
 
 def exporter() -> str:
     return closure.digest(EXPORTER, but=_FORWARDS)
+
+
+@cache
+def same_exporters(digest: str, path: Path = SAME_EXPORTERS) -> frozenset[str]:
+    """Return this exporter and those that are known to write the same files, byte for byte."""
+    groups = [frozenset(group["exporters"]) for group in jsonfile.read(path)]
+    return frozenset({digest}).union(*(group for group in groups if digest in group))
 
 
 def versions(runtime: str) -> dict[str, str]:
@@ -112,18 +130,37 @@ class Records:
             file.write(json.dumps(asdict(record)) + "\n")
 
     def tidy(self, keep: Iterable[str]) -> None:
-        """Write the file again with these keys only, sorted: the committed form.
-
-        It is read again before, since another run may have added to it.
-        """
+        """Write the file again with these keys only, sorted, figures to four digits: the committed
+        form. It is read again before, since another run may have added to it."""
         self._by_key = {record.key: record for record in _read(self.path)}
         wanted = set(keep)
         records = [record for record in self if record.key in wanted]
-        records.sort(key=lambda r: (r.family, r.opset, r.kind, r.runtime))
-        self._by_key = {record.key: record for record in records}
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        part.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
-        part.replace(self.path)
+        records.sort(key=lambda r: (r.family, r.runtime, r.exporter, r.date, r.opset, r.kind))
+        groups = itertools.groupby(records, lambda record: _values(record, _SHARED))
+        lines = [json.dumps(_tidy_line(*group), separators=(",", ":")) for group in groups]
+        atomic.write(self.path, "".join(f"{line}\n" for line in lines))
+        self._by_key = {record.key: record for record in _read(self.path)}
+
+
+def _values(record: Record, names: Iterable[str]) -> list[Any]:
+    found = (getattr(record, name) for name in names)
+    return [float(f"{value:.4g}") if isinstance(value, float) else value for value in found]
+
+
+def _tidy_line(shared: list[Any], records: Iterable[Record]) -> dict[str, Any]:
+    columns = [field.name for field in fields(Record) if field.name not in _SHARED]
+    trials = [_values(record, columns) for record in records]
+    return {**dict(zip(_SHARED, shared, strict=True)), "columns": columns, "trials": trials}
+
+
+def _trials(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the values of each record of a line, tidy or not. Raises ValueError, TypeError."""
+    if "trials" not in line:
+        yield line
+        return
+    shared = {name: line.get(name) for name in _SHARED}
+    for trial in line["trials"]:
+        yield shared | dict(zip(line["columns"], trial, strict=True))
 
 
 def _read(path: Path) -> Iterator[Record]:
@@ -137,9 +174,9 @@ def _read(path: Path) -> Iterator[Record]:
     names = {field.name for field in fields(Record)}
     for number, line in enumerate(lines, 1):
         try:
-            values: dict[str, Any] = dict(jsonfile.parse(line))
-            yield decoded(Record, {name: one for name, one in values.items() if name in names})
-        except (ValueError, TypeError, InputError) as error:
+            for values in _trials(dict(jsonfile.parse(line))):
+                yield decoded(Record, {name: one for name, one in values.items() if name in names})
+        except (ValueError, TypeError, KeyError, InputError) as error:
             raise InputError(
                 "not a record of `farm models`; delete the line, or give another --records",
                 f"{path}:{number}",
