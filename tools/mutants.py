@@ -81,17 +81,13 @@ def changed(node: ast.AST) -> ast.AST | None:
             other.value = not value
         case ast.Constant(value=int(value)) | ast.Constant(value=float(value)):
             other.value = value + 1
-        case ast.Return(value=ast.expr() as value) if not _is_none(value):
+        case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Constant):
             other.value = ast.Constant(None)
         case ast.Continue():
             return ast.Break()
         case _:
             return None
     return other
-
-
-def _is_none(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
 
 
 def places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conftest import MATRIX, PROJECT
 from farm.config.loader import load_matrix
 from farm.errors import InputError
 from farm.plan import code, files, make_plan
+from farm.plan.configs import find_config
 from farm.plan.files import NotThere
 from farm.specs import ModelFacts
 
@@ -116,3 +118,32 @@ def test_a_check_of_this_very_plan_is_taken_as_it_is(tmp_path: Path) -> None:
     plan = make_plan(matrix, lambda key: facts if key == mine.key else None, {"onestage": mine})
     assert plan.of_stage("check") == [mine] and plan.unchecked == ()
     assert make_plan(matrix, lambda key: facts).of_stage("check") == [check]
+
+
+@pytest.mark.parametrize(
+    ("source", "where"),
+    [("x = 1\ny = (\n", "c.py:2"), (b"x = 1\0", "c.py:1"), ("(" * 50_000, None)],
+)
+def test_code_that_is_no_python_is_told_with_its_line(
+    source: str | bytes, where: str | None
+) -> None:
+    with pytest.raises(InputError) as error:
+        code.parsed(source, Path("c.py"))
+    assert error.value.where == where or (where is None and error.value.where.startswith("c.py"))
+
+
+def test_a_config_that_mmdet_ships_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / "site" / "mmdet" / ".mim" / "configs" / "ssd" / "ssd300.py"
+    shipped.parent.mkdir(parents=True)
+    shipped.write_text("model = 1\n")
+    (tmp_path / "site" / "mmdet" / "__init__.py").write_text("raise ImportError\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.delitem(sys.modules, "mmdet", raising=False)
+    assert find_config("ssd/ssd300.py", tmp_path) == shipped
+    assert find_config("ssd/other.py", tmp_path) is None
+    own = tmp_path / "ssd" / "ssd300.py"
+    own.parent.mkdir()
+    own.write_text("model = 2\n")
+    assert find_config("ssd/ssd300.py", tmp_path) == own

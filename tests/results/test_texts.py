@@ -215,3 +215,10 @@ def test_ten_cells_that_may_not_be_shipped_are_listed() -> None:
     lines = pick_as_text(pick(rows, Wish()), {}).splitlines()
     assert lines[0] == "No engine to ship: none of 12 cells may be shipped."
     assert lines[1:] == [f"  c{number:02}: not measured" for number in range(10)]
+
+
+@pytest.mark.parametrize(("length", "gap"), [(16, "  "), (17, " ")])
+def test_a_table_of_more_than_80_columns_has_narrower_gaps(length: int, gap: str) -> None:
+    lines = render([row("x", model="m" * length, opset=17)], "table").splitlines()
+    assert lines[3].startswith("m" * length + gap + "onnxruntime")
+    assert len(lines[2]) == (80 if gap == "  " else 73)

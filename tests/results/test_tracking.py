@@ -113,6 +113,7 @@ def test_the_parent_counts_its_cells_and_ends_as_the_worst(
 def test_the_same_sweep_again_writes_nothing(results: Path) -> None:
     assert log(results, row("x"), row("y"))
     assert not log(results, row("x"), row("y"))
+    assert not log(results, dict(reversed(row("x").items())), row("y"))
     mark = json.loads((results / "tracked" / "s.json").read_text())
     assert set(mark["cells"]) == {"x", "y"} and mark["server"].startswith("sqlite:///")
     assert list((results / "tracked").iterdir()) == [results / "tracked" / "s.json"]
