@@ -64,7 +64,7 @@ def run_sweep(matrix: Matrix, results: Path, choices: Choices) -> Sweep:
         raise InputErrors(missing)
     with _alone(results, matrix.name):
         _keep_matrix(matrix, results)
-        store.sweep_out()
+        store.remove_stale_work()
         plan, outcomes = make_plan(matrix, facts_from(store)), dict[str, Outcome]()
         interrupted = False
         try:

@@ -165,7 +165,7 @@ def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     assert soon(lambda: gone(int(pid.read_text())))
-    assert Store(tmp_path).sweep_out() > 0  # by the next run
+    assert Store(tmp_path).remove_stale_work() > 0  # by the next run
 
 
 def test_a_step_in_this_process_leaves_it_as_it_was(tmp_path: Path) -> None:

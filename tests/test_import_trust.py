@@ -212,7 +212,7 @@ def test_records_that_an_earlier_version_put_among_ours_run_again(
     plan, store = planned(matrix), Store(tmp_path)
     forge(plan, store)
     assert not any(store.record(step.ref) for step in plan.steps.values())
-    assert all(store.account(step.ref) for step in plan.steps.values())
+    assert all(store.any_record(step.ref) for step in plan.steps.values())
 
 
 # --- archives that hurt -------------------------------------------------------------------------
@@ -448,7 +448,7 @@ def test_a_record_of_other_types_is_torn_here_and_refused_from_there(
     (step,) = plan.of_stage(stage)
     assert store.record(step.ref) is not None
     spoil(store.path(step.ref) / "record.json", change)
-    assert store.record(step.ref) is None and store.account(step.ref) is None
+    assert store.record(step.ref) is None and store.any_record(step.ref) is None
     if stage == "check":
         assert facts_from(store)(step.key) is None
     (row,) = make_rows(plan, store, VerifySpec(), {})
@@ -526,7 +526,7 @@ def test_what_is_no_record_and_no_failure_is_torn(data: bytes, tmp_path: Path) -
     (place / "record.json").write_bytes(data)
     (tmp_path / "failed").mkdir()
     (tmp_path / "failed" / f"{KEY}.json").write_bytes(data)
-    assert store.account(Ref("check", KEY)) is None
+    assert store.any_record(Ref("check", KEY)) is None
     assert store.failure(KEY) is None
     assert facts_from(store)(KEY) is None
 

@@ -19,7 +19,7 @@ from test_results import row
 from farm.errors import InputError
 from farm.results import leaderboard
 from farm.results.columns import SCHEMA_VERSION
-from farm.results.select import Wish, pick
+from farm.results.select import Criteria, pick
 from farm.results.tables import FORMATS, pick_as_text, render
 
 
@@ -158,5 +158,5 @@ def test_whatever_a_file_holds_is_shown_or_refused(path: Path, tmp_path: Path) -
         shown += 1
         for form in FORMATS:
             assert "\x1b" not in render(rows, form)
-        assert "\x1b" not in pick_as_text(pick(rows, Wish()), {})
+        assert "\x1b" not in pick_as_text(pick(rows, Criteria()), {})
     assert shown > 50

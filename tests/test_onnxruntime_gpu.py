@@ -22,7 +22,7 @@ from farm.runtimes.onnxruntime.binding import BoundSession, is_fixed
 from farm.runtimes.onnxruntime.options import TensorRtProviderOptions, cuda_options
 from farm.runtimes.onnxruntime.placement import Ran, elsewhere, of_shapes, told
 from farm.runtimes.tensorrt.cuda import has_gpu
-from farm.specs import EngineOptions, Place, Shape
+from farm.specs import CachePath, EngineOptions, Shape
 from farm.store import Store
 from farm.units import Dims
 
@@ -295,7 +295,7 @@ def test_tensorrts_options_follow_the_cell() -> None:
 
 
 def test_kernel_times_are_kept_apart_by_version(tmp_path: Path) -> None:
-    asked = options(runtime="onnxruntime_tensorrt", timing_cache=Place(str(tmp_path)))
+    asked = options(runtime="onnxruntime_tensorrt", timing_cache=CachePath(str(tmp_path)))
     place = TensorRtProviderOptions.read(asked).timing_cache
     kept = tensorrt._kept_times(place)
     assert kept == tmp_path / f"onnxruntime-{ort.__version__}"

@@ -28,7 +28,7 @@ from farm.offline import contents, writing
 from farm.offline.contents import Pack
 from farm.offline.pack import _file, _members, chosen, described
 from farm.offline.records import small_files
-from farm.offline.relocate import Machine, relocated
+from farm.offline.relocate import PackHost, relocated
 from farm.offline.run import _alone
 from farm.offline.unpack import unpacked
 from farm.plan import Plan, make_plan
@@ -92,7 +92,7 @@ def test_a_pack_becomes_artifacts_of_a_store(members: dict[str, bytes], tmp_path
     assert {ref.stage for ref in pack.carried} == {"check", "prepare", "reference", "export"}
     read = {ref for step in pack.steps for ref in contents.refs(step.inputs)}
     for ref in pack.carried:
-        assert store.account(ref) is not None
+        assert store.any_record(ref) is not None
         assert (store.record(ref) is not None) == (ref in read)  # of others the record alone
     assert not list(store.root.glob("tmp/*"))
     (export,) = (ref for ref in pack.carried if ref.stage == "export")
@@ -107,7 +107,7 @@ def test_a_pack_becomes_artifacts_of_a_store(members: dict[str, bytes], tmp_path
     store.path(export).mkdir()
     for name, data in small.items():
         (store.root.parent / name).write_bytes(data)
-    assert store.account(export) is not None and store.record(export) is None
+    assert store.any_record(export) is not None and store.record(export) is None
     unpacked([archive], store)
     assert store.record(export) is not None
 
@@ -391,9 +391,9 @@ def test_commands_of_the_gpu_page_can_be_planned(
 
 def test_steps_are_planned_for_the_machine_that_runs_them(matrix: Matrix) -> None:
     pack = with_files(pack_of(matrix))
-    here = relocated(pack, pack.cells, Machine(cpu_model(), 4), "cache/").plan
+    here = relocated(pack, pack.cells, PackHost(cpu_model(), 4), "cache/").plan
     assert {step.key for step in here.steps.values()} != {step.key for step in pack.steps}  # cores
-    other = relocated(pack, pack.cells, Machine("another processor", 4), "cache/").plan
+    other = relocated(pack, pack.cells, PackHost("another processor", 4), "cache/").plan
     assert not here.steps.keys() & other.steps.keys()
     for step in other.steps.values():
         assert step.inputs.target.device == "another processor"  # type: ignore[union-attr]
@@ -411,11 +411,11 @@ def test_steps_are_planned_for_the_machine_that_runs_them(matrix: Matrix) -> Non
 def test_a_processor_that_the_matrix_names_is_that_one_only(small_matrix: Path) -> None:
     matrix = load_matrix(small_matrix, ["targets={mine: {device: Mine}, any: {}}"])
     pack = with_files(pack_of(matrix))
-    found = relocated(pack, pack.cells, Machine("Yours", 4), "cache/")
+    found = relocated(pack, pack.cells, PackHost("Yours", 4), "cache/")
     assert [one.cell.target for one in found.plan.cells] == ["any"]
     assert found.elsewhere == {"mine is Mine, this machine is Yours": 1}
     with pytest.raises(InputError, match="no cell can run on this machine:\n  mine is Mine"):
-        relocated(pack, pack.cells[:1], Machine("Yours", 4), "cache/")
+        relocated(pack, pack.cells[:1], PackHost("Yours", 4), "cache/")
 
 
 def test_a_gpu_is_the_target_with_its_own_driver(
@@ -425,21 +425,21 @@ def test_a_gpu_is_the_target_with_its_own_driver(
     matrix = load_matrix(small_matrix, [*GPU_WORDS, cache])
     pack = contents.read(contents.written(with_files(pack_of(matrix))), "here")
     with pytest.raises(InputError, match="h100 is H100, and no GPU is here"):
-        relocated(pack, pack.cells, Machine("x", 4), "cache/")
+        relocated(pack, pack.cells, PackHost("x", 4), "cache/")
     other = Gpu("NVIDIA L4", "8.9", "580.95.05")
     with pytest.raises(InputError, match="this machine has NVIDIA L4"):
-        relocated(pack, pack.cells, Machine("x", 4, [other]), "cache/")
+        relocated(pack, pack.cells, PackHost("x", 4, [other]), "cache/")
     with pytest.raises(InputError, match="tensorrt not installed"):
-        relocated(pack, pack.cells, Machine("x", 4, [H100]), "cache/")
+        relocated(pack, pack.cells, PackHost("x", 4, [H100]), "cache/")
     monkeypatch.setattr("farm.offline.relocate.toolchain", lambda names: (("tensorrt", "8.6"),))
     newer = replace(H100, driver="590.1")
     for gpu in (H100, newer):
-        plan = relocated(pack, pack.cells, Machine("x", 4, [other, gpu]), "cache/").plan
+        plan = relocated(pack, pack.cells, PackHost("x", 4, [other, gpu]), "cache/").plan
         (build, *_) = plan.steps.values()
         assert build.inputs.target.driver == gpu.branch  # type: ignore[union-attr]
         assert build.needs.accelerator == "H100"
         options = dict(build.inputs.options.options)  # type: ignore[union-attr]
-        assert options == {"timing_cache": specs.Place("cache/")}
+        assert options == {"timing_cache": specs.CachePath("cache/")}
 
 
 def test_every_model_comes_once_before_anything_else_of_one(small_matrix: Path) -> None:
@@ -450,7 +450,7 @@ def test_every_model_comes_once_before_anything_else_of_one(small_matrix: Path) 
     more = re.sub(r"onestage: (.*)", r"onestage: \1\n  other: \1", text, count=1)
     small_matrix.write_text(more)
     pack = with_files(pack_of(load_matrix(small_matrix, words)))
-    plan = relocated(pack, pack.cells, Machine("x", 4), "cache/").plan
+    plan = relocated(pack, pack.cells, PackHost("x", 4), "cache/").plan
     order = [(one.cell.shape, one.cell.precision, one.cell.runtime[1]) for one in plan.cells]
     assert [one.cell.model for one in plan.cells] == 8 * ["onestage", "other"]
     assert order[::2] == order[1::2] == [

@@ -378,7 +378,7 @@ def test_a_field_that_came_later_is_in_no_key_while_it_says_nothing() -> None:
 
 
 def test_a_place_is_in_no_key_and_equal_inputs_have_one() -> None:
-    assert canonical(specs.Place("/here")) == {}
+    assert canonical(specs.CachePath("/here")) == {}
     square = Dims(1, 3, 160, 160)
     shapes = [specs.Shape(name, square, square, Dims(4, 3, 160, 160)) for name in "ab"]
     assert canonical(shapes[0]) == canonical(shapes[1]) == canonical(shapes[0])

@@ -17,7 +17,7 @@ from test_results import row
 from farm import specs
 from farm.detections import raw
 from farm.detections.suppress import suppress
-from farm.results.select import Wish, pick
+from farm.results.select import Criteria, pick
 from farm.results.verdict import judge_raw
 from farm.specs import Decay, Suppression, Tolerance
 
@@ -178,13 +178,13 @@ def test_an_engine_without_ap_is_picked_only_when_it_is_asked_for() -> None:
         row("host", postprocess="host", latency_p50_ms=20.0),
         row("whole"),
     ]
-    picked = pick(rows, Wish())
+    picked = pick(rows, Criteria())
     assert (picked.best or {})["cell"] == "whole"
     assert picked.left_out["raw"] == "raw outputs have no AP; ask for them by postprocess"
-    assert (pick(rows, Wish(postprocess="host")).best or {})["cell"] == "host"
-    assert (pick(rows, Wish(postprocess="none")).best or {})["cell"] == "raw"
-    assert pick(rows, Wish(objective="ap", postprocess="none")).best is None
-    assert pick([row("x", box_ap=None)], Wish()).best is None
+    assert (pick(rows, Criteria(postprocess="host")).best or {})["cell"] == "host"
+    assert (pick(rows, Criteria(postprocess="none")).best or {})["cell"] == "raw"
+    assert pick(rows, Criteria(objective="ap", postprocess="none")).best is None
+    assert pick([row("x", box_ap=None)], Criteria()).best is None
 
 
 def demo_model(name: str) -> specs.Model:

@@ -71,7 +71,7 @@ def test_imported_files_have_their_digests(h200: Path, tmp_path: Path) -> None:
     sweep = records.read(h200)
     assert records.take_in(sweep, h200, store) > 0
     assert records.take_in(sweep, h200, store) == 0
-    assert not any(store.account(ref) or store.failure(ref.key) for ref in sweep.refs)
+    assert not any(store.any_record(ref) or store.failure(ref.key) for ref in sweep.refs)
     records.save(sweep, store, tmp_path / "records.tar.gz")
     folder = records.opened(tmp_path / "records.tar.gz", tmp_path)
     assert records.read(folder).cells == sweep.cells

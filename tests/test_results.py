@@ -19,7 +19,7 @@ from farm.detections.compare import Agreement
 from farm.detections.matching import match
 from farm.errors import InputError
 from farm.results import leaderboard
-from farm.results.select import Wish, pareto, pick
+from farm.results.select import Criteria, pareto, pick
 from farm.results.tables import pick_as_text, render, render_by_class
 from farm.results.verdict import judge
 from farm.specs import Tolerance
@@ -142,7 +142,7 @@ def test_the_fastest_that_keeps_its_ap_is_picked_and_the_others_have_reasons() -
         row("wrong", latency_p50_ms=1.0, status="failed", reason="scores differ"),
         row("late", status="pending", reason="measure has not run", latency_p50_ms=None),
     ]
-    picked = pick(rows, Wish())
+    picked = pick(rows, Criteria())
     assert picked.best is not None and picked.best["cell"] == "fast"
     assert picked.left_out == {
         "lossy": "loses 1.00 points of box AP, at most 0.5",
@@ -151,8 +151,8 @@ def test_the_fastest_that_keeps_its_ap_is_picked_and_the_others_have_reasons() -
         "late": "pending: measure has not run",
     }
     assert "next is slow, 100.0% behind" in picked.why
-    assert (pick(rows, Wish(max_ap_drop=1.0)).best or {})["cell"] == "lossy"
-    assert pick(rows, Wish(max_latency_ms=3)).best is None
+    assert (pick(rows, Criteria(max_ap_drop=1.0)).best or {})["cell"] == "lossy"
+    assert pick(rows, Criteria(max_latency_ms=3)).best is None
 
 
 def test_objectives_choose_differently() -> None:
@@ -162,7 +162,8 @@ def test_objectives_choose_differently() -> None:
         row("precise", latency_p50_ms=30.0, throughput_per_s=30.0, box_ap=0.6),
     ]
     best = {
-        one: (pick(rows, Wish(one)).best or {})["cell"] for one in ("latency", "throughput", "ap")
+        one: (pick(rows, Criteria(one)).best or {})["cell"]
+        for one in ("latency", "throughput", "ap")
     }
     assert best == {"latency": "quick", "throughput": "batched", "ap": "precise"}
     assert [one["cell"] for one in pareto(rows)] == ["quick", "precise"]
@@ -170,7 +171,7 @@ def test_objectives_choose_differently() -> None:
 
 def test_the_same_cell_of_two_sweeps_is_judged_twice() -> None:
     rows = [row("x", sweep="a"), row("x", sweep="b", status="failed", reason="no")]
-    picked = pick(rows, Wish())
+    picked = pick(rows, Criteria())
     assert (picked.best or {})["sweep"] == "a"
     assert picked.left_out == {"b: x": "failed: no"}
 
@@ -182,7 +183,7 @@ def test_equal_speed_goes_to_the_better_ap_and_noise_is_said() -> None:
         row("a", latency_p50_ms=10.1, **noisy),
         row("c", **noisy),
     ]
-    picked = pick(rows, Wish())
+    picked = pick(rows, Criteria())
     assert (picked.best or {})["cell"] == "c"
     assert "within the noise" in picked.why
 
@@ -217,4 +218,4 @@ def test_tables_fit_80_columns_and_say_why_cells_failed() -> None:
     assert render(rows, "markdown").startswith("| model | runtime |")
     assert len(json.loads(render(rows, "json"))) == 2
     assert [one["cell"] for one in csv.DictReader(io.StringIO(render(rows, "csv")))] == ["y", "x"]
-    assert "Ship x" in pick_as_text(pick(rows, Wish()), {"engine": "/store/engine"})
+    assert "Ship x" in pick_as_text(pick(rows, Criteria()), {"engine": "/store/engine"})

@@ -106,7 +106,7 @@ def test_sigkill_leaves_whole_artifacts_and_nothing_else(tmp_path: Path, seconds
     for folder in published:
         found = store.record(Ref("export", folder.name))
         assert found is not None and found.files == {"a": 100_000, "b": 100_000}
-    store.sweep_out()
+    store.remove_stale_work()
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -117,5 +117,5 @@ def test_sweep_out_leaves_work_under_way(tmp_path: Path) -> None:
     other.mkdir()
     dead = tmp_path / "tmp" / mine.name.replace(f".{os.getpid()}.", f".{2**22 + 1}.")
     dead.mkdir()
-    assert store.sweep_out() == 1
+    assert store.remove_stale_work() == 1
     assert mine.exists() and other.exists() and not dead.exists()

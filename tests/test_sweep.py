@@ -313,4 +313,4 @@ def test_store_survives_a_torn_artifact(small_matrix: Path, tmp_path: Path, farm
     onnx.write_bytes(onnx.read_bytes()[:100])
     assert farm(*words).returncode == 0
     assert onnx.stat().st_size > 100
-    assert Store(tmp_path / "r/store").sweep_out() == 0
+    assert Store(tmp_path / "r/store").remove_stale_work() == 0

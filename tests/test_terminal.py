@@ -25,7 +25,7 @@ from farm.errors import InputError, StepFailed
 from farm.plan import Needs, Step, make_plan
 from farm.results import tracking
 from farm.results.escaping import for_csv, for_markdown, shown, without_secrets
-from farm.results.select import Wish, pick
+from farm.results.select import Criteria, pick
 from farm.results.tables import pick_as_text, render
 from farm.run import guarded
 from farm.specs import Ref
@@ -91,8 +91,8 @@ def test_no_format_steers_the_terminal() -> None:
     ]
     for form in ("table", "csv", "json", "markdown"):
         assert harmless(render(rows, form)), form
-    assert harmless(pick_as_text(pick(rows, Wish()), {"engine": HURTS}))
-    assert harmless(pick_as_text(pick(rows[1:], Wish()), {}))
+    assert harmless(pick_as_text(pick(rows, Criteria()), {"engine": HURTS}))
+    assert harmless(pick_as_text(pick(rows[1:], Criteria()), {}))
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])

@@ -125,7 +125,7 @@ def _best(options: argparse.Namespace) -> int:
     from farm.plan.placement import cpu_model, gpus
     from farm.results import leaderboard
     from farm.results.rows import places
-    from farm.results.select import Wish, pareto, pick
+    from farm.results.select import Criteria, pareto, pick
     from farm.results.tables import pick_as_json, pick_as_text, render
     from farm.store import Store
 
@@ -134,7 +134,7 @@ def _best(options: argparse.Namespace) -> int:
     models = {row["model"] for row in rows}
     if options.model is not None and options.model not in models:
         raise InputError(f"no model {options.model!r}{nearest(options.model, models)}", "--model")
-    wish = Wish(
+    wish = Criteria(
         options.objective, options.max_ap_drop, options.max_latency_ms, options.model,
         options.postprocess, frozenset([cpu_model(), *map(str, gpus())]),
     )  # fmt: skip

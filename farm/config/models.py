@@ -9,9 +9,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from farm.config.values import (
     AxesSpec,
-    Edge,
     Finite,
     Options,
+    StrictModel,
     Text,
     Triple,
     Whole,
@@ -53,7 +53,7 @@ class MmdetSpec(ModelSpec):
     labels: Annotated[list[Text], AfterValidator(distinct)] = []
 
 
-class PreprocessSpec(Edge):
+class PreprocessSpec(StrictModel):
     """How images are prepared; `inputs.Preprocess` says in which units each value is."""
 
     mean: Triple = (0.0, 0.0, 0.0)

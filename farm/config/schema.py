@@ -19,7 +19,6 @@ from farm.config.values import (
     Bytes,
     Capability,
     Driver,
-    Edge,
     Finite,
     Name,
     Opset,
@@ -28,6 +27,7 @@ from farm.config.values import (
     Precision,
     RuntimeName,
     ShapeDims,
+    StrictModel,
     Text,
     Whole,
     axis,
@@ -40,7 +40,7 @@ class SelectionSpec(AxesSpec):
     models: axis(Name) | None = None  # type: ignore[valid-type]
 
 
-class ShapeSpec(Edge):
+class ShapeSpec(StrictModel):
     """`opt` alone is a fixed shape; with `min` and `max` the engine takes all between them."""
 
     opt: ShapeDims
@@ -64,7 +64,7 @@ class ShapeSpec(Edge):
         return self
 
 
-class TargetSpec(Edge):
+class TargetSpec(StrictModel):
     """A kind of node. `accelerator` as Ray names it; `device` overrides the CPU's own name, or
     says which GPU of that accelerator. `driver` is the branch of NVIDIA's driver."""
 
@@ -80,7 +80,7 @@ class TargetSpec(Edge):
         return self
 
 
-class LimitsSpec(Edge):
+class LimitsSpec(StrictModel):
     """How far an engine may be from PyTorch. `max_rel_diff` is for raw outputs: the largest
     difference over the tensor's largest value. `per_box`: a box beyond a limit is one that is not
     matched, where otherwise it fails the cell."""
@@ -123,7 +123,7 @@ class VerifySpec(LimitsSpec):
         return Tolerance(**{**_LOWER.get(precision, {}), **given, **special})
 
 
-class CalibrationSpec(Edge):
+class CalibrationSpec(StrictModel):
     """Images to calibrate int8 with; annotated ones where there are `annotations`."""
 
     images: Text
@@ -131,7 +131,7 @@ class CalibrationSpec(Edge):
     limit: Annotated[Whole, Field(ge=1, le=100_000)] = 64
 
 
-class AutoSpec(Edge):
+class AutoSpec(StrictModel):
     """How much AP may be lost on the calibration images, in points of 100; `min_score` of fp32's
     own boxes that stand for annotations; `images` over which layers are ranked."""
 
@@ -140,7 +140,7 @@ class AutoSpec(Edge):
     images: Annotated[Whole, Field(ge=1, le=1000)] = 4
 
 
-class Int8Spec(Edge):
+class Int8Spec(StrictModel):
     """How int8 finds its scales; with `auto`, which layers stay in fp32."""
 
     method: Literal["minmax", "percentile", "entropy"] = "percentile"
@@ -159,7 +159,7 @@ def _auto(value: Any) -> Any:
     return {"auto": True} if value == "auto" else value
 
 
-class MeasureSpec(Edge):
+class MeasureSpec(StrictModel):
     """How speed is measured, after `warmup_seconds`: for `seconds`, and on until there are
     `min_samples` (what p95 needs), but no longer than `max_seconds`."""
 
@@ -176,7 +176,7 @@ class MeasureSpec(Edge):
         return self
 
 
-class MatrixSpec(Edge):
+class MatrixSpec(StrictModel):
     """One matrix file. Built when it is first used: other packages' parts are then loaded."""
 
     model_config = ConfigDict(defer_build=True)

@@ -112,13 +112,13 @@ def axis(item: Any) -> Any:
     return Annotated[list[item], Field(min_length=1), AfterValidator(distinct)]
 
 
-class Edge(BaseModel):
+class StrictModel(BaseModel):
     """Unknown keys are errors; `\"17\"` is taken for 17, since variables fill in as text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
-class AxesSpec(Edge):
+class AxesSpec(StrictModel):
     """Axes as a selection: of a model, an `include` or an `exclude`. None: the matrix's own."""
 
     opsets: axis(Opset) | None = None  # type: ignore[valid-type]

@@ -8,18 +8,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from farm import specs
-from farm.config.values import Edge, Text, Whole
+from farm.config.values import StrictModel, Text, Whole
 from farm.datasets.base import DatasetType
 
 
-class CocoSpec(Edge):
+class CocoSpec(StrictModel):
     type: Literal["coco"]
     images: Text
     annotations: Text
     limit: Annotated[Whole, Field(ge=1, lt=2**63)] | None = None
 
 
-class ShapesSpec(Edge):
+class ShapesSpec(StrictModel):
     type: Literal["shapes"]
     count: Annotated[Whole, Field(ge=1, le=100_000)] = 64
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 7

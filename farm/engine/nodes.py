@@ -19,7 +19,7 @@ from farm.plan.placement import gpus as local_gpus
 from farm.specs import Gpu
 from farm.store import Store
 
-Told = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], bool]
+NodeAnswer = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], bool]
 """Its name, processor, GPUs, package versions, and whether it sees the store."""
 
 _LOOK_AGAIN_S = 30.0
@@ -78,7 +78,7 @@ class Nodes:
 
 
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def _tell(packages: list[str], token: str) -> Told:
+def _tell(packages: list[str], token: str) -> NodeAnswer:
     return platform.node(), cpu_model(), local_gpus(), toolchain(packages), Path(token).exists()
 
 

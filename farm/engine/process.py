@@ -35,7 +35,7 @@ _KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
-class Work:
+class ChildWork:
     """What a child is to do. deadline: of `time.monotonic`, if any. folder: for its answer and
     its temporary files."""
 
@@ -81,7 +81,7 @@ def perform_apart(
             return Outcome(step.key, "done")
         with _work_folder(store, step) as folder:
             deadline = None if limit_s is None else time.monotonic() + limit_s
-            work = Work(step, root, echo, folder, os.getpid(), deadline)
+            work = ChildWork(step, root, echo, folder, os.getpid(), deadline)
             outcome = _outcome(work, _run(work, limit_s), limit_s, store, late)
     except OSError as error:  # no room for the folder, or no process to be had
         outcome = ended(step, store, None, error, 0.0)
@@ -98,7 +98,7 @@ def _work_folder(store: Store, step: Step) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(work: Work, limit_s: float | None) -> End:
+def _run(work: ChildWork, limit_s: float | None) -> End:
     with (work.folder / "child.log").open("wb") as log:
         output = None if work.echo else log
         process = subprocess.Popen(
@@ -131,7 +131,7 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
 
 
 def _outcome(
-    work: Work, end: End, limit_s: float | None, store: Store, late: str | None
+    work: ChildWork, end: End, limit_s: float | None, store: Store, late: str | None
 ) -> Outcome:
     """What the child says, else what its end says of it."""
     folders = list((store.root / "tmp").glob(f"{work.step.key}.*.{end.pid}.*"))
@@ -146,7 +146,7 @@ def _outcome(
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _said(work: Work, store: Store) -> Outcome | None:
+def _said(work: ChildWork, store: Store) -> Outcome | None:
     try:
         outcome: Outcome = pickle.loads(work.answer.read_bytes())
         return outcome
@@ -155,7 +155,7 @@ def _said(work: Work, store: Store) -> Outcome | None:
 
 
 def _unsaid(
-    work: Work, end: End, limit_s: float | None, store: Store, folders: list[Path]
+    work: ChildWork, end: End, limit_s: float | None, store: Store, folders: list[Path]
 ) -> Outcome:
     logs = [*(folder / "step.log" for folder in folders), work.folder / "child.log"]
     log = next((log for log in logs if log.exists()), None)

@@ -11,13 +11,13 @@ import sys
 import time
 
 from farm.engine.perform import perform
-from farm.engine.process import Work
+from farm.engine.process import ChildWork
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main() -> None:
-    work: Work = pickle.load(sys.stdin.buffer)
+    work: ChildWork = pickle.load(sys.stdin.buffer)
     _end_with(work.parent)
     _read_nothing()
     # A crash says in the log where the code was, and so does a step that is about to be ended.

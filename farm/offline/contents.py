@@ -21,10 +21,10 @@ from farm.offline.manifest import require_cells
 from farm.plan import Needs, PlannedCell
 from farm.specs import (
     BuildInputs,
+    CachePath,
     EngineOptions,
     EvaluateInputs,
     MeasureInputs,
-    Place,
     Ref,
     VerifyInputs,
 )
@@ -163,7 +163,7 @@ def _names(value: Any) -> Iterator[str]:
 def _option(name: str, value: Any) -> tuple[str, Any]:
     """A place on the packing machine, which `relocate` replaces, comes back from JSON as a
     mapping."""
-    return name, Place("") if name == "timing_cache" else value
+    return name, CachePath("") if name == "timing_cache" else value
 
 
 def _require_files(pack: Pack, where: str) -> None:

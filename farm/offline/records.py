@@ -39,13 +39,13 @@ def save(sweep: Manifest, store: Store, archive: Path) -> None:
 def _members(sweep: Manifest, store: Store) -> Iterator[tuple[str, bytes]]:
     others = [one.store for one in imports.imports(store)]
     for ref in sweep.refs:
-        failure = None if store.account(ref) else store.failure(ref.key)
+        failure = None if store.any_record(ref) else store.failure(ref.key)
         if failure:
             text = json.dumps(asdict(failure), indent=1)
             yield f"store/failed/{ref.key}.json", text.encode()
             continue
         for holder in (store, *others):
-            if record := holder.account(ref):
+            if record := holder.any_record(ref):
                 yield from small_files(record, holder.path(ref))
                 break
 
@@ -103,4 +103,4 @@ def import_digest(folder: Path) -> str:
 
 
 def _has(store: Store, ref: Ref) -> bool:
-    return store.account(ref) is not None or store.failure(ref.key) is not None
+    return store.any_record(ref) is not None or store.failure(ref.key) is not None

@@ -17,11 +17,11 @@ from farm.plan.closure import code_of
 from farm.plan.compatibility import gpu_unsupported
 from farm.plan.keys import step_key
 from farm.plan.packages import toolchain
-from farm.specs import Gpu, MeasureInputs, Place, Ref, Target
+from farm.specs import CachePath, Gpu, MeasureInputs, Ref, Target
 
 
 @dataclass(frozen=True)
-class Machine:
+class PackHost:
     """What runs the steps: its processor, its cores and its GPUs."""
 
     processor: str
@@ -47,9 +47,9 @@ class Machine:
         return reasons[0] if reasons else f"{wanted.name} is {wanted.device}, and no GPU is here"
 
 
-def this_machine() -> Machine:
+def this_machine() -> PackHost:
     """Describe the machine that this process runs on."""
-    return Machine(placement.cpu_model(), placement.cores(), placement.gpus())
+    return PackHost(placement.cpu_model(), placement.cores(), placement.gpus())
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Relocated:
     elsewhere: Mapping[str, int]
 
 
-def relocated(pack: Pack, cells: Sequence[PlannedCell], machine: Machine, cache: str) -> Relocated:
+def relocated(pack: Pack, cells: Sequence[PlannedCell], machine: PackHost, cache: str) -> Relocated:
     """Plan these cells of the pack on this machine.
 
     cache: a folder for what makes builds faster. Raises InputError where no cell can run here.
@@ -89,7 +89,7 @@ def relocated(pack: Pack, cells: Sequence[PlannedCell], machine: Machine, cache:
     return Relocated(Plan(pack.name, moved, made, (), ()), elsewhere)
 
 
-def _targets(pack: Pack, machine: Machine) -> dict[Target, Target | str]:
+def _targets(pack: Pack, machine: PackHost) -> dict[Target, Target | str]:
     """What each target of the pack is here, or why it is not."""
     wanted = dict.fromkeys(step.inputs.target for step in pack.steps)
     return {one: machine.target(one, one.name in pack.any_processor) for one in wanted}
@@ -133,8 +133,8 @@ class _Steps:
             return replace(value, key=self.keys.get(value.key, value.key))
         if isinstance(value, Target):
             return self._targets[value]
-        if isinstance(value, Place):
-            return Place(self._cache)
+        if isinstance(value, CachePath):
+            return CachePath(self._cache)
         if isinstance(value, tuple):
             return tuple(map(self._moved, value))
         if not is_dataclass(value) or isinstance(value, type):

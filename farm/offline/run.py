@@ -99,7 +99,7 @@ def run_pack(options: argparse.Namespace) -> int:
     home = options.records or place / f"{_stem(parts[0])}.records.tar.gz"
     with _alone(place):
         store = Store(place / "store")
-        store.sweep_out()
+        store.remove_stale_work()
         home.parent.mkdir(parents=True, exist_ok=True)
         pack = unpacked(parts, store)
         here = relocated(

@@ -36,7 +36,7 @@ def unpacked(parts: Sequence[Path], store: Store) -> Pack:
     with _scratch(store) as folder:
         _extract(found, pack, folder, parts[0])
         for ref in pack.carried:
-            if Store(folder / "store").account(ref) is None:
+            if Store(folder / "store").any_record(ref) is None:
                 raise InputError(f"torn: {ref.stage} {ref.key[:12]} has no record", str(parts[0]))
         for ref in pack.carried:
             if not _has(store, pack, ref):
@@ -59,7 +59,7 @@ def _has(store: Store, pack: Pack, ref: Ref) -> bool:
     place = store.path(ref)
     inside = f"store/{place.relative_to(store.root).as_posix()}/"
     own = (name.removeprefix(inside) for name in pack.files if name.startswith(inside))
-    return store.account(ref) is not None and all((place / name).is_file() for name in own)
+    return store.any_record(ref) is not None and all((place / name).is_file() for name in own)
 
 
 @contextmanager

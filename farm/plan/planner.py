@@ -11,7 +11,7 @@ from farm.config.loader import Cell, Matrix
 from farm.plan import compatibility, dependencies, resolve
 from farm.plan.checks import CheckedModel, Facts, check_model, checked_by
 from farm.plan.placement import cores
-from farm.plan.resolve import Given
+from farm.plan.resolve import ResolvedInputs
 from farm.plan.steps import (
     EngineInputs,
     Needs,
@@ -50,7 +50,7 @@ class _Planner:
     def __init__(self, matrix: Matrix, facts: Facts, just_checked: Mapping[str, Step]) -> None:
         self.matrix, self.spec = matrix, matrix.spec
         self.known_facts, self.just_checked = facts, just_checked
-        self.given = Given(matrix)
+        self.given = ResolvedInputs(matrix)
         self.models, self.shapes = self.given.models, self.given.shapes
         self.steps: dict[str, Step] = {}
         self.facts: dict[str, specs.ModelFacts] = {}

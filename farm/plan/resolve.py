@@ -25,7 +25,7 @@ CALIBRATION_IMAGES = 64
 """Where the matrix names none."""
 
 
-class Given:
+class ResolvedInputs:
     """`missing` notes the files that are not there: planning goes on without them."""
 
     def __init__(self, matrix: Matrix) -> None:
@@ -202,7 +202,7 @@ class Given:
         """What stands in the key for an option that names files, or a place to write."""
         if isinstance(mark, OutputPlace):
             folder = "/" * value.endswith("/")  # it has a file per GPU then
-            return specs.Place(f"{self._folder / value}{folder}")
+            return specs.CachePath(f"{self._folder / value}{folder}")
         if isinstance(mark, ImageFolder):
             return self._file(lambda: files.image_folder(value, self._folder), value, *place)
         if isinstance(value, str):
@@ -221,7 +221,7 @@ def converts(spec: MatrixSpec, cell: Cell) -> bool:
     return runtime.exported and cell.precision != "fp32" and not flags
 
 
-def measured_by_auto(spec: MatrixSpec, given: Given) -> specs.CocoDataset | None:
+def measured_by_auto(spec: MatrixSpec, given: ResolvedInputs) -> specs.CocoDataset | None:
     """The matrix's own annotated calibration images, where int8's `auto` holds them against the
     model; looked for there only."""
     if spec.calibration is None or spec.int8.auto is None:

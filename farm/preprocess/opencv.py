@@ -16,7 +16,16 @@ from farm.preprocess.centre_pad import centre_pad, require_size
 from farm.preprocess.failures import failure, not_decoded, require_image
 from farm.preprocess.transforms import Image
 from farm.specs import Shape, Sizes
-from farm.specs.pipeline import CentrePad, Normalize, Pad, Pipeline, Resize, Step, name_of, parsed
+from farm.specs.pipeline import (
+    CentrePad,
+    Normalize,
+    Pad,
+    Pipeline,
+    Resize,
+    Step,
+    name_of,
+    parsed,
+)
 
 
 class Preparer:

@@ -15,7 +15,7 @@ from farm.store.imports import HERE
 
 
 @dataclass(frozen=True)
-class Reasons:
+class FailureReasons:
     """By a step's key, where the store has no record: why it ended badly, or was not begun."""
 
     failed: Mapping[str, str]
@@ -53,12 +53,12 @@ def cell_results(
     sweep: str,
     store: Store,
     tolerance: Tolerance,
-    reasons: Reasons,
+    reasons: FailureReasons,
     origin: str = HERE,
 ) -> CellResults:
     """tolerance: of the cell's precision, to judge the differences that `verify` kept."""
-    accounts = {stage: store.account(Ref(stage, key)) for stage, key in planned.steps.items()}
-    records = {stage: record for stage, record in accounts.items() if record}
+    known = {stage: store.any_record(Ref(stage, key)) for stage, key in planned.steps.items()}
+    records = {stage: record for stage, record in known.items() if record}
     outcome, agreement = _outcome(planned, store, records, reasons), None
     if "verify" in records:
         agreement, reason = _agreement(planned, store, tolerance)
@@ -68,7 +68,7 @@ def cell_results(
 
 
 def _outcome(
-    planned: PlannedCell, store: Store, records: Mapping[str, Record], reasons: Reasons
+    planned: PlannedCell, store: Store, records: Mapping[str, Record], reasons: FailureReasons
 ) -> Outcome:
     if planned.refused:
         return Outcome("failed", "check" if not records else "export", planned.refused)

@@ -7,7 +7,7 @@ from typing import Any
 
 from farm.config.schema import VerifySpec
 from farm.plan import Plan, PlannedCell
-from farm.results.cells import CellResults, Reasons, cell_results
+from farm.results.cells import CellResults, FailureReasons, cell_results
 from farm.results.columns import COLUMNS, Row
 from farm.specs import Ref
 from farm.store import Store, imports
@@ -29,7 +29,7 @@ def make_rows(
     failed: why a step (by key) did not end well, where the store has no record of it.
     not_begun: why one was not begun.
     """
-    reasons, others = Reasons(failed, not_begun or {}), imports.imports(store)
+    reasons, others = FailureReasons(failed, not_begun or {}), imports.imports(store)
     rows = []
     for cell in plan.cells:
         row = _row(plan, cell, store, limits, reasons)
@@ -44,7 +44,7 @@ def imported_rows(
 ) -> list[Row]:
     """The rows of one import alone, by its digest."""
     (one,) = (one for one in imports.imports(store) if one.origin.digest == digest)
-    reasons, origin = Reasons(failed, {}), str(one.origin)
+    reasons, origin = FailureReasons(failed, {}), str(one.origin)
     return _with_speedups(
         [_row(plan, cell, one.store, limits, reasons, origin) for cell in plan.cells]
     )
@@ -55,7 +55,7 @@ def _done_elsewhere(
 ) -> Iterator[Row]:
     """A row is of one machine throughout, so that its figures belong together."""
     for one in others:
-        row = _row(plan, cell, one.store, limits, Reasons({}, {}), str(one.origin))
+        row = _row(plan, cell, one.store, limits, FailureReasons({}, {}), str(one.origin))
         if row["status"] != "pending":
             yield row
 
@@ -63,7 +63,7 @@ def _done_elsewhere(
 def _begun(cell: PlannedCell, store: Store) -> bool:
     """Whether any step of the cell's own engine was done here."""
     own = [Ref(s, cell.steps[s]) for s in ("build", *AFTER_BUILD) if s in cell.steps]
-    return any(store.account(ref) for ref in own)
+    return any(store.any_record(ref) for ref in own)
 
 
 def _row(
@@ -71,7 +71,7 @@ def _row(
     cell: PlannedCell,
     store: Store,
     limits: VerifySpec,
-    reasons: Reasons,
+    reasons: FailureReasons,
     origin: str = HERE,
 ) -> Row:
     own = limits.of(cell.cell.precision)

@@ -20,7 +20,7 @@ DEFAULT_MAX_AP_DROP = 0.5
 
 
 @dataclass(frozen=True)
-class Wish:
+class Criteria:
     """What an engine must keep to. AP drops are in points: 0.2 is 0.002 on the 0..1 scale.
 
     postprocess: only engines whose graph ends there; `none` asks for ones that have no AP.
@@ -45,7 +45,7 @@ class Pick:
     why: str
 
 
-def pick(rows: Sequence[Row], wish: Wish) -> Pick:
+def pick(rows: Sequence[Row], wish: Criteria) -> Pick:
     """The best cell of `rows`; equal ones are told apart by AP, then latency, then name.
 
     An imported one counts only where nothing of its target was run here, and nothing can be.
@@ -84,7 +84,7 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
     return front
 
 
-def _unfit(row: Row, wish: Wish) -> str | None:
+def _unfit(row: Row, wish: Criteria) -> str | None:
     if wish.model is not None and row["model"] != wish.model:
         return f"another model than {wish.model}"
     if wish.postprocess not in (None, row["postprocess"]):
@@ -112,7 +112,7 @@ def _elsewhere(row: Row, ran: Set[str], devices: Set[str]) -> str | None:
     return f"imported ({row['origin']}), and {why}: run the cell"
 
 
-def _why(ranked: Sequence[Row], total: int, wish: Wish) -> str:
+def _why(ranked: Sequence[Row], total: int, wish: Criteria) -> str:
     best = ranked[0]
     words = {
         "latency": f"lowest median latency ({best['latency_p50_ms']:.2f} ms)",

@@ -125,7 +125,7 @@ def _options_for(path: Path, backend: str, settings: Any, where: str) -> specs.E
     return specs.EngineOptions(backend, "fp32", shape)
 
 
-def _built_options(found: work.Found, backend: str, path: Path) -> specs.EngineOptions:
+def _built_options(found: work.FoundArtifact, backend: str, path: Path) -> specs.EngineOptions:
     """As the engine's record has them."""
     kept = found.record.inputs["options"]
     if kept["runtime"] != backend:

@@ -51,7 +51,7 @@ def carry_out(step: Step, store: Store, retry_failed: bool = False, verbose: boo
     if store.failure(step.key) and not retry_failed:
         say(f"{step.stage} {step.label}: failed before; --retry-failed tries it once more")
     require_packages([step], store)
-    store.sweep_out()
+    store.remove_stale_work()
     executor = InlineExecutor(store, echo=verbose)
     outcomes = run_steps({step.key: step}, store, lambda: executor, _Lines(), retry_failed)
     _raise_if_bad(step, outcomes[step.key], store)
@@ -102,14 +102,14 @@ def whole(output: Path) -> Iterator[Path]:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundArtifact:
     """An artifact of the store that a user's file is."""
 
     record: Record
     ref: Ref
 
 
-def find(store: Store, stage: str, path: Path) -> Found | None:
+def find(store: Store, stage: str, path: Path) -> FoundArtifact | None:
     """The finished step of `stage` that left the very bytes of `path`, wherever that lies now."""
     size, digest = path.stat().st_size, None
     for ref in store.refs(stage):
@@ -120,7 +120,7 @@ def find(store: Store, stage: str, path: Path) -> Found | None:
                 continue
             digest = digest or _sha256(path)
             if _sha256(store.path(ref) / name) == digest:
-                return Found(record, ref)
+                return FoundArtifact(record, ref)
     return None
 
 

@@ -20,6 +20,7 @@ from farm.specs.images import (
 )
 from farm.specs.models import (
     AnyModel,
+    CachePath,
     Decay,
     File,
     Model,
@@ -28,7 +29,6 @@ from farm.specs.models import (
     OnnxModel,
     Options,
     OtherModel,
-    Place,
     Preprocess,
     Suppression,
     Used,
@@ -55,6 +55,7 @@ __all__ = [
     "AnyModel",
     "Auto",
     "BuildInputs",
+    "CachePath",
     "CheckInputs",
     "CocoDataset",
     "ConvertInputs",
@@ -76,7 +77,6 @@ __all__ = [
     "Options",
     "OtherDataset",
     "OtherModel",
-    "Place",
     "PrepareInputs",
     "Preprocess",
     "Quantisation",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from farm.specs.images import Shape
-from farm.specs.keys import LATER, NOT_IN_KEY
+from farm.specs.keys import NOT_IN_KEY, OMITTED_AT_DEFAULT
 from farm.specs.models import AnyModel, Options, Suppression
 
 
@@ -21,7 +21,7 @@ class EngineOptions:
     shape: Shape
     workspace_bytes: int | None = None
     options: Options = ()
-    compute_capability: str | None = field(default=None, metadata=LATER)
+    compute_capability: str | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Target:
     name: str = field(metadata=NOT_IN_KEY)
     device: str
     accelerator: str | None = None
-    compute_capability: str | None = field(default=None, metadata=LATER)
-    driver: str | None = field(default=None, metadata=LATER)
+    compute_capability: str | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
+    driver: str | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,5 @@ class Engine:
     options: EngineOptions
     built: Ref | None
     model: AnyModel | None
-    postprocess: str = field(default="graph", metadata=LATER)
-    suppression: Suppression | None = field(default=None, metadata=LATER)
+    postprocess: str = field(default="graph", metadata=OMITTED_AT_DEFAULT)
+    suppression: Suppression | None = field(default=None, metadata=OMITTED_AT_DEFAULT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from farm.specs.keys import LATER, NOT_IN_KEY
+from farm.specs.keys import NOT_IN_KEY, OMITTED_AT_DEFAULT
 from farm.specs.sizes import Sizes
 
 Json = Any
@@ -21,7 +21,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Place:
+class CachePath:
     """Where a runtime may keep what makes its work faster, and never other."""
 
     path: str = field(metadata=NOT_IN_KEY)
@@ -40,7 +40,7 @@ class Model:
     checkpoint: File
     cfg_options: Options = ()
     allow_pickle: bool = field(default=False, metadata=NOT_IN_KEY)
-    used: str = field(default="", metadata=LATER)
+    used: str = field(default="", metadata=OMITTED_AT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class OnnxModel:
     outputs: str = "detections"
     classes: tuple[str, ...] = ()
     preprocess: Preprocess = Preprocess()
-    clip_boxes: bool = field(default=True, metadata=LATER)
+    clip_boxes: bool = field(default=True, metadata=OMITTED_AT_DEFAULT)
     source: str = "onnx"
 
 
@@ -96,10 +96,10 @@ class ModuleModel:
     outputs: str = "detections"
     classes: tuple[str, ...] = ()
     preprocess: Preprocess = Preprocess()
-    clip_boxes: bool = field(default=True, metadata=LATER)
+    clip_boxes: bool = field(default=True, metadata=OMITTED_AT_DEFAULT)
     allow_pickle: bool = field(default=False, metadata=NOT_IN_KEY)
     source: str = "module"
-    used: str = field(default="", metadata=LATER)
+    used: str = field(default="", metadata=OMITTED_AT_DEFAULT)
 
 
 @dataclass(frozen=True)

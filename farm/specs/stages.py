@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from farm.specs.engines import Engine, EngineOptions, Ref, Target
 from farm.specs.images import CocoDataset, Dataset, Shape
-from farm.specs.keys import LATER
+from farm.specs.keys import OMITTED_AT_DEFAULT
 from farm.specs.models import AnyModel, Suppression
 from farm.specs.sizes import Sizes
 
@@ -23,9 +23,9 @@ class CheckInputs:
 
     model: AnyModel
     dataset: Dataset | None
-    calibration: CocoDataset | None = field(default=None, metadata=LATER)
-    used: tuple[str, ...] = field(default=(), metadata=LATER)
-    labels: tuple[str, ...] = field(default=(), metadata=LATER)
+    calibration: CocoDataset | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
+    used: tuple[str, ...] = field(default=(), metadata=OMITTED_AT_DEFAULT)
+    labels: tuple[str, ...] = field(default=(), metadata=OMITTED_AT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PrepareInputs:
     pipeline: str
     shape: Shape
     dataset: Dataset
-    sizes: Sizes | None = field(default=None, metadata=LATER)
+    sizes: Sizes | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class ReferenceInputs:
     model: AnyModel
     prepared: Ref
     images: int
-    raw_batch: int | None = field(default=None, metadata=LATER)
-    classes: tuple[str, ...] = field(default=(), metadata=LATER)
+    raw_batch: int | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
+    classes: tuple[str, ...] = field(default=(), metadata=OMITTED_AT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class ExportInputs:
     model: AnyModel
     shape: Shape
     opset: int | None
-    postprocess: str = field(default="graph", metadata=LATER)
-    simplify: bool = field(default=False, metadata=LATER)
+    postprocess: str = field(default="graph", metadata=OMITTED_AT_DEFAULT)
+    simplify: bool = field(default=False, metadata=OMITTED_AT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class ConvertInputs:
     exported: Ref
     precision: str
     keep: tuple[str, ...] = ()
-    int8: Quantisation | None = field(default=None, metadata=LATER)
+    int8: Quantisation | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
 
 
 @dataclass(frozen=True)

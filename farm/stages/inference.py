@@ -14,12 +14,7 @@ import numpy.typing as npt
 
 from farm.datasets.prepared import Prepared
 from farm.detections import Detections, Floats, ImageMeta
-from farm.detections.convert import (
-    from_outputs,
-    network_meta,
-    require_known_labels,
-    to_original,
-)
+from farm.detections.convert import from_outputs, network_meta, require_known_labels, to_original
 from farm.detections.suppress import suppress
 from farm.errors import WrongOutputs
 from farm.specs import ModelFacts, Suppression

@@ -75,11 +75,11 @@ class Store:
         """The record of a step that was finished here; None if it is not there, its files are
         torn, or it was brought from another machine (those of earlier versions lie among ours:
         they name no machine)."""
-        record = self.account(ref)
+        record = self.any_record(ref)
         foreign = record and (record.left_out or (record.node and "host" not in record.node))
         return None if foreign else record
 
-    def account(self, ref: Ref) -> Record | None:
+    def any_record(self, ref: Ref) -> Record | None:
         """`record`, also of a step that was done elsewhere and whose large files stayed there."""
         folder = self.path(ref)
         try:
@@ -169,7 +169,7 @@ class Store:
         """Drop a recorded failure, so that the step is tried again."""
         (self.root / "failed" / f"{ref.key}.json").unlink(missing_ok=True)
 
-    def sweep_out(self) -> int:
+    def remove_stale_work(self) -> int:
         """Remove what killed processes of this machine left half-done; returns how many."""
         count = 0
         for folder in (self.root / "tmp").glob("*"):

@@ -72,4 +72,4 @@ def imports(store: Store) -> list[Imported]:
 
 def has_all(store: Store, refs: Sequence[Ref]) -> bool:
     """Whether one of the imports has a record of each of these steps."""
-    return any(all(one.store.account(ref) for ref in refs) for one in imports(store))
+    return any(all(one.store.any_record(ref) for ref in refs) for one in imports(store))

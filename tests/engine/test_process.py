@@ -145,7 +145,7 @@ def test_the_worker_ends_where_its_parent_is_no_more(store: Store, tmp_path: Pat
     own = step("figures['n'] = 1", APART)
     folder = tmp_path / "work"
     folder.mkdir()
-    work = process.Work(own, str(store.root), False, folder, os.getpid() + 1, None)
+    work = process.ChildWork(own, str(store.root), False, folder, os.getpid() + 1, None)
     code = process._START.format(path=sys.path)
     done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(work), check=False)
     assert done.returncode == 1 and not work.answer.exists() and store.record(own.ref) is None

@@ -18,7 +18,7 @@ from farm.errors import InputError
 from farm.plan import make_plan
 from farm.results import leaderboard
 from farm.results.rows import make_rows
-from farm.results.select import Wish, pareto, pick
+from farm.results.select import Criteria, pareto, pick
 from farm.results.tables import FORMATS, pick_as_json, pick_as_text, render
 from farm.store import Store
 
@@ -68,7 +68,7 @@ def shown(rows: list[dict[str, Any]]) -> None:
         if form == "json":
             json.loads(text, parse_constant=pytest.fail)
     for objective in ("latency", "throughput", "ap"):
-        picked = pick(rows, Wish(objective))
+        picked = pick(rows, Criteria(objective))
         assert pick_as_text(picked, {})
         json.dumps(pick_as_json(picked, {}))
         pareto(picked.eligible)
@@ -89,7 +89,7 @@ def test_a_right_leaderboard_gives_the_fastest_that_keeps_its_ap(
         for row in rows
         if row["status"] == "ok" and row["box_ap_reference"] - row["box_ap"] <= 0.005 + 1e-11
     ]
-    best = pick(again, Wish()).best
+    best = pick(again, Criteria()).best
     assert (best["latency_p50_ms"] if best else None) == min(fit, default=None)
 
 

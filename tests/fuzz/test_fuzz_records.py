@@ -19,7 +19,7 @@ from farm.errors import InputError
 from farm.plan import Plan, make_plan
 from farm.results import leaderboard
 from farm.results.rows import make_rows
-from farm.results.select import Wish, pick
+from farm.results.select import Criteria, pick
 from farm.results.tables import FORMATS, render
 from farm.specs import ModelFacts, Ref
 from farm.store import Failure, Record, Store
@@ -60,7 +60,7 @@ def test_a_record_is_itself_or_none(
     store = kept(folder, ref, made.as_bytes(right | changes, cut))
     with leaving_no_trace(folder):
         try:
-            record, failure = store.account(ref), store.failure(KEY)
+            record, failure = store.any_record(ref), store.failure(KEY)
             found = facts_from(store)(KEY)
         except InputError as error:
             reason(error)
@@ -104,6 +104,6 @@ def test_rows_of_any_records_can_be_kept_and_shown(
         leaderboard.write(rows, folder / "rows", plan.name)
         again = leaderboard.read(folder / "rows")
         assert all(render(again, form) for form in FORMATS)
-        pick(again, Wish())
+        pick(again, Criteria())
     except InputError as error:
         reason(error)

@@ -12,7 +12,7 @@ from test_results import row
 from farm.detections.compare import agreement
 from farm.errors import InputError
 from farm.results.escaping import shown, without_secrets
-from farm.results.select import Wish, pareto, pick
+from farm.results.select import Criteria, pareto, pick
 from farm.results.tables import pick_as_json, pick_as_text, render, render_by_class, sort_rows
 from farm.specs import Tolerance
 
@@ -132,7 +132,7 @@ def test_a_pick_is_said_with_its_figures_and_its_files() -> None:
     )  # fmt: skip
     other = row("y", latency_p50_ms=8.08, latency_cov=0.2, samples=64)
     slow = row("z", status="failed", reason="why")
-    picked = pick([other, slow, best], Wish())
+    picked = pick([other, slow, best], Criteria())
     assert picked.left_out == {"z": "failed: why"} and [r["cell"] for r in picked.eligible] == [
         "x",
         "y",
@@ -163,7 +163,7 @@ def test_the_gap_is_noise_below_twice_the_error_of_the_mean() -> None:
     def second(latency: float) -> str:
         best = row("x", latency_p50_ms=100.0, latency_cov=0.2, samples=100)
         return pick(
-            [best, row("y", latency_p50_ms=latency, latency_cov=0.1, samples=400)], Wish()
+            [best, row("y", latency_p50_ms=latency, latency_cov=0.1, samples=400)], Criteria()
         ).why
 
     assert second(103.9).endswith("3.9% behind (within the noise: either will do)")
@@ -173,24 +173,30 @@ def test_the_gap_is_noise_below_twice_the_error_of_the_mean() -> None:
 @pytest.mark.parametrize(
     ("values", "wish", "reason"),
     [
-        ({"box_ap_drop": 0.00501}, Wish(), "loses 0.50 points of box AP, at most 0.5"),
-        ({"box_ap_drop": 0.005}, Wish(), None),
-        ({"mask_ap_drop": 0.02}, Wish(max_ap_drop=1), "loses 2.00 points of mask AP, at most 1"),
-        ({"latency_p50_ms": None}, Wish(), "not measured"),
-        ({"latency_p50_ms": 10.5}, Wish(max_latency_ms=10), "takes 10.50 ms, at most 10"),
-        ({"latency_p50_ms": 10.0}, Wish(max_latency_ms=10), None),
-        ({"box_ap": None}, Wish(), "its AP is unknown"),
-        ({"model": "n"}, Wish(model="m"), "another model than m"),
-        ({"postprocess": "host"}, Wish(postprocess="none"), "its postprocess is host, not none"),
+        ({"box_ap_drop": 0.00501}, Criteria(), "loses 0.50 points of box AP, at most 0.5"),
+        ({"box_ap_drop": 0.005}, Criteria(), None),
         (
-            {"box_ap": None, "postprocess": "none"}, Wish(),
+            {"mask_ap_drop": 0.02}, Criteria(max_ap_drop=1),
+            "loses 2.00 points of mask AP, at most 1",
+        ),
+        ({"latency_p50_ms": None}, Criteria(), "not measured"),
+        ({"latency_p50_ms": 10.5}, Criteria(max_latency_ms=10), "takes 10.50 ms, at most 10"),
+        ({"latency_p50_ms": 10.0}, Criteria(max_latency_ms=10), None),
+        ({"box_ap": None}, Criteria(), "its AP is unknown"),
+        ({"model": "n"}, Criteria(model="m"), "another model than m"),
+        (
+            {"postprocess": "host"}, Criteria(postprocess="none"),
+            "its postprocess is host, not none",
+        ),
+        (
+            {"box_ap": None, "postprocess": "none"}, Criteria(),
             "raw outputs have no AP; ask for them by postprocess",
         ),
-        ({"box_ap": None, "postprocess": "none"}, Wish(postprocess="none"), None),
+        ({"box_ap": None, "postprocess": "none"}, Criteria(postprocess="none"), None),
     ],
 )  # fmt: skip
 def test_a_cell_is_left_out_for_its_reason(
-    values: dict[str, Any], wish: Wish, reason: str | None
+    values: dict[str, Any], wish: Criteria, reason: str | None
 ) -> None:
     picked = pick([row("x", **values)], wish)
     assert picked.left_out == ({"x": reason} if reason else {})
@@ -212,7 +218,7 @@ def test_no_cell_of_the_front_is_beaten_in_both() -> None:
 
 def test_ten_cells_that_may_not_be_shipped_are_listed() -> None:
     rows = [row(f"c{number:02}", latency_p50_ms=None) for number in range(12)]
-    lines = pick_as_text(pick(rows, Wish()), {}).splitlines()
+    lines = pick_as_text(pick(rows, Criteria()), {}).splitlines()
     assert lines[0] == "No engine to ship: none of 12 cells may be shipped."
     assert lines[1:] == [f"  c{number:02}: not measured" for number in range(10)]
 

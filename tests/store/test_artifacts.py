@@ -53,7 +53,7 @@ def test_a_record_in_another_steps_place_is_none(store: Store) -> None:
         path = store.path(ref)
         path.parent.mkdir(parents=True)
         path.symlink_to(store.path(Ref("export", KEY)))
-        assert store.record(ref) is None is store.account(ref)
+        assert store.record(ref) is None is store.any_record(ref)
 
 
 def test_records_of_another_machine_are_no_work_done_here(store: Store) -> None:
@@ -64,7 +64,7 @@ def test_records_of_another_machine_are_no_work_done_here(store: Store) -> None:
         publish(store, record(key, node=node, left_out=left_out))
     refs = [Ref("export", digit * 64) for digit in "123"]
     assert [store.record(ref) is None for ref in refs] == [True, True, False]
-    assert all(store.account(ref) for ref in refs)
+    assert all(store.any_record(ref) for ref in refs)
 
 
 def test_a_folder_that_cannot_take_its_place_is_an_error(
@@ -114,7 +114,7 @@ def test_only_leftovers_of_processes_that_ended_here_are_removed(store: Store) -
     }  # fmt: skip
     for name in names:
         (store.root / "tmp" / name).mkdir(parents=True)
-    assert store.sweep_out() == 3
+    assert store.remove_stale_work() == 3
     assert {name: (store.root / "tmp" / name).exists() for name in names} == names
 
 

@@ -17,13 +17,7 @@ from mmdet.models import dense_heads
 from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates
-from farm.sources.mmdet.dense import (
-    coders,
-    guided,
-    heads,
-    levels,
-    paa,
-)
+from farm.sources.mmdet.dense import coders, guided, heads, levels, paa
 
 __all__ = ["READERS", "Reader", "clips_boxes", "reader"]
 
