@@ -58,7 +58,7 @@ def test_images_are_prepared_one_by_one(plan: Plan) -> None:
 
 def test_each_step_has_the_packages_and_the_node_that_it_needs(plan: Plan) -> None:
     packages = {
-        "prepare": catalog.PREPARE_PACKAGES,
+        "prepare": catalog.preparer_of("[]").packages + catalog.DATASETS["shapes"].packages,
         "export": catalog.SOURCES["mmdet"].packages + catalog.EXPORT_PACKAGES,
         "build": catalog.RUNTIMES["onnxruntime"].packages,
         "evaluate": catalog.RUNTIMES["onnxruntime"].packages + catalog.EVALUATE_PACKAGES,
