@@ -17,7 +17,7 @@ import pytest
 from conftest import PROJECT, full_disk
 
 from farm import interrupts
-from farm.engine import perform
+from farm.engine.perform import perform
 from farm.engine.process import perform_apart
 from farm.engine.scheduler import Outcome
 from farm.errors import InputError, StepFailed, out_of_memory, text_of
