@@ -71,7 +71,7 @@ OF_THE_GRAPH = {"check", "export", "table of models"}
         ("sources/mmdet/patches/deform_conv.py", OF_THE_GRAPH),
         ("sources/mmdet/candidates.py", OF_THE_GRAPH),
         ("sources/onnx_files.py", OF_THE_GRAPH),
-        ("sources/onnx_cleaning.py", {"export", "export onnx"}),
+        ("sources/onnx_cleaning.py", OF_THE_GRAPH | {"export onnx"}),
         ("sources/simplify.py", {"export", "export onnx"}),
         ("sources/checkpoints/weights.py", {"check", "export"}),
         ("preprocess/centre_pad.py", {"check", "prepare", "export"}),

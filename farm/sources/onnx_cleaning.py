@@ -1,8 +1,4 @@
-"""ONNX files without what says where and when they were made, and checked; needs no torch.
-
-`onnx_files` has the same functions, and their place is here: they are left there until the exporter
-changes next, since its code decides which records of the table of models are current.
-"""
+"""ONNX files without what says where and when they were made, and checked; needs no torch."""
 
 from __future__ import annotations
 
@@ -17,8 +13,8 @@ log = logging.getLogger(__name__)
 
 IR_VERSION = 10  # what every runtime of the farm reads; onnx itself would write its newest
 
-_OURS = ("dets", "labels", "masks", "mask_scores", "boxes", "scores")
-"""Outputs in our own form, whose axis 1 counts rows; smaller images can have fewer."""
+OUTPUTS_WITH_ROWS = ("dets", "labels", "masks", "mask_scores", "boxes", "scores")
+"""Outputs in the form of detections, whose axis 1 counts rows; smaller images can have fewer."""
 
 
 def reason(error: Exception, doing: str) -> str:
@@ -64,7 +60,7 @@ def _name_free_axes(graph: onnx.GraphProto) -> None:
     one name for equal.
     """
     for output in graph.output:
-        if output.name not in _OURS:
+        if output.name not in OUTPUTS_WITH_ROWS:
             for axis, dim in enumerate(output.type.tensor_type.shape.dim):
                 if dim.dim_param:
                     dim.dim_param = f"{output.name}_{axis}"
