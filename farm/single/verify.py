@@ -112,7 +112,7 @@ def telling(name: str) -> Iterator[None]:
         yield
     except (FarmError, MemoryError, OSError):
         raise
-    except Exception as error:
+    except Exception as error:  # each runtime raises kinds of its own
         raise StepFailed(f"{name} cannot run it: {in_one_line(error)}") from error
 
 

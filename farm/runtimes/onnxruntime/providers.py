@@ -167,7 +167,7 @@ def failures(wanted: str = "") -> Iterator[None]:
     cannot be loaded (`wanted`, while a session is made), and all else, which is left as it is."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # ONNX Runtime's own kinds have no common class
         said = str(error)
         if any(words in said for words in _NO_MEMORY):
             raise TransientFailure(f"no memory on the GPU: {said}") from error
