@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import signal
 import sys
 from typing import Any
 
-from farm import interrupts
-from farm.cli.progress import say
+from farm import interrupts, logs
 from farm.errors import FarmError, InputError, text_of
 from farm.interrupts import Interrupted
 from farm.terminal import plain_output
+
+log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,11 +91,11 @@ def run(options: argparse.Namespace) -> int:
     if sweep.rows:
         print(render(sweep.rows, "table"))
     if sweep.interrupted:
-        say("Interrupted. What was finished is kept: the same command goes on from there.")
+        log.warning("Interrupted. What was finished is kept: the same command goes on from there.")
         return sweep.exit_code
     states = [row["status"] for row in sweep.rows]
     left = f", {states.count('pending')} pending" if "pending" in states else ""
-    say(f"\n{len(states)} cells, {states.count('failed')} failed{left}. Results: {results}")
+    log.info(f"\n{len(states)} cells, {states.count('failed')} failed{left}. Results: {results}")
     return sweep.exit_code
 
 
@@ -104,6 +106,7 @@ def guarded(run_command: Any, options: argparse.Namespace) -> int:
     meanwhile, by whomever, cannot steer the terminal.
     """
     interrupts.forget()
+    logs.configure(logs.level_of(options))
     with plain_output():
         return _guarded(run_command, options)
 
@@ -113,29 +116,32 @@ def _guarded(run_command: Any, options: argparse.Namespace) -> int:
         with interrupts.handled(signal.SIGINT, signal.SIGTERM):
             return int(run_command(options))
     except InputError as error:
-        say(f"farm: {error}")
+        log.error(f"farm: {error}")
         return 2
     except FarmError as error:
-        say(f"farm: {error}")
+        log.error(f"farm: {error}")
         return 1
     except Interrupted:
-        say("farm: interrupted")
+        log.error("farm: interrupted")
         return 130
     except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # no code of the farm's does so
         kind, text = type(error).__name__, text_of(error)
-        say(f"farm: the model's code raised {kind}{text and f': {text}'}, which ends no command")
+        log.error(
+            f"farm: the model's code raised {kind}{text and f': {text}'}, which ends no command"
+        )
         return 1
     except BrokenPipeError:
         sys.stderr.close()
         return 1
     except OSError as error:  # no room, no right to write: nothing that was finished is lost
-        say(f"farm: {error.filename or 'a file'}: {error.strerror or error}")
+        log.error(f"farm: {error.filename or 'a file'}: {error.strerror or error}")
         return 2
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m farm.run", description=__doc__)
     add_arguments(parser)
+    logs.add_arguments(parser)
     return guarded(run, parse(parser))
 
 

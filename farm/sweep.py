@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 from farm import atomic
 from farm.cli.places import store_folder
-from farm.cli.progress import Progress, say
+from farm.cli.progress import Progress
 from farm.config.loader import Matrix
 from farm.engine.scheduler import Executor, Outcome, require_packages, run_steps
 from farm.errors import InputError, InputErrors
@@ -26,6 +27,8 @@ from farm.specs import CheckInputs, CocoDataset
 from farm.store import Store
 from farm.store.facts import facts_from
 from farm.store.imports import HERE
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,8 @@ def track(sweep: str, rows: Sequence[Row], store: Store, results: Path) -> None:
     except Exception as error:  # any server, any database: the results are on disk all the same
         uri = tracking.tracking_uri(results)
         why = without_secrets(f"{type(error).__name__}: {error}", uri)
-        say(f"MLflow at {shown(uri)} could not be written ({why}).")
-        say("The leaderboard is complete; the same command run again logs it.")
+        log.warning(f"MLflow at {shown(uri)} could not be written ({why}).")
+        log.warning("The leaderboard is complete; the same command run again logs it.")
 
 
 def checked_plan(
@@ -133,7 +136,7 @@ def checked_plan(
     checked, lost = dict[str, Step](), dict[str, str]()
     while plan.unchecked:
         many = "" if len(plan.unchecked) == 1 else "s"
-        say(f"Checking {len(plan.unchecked)} model{many}: configs, checkpoints, classes")
+        log.info(f"Checking {len(plan.unchecked)} model{many}: configs, checkpoints, classes")
         checks = {step.key: step for step in plan.of_stage("check") if step.key not in lost}
         lost |= _check(matrix, checks, store, start)
         # A model of the same config and checkpoint as another may lie beside other modules: what
@@ -164,7 +167,7 @@ def _say_notes(plan: Plan, store: Store) -> None:
     records = filter(None, (store.record(step.ref) for step in plan.of_stage("check")))
     notes = [record.figures.get("notes") or [] for record in records]
     for note in dict.fromkeys(str(one) for kept in notes if isinstance(kept, list) for one in kept):
-        say(f"Note: {note}")
+        log.warning(f"Note: {note}")
 
 
 _FILES = {"config": "config", "checkpoint": "checkpoint", "file": "file", "code": "function"}
@@ -196,7 +199,7 @@ def _run(
     left = [step for step in steps.values() if not store.record(step.ref)]
     if left:
         todo = f"{len(left)} of {len(steps)} steps to do"
-        say(f"Sweep {plan.name}: {len(plan.cells)} cells, {todo}")
+        log.info(f"Sweep {plan.name}: {len(plan.cells)} cells, {todo}")
     with Progress(left, cores()) as progress:
         return run_steps(steps, store, start, progress, choices.retry_failed)
 

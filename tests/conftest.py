@@ -20,6 +20,8 @@ from typing import IO
 
 import pytest
 
+from farm import logs
+
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FARM_SHARED", PROJECT.parent / "shared"))
 
@@ -35,6 +37,8 @@ dataset: {{type: shapes, count: 6, seed: 7, size: 160}}
 measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10}}
 verify: {{images: 4}}
 """
+
+logs.configure()  # as a command does
 
 HEAVY = {
     one for one in ("mmcv", "mmdet", "openvino", "torch") if importlib.util.find_spec(one) is None

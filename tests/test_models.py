@@ -96,8 +96,8 @@ def test_command_keeps_what_it_found_and_writes_the_table(tmp_path: Path) -> Non
     assert "1/1 same detector" in first.stdout
     again = models(tmp_path, *asked, "--markdown", str(tmp_path / "models.md"))
     assert "1 of 2 trials" in again.stderr, "only what is not on record"
-    lines = (tmp_path / "models.jsonl").read_text().splitlines()
-    assert {json.loads(line)["kind"] for line in lines} == {"fixed", "dynamic"}
+    found = records.Records(tmp_path / "models.jsonl")
+    assert {record.kind for record in found} == {"fixed", "dynamic"}
     page = (tmp_path / "models.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith("| retinanet "))
     assert row.count("··●·······") == 2 and "torch 2." in page

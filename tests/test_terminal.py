@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import json
+import logging
 import os
 import stat
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from test_results import row
 
 from farm import jsonfile, terminal
-from farm.cli.progress import Progress, say
+from farm.cli.progress import Progress
 from farm.cli.reproduce import _matrix
 from farm.config.loader import load_matrix
 from farm.engine.scheduler import Outcome
@@ -71,7 +72,7 @@ def test_no_step_steers_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
         progress.started(step)
         assert harmless(progress._line().plain)
         progress.ended(step, Outcome("k", "failed", HURTS))
-    say(HURTS)
+    logging.getLogger("farm.any").info(HURTS)
     assert harmless(capfd.readouterr().err.replace("\t", ""))
 
 

@@ -7,6 +7,7 @@ import json
 import sys
 
 import farm
+from farm import logs
 from farm import run as run_command
 from farm.catalog import POSTPROCESS
 from farm.cli.places import results_folder, store_folder
@@ -30,11 +31,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="farm", description="One matrix in, a leaderboard and a picked engine out."
     )
     parser.add_argument("--version", action="version", version=f"farm {farm.__version__}")
+    logs.add_arguments(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def command(name: str, call: object, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=call)
+        logs.add_arguments(sub)
         return sub
 
     run_command.add_arguments(command("run", run_command.run, "run a matrix: the main job"))

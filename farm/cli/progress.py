@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -122,8 +121,3 @@ class Progress:
         from rich.text import Text
 
         return Text(line, no_wrap=True, overflow="ellipsis")
-
-
-def say(text: str) -> None:
-    """A line for people, beside what programs read on stdout."""
-    print(plain(text, "\n\t"), file=sys.stderr, flush=True)

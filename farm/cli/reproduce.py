@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from farm import jsonfile
 from farm.cli.places import store_folder
-from farm.cli.progress import say
 from farm.config.loader import Document, Matrix, validate
 from farm.engine.local import InlineExecutor
 from farm.engine.scheduler import Outcome, run_steps
@@ -19,6 +19,8 @@ from farm.results.columns import Row
 from farm.results.rows import make_rows
 from farm.store import Store
 from farm.sweep import checked_plan, manifest_path
+
+log = logging.getLogger(__name__)
 
 _COMPARED = (
     "status",
@@ -106,10 +108,10 @@ def _with_parents(plan: Plan, keys: Iterable[str]) -> dict[str, Step]:
 
 class _Lines:
     def started(self, step: Step) -> None:
-        say(f"== {step.stage} {step.label}")
+        log.info(f"== {step.stage} {step.label}")
 
     def ended(self, step: Step, outcome: Outcome) -> None:
-        say(f"== {step.stage}: {outcome.status} in {outcome.seconds:.1f} s {outcome.reason}")
+        log.info(f"== {step.stage}: {outcome.status} in {outcome.seconds:.1f} s {outcome.reason}")
 
 
 def _text(value: object) -> str:

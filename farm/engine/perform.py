@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from farm import interrupts
+from farm import interrupts, logs
 from farm.engine.output import add_traceback, output_to, same_folder
 from farm.errors import (
     FarmError,
@@ -65,7 +65,7 @@ def perform(step: Step, root: str, echo: bool = False) -> Outcome:
         return ended(step, store, None, error, 0.0)
     log = folder / "step.log"
     try:
-        with interrupts.handled(signal.SIGINT), same_folder(), output_to(log, echo):
+        with interrupts.handled(signal.SIGINT), same_folder(), output_to(log, echo), logs.in_full():
             record = _run(step, store, folder)
         store.publish(folder, record)
     except BaseException as error:  # a model's code and libraries raise anything; all is recorded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import itertools
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING
 from farm import writable
 from farm.catalog import OPSETS
 from farm.cli.places import results_folder
-from farm.cli.progress import say
 from farm.errors import FarmError, InputError, nearest
 from farm.models import table
 from farm.models.families import FILE, KINDS, Family, chosen, read
@@ -23,6 +23,8 @@ from farm.models.records import Record, Records, Trial, exporter, key, versions
 
 if TYPE_CHECKING:
     from farm.models.trial import Subject
+
+log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).resolve().parent.parent.parent / "docs" / "models.jsonl"
 """What a checkout of the project has on record."""
@@ -63,7 +65,7 @@ def models(options: argparse.Namespace) -> int:
         own = [question for question in questions if question[1] in family.kinds]
         todo = [q for q in own if options.again or _open(records.get(key(family, *q)))]
         if todo and not options.show:
-            say(f"[{number}/{len(families)}] {family.name}: {len(todo)} of {len(own)} trials")
+            log.info(f"[{number}/{len(families)}] {family.name}: {len(todo)} of {len(own)} trials")
             for record in _found(family, todo):
                 records.add(record)
     asked = {key(family, *question) for family in families for question in questions}
@@ -93,7 +95,7 @@ def _write(path: Path, families: Mapping[str, Family], records: Records, tidy: b
         records.tidy(current)
     shown = [record for record in records if record.key in current]
     path.write_text(table.as_markdown(list(families.values()), shown))
-    say(f"Wrote {path}")
+    log.info(f"Wrote {path}")
 
 
 def _records(name: str | None, show: bool) -> Records:
@@ -148,7 +150,7 @@ def _found(family: Family, questions: list[_Question]) -> Iterator[Record]:
         if reason is None:
             yield from _tried(family, subject, questions)
             return
-    say(f"  {reason}")
+    log.info(f"  {reason}")
     for opset, kind, runtime in questions:
         trial = Trial(opset=opset, kind=kind, runtime=runtime, reason=reason)
         yield _record(family, trial, refused)
@@ -160,7 +162,7 @@ def _tried(family: Family, subject: Subject, questions: list[_Question]) -> Iter
         runtimes = [name for o, k, name in questions if (o, k) == (opset, kind)]
         for trial in subject.trials([opset], [kind], runtimes):
             if trial.reason:
-                say(f"  opset {opset} {kind} {trial.runtime}: {trial.reason}")
+                log.info(f"  opset {opset} {kind} {trial.runtime}: {trial.reason}")
             yield _record(family, trial)
 
 

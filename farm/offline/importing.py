@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from farm.cli.places import results_folder, store_folder
-from farm.cli.progress import say
 from farm.config.schema import VerifySpec
 from farm.errors import InputError
 from farm.offline import records
@@ -24,6 +24,8 @@ from farm.results.tables import render
 from farm.store import Store
 from farm.store.imports import HERE
 from farm.sweep import track
+
+log = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,10 +51,10 @@ def run(options: argparse.Namespace) -> int:
         track(sweep.name, merged, store, results)
     print(render(rows, "table"))
     failed = sum(row["status"] != "ok" for row in rows)
-    say(f"\n{len(rows)} cells, {failed} not ok; {count} new records. Results: {results}")
+    log.info(f"\n{len(rows)} cells, {failed} not ok; {count} new records. Results: {results}")
     if ours := sum(row["origin"] == HERE for row in merged):
         targets = ", ".join(sweep.targets)
-        say(f"{ours} cells of {sweep.name} on {targets} have figures of this farm: they stay.")
+        log.info(f"{ours} cells of {sweep.name} on {targets} have figures of this farm: they stay.")
     return 0
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from farm.cli.progress import say
 from farm.engine.process import perform_apart
 from farm.engine.scheduler import Outcome
 from farm.plan import Step
 from farm.store import Store
 from farm.units import format_seconds
+
+log = logging.getLogger(__name__)
 
 TIME_IS_UP = "the time was up"
 
@@ -86,4 +88,4 @@ class Lines:
             return
         now = format_seconds(self._clock.passed)
         how = format_seconds(outcome.seconds) if outcome.status == "done" else outcome.reason
-        say(f"[{now:>6}] {step.stage:<8} {step.label}: {how}")
+        log.info(f"[{now:>6}] {step.stage:<8} {step.label}: {how}")

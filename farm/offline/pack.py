@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from farm.cli.places import results_folder, store_folder
-from farm.cli.progress import Progress, say
+from farm.cli.progress import Progress
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.scheduler import Outcome, run_steps
 from farm.errors import InputError, InputErrors
@@ -26,6 +27,8 @@ from farm.plan.placement import cores
 from farm.specs import Ref
 from farm.store import Store
 from farm.sweep import Choices, checked_plan, starter
+
+log = logging.getLogger(__name__)
 
 
 def pack(options: argparse.Namespace) -> int:
@@ -185,13 +188,15 @@ def _file(source: writing.Source) -> PackedFile:
 def _tell(pack: Pack, plan: Plan, parts: list[Path]) -> int:
     """Say what was packed and where it is. Returns the exit code."""
     if out := len(plan.cells) - len(pack.cells):
-        say(f"{out} cells are not packed: their runtime builds nothing and runs the model itself.")
+        log.info(
+            f"{out} cells are not packed: their runtime builds nothing and runs the model itself."
+        )
     size = sum(path.stat().st_size for path in parts) / 2**20
-    say(f"{len(pack.cells)} cells, {len(pack.steps)} steps, {size:.1f} MiB:")
+    log.info(f"{len(pack.cells)} cells, {len(pack.steps)} steps, {size:.1f} MiB:")
     for path in parts:
         print(path)
     if pack.reasons:
-        say(f"Failed before the build:{_why(pack)}")
+        log.info(f"Failed before the build:{_why(pack)}")
     return 1 if pack.reasons else 0
 
 

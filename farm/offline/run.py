@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from farm.cli.places import results_folder
-from farm.cli.progress import say
 from farm.config.schema import VerifySpec
 from farm.engine.scheduler import Outcome, run_steps
 from farm.errors import InputError
@@ -28,6 +28,8 @@ from farm.results.columns import Row
 from farm.results.rows import make_rows
 from farm.results.tables import render
 from farm.store import Store
+
+log = logging.getLogger(__name__)
 
 FOLDER = "packs"
 """In the results folder: the store of packs, apart from the sweeps' own, and their records."""
@@ -109,8 +111,8 @@ def run_pack(options: argparse.Namespace) -> int:
             f"{store.root}/timing-caches/",
         )
         for reason, number in here.elsewhere.items():
-            say(f"{number} cells are not run here: {reason}")
-        say(f"{len(here.plan.cells)} cells to run, {len(here.plan.steps)} steps")
+            log.info(f"{number} cells are not run here: {reason}")
+        log.info(f"{len(here.plan.cells)} cells to run, {len(here.plan.steps)} steps")
         run = PackRun(pack, here.plan, store, home, clock)
         rows = run.run(options.step_minutes * 60, options.retry_failed)
     _tell(rows, run)
@@ -121,11 +123,11 @@ def _tell(rows: Sequence[Row], run: PackRun) -> None:
     print(render(rows, "table"))
     states = [row["status"] for row in rows]
     pending = f", {states.count('pending')} pending" if "pending" in states else ""
-    say(f"\n{len(states)} cells, {states.count('failed')} failed{pending}.")
+    log.info(f"\n{len(states)} cells, {states.count('failed')} failed{pending}.")
     if run.exit_code == 130:
         why = "Interrupted" if run.interrupted else "The time is up"
-        say(f"{why}. What was finished is kept: the same command goes on from there.")
-    say(f"Records, for `farm import` at home: {run.records}")
+        log.warning(f"{why}. What was finished is kept: the same command goes on from there.")
+    log.info(f"Records, for `farm import` at home: {run.records}")
 
 
 def _stem(path: Path) -> str:

@@ -6,6 +6,7 @@ refused before the work; where they may count wrongly, that is said.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,10 @@ from farm.sources.mmdet import compat  # noqa: F401
 # isort: split
 from mmdet.datasets import CocoDataset
 
-from farm.cli.progress import say
 from farm.datasets.annotations import read_annotations
 from farm.errors import InputError, shown
+
+log = logging.getLogger(__name__)
 
 _NEEDED = ("area", "iscrowd")
 
@@ -41,7 +43,7 @@ def _require_needed(part: Any) -> None:
                 part.ann_file,
             )
     if 0 in part.coco.anns:
-        say(
+        log.info(
             f"Note: {part.ann_file}: an annotation has the id 0, which mmdet's evaluation never"
             " counts as found: these figures are too low; number annotations from 1"
         )
@@ -98,4 +100,4 @@ def _require_format(part: Any, masks: bool) -> None:
     except InputError as error:
         if masks:
             raise
-        say(f"Note: {error}. mmdet evaluates the file as it is: its figures may be wrong.")
+        log.warning(f"Note: {error}. mmdet evaluates the file as it is: its figures may be wrong.")

@@ -28,9 +28,7 @@ def build(options: argparse.Namespace) -> int:
     exported = onnx_file.stored(path, store, options.retry_failed)
     settings = _settings(options, runtime, shape)
     target = _target(options)
-    folder = planned.built(
-        path, exported, settings, target, store, options.retry_failed, options.verbose
-    )
+    folder = planned.built(path, exported, settings, target, store, options.retry_failed)
     engine = sole_file(folder)
     work.put(engine, output)
     print(f"Engine: {output}")

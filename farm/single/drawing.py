@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy.typing as npt
 from mmdet.core.visualization import imshow_det_bboxes
 from pycocotools import mask as coco_mask
 
-from farm.cli.progress import say
 from farm.detections import Detections
+
+log = logging.getLogger(__name__)
 
 _NO_WINDOW = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 
@@ -65,7 +67,7 @@ def show_or_write(
     file = None if has_display() else Path.cwd() / name
     paint(picture, found, classes, title, 0.3, file)
     if file is not None:
-        say(f"No display here: {title}'s result is drawn in {file}")
+        log.info(f"No display here: {title}'s result is drawn in {file}")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +17,9 @@ import numpy.typing as npt
 from mmdet.core.evaluation import recall
 from mmdet.datasets import CocoDataset, ConcatDataset, CustomDataset, VOCDataset
 
-from farm.cli.progress import say
 from farm.errors import FarmError, InputError, nearest
+
+log = logging.getLogger(__name__)
 
 _OF_TRAINING = (
     "interval",
@@ -84,9 +86,11 @@ def format_options(dataset: Any, options: dict[str, Any]) -> dict[str, Any]:
 def warn_of_nothing_kept(dataset: Any, options: dict[str, Any]) -> None:
     """Says before the work where mmdet's `format_results` leaves no file."""
     if type(dataset).format_results is CustomDataset.format_results:
-        say(f"{type(dataset).__name__} has no format of its own: --format-only writes nothing")
+        log.warning(
+            f"{type(dataset).__name__} has no format of its own: --format-only writes nothing"
+        )
     elif isinstance(dataset, CocoDataset) and "jsonfile_prefix" not in options:
-        say(
+        log.info(
             "--format-only writes into a temporary folder, which goes at the end; keep its files"
             " with --eval-options jsonfile_prefix=PATH"
         )

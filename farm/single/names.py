@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
-from farm.cli.progress import say
 from farm.sources.mmdet.config import as_names
 from farm.specs import ModelFacts
+
+log = logging.getLogger(__name__)
 
 
 def say_differences(dataset: Any, facts: ModelFacts) -> None:
@@ -19,14 +21,14 @@ def say_differences(dataset: Any, facts: ModelFacts) -> None:
             continue
         first, place = wrong[0], part.ann_file
         if facts.labels_from:
-            say(
+            log.info(
                 f"mmdet's evaluation numbers labels by {place} and counts {len(wrong)} of"
                 f" {len(ours)} as other classes than they are, label {first} as"
                 f" {theirs[first]!r}: it is {ours[first]!r} by {facts.labels_from}. `farm run`"
                 " evaluates by name"
             )
         else:
-            say(
+            log.info(
                 f"mmdet's evaluation and the names in pictures take the order of {place}, label"
                 f" {first} as {theirs[first]!r}; in the config's order it is {ours[first]!r}. Which"
                 f" is right, the training annotation file says, and {facts.labels_doubt}"

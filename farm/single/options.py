@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from farm import logs
 from farm.catalog import OPSETS
+
+log = logging.getLogger(__name__)
 
 Command = Callable[[str, Any, str], argparse.ArgumentParser]
 
@@ -124,7 +127,6 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="hold the engine against ONNX Runtime; exit code 1 if they differ",
     )
-    parser.add_argument("--verbose", action="store_true", help="show the builder's own log")
     _add_store(parser)
     _add_unused(parser, "--to-rgb")
 
@@ -217,7 +219,8 @@ class _Renamed(argparse.Action):
 
 
 def _warn(text: str) -> None:
-    print(f"farm: warning: {text}", file=sys.stderr)
+    logs.configure()  # the command, which sets the level, has not begun
+    log.warning(f"farm: warning: {text}")
 
 
 def _add_unused(parser: argparse.ArgumentParser, *switches: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from farm.cli.progress import say
 from farm.datasets.image_files import inside
 from farm.detections import Detections
 from farm.errors import InputError
 from farm.single import drawing
+
+log = logging.getLogger(__name__)
 
 
 class Painter:
@@ -26,7 +28,7 @@ class Painter:
         self._min_score, self.folder = min_score, folder
         if folder is None and not drawing.has_display():
             self.folder = Path.cwd() / "show"
-            say(f"No display here: painted images go to {self.folder}")
+            log.info(f"No display here: painted images go to {self.folder}")
 
     def require_apart(self, images: Iterable[tuple[Path, str]]) -> None:
         """Raises InputError where a painted image would be written over one of these, or would

@@ -46,7 +46,6 @@ def built(
     target: specs.Target,
     store: Store,
     retry_failed: bool,
-    verbose: bool = False,
 ) -> Path:
     """The folder of the engine that a runtime makes of an ONNX file.
 
@@ -59,7 +58,7 @@ def built(
     _require_supported(path, file, options, target, store)
     label = f"{path.name} {options.runtime} {options.shape.name}"
     step = step_to_build(label, file, options, target)
-    return work.carry_out(step, store, retry_failed, verbose) / "engine"
+    return work.carry_out(step, store, retry_failed) / "engine"
 
 
 def _require_supported(

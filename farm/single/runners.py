@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from farm import specs
-from farm.cli.progress import say
 from farm.detections import Detections, Floats, ImageMeta
 from farm.errors import InputError
 from farm.runtimes import Session, runtime_module
@@ -25,6 +25,8 @@ from farm.sources import source_module
 from farm.sources.mmdet.sizes import own_scale
 from farm.stages.inference import Decoding, Outputs, completed, decoding_of, detect
 from farm.units import Dims
+
+log = logging.getLogger(__name__)
 
 Run = Callable[[Iterable[tuple[Floats, ImageMeta]]], Iterator[Detections]]
 
@@ -101,7 +103,7 @@ def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _
         exported = onnx_file.stored(path, store, options.retry_failed)
         target = this_machine(built.runtime)
         folder = planned.built(path, exported, built, target, store, options.retry_failed)
-        say(f"Engine: {folder}")
+        log.info(f"Engine: {folder}")
     file = store.path(exported) / "model.onnx"
     outputs = onnx_file.outputs(file) if file.is_file() else None
     if not built.shape.dynamic_size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from farm import specs
-from farm.cli.progress import say
 from farm.detections import Floats
 from farm.errors import (
     FarmError,
@@ -27,6 +27,8 @@ from farm.single.compare import Answers, held
 from farm.single.sample import Sample, sample
 from farm.stages.inference import completed, decoded, decoding_of, network_batch
 from farm.units import Dims
+
+log = logging.getLogger(__name__)
 
 Run = Callable[[Floats], Answers]
 """Runs a batch of images [N, 3, H, W]."""
@@ -96,7 +98,7 @@ def _draw(
     from farm.single.drawing import show_or_write
 
     if not facts.labels_from:
-        say(
+        log.info(
             f"The names drawn are in the config's order. Its labels' is not known: mmdet takes it"
             f" from the training annotation file, and {facts.labels_doubt}"
         )

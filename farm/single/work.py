@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ from pathlib import Path
 
 from farm.catalog import RUNTIMES
 from farm.cli.places import results_folder, store_folder
-from farm.cli.progress import say
 from farm.engine.local import InlineExecutor
 from farm.engine.scheduler import Outcome, require_packages, run_steps
 from farm.errors import FarmError, InputError, StepFailed
@@ -22,6 +22,8 @@ from farm.runtimes import Runtime
 from farm.specs import Ref
 from farm.store import Record, Store
 from farm.units import format_seconds
+
+log = logging.getLogger(__name__)
 
 
 def open_store(results: str | None) -> Store:
@@ -38,21 +40,20 @@ def open_store(results: str | None) -> Store:
     return store
 
 
-def carry_out(step: Step, store: Store, retry_failed: bool = False, verbose: bool = False) -> Path:
+def carry_out(step: Step, store: Store, retry_failed: bool = False) -> Path:
     """The folder of the step's artifact; made now, unless the store has it, and it says which.
 
-    verbose: show the step's log. Raises InputError, StepFailed or FarmError.
+    With `-v` it shows the step's log. Raises InputError, StepFailed or FarmError.
     """
     if store.record(step.ref):
-        say(f"{step.stage} {step.label}: found in the store, nothing to do")
-        if verbose:
-            say(store.log_path(step.ref).read_text(errors="replace"))
+        log.info(f"{step.stage} {step.label}: found in the store, nothing to do")
+        log.debug(store.log_path(step.ref).read_text(errors="replace"))
         return store.path(step.ref)
     if store.failure(step.key) and not retry_failed:
-        say(f"{step.stage} {step.label}: failed before; --retry-failed tries it once more")
+        log.info(f"{step.stage} {step.label}: failed before; --retry-failed tries it once more")
     require_packages([step], store)
     store.remove_stale_work()
-    executor = InlineExecutor(store, echo=verbose)
+    executor = InlineExecutor(store, echo=log.isEnabledFor(logging.DEBUG))
     outcomes = run_steps({step.key: step}, store, lambda: executor, _Lines(), retry_failed)
     _raise_if_bad(step, outcomes[step.key], store)
     return store.path(step.ref)
@@ -64,9 +65,9 @@ def _raise_if_bad(step: Step, outcome: Outcome, store: Store) -> None:
     if outcome.status == "input":
         raise InputError(outcome.reason)
     told = f"{step.stage} {step.label}: {outcome.reason}"
-    log = store.log_path(step.ref)
-    if log.exists():
-        told += f"\nIts log: {log}"
+    path = store.log_path(step.ref)
+    if path.exists():
+        told += f"\nIts log: {path}"
     raise StepFailed(told) if outcome.status == "failed" else FarmError(told)
 
 
@@ -74,11 +75,11 @@ class _Lines:
     """Says what is under way."""
 
     def started(self, step: Step) -> None:
-        say(f"{step.stage} {step.label} ...")
+        log.info(f"{step.stage} {step.label} ...")
 
     def ended(self, step: Step, outcome: Outcome) -> None:
         if outcome.status == "done":
-            say(f"{step.stage} {step.label}: done in {format_seconds(outcome.seconds)}")
+            log.info(f"{step.stage} {step.label}: done in {format_seconds(outcome.seconds)}")
 
 
 def put(artifact: Path, output: Path) -> None:

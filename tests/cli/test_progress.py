@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from farm.cli.progress import Progress, say
+from farm.cli.progress import Progress
 from farm.engine.scheduler import Outcome
 from farm.plan import Needs, Step
 
@@ -137,9 +137,3 @@ def written(leader: int) -> str:
 
 def test_nothing_to_do_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert shown(capfd, []) == ""
-
-
-def test_what_is_said_to_people_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    say("two\nlines \x1b[2J")
-    said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "two\nlines \\x1b[2J\n")

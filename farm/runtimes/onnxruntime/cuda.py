@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from farm.runtimes.tensorrt import cuda
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions
+
+log = logging.getLogger(__name__)
 
 PROVIDER = "CUDAExecutionProvider"
 
@@ -39,7 +42,7 @@ def open_engine(folder: Path, options: EngineOptions, threads: int) -> BoundSess
     if not asked.cuda_graph:
         return BoundSession(plain, "cuda")
     if reason := _not_capturable(folder, options, plain):
-        print(f"no CUDA graph: {reason}", flush=True)
+        log.info(f"no CUDA graph: {reason}")
         return BoundSession(plain, "cuda")
     own = _providers(options, asked, enable_cuda_graph=1)
     session = providers.session(folder / providers.MODEL, own, threads)

@@ -8,6 +8,7 @@ TensorRT-RTX.
 from __future__ import annotations
 
 import ctypes
+import logging
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from functools import cache
 from typing import Any
 
 from farm.errors import StepFailed
+
+log = logging.getLogger(__name__)
 
 Names = Mapping[str, frozenset[str]]
 """The attributes of those classes and enums of a library that decide; empty for an absent one."""
@@ -126,7 +129,7 @@ def logger(library: Any) -> Any:
         def log(self, severity: Any, text: str) -> None:
             if severity.name not in _SHOWN:
                 return
-            print(f"[{library.__name__}] {severity.name}: {text}", flush=True)
+            log.info(f"[{library.__name__}] {severity.name}: {text}")
             if "ERROR" not in severity.name:
                 self.warnings.append(text.strip())
             elif len(self.errors) < _MOST:
@@ -160,7 +163,7 @@ def load_plugins(library: Any, version: Version, logger: Any, paths: tuple[str, 
             raise StepFailed(f"plug-in library {path} cannot be loaded: {error}") from None
         if _count(registry, version) == before:
             registry.load_library(path)
-        print(f"plug-in library {path}: {_count(registry, version) - before} creators", flush=True)
+        log.info(f"plug-in library {path}: {_count(registry, version) - before} creators")
 
 
 def _count(registry: Any, version: Version) -> int:

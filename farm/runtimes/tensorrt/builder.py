@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from farm.runtimes.tensorrt.options import TensorRtOptions, parse
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions, Shape
+
+log = logging.getLogger(__name__)
 
 
 def build(library: Any, onnx: Path, folder: Path, options: EngineOptions) -> None:
@@ -38,7 +41,7 @@ class Build:
         cache = self.timing_cache()
         plan = self.plan(onnx, cache)
         if plan is None and cache and engine.blames_timings(self.log.errors):
-            print(f"no engine with the timing cache {cache}: once more without it", flush=True)
+            log.info(f"no engine with the timing cache {cache}: once more without it")
             self.log.begin()
             plan = self.plan(onnx, None)
         if plan is None:
@@ -129,7 +132,7 @@ class Build:
         pinned = pin(network, self.library)
         if self.version.constraint:
             config.set_flag(getattr(self.library.BuilderFlag, self.version.constraint))
-        print(f"{wanted}: {pinned} of {network.num_layers} layers are kept in fp32", flush=True)
+        log.info(f"{wanted}: {pinned} of {network.num_layers} layers are kept in fp32")
 
     def timing_cache(self) -> Path | None:
         if self.gpu is None or self.own.timing_cache is None:

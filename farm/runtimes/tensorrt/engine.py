@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from uuid import uuid4
 
 from farm.errors import StepFailed, TransientFailure
 from farm.runtimes.tensorrt.cuda import Gpu
+
+log = logging.getLogger(__name__)
 
 PLAN, FACTS = "engine.plan", "engine.json"
 
@@ -77,7 +80,7 @@ def load_timings(config: Any, path: Path) -> None:
     """Give a build what is known so far. A cache that does not fit is left aside."""
     cache = config.create_timing_cache(_read_timings(path))
     if cache is None or not config.set_timing_cache(cache, False):
-        print(f"timing cache {path} is of another GPU or version: begun anew", flush=True)
+        log.info(f"timing cache {path} is of another GPU or version: begun anew")
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from farm.runtimes.tensorrt.tensors import Dims, Input, Output
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions
+
+log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
@@ -137,12 +140,12 @@ class TensorRtSession:
         self._execute()
         self._stream.wait()
         if not self._capturable():
-            print("no CUDA graph: what the engine does depends on its data", flush=True)
+            log.info("no CUDA graph: what the engine does depends on its data")
             return
         try:
             self._graph = self._stream.capture(self._execute)
         except (StepFailed, TransientFailure) as error:
-            print(f"no CUDA graph: {error}", flush=True)
+            log.info(f"no CUDA graph: {error}")
 
     def _capturable(self) -> bool:
         """As far as that is known beforehand."""
