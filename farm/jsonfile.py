@@ -1,17 +1,29 @@
-"""JSON from files that anyone may have written: whole, of a bounded size, with finite numbers."""
+"""JSON from files that anyone may have written: of a bounded size, with finite numbers, and decoded
+strictly into frozen dataclasses."""
 
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import math
 import os
+import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from farm.errors import InputError, shown
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
 
 MOST_BYTES = 64 << 20
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _DEEPEST = 100
 """Levels of lists and mappings: whatever walks through them later has recursion to spare."""
@@ -63,3 +75,46 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"the number {text[:40]} is not finite")
     return value
+
+
+def decode(kind: type[T], value: Any, where: str = "") -> T:
+    """Return `value`, parsed JSON, as a `kind`: a dataclass, the other way of `asdict`.
+
+    Nothing is converted but numbers to float and lists to tuples. A half of a surrogate pair, which
+    no file of ours can hold, becomes its escape.
+
+    Raises:
+        InputError: a field is missing, unknown or of another type; says which. `where`: the file.
+    """
+    from pydantic import ValidationError
+
+    adapter = _adapter(cast(Hashable, kind))
+    text = json.dumps([value], ensure_ascii=False)
+    text = _SURROGATE.sub(lambda one: f"\\\\u{ord(one[0]):04x}", text)
+    try:
+        found: T = adapter.validate_json(text)[0]
+    except ValidationError as error:
+        raise InputError(_reason(error.errors()[0]), where) from None
+    return found
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Of a list, since an adapter's settings reach the dataclasses inside a type, not the type."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    return TypeAdapter(list[kind], config=config)
+
+
+def _reason(error: Any) -> str:
+    """What pydantic says of the first wrong value, with the value's path from the top."""
+    parts = error["loc"][1:]
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    name = name.lstrip(".") or "it"
+    if error["type"] == "missing":
+        return f"{name!r} is missing"
+    if error["type"] == "unexpected_keyword_argument":
+        return f"{name!r} is not known"
+    expected = error["msg"].replace("Input should be", "expected", 1)
+    return f"{name}: {expected}, not {shown(error['input'])}"

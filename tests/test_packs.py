@@ -155,7 +155,7 @@ WRONG: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda p: VERIFY(p)["inputs"]["engine"].update(model=MODEL), "expected a built engine",
     ),
     "no engine": (lambda p: VERIFY(p)["inputs"]["engine"].update(built=None), "a built engine"),
-    "inputs of another stage": (lambda p: BUILD(p).update(stage="measure"), "MeasureInputs"),
+    "inputs of another stage": (lambda p: BUILD(p).update(stage="measure"), "'engine' is missing"),
     "an artifact that is not there": (
         lambda p: BUILD(p)["inputs"]["exported"].update(key=KEY), "neither carried nor made",
     ),
