@@ -7,6 +7,7 @@ import logging
 import math
 import signal
 import sys
+from collections import Counter
 from typing import Any
 
 from farm import interrupts, logs
@@ -74,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
     """Returns the exit code: 0 all well, 1 some cells failed, 130 interrupted."""
     from farm.cli.places import results_folder
     from farm.config.loader import load_matrix
+    from farm.engine.status import CellStatus
     from farm.results.tables import render
     from farm.sweep import Choices, run_sweep
 
@@ -93,9 +95,10 @@ def run(options: argparse.Namespace) -> int:
     if sweep.interrupted:
         log.warning("Interrupted. What was finished is kept: the same command goes on from there.")
         return sweep.exit_code
-    states = [row["status"] for row in sweep.rows]
-    left = f", {states.count('pending')} pending" if "pending" in states else ""
-    log.info(f"\n{len(states)} cells, {states.count('failed')} failed{left}. Results: {results}")
+    counts = Counter(row["status"] for row in sweep.rows)
+    pending = f", {counts[CellStatus.PENDING]} pending" if counts[CellStatus.PENDING] else ""
+    failed = f"{len(sweep.rows)} cells, {counts[CellStatus.FAILED]} failed{pending}"
+    log.info(f"\n{failed}. Results: {results}")
     return sweep.exit_code
 
 

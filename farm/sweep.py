@@ -16,6 +16,7 @@ from farm.cli.places import store_folder
 from farm.cli.progress import Progress
 from farm.config.loader import Matrix
 from farm.engine.scheduler import Executor, Outcome, require_packages, run_steps
+from farm.engine.status import CellStatus, StepStatus, failure_reasons, skip_reasons
 from farm.errors import InputError, InputErrors
 from farm.plan import STAGES, Plan, Step, make_plan
 from farm.plan.placement import cores
@@ -56,7 +57,7 @@ class Sweep:
         if self.interrupted:
             return 130
         # Another machine's figures say nothing of how this run went.
-        well = (row["status"] == "ok" and row["origin"] == HERE for row in self.rows)
+        well = (row["status"] == CellStatus.OK and row["origin"] == HERE for row in self.rows)
         return 0 if all(well) else 1
 
 
@@ -91,10 +92,8 @@ def publish(
     choices: Choices,
 ) -> list[Row]:
     """Write the leaderboard and bring MLflow up to date; both derive from the store."""
-    bad = ("failed", "transient", "late", "input")
-    reasons = {key: one.reason for key, one in outcomes.items() if one.status in bad}
-    undone = {key: one.reason for key, one in outcomes.items() if one.status == "left"}
-    rows = make_rows(plan, store, matrix.spec.verify, reasons, undone)
+    failed, skipped = failure_reasons(outcomes.values()), skip_reasons(outcomes.values())
+    rows = make_rows(plan, store, matrix.spec.verify, failed, skipped)
     leaderboard.write(rows, results, plan.name)
     if choices.mlflow:
         track(plan.name, rows, store, results)
@@ -155,11 +154,15 @@ def _check(
     errors = [
         InputError(outcome.reason, _place(matrix, checks[outcome.key], outcome.reason))
         for outcome in outcomes.values()
-        if outcome.status == "input"
+        if outcome.status is StepStatus.INVALID_INPUT
     ]
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
-    return {key: one.reason for key, one in outcomes.items() if one.status in ("transient", "late")}
+    return {
+        key: one.reason
+        for key, one in outcomes.items()
+        if one.status in (StepStatus.TRANSIENT, StepStatus.TIMED_OUT)
+    }
 
 
 def _say_notes(plan: Plan, store: Store) -> None:

@@ -67,7 +67,7 @@ PASSING = {
         "ValueError: x",
 }  # fmt: skip
 
-MORE = "`farm run --retry-failed --check-minutes N` gives it more"
+MORE = "`farm run --retry-failed --check-minutes N` allows more time"
 
 
 @pytest.fixture(scope="module")

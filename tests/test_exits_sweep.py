@@ -63,7 +63,7 @@ def forward_exits_at_once(): return Net(lambda: os._exit(0))
 """
 IMPORT_EXITS = "import sys\nsys.exit(0)\ndef import_exits(): pass\n"
 
-MORE = "`farm run --retry-failed --check-minutes N` gives it more"
+MORE = "`farm run --retry-failed --check-minutes N` allows more time"
 
 
 def matrix(folder: Path, *names: str, more: str = "") -> Path:

@@ -21,7 +21,7 @@ from farm import jsonfile, terminal
 from farm.cli.progress import Progress
 from farm.cli.reproduce import _matrix
 from farm.config.loader import load_matrix
-from farm.engine.scheduler import Outcome
+from farm.engine.scheduler import Outcome, StepStatus
 from farm.errors import InputError, StepFailed
 from farm.plan import Needs, Step, make_plan
 from farm.results import tracking
@@ -71,7 +71,7 @@ def test_no_step_steers_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     with Progress([step], 1) as progress:
         progress.started(step)
         assert harmless(progress._line().plain)
-        progress.ended(step, Outcome("k", "failed", HURTS))
+        progress.ended(step, Outcome("k", StepStatus.FAILED, HURTS))
     logging.getLogger("farm.any").info(HURTS)
     assert harmless(capfd.readouterr().err.replace("\t", ""))
 

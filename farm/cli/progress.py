@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from farm.engine.status import StepStatus
 from farm.terminal import plain, plain_lines
 from farm.units import format_seconds
 
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from farm.plan import Step
 
 _WORDS = {
-    "done": "done",
-    "failed": "FAILED",
-    "input": "WRONG INPUT",
-    "transient": "FAILED (may pass)",
-    "late": "GIVEN UP (time limit)",
-    "blocked": "skipped",
-    "left": "left undone, with all that need the same",
+    StepStatus.DONE: "done",
+    StepStatus.FAILED: "FAILED",
+    StepStatus.INVALID_INPUT: "WRONG INPUT",
+    StepStatus.TRANSIENT: "FAILED (a temporary reason; run again)",
+    StepStatus.TIMED_OUT: "TIMED OUT",
+    StepStatus.BLOCKED: "not run, since a step before it did not end well",
+    StepStatus.SKIPPED: "skipped, with all steps that need the same",
 }
 
 
@@ -73,19 +74,19 @@ class Progress:
         self._running.pop(step.key, None)
         if self._left.pop(step.key, None) is None:
             return
-        if outcome.status == "done":
+        if outcome.status is StepStatus.DONE:
             self._taken[step.stage].append(outcome.seconds)
-        if outcome.status == "done" and self._live:
+        if outcome.status is StepStatus.DONE and self._live:
             return  # the bar says it
-        if outcome.status == "left":
+        if outcome.status is StepStatus.SKIPPED:
             if outcome.reason in self._told:
                 return
             self._told.add(outcome.reason)
         done = self._total - len(self._left)
         line = f"[{done}/{self._total}] {step.stage} {plain(step.label)}: {_WORDS[outcome.status]}"
-        if outcome.status == "done":
+        if outcome.status is StepStatus.DONE:
             line += f" in {format_seconds(outcome.seconds)}{self._left_text()}"
-        elif outcome.status != "blocked":
+        elif outcome.status is not StepStatus.BLOCKED:
             line += "".join(f"\n    {one}" for one in plain_lines(outcome.reason))
         from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""The child's side of `apart`: perform one step, leave its outcome, end."""
+"""The child process of `perform_apart`: perform one step, write its outcome, end."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main() -> None:
+    """Perform the step that standard input has, and end the process."""
     work: ChildWork = pickle.load(sys.stdin.buffer)
     _end_with(work.parent)
     _read_nothing()
-    # A crash says in the log where the code was, and so does a step that is about to be ended.
+    # Write a traceback into the log on a crash, and shortly before the step is killed.
     faulthandler.enable()
     if work.deadline is not None:
-        left = work.deadline - time.monotonic()
-        faulthandler.dump_traceback_later(max(left - 1, left * 0.9, 0.01))
+        remaining = work.deadline - time.monotonic()
+        faulthandler.dump_traceback_later(max(remaining - 1, remaining * 0.9, 0.01))
     outcome = perform(work.step, work.root, work.echo)
-    part = work.answer.with_suffix(".part")
+    part = work.outcome_file.with_suffix(".part")
     part.write_bytes(pickle.dumps(outcome))
-    part.replace(work.answer)
-    os._exit(0)  # whatever threads and handlers the model's code has left
+    part.replace(work.outcome_file)
+    os._exit(0)  # without the threads and exit handlers of the model's code
 
 
 def _end_with(parent: int) -> None:
-    """A parent that is killed cannot end its child: the kernel does."""
+    """Let the kernel kill this process with its parent, which may be killed itself."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -15,7 +15,7 @@ from own_stage import step
 
 from farm.engine import process
 from farm.engine.local import InlineExecutor
-from farm.engine.process import clear_up, perform_apart, perform_where_due
+from farm.engine.process import clear_up, perform_apart, perform_step
 from farm.errors import InputError
 from farm.plan import Needs, placement
 from farm.plan.placement import Gpu
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Store:
 
 def pid_of(store: Store, code: str, needs: Needs) -> int:
     own = step(code, needs)
-    assert perform_where_due(own, str(store.root), 60).status == "done"
+    assert perform_step(own, str(store.root), 60).status == "done"
     record = store.record(own.ref)
     assert record is not None
     return int(record.figures["pid"])
@@ -87,7 +87,7 @@ def test_a_step_over_its_time_is_ended_with_its_trace_in_the_log(store: Store) -
     outcome = perform_apart(own, str(store.root), 6)
     assert outcome.status == "failed"
     assert outcome.reason == (
-        "did not finish within 6.0s; `farm run --retry-failed --check-minutes N` gives it more"
+        "did not finish within 6.0s; `farm run --retry-failed --check-minutes N` allows more time"
     )
     assert 6 <= outcome.seconds < 60
     assert "Timeout (0:00:0" in store.log_path(own.ref).read_text()
@@ -118,7 +118,7 @@ def test_a_check_has_its_own_limit(store: Store, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(process, "perform_apart", lambda *values: limits.append(values))
     own = step("", APART)
     for one in (replace(own, stage="check"), replace(own, stage="export")):
-        perform_where_due(one, "root", 7.0, True)
+        perform_step(one, "root", 7.0, True)
     assert [(values[1], values[2], values[3]) for values in limits] == [
         ("root", 7.0, True), ("root", None, True),
     ]  # fmt: skip
@@ -148,7 +148,7 @@ def test_the_worker_ends_where_its_parent_is_no_more(store: Store, tmp_path: Pat
     work = process.ChildWork(own, str(store.root), False, folder, os.getpid() + 1, None)
     code = process._START.format(path=sys.path)
     done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(work), check=False)
-    assert done.returncode == 1 and not work.answer.exists() and store.record(own.ref) is None
+    assert done.returncode == 1 and not work.outcome_file.exists() and store.record(own.ref) is None
 
 
 def test_the_inline_executor_takes_one_step_at_a_time(store: Store) -> None:
@@ -170,9 +170,10 @@ def test_the_inline_executor_admits_what_this_machine_has(
     cpu, here = step("1"), step("2", Needs(accelerator="L4"))
     optional = step("3", Needs(accelerator="H100", optional=True))
     assert executor.admit([cpu, here, optional]) == {
-        optional.key: "accelerator H100 is not here; run on a Ray cluster that has one (--address)"
+        optional.key: "this machine has no accelerator H100; run on a Ray cluster that has one"
+        " (--address)"
     }
     with pytest.raises(InputError) as error:
         executor.admit([cpu, step("4", Needs(accelerator="H100"))])
-    assert error.value.message.startswith("own mine: accelerator H100 is not here")
+    assert error.value.message.startswith("own mine: this machine has no accelerator H100")
     assert error.value.where == "--executor inline"
