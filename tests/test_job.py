@@ -86,4 +86,4 @@ def test_a_job_with_wrong_input_fails_and_says_why(dashboard: str, tmp_path: Pat
 def test_a_job_refuses_to_leave_results_in_rays_temporary_folder(dashboard: str) -> None:
     done = submit(dashboard, "matrices/demo.yaml", "--results", "here")
     assert done.returncode == 1
-    assert "would land in Ray's temporary folder" in done.stdout + done.stderr
+    assert "would be in Ray's temporary folder" in done.stdout + done.stderr

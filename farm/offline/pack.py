@@ -17,6 +17,7 @@ from pathlib import Path
 from farm.cli.places import results_folder, store_folder
 from farm.cli.progress import Progress
 from farm.config.loader import Matrix, load_matrix
+from farm.engine.checks import checked_plan
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import StepStatus, failure_reasons
 from farm.errors import InputError, InputErrors
@@ -27,7 +28,7 @@ from farm.plan import Plan, PlannedCell, Step, make_plan
 from farm.plan.placement import cores
 from farm.specs import Ref
 from farm.store import Store
-from farm.sweep import Choices, checked_plan, starter
+from farm.sweep import Choices, starter
 
 log = logging.getLogger(__name__)
 
