@@ -88,14 +88,14 @@ def test_the_time_left_is_from_the_mean_of_each_stage() -> None:
         step("m", "measure", exclusive=True), step("n", "measure", exclusive=True),
     ]  # fmt: skip
     with Progress(steps, 2) as progress:
-        assert progress.seconds_left() is None
+        assert progress.remaining_seconds() is None
         progress.ended(steps[1], Outcome("b", StepStatus.FAILED, "", 500.0))
-        assert progress.seconds_left() is None
+        assert progress.remaining_seconds() is None
         progress.ended(steps[0], Outcome("a", StepStatus.DONE, "", 10.0))
         # c, d and e (of a stage not yet seen: the mean of all) on 2 slots; m and n one by one.
-        assert progress.seconds_left() == pytest.approx(30 / 2 + 20)
+        assert progress.remaining_seconds() == pytest.approx(30 / 2 + 20)
         progress.ended(steps[5], Outcome("m", StepStatus.DONE, "", 4.0))
-        assert progress.seconds_left() == pytest.approx((10 + 10 + 7) / 2 + 4)
+        assert progress.remaining_seconds() == pytest.approx((10 + 10 + 7) / 2 + 4)
 
 
 def test_a_terminal_has_a_bar_and_lines_for_failures_alone(

@@ -238,7 +238,7 @@ def test_an_interrupt_that_a_library_swallowed_stops_the_next_round(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = Scripted()
-    monkeypatch.setattr(interrupts, "_came", True)
+    monkeypatch.setattr(interrupts, "_interrupted", True)
     with pytest.raises(Interrupted):
         run(DIAMOND, executor, store)
     assert executor.taken == []
