@@ -136,25 +136,26 @@ def _guarded(command: Command, options: argparse.Namespace) -> int:
     try:
         with interrupts.handled(signal.SIGINT, signal.SIGTERM):
             return command(options)
-    except InputError as error:
-        log.error(f"farm: {error}")
-        return 2
-    except FarmError as error:
-        log.error(f"farm: {error}")
-        return 1
     except Interrupted:
         log.error("farm: interrupted")
         return 130
-    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # the farm raises none of them
-        kind, text = type(error).__name__, text_of(error)
-        log.error(f"farm: the model's code raised {kind}{text and f': {text}'}")
-        return 1
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    except OSError as error:  # a full disk, no right to write: finished steps are kept
-        log.error(f"farm: {error.filename or 'a file'}: {error.strerror or error}")
-        return 2
+    except (FarmError, OSError, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        log.error(f"farm: {_message(error)}")
+        log.debug("its traceback", exc_info=True)
+        return 2 if isinstance(error, InputError | OSError) else 1
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, FarmError):
+        return str(error)
+    if isinstance(error, OSError):  # a full disk, no right to write: finished steps are kept
+        return f"{error.filename or 'a file'}: {error.strerror or error}"
+    # The farm raises none of the others.
+    kind, text = type(error).__name__, text_of(error)
+    return f"the model's code raised {kind}{text and f': {text}'}"
 
 
 def main() -> int:

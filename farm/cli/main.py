@@ -58,7 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     board = command("leaderboard", _leaderboard, "show the results")
     board.add_argument("--target", help="only the cells of this target")
     board.add_argument("--sweep", help="only the cells of this sweep")
-    board.add_argument("--format", choices=("table", "csv", "json", "markdown"), default="table")
+    board.add_argument(
+        "--format",
+        choices=("table", "csv", "json", "markdown"),
+        default="table",
+        help="how it is printed (default: table)",
+    )
     board.add_argument("--by-class", action="store_true", help="show the AP of each class")
     _add_results(board)
 
