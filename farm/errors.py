@@ -106,18 +106,18 @@ def text_of(error: BaseException) -> str:
     except BaseException as other:  # raised by the error's own class
         if interrupts.from_outside(other):
             raise
-        text = f"(its text cannot be read: {kind_of(other)})"
+        text = f"(its text cannot be read: {class_name(other)})"
     return plain(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}...", "\n")
 
 
-def kind_of(error: BaseException) -> str:
+def class_name(error: BaseException) -> str:
     """Return the name of its class, without any code of that class."""
     return str(type.__dict__["__name__"].__get__(type(error)))
 
 
 def in_one_line(error: BaseException) -> str:
     """Return its class and the beginning of its text, for errors that any code may have raised."""
-    return f"{kind_of(error)}: {' '.join(text_of(error).split())[:_LONGEST_ERROR]}"
+    return f"{class_name(error)}: {' '.join(text_of(error).split())[:_LONGEST_ERROR]}"
 
 
 def shown(value: Any) -> str:

@@ -241,7 +241,7 @@ def test_a_crash_and_a_hang_cost_their_own_step(packed: Path, tmp_path: Path) ->
     dead.mkdir()
     (dead / "sitecustomize.py").write_text(
         "import sys\n"
-        "if 'farm.engine.worker' in sys.orig_argv[-1]:\n"
+        "if 'run_child' in sys.orig_argv[-1]:\n"
         "    import os; os.kill(os.getpid(), 11)\n"
     )
     with pytest.MonkeyPatch.context() as patch:

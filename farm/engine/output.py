@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from farm import terminal
-from farm.errors import in_one_line, kind_of
+from farm.errors import class_name, in_one_line
 
 _STREAMS = {"stdin": (0, "r"), "stdout": (1, "w"), "stderr": (2, "w")}
 
@@ -115,7 +115,7 @@ def add_traceback(error: BaseException, log: Path, echo: bool) -> None:
     try:
         text = "".join(traceback.format_exception(error))
     except Exception as other:  # raised by the error's own class
-        text = f"{kind_of(error)}, whose traceback cannot be printed: {in_one_line(other)}\n"
+        text = f"{class_name(error)}, whose traceback cannot be printed: {in_one_line(other)}\n"
     with suppress(OSError), log.open("a", errors="backslashreplace") as file:
         file.write(text)
     if echo:

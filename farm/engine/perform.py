@@ -20,7 +20,7 @@ from farm.errors import (
     InputError,
     TransientFailure,
     chain,
-    kind_of,
+    class_name,
     out_of_memory,
     text_of,
 )
@@ -144,7 +144,7 @@ def record_failure(
 
 
 def _reason(error: BaseException, store: Store) -> str:
-    text, kind = text_of(error), kind_of(error)
+    text, kind = text_of(error), class_name(error)
     if isinstance(error, FarmError):
         return text
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

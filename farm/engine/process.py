@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
 import os
 import pickle
 import shutil
@@ -26,10 +28,14 @@ CHECK_S = 300.0
 """How long a model's check may take, in seconds."""
 
 # The child finds the modules of this process, and none in the current folder, which `-c` adds.
-_START = "import sys; sys.path[:] = {path!r}; from farm.engine.worker import main; main()"
+_START = (
+    "import sys; sys.path[:] = {path!r}; from farm.engine.process import run_child; run_child()"
+)
 
 _MARK = "FARM_STEP_FOLDER"
 """In the environment of the child and of all processes that it starts."""
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 # What kills a step from outside: too little memory, or a machine that shuts down.
 _KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -123,11 +129,11 @@ def _run(work: ChildWork, limit_s: float | None) -> End:
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            _end(process, str(work.folder))
+            _kill_all(process, str(work.folder))
     return End(process.pid, code)
 
 
-def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+def _kill_all(process: subprocess.Popen[bytes], mark: str) -> None:
     """Kill the child and all processes that it started, also those in sessions of their own."""
     with suppress(OSError):  # the group is empty
         os.killpg(process.pid, signal.SIGKILL)
@@ -199,3 +205,34 @@ def _signal(number: int) -> str:
 def _last_line(log: Path | None) -> str:
     text = log.read_text(errors="replace").strip() if log else ""
     return f"; its log ends with: {text.splitlines()[-1][:300]}" if text else ""
+
+
+def run_child() -> None:
+    """Perform the step that standard input has, write its outcome, and end this process."""
+    work: ChildWork = pickle.load(sys.stdin.buffer)
+    _end_with_parent(work.parent)
+    _read_nothing()
+    # Write a traceback into the log on a crash, and shortly before the step is killed.
+    faulthandler.enable()
+    if work.deadline is not None:
+        remaining = work.deadline - time.monotonic()
+        faulthandler.dump_traceback_later(max(remaining - 1, remaining * 0.9, 0.01))
+    outcome = perform(work.step, work.root, work.echo)
+    part = work.outcome_file.with_suffix(".part")
+    part.write_bytes(pickle.dumps(outcome))
+    part.replace(work.outcome_file)
+    os._exit(0)  # without the threads and exit handlers of the model's code
+
+
+def _end_with_parent(parent: int) -> None:
+    """Let the kernel kill this process with its parent, which may be killed itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _read_nothing() -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)

@@ -18,7 +18,7 @@ from farm.engine.connect import connect, off_stdout
 from farm.engine.nodes import Node, Nodes
 from farm.engine.process import CHECK_S, clear_up, perform_step
 from farm.engine.status import Outcome, StepStatus
-from farm.errors import InputError, kind_of, text_of
+from farm.errors import InputError, class_name, text_of
 from farm.plan.compatibility import step_unsupported
 from farm.plan.steps import Step
 from farm.store import Store
@@ -188,7 +188,7 @@ def _why_lost(error: Exception) -> str:
     if isinstance(error, ray.exceptions.WorkerCrashedError):
         return "its process ended: its code ended or crashed it, or it was killed (out of memory?)"
     first = text_of(error).strip().partition("\n")[0]
-    return f"{kind_of(error)}: {first}"
+    return f"{class_name(error)}: {first}"
 
 
 def _any_can_run(step: Step, nodes: list[Node]) -> bool:
