@@ -99,10 +99,18 @@ def _require_listener(address: str) -> None:
     if address == "auto":
         return
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError, OverflowError) as error:
+        socket.create_connection((host, _port(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
         reason = f"{error}; expected HOST:PORT, as `ray start` prints it"
         raise InputError(f"no Ray cluster answers there: {reason}", address) from None
+
+
+def _port(text: str) -> int:
+    """Raises ValueError for what is no port; the resolver would take 99999 as 99999 - 65536."""
+    port = int(text)
+    if not 0 < port < 1 << 16:
+        raise ValueError(f"port {port} is not from 1 to 65535")
+    return port
 
 
 def _join(address: str) -> None:
