@@ -15,7 +15,7 @@ from farm.errors import FarmError, InputError, text_of
 from farm.interrupts import Interrupted
 from farm.terminal import plain_output
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("farm.run")  # also where this module is run as `__main__`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
