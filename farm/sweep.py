@@ -52,7 +52,7 @@ class Sweep:
 
     @property
     def exit_code(self) -> int:
-        """0 if every cell is OK, 1 if not, 130 if the sweep was interrupted."""
+        """Return 0 if every cell is OK, 1 if not, 130 if the sweep was interrupted."""
         if self.interrupted:
             return 130
         # Figures of another machine do not tell how this run ended.
@@ -66,14 +66,13 @@ def run_sweep(matrix: Matrix, results: Path, choices: Choices) -> Sweep:
     Raises:
         InputError: something that the user must correct, found before any heavy work.
     """
-    store = Store(store_folder(results))
+    store, began = Store(store_folder(results)), time.perf_counter()
     if missing := make_plan(matrix).missing:
         raise InputErrors(missing)
     with locked(results, matrix.name):
         keep_matrix(matrix, results)
         if stale := store.remove_stale_work():
             log.debug("removed %d working folders of processes that were killed", stale)
-        began = time.perf_counter()
         plan, outcomes = make_plan(matrix, facts_from(store)), dict[str, Outcome]()
         log.debug("planned %d steps in %.2f s", len(plan.steps), time.perf_counter() - began)
         interrupted = False

@@ -173,7 +173,8 @@ class RayExecutor:
             options["runtime_env"] = {"env_vars": {"FARM_EXCLUSIVE": "1"}}
         call = _perform_alone if step.needs.exclusive or step.needs.accelerator else _perform
         ref = call.options(**options).remote(step, str(self._store.root), self._check_s)
-        log.debug("Ray task for %s %s: %s", step.stage, step.label, options)
+        where = node.machine.host if node else "any node"
+        log.debug("%s %s: %g CPUs of %s", step.stage, step.label, options["num_cpus"], where)
         self._tasks[ref] = Task(step, node.id if node else None, time.monotonic())
 
 

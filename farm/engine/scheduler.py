@@ -56,9 +56,13 @@ class Executor(Protocol):
 class Watcher(Protocol):
     """Is called for each step that starts or ends; a progress display, for instance."""
 
-    def started(self, step: Step) -> None: ...
+    def started(self, step: Step) -> None:
+        """Note that an executor has taken the step."""
+        ...
 
-    def ended(self, step: Step, outcome: Outcome) -> None: ...
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        """Note how the step ended; once a step, whatever number of tries it had."""
+        ...
 
 
 class Unwatched:
