@@ -1,4 +1,4 @@
-"""Read JSON from files that anyone may have written: of a bounded size, with finite numbers."""
+"""JSON from files that anyone may have written: whole, of a bounded size, with finite numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 MOST_BYTES = 64 << 20
 
 _DEEPEST = 100
-"""Levels of lists and mappings, few enough for recursive functions."""
+"""Levels of lists and mappings: whatever walks through them later has recursion to spare."""
 
 
 def read(path: Path, most: int = MOST_BYTES) -> Any:

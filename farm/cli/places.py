@@ -8,12 +8,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm import atomic, jsonfile
-from farm.config.loader import Document, Matrix, validate
 from farm.errors import InputError
 from farm.plan.files import expanded
+
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
 
 _RAY_WORKING_DIR = "runtime_resources/working_dir_files"
 
@@ -89,6 +91,8 @@ def kept_matrix(results: Path, sweep: str) -> Matrix:
     Raises:
         InputError: there is none, this user may not read it, or this version cannot.
     """
+    from farm.config.loader import Document, validate
+
     path = matrix_path(results, sweep)
     try:
         kept = jsonfile.read(path)

@@ -218,7 +218,7 @@ def _require_readable(record: str) -> None:
 
 
 def read_failure(path: Path) -> Failure:
-    """Read a failure. Raises OSError, ValueError and InputError as `read_record` does."""
+    """Raises OSError, ValueError for what is no JSON, and InputError for what is no failure."""
     return decoded(Failure, jsonfile.read(path))
 
 
