@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-from farm.engine.process import CHECK_S, perform_step
+from farm.engine.process import CHECK_S, perform_where_due
 from farm.engine.status import Outcome
 from farm.errors import InputError
 from farm.plan import placement
@@ -37,8 +37,8 @@ class InlineExecutor:
             if accelerator_unsupported(step, here) is None:
                 continue
             reason = (
-                f"this machine has no accelerator {step.needs.accelerator}; run on a Ray cluster"
-                " that has one (--address)"
+                f"accelerator {step.needs.accelerator} is not here; run on a Ray cluster that has"
+                " one (--address)"
             )
             if not step.needs.optional:
                 raise InputError(f"{step.stage} {step.label}: {reason}", "--executor inline")
@@ -56,7 +56,7 @@ class InlineExecutor:
         """Perform the step that was taken."""
         assert self._taken is not None
         step, self._taken = self._taken, None
-        return perform_step(step, str(self._store.root), self._check_s, self._echo)
+        return perform_where_due(step, str(self._store.root), self._check_s, self._echo)
 
     def stop(self) -> None:
         """Do nothing: no step runs outside of `wait`."""

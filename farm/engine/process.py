@@ -71,7 +71,7 @@ class End:
     code: int | None
 
 
-def perform_step(step: Step, root: str, check_s: float, echo: bool = False) -> Outcome:
+def perform_where_due(step: Step, root: str, check_s: float, echo: bool = False) -> Outcome:
     """Perform the step, in a process of its own if it needs one.
 
     check_s: the time limit of a check, in seconds; that of other stages is the executor's matter.

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from farm import interrupts
 from farm.engine.connect import connect, off_stdout
 from farm.engine.nodes import Node, Nodes
-from farm.engine.process import CHECK_S, clear_up, perform_step
+from farm.engine.process import CHECK_S, clear_up, perform_where_due
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import InputError, class_name, text_of
 from farm.plan.compatibility import step_unsupported
@@ -178,10 +178,10 @@ class RayExecutor:
         self._tasks[ref] = Task(step, node.id if node else None, time.monotonic())
 
 
-_perform = ray.remote(perform_step)
+_perform = ray.remote(perform_where_due)
 # In a process that ends after the step: one that has used a GPU keeps its memory and its errors.
 # (Ray does this by itself only where the decorator requests GPUs, not where the options do.)
-_perform_alone = ray.remote(max_calls=1)(perform_step)
+_perform_alone = ray.remote(max_calls=1)(perform_where_due)
 
 
 def _why_lost(error: Exception) -> str:

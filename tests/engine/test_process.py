@@ -15,7 +15,7 @@ from own_stage import step
 
 from farm.engine import process
 from farm.engine.local import InlineExecutor
-from farm.engine.process import clear_up, perform_apart, perform_step
+from farm.engine.process import clear_up, perform_apart, perform_where_due
 from farm.errors import InputError
 from farm.plan import Needs, placement
 from farm.plan.placement import Gpu
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Store:
 
 def pid_of(store: Store, code: str, needs: Needs) -> int:
     own = step(code, needs)
-    assert perform_step(own, str(store.root), 60).status == "done"
+    assert perform_where_due(own, str(store.root), 60).status == "done"
     record = store.record(own.ref)
     assert record is not None
     return int(record.figures["pid"])
@@ -118,7 +118,7 @@ def test_a_check_has_its_own_limit(store: Store, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(process, "perform_apart", lambda *values: limits.append(values))
     own = step("", APART)
     for one in (replace(own, stage="check"), replace(own, stage="export")):
-        perform_step(one, "root", 7.0, True)
+        perform_where_due(one, "root", 7.0, True)
     assert [(values[1], values[2], values[3]) for values in limits] == [
         ("root", 7.0, True), ("root", None, True),
     ]  # fmt: skip
@@ -170,10 +170,9 @@ def test_the_inline_executor_admits_what_this_machine_has(
     cpu, here = step("1"), step("2", Needs(accelerator="L4"))
     optional = step("3", Needs(accelerator="H100", optional=True))
     assert executor.admit([cpu, here, optional]) == {
-        optional.key: "this machine has no accelerator H100; run on a Ray cluster that has one"
-        " (--address)"
+        optional.key: "accelerator H100 is not here; run on a Ray cluster that has one (--address)"
     }
     with pytest.raises(InputError) as error:
         executor.admit([cpu, step("4", Needs(accelerator="H100"))])
-    assert error.value.message.startswith("own mine: this machine has no accelerator H100")
+    assert error.value.message.startswith("own mine: accelerator H100 is not here")
     assert error.value.where == "--executor inline"
