@@ -77,7 +77,11 @@ def listens(port: int) -> bool:
 
 def submit(dashboard: str, *command: str) -> subprocess.CompletedProcess[str]:
     words = ["job", "submit", "--address", dashboard, "--working-dir", ".", "--"]
-    return ray(*words, "python", "-m", "farm.run", *command)
+    done = ray(*words, "python", "-m", "farm.run", *command)
+    while "No available agent" in done.stdout + done.stderr:  # the head node is still starting
+        time.sleep(1)
+        done = ray(*words, "python", "-m", "farm.run", *command)
+    return done
 
 
 def test_a_matrix_runs_as_a_job_and_its_results_land_where_they_should(
