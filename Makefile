@@ -29,7 +29,7 @@ demo: setup ## From nothing to a leaderboard and a picked engine, on the CPU
 
 test: setup lint coverage ## Lint, types and every test; the fast ones with their coverage
 	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile --ignore tests/test_job.py
-	$(BIN)/python -m pytest tests/test_job.py # alone: `ray stop` ends every Ray of the machine
+	$(BIN)/python -m pytest tests/test_job.py # alone: its cluster takes every core
 
 test-fast: setup ## The tests that need no engine and no heavy import
 	$(BIN)/python -m pytest -m 'not slow'

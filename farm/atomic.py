@@ -1,4 +1,4 @@
-"""Files written whole or not at all: beside their place first, then put there by one rename."""
+"""Write files atomically: under another name first, then renamed, so that none is ever partial."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from uuid import uuid4
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Yield a path beside `path` to write into; it replaces `path` when the block ends well.
+    """Yield a path to write to, in the folder of `path`; it replaces `path` when the block ends.
 
-    durable: the content is on the disk before the rename, so that a power cut leaves the old file
-    or the new one, and never an empty one. Without it only a killed process is harmless.
+    durable: sync the content to the disk before the rename, so that even a power failure leaves the
+    old file or the new one, and never an empty one.
 
-    Raises OSError; nothing is then left beside `path`, and `path` is as it was.
+    Raises:
+        OSError: the file cannot be written. `path` is unchanged then, as after any exception in
+            the block.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.{uuid4().hex[:8]}.part")
     try:
@@ -31,7 +33,11 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def write(path: Path, content: bytes | str, durable: bool = True, private: bool = False) -> None:
-    """Write a file by `replacing`. private: readable by its owner alone, from the first byte on."""
+    """Write a file by `replacing`. private: only its owner can ever read it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     data = content.encode() if isinstance(content, str) else content
     with replacing(path, durable) as part:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -40,7 +46,11 @@ def write(path: Path, content: bytes | str, durable: bool = True, private: bool 
 
 
 def sync(path: Path) -> None:
-    """Force a file's content, or a folder's entries, to the disk. Raises OSError."""
+    """Sync a file's content, or a folder's entries, to the disk.
+
+    Raises:
+        OSError: it cannot be opened or synced.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

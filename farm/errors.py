@@ -1,4 +1,4 @@
-"""The errors that people read: what is wrong, where, what was expected, what to do next."""
+"""Errors for people: what is wrong, where, what was expected, and what to do."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LONGEST, _LONGEST_ERROR, _LONGEST_TEXT, _MOST_ERRORS, _MOST_WORDS = 80, 300, 50
 
 
 class FarmError(Exception):
-    """Any error that the farm explains by itself; shown without a stack trace."""
+    """An error whose message explains it; it is shown without a traceback."""
 
 
 class InputError(FarmError):
-    """The user's input is wrong: exit code 2. `where` is a file, `file:line`, or an option."""
+    """The user's input is wrong: exit code 2. where: a file, `file:line`, or an option."""
 
     def __init__(self, message: str, where: str = "") -> None:
         super().__init__(message, where)
@@ -30,7 +30,7 @@ class InputError(FarmError):
 
 
 class InputErrors(InputError):
-    """Several wrong inputs at once, so that one run names them all."""
+    """Several input errors, so that one run names all of them."""
 
     def __init__(self, errors: Iterable[InputError]) -> None:
         self.errors = list(errors)
@@ -38,7 +38,7 @@ class InputErrors(InputError):
 
 
 def together(errors: Iterable[InputError]) -> InputError:
-    """One error that names them all, or the first 20 of many; no more than those are made."""
+    """Return one error that names all of them, or the first 20; no more are taken from `errors`."""
     found = list(itertools.islice(errors, _MOST_ERRORS + 1))
     if len(found) == 1:
         return found[0]
@@ -48,15 +48,15 @@ def together(errors: Iterable[InputError]) -> InputError:
 
 
 class StepFailed(FarmError):
-    """A stage failed for a reason that the same inputs will always give: recorded and shown."""
+    """A stage failed for a reason that the same inputs will always give; the store records it."""
 
 
 class WrongOutputs(StepFailed):
-    """What an engine gives has not the form of detections."""
+    """An engine's outputs do not have the form of detections."""
 
 
 class LabelOutOfRange(WrongOutputs):
-    """A box has a label that is none of the model's classes, which count from 0 on."""
+    """A box has a label that is no index of the model's classes."""
 
     def __init__(self, label: int, classes: int, image: str) -> None:
         super().__init__(label, classes, image)
@@ -70,10 +70,10 @@ class LabelOutOfRange(WrongOutputs):
 
 
 class TransientFailure(FarmError):
-    """A stage failed for a reason of the moment (node lost, no memory): never recorded."""
+    """A stage failed for a temporary reason (a lost node, no memory); it is not recorded."""
 
 
-# As torch, numpy, ONNX Runtime, OpenVINO, OpenCV, TensorRT and CUDA say it.
+# The messages of torch, numpy, ONNX Runtime, OpenVINO, OpenCV, TensorRT and CUDA.
 _NO_MEMORY = re.compile(
     r"out of memory|OutOfMemory|bad[_ ]alloc|insufficient memory|not enough memory"
     r"|memory allocation fail|cudaErrorMemoryAllocation|ALLOC_FAILED"
@@ -83,14 +83,14 @@ _NO_MEMORY = re.compile(
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, said by `error` itself or by what it was raised from."""
+    """Return whether `error`, or an error that it was raised from, says that memory ran out."""
     return any(
         isinstance(one, MemoryError) or _NO_MEMORY.search(text_of(one)) for one in chain(error)
     )
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """`error`, what it was raised from, and so on."""
+    """Yield `error`, the error that it was raised from, and so on."""
     seen = set[int]()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:
@@ -100,29 +100,28 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def text_of(error: BaseException) -> str:
-    """What the error says, of a bounded length and every character printable: it may come from
-    anybody's code."""
+    """Return the error's text, of a bounded length and printable: any code may have raised it."""
     try:
         text = str(error)
-    except BaseException as other:  # its own class cannot say it
+    except BaseException as other:  # raised by the error's own class
         if interrupts.from_outside(other):
             raise
-        text = f"(its text cannot be had: {kind_of(other)})"
+        text = f"(its text cannot be read: {class_name(other)})"
     return plain(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}...", "\n")
 
 
-def kind_of(error: BaseException) -> str:
-    """The name of its class, which the class itself may fail to say."""
+def class_name(error: BaseException) -> str:
+    """Return the name of its class, without any code of that class."""
     return str(type.__dict__["__name__"].__get__(type(error)))
 
 
 def in_one_line(error: BaseException) -> str:
-    """Its class and the beginning of its text, for errors of anybody's code."""
-    return f"{kind_of(error)}: {' '.join(text_of(error).split())[:_LONGEST_ERROR]}"
+    """Return its class and the beginning of its text, for errors that any code may have raised."""
+    return f"{class_name(error)}: {' '.join(text_of(error).split())[:_LONGEST_ERROR]}"
 
 
 def shown(value: Any) -> str:
-    """What the user wrote, as an error quotes it: in one line, printable, not for pages."""
+    """Return a value of the user's as errors quote it: one short, printable line."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # thousands of digits, or of levels
@@ -131,11 +130,11 @@ def shown(value: Any) -> str:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """'; did you mean X?' for the nearest of `words`, or their list where none is near."""
+    """Return '; did you mean X?' for the most similar of `words`, else a list of them."""
     known = sorted(words)
     folded = {name.casefold().strip(): name for name in reversed(known)}
-    looked_for = word[:_LONGEST].casefold().strip()
-    if close := difflib.get_close_matches(looked_for, folded, n=1, cutoff=0.6):
+    wanted = word[:_LONGEST].casefold().strip()
+    if close := difflib.get_close_matches(wanted, folded, n=1, cutoff=0.6):
         return f"; did you mean {folded[close[0]]!r}?"
     more = ", ..." if len(known) > _MOST_WORDS else ""
     return f"; expected one of: {', '.join(known[:_MOST_WORDS])}{more}" if known else ""

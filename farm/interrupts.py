@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as one exception that is not mistaken for one that a model's code raises."""
+"""Turn Ctrl-C and SIGTERM into an exception that differs from those that a model's code raises."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_LEAVE_S = 10.0
-"""How long threads that a model's code has left may keep a process that is done, in seconds."""
+_EXIT_S = 10.0
+"""How long the threads of a model's code may delay the end of a finished process, in seconds."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user or the system ends the farm; a bare KeyboardInterrupt comes from a model's code."""
+    """The user or the system ends the farm; a plain KeyboardInterrupt comes from a model's code."""
 
 
-_came = False
+_interrupted = False
 
 
 def install(number: int) -> Any:
-    """Let the signal raise `Interrupted`; returns the handler before.
+    """Let the signal raise `Interrupted`; return the previous handler.
 
-    Where SIGINT is ignored (a shell's background job) or handled by somebody else, it stays so.
+    SIGINT keeps its handler where it is ignored, as in a shell's background job, or has another
+    handler than Python's own.
     """
     before = signal.getsignal(number)
     if number != signal.SIGINT or before is signal.default_int_handler:
@@ -35,7 +36,7 @@ def install(number: int) -> Any:
 
 @contextmanager
 def handled(*numbers: int) -> Iterator[None]:
-    """`install` for the length of a block; nothing where the thread is not the main one."""
+    """Install the handlers for the length of a block; do nothing outside of the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -48,28 +49,38 @@ def handled(*numbers: int) -> Iterator[None]:
 
 
 def check() -> None:
-    """Raises `Interrupted` again where a library has caught it and gone on."""
-    if _came:
+    """Raise the exception again if a library has caught it.
+
+    Raises:
+        Interrupted: a signal has come since `forget`.
+    """
+    if _interrupted:
         raise Interrupted
 
 
 def from_outside(error: BaseException) -> bool:
-    """Whether someone ends this process, rather than the code that raised `error`.
+    """Return whether the user or the system ends this process, and not the code that raised
+    `error`.
 
     Ray ends its workers by a SystemExit with a message of its own.
     """
-    return _came or isinstance(error, Interrupted) or hasattr(error, "ray_terminate_msg")
+    return _interrupted or isinstance(error, Interrupted) or hasattr(error, "ray_terminate_msg")
 
 
 def forget() -> None:
-    """A new command begins in a process that goes on after an interrupted one."""
-    global _came
-    _came = False
+    """Forget earlier signals, before the next command in the same process."""
+    global _interrupted
+    _interrupted = False
 
 
 def to_the_end(main: Callable[[], int | None]) -> None:
-    """Run a program's `main`, and end the process with its exit code: 130 where it is interrupted
-    at any moment, its start and its end included."""
+    """Run a program's `main` and end the process with its exit code.
+
+    The code is 130 if it is interrupted, also while it starts or ends.
+
+    Raises:
+        SystemExit: always.
+    """
     install(signal.SIGTERM)
     install(signal.SIGINT)
     try:
@@ -80,16 +91,16 @@ def to_the_end(main: Callable[[], int | None]) -> None:
         print("farm: interrupted", file=sys.stderr)
         code = 130
     if any(not thread.daemon for thread in threading.enumerate()[1:]):
-        threading.Thread(target=_leave, args=(code,), daemon=True).start()
+        threading.Thread(target=_exit, args=(code,), daemon=True).start()
     sys.exit(code)
 
 
-def _leave(code: Any) -> None:
-    time.sleep(_LEAVE_S)
+def _exit(code: Any) -> None:
+    time.sleep(_EXIT_S)
     os._exit(code if isinstance(code, int) else code is not None)
 
 
 def _raise(*_: Any) -> None:
-    global _came
-    _came = True
+    global _interrupted
+    _interrupted = True
     raise Interrupted

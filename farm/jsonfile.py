@@ -30,17 +30,22 @@ _DEEPEST = 100
 
 
 def read(path: Path, most: int = MOST_BYTES) -> Any:
-    """The value in the file.
+    """Return the value in the file. most: the largest size, in bytes.
 
     Raises:
-        OSError: not there, or no regular file (a pipe would be waited for without end).
+        OSError: it cannot be read, or is no regular file (reading a pipe might never end).
         ValueError: not UTF-8, not JSON, NaN or infinite, nested too deeply, or over `most` bytes.
     """
     return parse(read_bytes(path, most))
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """The content of a regular file. Raises OSError, and ValueError for one over `most` bytes."""
+    """Return the content of a regular file.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        ValueError: it is over `most` bytes.
+    """
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -51,7 +56,11 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def parse(data: bytes) -> Any:
-    """The value of JSON text. Raises ValueError, as `read` does."""
+    """Return the value of JSON text.
+
+    Raises:
+        ValueError: not UTF-8, not JSON, NaN or infinite, or nested too deeply.
+    """
     try:
         value = json.loads(data.decode(), parse_float=_finite, parse_constant=_finite)
     except RecursionError:

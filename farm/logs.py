@@ -1,5 +1,5 @@
-"""The farm's own messages, through Python's `logging`: on stderr, beside what programs read on
-stdout; in a step, in the step's log."""
+"""Set up `logging` for the farm's messages: on stderr, since programs read stdout; in a step, in
+the step's log."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FARM = logging.getLogger("farm")
 
 
 class _Stderr(logging.Handler):
-    """Writes to whatever `sys.stderr` is at that moment: that of a step is its log."""
+    """Writes to the current `sys.stderr`, which is the log while a step runs."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr, flush=True)
 
 
 class _Plain(logging.Formatter):
-    """The message as it is, made safe to show; of a detail, also the module that gives it."""
+    """Formats a message as safe text; a debug message with the name of its module."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = plain(super().format(record), "\n\t")
@@ -35,13 +35,13 @@ def configure(level: int = logging.INFO) -> None:
         handler = _Stderr()
         handler.setFormatter(_Plain())
         _FARM.addHandler(handler)
-        _FARM.propagate = False  # libraries set up the root logger as they like
+        _FARM.propagate = False  # libraries may configure the root logger
     _FARM.setLevel(level)
 
 
 @contextmanager
 def in_full() -> Iterator[None]:
-    """Show every message for the length of a block: the log of a step has them all."""
+    """Show every message for the length of a block, for the log of a step."""
     before = _FARM.level
     configure(logging.DEBUG)
     try:
@@ -51,7 +51,7 @@ def in_full() -> Iterator[None]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add -v and -q, which stand before or after a command's name; `level_of` reads them."""
+    """Add -v and -q, which may stand before or after a command's name; see `level_of`."""
     choice = parser.add_mutually_exclusive_group()
     for short, long, level, text in (
         (
@@ -74,5 +74,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def level_of(options: argparse.Namespace) -> int:
-    """The level that `add_arguments` set, or INFO."""
+    """Return the level that -v or -q has chosen, else INFO."""
     return int(getattr(options, "log_level", logging.INFO))

@@ -1,4 +1,4 @@
-"""`farm run`, and `python -m farm.run MATRIX` for `ray job submit`: one sweep, to its exit code."""
+"""Run one sweep: `farm run`, and `python -m farm.run MATRIX` for `ray job submit`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import logging
 import math
 import signal
 import sys
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
 
 from farm import interrupts, logs
 from farm.errors import FarmError, InputError, text_of
 from farm.interrupts import Interrupted
 from farm.terminal import plain_output
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("farm.run")  # also where this module is run as `__main__`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `farm run`."""
     add_sweep_arguments(parser)
     parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
 
 
 def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the matrix, and how its steps are run."""
+    """Add the matrix, and the options for how its steps are run."""
     parser.add_argument("matrix", help="the matrix file (YAML)")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="replaces a value of the matrix"
@@ -42,18 +44,23 @@ def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
         "--step-minutes",
         type=minutes,
         default=360,
-        help="a step that takes longer is given up (default: 360; not with --executor inline)",
+        help="the time limit of a step (default: 360; none with --executor inline)",
     )
     parser.add_argument(
         "--check-minutes",
         type=minutes,
         default=5,
-        help="a model's check that takes longer has failed (default: 5)",
+        help="the time limit of a model's check (default: 5)",
     )
 
 
 def minutes(text: str) -> float:
-    """A finite number above 0."""
+    """Parse a number of minutes.
+
+    Raises:
+        ArgumentTypeError: it is not a finite number above 0.
+        ValueError: it is no number.
+    """
     value = float(text)
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text} is no time limit; expected minutes above 0")
@@ -61,7 +68,11 @@ def minutes(text: str) -> float:
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The options; overrides may stand after them, which argparse alone does not take."""
+    """Parse the command line; overrides may follow options, which argparse alone does not allow.
+
+    Raises:
+        SystemExit: the command line is wrong, or has asked for help.
+    """
     options, rest = parser.parse_known_args()
     if rest and (not hasattr(options, "overrides") or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -71,9 +82,14 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns the exit code: 0 all well, 1 some cells failed, 130 interrupted."""
+    """Run a sweep. Returns the exit code: 0 if every cell is OK, 1 if not, 130 if interrupted.
+
+    Raises:
+        InputError: something that the user must correct.
+    """
     from farm.cli.places import results_folder
     from farm.config.loader import load_matrix
+    from farm.engine.status import CellStatus
     from farm.results.tables import render
     from farm.sweep import Choices, run_sweep
 
@@ -91,54 +107,59 @@ def run(options: argparse.Namespace) -> int:
     if sweep.rows:
         print(render(sweep.rows, "table"))
     if sweep.interrupted:
-        log.warning("Interrupted. What was finished is kept: the same command goes on from there.")
+        log.warning("Interrupted. Finished steps are kept; the same command continues from there.")
         return sweep.exit_code
-    states = [row["status"] for row in sweep.rows]
-    left = f", {states.count('pending')} pending" if "pending" in states else ""
-    log.info(f"\n{len(states)} cells, {states.count('failed')} failed{left}. Results: {results}")
+    counts = Counter(row["status"] for row in sweep.rows)
+    pending = f", {counts[CellStatus.PENDING]} pending" if counts[CellStatus.PENDING] else ""
+    failed = f"{len(sweep.rows)} cells, {counts[CellStatus.FAILED]} failed{pending}"
+    log.info(f"\n{failed}. Results: {results}")
     return sweep.exit_code
 
 
-def guarded(run_command: Any, options: argparse.Namespace) -> int:
-    """Run a command; every error becomes what its user should read, and its exit code.
+Command = Callable[[argparse.Namespace], int]
+"""Runs with the parsed command line; returns the exit code."""
 
-    Ctrl-C and SIGTERM (`ray job stop`, a batch system's end) interrupt it. What is printed
-    meanwhile, by whomever, cannot steer the terminal.
+
+def guarded(command: Command, options: argparse.Namespace) -> int:
+    """Run a command and return its exit code; log every error as its user should read it.
+
+    Ctrl-C and SIGTERM (of `ray job stop` or a batch system) interrupt the command. Nothing that is
+    printed meanwhile can control the terminal.
     """
     interrupts.forget()
     logs.configure(logs.level_of(options))
     with plain_output():
-        return _guarded(run_command, options)
+        return _guarded(command, options)
 
 
-def _guarded(run_command: Any, options: argparse.Namespace) -> int:
+def _guarded(command: Command, options: argparse.Namespace) -> int:
     try:
         with interrupts.handled(signal.SIGINT, signal.SIGTERM):
-            return int(run_command(options))
-    except InputError as error:
-        log.error(f"farm: {error}")
-        return 2
-    except FarmError as error:
-        log.error(f"farm: {error}")
-        return 1
+            return command(options)
     except Interrupted:
         log.error("farm: interrupted")
         return 130
-    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # no code of the farm's does so
-        kind, text = type(error).__name__, text_of(error)
-        log.error(
-            f"farm: the model's code raised {kind}{text and f': {text}'}, which ends no command"
-        )
-        return 1
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    except OSError as error:  # no room, no right to write: nothing that was finished is lost
-        log.error(f"farm: {error.filename or 'a file'}: {error.strerror or error}")
-        return 2
+    except (FarmError, OSError, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        log.error(f"farm: {_message(error)}")
+        log.debug("its traceback", exc_info=True)
+        return 2 if isinstance(error, InputError | OSError) else 1
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, FarmError):
+        return str(error)
+    if isinstance(error, OSError):  # a full disk, no right to write: finished steps are kept
+        return f"{error.filename or 'a file'}: {error.strerror or error}"
+    # The farm raises none of the others.
+    kind, text = type(error).__name__, text_of(error)
+    return f"the model's code raised {kind}{text and f': {text}'}"
 
 
 def main() -> int:
+    """Run the sweep that the command line names, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m farm.run", description=__doc__)
     add_arguments(parser)
     logs.add_arguments(parser)

@@ -1,4 +1,4 @@
-"""Text from files, models and libraries, made safe to show: nothing in it steers the terminal."""
+"""Make text of files, models and libraries safe to show, so that it cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 _CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Control characters, invisible format characters (among them those that turn the direction of
-writing), halves of surrogate pairs, and the separators of lines and paragraphs."""
+"""Control characters, invisible format characters (among them those that change the direction of
+writing), surrogates, and the separators of lines and paragraphs."""
 
 _NAMES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def plain(text: str, keep: str = "") -> str:
-    """One line in which every character that is not shown as itself is written out, ESC as
-    `\\x1b`. keep: characters that stay as they are, such as line ends."""
+    """Return the text with every character that is not printable as an escape, ESC as `\\x1b`.
+
+    keep: characters that stay as they are, such as line ends.
+    """
     if text.isascii() and text.isprintable():
         return text
     return "".join(one if one in keep else _shown(one) for one in text)
 
 
 def plain_lines(text: str) -> list[str]:
-    """The lines of a text, each `plain`."""
+    """Return the lines of a text, each made safe by `plain`."""
     return [plain(line) for line in text.split("\n")]
 
 
@@ -38,19 +40,24 @@ def _shown(character: str) -> str:
 
 
 class PlainStream:
-    """A text stream that writes `plain` text to another; line ends, tabs and carriage returns
-    (progress bars are made of them) stay. All else is the other stream's."""
+    """A text stream that writes text, made safe by `plain`, to another stream.
+
+    Line ends, tabs and carriage returns, which progress bars need, stay as they are. All other
+    attributes are those of the other stream.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
+        """Write the text made safe; return the length of `text` itself."""
         encoding = self._stream.encoding or "utf-8"
         shown = plain(text, "\n\r\t")
         self._stream.write(shown.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:
+        """Write each line."""
         for line in lines:
             self.write(line)
 
@@ -60,16 +67,18 @@ class PlainStream:
 
 @contextlib.contextmanager
 def plain_output() -> Iterator[None]:
-    """Whatever Python code prints meanwhile, the models' and the libraries' too, is plain."""
-    out: Any = sys.stdout and PlainStream(sys.stdout)  # None where it is closed
+    """Make safe what any Python code prints for the length of a block."""
+    out: Any = sys.stdout and PlainStream(sys.stdout)  # None if it is closed
     err: Any = sys.stderr and PlainStream(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
 
 
 def copy_plainly(log: str) -> None:
-    """Standard input as it is into the file `log`, and `plain` to standard output, to its end: an
-    interrupt is meant for the process that writes it."""
+    """Copy standard input unchanged to the file `log`, and made safe to standard output.
+
+    It reads to the end of the input and ignores SIGINT, which is meant for the process that writes.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = PlainStream(sys.stdout)
     with open(log, "wb") as file:

@@ -1,4 +1,4 @@
-"""What a command writes: told before any work where it cannot be written."""
+"""Require before any work that a command can write its files and folders."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from farm.plan.files import expanded
 
 
 def file(name: str, option: str, read: Iterable[str | Path | None] = ()) -> Path:
-    """A file that can be written: its folder is made now. Raises InputError before any work.
+    """Return the path of a file to write, and make its folder.
 
-    read: the files that the command reads, which must not be written over.
+    option: the option that names the file. read: the files that the command reads, which it must
+    not overwrite.
+
+    Raises:
+        InputError: it cannot be written, or is one of `read`.
     """
-    path = expanded(name, Path.cwd()).resolve()  # a link's file is written, not the link
+    path = expanded(
+        name, Path.cwd()
+    ).resolve()  # write the file of a link, and do not replace the link
     if path.is_dir() or name.endswith("/"):
         raise InputError(f"{name!r} is a folder; give a file", option)
     if path.exists() and not path.is_file():
@@ -32,7 +38,11 @@ def file(name: str, option: str, read: Iterable[str | Path | None] = ()) -> Path
 
 
 def folder(name: str, option: str) -> Path:
-    """A folder to write into, made now. Raises InputError."""
+    """Make a folder to write into, and return its path.
+
+    Raises:
+        InputError: it cannot be made or written.
+    """
     path = expanded(name, Path.cwd())
     try:
         path.mkdir(parents=True, exist_ok=True)

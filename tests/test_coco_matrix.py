@@ -149,7 +149,7 @@ def test_a_plan_of_thousands_of_cells_explains_itself(plan: Plan, tmp_path: Path
 @needs_mmdet
 def test_missing_files_are_named_once_by_their_folder(plan: Plan, tmp_path: Path) -> None:
     text = as_text(plan, Store(tmp_path))
-    missing = text.partition("Not there, and needed by `farm run`:\n")[2]
+    missing = text.partition("Missing, and needed by `farm run`:\n")[2]
     assert len(plan.missing) == MODELS + 4
     assert "12 checkpoints, each of which does not exist, in " in " ".join(missing.split())
     assert missing.count(str(PROJECT / "checkpoints")) == 1
@@ -178,6 +178,6 @@ def test_refused_cells_are_told_by_their_reason(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(REFUSING)
     text = as_text(make_plan(load_matrix(tmp_path / "m.yaml")), Store(tmp_path))
     refused = text.partition("refused: ")[2].partition("\n\n")[0]
-    assert refused.startswith("4 cells, as a.op11.s.fp32.tensorrt_rtx.ws1GiB.h200:")
+    assert refused.startswith("4 cells, such as a.op11.s.fp32.tensorrt_rtx.ws1GiB.h200:")
     assert "(H200) has 9.0" in " ".join(refused.split())
     assert text.count("refused: ") == 1

@@ -50,9 +50,9 @@ FAILED = {
         "ZeroDivisionError: division by zero",
     "raise ValueError('\\ud800 \\x1b[2J')": "ValueError: \\ud800 \\x1b[2J",
     "class Mute(Exception):\n def __str__(self): 1 / 0\nraise Mute":
-        "Mute: (its text cannot be had: ZeroDivisionError)",
+        "Mute: (its text cannot be read: ZeroDivisionError)",
     "class Mute(Exception):\n def __str__(self): raise KeyboardInterrupt\nraise Mute":
-        "Mute: (its text cannot be had: KeyboardInterrupt)",
+        "Mute: (its text cannot be read: KeyboardInterrupt)",
     "class Meta(type):\n __name__ = property(lambda c: 1 / 0)\n"
     "class Odd(Exception, metaclass=Meta): ...\nraise Odd('x')": "Odd: x",
     "raise ValueError('x' * 20_000_000)": f"ValueError: {'x' * 300}",
@@ -67,7 +67,7 @@ PASSING = {
         "ValueError: x",
 }  # fmt: skip
 
-MORE = "`farm run --retry-failed --check-minutes N` gives it more"
+MORE = "`farm run --retry-failed --check-minutes N` allows more time"
 
 
 @pytest.fixture(scope="module")

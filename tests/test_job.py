@@ -6,10 +6,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from conftest import PROJECT
 
@@ -44,20 +46,42 @@ def ray(*words: str, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def dashboard() -> Iterator[str]:
-    """A head node bound to loopback; the address of its dashboard."""
+    """A head node bound to loopback; the address of its dashboard.
+
+    It runs in the foreground of a process of its own, which ends it with all that it has started:
+    `ray stop` would end every Ray of the machine.
+    """
     port = free_port()
-    words = f"start --head --node-ip-address 127.0.0.1 --port {free_port()} --num-cpus 2"
+    words = f"start --head --block --node-ip-address 127.0.0.1 --port {free_port()} --num-cpus 2"
     words += f" --dashboard-host 127.0.0.1 --dashboard-port {port}"
     assert ray("get-auth-token", "--generate").returncode == 0
-    started = ray(*words.split())
-    assert started.returncode == 0, started.stdout + started.stderr
-    yield f"http://127.0.0.1:{port}"
-    ray("stop", "--force")
+    command = [str(RAY), *words.split()]
+    head = subprocess.Popen(command, cwd=PROJECT, env=environment(), start_new_session=True)
+    try:
+        while not listens(port):
+            assert head.poll() is None, "the head node has ended"
+            time.sleep(0.5)
+        started = psutil.Process(head.pid).children(recursive=True)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        head.terminate()
+        head.wait()
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert alive == []
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def submit(dashboard: str, *command: str) -> subprocess.CompletedProcess[str]:
     words = ["job", "submit", "--address", dashboard, "--working-dir", ".", "--"]
-    return ray(*words, "python", "-m", "farm.run", *command)
+    done = ray(*words, "python", "-m", "farm.run", *command)
+    while "No available agent" in done.stdout + done.stderr:  # the head node is still starting
+        time.sleep(1)
+        done = ray(*words, "python", "-m", "farm.run", *command)
+    return done
 
 
 def test_a_matrix_runs_as_a_job_and_its_results_land_where_they_should(
@@ -86,4 +110,4 @@ def test_a_job_with_wrong_input_fails_and_says_why(dashboard: str, tmp_path: Pat
 def test_a_job_refuses_to_leave_results_in_rays_temporary_folder(dashboard: str) -> None:
     done = submit(dashboard, "matrices/demo.yaml", "--results", "here")
     assert done.returncode == 1
-    assert "would land in Ray's temporary folder" in done.stdout + done.stderr
+    assert "would be in Ray's temporary folder" in done.stdout + done.stderr

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr
 
 import pytest
+from conftest import PROJECT
 
 from farm import logs
 from farm.cli.main import _parser
@@ -86,3 +89,12 @@ def test_both_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_command_begins_at_the_usual_level() -> None:
     assert logs.level_of(argparse.Namespace()) == logging.INFO
+
+
+def test_a_job_shows_its_messages_too() -> None:
+    """`python -m farm.run` runs the module as `__main__`, which is no logger of the farm's."""
+    command = [sys.executable, "-m", "farm.run", "nowhere.yaml", "--verbose"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("farm: nowhere.yaml: ")
+    assert "\nfarm.run: its traceback\n" in done.stderr

@@ -21,7 +21,7 @@ import pytest
 from conftest import PROJECT, Farm
 
 from farm.config.loader import load_matrix
-from farm.engine.scheduler import run_steps
+from farm.engine.scheduler import StepStatus, run_steps
 from farm.offline import contents
 from farm.offline.local import TIME_IS_UP, Clock, Lines, LocalExecutor
 from farm.offline.relocate import relocated, this_machine
@@ -232,16 +232,16 @@ def test_a_crash_and_a_hang_cost_their_own_step(packed: Path, tmp_path: Path) ->
     late = LocalExecutor(store, clock, 0.05)
     assert late.take(build) and not late.take(others[0])
     stuck = late.wait()
-    assert stuck.status == "late" and "--step-minutes" in stuck.reason
+    assert stuck.status is StepStatus.TIMED_OUT and "--step-minutes" in stuck.reason
     assert store.failure(build.key) is None  # the next run tries it again
     over = LocalExecutor(store, Clock(time.monotonic(), 0.05), 600)
     over.take(build)
-    assert over.wait().status == "left"
+    assert over.wait().status is StepStatus.SKIPPED
     dead = tmp_path / "dead"
     dead.mkdir()
     (dead / "sitecustomize.py").write_text(
         "import sys\n"
-        "if 'farm.engine.worker' in sys.orig_argv[-1]:\n"
+        "if 'run_child' in sys.orig_argv[-1]:\n"
         "    import os; os.kill(os.getpid(), 11)\n"
     )
     with pytest.MonkeyPatch.context() as patch:

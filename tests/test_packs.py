@@ -22,7 +22,7 @@ from farm.catalog import PRECISIONS
 from farm.cli import main
 from farm.config.loader import Matrix, load_matrix
 from farm.config.schema import VerifySpec
-from farm.engine.scheduler import Outcome
+from farm.engine.scheduler import Outcome, StepStatus
 from farm.errors import InputError
 from farm.offline import contents, writing
 from farm.offline.contents import Pack
@@ -47,7 +47,7 @@ def planned(matrix: Matrix) -> Plan:
 def pack_of(matrix: Matrix, plan: Plan | None = None) -> Pack:
     """A pack as far as planning alone makes it: every step before the build ended well."""
     plan = plan or planned(matrix)
-    return described(matrix, plan, {key: Outcome(key, "done") for key in plan.steps})
+    return described(matrix, plan, {key: Outcome(key, StepStatus.DONE) for key in plan.steps})
 
 
 def with_files(pack: Pack) -> Pack:
@@ -360,9 +360,9 @@ def test_cells_whose_runtime_builds_nothing_stay_out(small_matrix: Path) -> None
 
 def test_the_reason_of_a_failure_before_the_build_is_packed(matrix: Matrix) -> None:
     plan = planned(matrix)
-    ends = {key: Outcome(key, "done") for key in plan.steps}
+    ends = {key: Outcome(key, StepStatus.DONE) for key in plan.steps}
     (export,) = plan.of_stage("export")
-    ends[export.key] = Outcome(export.key, "failed", "no such operator")
+    ends[export.key] = Outcome(export.key, StepStatus.FAILED, "no such operator")
     pack = described(matrix, plan, ends)
     assert pack.reasons == {export.key: "no such operator"} and pack.steps == ()
     assert list(pack.cells[0].steps) == ["check", "prepare", "reference", "export"]

@@ -18,10 +18,10 @@ import pytest
 from test_results import row
 
 from farm import jsonfile, terminal
+from farm.cli.places import keep_matrix, kept_matrix, matrix_path
 from farm.cli.progress import Progress
-from farm.cli.reproduce import _matrix
 from farm.config.loader import load_matrix
-from farm.engine.scheduler import Outcome
+from farm.engine.scheduler import Outcome, StepStatus
 from farm.errors import InputError, StepFailed
 from farm.plan import Needs, Step, make_plan
 from farm.results import tracking
@@ -31,7 +31,7 @@ from farm.results.tables import pick_as_text, render
 from farm.run import guarded
 from farm.specs import Ref
 from farm.store import Store
-from farm.sweep import _keep_matrix, manifest_path, track
+from farm.sweep import track
 from farm.terminal import plain, plain_lines
 
 HURTS = "a\x1b[2J\x1b]0;t\x07\x9b31m\rb\x08\u202egnp\u2066\u2028\x00\u200b\udcff\n\tend|`<i>"
@@ -71,7 +71,7 @@ def test_no_step_steers_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     with Progress([step], 1) as progress:
         progress.started(step)
         assert harmless(progress._line().plain)
-        progress.ended(step, Outcome("k", "failed", HURTS))
+        progress.ended(step, Outcome("k", StepStatus.FAILED, HURTS))
     logging.getLogger("farm.any").info(HURTS)
     assert harmless(capfd.readouterr().err.replace("\t", ""))
 
@@ -176,14 +176,14 @@ def test_a_sweeps_matrix_is_its_owners_alone(
     """`reproduce` does what ran, whatever the variables are later."""
     monkeypatch.setenv("TOKEN", "s3cr3t")
     matrix = load_matrix(small_matrix, ["models.onestage.cfg_options={x: '${TOKEN}'}"])
-    path = manifest_path(tmp_path, "small")
+    path = matrix_path(tmp_path, "small")
     path.parent.mkdir()
     path.write_text("{}")  # as an earlier version left it, for everybody to read
-    _keep_matrix(matrix, tmp_path)
+    keep_matrix(matrix, tmp_path)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     monkeypatch.setenv("TOKEN", "another")
-    assert _matrix(tmp_path, "small").cells == matrix.cells
-    assert make_plan(_matrix(tmp_path, "small")).steps.keys() == make_plan(matrix).steps.keys()
+    assert kept_matrix(tmp_path, "small").cells == matrix.cells
+    assert make_plan(kept_matrix(tmp_path, "small")).steps.keys() == make_plan(matrix).steps.keys()
 
 
 @pytest.mark.parametrize(
@@ -192,11 +192,11 @@ def test_a_sweeps_matrix_is_its_owners_alone(
      '{"matrix": "x", "values": {"a": 1}}', "[" * 99_999, '{"matrix": "\\u0000", "values": {}}'],
 )  # fmt: skip
 def test_a_kept_matrix_that_is_none_is_refused_by_name(data: str, tmp_path: Path) -> None:
-    path = manifest_path(tmp_path, "s")
+    path = matrix_path(tmp_path, "s")
     path.parent.mkdir()
     path.write_text(data)
     with pytest.raises(InputError, match="run it again") as error:
-        _matrix(tmp_path, "s")
+        kept_matrix(tmp_path, "s")
     assert error.value.where == str(path)
 
 

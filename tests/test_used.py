@@ -569,7 +569,7 @@ def test_what_cannot_be_followed_is_said(project: Project) -> None:
     plan = project.check()
     assert plan.unfollowed == {"m": ("starts a program", "goes through all environment variables")}
     told = " ".join(as_text(plan, project.store).split())
-    assert "Changes that go unseen: m starts a program, goes through all" in told
+    assert "Changes that a plan cannot see: m starts a program, goes through all" in told
     asked = {name for kind, name in project.used() if kind == "variable"}
     assert asked <= {"$PATH"}  # by `subprocess`
 

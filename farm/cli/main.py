@@ -1,4 +1,4 @@
-"""The `farm` command."""
+"""The `farm` command: its arguments, and what each command calls."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from farm.single import options as single
 
 
 def main() -> None:
+    """Run the command that the command line names, and end with its exit code."""
     parser = _parser()
     options = run_command.parse(parser)
     if not hasattr(options, "command"):
@@ -44,24 +45,38 @@ def _parser() -> argparse.ArgumentParser:
 
     offline.add_commands(command)
 
-    plan = command("plan", _plan, "show cells and steps, and what is in the store; runs nothing")
-    plan.add_argument("matrix")
-    plan.add_argument("overrides", nargs="*", metavar="key=value")
-    plan.add_argument("--json", action="store_true", help="for programs")
-    plan.add_argument("--results", metavar="DIR")
+    plan = command(
+        "plan", _plan, "show the cells and steps of a matrix, and what the store has; runs nothing"
+    )
+    plan.add_argument("matrix", help="the matrix file (YAML)")
+    plan.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="replaces a value of the matrix"
+    )
+    plan.add_argument("--json", action="store_true", help="print JSON, for programs")
+    _add_results(plan)
 
     board = command("leaderboard", _leaderboard, "show the results")
-    board.add_argument("--target")
-    board.add_argument("--sweep")
-    board.add_argument("--format", choices=("table", "csv", "json", "markdown"), default="table")
-    board.add_argument("--by-class", action="store_true", help="the AP of each class instead")
-    board.add_argument("--results", metavar="DIR")
+    board.add_argument("--target", help="only the cells of this target")
+    board.add_argument("--sweep", help="only the cells of this sweep")
+    board.add_argument(
+        "--format",
+        choices=("table", "csv", "json", "markdown"),
+        default="table",
+        help="how it is printed (default: table)",
+    )
+    board.add_argument("--by-class", action="store_true", help="show the AP of each class")
+    _add_results(board)
 
-    best = command("best", _best, "the engine to ship for a target, and why")
-    best.add_argument("--target", required=True)
-    best.add_argument("--sweep")
-    best.add_argument("--model", help="only this model's engines")
-    best.add_argument("--objective", choices=("latency", "throughput", "ap"), default="latency")
+    best = command("best", _best, "pick the engine to ship for a target, and say why")
+    best.add_argument("--target", required=True, help="the target that the engine is for")
+    best.add_argument("--sweep", help="only engines of this sweep")
+    best.add_argument("--model", help="only engines of this model")
+    best.add_argument(
+        "--objective",
+        choices=("latency", "throughput", "ap"),
+        default="latency",
+        help="what the engine is to be best in (default: latency)",
+    )
     best.add_argument(
         "--max-ap-drop",
         type=_number,
@@ -69,28 +84,38 @@ def _parser() -> argparse.ArgumentParser:
         metavar="POINTS",
         help="AP that may be lost against PyTorch, in points of 100 (default: 0.5)",
     )
-    best.add_argument("--max-latency-ms", type=_number, metavar="MS")
+    best.add_argument(
+        "--max-latency-ms", type=_number, metavar="MS", help="the largest p50 latency allowed"
+    )
     best.add_argument(
         "--postprocess",
         choices=POSTPROCESS,
-        help="only engines that end there; those of raw outputs (none) have no AP",
+        help="only engines whose graphs end there; raw outputs (none) have no AP",
     )
-    best.add_argument("--pareto", action="store_true", help="every engine that none beats in both")
-    best.add_argument("--json", action="store_true", help="for programs")
-    best.add_argument("--results", metavar="DIR")
+    best.add_argument(
+        "--pareto",
+        action="store_true",
+        help="show every engine that no other beats in both AP and latency",
+    )
+    best.add_argument("--json", action="store_true", help="print JSON, for programs")
+    _add_results(best)
 
-    again = command("reproduce", _reproduce, "one cell again, in this process, with full logs")
+    again = command("reproduce", _reproduce, "run one cell again in this process, with full logs")
     again.add_argument("cell", help="its name, as `farm leaderboard --format csv` shows it")
-    again.add_argument("--sweep")
-    again.add_argument("--results", metavar="DIR")
+    again.add_argument("--sweep", help="where several sweeps have a cell of that name")
+    _add_results(again)
 
     single.add_commands(command)
 
     table = command("models", models_command.models, "check which models export, and print it")
     models_command.add_arguments(table)
 
-    command("doctor", _doctor, "what this machine can run, what is missing and how to get it")
+    command("doctor", _doctor, "show what this machine can run, what is missing and how to get it")
     return parser
+
+
+def _add_results(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--results", metavar="DIR", help="where results are (default: results)")
 
 
 def _number(text: str) -> float:
@@ -104,7 +129,7 @@ def _number(text: str) -> float:
 def _plan(options: argparse.Namespace) -> int:
     from farm.cli.plan import as_json, as_text
     from farm.config.loader import load_matrix
-    from farm.plan import make_plan
+    from farm.plan.planner import make_plan
     from farm.store import Store
     from farm.store.facts import facts_from
 
@@ -137,11 +162,11 @@ def _best(options: argparse.Namespace) -> int:
     models = {row["model"] for row in rows}
     if options.model is not None and options.model not in models:
         raise InputError(f"no model {options.model!r}{nearest(options.model, models)}", "--model")
-    wish = Criteria(
+    criteria = Criteria(
         options.objective, options.max_ap_drop, options.max_latency_ms, options.model,
         options.postprocess, frozenset([cpu_model(), *map(str, gpus())]),
     )  # fmt: skip
-    picked = pick(rows, wish)
+    picked = pick(rows, criteria)
     store = Store(store_folder(results))
     where = places(picked.best, store) if picked.best else {}
     if options.pareto and picked.best:

@@ -1,47 +1,134 @@
-"""Where results and artifacts lie."""
+"""Where results and artifacts lie, and the matrix of each sweep that is kept beside them."""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from farm.config.loader import Matrix
+from farm import atomic, jsonfile
 from farm.errors import InputError
 from farm.plan.files import expanded
+
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
 
 _RAY_WORKING_DIR = "runtime_resources/working_dir_files"
 
 
 def results_folder(option: str | None, matrix: Matrix | None = None) -> Path:
-    """`--results`, else the matrix's `results`, else FARM_RESULTS, else `results` here.
+    """Return `--results`, else the matrix's `results`, else FARM_RESULTS, else `results` here.
 
-    A Ray job runs in a copy of the project within Ray's temporary folder, which Ray deletes:
-    there a relative path is refused, and without any the results go to `~/farm-results`.
+    A Ray job runs in a copy of the project within Ray's temporary folder, which Ray deletes; there
+    the default is `~/farm-results`.
+
+    Raises:
+        InputError: it is no path, or a relative path in a Ray job.
     """
     in_job = _RAY_WORKING_DIR in str(Path.cwd())
     start = Path.cwd()
     if option is not None:
-        path, said_by = expanded(option, Path()), "--results"
+        path, source = expanded(option, Path()), "--results"
     elif matrix is not None and matrix.spec.results is not None:
-        path, said_by = expanded(matrix.spec.results, Path()), "results"
+        path, source = expanded(matrix.spec.results, Path()), "results"
         start = matrix.folder
     elif "FARM_RESULTS" in os.environ:
-        path, said_by = expanded(os.environ["FARM_RESULTS"], Path()), "FARM_RESULTS"
+        path, source = expanded(os.environ["FARM_RESULTS"], Path()), "FARM_RESULTS"
     elif in_job:
         return Path.home() / "farm-results"
     else:
         return start / "results"
     if in_job and not path.is_absolute():
         raise InputError(
-            f"{str(path)!r} would land in Ray's temporary folder; in a job give an absolute "
-            "path on a file system that all nodes share",
-            said_by,
+            f"{str(path)!r} would be in Ray's temporary folder; in a job give an absolute path on a"
+            " file system that all nodes share",
+            source,
         )
     return (start / path).resolve()
 
 
 def store_folder(results: Path) -> Path:
-    """FARM_STORE, so that several results share their artifacts, else `store` beside them."""
+    """Return FARM_STORE, by which several results share their artifacts, else `store` in the
+    results.
+
+    Raises:
+        InputError: FARM_STORE is no path.
+    """
     if own := os.environ.get("FARM_STORE"):
         return expanded(own, Path()).resolve()
     return results / "store"
+
+
+def matrix_path(results: Path, sweep: str) -> Path:
+    """Return the file that keeps the matrix of a sweep."""
+    return results / "sweeps" / f"{sweep}.json"
+
+
+def keep_matrix(matrix: Matrix, results: Path) -> None:
+    """Write the matrix as it is run, with variables and overrides filled in, for `reproduce`.
+
+    Only its owner can read the file, since variables may be secrets.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = matrix_path(results, matrix.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values: dict[str, Any] = {
+        "matrix": str(matrix.document.path.resolve()),
+        "values": matrix.document.values,
+    }
+    atomic.write(path, json.dumps(values, indent=1), private=True)
+
+
+def kept_matrix(results: Path, sweep: str) -> Matrix:
+    """Return the matrix that `keep_matrix` has written.
+
+    Raises:
+        InputError: there is none, this user may not read it, or this version cannot.
+    """
+    from farm.config.loader import Document, validate
+
+    path = matrix_path(results, sweep)
+    try:
+        kept = jsonfile.read(path)
+        document = Document(Path(kept["matrix"]), dict(kept["values"]))
+        document.path.resolve()
+    except PermissionError:
+        reason = "only its owner can read the sweep's matrix, since its variables are filled in"
+        raise InputError(f"{reason}: reproduce as that user, or run it again", str(path)) from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError("the sweep's matrix is not kept here; run it again", str(path)) from None
+    try:
+        return validate(document)
+    except InputError as error:
+        raise InputError(
+            f"not a matrix of this version ({error}); run it again", str(path)
+        ) from None
+
+
+@contextmanager
+def locked(results: Path, sweep: str) -> Iterator[None]:
+    """Allow one run of a sweep at a time: two would do the same work and disturb each other's
+    measurements.
+
+    Raises:
+        InputError: the sweep is running already, or the results cannot be written.
+    """
+    path = results / "sweeps" / f"{sweep}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (results / "leaderboard").mkdir(exist_ok=True)  # an error now, and not after the work
+        file = path.open("w")
+    except OSError as error:
+        raise InputError(f"cannot write here: {error.strerror}", str(results)) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"sweep {sweep} is already running there", str(results)) from None
+        yield

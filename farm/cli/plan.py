@@ -1,4 +1,4 @@
-"""A plan as people and programs read it: cells, distinct steps per stage, what is done already."""
+"""Show a plan as text and as JSON: its cells, its steps by stage, and what the store has."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from farm.errors import InputError
-from farm.plan import STAGES, Plan, PlannedCell
 from farm.plan.files import NotThere
+from farm.plan.steps import STAGES, Plan, PlannedCell
 from farm.store import Store
 from farm.terminal import plain
 from farm.units import format_bytes
@@ -21,12 +21,12 @@ _SHOWN_CELLS = 40
 
 
 def as_text(plan: Plan, store: Store) -> str:
-    """Fits 80 columns, whatever the number of cells."""
+    """Return the plan as text of 80 columns, whatever the number of cells."""
     title = f"Matrix {plan.name}: {len(plan.cells)} cells, {len(plan.steps)} distinct steps"
     parts = [
         [title],
         _stages(plan, store),
-        _placed(plan),
+        _targets(plan),
         _cells(plan.cells),
         _refused(plan.cells),
         _unchecked(plan),
@@ -37,8 +37,8 @@ def as_text(plan: Plan, store: Store) -> str:
 
 
 def _stages(plan: Plan, store: Store) -> list[str]:
-    """`cells` that ask for a stage, and the distinct `steps` that they share."""
-    asked = Counter(stage for cell in plan.cells for stage in cell.steps)
+    """The number of cells that need each stage, and of the distinct steps that they share."""
+    cells = Counter(stage for cell in plan.cells for stage in cell.steps)
     steps = defaultdict(list)
     for step in plan.steps.values():
         steps[step.stage].append(step)
@@ -46,12 +46,12 @@ def _stages(plan: Plan, store: Store) -> list[str]:
     for stage in STAGES:
         if own := steps[stage]:
             done = sum(store.record(step.ref) is not None for step in own)
-            lines.append(f"{stage:<10} {asked[stage]:>7} {len(own):>7} {done:>9}")
-    return [*lines, "(how many cells need a stage, and how many steps do it for them)"]
+            lines.append(f"{stage:<10} {cells[stage]:>7} {len(own):>7} {done:>9}")
+    return [*lines, "(the cells that need a stage, and the distinct steps that they share)"]
 
 
-def _placed(plan: Plan) -> list[str]:
-    """How many cells of which runtime are for which target; where there are several."""
+def _targets(plan: Plan) -> list[str]:
+    """The number of cells of each runtime for each target, where there are several targets."""
     counts = Counter((one.cell.runtime, one.cell.target) for one in plan.cells)
     targets = list(dict.fromkeys(target for _, target in counts))
     if len(targets) < 2:
@@ -65,13 +65,13 @@ def _placed(plan: Plan) -> list[str]:
 
 
 def _cells(cells: tuple[PlannedCell, ...]) -> list[str]:
-    """Each one where they are few, else the values of each axis."""
+    """Each cell where they are few, else the values of each axis."""
     if len(cells) <= _SHOWN_CELLS:
         return ["cells:", *(f"  {one.cell.id}" for one in cells)]
     lines = []
     for axis, name in _AXES.items():
         values = dict.fromkeys(getattr(one.cell, axis) for one in cells)
-        shown = ", ".join(_word(axis, value) for value in values if value is not None)
+        shown = ", ".join(_text(axis, value) for value in values if value is not None)
         lines += _wrapped(f"{name:<13} ", shown)
     return [*lines, "(--json lists every cell and step)"]
 
@@ -86,19 +86,19 @@ _AXES = {
 }
 
 
-def _word(axis: str, value: Any) -> str:
+def _text(axis: str, value: Any) -> str:
     return format_bytes(value) if axis == "workspace_bytes" else str(value)
 
 
 def _refused(cells: tuple[PlannedCell, ...]) -> list[str]:
-    """By reason: how many, and which where they are few."""
+    """The cells that cannot be run, by reason."""
     by_reason = defaultdict(list)
     for one in cells:
         if one.refused:
             by_reason[one.refused].append(one.cell.id)
     lines = []
     for reason, names in by_reason.items():
-        which = names[0] if len(names) == 1 else f"{len(names)} cells, as {names[0]}"
+        which = names[0] if len(names) == 1 else f"{len(names)} cells, such as {names[0]}"
         lines += _wrapped("  refused: ", f"{which}: {reason}")
     return lines
 
@@ -108,19 +108,19 @@ def _unchecked(plan: Plan) -> list[str]:
         return []
     return [
         *_wrapped("Not checked yet, or changed since: ", f"{', '.join(plan.unchecked)}."),
-        "Models with the same test pipeline will share `prepare` once checked.",
+        "Once they are checked, models with the same test pipeline will share `prepare`.",
     ]
 
 
 def _unfollowed(plan: Plan) -> list[str]:
-    """What a plan cannot look at again."""
-    told = "; ".join(f"{name} {', '.join(what)}" for name, what in plan.unfollowed.items())
-    return _wrapped("Changes that go unseen: ", f"{told}.") if told else []
+    """What the models' code uses and a plan cannot check for changes."""
+    what = "; ".join(f"{name} {', '.join(used)}" for name, used in plan.unfollowed.items())
+    return _wrapped("Changes that a plan cannot see: ", f"{what}.") if what else []
 
 
 def _missing(errors: Iterable[InputError]) -> list[str]:
-    """Files that are not there by their folder, each with its line; what has none (an override)
-    and other errors as they are."""
+    """The missing files by their folder, each with its line. Errors without a line (those of an
+    override, for instance) stay as they are."""
     groups: dict[tuple[str, Path, str], list[NotThere]] = defaultdict(list)
     others = []
     for error in errors:
@@ -135,7 +135,7 @@ def _missing(errors: Iterable[InputError]) -> list[str]:
         for (kind, folder, what), own in groups.items()
         for line in _group(kind, folder, what, own)
     ]
-    return ["Not there, and needed by `farm run`:", *others, *found]
+    return ["Missing, and needed by `farm run`:", *others, *found]
 
 
 def _group(kind: str, folder: Path, what: str, errors: list[NotThere]) -> Iterator[str]:
@@ -151,9 +151,9 @@ def _group(kind: str, folder: Path, what: str, errors: list[NotThere]) -> Iterat
 
 
 def _wrapped(begin: str, text: str) -> list[str]:
-    """Within the width, but for a path that is longer by itself."""
+    """The text in lines of WIDTH columns; only a path may be longer."""
     return textwrap.wrap(
-        plain(text, "\n"),  # which becomes a space
+        plain(text, "\n"),  # which `wrap` turns into a space
         WIDTH,
         initial_indent=begin,
         subsequent_indent=" " * len(begin),
@@ -163,7 +163,8 @@ def _wrapped(begin: str, text: str) -> list[str]:
 
 
 def as_json(plan: Plan, store: Store) -> dict[str, Any]:
-    """`steps` by key, parents first; `cells` name the key of each of their stages."""
+    """Return the plan as JSON values: `steps` by key, parents first, and `cells`, each with the key
+    of the step of each of its stages."""
     return {
         "name": plan.name,
         "cells": [

@@ -1,4 +1,4 @@
-"""One cell again: every step of it in this process, in a store of its own, with full logs."""
+"""Run one cell again: all its steps in this process, in a store of their own, with full logs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from farm import jsonfile
-from farm.cli.places import store_folder
-from farm.config.loader import Document, Matrix, validate
+from farm.cli.places import kept_matrix, store_folder
+from farm.config.loader import Matrix
+from farm.engine.checks import checked_plan
 from farm.engine.local import InlineExecutor
 from farm.engine.scheduler import Outcome, run_steps
+from farm.engine.status import failure_reasons, skip_reasons
 from farm.errors import InputError, InputErrors, nearest
-from farm.plan import Plan, PlannedCell, Step, make_plan
+from farm.plan.planner import make_plan
+from farm.plan.steps import Plan, PlannedCell, Step
 from farm.results import leaderboard
 from farm.results.columns import Row
 from farm.results.rows import make_rows
 from farm.store import Store
-from farm.sweep import checked_plan, manifest_path
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +35,26 @@ _COMPARED = (
 
 
 def reproduce(cell: str, results: Path, sweep: str | None) -> int:
-    """Prints the recorded figures beside the new ones; 0 if the cell ends as it is recorded."""
+    """Run the cell again and print the recorded figures beside the new ones.
+
+    sweep: needed where several sweeps have a cell of that name. Returns the exit code: 0 if the
+    cell ends with the recorded status, else 1.
+
+    Raises:
+        InputError: the cell or its matrix is not kept here, or files of the user are wrong.
+    """
     recorded = _recorded(cell, results, sweep)
-    matrix = _matrix(results, recorded["sweep"])
+    matrix = kept_matrix(results, recorded["sweep"])
     store = Store(store_folder(results))
     if missing := make_plan(matrix).missing:
         raise InputErrors(missing)
     plan = checked_plan(matrix, store, lambda: InlineExecutor(store), retry_failed=False)
     planned = next((one for one in plan.cells if one.cell.id == cell), None)
     if planned is None:
-        raise InputError(f"the matrix no longer has the cell {cell}", str(results))
+        raise InputError(f"the matrix of the sweep has no cell {cell} any more", str(results))
     with tempfile.TemporaryDirectory(prefix="farm-reproduce-") as folder:
         again = _again(matrix, plan, planned, Store(folder))
-    print(f"{'':<18} {'recorded':>14} {'again':>14}")
-    for name in _COMPARED:
-        print(f"{name:<18} {_text(recorded[name]):>14} {_text(again[name]):>14}")
+    _print(recorded, again)
     if again["reason"]:
         print(f"failed at {again['failed_stage']}: {again['reason']}")
     return 0 if again["status"] == recorded["status"] else 1
@@ -62,51 +68,38 @@ def _recorded(cell: str, results: Path, sweep: str | None) -> Row:
         raise InputError(f"no cell {cell!r}{nearest(cell, known)}", str(results))
     if len(found) > 1:
         names = ", ".join(row["sweep"] for row in found)
-        raise InputError(f"several sweeps have it ({names}): give --sweep", cell)
+        raise InputError(f"several sweeps have this cell ({names}); give --sweep", cell)
     return found[0]
-
-
-def _matrix(results: Path, sweep: str) -> Matrix:
-    path = manifest_path(results, sweep)
-    try:
-        kept = jsonfile.read(path)
-        document = Document(Path(kept["matrix"]), dict(kept["values"]))
-        document.path.resolve()
-    except PermissionError:
-        reason = "the sweep's matrix is its owner's alone, since variables are filled in"
-        raise InputError(f"{reason}: reproduce as that user, or run it again", str(path)) from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError("the sweep's matrix is not kept here; run it again", str(path)) from None
-    try:
-        return validate(document)
-    except InputError as error:
-        raise InputError(
-            f"not a matrix of this version ({error}); run it again", str(path)
-        ) from None
 
 
 def _again(matrix: Matrix, plan: Plan, planned: PlannedCell, store: Store) -> Row:
     steps = _with_parents(plan, planned.steps.values())
     outcomes = run_steps(steps, store, lambda: InlineExecutor(store, echo=True), _Lines())
     only = Plan(plan.name, (planned,), plan.steps, (), ())
-    bad = {
-        key: one.reason for key, one in outcomes.items() if one.status not in ("done", "blocked")
-    }
-    return make_rows(only, store, matrix.spec.verify, bad)[0]
+    failed, skipped = failure_reasons(outcomes.values()), skip_reasons(outcomes.values())
+    return make_rows(only, store, matrix.spec.verify, failed, skipped)[0]
+
+
+def _print(recorded: Row, again: Row) -> None:
+    print(f"{'':<18} {'recorded':>14} {'again':>14}")
+    for name in _COMPARED:
+        print(f"{name:<18} {_text(recorded[name]):>14} {_text(again[name]):>14}")
 
 
 def _with_parents(plan: Plan, keys: Iterable[str]) -> dict[str, Step]:
-    """The steps and all they wait for: a shared step's parent may be another model's check."""
-    wanted, left = set[str](), list(keys)
-    while left:
-        key = left.pop()
+    """The steps and their ancestors; those of a shared step may be another model's check."""
+    wanted, pending = set[str](), list(keys)
+    while pending:
+        key = pending.pop()
         if key not in wanted:
             wanted.add(key)
-            left += plan.steps[key].parents
+            pending += plan.steps[key].parents
     return {key: step for key, step in plan.steps.items() if key in wanted}
 
 
 class _Lines:
+    """A watcher of `run_steps` that logs each step."""
+
     def started(self, step: Step) -> None:
         log.info(f"== {step.stage} {step.label}")
 

@@ -1,4 +1,4 @@
-"""Ray, reached or started; the sweep's own handling of signals stays, and the token is private."""
+"""Join a Ray cluster or start one, without Ray's own signal handlers and public token."""
 
 from __future__ import annotations
 
@@ -20,28 +20,41 @@ from farm.errors import InputError
 from farm.interrupts import Interrupted
 from farm.plan.placement import cores
 
-_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray where a job's entrypoint runs
+log = logging.getLogger(__name__)
+
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a job's entry point
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 def connect(address: str | None) -> None:
-    """The cluster at `address`, else a Ray of this machine's own, begun now.
+    """Join the cluster at `address`; without one start Ray on this machine.
 
-    Raises InputError if no cluster answers there.
+    Raises:
+        InputError: no cluster answers at that address.
+        Interrupted: SIGTERM came meanwhile.
     """
     with _own_handlers():
         if address:
             _join(address)
         else:
             with _private_token():
-                _begin()
+                _start()
+    resources = ray.cluster_resources()
+    log.debug(
+        "%s Ray %s: %g CPUs, %g GPUs",
+        f"joined {address}, a" if address else "started a local",
+        ray.__version__,
+        resources.get("CPU", 0),
+        resources.get("GPU", 0),
+    )
 
 
 @contextmanager
 def off_stdout(address: str | None) -> Iterator[None]:
-    """Ray's thread of messages (of workers that died, say) prints to stdout, which programs read.
+    """Keep Ray's messages (of a worker that died, for instance) off stdout, which programs read.
 
-    Those of a cluster go to stderr; of a Ray of its own the executor says itself what happened.
+    Those of a cluster go to stderr. Those of a local Ray are dropped: the executor reports itself
+    what happened.
     """
     with ExitStack() as stack:
         sink = sys.stderr if address else stack.enter_context(open(os.devnull, "w"))
@@ -51,11 +64,11 @@ def off_stdout(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Ray puts a handler for SIGTERM in place of the sweep's, which ends the sweep in order."""
+    """Put back the sweep's handler for SIGTERM, which Ray replaces by its own."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
-    except SystemExit:  # by Ray's handler, while it is there
+    except SystemExit:  # raised by Ray's handler, while it is installed
         raise Interrupted from None
     finally:
         signal.signal(signal.SIGTERM, handler)
@@ -63,10 +76,12 @@ def _own_handlers() -> Iterator[None]:
 
 @contextmanager
 def _private_token() -> Iterator[None]:
-    """Ray writes `~/.ray/auth_token` for everybody to read; into a file that is there already, it
-    writes with that file's mode."""
+    """Make `~/.ray/auth_token` readable by its owner alone.
+
+    Ray writes it for everybody to read, but keeps the mode of a file that exists already.
+    """
     path = Path.home() / ".ray" / "auth_token"
-    with suppress(OSError):  # no home to write in: Ray itself says what it makes of that
+    with suppress(OSError):  # no home folder to write in: Ray itself reports that
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
         path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o077)
@@ -74,25 +89,33 @@ def _private_token() -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            if path.stat().st_size == 0:  # Ray wanted none
+            if path.stat().st_size == 0:  # Ray has written no token
                 path.unlink()
 
 
-def _reach(address: str) -> None:
-    """Ray itself would try for minutes. Raises InputError if nothing listens there."""
+def _require_listener(address: str) -> None:
+    """Raises InputError at once if nothing listens there; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError, OverflowError) as error:
+        socket.create_connection((host, _port(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
         reason = f"{error}; expected HOST:PORT, as `ray start` prints it"
         raise InputError(f"no Ray cluster answers there: {reason}", address) from None
 
 
+def _port(text: str) -> int:
+    """Raises ValueError for what is no port; the resolver would take 99999 as 99999 - 65536."""
+    port = int(text)
+    if not 0 < port < 1 << 16:
+        raise ValueError(f"port {port} is not from 1 to 65535")
+    return port
+
+
 def _join(address: str) -> None:
-    # The nodes get the farm's own code from here; inside a job they have it already.
-    _reach(address)
+    # The nodes get the farm's code from this process; inside a job they have it already.
+    _require_listener(address)
     package = str(Path(farm.__file__).parent)
     shipped = {} if _JOB in os.environ else {"py_modules": [package]}
     try:
@@ -102,12 +125,12 @@ def _join(address: str) -> None:
         raise InputError(f"no Ray cluster answers there: {reason}", address) from None
 
 
-def _begin() -> None:
+def _start() -> None:
     ray.init(
         address="local",
         num_cpus=cores(),
         include_dashboard=False,
-        object_store_memory=100 << 20,  # nothing large travels: artifacts lie in the store
+        object_store_memory=100 << 20,  # artifacts are in the store, so no object is large
         _node_ip_address="127.0.0.1",
         **_QUIET,
     )

@@ -1,25 +1,38 @@
-"""Every step in this process, one after another: for debugging. `check` is apart all the same."""
+"""Run every step in this process, one after another, for debugging; `check` has its own process."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 
 from farm.engine.process import CHECK_S, perform_where_due
-from farm.engine.scheduler import Outcome
+from farm.engine.status import Outcome
 from farm.errors import InputError
-from farm.plan import Step, placement
+from farm.plan import placement
 from farm.plan.compatibility import accelerator_unsupported
+from farm.plan.steps import Step
 from farm.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class InlineExecutor:
+    """An executor of `run_steps` that runs one step at a time. echo: show the steps' logs on the
+    terminal. check_s: the time limit of a check, in seconds."""
+
     def __init__(self, store: Store, echo: bool = False, check_s: float = CHECK_S) -> None:
         self._store, self._echo, self._check_s = store, echo, check_s
         self._taken: Step | None = None
 
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+        """Return why this machine cannot run them, by key, of the optional steps.
+
+        Raises:
+            InputError: a step that is not optional needs a GPU that this machine does not have.
+        """
         kinds = tuple(placement.accelerator(gpu.name) for gpu in placement.gpus())
-        here, left = placement.Machine("here", "", {}, accelerators=kinds), dict[str, str]()
+        here, reasons = placement.Machine("here", "", {}, accelerators=kinds), dict[str, str]()
+        log.debug("this machine's accelerators: %s", ", ".join(kinds) or "none")
         for step in steps:
             if accelerator_unsupported(step, here) is None:
                 continue
@@ -29,19 +42,21 @@ class InlineExecutor:
             )
             if not step.needs.optional:
                 raise InputError(f"{step.stage} {step.label}: {reason}", "--executor inline")
-            left[step.key] = reason
-        return left
+            reasons[step.key] = reason
+        return reasons
 
     def take(self, step: Step) -> bool:
+        """Take the step unless another one is taken."""
         if self._taken is not None:
             return False
         self._taken = step
         return True
 
     def wait(self) -> Outcome:
+        """Perform the step that was taken."""
         assert self._taken is not None
         step, self._taken = self._taken, None
         return perform_where_due(step, str(self._store.root), self._check_s, self._echo)
 
     def stop(self) -> None:
-        pass
+        """Do nothing: no step runs outside of `wait`."""

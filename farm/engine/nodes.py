@@ -1,7 +1,8 @@
-"""Ray's nodes as they tell of themselves: processor, package versions, sight of the store."""
+"""What a cluster's nodes are: processor, GPUs, package versions, access to the store."""
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,17 +13,19 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from farm.plan import Step
 from farm.plan.packages import toolchain
 from farm.plan.placement import Machine, cpu_model
 from farm.plan.placement import gpus as local_gpus
+from farm.plan.steps import Step
 from farm.specs import Gpu
 from farm.store import Store
 
-NodeAnswer = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], bool]
-"""Its name, processor, GPUs, package versions, and whether it sees the store."""
+log = logging.getLogger(__name__)
 
-_LOOK_AGAIN_S = 30.0
+NodeReport = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], bool]
+"""A node's name, processor, GPUs, package versions, and whether it sees the store."""
+
+_REFRESH_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,13 @@ class Node:
 
 
 class Nodes:
-    """The living nodes; each is asked once, and again if other packages matter."""
+    """The nodes that are alive. Each reports once, and again if other packages matter."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, Node] = {}
         self._packages: set[str] = set()
-        self._looked = float("-inf")
+        self._refreshed = float("-inf")
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._known.values())
@@ -48,43 +51,44 @@ class Nodes:
     def __len__(self) -> int:
         return len(self._known)
 
-    def ask_for(self, steps: Iterable[Step]) -> None:
-        """Learn what these steps need to know of every node."""
+    def learn_for(self, steps: Iterable[Step]) -> None:
+        """Let every node report what these steps need to know of it."""
         packages = {name for step in steps for name, _ in step.toolchain}
         if not packages <= self._packages:
             self._packages |= packages
             self._known.clear()
-        self._looked = float("-inf")
-        self.look()
+        self._refreshed = float("-inf")
+        self.refresh()
 
-    def look(self) -> None:
-        """Learn of nodes that came or went, now and then."""
-        if time.monotonic() - self._looked < _LOOK_AGAIN_S:
+    def refresh(self) -> None:
+        """Find nodes that have joined or are gone, at most every 30 seconds."""
+        if time.monotonic() - self._refreshed < _REFRESH_S:
             return
-        self._looked = time.monotonic()
+        self._refreshed = time.monotonic()
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         self._known = {key: node for key, node in self._known.items() if key in alive}
         if new := [key for key in alive if key not in self._known]:
-            self._ask({key: alive[key] for key in new})
+            self._learn({key: alive[key] for key in new})
 
-    def _ask(self, new: Mapping[str, Mapping[str, Any]]) -> None:
+    def _learn(self, new: Mapping[str, Mapping[str, Any]]) -> None:
         token = self._store.work_folder("token")
         try:
-            asked = {key: _ask(key, sorted(self._packages), token) for key in new}
-            for key, ref in asked.items():
+            reports = {key: _request(key, sorted(self._packages), token) for key in new}
+            for key, ref in reports.items():
                 self._known[key] = _node(new[key], *ray.get(ref, timeout=120))
+                log.debug("node %s: %s", key[:12], self._known[key].machine)
         finally:
             token.rmdir()
 
 
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def _tell(packages: list[str], token: str) -> NodeAnswer:
+def _report(packages: list[str], token: str) -> NodeReport:
     return platform.node(), cpu_model(), local_gpus(), toolchain(packages), Path(token).exists()
 
 
-def _ask(node: str, packages: list[str], token: Path) -> Any:
+def _request(node: str, packages: list[str], token: Path) -> Any:
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-    return _tell.options(scheduling_strategy=strategy).remote(packages, str(token))
+    return _report.options(scheduling_strategy=strategy).remote(packages, str(token))
 
 
 def _node(

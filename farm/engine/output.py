@@ -1,4 +1,4 @@
-"""Where a step's output goes: what its code does to the process's streams ends with the step."""
+"""Redirect a step's output to its log, and undo what its code does to the process's streams."""
 
 from __future__ import annotations
 
@@ -12,30 +12,34 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from farm import terminal
-from farm.errors import in_one_line, kind_of
+from farm.errors import class_name, in_one_line
 
 _STREAMS = {"stdin": (0, "r"), "stdout": (1, "w"), "stderr": (2, "w")}
 
 
 @contextmanager
 def output_to(log: Path, echo: bool) -> Iterator[None]:
-    """Everything written to stdout and stderr, native libraries' too, goes to the log.
+    """Redirect stdout and stderr, also of native libraries, to the log for the length of a block.
 
-    echo: on the terminal too. Reading stdin gives end of file.
+    echo: show it on the terminal too. Reading stdin gives the end of the file.
+
+    Raises:
+        OSError: the log cannot be written.
     """
     with _descriptors(_tee(log) if echo else log.open("wb")), _streams():
         yield
 
 
 def _tee(log: Path) -> subprocess.Popen[bytes]:
-    """Also to the terminal, as text that cannot steer it."""
+    """A process that copies its input to the log, and to the terminal as text that cannot steer
+    it."""
     command = [sys.executable, "-I", terminal.__file__, str(log)]
     return subprocess.Popen(command, stdin=subprocess.PIPE)
 
 
 @contextmanager
 def _descriptors(sink: IO[bytes] | subprocess.Popen[bytes]) -> Iterator[None]:
-    """All three by number; a program that has been started for the output is waited for."""
+    """Replace the three file descriptors; wait afterwards for a process that reads the output."""
     _flush(sys.stdout)
     _flush(sys.stderr)
     kept = [_copy(number) for number in range(3)]
@@ -48,14 +52,14 @@ def _descriptors(sink: IO[bytes] | subprocess.Popen[bytes]) -> Iterator[None]:
         yield
     finally:
         for number, old in enumerate(kept):
-            with suppress(OSError):  # the code has closed whatever number it could
+            with suppress(OSError):  # the step's code may have closed any descriptor
                 _put_back(old, number)
         if isinstance(sink, subprocess.Popen):
             sink.wait()
 
 
 def _copy(number: int) -> int | None:
-    """None where the process has been started without it."""
+    """A copy of the descriptor; None where the process has been started without it."""
     try:
         return os.dup(number)
     except OSError:
@@ -72,9 +76,9 @@ def _put_back(old: int | None, number: int) -> None:
 
 @contextmanager
 def _streams() -> Iterator[None]:
-    """Streams of the step's own: closing them, or None in their place, harms no later one.
+    """Give the step streams of its own, so that closing or replacing them harms no later step.
 
-    Never closed here: libraries keep what they find when they are imported.
+    They are never closed here: libraries keep the streams that they find at their import.
     """
     kept = {name: getattr(sys, name) for name in _STREAMS}
     for name, (number, mode) in _STREAMS.items():
@@ -92,13 +96,13 @@ def _stream(number: int, mode: str) -> IO[str]:
 
 
 def _flush(stream: TextIO | None) -> None:
-    with suppress(OSError, ValueError, AttributeError):  # None, or closed by whoever has it
+    with suppress(OSError, ValueError, AttributeError):  # it is None, or closed
         stream.flush()  # type: ignore[union-attr]
 
 
 @contextmanager
 def same_folder() -> Iterator[None]:
-    """A step's code may change the folder; the next one begins where this one did."""
+    """Return to the current folder afterwards, which a step's code may change."""
     here = os.getcwd()
     try:
         yield
@@ -107,11 +111,11 @@ def same_folder() -> Iterator[None]:
 
 
 def add_traceback(error: BaseException, log: Path, echo: bool) -> None:
-    """To the log of a step that is over, and where that is shown, to the terminal."""
+    """Append the error's traceback to the step's log. echo: show it on the terminal too."""
     try:
         text = "".join(traceback.format_exception(error))
-    except Exception as other:  # the error's class cannot say what it is
-        text = f"{kind_of(error)}, whose traceback cannot be had: {in_one_line(other)}\n"
+    except Exception as other:  # raised by the error's own class
+        text = f"{class_name(error)}, whose traceback cannot be printed: {in_one_line(other)}\n"
     with suppress(OSError), log.open("a", errors="backslashreplace") as file:
         file.write(text)
     if echo:

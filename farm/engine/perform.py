@@ -1,4 +1,4 @@
-"""Perform one step in this process: run its stage, then publish, or say why it failed."""
+"""Perform one step in this process: run its stage, then publish its artifact or its failure."""
 
 from __future__ import annotations
 
@@ -10,72 +10,65 @@ import signal
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from farm import interrupts, logs
 from farm.engine.output import add_traceback, output_to, same_folder
+from farm.engine.status import Outcome, StepStatus
 from farm.errors import (
     FarmError,
     InputError,
     TransientFailure,
     chain,
-    kind_of,
+    class_name,
     out_of_memory,
     text_of,
 )
-from farm.plan import Step, dependencies
+from farm.plan import dependencies
 from farm.plan.compatibility import step_unsupported
 from farm.plan.keys import canonical
 from farm.plan.packages import toolchain
 from farm.plan.placement import Machine, cpu_model
+from farm.plan.steps import Step
 from farm.specs import Gpu
 from farm.stages import Context, stage
 from farm.store import Failure, Record, Store
 
-Status = Literal["done", "failed", "input", "transient", "late", "blocked", "left"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a step ended.
-
-    done: in the store. failed: recorded, it would fail again. input: the user's files are wrong.
-    transient: worth another try. late: its time was up; only the next run tries it again.
-    blocked: a step before it ended badly. left: no node here can do it, and what comes before was
-    worth doing all the same.
-    """
-
-    key: str
-    status: Status
-    reason: str = ""
-    seconds: float = 0.0
-
 
 def perform(step: Step, root: str, echo: bool = False) -> Outcome:
-    """Run the step unless it is in the store. echo: show its log on the terminal too."""
+    """Run the step unless it is in the store, and return how it ended.
+
+    root: the store's folder. echo: show the step's log on the terminal too.
+
+    Raises:
+        Interrupted: the user or the system ends this process; nothing else is raised.
+    """
     store = Store(root)
     started = time.perf_counter()
     try:
         if store.record(step.ref):
-            return Outcome(step.key, "done")
+            return Outcome(step.key, StepStatus.DONE)
         folder = store.work_folder(step.key)
     except OSError as error:
-        return ended(step, store, None, error, 0.0)
-    log = folder / "step.log"
+        return outcome_of(step, store, None, error, 0.0)
+    text = folder / "step.log"
     try:
-        with interrupts.handled(signal.SIGINT), same_folder(), output_to(log, echo), logs.in_full():
+        with (
+            interrupts.handled(signal.SIGINT),
+            same_folder(),
+            output_to(text, echo),
+            logs.in_full(),
+        ):
             record = _run(step, store, folder)
         store.publish(folder, record)
-    except BaseException as error:  # a model's code and libraries raise anything; all is recorded
+    except BaseException as error:  # a model's code may raise anything
         if interrupts.from_outside(error):
             raise
-        add_traceback(error, log, echo)
-        return ended(step, store, log, error, time.perf_counter() - started)
+        add_traceback(error, text, echo)
+        return outcome_of(step, store, text, error, time.perf_counter() - started)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Outcome(step.key, "done", seconds=time.perf_counter() - started)
+    return Outcome(step.key, StepStatus.DONE, seconds=time.perf_counter() - started)
 
 
 def _run(step: Step, store: Store, folder: Path) -> Record:
@@ -86,7 +79,9 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
     try:
         figures = stage(step.stage)(step.inputs, context)
     except BaseException as error:
-        for one in chain(error):  # what is finalised with their variables is said in the log
+        for one in chain(
+            error
+        ):  # what their variables print when they are finalised is then in the log
             traceback.clear_frames(one.__traceback__)
         raise
     return Record(
@@ -108,14 +103,17 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
     )
 
 
-def ended(
+def outcome_of(
     step: Step, store: Store, log: Path | None, error: BaseException, seconds: float
 ) -> Outcome:
-    """Record a failure that would repeat itself; keep only the log of any other."""
+    """Record a failure that would repeat itself; of any other keep only the log.
+
+    log: the step's log, if there is one. Returns the outcome that `error` means.
+    """
     try:
         return _recorded(step, store, log, error, seconds)
     except OSError as full:  # it cannot be recorded
-        return Outcome(step.key, "transient", _reason(full, store), seconds)
+        return Outcome(step.key, StepStatus.TRANSIENT, _reason(full, store), seconds)
 
 
 def _recorded(
@@ -124,23 +122,29 @@ def _recorded(
     if isinstance(error, TransientFailure | OSError) or out_of_memory(error):
         with suppress(OSError):  # on a full disk there is no room for the log either
             store.keep_log(step.key, log)
-        return Outcome(step.key, "transient", _reason(error, store), seconds)
+        return Outcome(step.key, StepStatus.TRANSIENT, _reason(error, store), seconds)
     reason = _reason(error, store)
     if isinstance(error, InputError):
         store.keep_log(step.key, log)
-        return Outcome(step.key, "input", reason, seconds)
-    return failed(step, store, log, reason, seconds)
+        return Outcome(step.key, StepStatus.INVALID_INPUT, reason, seconds)
+    return record_failure(step, store, log, reason, seconds)
 
 
-def failed(step: Step, store: Store, log: Path | None, reason: str, seconds: float) -> Outcome:
-    """The same inputs will always fail so: recorded, and shown again by the next run."""
+def record_failure(
+    step: Step, store: Store, log: Path | None, reason: str, seconds: float
+) -> Outcome:
+    """Record a failure that the same inputs will always give; the next run shows it again.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     beside = [*log.parent.glob(dependencies.FILE)] if log else []
     store.record_failure(Failure(step.stage, step.key, step.label, reason), log, beside)
-    return Outcome(step.key, "failed", reason, seconds)
+    return Outcome(step.key, StepStatus.FAILED, reason, seconds)
 
 
 def _reason(error: BaseException, store: Store) -> str:
-    text, kind = text_of(error), kind_of(error)
+    text, kind = text_of(error), class_name(error)
     if isinstance(error, FarmError):
         return text
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -153,10 +157,10 @@ def _reason(error: BaseException, store: Store) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A library's message in one line, without the places in its own source code."""
+    """A library's message in one line, without the lines that name its own source code."""
     lines = [line.strip() for line in text.splitlines()]
-    told = [line for line in lines if line and not line.startswith("Exception from ")]
-    return " ".join(told)[:300]
+    useful = [line for line in lines if line and not line.startswith("Exception from ")]
+    return " ".join(useful)[:300]
 
 
 def _check_node(step: Step) -> None:
@@ -167,8 +171,14 @@ def _check_node(step: Step) -> None:
 
 
 def _own_gpus(step: Step) -> tuple[Gpu, ...]:
-    """Those that a step on an accelerator may use, as the CUDA driver says; for others none is
-    asked, since a process that asked CUDA once keeps what it saw. Raises TransientFailure."""
+    """The GPU that a step on an accelerator may use, as the CUDA driver names it.
+
+    For other steps the driver is not called: a process that has called CUDA once keeps the GPUs
+    that it saw then.
+
+    Raises:
+        TransientFailure: the driver cannot be used.
+    """
     if not step.needs.accelerator:
         return ()
     from farm.runtimes.tensorrt import cuda
@@ -181,8 +191,8 @@ def _device(step: Step) -> str:
 
 
 def _reset_peak_memory() -> None:
-    """Start this process's peak (VmHWM) anew: workers perform many steps (see proc(5))."""
-    with suppress(OSError):  # not Linux, or not allowed: the peak is the process's whole life
+    """Reset this process's peak (VmHWM), since workers perform many steps; see proc(5)."""
+    with suppress(OSError):  # not Linux, or not allowed: the peak is then that of all its steps
         Path("/proc/self/clear_refs").write_text("5")
 
 

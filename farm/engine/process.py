@@ -1,7 +1,9 @@
-"""A step in a process of its own: however its model's code ends it, that is the step's own end."""
+"""Perform a step in a process of its own, which its model's code may end, crash or hang."""
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
 import os
 import pickle
 import shutil
@@ -16,28 +18,36 @@ from pathlib import Path
 
 import psutil
 
-from farm.engine.perform import Outcome, ended, failed, perform
-from farm.plan import Step
+from farm.engine.perform import outcome_of, perform, record_failure
+from farm.engine.status import Outcome, StepStatus
+from farm.plan.steps import Step
 from farm.store import Store
 from farm.units import format_seconds
 
 CHECK_S = 300.0
 """How long a model's check may take, in seconds."""
 
-# With the modules of this process, and none from the folder it is in (as `-c` alone would have).
-_START = "import sys; sys.path[:] = {path!r}; from farm.engine.worker import main; main()"
+# The child finds the modules of this process, and none in the current folder, which `-c` adds.
+_START = (
+    "import sys; sys.path[:] = {path!r}; from farm.engine.process import run_child; run_child()"
+)
 
 _MARK = "FARM_STEP_FOLDER"
-"""In the environment of the child and of all that it begins."""
+"""In the environment of the child and of all processes that it starts."""
 
-# A step that is killed has not failed by itself: too little memory, or a machine that goes down.
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+# What kills a step from outside: too little memory, or a machine that shuts down.
 _KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
 class ChildWork:
-    """What a child is to do. deadline: of `time.monotonic`, if any. folder: for its answer and
-    its temporary files."""
+    """A step for a child process.
+
+    folder: for its outcome and its temporary files. parent: the process id of its parent.
+    deadline: when it will be killed, by `time.monotonic`; None for no limit.
+    """
 
     step: Step
     root: str
@@ -47,21 +57,25 @@ class ChildWork:
     deadline: float | None
 
     @property
-    def answer(self) -> Path:
+    def outcome_file(self) -> Path:
+        """Where the child writes its outcome."""
         return self.folder / "outcome"
 
 
 @dataclass(frozen=True)
 class End:
-    """How a child ended. code: negative for a signal; None where its time was up."""
+    """How a child ended. code: its exit code, negative for a signal; None where it was killed at
+    its time limit."""
 
     pid: int
     code: int | None
 
 
 def perform_where_due(step: Step, root: str, check_s: float, echo: bool = False) -> Outcome:
-    """Perform the step, in a process of its own if it needs one. check_s: a check's limit, in
-    seconds; other stages have that of the executor."""
+    """Perform the step, in a process of its own if it needs one.
+
+    check_s: the time limit of a check, in seconds; that of other stages is the executor's matter.
+    """
     if step.needs.apart:
         return perform_apart(step, root, check_s if step.stage == "check" else None, echo)
     return perform(step, root, echo)
@@ -70,21 +84,21 @@ def perform_where_due(step: Step, root: str, check_s: float, echo: bool = False)
 def perform_apart(
     step: Step, root: str, limit_s: float | None, echo: bool = False, late: str | None = None
 ) -> Outcome:
-    """As `perform`, in a child that is begun for this step and ended with all that it began.
+    """Perform the step in a child process, which is killed afterwards with all that it started.
 
-    late: why a step that comes to its limit is given up until the next run; None records that as
-    the step's failure.
+    late: the reason of a step that reaches its limit, which the next run then tries again; None
+    records such a step as failed.
     """
     store, started = Store(root), time.perf_counter()
     try:
         if store.record(step.ref):
-            return Outcome(step.key, "done")
+            return Outcome(step.key, StepStatus.DONE)
         with _work_folder(store, step) as folder:
             deadline = None if limit_s is None else time.monotonic() + limit_s
             work = ChildWork(step, root, echo, folder, os.getpid(), deadline)
             outcome = _outcome(work, _run(work, limit_s), limit_s, store, late)
-    except OSError as error:  # no room for the folder, or no process to be had
-        outcome = ended(step, store, None, error, 0.0)
+    except OSError as error:  # no room for the folder, or no process can be started
+        outcome = outcome_of(step, store, None, error, 0.0)
     return replace(outcome, seconds=time.perf_counter() - started)
 
 
@@ -115,12 +129,12 @@ def _run(work: ChildWork, limit_s: float | None) -> End:
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            _end(process, str(work.folder))
+            _kill_all(process, str(work.folder))
     return End(process.pid, code)
 
 
-def _end(process: subprocess.Popen[bytes], mark: str) -> None:
-    """The child and all that it began, also in sessions of their own."""
+def _kill_all(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Kill the child and all processes that it started, also those in sessions of their own."""
     with suppress(OSError):  # the group is empty
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -133,50 +147,51 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
 def _outcome(
     work: ChildWork, end: End, limit_s: float | None, store: Store, late: str | None
 ) -> Outcome:
-    """What the child says, else what its end says of it."""
+    """The outcome that the child has written, else the one that its end means."""
     folders = list((store.root / "tmp").glob(f"{work.step.key}.*.{end.pid}.*"))
     try:
-        if said := _said(work, store):
-            return said
+        if outcome := _written(work, store):
+            return outcome
         if end.code is None and late is not None:
-            return Outcome(work.step.key, "late", late)
-        return _unsaid(work, end, limit_s, store, folders)
+            return Outcome(work.step.key, StepStatus.TIMED_OUT, late)
+        return _from_end(work, end, limit_s, store, folders)
     finally:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _said(work: ChildWork, store: Store) -> Outcome | None:
+def _written(work: ChildWork, store: Store) -> Outcome | None:
     try:
-        outcome: Outcome = pickle.loads(work.answer.read_bytes())
+        outcome: Outcome = pickle.loads(work.outcome_file.read_bytes())
         return outcome
     except FileNotFoundError:
-        return Outcome(work.step.key, "done") if store.record(work.step.ref) else None
+        published = store.record(work.step.ref)
+        return Outcome(work.step.key, StepStatus.DONE) if published else None
 
 
-def _unsaid(
+def _from_end(
     work: ChildWork, end: End, limit_s: float | None, store: Store, folders: list[Path]
 ) -> Outcome:
     logs = [*(folder / "step.log" for folder in folders), work.folder / "child.log"]
     log = next((log for log in logs if log.exists()), None)
     if end.code is None:
         assert limit_s is not None
-        more = "`farm run --retry-failed --check-minutes N` gives it more"
+        more = "`farm run --retry-failed --check-minutes N` allows more time"
         reason = f"did not finish within {format_seconds(limit_s)}; {more}"
-        return failed(work.step, store, log, reason, 0.0)
+        return record_failure(work.step, store, log, reason, 0.0)
     if -end.code in _KILLED:
         store.keep_log(work.step.key, log)
         memory = ": out of memory?" if -end.code == signal.SIGKILL else ""
         reason = f"its process was killed by {_signal(-end.code)}{memory}"
-        return Outcome(work.step.key, "transient", reason)
+        return Outcome(work.step.key, StepStatus.TRANSIENT, reason)
     if end.code < 0:
-        return failed(work.step, store, log, f"its code ended by {_signal(-end.code)}", 0.0)
+        return record_failure(work.step, store, log, f"its code ended by {_signal(-end.code)}", 0.0)
     reason = f"its code ended the process with exit code {end.code}{_last_line(log)}"
-    return failed(work.step, store, log, reason, 0.0)
+    return record_failure(work.step, store, log, reason, 0.0)
 
 
 def clear_up(store: Store, key: str) -> None:
-    """Keep the log of a step whose process is no more, and remove what it was working on."""
+    """Keep the log of a step whose process has ended, and remove its working folders."""
     for folder in sorted((store.root / "tmp").glob(f"{key}.*")):
         with suppress(OSError):  # a full disk has no room for the log
             store.keep_log(key, folder / "step.log")
@@ -190,3 +205,34 @@ def _signal(number: int) -> str:
 def _last_line(log: Path | None) -> str:
     text = log.read_text(errors="replace").strip() if log else ""
     return f"; its log ends with: {text.splitlines()[-1][:300]}" if text else ""
+
+
+def run_child() -> None:
+    """Perform the step that standard input has, write its outcome, and end this process."""
+    work: ChildWork = pickle.load(sys.stdin.buffer)
+    _end_with_parent(work.parent)
+    _read_nothing()
+    # Write a traceback into the log on a crash, and shortly before the step is killed.
+    faulthandler.enable()
+    if work.deadline is not None:
+        remaining = work.deadline - time.monotonic()
+        faulthandler.dump_traceback_later(max(remaining - 1, remaining * 0.9, 0.01))
+    outcome = perform(work.step, work.root, work.echo)
+    part = work.outcome_file.with_suffix(".part")
+    part.write_bytes(pickle.dumps(outcome))
+    part.replace(work.outcome_file)
+    os._exit(0)  # without the threads and exit handlers of the model's code
+
+
+def _end_with_parent(parent: int) -> None:
+    """Let the kernel kill this process with its parent, which may be killed itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _read_nothing() -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)

@@ -1,69 +1,85 @@
-"""Executors: run a plan's steps in order, each where it fits. They know no stage by name."""
+"""Run the steps of a plan in order, by an executor. The scheduler knows no stage by name."""
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from farm import interrupts
-from farm.engine.perform import Outcome, perform
+from farm.engine.status import Outcome, StepStatus, StepStatuses
 from farm.errors import InputError
-from farm.plan import Step
+from farm.plan.steps import Step
 from farm.store import Store
 
 __all__ = [
     "Executor",
     "Outcome",
+    "StepStatus",
     "Unwatched",
     "Watcher",
-    "perform",
     "require_packages",
     "run_steps",
 ]
 
+log = logging.getLogger(__name__)
+
 TRIES = 3
-"""How often a step is started that fails for a reason of the moment."""
+"""How often a step is started at most that fails for a temporary reason."""
 
 
 class Executor(Protocol):
-    """Runs steps. `take` starts one if there is room for it now; `wait` gives one that ended.
+    """Runs steps: on the nodes of a cluster, or on this machine."""
 
-    `admit` raises InputError, before any work, for a step that no node here could ever run; of
-    optional ones it gives the reasons by key.
-    """
+    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+        """Return why no node can run them, by key, of the optional steps of which that is so.
 
-    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]: ...
+        Raises:
+            InputError: no node can run a step that is not optional. This is before any work.
+        """
+        ...
 
-    def take(self, step: Step) -> bool: ...
+    def take(self, step: Step) -> bool:
+        """Start the step if there is room for it now; return whether there is."""
+        ...
 
-    def wait(self) -> Outcome: ...
+    def wait(self) -> Outcome:
+        """Wait until one of the running steps has ended, and return how."""
+        ...
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """End the steps that are running."""
+        ...
 
 
 class Watcher(Protocol):
-    """Is told what happens; a progress display, say."""
+    """Is called for each step that starts or ends; a progress display, for instance."""
 
-    def started(self, step: Step) -> None: ...
+    def started(self, step: Step) -> None:
+        """Note that an executor has taken the step."""
+        ...
 
-    def ended(self, step: Step, outcome: Outcome) -> None: ...
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        """Note how the step ended; once a step, whatever number of tries it had."""
+        ...
 
 
 class Unwatched:
-    """A watcher that says nothing."""
+    """A watcher that does nothing."""
 
     def started(self, step: Step) -> None:
-        pass
+        """Do nothing."""
 
     def ended(self, step: Step, outcome: Outcome) -> None:
-        pass
+        """Do nothing."""
 
 
 def require_packages(steps: Iterable[Step], store: Store) -> None:
-    """What a step needs must be installed where it is planned: its version is in the key.
+    """Require the packages of the steps to be installed here: their versions are in the keys.
 
     Raises:
-        InputError: names what is missing for steps that are not in the store.
+        InputError: a package of a step that is not in the store is missing.
     """
     absent = {
         name
@@ -86,94 +102,118 @@ def run_steps(
     watcher: Watcher,
     retry_failed: bool = False,
 ) -> dict[str, Outcome]:
-    """Run what is not in the store, parents first. Returns the outcome of every step.
+    """Run the steps that are not in the store, parents first. Returns the outcome of every step.
 
-    `start` gives the executor, and is called only if there is something to do. What is
-    interrupted loses the steps under way and nothing else.
+    start: makes the executor; it is called only if there is something to do. An interruption loses
+    the steps that are running and nothing else.
+
+    Raises:
+        InputError: no node can run one of the steps.
+        Interrupted: the user or the system ends the run.
     """
-    outcomes = _known(steps, store, retry_failed)
-    waiting = {key: step for key, step in steps.items() if key not in outcomes}
-    if not waiting:
-        return outcomes
+    run = _Run(steps, watcher)
+    run.find_known(store, retry_failed)
+    if not run.waiting:
+        return run.outcomes
     executor = start()
-    for key, reason in executor.admit(waiting.values()).items():
-        outcomes[key] = Outcome(key, "left", reason)
-        watcher.ended(waiting.pop(key), outcomes[key])
-    _drive(waiting, outcomes, executor, watcher)
-    return outcomes
-
-
-def _known(steps: Mapping[str, Step], store: Store, retry_failed: bool) -> dict[str, Outcome]:
-    """Steps that need no work: done, or failed in a way that would repeat itself."""
-    outcomes = {}
-    for key, step in steps.items():
-        if store.record(step.ref):
-            outcomes[key] = Outcome(key, "done")
-        elif failure := store.failure(key):
-            if retry_failed:
-                store.forget(step.ref)
-            else:
-                outcomes[key] = Outcome(key, "failed", failure.reason)
-    return outcomes
-
-
-def _drive(
-    waiting: dict[str, Step], outcomes: dict[str, Outcome], executor: Executor, watcher: Watcher
-) -> None:
-    running: dict[str, Step] = {}
-    tries: dict[str, int] = {}
-    _block(waiting, outcomes, watcher)
-    while waiting or running:
+    run.skip(executor.admit(run.waiting.values()))
+    run.block()
+    while run.waiting or run.running:
         interrupts.check()
-        _start_ready(waiting, running, outcomes, executor, watcher)
-        if not running:
-            stuck = ", ".join(f"{step.stage} {step.label}" for step in waiting.values())
+        run.start_ready(executor)
+        run.end(executor.wait())
+    return run.outcomes
+
+
+class _Run:
+    """One run of a plan: which steps wait and which run, and how the others ended.
+
+    Every status changes by `StepStatuses.change`, which allows what TRANSITIONS has.
+    """
+
+    def __init__(self, steps: Mapping[str, Step], watcher: Watcher) -> None:
+        self.waiting, self.running = dict(steps), dict[str, Step]()
+        self.outcomes: dict[str, Outcome] = {}
+        self._statuses = StepStatuses(steps)
+        self._tries: Counter[str] = Counter()
+        self._watcher = watcher
+
+    def find_known(self, store: Store, retry_failed: bool) -> None:
+        """End the steps that need no work: done, or failed in a way that would repeat itself."""
+        for key, step in list(self.waiting.items()):
+            if store.record(step.ref):
+                self._change(step, Outcome(key, StepStatus.DONE))
+            elif failure := store.failure(key):
+                if retry_failed:
+                    log.debug("%s %s failed before and is tried again", step.stage, step.label)
+                    store.forget(step.ref)
+                else:
+                    self._change(step, Outcome(key, StepStatus.FAILED, failure.reason))
+        known = Counter(str(outcome.status) for outcome in self.outcomes.values())
+        log.debug("found in the store: %s", dict(known) or "nothing")
+
+    def skip(self, reasons: Mapping[str, str]) -> None:
+        """End the optional steps that no node can run. reasons: why, by key."""
+        for key, reason in reasons.items():
+            self._end(self.waiting[key], Outcome(key, StepStatus.SKIPPED, reason))
+
+    def block(self) -> None:
+        """End the steps that wait for one that did not end well; parents stand before children."""
+        for key, step in list(self.waiting.items()):
+            ends = (self.outcomes[parent] for parent in step.parents if parent in self.outcomes)
+            bad = next((end for end in ends if end.status is not StepStatus.DONE), None)
+            if bad:
+                self._end(step, Outcome(key, StepStatus.BLOCKED, bad.reason))
+
+    def start_ready(self, executor: Executor) -> None:
+        """Offer every ready step to the executor. It is asked once for steps of equal needs: where
+        it has no room for one, it has none for the others.
+
+        Raises:
+            RuntimeError: nothing runs and nothing is ready: a parent is not in the plan.
+        """
+        full = set()
+        for step in self._ready():
+            kind = (step.needs, getattr(step.inputs, "target", None))
+            if kind in full:
+                continue
+            if not executor.take(step):
+                full.add(kind)
+                continue
+            log.debug("submitted %s %s (%s)", step.stage, step.label, step.key[:12])
+            self._statuses.change(step.key, StepStatus.RUNNING)
+            self.running[step.key] = self.waiting.pop(step.key)
+            self._watcher.started(step)
+        if not self.running:
+            stuck = ", ".join(f"{step.stage} {step.label}" for step in self.waiting.values())
             raise RuntimeError(f"no step can go on: {stuck} wait for steps that are not planned")
-        outcome = executor.wait()
-        step = running.pop(outcome.key)
-        tries[step.key] = tries.get(step.key, 0) + 1
-        if outcome.status == "transient" and tries[step.key] < TRIES:
-            waiting[step.key] = step
-            continue
-        outcomes[step.key] = outcome
-        watcher.ended(step, outcome)
-        if outcome.status != "done":
-            _block(waiting, outcomes, watcher)
 
+    def _ready(self) -> list[Step]:
+        """Steps whose parents are done; those that need a node for themselves come last."""
+        steps = self.waiting.values()
+        ready = [step for step in steps if all(key in self.outcomes for key in step.parents)]
+        return sorted(ready, key=lambda step: step.needs.exclusive)
 
-def _start_ready(
-    waiting: dict[str, Step],
-    running: dict[str, Step],
-    outcomes: Mapping[str, Outcome],
-    executor: Executor,
-    watcher: Watcher,
-) -> None:
-    """Offer every ready step; one refusal speaks for all steps with the same needs."""
-    refused = set()
-    for step in _ready(waiting, outcomes):
-        kind = (step.needs, getattr(step.inputs, "target", None))
-        if kind in refused:
-            continue
-        if not executor.take(step):
-            refused.add(kind)
-            continue
-        running[step.key] = waiting.pop(step.key)
-        watcher.started(step)
+    def end(self, outcome: Outcome) -> None:
+        """Take the outcome of a running step; a transient failure is tried again."""
+        step = self.running[outcome.key]
+        self._tries[step.key] += 1
+        if outcome.status is StepStatus.TRANSIENT and self._tries[step.key] < TRIES:
+            log.debug("%s %s is tried again: %s", step.stage, step.label, outcome.reason)
+            self._statuses.change(step.key, StepStatus.TRANSIENT)
+            self._statuses.change(step.key, StepStatus.WAITING)
+            self.waiting[step.key] = self.running.pop(step.key)
+            return
+        self._end(step, outcome)
+        if outcome.status is not StepStatus.DONE:
+            self.block()
 
+    def _end(self, step: Step, outcome: Outcome) -> None:
+        self._change(step, outcome)
+        self._watcher.ended(step, outcome)
 
-def _ready(waiting: Mapping[str, Step], outcomes: Mapping[str, Outcome]) -> list[Step]:
-    """Steps whose parents are done; those that need a node for themselves come last."""
-    ready = [
-        step for step in waiting.values() if all(parent in outcomes for parent in step.parents)
-    ]
-    return sorted(ready, key=lambda step: step.needs.exclusive)
-
-
-def _block(waiting: dict[str, Step], outcomes: dict[str, Outcome], watcher: Watcher) -> None:
-    """Give up steps that wait for one that did not end well; parents stand before children."""
-    for key, step in list(waiting.items()):
-        bad = [p for p in step.parents if p in outcomes and outcomes[p].status != "done"]
-        if bad:
-            outcomes[key] = Outcome(key, "blocked", outcomes[bad[0]].reason)
-            del waiting[key]
-            watcher.ended(step, outcomes[key])
+    def _change(self, step: Step, outcome: Outcome) -> None:
+        self._statuses.change(step.key, outcome.status)
+        self.outcomes[step.key] = outcome
+        self.waiting.pop(step.key, None)
+        self.running.pop(step.key, None)

@@ -21,7 +21,7 @@ from farm import specs
 from farm.detections import Detections
 from farm.detections.compare import Agreement, compare
 from farm.engine.local import InlineExecutor
-from farm.engine.scheduler import Outcome, Unwatched, run_steps
+from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
 from farm.errors import in_one_line
 from farm.models.families import Family
 from farm.models.records import Trial
@@ -145,7 +145,7 @@ class Subject:
         ]
 
     def _run(self, trial: Trial, build: Step, outcome: Outcome, store: Store) -> Trial:
-        if outcome.status != "done":
+        if outcome.status is not StepStatus.DONE:
             return replace(trial, reason=f"cannot be built: {outcome.reason}")
         assert isinstance(build.inputs, specs.BuildInputs)
         engine = specs.Engine(build.inputs.options, build.ref, None)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from farm.engine.process import perform_apart
-from farm.engine.scheduler import Outcome
+from farm.engine.status import Outcome, StepStatus
 from farm.plan import Step
 from farm.store import Store
 from farm.units import format_seconds
@@ -37,8 +37,8 @@ class Clock:
 class LocalExecutor:
     """An executor of `run_steps`. A step that crashes or hangs costs no other.
 
-    A step that comes to `step_s` is late; one that has no time left until the clock's end is not
-    begun, or ended, with the status "left".
+    A step that reaches `step_s` is TIMED_OUT; one that the end of the clock's time keeps from
+    starting or from ending is SKIPPED.
     """
 
     def __init__(self, store: Store, clock: Clock, step_s: float) -> None:
@@ -62,11 +62,11 @@ class LocalExecutor:
         step, self._step = self._step, None
         limit = min(self._step_s, self._clock.remaining)
         if limit <= 0:
-            return Outcome(step.key, "left", TIME_IS_UP)
+            return Outcome(step.key, StepStatus.SKIPPED, TIME_IS_UP)
         reason = f"took longer than {format_seconds(self._step_s)} (--step-minutes)"
         outcome = perform_apart(step, str(self._store.root), limit, late=reason)
-        if outcome.status == "late" and limit < self._step_s:
-            return replace(outcome, status="left", reason=TIME_IS_UP)
+        if outcome.status is StepStatus.TIMED_OUT and limit < self._step_s:
+            return replace(outcome, status=StepStatus.SKIPPED, reason=TIME_IS_UP)
         return outcome
 
     def stop(self) -> None:
@@ -84,8 +84,10 @@ class Lines:
 
     def ended(self, step: Step, outcome: Outcome) -> None:
         """Say how a step ended; those that were not begun go without saying."""
-        if outcome.status in ("left", "blocked"):
+        if outcome.status in (StepStatus.SKIPPED, StepStatus.BLOCKED):
             return
         now = format_seconds(self._clock.passed)
-        how = format_seconds(outcome.seconds) if outcome.status == "done" else outcome.reason
+        how = (
+            format_seconds(outcome.seconds) if outcome.status is StepStatus.DONE else outcome.reason
+        )
         log.info(f"[{now:>6}] {step.stage:<8} {step.label}: {how}")

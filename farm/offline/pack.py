@@ -17,7 +17,9 @@ from pathlib import Path
 from farm.cli.places import results_folder, store_folder
 from farm.cli.progress import Progress
 from farm.config.loader import Matrix, load_matrix
+from farm.engine.checks import checked_plan
 from farm.engine.scheduler import Outcome, run_steps
+from farm.engine.status import StepStatus, failure_reasons
 from farm.errors import InputError, InputErrors
 from farm.offline import contents, selection, writing
 from farm.offline.contents import BEFORE, INPUTS, Pack, PackedFile, PackedStep
@@ -26,7 +28,7 @@ from farm.plan import Plan, PlannedCell, Step, make_plan
 from farm.plan.placement import cores
 from farm.specs import Ref
 from farm.store import Store
-from farm.sweep import Choices, checked_plan, starter
+from farm.sweep import Choices, starter
 
 log = logging.getLogger(__name__)
 
@@ -119,13 +121,12 @@ class _Packing:
         return cell if self._ready(steps) else replace(cell, steps=steps)
 
     def _ready(self, steps: Mapping[str, str]) -> bool:
-        return all(self.outcomes[key].status == "done" for key in steps.values())
+        return all(self.outcomes[key].status is StepStatus.DONE for key in steps.values())
 
     def reasons(self, cells: tuple[PlannedCell, ...]) -> dict[str, str]:
         """Return why steps of these cells did not end well, by key."""
         keys = [key for cell in cells for stage, key in cell.steps.items() if stage in BEFORE]
-        ends = (self.outcomes[key] for key in dict.fromkeys(keys))
-        return {one.key: one.reason for one in ends if one.status not in ("done", "blocked")}
+        return failure_reasons(self.outcomes[key] for key in dict.fromkeys(keys))
 
     def steps(self, cells: tuple[PlannedCell, ...]) -> tuple[PackedStep, ...]:
         """Return the steps that remain, parents first."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from farm.cli.places import results_folder
 from farm.config.schema import VerifySpec
 from farm.engine.scheduler import Outcome, run_steps
+from farm.engine.status import failure_reasons, skip_reasons
 from farm.errors import InputError
 from farm.offline import records, selection
 from farm.offline.contents import Pack
@@ -69,15 +70,13 @@ class PackRun:
     @property
     def reasons(self) -> Mapping[str, str]:
         """Why steps did not end well, by key."""
-        bad = ("failed", "transient", "late", "input")
-        here = {key: one.reason for key, one in self.outcomes.items() if one.status in bad}
-        return {**self.pack.reasons, **here}
+        return {**self.pack.reasons, **failure_reasons(self.outcomes.values())}
 
     def rows(self) -> list[Row]:
         """Return the cells' rows, as a leaderboard has them."""
-        left = {key: one.reason for key, one in self.outcomes.items() if one.status == "left"}
+        skipped = skip_reasons(self.outcomes.values())
         limits = VerifySpec.model_validate(self.pack.verify)
-        return make_rows(self.plan, self.store, limits, self.reasons, left)
+        return make_rows(self.plan, self.store, limits, self.reasons, skipped)
 
     def save(self) -> None:
         """Write the records of all that is done so far."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.detections.compare import Agreement, RawAgreement
+from farm.engine.status import CellStatus
 from farm.plan import STAGES, PlannedCell
 from farm.results.verdict import judge, judge_raw
 from farm.specs import Ref, Tolerance
@@ -24,9 +25,9 @@ class FailureReasons:
 
 @dataclass(frozen=True)
 class Outcome:
-    """status: ok, failed (at `failed_stage`) or pending; reason: None where it is ok."""
+    """How a cell ended. failed_stage: where it failed. reason: None where it is OK."""
 
-    status: str
+    status: CellStatus
     failed_stage: str | None = None
     reason: str | None = None
 
@@ -62,8 +63,8 @@ def cell_results(
     outcome, agreement = _outcome(planned, store, records, reasons), None
     if "verify" in records:
         agreement, reason = _agreement(planned, store, tolerance)
-        if reason and (agreement is None or outcome.status != "failed"):
-            outcome = Outcome("failed", "verify", reason)
+        if reason and (agreement is None or outcome.status is not CellStatus.FAILED):
+            outcome = Outcome(CellStatus.FAILED, "verify", reason)
     return CellResults(planned, sweep, records, outcome, agreement, origin)
 
 
@@ -71,19 +72,19 @@ def _outcome(
     planned: PlannedCell, store: Store, records: Mapping[str, Record], reasons: FailureReasons
 ) -> Outcome:
     if planned.refused:
-        return Outcome("failed", "check" if not records else "export", planned.refused)
+        return Outcome(CellStatus.FAILED, "check" if not records else "export", planned.refused)
     missing = [stage for stage in STAGES if stage in planned.steps and stage not in records]
     for stage in missing:
         key = planned.steps[stage]
         failure = store.failure(key)
         reason = failure.reason if failure else reasons.failed.get(key)
         if reason is not None:
-            return Outcome("failed", stage, reason)
+            return Outcome(CellStatus.FAILED, stage, reason)
     if not missing:
-        return Outcome("ok")
+        return Outcome(CellStatus.OK)
     why = reasons.not_begun.get(planned.steps[missing[0]])
     waiting = f"{missing[0]} has not run"
-    return Outcome("pending", None, f"{waiting}: {why}" if why else waiting)
+    return Outcome(CellStatus.PENDING, None, f"{waiting}: {why}" if why else waiting)
 
 
 def _agreement(

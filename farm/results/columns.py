@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from farm.catalog import EXTRA_STAGES, OWN_STAGES, RUNTIMES
+from farm.engine.status import CellStatus
 from farm.registry import Lazy, outside, refused
 from farm.results.cells import CellResults
 from farm.store import Record
@@ -67,7 +68,7 @@ def key(value: Any) -> bool:
 
 def state(value: Any) -> bool:
     """The status of a cell."""
-    return value in ("ok", "failed", "pending")
+    return value in {status.value for status in CellStatus}
 
 
 def _figure(stage: str, name: str, valid: Valid, column: str = "", **more: Any) -> Column:
@@ -169,7 +170,7 @@ _OWN = (
     _axis("workspace_bytes", count, unit="bytes", needed=True),
     _axis("target"),
     Column(
-        "status", state, "all", lambda c: c.outcome.status,
+        "status", state, "all", lambda c: c.outcome.status.value,
         heading="status", needed=True, nullable=False,
     ),
     Column("failed_stage", text, "all", lambda c: c.outcome.failed_stage, needed=True),

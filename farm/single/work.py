@@ -13,7 +13,7 @@ from pathlib import Path
 from farm.catalog import RUNTIMES
 from farm.cli.places import results_folder, store_folder
 from farm.engine.local import InlineExecutor
-from farm.engine.scheduler import Outcome, require_packages, run_steps
+from farm.engine.scheduler import Outcome, StepStatus, require_packages, run_steps
 from farm.errors import FarmError, InputError, StepFailed
 from farm.plan import Step
 from farm.plan.files import plain_file
@@ -60,15 +60,15 @@ def carry_out(step: Step, store: Store, retry_failed: bool = False) -> Path:
 
 
 def _raise_if_bad(step: Step, outcome: Outcome, store: Store) -> None:
-    if outcome.status == "done":
+    if outcome.status is StepStatus.DONE:
         return
-    if outcome.status == "input":
+    if outcome.status is StepStatus.INVALID_INPUT:
         raise InputError(outcome.reason)
     told = f"{step.stage} {step.label}: {outcome.reason}"
     path = store.log_path(step.ref)
     if path.exists():
         told += f"\nIts log: {path}"
-    raise StepFailed(told) if outcome.status == "failed" else FarmError(told)
+    raise StepFailed(told) if outcome.status is StepStatus.FAILED else FarmError(told)
 
 
 class _Lines:
@@ -78,7 +78,7 @@ class _Lines:
         log.info(f"{step.stage} {step.label} ...")
 
     def ended(self, step: Step, outcome: Outcome) -> None:
-        if outcome.status == "done":
+        if outcome.status is StepStatus.DONE:
             log.info(f"{step.stage} {step.label}: done in {format_seconds(outcome.seconds)}")
 
 

@@ -1,11 +1,11 @@
-"""Store: content-addressed artifacts. A step is done when its folder is in its place, not before.
+"""Store: content-addressed artifacts. A step is done as soon as its folder has its final name.
 
     <root>/<stage>/<first two digits of key>/<key>/record.json   a finished step and its files
     <root>/failed/<key>.json, .log                               a failure that will repeat itself
-    <root>/tmp/<key>.<host>.<pid>.<time>/                        work under way
-    <root>/elsewhere/<digest>/                                   of another machine; see `elsewhere`
+    <root>/tmp/<key>.<host>.<pid>.<time>/                        a running step
+    <root>/elsewhere/<digest>/                                   imported records; see `imports`
 
-A folder gets its place by one rename, so whatever is killed before has left nothing.
+A folder gets its final name by one rename, so a killed process leaves no partial artifact.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ from farm.store.figures import count, require, require_figures, size, text
 
 @dataclass(frozen=True)
 class Record:
-    """What a step leaves beside its files.
+    """What is kept of a finished step beside its files.
 
     figures: the stage's own numbers, raw; verdicts are computed from them later.
-    files: size in bytes of each file, so that a torn artifact is noticed.
-    left_out: those that stayed on another machine when the record was brought from there.
-    code: the digest of the farm's code that ran the step; empty in records from before there was
-    one.
+    files: the size in bytes of each file, by which a torn artifact is found.
+    left_out: the files of an imported record that have stayed on the other machine.
+    code: the digest of the farm's code that ran the step; empty in the oldest records.
     """
 
     stage: str
@@ -68,35 +67,38 @@ class Store:
         self.root = Path(root).expanduser().resolve()
 
     def path(self, ref: Ref) -> Path:
+        """Return the folder of the step's artifact, which need not exist."""
         return self.root / ref.stage / ref.key[:2] / ref.key
 
     def record(self, ref: Ref) -> Record | None:
-        """The record of a step that was finished here; None if it is not there, its files are
-        torn, or it was brought from another machine (those of earlier versions lie among ours:
-        they name no machine)."""
+        """Return the record of a step that was done here, else None.
+
+        It is None too if its files are torn, or if it was imported: records that earlier versions
+        imported stand among the others, and name no host.
+        """
         record = self.any_record(ref)
         foreign = record and (record.left_out or (record.node and "host" not in record.node))
         return None if foreign else record
 
     def any_record(self, ref: Ref) -> Record | None:
-        """`record`, also of a step that was done elsewhere and whose large files stayed there."""
+        """Return the record as `record` does, also of a step that was done on another machine."""
         folder = self.path(ref)
         try:
             record = read_record(folder / "record.json")
-            whole = (record.stage, record.key) == (ref.stage, ref.key) and all(
+            complete = (record.stage, record.key) == (ref.stage, ref.key) and all(
                 (folder / name).stat().st_size == size for name, size in record.files.items()
             )
         except (OSError, ValueError, InputError):
             return None
-        return record if whole else None
+        return record if complete else None
 
     def refs(self, stage: str) -> Iterator[Ref]:
-        """Every finished step of a stage."""
+        """Yield every finished step of a stage."""
         for path in sorted((self.root / stage).glob("*/*/record.json")):
             yield Ref(stage, path.parent.name)
 
     def failure(self, key: str) -> Failure | None:
-        """The recorded failure of a step; None if there is none, or it is torn."""
+        """Return the recorded failure of a step; None if there is none, or its file is torn."""
         try:
             failure = read_failure(self.root / "failed" / f"{key}.json")
         except (OSError, ValueError, InputError):
@@ -104,21 +106,24 @@ class Store:
         return failure if failure.key == key else None
 
     def log_path(self, ref: Ref) -> Path:
-        """The log of the step, whether it ended well or not."""
+        """Return the path of the step's log, whether it ended well or not."""
         done = self.path(ref) / "step.log"
         return done if done.exists() else self.root / "failed" / f"{ref.key}.log"
 
     def work_folder(self, key: str) -> Path:
-        """A new folder for work under way, on the same file system as the finished artifacts."""
+        """Make a folder for a running step, on the file system of the artifacts. Raises OSError."""
         mark = f"{key}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
         folder = self.root / "tmp" / mark
         folder.mkdir(parents=True)
         return folder
 
     def publish(self, folder: Path, record: Record) -> None:
-        """Give the folder its place. If another node was first, its artifact stays.
+        """Make a working folder the artifact of its step. If another node was faster, its artifact
+        stays.
 
-        Raises ValueError for a record that could not be read back.
+        Raises:
+            ValueError: the record could not be read back.
+            OSError: the artifact cannot be written.
         """
         files = {
             str(path.relative_to(folder)): path.stat().st_size
@@ -131,45 +136,49 @@ class Store:
         (folder / "record.json").write_text(written)
         for name in (*files, "record.json"):
             atomic.sync(folder / name)
-        place = self.path(Ref(record.stage, record.key))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists() and self.record(Ref(record.stage, record.key)) is None:
-            shutil.rmtree(place, ignore_errors=True)  # torn: a whole one takes its place
+        ref = Ref(record.stage, record.key)
+        artifact = self.path(ref)
+        artifact.parent.mkdir(parents=True, exist_ok=True)
+        if artifact.exists() and self.record(ref) is None:
+            shutil.rmtree(artifact, ignore_errors=True)  # it is torn
         try:
-            folder.rename(place)
+            folder.rename(artifact)
         except OSError:
-            if self.record(Ref(record.stage, record.key)) is None:
+            if self.record(ref) is None:
                 raise
             shutil.rmtree(folder, ignore_errors=True)
-        atomic.sync(place.parent)
-        for left in (self.root / "failed").glob(f"{record.key}.*"):
-            left.unlink(missing_ok=True)
+        atomic.sync(artifact.parent)
+        for old in (self.root / "failed").glob(f"{record.key}.*"):
+            old.unlink(missing_ok=True)
 
     def record_failure(self, failure: Failure, log: Path | None, kept: Sequence[Path] = ()) -> None:
-        """kept: files of the step's folder that say more of the failure; see `failed_file`."""
+        """Record a failure, with its log. Raises OSError.
+
+        kept: files of the step's folder that explain the failure; see `failed_file`.
+        """
         self.keep_log(failure.key, log)
         for path in kept:
             path.replace(self.failed_file(failure.key, path.name))
-        place = self.root / "failed" / f"{failure.key}.json"
-        atomic.write(place, json.dumps(asdict(failure), indent=1))
+        path = self.root / "failed" / f"{failure.key}.json"
+        atomic.write(path, json.dumps(asdict(failure), indent=1))
 
     def failed_file(self, key: str, name: str) -> Path:
-        """A file that was kept of a step that failed."""
+        """Return the path of a file that was kept of a failed step."""
         return self.root / "failed" / f"{key}.{name}"
 
     def keep_log(self, key: str, log: Path | None) -> None:
-        """Keep the log of a step that did not end well."""
-        place = self.root / "failed" / f"{key}.log"
-        place.parent.mkdir(parents=True, exist_ok=True)
+        """Keep the log of a step that did not end well. Raises OSError."""
+        path = self.root / "failed" / f"{key}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
         if log and log.exists():
-            log.replace(place)
+            log.replace(path)
 
     def forget(self, ref: Ref) -> None:
-        """Drop a recorded failure, so that the step is tried again."""
+        """Delete a recorded failure, so that the step is tried again."""
         (self.root / "failed" / f"{ref.key}.json").unlink(missing_ok=True)
 
     def remove_stale_work(self) -> int:
-        """Remove what killed processes of this machine left half-done; returns how many."""
+        """Remove the working folders of killed processes of this machine; return how many."""
         count = 0
         for folder in (self.root / "tmp").glob("*"):
             _, host, pid, _ = _parts(folder.name)
@@ -180,7 +189,13 @@ class Store:
 
 
 def read_record(path: Path) -> Record:
-    """Raises OSError, ValueError for what is no JSON, and InputError for what is no record."""
+    """Read a record.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no JSON.
+        InputError: it is no record.
+    """
     return _record(jsonfile.read(path))
 
 
@@ -197,7 +212,7 @@ def _record(value: Any) -> Record:
 def _require_readable(record: str) -> None:
     try:
         _record(jsonfile.parse(record.encode()))
-    except InputError as error:  # nothing that the user could mend
+    except InputError as error:  # which the user could not correct
         raise ValueError(f"the record cannot be kept: {error}") from None
 
 
@@ -207,7 +222,7 @@ def read_failure(path: Path) -> Failure:
 
 
 def _parts(name: str) -> tuple[str, str, int, str]:
-    """key, host (may hold dots), pid and time of a work folder's name."""
+    """The key, host (which may have dots), process id and time in a working folder's name."""
     key, _, rest = name.partition(".")
     host, _, tail = rest.rpartition(".")
     host, _, pid = host.rpartition(".")

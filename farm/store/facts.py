@@ -1,4 +1,4 @@
-"""What the store knows of a model: the figures that `check` left, as the plan asks for them."""
+"""Read from the store what `check` has found of each model, for the planner."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from farm.store.figures import model_facts
 
 
 def facts_from(
-    store: Store, lost: Mapping[str, str] | None = None
+    store: Store, reasons: Mapping[str, str] | None = None
 ) -> Callable[[str], ModelFacts | None]:
-    """What `check` found out of a model, by the key of that step; how it failed is a refusal.
+    """Return a function that gives a model's facts by the key of its check; None before the check.
 
-    Only a check that was made here: neither the facts nor the failures of imported records.
-    lost: why a check came to nothing this time, by its key; the store has no record of that.
+    The facts of a failed check refuse all cells of the model, with the reason. Imported records
+    and failures do not count.
+
+    reasons: why checks have failed that the store has no record of, by key.
     """
 
     def facts(key: str) -> ModelFacts | None:
         record = store.record(Ref("check", key))
         failure = store.failure(key) if record is None else None
-        why = failure.reason if failure else (lost or {}).get(key)
+        why = failure.reason if failure else (reasons or {}).get(key)
         if why is not None:
-            why = why or "failed, and nothing says why"
+            why = why or "its check failed for an unknown reason"
             seen = dependencies.read(store.failed_file(key, dependencies.FILE)) if failure else ()
             return ModelFacts(
                 (), False, "", refused=why, host_refused=why, raw_refused=why, used=seen

@@ -1,7 +1,7 @@
-"""What figures of a record may be, by their names: numbers of the right kind and size.
+"""Validate the figures of a record, by their names: each is a value of a known kind and size.
 
-A record is a file that anyone may have written. What is not of these kinds is no figure, so a step
-with such a record counts as torn and runs again. Figures of other names are the stages' own.
+A record is a file that anyone may have written. A step whose record has a figure of another kind
+counts as torn and runs again. Figures of other names are the stages' own and are not validated.
 """
 
 from __future__ import annotations
@@ -15,54 +15,58 @@ from farm.errors import InputError, shown
 from farm.specs import ModelFacts
 
 MOST = 1 << 53
-"""The largest count: beyond it a float64, which programs in other languages read, is not exact."""
+"""Counts are smaller: from here on float64, which other programs read numbers as, is not exact."""
 
 
 def count(value: Any) -> bool:
-    """A whole number that is not negative."""
+    """Return whether the value is a whole number of 0 or more."""
     return type(value) is int and 0 <= value < MOST
 
 
 def size(value: Any) -> bool:
-    """A finite number that is not negative."""
+    """Return whether the value is a finite number of 0 or more."""
     most = {int: MOST, float: sys.float_info.max}.get(type(value))
     return most is not None and 0 <= value <= most
 
 
 def number(value: Any) -> bool:
-    """A finite number."""
+    """Return whether the value is a finite number."""
     return size(abs(value)) if type(value) in (int, float) else False
 
 
 def positive(value: Any) -> bool:
+    """Return whether the value is a finite number over 0."""
     return size(value) and value > 0
 
 
 def fraction(value: Any) -> bool:
-    """AP, for instance: 0 to 1."""
+    """Return whether the value is a number from 0 to 1, as AP is."""
     return size(value) and value <= 1 + 1e-9
 
 
 def flag(value: Any) -> bool:
+    """Return whether the value is true or false."""
     return type(value) is bool
 
 
 def text(value: Any) -> bool:
+    """Return whether the value is text."""
     return type(value) is str
 
 
 def texts(value: Any) -> bool:
+    """Return whether the value is a list of texts."""
     return type(value) is list and all(map(text, value))
 
 
 def fractions(value: Any) -> bool:
-    """AP by class; null for a class without objects."""
+    """Return whether the value is AP by class, with null for a class without objects."""
     return type(value) is dict and all(v is None or fraction(v) for v in value.values())
 
 
 Kind = Callable[[Any], bool]
 
-_WORDS: dict[Kind, str] = {
+_EXPECTED: dict[Kind, str] = {
     count: "a whole number of 0 or more",
     size: "a finite number of 0 or more",
     number: "a finite number",
@@ -107,35 +111,43 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
         "input_shape": text,
     },
 }
-"""By stage; any of them may be null."""
+"""The kind of each figure by stage; any figure may be null."""
 
-_NEEDED = {"convert": ("kept_fp32",), "measure": ("latency_p50_ms", "throughput_per_s")}
+_REQUIRED = {"convert": ("kept_fp32",), "measure": ("latency_p50_ms", "throughput_per_s")}
 
 
 def require_figures(stage: str, figures: Mapping[str, Any]) -> None:
-    """Raises InputError for a figure of another kind than its name says, or one that is missing."""
+    """Require each figure of a stage to be of its kind, and none to be missing.
+
+    Raises:
+        InputError: names the figure and what was expected.
+    """
     if stage == "check":
         model_facts(figures)
         return
     for name, kind in KINDS.get(stage, {}).items():
         require(f"{stage}.{name}", figures.get(name), kind)
-    if missing := [name for name in _NEEDED.get(stage, ()) if name not in figures]:
+    if missing := [name for name in _REQUIRED.get(stage, ()) if name not in figures]:
         raise InputError(f"'{stage}.{missing[0]}' is missing")
 
 
 def require(name: str, value: Any, kind: Kind, expected: str = "") -> None:
-    """Raises InputError for a value that is neither null nor of the kind.
+    """Require a value to be null or of the kind.
 
-    expected: what the kind is called, where it is none of this module's.
+    expected: the description of a kind that is not one of this module's.
+
+    Raises:
+        InputError: names the value and what was expected.
     """
     if value is not None and not kind(value):
-        raise InputError(f"{name!r} is {shown(value)}, expected {expected or _WORDS[kind]}")
+        raise InputError(f"{name!r} is {shown(value)}, expected {expected or _EXPECTED[kind]}")
 
 
 def model_facts(figures: Mapping[str, Any]) -> ModelFacts:
-    """What `check` found, from JSON, without its notes on the data sets, which are for people.
+    """Return what `check` found, from its figures; its notes on the data sets are for people alone.
 
-    Raises InputError for what is no such thing.
+    Raises:
+        InputError: a figure is missing, unknown or of another kind.
     """
     require("check.notes", figures.get("notes"), texts)
     return jsonfile.decode(ModelFacts, {name: v for name, v in figures.items() if name != "notes"})

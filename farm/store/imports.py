@@ -1,11 +1,11 @@
-"""Records of other machines: what they found counts in results, and nowhere as work done here.
+"""Records imported from other machines: they count in results, but never as work done here.
 
-    <store>/elsewhere/<digest>/origin.json      what was imported, and when
-    <store>/elsewhere/<digest>/<stage>/...      its records, as in a store
+    <store>/elsewhere/<digest>/origin.json      the name, digest and time of the import
+    <store>/elsewhere/<digest>/<stage>/...      its records, laid out as in a store
     <store>/elsewhere/<digest>/failed/...       its failures
 
-Each import is a store of its own, which no plan and no executor looks into: neither its records nor
-its failures can stand for a step that could run here.
+Each import is a store of its own that no plan and no executor reads, so neither its records nor its
+failures can replace a step that could run here.
 """
 
 from __future__ import annotations
@@ -24,41 +24,50 @@ from farm.store import Store
 FOLDER, NAME = "elsewhere", "origin.json"
 
 HERE = "here"
-"""The origin of what was done in the store itself."""
+"""The origin of the records that are not imported."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """name: of the archive or folder. digest: the sha256 of all that was taken from it. imported:
-    seconds since 1970."""
+    """Where an import comes from.
+
+    name: of the archive or folder. digest: the sha256 of all that was imported from it. imported:
+    when, in seconds since 1970.
+    """
 
     name: str
     digest: str
     imported: float
 
     def __str__(self) -> str:
-        """As a leaderboard names it: `1a2b3c4d5e6f records.tar.gz`."""
+        """Return the leaderboard's name for it: `1a2b3c4d5e6f records.tar.gz`."""
         return f"{self.digest[:12]} {self.name}"
 
 
 @dataclass(frozen=True)
 class Imported:
-    """One import: where it came from, and its records."""
+    """One import: where it comes from, and its records."""
 
     origin: Origin
     store: Store
 
 
 def place(store: Store, digest: str) -> Path:
+    """Return the folder of an import."""
     return store.root / FOLDER / digest
 
 
 def write_origin(name: str, digest: str, folder: Path) -> None:
+    """Write into the folder of an import where it comes from.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     atomic.write(folder / NAME, json.dumps(asdict(Origin(name, digest, time.time()))))
 
 
 def imports(store: Store) -> list[Imported]:
-    """All that were taken in, the newest first; torn ones are left out."""
+    """Return all imports, the newest first, without torn ones."""
     found = []
     for path in (store.root / FOLDER).glob(f"*/{NAME}"):
         try:
@@ -70,5 +79,5 @@ def imports(store: Store) -> list[Imported]:
 
 
 def has_all(store: Store, refs: Sequence[Ref]) -> bool:
-    """Whether one of the imports has a record of each of these steps."""
+    """Return whether one of the imports has a record of every one of these steps."""
     return any(all(one.store.any_record(ref) for ref in refs) for one in imports(store))

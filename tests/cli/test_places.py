@@ -72,9 +72,9 @@ def test_a_relative_place_in_a_job_is_refused_by_who_said_it(
     own = matrix(job / "m", "of-matrix")
     monkeypatch.setenv("FARM_RESULTS", "of-environment")
     for option, found, who, said in (
-        ("r", own, "--results", "'r' would land"),
-        (None, own, "results", "'of-matrix' would land"),
-        (None, None, "FARM_RESULTS", "'of-environment' would land"),
+        ("r", own, "--results", "'r' would be in"),
+        (None, own, "results", "'of-matrix' would be in"),
+        (None, None, "FARM_RESULTS", "'of-environment' would be in"),
     ):
         with pytest.raises(InputError, match="all nodes share") as error:
             results_folder(option, found)

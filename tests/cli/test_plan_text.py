@@ -97,7 +97,7 @@ def test_refused_cells_are_grouped_by_their_reason(store: Store) -> None:
         ),
         store,
     )
-    assert f"  refused: 2 cells, as {cell('a').id}: no such operator" in " ".join(
+    assert f"  refused: 2 cells, such as {cell('a').id}: no such operator" in " ".join(
         text.split("\n   ")
     )
     assert f"refused: {cell('c').id}: too old" in " ".join(text.split())
@@ -118,7 +118,7 @@ def test_unchecked_models_and_what_cannot_be_followed_are_named(store: Store) ->
 def test_missing_files_are_named(tmp_path: Path, store: Store) -> None:
     plan = plan_of(tmp_path, TWO_RUNTIMES.replace("c.pth", "gone.pth"))
     text = as_text(plan, store)
-    assert "Not there, and needed by `farm run`:" in text and "gone.pth" in text
+    assert "Missing, and needed by `farm run`:" in text and "gone.pth" in text
     text = as_text(planned(missing=(InputError("no such thing", "m.yaml:3"),)), store)
     assert "  m.yaml:3: no such thing" in text
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from farm.cli.progress import Progress
-from farm.engine.scheduler import Outcome
+from farm.engine.scheduler import Outcome, StepStatus
 from farm.plan import Needs, Step
 
 
@@ -36,8 +36,8 @@ def test_each_step_that_ends_is_a_line_with_the_time_left(
 ) -> None:
     text = shown(
         capfd, [step("a"), step("b"), step("c")],
-        Outcome("a", "done", "", 30.0), Outcome("b", "done", "", 90.0),
-        Outcome("c", "done", "", 1.0),
+        Outcome("a", StepStatus.DONE, "", 30.0), Outcome("b", StepStatus.DONE, "", 90.0),
+        Outcome("c", StepStatus.DONE, "", 1.0),
     )  # fmt: skip
     assert text == (
         "[1/3] export label a: done in 30.0s, about 1m00s left\n"
@@ -51,24 +51,24 @@ def test_each_step_that_ends_is_a_line_with_the_time_left(
     [
         ("failed", "FAILED\n    line 1\n    line 2\n"),
         ("input", "WRONG INPUT\n    line 1\n    line 2\n"),
-        ("transient", "FAILED (may pass)\n    line 1\n    line 2\n"),
-        ("late", "GIVEN UP (time limit)\n    line 1\n    line 2\n"),
-        ("blocked", "skipped\n"),
-        ("left", "left undone, with all that need the same\n    line 1\n    line 2\n"),
+        ("transient", "FAILED (a temporary reason; run again)\n    line 1\n    line 2\n"),
+        ("timed_out", "TIMED OUT\n    line 1\n    line 2\n"),
+        ("blocked", "not run, since a step before it did not end well\n"),
+        ("skipped", "skipped, with all steps that need the same\n    line 1\n    line 2\n"),
     ],
 )
 def test_a_step_that_did_not_end_well_says_why(
     status: str, words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = Outcome("a", status, "line 1\nline 2", 3.0)  # type: ignore[arg-type]
+    outcome = Outcome("a", StepStatus(status), "line 1\nline 2", 3.0)
     assert shown(capfd, [step("a")], outcome) == f"[1/1] export label a: {words}"
 
 
-def test_steps_left_for_one_reason_are_said_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_steps_skipped_for_one_reason_are_shown_once(capfd: pytest.CaptureFixture[str]) -> None:
     text = shown(
         capfd, [step("a"), step("b"), step("c")],
-        Outcome("a", "left", "no H100"), Outcome("b", "left", "no H100"),
-        Outcome("c", "left", "no L4"),
+        Outcome("a", StepStatus.SKIPPED, "no H100"), Outcome("b", StepStatus.SKIPPED, "no H100"),
+        Outcome("c", StepStatus.SKIPPED, "no L4"),
     )  # fmt: skip
     assert text.count("no H100") == 1 and text.count("no L4") == 1
     assert "[1/3] export label a" in text and "label b" not in text and "[3/3]" in text
@@ -76,9 +76,9 @@ def test_steps_left_for_one_reason_are_said_once(capfd: pytest.CaptureFixture[st
 
 def test_steps_of_another_plan_are_not_counted(capfd: pytest.CaptureFixture[str]) -> None:
     with Progress([step("a")], 1) as progress:
-        progress.ended(step("other"), Outcome("other", "done"))
-        progress.ended(step("a"), Outcome("a", "done", "", 2.0))
-        progress.ended(step("a"), Outcome("a", "done", "", 2.0))
+        progress.ended(step("other"), Outcome("other", StepStatus.DONE))
+        progress.ended(step("a"), Outcome("a", StepStatus.DONE, "", 2.0))
+        progress.ended(step("a"), Outcome("a", StepStatus.DONE, "", 2.0))
     assert capfd.readouterr().err == "[1/1] export label a: done in 2.0s\n"
 
 
@@ -88,14 +88,14 @@ def test_the_time_left_is_from_the_mean_of_each_stage() -> None:
         step("m", "measure", exclusive=True), step("n", "measure", exclusive=True),
     ]  # fmt: skip
     with Progress(steps, 2) as progress:
-        assert progress.seconds_left() is None
-        progress.ended(steps[1], Outcome("b", "failed", "", 500.0))
-        assert progress.seconds_left() is None
-        progress.ended(steps[0], Outcome("a", "done", "", 10.0))
+        assert progress.remaining_seconds() is None
+        progress.ended(steps[1], Outcome("b", StepStatus.FAILED, "", 500.0))
+        assert progress.remaining_seconds() is None
+        progress.ended(steps[0], Outcome("a", StepStatus.DONE, "", 10.0))
         # c, d and e (of a stage not yet seen: the mean of all) on 2 slots; m and n one by one.
-        assert progress.seconds_left() == pytest.approx(30 / 2 + 20)
-        progress.ended(steps[5], Outcome("m", "done", "", 4.0))
-        assert progress.seconds_left() == pytest.approx((10 + 10 + 7) / 2 + 4)
+        assert progress.remaining_seconds() == pytest.approx(30 / 2 + 20)
+        progress.ended(steps[5], Outcome("m", StepStatus.DONE, "", 4.0))
+        assert progress.remaining_seconds() == pytest.approx((10 + 10 + 7) / 2 + 4)
 
 
 def test_a_terminal_has_a_bar_and_lines_for_failures_alone(
@@ -110,10 +110,10 @@ def test_a_terminal_has_a_bar_and_lines_for_failures_alone(
         with Progress(steps, 1) as progress:
             progress.started(steps[0])
             time.sleep(0.05)
-            progress.ended(steps[0], Outcome("a", "done", "", 1.0))
+            progress.ended(steps[0], Outcome("a", StepStatus.DONE, "", 1.0))
             progress.started(steps[1])
             line = progress._line().plain
-            progress.ended(steps[1], Outcome("b", "failed", "why"))
+            progress.ended(steps[1], Outcome("b", StepStatus.FAILED, "why"))
     finally:
         os.dup2(keep, 2)
         os.close(keep)

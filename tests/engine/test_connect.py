@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import stat
 import sys
 from dataclasses import replace
@@ -23,7 +24,14 @@ from farm.plan.placement import Machine
 from farm.specs import Gpu, Target
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:99999", "ray://:x"])
+def test_a_port_that_is_none_is_refused_whatever_listens_at_its_last_16_bits() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1] + (1 << 16)}"
+        with pytest.raises(InputError, match="is not from 1 to 65535; expected HOST:PORT"):
+            connect.connect(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:0", "ray://:x"])
 def test_an_address_where_nothing_listens_is_an_input_error(address: str) -> None:
     with pytest.raises(InputError, match="expected HOST:PORT, as `ray start` prints it") as error:
         connect.connect(address)

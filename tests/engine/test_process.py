@@ -87,7 +87,7 @@ def test_a_step_over_its_time_is_ended_with_its_trace_in_the_log(store: Store) -
     outcome = perform_apart(own, str(store.root), 6)
     assert outcome.status == "failed"
     assert outcome.reason == (
-        "did not finish within 6.0s; `farm run --retry-failed --check-minutes N` gives it more"
+        "did not finish within 6.0s; `farm run --retry-failed --check-minutes N` allows more time"
     )
     assert 6 <= outcome.seconds < 60
     assert "Timeout (0:00:0" in store.log_path(own.ref).read_text()
@@ -148,7 +148,7 @@ def test_the_worker_ends_where_its_parent_is_no_more(store: Store, tmp_path: Pat
     work = process.ChildWork(own, str(store.root), False, folder, os.getpid() + 1, None)
     code = process._START.format(path=sys.path)
     done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(work), check=False)
-    assert done.returncode == 1 and not work.answer.exists() and store.record(own.ref) is None
+    assert done.returncode == 1 and not work.outcome_file.exists() and store.record(own.ref) is None
 
 
 def test_the_inline_executor_takes_one_step_at_a_time(store: Store) -> None:

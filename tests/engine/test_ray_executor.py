@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from own_stage import step
 
+from farm.engine.status import StepStatus
 from farm.errors import InputError
 from farm.plan import Needs
 from farm.plan.packages import exact_version
@@ -106,7 +107,7 @@ def test_a_step_over_its_limit_is_given_up(executor: Any, monkeypatch: pytest.Mo
     started = time.monotonic()
     assert executor.take(own)
     outcome = executor.wait()
-    assert outcome.status == "late" and 1.5 <= time.monotonic() - started < 60
+    assert outcome.status is StepStatus.TIMED_OUT and 1.5 <= time.monotonic() - started < 60
     assert outcome.reason == "took longer than 0.025 minutes (--step-minutes)"
 
 

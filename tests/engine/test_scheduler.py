@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from farm import interrupts
-from farm.engine.scheduler import TRIES, Outcome, require_packages, run_steps
+from farm.engine.scheduler import TRIES, Outcome, StepStatus, require_packages, run_steps
+from farm.engine.status import TRANSITIONS, InvalidTransition, StepStatuses
 from farm.errors import InputError
 from farm.interrupts import Interrupted
 from farm.plan import Step
@@ -51,7 +52,7 @@ class Scripted:
         status = statuses[min(tried, len(statuses)) - 1] if statuses else "done"
         if status == "interrupt":
             raise Interrupted
-        return Outcome(step.key, status, f"{step.key} {status}", 1.0)  # type: ignore[arg-type]
+        return Outcome(step.key, StepStatus(status), f"{step.key} {status}", 1.0)
 
     def stop(self) -> None: ...
 
@@ -117,7 +118,7 @@ def test_steps_in_the_store_are_not_run_again(store: Store) -> None:
     executor = Scripted()
     outcomes, events = run(DIAMOND, executor, store)
     assert executor.taken == ["c", "d"] and executor.admitted == ["c", "d"]
-    assert outcomes["a"] == Outcome("a", "done") and statuses(outcomes)["d"] == "done"
+    assert outcomes["a"] == Outcome("a", StepStatus.DONE) and statuses(outcomes)["d"] == "done"
     assert ("done", "a") not in events
 
 
@@ -129,7 +130,10 @@ def test_no_executor_is_started_where_nothing_is_to_be_done(store: Store) -> Non
         raise AssertionError("an executor was started")
 
     outcomes = run_steps(steps(step("a"), step("b", "a")), store, start, Notes())
-    assert outcomes == {"a": Outcome("a", "done"), "b": Outcome("b", "failed", "no operator")}
+    assert outcomes == {
+        "a": Outcome("a", StepStatus.DONE),
+        "b": Outcome("b", StepStatus.FAILED, "no operator"),
+    }
 
 
 def test_what_waits_for_a_failed_step_is_skipped_with_its_reason(store: Store) -> None:
@@ -145,7 +149,7 @@ def test_what_waits_for_a_failed_step_is_skipped_with_its_reason(store: Store) -
     assert ("blocked", "d") in events and ("started", "d") not in events
 
 
-@pytest.mark.parametrize("status", ["failed", "input", "late"])
+@pytest.mark.parametrize("status", ["failed", "input", "timed_out"])
 def test_only_a_transient_failure_is_tried_again(store: Store, status: str) -> None:
     executor = Scripted(ends={"a": [status]})
     outcomes, events = run(steps(step("a"), step("b", "a")), executor, store)
@@ -177,20 +181,20 @@ def test_recorded_failures_are_shown_and_retried_only_when_asked(store: Store) -
     executor = Scripted()
     outcomes, events = run(planned, executor, store)
     assert executor.taken == [] and events == [("blocked", "b")]
-    assert outcomes["a"] == Outcome("a", "failed", "no operator")
+    assert outcomes["a"] == Outcome("a", StepStatus.FAILED, "no operator")
     assert outcomes["b"].reason == "no operator"
     outcomes, _ = run(planned, executor, store, retry_failed=True)
     assert executor.taken == ["a", "b"] and statuses(outcomes) == {"a": "done", "b": "done"}
     assert store.failure("a") is None
 
 
-def test_steps_that_no_node_can_run_are_left_and_block_their_children(store: Store) -> None:
+def test_steps_that_no_node_can_run_are_skipped_and_block_their_children(store: Store) -> None:
     executor = Scripted(optional={"b": "no H100"})
     outcomes, events = run(DIAMOND, executor, store)
     assert executor.taken == ["a", "c"]
-    assert outcomes["b"] == Outcome("b", "left", "no H100")
-    assert statuses(outcomes) == {"a": "done", "b": "left", "c": "done", "d": "blocked"}
-    assert events[0] == ("left", "b")
+    assert outcomes["b"] == Outcome("b", StepStatus.SKIPPED, "no H100")
+    assert statuses(outcomes) == {"a": "done", "b": "skipped", "c": "done", "d": "blocked"}
+    assert events[0] == ("skipped", "b")
 
 
 def test_an_input_error_of_admit_ends_the_run_before_any_work(store: Store) -> None:
@@ -234,7 +238,7 @@ def test_an_interrupt_that_a_library_swallowed_stops_the_next_round(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = Scripted()
-    monkeypatch.setattr(interrupts, "_came", True)
+    monkeypatch.setattr(interrupts, "_interrupted", True)
     with pytest.raises(Interrupted):
         run(DIAMOND, executor, store)
     assert executor.taken == []
@@ -243,6 +247,34 @@ def test_an_interrupt_that_a_library_swallowed_stops_the_next_round(
 def test_steps_whose_parents_are_not_planned_are_named(store: Store) -> None:
     with pytest.raises(RuntimeError, match="export B wait for steps that are not planned"):
         run(steps(step("b", "nonesuch")), Scripted(), store)
+
+
+@pytest.mark.parametrize("status", ["waiting", "running", "blocked"])
+def test_an_executor_that_reports_what_no_step_can_end_with_is_an_error(
+    store: Store, status: str
+) -> None:
+    executor = Scripted(ends={"a": [status]})
+    with pytest.raises(InvalidTransition, match=f"step a is running and cannot become {status}"):
+        run(DIAMOND, executor, store)
+
+
+def test_runs_make_every_transition_of_the_table_and_no_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, change = set(), StepStatuses.change
+
+    def noted(self: StepStatuses, key: str, new: StepStatus) -> None:
+        old = self[key]
+        change(self, key, new)
+        made.add((old, new))
+
+    monkeypatch.setattr(StepStatuses, "change", noted)
+    finish(store, "a")
+    store.record_failure(Failure("export", "b", "b", "no operator"), None)
+    ends = {"c": ["failed"], "d": ["input"], "e": ["transient", "timed_out"], "f": ["transient"]}
+    planned = steps(*(step(key) for key in "abcdefghi"), step("j", "i"), step("k", "b"))
+    run(planned, Scripted(ends={**ends, "g": ["skipped"]}, optional={"h": "no H100"}), store)
+    assert made == {(old, new) for old, allowed in TRANSITIONS.items() for new in allowed}
 
 
 def test_packages_that_are_not_installed_are_named_for_steps_still_to_run(store: Store) -> None:

@@ -195,7 +195,7 @@ def test_what_a_check_found_is_what_a_plan_asks_for(store: Store) -> None:
     assert lost is not None
     assert (lost.refused, lost.host_refused, lost.raw_refused) == ("killed",) * 3
     silent = facts("33" * 32)
-    assert silent is not None and silent.refused == "failed, and nothing says why"
+    assert silent is not None and silent.refused == "its check failed for an unknown reason"
 
 
 def test_a_failed_check_says_why_and_what_it_saw(store: Store) -> None:

@@ -1,0 +1,103 @@
+"""Check every model of a matrix before any other work, and find what is wrong at its line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from farm.config.loader import Matrix
+from farm.engine.scheduler import Executor, Unwatched, require_packages, run_steps
+from farm.engine.status import StepStatus
+from farm.errors import InputError, InputErrors
+from farm.plan.planner import make_plan
+from farm.plan.steps import STAGES, Plan, Step
+from farm.specs import CheckInputs, CocoDataset
+from farm.store import Store
+from farm.store.facts import facts_from
+
+log = logging.getLogger(__name__)
+
+
+def checked_plan(
+    matrix: Matrix,
+    store: Store,
+    start: Callable[[], Executor],
+    retry_failed: bool,
+    stages: Sequence[str] = STAGES,
+) -> Plan:
+    """Check every model and return the plan that follows from what was found.
+
+    A model whose check fails for another reason than wrong input loses its own cells alone.
+
+    start: makes the executor. stages: those that will run on this machine, so that their packages
+    must be installed.
+
+    Raises:
+        InputError: files of the user are wrong, or a package is missing.
+        Interrupted: the user or the system ends the run.
+    """
+    plan = make_plan(matrix, facts_from(store))
+    require_packages((step for step in plan.steps.values() if step.stage in stages), store)
+    if retry_failed:
+        for step in plan.of_stage("check"):
+            store.forget(step.ref)
+        plan = make_plan(matrix, facts_from(store))
+    checked, reasons = dict[str, Step](), dict[str, str]()
+    while plan.unchecked:
+        many = "" if len(plan.unchecked) == 1 else "s"
+        log.info(f"Checking {len(plan.unchecked)} model{many}: configs, checkpoints, classes")
+        checks = {step.key: step for step in plan.of_stage("check") if step.key not in reasons}
+        reasons |= _run(matrix, checks, store, start)
+        # Two models of the same config and checkpoint share a check, but may lie beside different
+        # modules: the next plan compares what the check found with the files of each.
+        checked |= {step.label: step for step in checks.values()}
+        plan = make_plan(matrix, facts_from(store, reasons), checked)
+    return plan
+
+
+def _run(
+    matrix: Matrix, checks: Mapping[str, Step], store: Store, start: Callable[[], Executor]
+) -> dict[str, str]:
+    """Run the checks. Returns why some have no result this time, by key. Raises InputError."""
+    outcomes = run_steps(checks, store, start, Unwatched()).values()
+    errors = [
+        InputError(outcome.reason, _where(matrix, checks[outcome.key], outcome.reason))
+        for outcome in outcomes
+        if outcome.status is StepStatus.INVALID_INPUT
+    ]
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors)
+    unrecorded = (StepStatus.TRANSIENT, StepStatus.TIMED_OUT)
+    return {outcome.key: outcome.reason for outcome in outcomes if outcome.status in unrecorded}
+
+
+def log_notes(plan: Plan, store: Store) -> None:
+    """Log each oddity of the data sets that `check` has noted and that is no error."""
+    records = filter(None, (store.record(step.ref) for step in plan.of_stage("check")))
+    notes = [record.figures.get("notes") or [] for record in records]
+    for note in dict.fromkeys(
+        str(one) for found in notes if isinstance(found, list) for one in found
+    ):
+        log.warning(f"Note: {note}")
+
+
+_KEYS = {"config": "config", "checkpoint": "checkpoint", "file": "file", "code": "function"}
+"""The files of a model, each with the key of the matrix that names it."""
+
+
+def _where(matrix: Matrix, step: Step, reason: str) -> str:
+    """The line that names the file with which the reason begins, else the line of the model."""
+    assert isinstance(step.inputs, CheckInputs)
+    model, key = step.inputs.model, ("models", step.label)
+    if reason.startswith("labels: "):
+        return matrix.document.where((*key, "labels"))
+    for name, named_by in _KEYS.items():
+        file = getattr(model, name, None)
+        if file is not None and reason.startswith(file.path):
+            return matrix.document.where((*key, named_by))
+    for named_by in ("dataset", "calibration"):
+        images = getattr(step.inputs, named_by)
+        for name in ("images", "annotations"):
+            if isinstance(images, CocoDataset) and reason.startswith(getattr(images, name).path):
+                return matrix.document.where((named_by, name))
+    return matrix.document.where(key)

@@ -1,0 +1,161 @@
+"""The status of a step and of a cell, and the changes of a step's status that are allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+
+class StepStatus(str, Enum):
+    """The status of a step in one run of a plan. TRANSITIONS says which may follow which."""
+
+    WAITING = "waiting"
+    """It has not started: its parents are not done, or no node is free."""
+
+    RUNNING = "running"
+    """An executor has taken it."""
+
+    DONE = "done"
+    """Its artifact is in the store."""
+
+    FAILED = "failed"
+    """It failed for a reason that the same inputs will always give; the store records it."""
+
+    INVALID_INPUT = "input"
+    """The user's files are wrong. Not recorded, since the user will correct them."""
+
+    TRANSIENT = "transient"
+    """It failed for a temporary reason (a lost node, no memory); worth another try."""
+
+    TIMED_OUT = "timed_out"
+    """It took longer than its limit; only the next run tries it again."""
+
+    BLOCKED = "blocked"
+    """One of its parents did not end well."""
+
+    SKIPPED = "skipped"
+    """It is optional and no node here can run it, or the time of the run was over before."""
+
+    __str__ = str.__str__  # the value; Python 3.12 would otherwise format the member's name
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the step itself ended badly, so that its cells have failed."""
+        return CELL_STATUSES[self] is CellStatus.FAILED
+
+
+class CellStatus(str, Enum):
+    """The status of a cell, as its row of the leaderboard has it.
+
+    It is computed anew from the statuses of the cell's steps (CELL_STATUSES) and from the verdict,
+    whenever the rows are made; so any status may follow any other.
+    """
+
+    OK = "ok"
+    """All steps are done, and the engine is the same detector as PyTorch's."""
+
+    FAILED = "failed"
+    """A step failed, or the engine differs by more than the tolerances."""
+
+    PENDING = "pending"
+    """A step has not run yet, and none has failed."""
+
+    __str__ = str.__str__
+
+
+_ENDS = frozenset(StepStatus) - {StepStatus.WAITING, StepStatus.RUNNING}
+
+TRANSITIONS: Mapping[StepStatus, frozenset[StepStatus]] = {
+    # In the store already (DONE, FAILED); without a node that can run it (SKIPPED); after a parent
+    # that did not end well (BLOCKED).
+    StepStatus.WAITING: frozenset(
+        {
+            StepStatus.RUNNING,
+            StepStatus.DONE,
+            StepStatus.FAILED,
+            StepStatus.SKIPPED,
+            StepStatus.BLOCKED,
+        }
+    ),
+    # Whatever an executor may report. It starts no step whose parents are not done.
+    StepStatus.RUNNING: _ENDS - {StepStatus.BLOCKED},
+    # Another try, while there are tries left.
+    StepStatus.TRANSIENT: frozenset({StepStatus.WAITING}),
+    # Every other status is final.
+    **dict.fromkeys(_ENDS - {StepStatus.TRANSIENT}, frozenset()),
+}
+"""The statuses that may follow each status; the scheduler allows no other change."""
+
+CELL_STATUSES: Mapping[StepStatus, CellStatus] = {
+    StepStatus.DONE: CellStatus.OK,
+    **dict.fromkeys(
+        (
+            StepStatus.FAILED,
+            StepStatus.INVALID_INPUT,
+            StepStatus.TRANSIENT,
+            StepStatus.TIMED_OUT,
+        ),
+        CellStatus.FAILED,
+    ),
+    **dict.fromkeys(
+        (
+            StepStatus.WAITING,
+            StepStatus.RUNNING,
+            StepStatus.BLOCKED,
+            StepStatus.SKIPPED,
+        ),
+        CellStatus.PENDING,
+    ),
+}
+"""What the status of a step makes of its cells. A blocked step says nothing by itself: the step
+that blocks it decides."""
+
+
+class InvalidTransition(RuntimeError):
+    """A step's status was to change in a way that TRANSITIONS does not allow: a fault of the farm
+    or of an executor."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended. reason: why it did not end well. seconds: how long it ran."""
+
+    key: str
+    status: StepStatus
+    reason: str = ""
+    seconds: float = 0.0
+
+
+class StepStatuses:
+    """The status of every step of one run, by key; each begins as WAITING."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._statuses = dict.fromkeys(keys, StepStatus.WAITING)
+
+    def __getitem__(self, key: str) -> StepStatus:
+        return self._statuses[key]
+
+    def change(self, key: str, new: StepStatus) -> None:
+        """Give a step its next status.
+
+        Raises:
+            InvalidTransition: TRANSITIONS does not allow the change.
+        """
+        old = self._statuses[key]
+        if new not in TRANSITIONS[old]:
+            allowed = ", ".join(sorted(TRANSITIONS[old])) or "nothing"
+            raise InvalidTransition(
+                f"step {key} is {old} and cannot become {new}; expected: {allowed}"
+            )
+        self._statuses[key] = new
+
+
+def failure_reasons(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """Return why steps failed, by key: those whose cells have failed, too."""
+    return {one.key: one.reason for one in outcomes if one.status.is_failure}
+
+
+def skip_reasons(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """Return why steps were skipped, by key."""
+    return {one.key: one.reason for one in outcomes if one.status is StepStatus.SKIPPED}
