@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,11 @@ _MOST_BYTES = 256 << 20
 
 def table_of(rows: Sequence[Row]) -> pa.Table:
     """A table of the schema's types; of columns that are not the farm's, of those they have."""
-    names = dict.fromkeys(name for row in rows for name in row if name not in PARTITIONS)
+    names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
+    names = {name: None for name in names if name not in PARTITIONS}
     columns = {name: [row.get(name) for row in rows] for name in names}
     fields = [pa.field(name, _type(name) or pa.infer_type(columns[name])) for name in names]
-    schema = pa.schema(fields, metadata={"schema_version": SCHEMA_VERSION})
+    schema = pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
     return pa.Table.from_pydict(columns, schema)
 
 
@@ -49,11 +50,16 @@ def _type(name: str) -> pa.DataType | None:
     return _TYPES.get(COLUMNS[name].valid, pa.float64()) if name in COLUMNS else None
 
 
-def rows_of(table: pa.Table) -> list[Row]:
-    """Raises InputError for a column that is missing, of another type, or holds what it cannot."""
+def rows_of(table: pa.Table, version: int = SCHEMA_VERSION) -> list[Row]:
+    """Return the rows of a table of this schema version, with a value for every column.
+
+    Raises:
+        InputError: a column is missing, of another type, or holds a value that it cannot.
+    """
     names = table.column_names
-    if missing := [c.name for c in COLUMNS.values() if c.needed and c.name not in names]:
-        raise InputError(f"it has no column {missing[0]!r}")
+    for column in COLUMNS.values():
+        if column.required(version) and column.name not in names:
+            raise InputError(f"it has no column {column.name!r}, as files of schema {version} have")
     columns = {
         name: _values(name, table.column(name))
         for name in dict.fromkeys(names)
@@ -159,32 +165,39 @@ def _read_file(path: Path) -> list[Row]:
     """Raises InputError, with the file's name, for what is no leaderboard that can be read."""
     try:
         with pq.ParquetFile(pa.BufferReader(read_bytes(path, _MOST_BYTES))) as file:
-            _require_version(file.schema_arrow.metadata or {})
+            version = _version(file.schema_arrow.metadata or {})
+            if version > SCHEMA_VERSION:
+                raise InputError(_NEWER.format(version, SCHEMA_VERSION), str(path))
             _require_size(file.metadata)
-            rows = rows_of(file.read())
+            rows = rows_of(file.read(), version)
     except InputError as error:
-        raise InputError(f"{error}; {_MEND}", str(path)) from None
+        if error.where:
+            raise
+        raise InputError(f"{error}; {_REMEDY}", str(path)) from None
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         reason = f"not a leaderboard that can be read ({type(error).__name__}: {error})"
-        raise InputError(f"{reason}; {_MEND}", str(path)) from None
+        raise InputError(f"{reason}; {_REMEDY}", str(path)) from None
     parts = dict(part.split("=", 1) for part in path.parts if "=" in part)
     identity = {name: parts[name] for name in PARTITIONS}
     return [{"cell": row["cell"], **identity, **row} for row in rows]
 
 
-_MEND = "remove it and run its sweep again"
+_REMEDY = "remove it and run its sweep again"
+_NEWER = (
+    "written by a newer farm (schema {}; this version reads up to {}): update this farm, or give "
+    "other --results"
+)
 
 
-def _require_version(metadata: dict[bytes, bytes]) -> None:
-    """Raises InputError for a later version, whose columns may mean something else."""
-    version = metadata.get(b"schema_version", b"0").decode(errors="replace")
+def _version(metadata: Mapping[bytes, bytes]) -> int:
+    """The schema version that a file states; 1 where it states none, as after pandas rewrote it.
+
+    Raises InputError.
+    """
+    version = metadata.get(b"schema_version", b"1").decode(errors="replace")
     if not version.isascii() or not version.isdigit():
-        raise InputError(f"its schema_version is {version[:20]!r}, which is no number")
-    if int(version[:9]) > int(SCHEMA_VERSION):
-        raise InputError(
-            f"written by a newer farm (schema {version[:9]}; this one reads up to "
-            f"{SCHEMA_VERSION}): use that one"
-        )
+        raise InputError(f"its schema_version is {version[:20]!r}, expected a whole number")
+    return int(version[:9])
 
 
 def _require_size(metadata: pq.FileMetaData) -> None:
