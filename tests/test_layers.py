@@ -20,6 +20,7 @@ DESCRIPTORS = ("datasets.base", "datasets.types", "runtimes.base")
 LAYERS = [
     {
         "atomic",
+        "console",
         "errors",
         "interrupts",
         "units",
@@ -138,7 +139,7 @@ def test_help_is_light() -> None:
     code = (
         "import sys; sys.argv = ['farm', '--help']\nfrom farm.cli.main import main\n"
         "try: main()\nfinally: print(sorted(set(sys.modules) & "
-        "{'torch','ray','mlflow','numpy','pandas','mmcv'}), file=sys.stderr)"
+        "{'torch','ray','mlflow','numpy','pandas','mmcv','rich'}), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"

@@ -10,6 +10,7 @@ from pathlib import Path
 from farm import jsonfile
 from farm.cli.places import store_folder
 from farm.config.loader import Document, Matrix, validate
+from farm.console import table
 from farm.engine.local import InlineExecutor
 from farm.engine.scheduler import Outcome, run_steps
 from farm.errors import InputError, InputErrors, nearest
@@ -46,9 +47,8 @@ def reproduce(cell: str, results: Path, sweep: str | None) -> int:
         raise InputError(f"the matrix no longer has the cell {cell}", str(results))
     with tempfile.TemporaryDirectory(prefix="farm-reproduce-") as folder:
         again = _again(matrix, plan, planned, Store(folder))
-    print(f"{'':<18} {'recorded':>14} {'again':>14}")
-    for name in _COMPARED:
-        print(f"{name:<18} {_text(recorded[name]):>14} {_text(again[name]):>14}")
+    figures = [(name, _text(recorded[name]), _text(again[name])) for name in _COMPARED]
+    print(table(("figure", "recorded", "again"), figures, (False, True, True)))
     if again["reason"]:
         print(f"failed at {again['failed_stage']}: {again['reason']}")
     return 0 if again["status"] == recorded["status"] else 1

@@ -10,7 +10,7 @@ from farm.errors import InputError
 from farm.results.columns import Row
 from farm.store.figures import fraction
 
-COLUMNS = (
+CLASS_COLUMNS = (
     ("cell", "cell", "{}"),
     ("class", "class", "{}"),
     ("box_ap", "box AP", "{:.4f}"),

@@ -6,11 +6,11 @@ import csv
 import io
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from farm.results.by_class import COLUMNS as BY_CLASS
-from farm.results.by_class import by_class
+from farm.console import fields, table
+from farm.results.by_class import CLASS_COLUMNS, by_class
 from farm.results.columns import COLUMNS, Row
 from farm.results.escaping import for_csv, for_markdown
 from farm.results.select import Pick
@@ -81,8 +81,8 @@ def render_by_class(rows: Sequence[Row], form: str) -> str:
     if form == "csv":
         return _csv(found)
     if form == "markdown":
-        return _lined_markdown(found, BY_CLASS)
-    return "\n".join(_lined(found, BY_CLASS))
+        return _lined_markdown(found, CLASS_COLUMNS)
+    return _lined(found, CLASS_COLUMNS)
 
 
 def _shown(rows: Sequence[Row]) -> list[Shown]:
@@ -97,8 +97,8 @@ def _shown(rows: Sequence[Row]) -> list[Shown]:
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    table = _lined_markdown(rows, _shown(rows))
-    return "\n".join([table, *map(for_markdown, _reasons(rows) + _origins(rows))])
+    lines = _lined_markdown(rows, _shown(rows))
+    return "\n".join([lines, *map(for_markdown, _reasons(rows) + _origins(rows))])
 
 
 def _lined_markdown(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
@@ -111,30 +111,21 @@ def _lined_markdown(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    """Plain columns, one block per target and sweep."""
+    """A block for each target and sweep, with the reasons of its failures below."""
     blocks = []
     for target, sweep in dict.fromkeys((row["target"], row["sweep"]) for row in rows):
         own = [row for row in rows if (row["target"], row["sweep"]) == (target, sweep)]
         title = plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")
-        lines = [title.rstrip(": "), *_lined(own, _shown(own))]
+        lines = [title.rstrip(": "), _lined(own, _shown(own))]
         blocks.append("\n".join(lines + _reasons(own) + _origins(own)))
     return "\n\n".join(blocks)
 
 
-def _lined(rows: Sequence[Row], columns: Sequence[Shown]) -> list[str]:
-    """Plain columns under their headings, numbers to the right."""
+def _lined(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
+    """The columns under their headings."""
+    headings = [heading for _, heading, _ in columns]
     cells = [[_text(row.get(name), form) for name, _, form in columns] for row in rows]
-    heads = [heading for _, heading, _ in columns]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    gap = "  " if sum(widths) + 2 * len(widths) <= 82 else " "
-    numeric = [form != "{}" or name == "opset" for name, _, form in columns]
-    return [
-        gap.join(
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(line, widths, numeric, strict=True)
-        ).rstrip()
-        for line in (heads, ["-" * width for width in widths], *cells)
-    ]
+    return table(headings, cells, [form != "{}" or name == "opset" for name, _, form in columns])
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
@@ -175,36 +166,39 @@ def pick_as_json(picked: Pick, where: Mapping[str, str]) -> dict[str, Any]:
 
 
 def pick_as_text(picked: Pick, where: Mapping[str, str]) -> str:
-    """The pick as a short block: what, its figures, why, where it lies."""
+    """Describe the pick: the cell, its figures, why it is the best, and where its files are."""
     best = picked.best
     if best is None:
         reasons = [
             plain(f"  {cell}: {reason}") for cell, reason in list(picked.left_out.items())[:10]
         ]
         return "\n".join([f"No engine to ship: {picked.why}.", *reasons])
-    why = textwrap.wrap(plain(picked.why), 68)
-    imported = best["origin"] != HERE
-    lines = [plain(f"{'Imported, not built here:' if imported else 'Ship'} {best['cell']}")]
-    lines.append(f"  why      {why[0]}")
-    lines += [f"           {more}" for more in why[1:]]
-    lines.append(
-        f"  box AP   {_text(best['box_ap'], '{:.4f}')} "
-        f"(PyTorch {_text(best['box_ap_reference'], '{:.4f}')})"
-    )
-    if best["mask_ap"] is not None:
-        beside = _text(best["mask_ap_reference"], "{:.4f}")
-        lines.append(f"  mask AP  {best['mask_ap']:.4f} (PyTorch {beside})")
-    lines.append(
-        f"  speed    p50 {best['latency_p50_ms']:.2f} ms, "
+    head = "Ship" if best["origin"] == HERE else "Imported, not built here:"
+    return "\n".join([plain(f"{head} {best['cell']}"), fields(_described(best, picked.why, where))])
+
+
+def _described(best: Row, why: str, where: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The lines of a pick, by name."""
+    yield "why", textwrap.fill(plain(why), 68)
+    for kind in ("box", "mask"):
+        if kind == "box" or best["mask_ap"] is not None:
+            beside = _text(best[f"{kind}_ap_reference"], "{:.4f}")
+            yield f"{kind} AP", f"{_text(best[f'{kind}_ap'], '{:.4f}')} (PyTorch {beside})"
+    yield (
+        "speed",
+        f"p50 {best['latency_p50_ms']:.2f} ms, "
         f"p90 {_text(best['latency_p90_ms'], '{:.2f}')} ms, "
-        f"{best['throughput_per_s']:.1f} images/s on {best['threads']} threads"
+        f"{best['throughput_per_s']:.1f} images/s on {best['threads']} threads",
     )
-    lines.append(plain(f"  device   {best['device']}"))
-    lines += [plain(f"  {name:<8} {path}") for name, path in where.items()]
-    if imported:
-        lines.append(plain(f"  origin   {best['origin']}"))
-        lines.append("  note     the figures are the other machine's word; its engine is there:")
-        lines.append("           run the cell on this target to build and measure one of your own")
+    yield "device", str(best["device"])
+    yield from where.items()
+    if best["origin"] != HERE:
+        yield "origin", best["origin"]
+        yield "note", _IMPORTED
     if best["stable"] is False:
-        lines.append("  note     the measurement drifted; measure again on a quieter machine")
-    return "\n".join(lines)
+        yield "note", "the measurement drifted; measure again on a quieter machine"
+
+
+_IMPORTED = """\
+the figures are those of the other machine, where its engine is:
+run the cell on this target to build and measure an engine here"""
