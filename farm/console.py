@@ -23,8 +23,7 @@ _USUAL = 80
 """What a table in a pipe should fit; where it does not, its gaps are narrower."""
 
 _LEAST_TEXT = 8
-"""Texts are folded to no fewer columns: in a narrower terminal nothing is folded, and the terminal
-wraps the lines."""
+"""Texts are folded to no fewer columns; where that is too wide, the table is divided."""
 
 
 def terminal_width() -> int | None:
@@ -43,20 +42,46 @@ def table(
     """Lay out rows under their headings, which a line of dashes divides.
 
     numeric: the columns whose texts are aligned to the right, and never folded.
-    width: the columns to fit, by folding the longest texts; by default those of the terminal. In a
-    pipe nothing is folded.
+    width: the columns to fit; by default those of the terminal. Gaps become narrower, then the
+    longest texts are folded, then further columns stand in tables below, by the number of the row.
+    In a pipe nothing of that is done, but for narrower gaps in a table over 80 columns.
     """
-    from rich.cells import cell_len
-
     width = width or terminal_width()
     lines = [[plain(text) for text in row] for row in (headings, *rows)]
-    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    widths = _natural_widths(lines)
     gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= (width or _USUAL) else 1
-    least = sum(
+    folded = [
         own if right else min(own, _LEAST_TEXT) for own, right in zip(widths, numeric, strict=True)
-    )
-    fits = width and width >= least + gap * (len(widths) - 1)
-    return _rendered(_table(lines, numeric, gap), width if width and fits else _UNBOUNDED)
+    ]
+    if width is not None and sum(folded) + len(folded) - 1 > width:
+        return _divided(lines, numeric, width)
+    return _rendered(_table(lines, numeric, gap), width or _UNBOUNDED)
+
+
+def _natural_widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    """The columns of a terminal that each column takes, when nothing is folded."""
+    from rich.cells import cell_len
+
+    return [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+
+
+def _divided(lines: Sequence[Sequence[str]], numeric: Sequence[bool], width: int) -> str:
+    """The table as several tables, each with as many columns as fit, after the row's number."""
+    numbers = ["#", *map(str, range(1, len(lines)))]
+    numbered = [[number, *line] for number, line in zip(numbers, lines, strict=True)]
+    widths = _natural_widths(numbered)
+    groups: list[list[int]] = []
+    room = 0
+    for column, own in enumerate(widths[1:], start=1):
+        if room < own + 1 or not groups:
+            groups.append([0])
+            room = width - widths[0]
+        groups[-1].append(column)
+        room -= own + 1
+    parts = [[[line[column] for column in group] for line in numbered] for group in groups]
+    rights = [[True, *(numeric[column - 1] for column in group[1:])] for group in groups]
+    tables = (_table(part, right, 1) for part, right in zip(parts, rights, strict=True))
+    return "\n\n".join(_rendered(made, _UNBOUNDED) for made in tables)
 
 
 def fields(pairs: Iterable[tuple[str, str]], indent: int = 2) -> str:

@@ -48,8 +48,22 @@ def test_gaps_are_narrower_before_a_text_is_folded_and_numbers_never_are() -> No
     ]
     wide = table(HEADINGS, ROWS, NUMERIC, width=25).splitlines()
     assert table(HEADINGS, ROWS, NUMERIC, width=120).splitlines() == wide
-    # What is too narrow for the numbers is left to the terminal to wrap.
-    assert table(HEADINGS, ROWS, NUMERIC, width=14).splitlines()[2].endswith("fpn 0.5000")
+
+
+def test_what_is_too_wide_for_a_terminal_is_divided_by_the_rows_numbers() -> None:
+    rows = [(*row, "1.00", "fixed") for row in ROWS]
+    found = table((*HEADINGS, "p50 ms", "shape"), rows, (*NUMERIC, True, False), width=21)
+    assert found.splitlines() == [
+        "# model",
+        "- -----------------",
+        "1 mask_rcnn_r50_fpn",
+        "2 ssd [b]:smile:",
+        "",
+        "# box AP p50 ms shape",
+        "- ------ ------ -----",
+        "1 0.5000   1.00 fixed",
+        "2      -   1.00 fixed",
+    ]
 
 
 def test_wide_characters_line_up() -> None:
