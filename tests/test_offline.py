@@ -23,9 +23,9 @@ from conftest import PROJECT, Farm
 from farm.config.loader import load_matrix
 from farm.engine.scheduler import run_steps
 from farm.offline import contents
-from farm.offline.local import TIME_IS_UP, Clock, Lines, LocalExecutor
-from farm.offline.relocate import relocated, this_machine
-from farm.offline.unpack import unpacked
+from farm.offline.local import TIME_IS_UP, LineProgress, LocalExecutor, TimeBudget
+from farm.offline.relocate import relocate, this_machine
+from farm.offline.unpack import unpack
 from farm.plan import make_plan
 from farm.store import Store
 from farm.store.facts import facts_from
@@ -170,8 +170,8 @@ def test_where_nothing_differs_every_step_has_its_planned_key(
 ) -> None:
     store = Store(matrix.parent / "r" / "store")
     plan = make_plan(load_matrix(matrix), facts_from(store))
-    pack = unpacked([packed], Store(tmp_path))
-    here = relocated(pack, pack.cells, this_machine(), "anywhere/")
+    pack = unpack([packed], Store(tmp_path))
+    here = relocate(pack, pack.cells, this_machine(), "anywhere/")
     remaining = {key: step for key, step in plan.steps.items() if step.stage in contents.INPUTS}
     assert here.plan.steps.keys() == remaining.keys() and len(remaining) == 12
     for key, step in here.plan.steps.items():
@@ -225,16 +225,16 @@ def test_killed_at_any_moment_it_goes_on(packed: Path, tmp_path: Path) -> None:
 
 def test_a_crash_and_a_hang_cost_their_own_step(packed: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    pack = unpacked([packed], store)
-    plan = relocated(pack, pack.cells[:1], this_machine(), "cache/").plan
+    pack = unpack([packed], store)
+    plan = relocate(pack, pack.cells[:1], this_machine(), "cache/").plan
     build, *others = plan.steps.values()
-    clock = Clock(time.monotonic(), 600)
+    clock = TimeBudget(time.monotonic(), 600)
     late = LocalExecutor(store, clock, 0.05)
     assert late.take(build) and not late.take(others[0])
     stuck = late.wait()
     assert stuck.status == "late" and "--step-minutes" in stuck.reason
     assert store.failure(build.key) is None  # the next run tries it again
-    over = LocalExecutor(store, Clock(time.monotonic(), 0.05), 600)
+    over = LocalExecutor(store, TimeBudget(time.monotonic(), 0.05), 600)
     over.take(build)
     assert over.wait().status == "left"
     dead = tmp_path / "dead"
@@ -247,7 +247,7 @@ def test_a_crash_and_a_hang_cost_their_own_step(packed: Path, tmp_path: Path) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{dead}:{os.environ.get('PYTHONPATH', '')}")
         outcomes = run_steps(
-            plan.steps, store, lambda: LocalExecutor(store, clock, 600), Lines(clock)
+            plan.steps, store, lambda: LocalExecutor(store, clock, 600), LineProgress(clock)
         )
     assert "signal 11" in outcomes[build.key].reason
     assert {outcomes[step.key].status for step in others} == {"blocked"}
@@ -295,7 +295,7 @@ def test_a_pack_of_chosen_cells(matrix: Path, tmp_path: Path, farm: Farm) -> Non
     archive = tmp_path / "one.tar.gz"
     told = farm("pack", matrix, *words, "--output", archive, "--model", "twostage")
     assert told.returncode == 0 and "1 cells, 4 steps" in told.stderr
-    pack = unpacked([archive], Store(tmp_path / "store"))
+    pack = unpack([archive], Store(tmp_path / "store"))
     assert [one.cell.model for one in pack.cells] == ["twostage"]
     assert {ref.stage for ref in pack.carried} == {"check", "prepare", "reference", "export"}
     wrong = farm("pack", matrix, *words, "--model", "twostagee")

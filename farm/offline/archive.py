@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.offline.members import Limits, Member, Names, Refused, write
-from farm.offline.tarred import of_archive
+from farm.offline.members import Limits, Member, MemberChecks, Refused, extract_member
+from farm.offline.tarred import archive_members
 
-__all__ = ["Limits", "Member", "Refused", "errors_named", "members", "write"]
+__all__ = ["Limits", "Member", "Refused", "errors_named", "extract_member", "members"]
 
 
 def members(
@@ -33,8 +33,12 @@ def members(
 
     Raises InputError, with the member's name, for one that is refused, and for a torn archive.
     """
-    names = Names(limits)
-    found = _of_folder(source, names) if source.is_dir() else of_archive(parts or [source], names)
+    checks = MemberChecks(limits)
+    found = (
+        _folder_members(source, checks)
+        if source.is_dir()
+        else archive_members(parts or [source], checks)
+    )
     while True:
         with errors_named(source, kind):
             try:
@@ -62,24 +66,24 @@ def errors_named(source: Path, kind: str) -> Iterator[None]:
         raise InputError(f"{reason}; bring it here again", str(source)) from None
 
 
-def _of_folder(folder: Path, names: Names) -> Iterator[Member]:
+def _folder_members(folder: Path, checks: MemberChecks) -> Iterator[Member]:
     """Open without following links, whatever is put in a file's place meanwhile."""
-    for place in _walk(folder, "", names):
+    for place in _walk(folder, "", checks):
         path = folder / place
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
             size = os.fstat(descriptor).st_size
-            names.file(place, size)
+            checks.file(place, size)
             yield Member(place, size, file)
 
 
-def _walk(folder: Path, below: str, names: Names) -> Iterator[str]:
+def _walk(folder: Path, below: str, checks: MemberChecks) -> Iterator[str]:
     for entry in sorted(os.scandir(folder / below), key=lambda one: one.name):
         name = f"{below}/{entry.name}".removeprefix("/")
-        names.entry(name)
+        checks.entry(name)
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):
-            yield from _walk(folder, name, names)
+            yield from _walk(folder, name, checks)
         elif stat.S_ISREG(mode):
             yield name
         else:

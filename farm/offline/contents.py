@@ -16,7 +16,7 @@ from farm import jsonfile
 from farm.catalog import RUNTIMES
 from farm.decoded import decoded
 from farm.errors import InputError, nearest
-from farm.offline.document import of_version, require_key, require_ref
+from farm.offline.document import require_key, require_ref, require_version
 from farm.offline.manifest import require_cells
 from farm.plan import Needs, PlannedCell
 from farm.specs import (
@@ -99,18 +99,18 @@ class Pack:
         return list(dict.fromkeys(Ref(one[1], one[3]) for one in found if one))
 
 
-def written(pack: Pack) -> bytes:
+def as_json(pack: Pack) -> bytes:
     """Return the pack's description as JSON."""
     return json.dumps(asdict(pack), indent=1).encode()
 
 
-def read(data: bytes, where: str) -> Pack:
+def parse(data: bytes, where: str) -> Pack:
     """Read the description of a pack. Raises InputError for what `farm pack` does not write."""
     try:
         found = jsonfile.parse(data)
     except ValueError as error:
         raise InputError(f"torn, or not a pack: not valid JSON ({error})", where) from None
-    pack = decoded(Pack, of_version(found, "pack", (VERSION,), where), where)
+    pack = decoded(Pack, require_version(found, "pack", (VERSION,), where), where)
     pack = replace(pack, steps=tuple(_with_inputs(step, where) for step in pack.steps))
     try:
         require_cells(pack.name, (one for one in pack.cells))

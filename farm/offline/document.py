@@ -22,10 +22,12 @@ def read_json(path: Path, kind: str, versions: Collection[int]) -> Mapping[str, 
         raise InputError(reason, str(path.parent)) from None
     except ValueError as error:
         raise InputError(f"torn, or not a {kind}: not valid JSON ({error})", str(path)) from None
-    return of_version(found, kind, versions, str(path))
+    return require_version(found, kind, versions, str(path))
 
 
-def of_version(found: Any, kind: str, versions: Collection[int], where: str) -> Mapping[str, Any]:
+def require_version(
+    found: Any, kind: str, versions: Collection[int], where: str
+) -> Mapping[str, Any]:
     """Return the mapping if its version is one of these. Raises InputError."""
     version = found.get("version") if isinstance(found, dict) else None
     if version not in versions or isinstance(version, bool):

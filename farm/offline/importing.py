@@ -33,19 +33,19 @@ def run(options: argparse.Namespace) -> int:
     results = results_folder(options.results)
     store = Store(store_folder(results))
     with tempfile.TemporaryDirectory(prefix="farm-import-") as scratch:
-        folder = records.opened(options.records, Path(scratch))
-        with _named(folder, options.records):
-            sweep = records.read(folder)
-            limits = _limits(sweep.verify, folder / records.NAME)
+        folder = records.extract(options.records, Path(scratch))
+        with _errors_with_name(folder, options.records):
+            sweep = records.read_records(folder)
+            tolerances = _tolerances(sweep.verify, folder / records.NAME)
         known = [
             row
             for target in sweep.targets
             for row in leaderboard.of_sweep(results, sweep.name, target)
         ]
-        count = records.take_in(sweep, folder, store, options.records.resolve().name)
+        count = records.import_records(sweep, folder, store, options.records.resolve().name)
         digest = records.import_digest(folder)
-    rows = imported_rows(_plan(sweep), store, digest, limits, sweep.reasons)
-    merged = beside(known, rows)
+    rows = imported_rows(_plan(sweep), store, digest, tolerances, sweep.reasons)
+    merged = merged_rows(known, rows)
     leaderboard.write(merged, results, sweep.name, whole=False)
     if not options.no_mlflow:
         track(sweep.name, merged, store, results)
@@ -62,7 +62,7 @@ def _plan(sweep: Manifest) -> Plan:
     return Plan(sweep.name, sweep.cells, {}, (), ())
 
 
-def beside(known: Sequence[Row], imported: Sequence[Row]) -> list[Row]:
+def merged_rows(known: Sequence[Row], imported: Sequence[Row]) -> list[Row]:
     """Merge the rows, one per cell: what was found here stays as it is, and a cell that the import
     has not finished replaces nothing."""
     rows = {row["cell"]: row for row in known}
@@ -76,7 +76,7 @@ def beside(known: Sequence[Row], imported: Sequence[Row]) -> list[Row]:
 
 
 @contextmanager
-def _named(folder: Path, given: Path) -> Iterator[None]:
+def _errors_with_name(folder: Path, given: Path) -> Iterator[None]:
     """Name the archive itself in errors, not the folder that it was unpacked to."""
     try:
         yield
@@ -84,7 +84,7 @@ def _named(folder: Path, given: Path) -> Iterator[None]:
         raise InputError(error.message, error.where.replace(str(folder), str(given))) from None
 
 
-def _limits(values: dict[str, object], where: Path) -> VerifySpec:
+def _tolerances(values: dict[str, object], where: Path) -> VerifySpec:
     try:
         return VerifySpec.model_validate(values)
     except ValidationError as error:

@@ -19,7 +19,7 @@ TIME_IS_UP = "the time was up"
 
 
 @dataclass(frozen=True)
-class Clock:
+class TimeBudget:
     """The time that a run has, in seconds of `time.monotonic`."""
 
     began: float
@@ -41,7 +41,7 @@ class LocalExecutor:
     begun, or ended, with the status "left".
     """
 
-    def __init__(self, store: Store, clock: Clock, step_s: float) -> None:
+    def __init__(self, store: Store, clock: TimeBudget, step_s: float) -> None:
         self._store, self._clock, self._step_s = store, clock, step_s
         self._step: Step | None = None
 
@@ -73,10 +73,10 @@ class LocalExecutor:
         """Do nothing: a step that is interrupted ends with its own process."""
 
 
-class Lines:
+class LineProgress:
     """A watcher of `run_steps` that needs nothing but the standard library: a line a step."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: TimeBudget) -> None:
         self._clock = clock
 
     def started(self, step: Step) -> None:

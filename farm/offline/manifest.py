@@ -54,7 +54,7 @@ class Manifest:
         return list(dict.fromkeys(found))
 
 
-def read(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
     """Raises InputError for what a matrix and its plan could not have made."""
     sweep = decoded(Manifest, read_json(path, "folder of records", _VERSIONS), str(path))
     try:

@@ -35,7 +35,7 @@ class Member:
     content: IO[bytes]
 
 
-class Names:
+class MemberChecks:
     """Check each name and size against those seen so far and against the limits."""
 
     def __init__(self, limits: Limits) -> None:
@@ -85,7 +85,7 @@ def _is_utf8(name: str) -> bool:
         return False
 
 
-def write(member: Member, folder: Path) -> None:
+def extract_member(member: Member, folder: Path) -> None:
     """Write the member as a new file below the folder.
 
     Raises Refused where its content is shorter or longer than its size.

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from farm.offline import selection
+from farm.offline.selection import add_cell_arguments
 from farm.run import add_sweep_arguments, minutes
 from farm.units import parse_bytes
 
@@ -32,7 +32,7 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
         "--part-size", type=_part_size, metavar="SIZE",
         help="split the archive into parts of at most this size, e.g. 60MiB",
     )  # fmt: skip
-    selection.add_arguments(parser)
+    add_cell_arguments(parser)
 
 
 def _add_run_pack(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def _add_run_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failed", action="store_true", help="try recorded failures once more"
     )
-    selection.add_arguments(parser)
+    add_cell_arguments(parser)
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:

@@ -19,9 +19,10 @@ from farm.cli.progress import Progress
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.scheduler import Outcome, run_steps
 from farm.errors import InputError, InputErrors
-from farm.offline import contents, selection, writing
+from farm.offline import contents, writing
 from farm.offline.contents import BEFORE, INPUTS, Pack, PackedFile, PackedStep
 from farm.offline.records import small_files
+from farm.offline.selection import select_cells
 from farm.plan import Plan, PlannedCell, Step, make_plan
 from farm.plan.placement import cores
 from farm.specs import Ref
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def pack(options: argparse.Namespace) -> int:
     """Write a pack. Returns 0, or 1 where nothing but failures could be packed of some cells."""
-    matrix = chosen(load_matrix(options.matrix, options.overrides), options)
+    matrix = select(load_matrix(options.matrix, options.overrides), options)
     _require_no_libraries(matrix)
     path = options.output or Path(f"{matrix.name}.pack.tar.gz")
     _require_writable(path)
@@ -43,20 +44,20 @@ def pack(options: argparse.Namespace) -> int:
         step_minutes=options.step_minutes, check_minutes=options.check_minutes,
     )  # fmt: skip
     plan, outcomes = run_before(matrix, store, choices)
-    found = described(matrix, plan, outcomes)
+    found = describe(matrix, plan, outcomes)
     if not found.steps:
         raise InputError(f"nothing remains to be run elsewhere{_why(found)}", options.matrix)
     members = dict(_members(found, store))
     found = replace(found, files={name: _file(source) for name, source in members.items()})
-    parts = writing.write(
-        path, [(contents.NAME, contents.written(found)), *members.items()], options.part_size
+    parts = writing.write_pack(
+        path, [(contents.NAME, contents.as_json(found)), *members.items()], options.part_size
     )
-    return _tell(found, plan, parts)
+    return _report(found, plan, parts)
 
 
-def chosen(matrix: Matrix, options: argparse.Namespace) -> Matrix:
+def select(matrix: Matrix, options: argparse.Namespace) -> Matrix:
     """Return the matrix with the chosen cells and their models; files of others may be absent."""
-    cells = selection.chosen(matrix.cells, options)
+    cells = select_cells(matrix.cells, options)
     names = {cell.model for cell in cells}
     models = {name: model for name, model in matrix.spec.models.items() if name in names}
     return replace(matrix, spec=matrix.spec.model_copy(update={"models": models}), cells=cells)
@@ -134,7 +135,7 @@ class _Packing:
         return tuple(_packed(step, wanted) for step in steps)
 
 
-def described(matrix: Matrix, plan: Plan, outcomes: Mapping[str, Outcome]) -> Pack:
+def describe(matrix: Matrix, plan: Plan, outcomes: Mapping[str, Outcome]) -> Pack:
     """Describe the pack, without its files. Runtimes that build nothing run the model itself:
     their cells stay out of it."""
     packing, spec = _Packing(plan, outcomes), matrix.spec
@@ -185,7 +186,7 @@ def _file(source: writing.Source) -> PackedFile:
     return PackedFile(size, sha.hexdigest())
 
 
-def _tell(pack: Pack, plan: Plan, parts: list[Path]) -> int:
+def _report(pack: Pack, plan: Plan, parts: list[Path]) -> int:
     """Say what was packed and where it is. Returns the exit code."""
     if out := len(plan.cells) - len(pack.cells):
         log.info(

@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.offline.archive import Limits, Member, Refused, errors_named, members, write
-from farm.offline.manifest import NAME, Manifest
-from farm.offline.manifest import read as read_manifest
+from farm.offline.archive import Limits, Member, Refused, errors_named, extract_member, members
+from farm.offline.manifest import NAME, Manifest, read_manifest
 from farm.plan import STAGES
 from farm.plan.keys import step_key
 from farm.results import arrays
@@ -34,7 +33,7 @@ _FAILURE = re.compile(r"store/failed/[0-9a-f]{64}\.json")
 _MOST_JSON = 4 << 20
 
 
-def opened(path: Path, scratch: Path) -> Path:
+def extract(path: Path, scratch: Path) -> Path:
     """Copy the files that records have from an archive or a folder to `scratch`.
 
     Raises InputError for a file that is refused; nothing is kept then.
@@ -46,7 +45,7 @@ def opened(path: Path, scratch: Path) -> Path:
     for member in members(path, LIMITS, _KIND):
         with errors_named(path, _KIND):
             if _accepted(member):
-                write(member, folder)
+                extract_member(member, folder)
     return folder
 
 
@@ -70,7 +69,7 @@ def _accepted(member: Member) -> bool:
     return True
 
 
-def read(folder: Path) -> Manifest:
+def read_records(folder: Path) -> Manifest:
     """Read a folder of records and check every one. Raises InputError for a bad one."""
     sweep = read_manifest(folder / NAME)
     if not (folder / "store").is_dir():

@@ -17,11 +17,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from farm.offline.manifest import NAME, Manifest
-from farm.offline.reading import KEPT, digests, opened, read
+from farm.offline.reading import KEPT, digests, extract, read_records
 from farm.specs import Ref
 from farm.store import Record, Store, imports
 
-__all__ = ["opened", "read", "save", "take_in"]
+__all__ = ["extract", "import_records", "read_records", "save"]
 
 
 def save(sweep: Manifest, store: Store, archive: Path) -> None:
@@ -77,7 +77,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def take_in(sweep: Manifest, folder: Path, store: Store, name: str = "records") -> int:
+def import_records(sweep: Manifest, folder: Path, store: Store, name: str = "records") -> int:
     """Keep the records of a folder that was `read`, apart from those that were made here.
 
     name: of the archive or folder they came in, for people. Returns how many no import had before.

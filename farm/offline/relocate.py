@@ -60,7 +60,7 @@ class Relocated:
     elsewhere: Mapping[str, int]
 
 
-def relocated(pack: Pack, cells: Sequence[PlannedCell], machine: PackHost, cache: str) -> Relocated:
+def relocate(pack: Pack, cells: Sequence[PlannedCell], machine: PackHost, cache: str) -> Relocated:
     """Plan these cells of the pack on this machine.
 
     cache: a folder for what makes builds faster. Raises InputError where no cell can run here.

@@ -16,13 +16,14 @@ from farm.cli.places import results_folder
 from farm.config.schema import VerifySpec
 from farm.engine.scheduler import Outcome, run_steps
 from farm.errors import InputError
-from farm.offline import records, selection
+from farm.offline import records
 from farm.offline.contents import Pack
-from farm.offline.local import TIME_IS_UP, Clock, Lines, LocalExecutor
+from farm.offline.local import TIME_IS_UP, LineProgress, LocalExecutor, TimeBudget
 from farm.offline.manifest import VERSION, Manifest
-from farm.offline.relocate import relocated, this_machine
-from farm.offline.unpack import unpacked
-from farm.offline.writing import parts_of
+from farm.offline.relocate import relocate, this_machine
+from farm.offline.selection import select_cells
+from farm.offline.unpack import unpack
+from farm.offline.writing import find_parts
 from farm.plan import Plan, PlannedCell, Step
 from farm.results.columns import Row
 from farm.results.rows import make_rows
@@ -43,13 +44,13 @@ class PackRun:
     plan: Plan
     store: Store
     records: Path
-    clock: Clock
+    clock: TimeBudget
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     interrupted: bool = False
 
     def run(self, step_s: float, retry_failed: bool) -> list[Row]:
         """Run cell by cell, so that what is done when the time is up is whole cells."""
-        executor, lines = LocalExecutor(self.store, self.clock, step_s), Lines(self.clock)
+        executor, lines = LocalExecutor(self.store, self.clock, step_s), LineProgress(self.clock)
         try:
             for cell in self.plan.cells:
                 steps = self._steps(cell)
@@ -95,18 +96,18 @@ class PackRun:
 
 def run_pack(options: argparse.Namespace) -> int:
     """Run a pack. Returns the exit code; raises InputError for what is no pack of ours."""
-    clock = Clock(time.monotonic(), options.minutes * 60)
-    parts = parts_of(options.pack)
+    clock = TimeBudget(time.monotonic(), options.minutes * 60)
+    parts = find_parts(options.pack)
     place = results_folder(options.results) / FOLDER
     home = options.records or place / f"{_stem(parts[0])}.records.tar.gz"
-    with _alone(place):
+    with _exclusive(place):
         store = Store(place / "store")
         store.remove_stale_work()
         home.parent.mkdir(parents=True, exist_ok=True)
-        pack = unpacked(parts, store)
-        here = relocated(
+        pack = unpack(parts, store)
+        here = relocate(
             pack,
-            selection.chosen(pack.cells, options),
+            select_cells(pack.cells, options),
             this_machine(),
             f"{store.root}/timing-caches/",
         )
@@ -115,11 +116,11 @@ def run_pack(options: argparse.Namespace) -> int:
         log.info(f"{len(here.plan.cells)} cells to run, {len(here.plan.steps)} steps")
         run = PackRun(pack, here.plan, store, home, clock)
         rows = run.run(options.step_minutes * 60, options.retry_failed)
-    _tell(rows, run)
+    _report(rows, run)
     return run.exit_code
 
 
-def _tell(rows: Sequence[Row], run: PackRun) -> None:
+def _report(rows: Sequence[Row], run: PackRun) -> None:
     print(render(rows, "table"))
     states = [row["status"] for row in rows]
     pending = f", {states.count('pending')} pending" if "pending" in states else ""
@@ -136,7 +137,7 @@ def _stem(path: Path) -> str:
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
+def _exclusive(place: Path) -> Iterator[None]:
     """Allow one run at a time: two would measure each other. Raises InputError."""
     place.mkdir(parents=True, exist_ok=True)
     with (place / "run.lock").open("w") as file:

@@ -26,14 +26,14 @@ AXES = {
 AnyCell = TypeVar("AnyCell", Cell, PlannedCell)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_cell_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--model`, `--runtime` and so on; each may be given several times."""
     group = parser.add_argument_group("cells", "only these; each option may be repeated")
     for axis in AXES:
         group.add_argument(f"--{axis}", action="append", metavar="VALUE")
 
 
-def chosen(cells: Sequence[AnyCell], options: argparse.Namespace) -> tuple[AnyCell, ...]:
+def select_cells(cells: Sequence[AnyCell], options: argparse.Namespace) -> tuple[AnyCell, ...]:
     """Return the cells that the options name. Raises InputError where none is left."""
     for axis, field in AXES.items():
         wanted = getattr(options, axis) or []

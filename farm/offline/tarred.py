@@ -14,37 +14,41 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from farm.offline.members import CHUNK, Member, Names, Refused
+from farm.offline.members import CHUNK, Member, MemberChecks, Refused
 
 _HEADER = 64 << 10
 """How many bytes a member's headers may have, with its long name and all extensions."""
 
 
-def of_archive(parts: Sequence[Path], names: Names) -> Iterator[Member]:
+def archive_members(parts: Sequence[Path], checks: MemberChecks) -> Iterator[Member]:
     """Yield the members of an archive that consists of these files, joined in their order.
 
     Raises Refused, and what tarfile and the decompressors raise for a torn archive.
     """
     with io.BufferedReader(_Joined(parts), CHUNK) as file, _unpacked(file) as content:
-        bounded = _Bounded(content, names.limits.total + names.limits.files * 1024)
+        bounded = _Bounded(content, checks.limits.total + checks.limits.files * 1024)
         bounded.allow(_HEADER)
         with tarfile.open(fileobj=bounded, mode="r:", encoding="utf-8") as tar:
             while member := tar.next():
                 name = member.name.removeprefix("./") if member.name != "." else "."
                 if member.isdir():
-                    names.entry(name.rstrip("/")) if name != "." else None
+                    checks.entry(name.rstrip("/")) if name != "." else None
                 else:
-                    names.entry(name)
-                    yield _regular(tar, member, name, names, bounded)
+                    checks.entry(name)
+                    yield _regular(tar, member, name, checks, bounded)
                 bounded.allow(_HEADER)
 
 
 def _regular(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, names: Names, bounded: _Bounded
+    tar: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    name: str,
+    checks: MemberChecks,
+    bounded: _Bounded,
 ) -> Member:
     if not member.isreg() or member.issparse():
         raise Refused(f"{name!r} is no regular file, but {_kind(member)}")
-    names.file(name, member.size)
+    checks.file(name, member.size)
     content = tar.extractfile(member)
     assert content is not None
     bounded.allow(member.size + CHUNK)

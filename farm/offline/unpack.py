@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 from farm import jsonfile
 from farm.errors import InputError
 from farm.offline import contents
-from farm.offline.archive import Limits, Member, Refused, errors_named, members, write
+from farm.offline.archive import Limits, Member, Refused, errors_named, extract_member, members
 from farm.offline.contents import Pack
 from farm.specs import Ref
 from farm.store import Store
@@ -23,7 +23,7 @@ LIMITS = Limits(files=100_000, file=4 << 30, total=64 << 30)
 _KIND = "a pack"
 
 
-def unpacked(parts: Sequence[Path], store: Store) -> Pack:
+def unpack(parts: Sequence[Path], store: Store) -> Pack:
     """Read a pack and make its artifacts those of the store, unless they are there already.
 
     parts: the files of the archive, in order. Raises InputError for a torn pack, or one with a
@@ -51,7 +51,7 @@ def _description(found: Iterator[Member], archive: Path) -> Pack:
         raise InputError(f"{reason}; `farm pack MATRIX` makes one", str(archive))
     with errors_named(archive, _KIND):
         data = member.content.read(member.size)
-    return contents.read(data, str(archive))
+    return contents.parse(data, str(archive))
 
 
 def _has(store: Store, pack: Pack, ref: Ref) -> bool:
@@ -83,7 +83,7 @@ def _extract(found: Iterator[Member], pack: Pack, folder: Path, archive: Path) -
             if member.size != known.size:
                 raise Refused(f"{member.name!r} has {member.size} bytes, expected {known.size}")
             content = _Hashed(member.content)
-            write(Member(member.name, member.size, cast("IO[bytes]", content)), folder)
+            extract_member(Member(member.name, member.size, cast("IO[bytes]", content)), folder)
             if content.digest != known.digest:
                 raise Refused(f"{member.name!r} is changed: its sha256 is not the expected one")
     if missing:

@@ -23,7 +23,9 @@ Xeon, gzip 6 0.928, xz 0.927 at 0.5 MB/s."""
 Source = Path | bytes
 
 
-def write(path: Path, members: Iterable[tuple[str, Source]], part_size: int | None) -> list[Path]:
+def write_pack(
+    path: Path, members: Iterable[tuple[str, Source]], part_size: int | None
+) -> list[Path]:
     """Write the archive by temporary files and renames, in place of an earlier one.
 
     part_size: the most bytes of a file; the parts are PATH.1of3 and so on. Returns the files.
@@ -116,7 +118,7 @@ def _sync(file: IO[bytes]) -> None:
     file.close()
 
 
-def parts_of(paths: list[Path]) -> list[Path]:
+def find_parts(paths: list[Path]) -> list[Path]:
     """Return the files of a pack in order: one archive, or all parts of it.
 
     Parts that are not named are looked for beside the first one. Raises InputError for one that is
@@ -126,7 +128,7 @@ def parts_of(paths: list[Path]) -> list[Path]:
     found = _PART.fullmatch(first.name)
     if len(paths) == 1 and not found:
         if not first.exists() and (beside := _parts_beside(first)):
-            return parts_of([beside[0]])
+            return find_parts([beside[0]])
         return [_existing(first)]
     if not found:
         raise InputError("not a part of a pack; give one pack, or parts NAME.1of3", str(first))
