@@ -175,7 +175,7 @@ def test_what_ran_here_stays_and_is_preferred(
     assert row["origin"] == "here"
     leaderboard.write([{**row, "box_ap": 0.5}], tmp_path / "r", plan.name)
     take_in(forged, tmp_path / "r")
-    assert "1 cells of small on cpu have figures of this farm" in capsys.readouterr().err
+    assert "1 cells of small on cpu keep the figures that were made here" in capsys.readouterr().err
     (row,) = leaderboard.read(tmp_path / "r")
     assert row["origin"] == "here" and row["box_ap"] == 0.5
     assert best(tmp_path / "r") == 0 and "Ship onestage" in capsys.readouterr().out
@@ -295,26 +295,28 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda p: tar(p, entry("store", type=tarfile.SYMTYPE, linkname="/tmp"), entry("store/x")),
         "'store' is no regular file",
     ),
-    "unknown type": (lambda p: tar(p, entry("x", type=b"Z")), "regular|torn|version"),
+    "unknown type": (lambda p: tar(p, entry("x", type=b"Z")), "regular|damaged|version"),
     "absolute": (lambda p: tar(p, entry("/tmp/farm-escaped", b"x")), "no relative path"),
     "climbing": (lambda p: tar(p, entry("store/../../x", b"x")), "no plain path"),
     "climbing folder": (lambda p: tar(p, entry("../x", type=tarfile.DIRTYPE)), "no plain path"),
     "backslashes": (lambda p: tar(p, entry("..\\x", b"x")), "no relative path"),
-    "twice": (lambda p: tar(p, entry(RECORD, b"{}"), entry(RECORD, b"{}")), "stands twice"),
+    "twice": (lambda p: tar(p, entry(RECORD, b"{}"), entry(RECORD, b"{}")), "appears twice"),
     "twice by a dot": (
-        lambda p: tar(p, entry("sweep.json", b"{}"), entry("./sweep.json", b"{}")), "stands twice",
+        lambda p: tar(p, entry("sweep.json", b"{}"), entry("./sweep.json", b"{}")), "appears twice",
     ),
     "capitals": (
         lambda p: tar(p, entry("sweep.json", b"{}"), entry("SWEEP.json", b"{}")), "in capitals",
     ),
-    "escape in a name": (lambda p: tar(p, entry("\x1b[2Jx", b"x")), "no text"),
-    "line end in a name": (lambda p: tar(p, entry("a\nfarm: all is well", b"x")), "no text"),
-    "right to left": (lambda p: tar(p, entry("a\u202egnp.exe", b"x")), "no text"),
-    "no UTF-8": (raw_name, "no text"),
+    "escape in a name": (lambda p: tar(p, entry("\x1b[2Jx", b"x")), "cannot be printed"),
+    "line end in a name": (
+        lambda p: tar(p, entry("a\nfarm: all is well", b"x")), "cannot be printed",
+    ),
+    "right to left": (lambda p: tar(p, entry("a\u202egnp.exe", b"x")), "cannot be printed"),
+    "no UTF-8": (raw_name, "cannot be printed"),
     "sparse": (sparse, "sparse|no regular file"),
     "header bomb": (header_bomb, "larger than any name"),
     "claims 100 GB": (gzip_bomb, "at most"),
-    "chained headers": (chain, "refused|torn"),
+    "chained headers": (chain, "refused|damaged"),
     "engine": (
         lambda p: tar(p, entry(f"store/build/ab/{KEY}/engine.plan", b"x")),
         "records of build have no such file",
@@ -325,10 +327,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "unknown stage": (
         lambda p: tar(p, entry(f"store/tmp/ab/{KEY}/record.json", b"{}")), "have no such file",
     ),
-    "other place": (lambda p: tar(p, entry("store/failed/x.log", b"x")), "foreign"),
+    "other place": (lambda p: tar(p, entry("store/failed/x.log", b"x")), "unexpected"),
     "large record": (lambda p: tar(p, entry(RECORD, 5_000_000 * b" ")), "at most"),
-    "no archive": (lambda p: written(p, b"\x1f\x8bnothing"), "torn"),
-    "empty": (lambda p: written(p, b""), "torn|no folder"),
+    "no archive": (lambda p: written(p, b"\x1f\x8bnothing"), "damaged"),
+    "empty": (lambda p: written(p, b""), "damaged|no folder"),
 }  # fmt: skip
 
 
@@ -626,7 +628,7 @@ def test_arrays_that_are_none_are_a_reason_here_and_refused_from_there(
     (row,) = make_rows(plan, Store(tmp_path / "store"), VerifySpec(), {})
     assert row["status"] == "failed" and "its pairs cannot be read" in row["reason"]
     without_digests(tmp_path / "brought")
-    with pytest.raises(InputError, match=r"pairs\.npz: torn"):
+    with pytest.raises(InputError, match=r"pairs\.npz: damaged"):
         take_in(tmp_path / "brought", tmp_path / "r")
 
 

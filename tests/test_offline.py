@@ -181,7 +181,7 @@ def test_where_nothing_differs_every_step_has_its_planned_key(
 def test_it_resumes_and_ends_when_the_time_is_up(packed: Path, tmp_path: Path) -> None:
     first = run_pack(packed, tmp_path, "--minutes", "0.0001")
     assert first.code == 130, first.err
-    assert "3 pending" in first.err and "the same command goes on from there" in first.err
+    assert "3 pending" in first.err and "the same command continues from there" in first.err
     assert first.records.is_file()
     one = run_pack(packed, tmp_path, "--model", "onestage", "--shape", "fixed")
     assert one.code == 0 and built(one) == CELLS[:1] and one.out.count(" ok") == 1
@@ -335,7 +335,7 @@ def test_bad_records_are_told(done: Path, tmp_path: Path, farm: Farm) -> None:
     assert "no such folder or archive" in told(tmp_path / "nowhere")
     torn = tmp_path / "torn.tar.gz"
     torn.write_bytes(archive.read_bytes()[:-500])
-    assert "torn, or not an archive of records" in told(torn)
+    assert "damaged, or not an archive of records" in told(torn)
     other = tmp_path / "other.tar.gz"
     with tarfile.open(other, "w:gz") as tar:
         tar.add(PROJECT / "pyproject.toml", "pyproject.toml")
@@ -346,11 +346,11 @@ def test_bad_records_are_told(done: Path, tmp_path: Path, farm: Farm) -> None:
     sweep = folder / "sweep.json"
     whole = sweep.read_text()
     sweep.write_text(whole[: len(whole) // 2])
-    assert "sweep.json: torn, or not a folder of records" in told(folder)
+    assert "sweep.json: damaged, or not a folder of records" in told(folder)
     sweep.write_text(json.dumps({**json.loads(whole), "version": 7}))
     assert "version 7; this farm reads version 1 and 2" in told(folder)
     sweep.write_text(json.dumps({**json.loads(whole), "cells": []}))
-    assert "foreign" in told(folder)
+    assert "unexpected" in told(folder)
     sweep.write_text(whole)
     record = next((folder / "store" / "measure").glob("*/*/record.json"))
     good = record.read_text()
@@ -359,4 +359,4 @@ def test_bad_records_are_told(done: Path, tmp_path: Path, farm: Farm) -> None:
     record.write_text(good)
     samples = record.with_name("samples.npy")
     np.save(samples, np.load(samples)[:-1])
-    assert f"{record}: torn" in told(folder)
+    assert f"{record}: damaged" in told(folder)

@@ -157,21 +157,22 @@ WRONG: dict[str, tuple[Callable[[Any], object], str]] = {
     "no engine": (lambda p: VERIFY(p)["inputs"]["engine"].update(built=None), "a built engine"),
     "inputs of another stage": (lambda p: BUILD(p).update(stage="measure"), "MeasureInputs"),
     "an artifact that is not there": (
-        lambda p: BUILD(p)["inputs"]["exported"].update(key=KEY), "neither carried nor made",
+        lambda p: BUILD(p)["inputs"]["exported"].update(key=KEY), "neither in the pack nor made",
     ),
     "a parent that comes later": (
-        lambda p: BUILD(p).update(parents=[VERIFY(p)["key"]]), "neither carried nor made before",
+        lambda p: BUILD(p).update(parents=[VERIFY(p)["key"]]),
+        "neither in the pack nor made before",
     ),
     "an engine among its files": (
         lambda p: p["files"].update({f"store/build/ab/{KEY}/engine/x": {"size": 1, "digest": ""}}),
-        "foreign",
+        "is no file of check",
     ),
     "a file of no artifact": (
-        lambda p: p["files"].update({"farm/run.py": {"size": 1, "digest": ""}}), "foreign",
+        lambda p: p["files"].update({"farm/run.py": {"size": 1, "digest": ""}}), "is no file of",
     ),
     "a file of no size": (
         lambda p: p["files"].update({f"store/check/ab/{KEY}/x": {"size": -1, "digest": ""}}),
-        "is no size",
+        "expected a size in bytes",
     ),
     "nested": (lambda p: p["verify"].update(x=json.loads(500 * "[" + 500 * "]")), "nested"),
 }  # fmt: skip
@@ -217,8 +218,8 @@ def sha(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("a file less", "is missing; bring it here again"),
-        ("a file more", "is foreign: pack.json does not list it"),
+        ("a file less", "is missing; copy it here again"),
+        ("a file more", "is unexpected: pack.json does not list it"),
         ("another size", "has 1 bytes, expected 9"),
         ("other content", "is changed: its sha256"),
         ("pack.json last", "its first file is not pack.json"),
@@ -253,7 +254,7 @@ def test_a_hostile_archive_is_refused_as_a_pack(kind: str, tmp_path: Path) -> No
         (entry("store/l", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "a symbolic link"),
         (entry("../x", b"x"), "no plain path"),
         (entry("/tmp/x", b"x"), "no relative path"),
-        (entry("pack.json", b"{}"), "stands twice"),
+        (entry("pack.json", b"{}"), "appears twice"),
     ],
 )
 def test_a_hostile_member_after_a_good_description_is_refused(
@@ -272,7 +273,7 @@ def test_a_torn_pack_is_refused_wherever_it_ends(members: dict[str, bytes], tmp_
     torn = tmp_path / "torn.tar.gz"
     for size in (0, 1, 20, len(whole) // 2, len(whole) * 3 // 4):
         torn.write_bytes(whole[:size])
-        with pytest.raises(InputError, match="torn, or not a pack"):
+        with pytest.raises(InputError, match="damaged, or not a pack"):
             unpack([torn], Store(tmp_path / "store"))
     assert not list((tmp_path / "store").glob("*/??/*"))
 
@@ -413,7 +414,7 @@ def test_a_processor_that_the_matrix_names_is_that_one_only(small_matrix: Path) 
     pack = with_files(pack_of(matrix))
     found = relocate(pack, pack.cells, PackHost("Yours", 4), "cache/")
     assert [one.cell.target for one in found.plan.cells] == ["any"]
-    assert found.elsewhere == {"mine is Mine, this machine is Yours": 1}
+    assert found.excluded == {"mine is Mine, this machine is Yours": 1}
     with pytest.raises(InputError, match="no cell can run on this machine:\n  mine is Mine"):
         relocate(pack, pack.cells[:1], PackHost("Yours", 4), "cache/")
 
@@ -424,7 +425,7 @@ def test_a_gpu_is_the_target_with_its_own_driver(
     cache = "runtime_options={tensorrt: {timing_cache: mine/}}"
     matrix = load_matrix(small_matrix, [*GPU_WORDS, cache])
     pack = contents.parse(contents.as_json(with_files(pack_of(matrix))), "here")
-    with pytest.raises(InputError, match="h100 is H100, and no GPU is here"):
+    with pytest.raises(InputError, match="h100 is H100, this machine has no GPU"):
         relocate(pack, pack.cells, PackHost("x", 4), "cache/")
     other = Gpu("NVIDIA L4", "8.9", "580.95.05")
     with pytest.raises(InputError, match="this machine has NVIDIA L4"):
@@ -486,7 +487,7 @@ def test_wrong_places_are_told(
     assert "a folder; expected the file" in says("run-pack", tmp_path, *results)
     assert "no such part" in says("run-pack", tmp_path / "p.tar.gz.1of2", *results)
     (tmp_path / "text").write_text("no archive")
-    assert "torn, or not a pack" in says("run-pack", tmp_path / "text", *results)
+    assert "damaged, or not a pack" in says("run-pack", tmp_path / "text", *results)
     assert "no time limit" in says("run-pack", tmp_path / "text", "--minutes", "0")
     assert "none.yaml" in says("pack", tmp_path / "none.yaml")
     assert "a folder; expected the name" in says("pack", small_matrix, "-o", tmp_path)
@@ -505,7 +506,7 @@ def test_a_pack_carries_no_libraries_and_says_so(
 ) -> None:
     own = "runtime_options={tensorrt: {plugins: [libmine.so]}}"
     err = told(["pack", small_matrix, *GPU_WORDS, own], monkeypatch, capsys)
-    assert "a pack does not carry libraries" in err and "runtime_options" in err
+    assert "a pack does not contain libraries" in err and "runtime_options" in err
 
 
 def test_two_runs_in_one_place_do_not_measure_each_other(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run steps one after another, each in a process of its own, as long as there is time."""
+"""Run steps one after another, each in its own process, until the time is up."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ TIME_IS_UP = "the time was up"
 
 @dataclass(frozen=True)
 class TimeBudget:
-    """The time that a run has, in seconds of `time.monotonic`."""
+    """The time of a run: its start by `time.monotonic`, and its length in seconds."""
 
     began: float
     seconds: float
 
     @property
     def passed(self) -> float:
+        """The seconds since the start."""
         return time.monotonic() - self.began
 
     @property
     def remaining(self) -> float:
+        """The seconds until the end; negative after it."""
         return self.seconds - self.passed
 
 
 class LocalExecutor:
-    """An executor of `run_steps`. A step that crashes or hangs costs no other.
+    """An executor of `run_steps`, in which a step that crashes or hangs stops no other.
 
-    A step that comes to `step_s` is late; one that has no time left until the clock's end is not
-    begun, or ended, with the status "left".
+    A step that takes longer than `step_s` is stopped with the status "late". When the time of the
+    run is up, the step under way is stopped, and no other is started; their status is "left".
     """
 
     def __init__(self, store: Store, clock: TimeBudget, step_s: float) -> None:
@@ -46,7 +48,7 @@ class LocalExecutor:
         self._step: Step | None = None
 
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
-        """Admit every step: which ones can run here was decided when they were planned."""
+        """Admit every step: `relocate` has planned only those that can run here."""
         return {}
 
     def take(self, step: Step) -> bool:
@@ -57,7 +59,7 @@ class LocalExecutor:
         return True
 
     def wait(self) -> Outcome:
-        """Run the step that was taken."""
+        """Run the step that was taken to its end."""
         assert self._step is not None
         step, self._step = self._step, None
         limit = min(self._step_s, self._clock.remaining)
@@ -70,20 +72,20 @@ class LocalExecutor:
         return outcome
 
     def stop(self) -> None:
-        """Do nothing: a step that is interrupted ends with its own process."""
+        """Do nothing: the process of an interrupted step has ended."""
 
 
 class LineProgress:
-    """A watcher of `run_steps` that needs nothing but the standard library: a line a step."""
+    """A watcher of `run_steps` that logs a line for each step, with the standard library alone."""
 
     def __init__(self, clock: TimeBudget) -> None:
         self._clock = clock
 
     def started(self, step: Step) -> None:
-        """Say nothing until it has ended."""
+        """Log nothing until the step has ended."""
 
     def ended(self, step: Step, outcome: Outcome) -> None:
-        """Say how a step ended; those that were not begun go without saying."""
+        """Log how a step ended, unless it was never started."""
         if outcome.status in ("left", "blocked"):
             return
         now = format_seconds(self._clock.passed)

@@ -1,4 +1,5 @@
-"""Read `sweep.json`, the manifest of imported records. Names become paths, so each is checked."""
+"""Read `sweep.json`, which lists the cells of imported records. Names become paths, so all are
+checked."""
 
 from __future__ import annotations
 
@@ -27,10 +28,10 @@ NAME = "sweep.json"
 class Manifest:
     """The cells of a sweep that another machine ran.
 
-    verify: the thresholds of the sweep. reasons: by a step's key, why it did not end well where no
-    failure is recorded. digests: the sha256 of every other file. Version 1 has one target only, and
-    may have no digests; `stages` are then the version numbers of stages, in the keys of records
-    that have no digest of the farm's code.
+    verify: the tolerances of the sweep. reasons: by a step's key, why it did not succeed, where no
+    failure is recorded. digests: the sha256 of every other file. Manifests of version 1 have one
+    `target` and may have no digests. Their `stages` are version numbers, which stand in the keys of
+    records in place of a digest of the farm's code.
     """
 
     version: int
@@ -55,7 +56,11 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Raises InputError for what a matrix and its plan could not have made."""
+    """Read and check a manifest.
+
+    Raises:
+        InputError: the file is damaged, or names what no matrix and no plan can have.
+    """
     sweep = decoded(Manifest, read_json(path, "folder of records", _VERSIONS), str(path))
     try:
         if sweep.target is not None and (others := set(sweep.targets) - {sweep.target}):
@@ -69,7 +74,11 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def require_cells(sweep: str, cells: Iterable[PlannedCell]) -> None:
-    """Raises ValueError or InputError for names and values that no matrix can have."""
+    """Check the names and values of cells against what a matrix can have.
+
+    Raises:
+        ValueError, InputError: a value that no matrix can have.
+    """
     _name("name", sweep)
     for one in cells:
         _name("target", one.cell.target)

@@ -1,6 +1,6 @@
-"""`farm pack`: put what another machine needs to run the rest of a sweep into an archive.
+"""`farm pack`: write an archive from which another machine can run the rest of a sweep.
 
-The stages before the build are run here, as a sweep would. What they left is packed with the frozen
+The stages before the build are run here, as in a sweep. Their artifacts are packed with the frozen
 inputs of the steps that remain.
 """
 
@@ -33,7 +33,11 @@ log = logging.getLogger(__name__)
 
 
 def pack(options: argparse.Namespace) -> int:
-    """Write a pack. Returns 0, or 1 where nothing but failures could be packed of some cells."""
+    """Write a pack. Returns 0, or 1 if cells failed before the build.
+
+    Raises:
+        InputError: the matrix is wrong, the file cannot be written, or no step remains.
+    """
     matrix = select(load_matrix(options.matrix, options.overrides), options)
     _require_no_libraries(matrix)
     path = options.output or Path(f"{matrix.name}.pack.tar.gz")
@@ -56,7 +60,8 @@ def pack(options: argparse.Namespace) -> int:
 
 
 def select(matrix: Matrix, options: argparse.Namespace) -> Matrix:
-    """Return the matrix with the chosen cells and their models; files of others may be absent."""
+    """Return the matrix with the selected cells and their models alone, so that the files of other
+    models may be absent."""
     cells = select_cells(matrix.cells, options)
     names = {cell.model for cell in cells}
     models = {name: model for name, model in matrix.spec.models.items() if name in names}
@@ -64,19 +69,19 @@ def select(matrix: Matrix, options: argparse.Namespace) -> Matrix:
 
 
 def _require_no_libraries(matrix: Matrix) -> None:
-    """Raises InputError for options that name libraries: a pack does not carry them."""
+    """Check that no option names libraries, which a pack does not contain. Raises InputError."""
     for runtime in dict.fromkeys(cell.runtime for cell in matrix.cells):
         values = matrix.spec.runtime_options.get(runtime, {})
         if named := contents.libraries(values):
             raise InputError(
-                f"{named[0]!r}: a pack does not carry libraries; leave them out with "
+                f"{named[0]!r}: a pack does not contain libraries; leave them out with "
                 f"runtime_options.{runtime}.{named[0]}=null",
                 matrix.document.where(("runtime_options", runtime, named[0])),
             )
 
 
 def _require_writable(path: Path) -> None:
-    """Raises InputError now, rather than after the work."""
+    """Check now, rather than after the work, that a file can be written. Raises InputError."""
     if path.is_dir():
         raise InputError("a folder; expected the name of a new file", str(path))
     try:
@@ -91,9 +96,10 @@ def _require_writable(path: Path) -> None:
 def run_before(
     matrix: Matrix, store: Store, choices: Choices
 ) -> tuple[Plan, Mapping[str, Outcome]]:
-    """Run every step before the build. Returns the plan and how these steps ended.
+    """Run every step before the build. Returns the plan and the outcomes of these steps.
 
-    Raises InputError for what the user must mend.
+    Raises:
+        InputError: files of the matrix are missing or wrong.
     """
     if missing := make_plan(matrix).missing:
         raise InputErrors(missing)
@@ -109,13 +115,13 @@ def run_before(
 
 @dataclass(frozen=True)
 class _Packing:
-    """The plan of a matrix, and how the steps before the build ended."""
+    """The plan of a matrix, and the outcomes of the steps before the build."""
 
     plan: Plan
     outcomes: Mapping[str, Outcome]
 
     def cell(self, cell: PlannedCell) -> PlannedCell:
-        """Return the cell, without the steps that wait for one that failed."""
+        """Return the cell, without the remaining steps if one before the build failed."""
         steps = {stage: key for stage, key in cell.steps.items() if stage in BEFORE}
         return cell if self._ready(steps) else replace(cell, steps=steps)
 
@@ -123,7 +129,7 @@ class _Packing:
         return all(self.outcomes[key].status == "done" for key in steps.values())
 
     def reasons(self, cells: tuple[PlannedCell, ...]) -> dict[str, str]:
-        """Return why steps of these cells did not end well, by key."""
+        """Return why steps of these cells did not succeed, by key."""
         keys = [key for cell in cells for stage, key in cell.steps.items() if stage in BEFORE]
         ends = (self.outcomes[key] for key in dict.fromkeys(keys))
         return {one.key: one.reason for one in ends if one.status not in ("done", "blocked")}
@@ -136,14 +142,16 @@ class _Packing:
 
 
 def describe(matrix: Matrix, plan: Plan, outcomes: Mapping[str, Outcome]) -> Pack:
-    """Describe the pack, without its files. Runtimes that build nothing run the model itself:
-    their cells stay out of it."""
+    """Describe the pack, without its files.
+
+    Cells of runtimes that build nothing are not in it: these run the model itself.
+    """
     packing, spec = _Packing(plan, outcomes), matrix.spec
     cells = tuple(packing.cell(one) for one in plan.cells if one.refused or "build" in one.steps)
     return Pack(
         contents.VERSION,
         plan.name,
-        # Written out, a default would count as set, and hold for every precision.
+        # Defaults are left out: a stated tolerance would hold for every precision.
         spec.verify.model_dump(exclude_unset=True),
         spec.measure.threads,
         tuple(name for name, one in spec.targets.items() if not (one.accelerator or one.device)),
@@ -161,7 +169,7 @@ def _packed(step: Step, remaining: set[str]) -> PackedStep:
 
 
 def _members(pack: Pack, store: Store) -> Iterator[tuple[str, writing.Source]]:
-    """Yield the files of what the remaining steps read, and the records of all others."""
+    """Yield the artifacts that the remaining steps read, and the records of all other steps."""
     read = {ref for step in pack.steps for ref in contents.refs(step.inputs)}
     known = (Ref(*one) for cell in pack.cells for one in cell.steps.items() if one[0] in BEFORE)
     for ref in dict.fromkeys(known):
@@ -187,7 +195,7 @@ def _file(source: writing.Source) -> PackedFile:
 
 
 def _report(pack: Pack, plan: Plan, parts: list[Path]) -> int:
-    """Say what was packed and where it is. Returns the exit code."""
+    """Report what was packed, and print the paths. Returns the exit code."""
     if out := len(plan.cells) - len(pack.cells):
         log.info(
             f"{out} cells are not packed: their runtime builds nothing and runs the model itself."

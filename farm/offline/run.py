@@ -1,4 +1,4 @@
-"""`farm run-pack`: run the steps of a pack that remain, and write their records to one file."""
+"""`farm run-pack`: run the steps of a pack, and write their records to one file."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from farm.store import Store
 log = logging.getLogger(__name__)
 
 FOLDER = "packs"
-"""In the results folder: the store of packs, apart from the sweeps' own, and their records."""
+"""The folder in the results for the store of packs, apart from that of sweeps, and for records."""
 
 
 @dataclass
 class PackRun:
-    """One run of a pack. outcomes: of the steps so far; interrupted: cut short by its user."""
+    """One run of a pack. outcomes: of the steps so far. interrupted: its user stopped it."""
 
     pack: Pack
     plan: Plan
@@ -49,7 +49,7 @@ class PackRun:
     interrupted: bool = False
 
     def run(self, step_s: float, retry_failed: bool) -> list[Row]:
-        """Run cell by cell, so that what is done when the time is up is whole cells."""
+        """Run cell by cell, so that most cells are complete when the time is up."""
         executor, lines = LocalExecutor(self.store, self.clock, step_s), LineProgress(self.clock)
         try:
             for cell in self.plan.cells:
@@ -69,41 +69,45 @@ class PackRun:
 
     @property
     def reasons(self) -> Mapping[str, str]:
-        """Why steps did not end well, by key."""
+        """Why steps did not succeed, by key."""
         bad = ("failed", "transient", "late", "input")
         here = {key: one.reason for key, one in self.outcomes.items() if one.status in bad}
         return {**self.pack.reasons, **here}
 
     def rows(self) -> list[Row]:
-        """Return the cells' rows, as a leaderboard has them."""
-        left = {key: one.reason for key, one in self.outcomes.items() if one.status == "left"}
-        limits = VerifySpec.model_validate(self.pack.verify)
-        return make_rows(self.plan, self.store, limits, self.reasons, left)
+        """Return the rows of the cells, as in a leaderboard."""
+        not_begun = {key: one.reason for key, one in self.outcomes.items() if one.status == "left"}
+        tolerances = VerifySpec.model_validate(self.pack.verify)
+        return make_rows(self.plan, self.store, tolerances, self.reasons, not_begun)
 
     def save(self) -> None:
-        """Write the records of all that is done so far."""
+        """Write the records of all steps that are done."""
         pack = self.pack
         manifest = Manifest(VERSION, pack.name, pack.verify, dict(self.reasons), self.plan.cells)
         records.save(manifest, self.store, self.records)
 
     @property
     def exit_code(self) -> int:
-        """Return that of a sweep: 130 where cells are left for the next run."""
+        """The exit code, as of a sweep: 130 if cells remain for the next run."""
         if self.interrupted or any(one.reason == TIME_IS_UP for one in self.outcomes.values()):
             return 130
         return 0 if all(row["status"] == "ok" for row in self.rows()) else 1
 
 
 def run_pack(options: argparse.Namespace) -> int:
-    """Run a pack. Returns the exit code; raises InputError for what is no pack of ours."""
+    """Run a pack, and write its records. Returns the exit code.
+
+    Raises:
+        InputError: the pack is damaged, no cell can run here, or a pack is running already.
+    """
     clock = TimeBudget(time.monotonic(), options.minutes * 60)
     parts = find_parts(options.pack)
-    place = results_folder(options.results) / FOLDER
-    home = options.records or place / f"{_stem(parts[0])}.records.tar.gz"
-    with _exclusive(place):
-        store = Store(place / "store")
+    folder = results_folder(options.results) / FOLDER
+    output = options.records or folder / f"{_stem(parts[0])}.records.tar.gz"
+    with _exclusive(folder):
+        store = Store(folder / "store")
         store.remove_stale_work()
-        home.parent.mkdir(parents=True, exist_ok=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
         pack = unpack(parts, store)
         here = relocate(
             pack,
@@ -111,10 +115,10 @@ def run_pack(options: argparse.Namespace) -> int:
             this_machine(),
             f"{store.root}/timing-caches/",
         )
-        for reason, number in here.elsewhere.items():
+        for reason, number in here.excluded.items():
             log.info(f"{number} cells are not run here: {reason}")
         log.info(f"{len(here.plan.cells)} cells to run, {len(here.plan.steps)} steps")
-        run = PackRun(pack, here.plan, store, home, clock)
+        run = PackRun(pack, here.plan, store, output, clock)
         rows = run.run(options.step_minutes * 60, options.retry_failed)
     _report(rows, run)
     return run.exit_code
@@ -127,22 +131,25 @@ def _report(rows: Sequence[Row], run: PackRun) -> None:
     log.info(f"\n{len(states)} cells, {states.count('failed')} failed{pending}.")
     if run.exit_code == 130:
         why = "Interrupted" if run.interrupted else "The time is up"
-        log.warning(f"{why}. What was finished is kept: the same command goes on from there.")
-    log.info(f"Records, for `farm import` at home: {run.records}")
+        log.warning(f"{why}. What is done is kept; the same command continues from there.")
+    log.info(f"Records, for `farm import` on the other machine: {run.records}")
 
 
 def _stem(path: Path) -> str:
-    """The name of a pack without its part and its suffix."""
+    """The name of a pack without its suffixes and the number of a part."""
     return re.sub(r"(\.tar)?(\.\w+)?(\.\d+of\d+)?$", "", path.name) or path.name
 
 
 @contextmanager
-def _exclusive(place: Path) -> Iterator[None]:
-    """Allow one run at a time: two would measure each other. Raises InputError."""
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "run.lock").open("w") as file:
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Allow one run at a time, since two would disturb each other's measurements.
+
+    Raises InputError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "run.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError("a pack is already running there", str(place)) from None
+            raise InputError("a pack is already running there", str(folder)) from None
         yield

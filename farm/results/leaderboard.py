@@ -120,10 +120,13 @@ def _check(row: Row) -> None:
         raise InputError("it has a latency and no throughput")
 
 
-def write(rows: Sequence[Row], folder: Path, sweep: str, whole: bool = True) -> list[Path]:
-    """Replace the sweep's files under `folder`; each by temporary file and rename.
+def write(rows: Sequence[Row], folder: Path, sweep: str, complete: bool = True) -> list[Path]:
+    """Replace the sweep's files under `folder`, and return them.
 
-    whole: the rows are all of the sweep's; else its other targets stay as they are.
+    complete: the rows are all of the sweep's, so that files of other targets are removed.
+
+    Raises:
+        OSError: a file cannot be written.
     """
     root = folder / "leaderboard"
     written = []
@@ -134,7 +137,7 @@ def write(rows: Sequence[Row], folder: Path, sweep: str, whole: bool = True) -> 
         with atomic.replacing(place) as part:
             pq.write_table(table_of(own), part)
         written.append(place)
-    for old in root.glob(f"target=*/sweep={sweep}") if whole else ():
+    for old in root.glob(f"target=*/sweep={sweep}") if complete else ():
         if old / "leaderboard.parquet" not in written:
             shutil.rmtree(old, ignore_errors=True)  # a target that the matrix no longer names
     return written
