@@ -37,7 +37,7 @@ from farm.plan.placement import cpu_model
 from farm.results import arrays, leaderboard
 from farm.results.rows import make_rows
 from farm.results.tables import FORMATS, render
-from farm.results.verdict import judge
+from farm.results.verdict import read_agreement
 from farm.specs import ModelFacts, Ref, Tolerance
 from farm.store import Failure, Record, Store
 from farm.store.facts import facts_from
@@ -636,7 +636,7 @@ def test_pairs_without_numbers_do_not_agree(tmp_path: Path) -> None:
     """NaN is larger than no limit: an engine whose scores are NaN must not pass for the same."""
     pairs = {**ones(), "engine_score": np.array([NAN], np.float32)}
     np.savez(tmp_path / "pairs.npz", **pairs)
-    found = judge(tmp_path / "pairs.npz", Tolerance())
+    found = read_agreement(tmp_path / "pairs.npz", Tolerance())
     assert found.reason is not None and found.matched_fraction == 0
 
 

@@ -1,4 +1,4 @@
-"""The leaderboard: Parquet files that pandas and DuckDB read as one table, of any version."""
+"""Read and write the leaderboard: Parquet files that pandas and DuckDB read as one table."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ from farm.store.figures import count, flag, require, text
 _TYPES: dict[Valid, pa.DataType] = {
     text: pa.string(), key: pa.string(), state: pa.string(), count: pa.int64(), flag: pa.bool_(),
 }  # fmt: skip
-"""By what a value may be; all others are numbers."""
+"""The type of a column, by the test of its values; all others are numbers."""
 
 _EXPECTED: dict[Valid, str] = {key: "a key of 64 hex digits", state: "one of: ok, failed, pending"}
 
 _MOST_BYTES = 256 << 20
-"""Of a file, and of all that it unpacks to: a hundred thousand cells have 50 MB."""
+"""Of a file, and of its content when it is decompressed; 100,000 cells have 50 MB."""
 
 
 def table_of(rows: Sequence[Row]) -> pa.Table:
-    """A table of the schema's types; of columns that are not the farm's, of those they have."""
+    """Return a table with every column. Those that are not the farm's have the types of their
+    values."""
     names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
     names = {name: None for name in names if name not in PARTITIONS}
     columns = {name: [row.get(name) for row in rows] for name in names}
@@ -89,12 +90,12 @@ _FITS = {
 
 
 def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
-    """The column as its type; a number that is not finite says nothing."""
+    """The values of a column in its type; a number that is not finite becomes null."""
     found = column.type
     if pa.types.is_dictionary(found):  # as pandas writes categories
         found = found.value_type
     wanted = _type(name)
-    if wanted is None:  # another program's, of any simple type
+    if wanted is None:  # added by another program, of any simple type
         wanted = next((one for one, fits in _FITS.items() if fits(found)), pa.string())
         wanted = pa.float64() if pa.types.is_floating(found) else wanted
     if not _FITS[wanted](found) and not pa.types.is_null(found):
@@ -107,7 +108,7 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
 
 
 def _check(row: Row) -> None:
-    """Raises InputError for a value that no row of ours has."""
+    """Check the values of a row. Raises InputError for one that its column cannot have."""
     for name, column in COLUMNS.items():
         if name in PARTITIONS:
             continue
@@ -139,12 +140,16 @@ def write(rows: Sequence[Row], folder: Path, sweep: str, complete: bool = True) 
         written.append(place)
     for old in root.glob(f"target=*/sweep={sweep}") if complete else ():
         if old / "leaderboard.parquet" not in written:
-            shutil.rmtree(old, ignore_errors=True)  # a target that the matrix no longer names
+            shutil.rmtree(old, ignore_errors=True)  # the matrix no longer has this target
     return written
 
 
 def read(folder: Path, target: str | None = None, sweep: str | None = None) -> list[Row]:
-    """Rows of all sweeps, or of one target or sweep. Raises InputError if there is none."""
+    """Return the rows of all sweeps, or of one target or sweep.
+
+    Raises:
+        InputError: there is no leaderboard, target or sweep, or a file cannot be read.
+    """
     root = folder / "leaderboard"
     found = sorted(root.glob("target=*/sweep=*/*.parquet"))
     if not found:
@@ -159,13 +164,17 @@ def read(folder: Path, target: str | None = None, sweep: str | None = None) -> l
 
 
 def of_sweep(folder: Path, sweep: str, target: str) -> list[Row]:
-    """The rows of one sweep and target; none where there is no such file. Raises InputError."""
+    """Return the rows of one sweep and target, if there are any.
+
+    Raises:
+        InputError: a file is damaged or of a newer version.
+    """
     found = folder / "leaderboard" / f"target={target}" / f"sweep={sweep}"
     return [row for path in sorted(found.glob("*.parquet")) for row in _read_file(path)]
 
 
 def _read_file(path: Path) -> list[Row]:
-    """Raises InputError, with the file's name, for what is no leaderboard that can be read."""
+    """Read a leaderboard file. Raises InputError, with the file's name."""
     try:
         with pq.ParquetFile(pa.BufferReader(read_bytes(path, _MOST_BYTES))) as file:
             version = _version(file.schema_arrow.metadata or {})

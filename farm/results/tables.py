@@ -1,4 +1,4 @@
-"""The leaderboard as people read it: table, csv, json, markdown."""
+"""Show the leaderboard and the pick: as a table, csv, json or markdown."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _FIRST = (
     "mask_ap", "cosine", "latency_p50_ms", "speedup_vs_fp32", "throughput_per_s", "status",
     "origin",
 )  # fmt: skip
-"""In the order of the table, which fits a terminal of 80; csv and json have every column."""
+"""The order in tables, which then fit 80 columns in most cases; csv and json have every column."""
 
 
 def _text(value: Any, pattern: str) -> str:
     if value is None:
         return "-"
-    # A drop of -0.0000 is no drop.
+    # Adding 0.0 turns -0.0 into 0.0: "-0.0000" would look like a difference.
     return plain(pattern.format(round(value, 4) + 0.0 if isinstance(value, float) else value))
 
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:
-    """By target and model, the fastest first, failed ones last."""
+    """Sort rows by target and model, the fastest first and failed ones last."""
     return sorted(
         rows,
         key=lambda row: (
@@ -52,7 +52,7 @@ def sort_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def render(rows: Sequence[Row], form: str) -> str:
-    """The rows in one of `FORMATS`, ready to print."""
+    """Return the rows in one of `FORMATS`, ready to print."""
     rows = sort_rows(rows)
     if form == "json":
         return json.dumps(rows, indent=1)
@@ -64,7 +64,7 @@ def render(rows: Sequence[Row], form: str) -> str:
 
 
 def _csv(rows: Sequence[Row]) -> str:
-    """Every column that a row has; rows of earlier versions may have fewer."""
+    """Every column that one of the rows has."""
     out = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(out, names, lineterminator="\n")
@@ -74,7 +74,11 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def render_by_class(rows: Sequence[Row], form: str) -> str:
-    """The AP of each class of each cell, in one of `FORMATS`; raises InputError as `by_class`."""
+    """Return the AP of each class of each cell in one of `FORMATS`.
+
+    Raises:
+        InputError: no cell has AP by class.
+    """
     found = by_class(sort_rows(rows))
     if form == "json":
         return json.dumps(found, indent=1)
@@ -86,13 +90,13 @@ def render_by_class(rows: Sequence[Row], form: str) -> str:
 
 
 def _shown(rows: Sequence[Row]) -> list[Shown]:
-    """Columns that have a heading and something to say."""
-    silent = {"postprocess": "graph", "precision": "fp32", "origin": HERE}
+    """The columns with a heading in which a row differs from the default."""
+    defaults = {"postprocess": "graph", "precision": "fp32", "origin": HERE}
     headed = [name for name, column in COLUMNS.items() if column.heading]
     return [
         (name, COLUMNS[name].heading, COLUMNS[name].form)
         for name in dict.fromkeys((*_FIRST, *headed))
-        if any(row.get(name) not in (None, silent.get(name)) for row in rows)
+        if any(row.get(name) not in (None, defaults.get(name)) for row in rows)
     ]
 
 
@@ -129,7 +133,7 @@ def _lined(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
-    """Why cells failed, or could not be done here: the reason once, with the cells it cost."""
+    """Why cells failed or were not run: each reason once, with the number of its cells."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["status"] == "failed":
@@ -146,17 +150,20 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
 
 
 def _origins(rows: Sequence[Row]) -> list[str]:
-    """What the marks of imported rows stand for."""
+    """What the values of the column "from" mean."""
     found = sorted({row["origin"] for row in rows} - {HERE})
     lines = [""] if found else []
     for origin in found:
         digest, _, name = origin.partition(" ")
-        lines.append(plain(f"from {digest[:4]}: imported ({name}); figures of that machine's own,"))
-        lines.append("  which were not checked here, and whose engines are not here")
+        lines.append(
+            plain(f"from {digest[:4]}: imported ({name}); measured on another machine and")
+        )
+        lines.append("  not checked here; the engines are on that machine")
     return lines
 
 
 def pick_as_json(picked: Pick, where: Mapping[str, str]) -> dict[str, Any]:
+    """Return the pick for programs. where: the paths of its files, by name."""
     return {
         "best": picked.best,
         "why": picked.why,
@@ -166,7 +173,10 @@ def pick_as_json(picked: Pick, where: Mapping[str, str]) -> dict[str, Any]:
 
 
 def pick_as_text(picked: Pick, where: Mapping[str, str]) -> str:
-    """Describe the pick: the cell, its figures, why it is the best, and where its files are."""
+    """Describe the pick: the cell, why it is the best, its figures and the paths of its files.
+
+    where: the paths, by name.
+    """
     best = picked.best
     if best is None:
         reasons = [
@@ -178,7 +188,7 @@ def pick_as_text(picked: Pick, where: Mapping[str, str]) -> str:
 
 
 def _described(best: Row, why: str, where: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The lines of a pick, by name."""
+    """The names and values of the description."""
     yield "why", textwrap.fill(plain(why), 68)
     for kind in ("box", "mask"):
         if kind == "box" or best["mask_ap"] is not None:
