@@ -349,7 +349,7 @@ def test_what_lies_beside_the_records_is_not_taken(forged: Path, tmp_path: Path)
     with tarfile.open(forged) as file:
         own = [(one, file.extractfile(one).read()) for one in file]  # type: ignore[union-attr]
     more = tar(tmp_path / "more.tar.gz", *own, entry("evil.py", b"import os"), entry("d/x", b"x"))
-    folder = records.extract(more, tmp_path / "scratch")
+    folder = reading.extract(more, tmp_path / "scratch")
     assert sorted(path.name for path in folder.iterdir()) == ["store", "sweep.json"]
 
 
@@ -437,7 +437,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path, Path]:
     plan, store = planned(load_matrix(path)), Store(place / "store")
     forge(plan, store, host="mine")
     archive = archived(plan, store, place / "a.tar.gz")
-    return plan, store.root, records.extract(archive, place / "scratch")
+    return plan, store.root, reading.extract(archive, place / "scratch")
 
 
 @pytest.mark.parametrize("kind", WRONG)
@@ -652,4 +652,4 @@ def test_a_sweep_with_other_cells_than_a_matrix_can_have_is_refused(
         sweep["cells"][0]["cell"] |= {name: getattr(bad.cell, name) for name in wrong}
         (folder / "sweep.json").write_text(json.dumps(sweep))
         with pytest.raises(InputError, match=next(iter(wrong))):
-            records.read_records(folder)
+            reading.read_records(folder)

@@ -18,11 +18,9 @@ from pathlib import Path
 
 from farm import atomic
 from farm.offline.manifest import NAME, Manifest
-from farm.offline.reading import KEPT, digests, extract, read_records
+from farm.offline.reading import KEPT, digests
 from farm.specs import Ref
 from farm.store import Record, Store, imports
-
-__all__ = ["extract", "import_records", "read_records", "save"]
 
 
 def save(sweep: Manifest, store: Store, archive: Path) -> None:

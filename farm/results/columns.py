@@ -23,7 +23,7 @@ Row = dict[str, Any]
 Valid = Callable[[Any], bool]
 
 SCHEMA_VERSION = 5
-"""Of the files that are written. A new column makes a new one, and has it as `since`."""
+"""The version of the files that are written; a new column raises it, and has it as `since`."""
 
 PARTITIONS = ("target", "sweep")
 """In the path of a leaderboard file and not in the file."""
@@ -144,10 +144,6 @@ def _step_key(stage: str, since: int | None) -> Column:
     return Column(f"{stage}_key", key, "plan", lambda c: c.planned.steps.get(stage), since=since)
 
 
-def _speedup(cell: CellResults) -> None:
-    """Return None: the value depends on another row, and `rows` fills it in."""
-
-
 _BOTH = "reference, evaluate"
 _HEADINGS = {"box_ap": "box AP", "mask_ap": "mask AP"}
 
@@ -219,8 +215,9 @@ _OWN = (
         "origin", text, "import", lambda c: c.origin,
         heading="from", form="{:.4}", since=4, before=HERE, nullable=False,
     ),
+    # Its value depends on another row: `rows` fills it in.
     Column(
-        "speedup_vs_fp32", positive, "measure of the cell in fp32", _speedup,
+        "speedup_vs_fp32", positive, "measure, also of the cell in fp32", lambda _: None,
         heading="x fp32", form="{:.2f}", since=3,
     ),
 )  # fmt: skip
