@@ -42,9 +42,9 @@ def table(
     """Lay out rows under their headings, which a line of dashes divides.
 
     numeric: the columns whose texts are aligned to the right, and never folded.
-    width: the columns to fit; by default those of the terminal. Gaps become narrower, then the
-    longest texts are folded, then further columns stand in tables below, by the number of the row.
-    In a pipe nothing of that is done, but for narrower gaps in a table over 80 columns.
+    width: the columns to fit, by default those of the terminal: with narrower gaps, else with the
+    longest texts folded, else with the last columns in further tables, by the number of the row.
+    In a pipe texts are not folded and tables not divided; gaps are narrower over 80 columns.
     """
     width = width or terminal_width()
     lines = [[plain(text) for text in row] for row in (headings, *rows)]

@@ -30,8 +30,8 @@ class Manifest:
 
     verify: the tolerances of the sweep. reasons: by a step's key, why it did not succeed, where no
     failure is recorded. digests: the sha256 of every other file. Manifests of version 1 have one
-    `target` and may have no digests. Their `stages` are version numbers, which stand in the keys of
-    records in place of a digest of the farm's code.
+    `target` and may have no digests. Their `stages` are version numbers, which the keys of records
+    have in place of a digest of the farm's code.
     """
 
     version: int
@@ -98,6 +98,6 @@ def _name(what: str, value: str) -> None:
         raise ValueError(f"{what}: {error.errors()[0]['ctx']['error']}") from None
 
 
-def _known(what: str, word: str, words: Iterable[str]) -> None:
-    if word not in words:
-        raise ValueError(f"unknown {what} {word!r}{nearest(word, words)}")
+def _known(what: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise ValueError(f"unknown {what} {value!r}{nearest(value, known)}")

@@ -61,7 +61,11 @@ def pack(options: argparse.Namespace) -> int:
 
 def select(matrix: Matrix, options: argparse.Namespace) -> Matrix:
     """Return the matrix with the selected cells and their models alone, so that the files of other
-    models may be absent."""
+    models may be absent.
+
+    Raises:
+        InputError: no cell has the values of the options.
+    """
     cells = select_cells(matrix.cells, options)
     names = {cell.model for cell in cells}
     models = {name: model for name, model in matrix.spec.models.items() if name in names}

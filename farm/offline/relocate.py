@@ -6,6 +6,7 @@ those differ on this machine, so does the key; on the machine that packed the sw
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -18,6 +19,8 @@ from farm.plan.compatibility import gpu_unsupported
 from farm.plan.keys import step_key
 from farm.plan.packages import toolchain
 from farm.specs import CachePath, Gpu, MeasureInputs, Ref, Target
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,14 @@ class _Steps:
         self.keys: dict[str, str] = {}
 
     def step(self, packed: PackedStep) -> Step:
+        """Return the step with the inputs, the versions and the key that it has here."""
         inputs = self._moved(packed.inputs)
         code, tools = code_of(packed.stage, inputs), toolchain(packed.packages)
         key = step_key(packed.stage, code, inputs, tools)
+        if key != packed.key:
+            log.debug(
+                f"{packed.stage} {packed.label}: key {key[:12]} here, {packed.key[:12]} packed"
+            )
         self.keys[packed.key] = key
         parents = tuple(self.keys[parent] for parent in packed.parents)
         return Step(packed.stage, key, packed.label, inputs, tools, parents, packed.needs, code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from farm.offline.archive import Limits, Member, Refused, errors_named, extract_
 from farm.offline.contents import Pack
 from farm.specs import Ref
 from farm.store import Store
+
+log = logging.getLogger(__name__)
 
 LIMITS = Limits(files=100_000, file=4 << 30, total=64 << 30)
 """Room for the files of many models, in every precision and shape."""
@@ -34,6 +37,7 @@ def unpack(parts: Sequence[Path], store: Store) -> Pack:
     found = members(parts[0], LIMITS, _KIND, parts)
     pack = _description(found, parts[0])
     if all(_has(store, pack, ref) for ref in pack.carried):
+        log.debug(f"{parts[0]}: the store {store.root} has all of its artifacts")
         return pack
     with _scratch(store) as folder:
         _extract(found, pack, folder, parts[0])
@@ -92,6 +96,7 @@ def _extract(found: Iterator[Member], pack: Pack, folder: Path, archive: Path) -
                 raise Refused(
                     f"{member.name!r} is changed: its sha256 is not the one that is stated"
                 )
+    log.debug(f"{archive}: {len(pack.files) - len(missing)} of {len(pack.files)} files unpacked")
     if missing:
         raise InputError(
             f"incomplete: {min(missing)!r} is missing; copy it here again", str(archive)

@@ -57,18 +57,23 @@ class Column:
 
 
 def key(value: Any) -> bool:
-    """The key of a step."""
+    """Return whether a value is the key of a step."""
     return text(value) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def state(value: Any) -> bool:
-    """The status of a cell."""
+    """Return whether a value is the status of a cell."""
     return value in ("ok", "failed", "pending")
 
 
 def _figure(stage: str, name: str, valid: Valid, column: str = "", **more: Any) -> Column:
     """A column for a figure of the stage's record."""
     return Column(column or name, valid, stage, lambda cell: cell.figure(stage, name), **more)
+
+
+def _cost(stage: str, name: str, column: str, valid: Valid, **more: Any) -> Column:
+    """A column for what the step itself took."""
+    return Column(column, valid, stage, lambda c: getattr(c.records.get(stage), name, None), **more)
 
 
 def _axis(name: str, valid: Valid = text, **more: Any) -> Column:
@@ -95,11 +100,6 @@ def _drop(kind: str, cell: CellResults) -> float | None:
     return None if own is None or reference is None else reference - own
 
 
-def _seconds(stage: str, cell: CellResults) -> float | None:
-    record = cell.records.get(stage)
-    return record.seconds if record else None
-
-
 def _kept_fp32(cell: CellResults) -> int | None:
     kept = cell.figure("convert", "kept_fp32")
     return None if kept is None else len(kept)
@@ -109,11 +109,6 @@ def _onnx_bytes(cell: CellResults) -> int | None:
     stage = "convert" if "convert" in cell.records else "export"
     found: int | None = cell.figure(stage, "onnx_bytes")
     return found
-
-
-def _peak(cell: CellResults) -> int | None:
-    record = cell.records.get("measure")
-    return record.peak_host_bytes if record else None
 
 
 def _last(cell: CellResults) -> Record | None:
@@ -199,13 +194,13 @@ _OWN = (
     _figure("measure", "batch", count),
     _figure("measure", "input_shape", text),
     _figure("evaluate", "images_per_s", number, "evaluate_images_per_s", unit="images/s"),
-    Column("export_s", number, "export", partial(_seconds, "export"), unit="s"),
-    Column("convert_s", number, "convert", partial(_seconds, "convert"), unit="s", since=3),
+    _cost("export", "seconds", "export_s", number, unit="s"),
+    _cost("convert", "seconds", "convert_s", number, unit="s", since=3),
     Column("kept_fp32", count, "convert", _kept_fp32, unit="layers", since=3),
     _figure("build", "build_s", number, unit="s"),
     Column("onnx_bytes", count, "export, convert", _onnx_bytes, unit="bytes"),
     _figure("build", "engine_bytes", count, unit="bytes"),
-    Column("peak_host_bytes", count, "measure", _peak, unit="bytes"),
+    _cost("measure", "peak_host_bytes", "peak_host_bytes", count, unit="bytes"),
     Column("device", text, "build, measure", _device),
     _figure("build", "fallback", text, since=3),
     Column("runtime_version", text, "build, measure", _runtime_version),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from farm.results.columns import (
     state,
 )
 from farm.store.figures import count, flag, require, text
+
+log = logging.getLogger(__name__)
 
 _TYPES: dict[Valid, pa.DataType] = {
     text: pa.string(), key: pa.string(), state: pa.string(), count: pa.int64(), flag: pa.bool_(),
@@ -133,11 +136,11 @@ def write(rows: Sequence[Row], folder: Path, sweep: str, complete: bool = True) 
     written = []
     for target in sorted({row["target"] for row in rows}):
         own = [row for row in rows if row["target"] == target]
-        place = root / f"target={target}" / f"sweep={sweep}" / "leaderboard.parquet"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.replacing(place) as part:
+        path = root / f"target={target}" / f"sweep={sweep}" / "leaderboard.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.replacing(path) as part:
             pq.write_table(table_of(own), part)
-        written.append(place)
+        written.append(path)
     for old in root.glob(f"target=*/sweep={sweep}") if complete else ():
         if old / "leaderboard.parquet" not in written:
             shutil.rmtree(old, ignore_errors=True)  # the matrix no longer has this target
@@ -182,6 +185,7 @@ def _read_file(path: Path) -> list[Row]:
                 raise InputError(_NEWER.format(version, SCHEMA_VERSION), str(path))
             _require_size(file.metadata)
             rows = rows_of(file.read(), version)
+            log.debug(f"{path}: {len(rows)} rows of schema {version}")
     except InputError as error:
         if error.where:
             raise
