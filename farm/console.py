@@ -117,8 +117,5 @@ def _rendered(made: Table, width: int) -> str:
     from rich.console import Console
 
     out = io.StringIO()
-    Console(
-        file=out, width=width, height=25, color_system=None, force_terminal=False,
-        force_jupyter=False, legacy_windows=False,
-    ).print(made)  # fmt: skip
+    Console(file=out, width=width, height=25, color_system=None, force_jupyter=False).print(made)
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n"))

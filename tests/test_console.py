@@ -36,8 +36,8 @@ def test_no_variable_changes_what_a_pipe_gets(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    text = table(HEADINGS, ROWS, NUMERIC)
-    assert max(map(len, text.splitlines())) == 25 and "\x1b" not in text
+    text = table(HEADINGS, [*ROWS, ("m" * 300, "1")], NUMERIC)
+    assert max(map(len, text.splitlines())) == 307 and "\x1b" not in text
 
 
 def test_gaps_are_narrower_before_a_text_is_folded_and_numbers_never_are() -> None:
@@ -45,6 +45,11 @@ def test_gaps_are_narrower_before_a_text_is_folded_and_numbers_never_are() -> No
     assert table(HEADINGS, ROWS, NUMERIC, width=20).splitlines()[2:4] == [
         "mask_rcnn_r50 0.5000",
         "_fpn",
+    ]
+    longer = [("abcdefghij", "123456789.1234")]
+    assert table(HEADINGS, longer, NUMERIC, width=23).splitlines()[2:] == [
+        "abcdefgh 123456789.1234",
+        "ij",
     ]
     wide = table(HEADINGS, ROWS, NUMERIC, width=25).splitlines()
     assert table(HEADINGS, ROWS, NUMERIC, width=120).splitlines() == wide
@@ -63,6 +68,18 @@ def test_what_is_too_wide_for_a_terminal_is_divided_by_the_rows_numbers() -> Non
         "- ------ ------ -----",
         "1 0.5000   1.00 fixed",
         "2      -   1.00 fixed",
+    ]
+    narrower = table((*HEADINGS, "p50 ms", "shape"), rows, (*NUMERIC, True, False), width=20)
+    assert narrower.splitlines()[5:] == [
+        "# box AP p50 ms",
+        "- ------ ------",
+        "1 0.5000   1.00",
+        "2      -   1.00",
+        "",
+        "# shape",
+        "- -----",
+        "1 fixed",
+        "2 fixed",
     ]
 
 
