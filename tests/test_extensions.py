@@ -103,6 +103,9 @@ def test_a_column_of_another_package_is_in_the_files_and_the_table(tmp_path: Pat
     # Without the package the file is read as well: its column is in csv, and in no table.
     assert ",cba" in python(READ, tmp_path, "csv")
     assert "ruler" not in python(READ, tmp_path, "table")
+    # A file that was written without the package is read with it.
+    python(WRITE, tmp_path)
+    assert python(READ, tmp_path, "csv", paths=(site,)).splitlines()[1].endswith(",")
 
 
 # ---------------------------------------------------------------- all five at once

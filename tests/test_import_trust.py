@@ -37,7 +37,7 @@ from farm.plan.placement import cpu_model
 from farm.results import arrays, leaderboard
 from farm.results.rows import make_rows
 from farm.results.tables import FORMATS, render
-from farm.results.verdict import judge
+from farm.results.verdict import read_agreement
 from farm.specs import ModelFacts, Ref, Tolerance
 from farm.store import Failure, Record, Store
 from farm.store.facts import facts_from
@@ -175,7 +175,7 @@ def test_what_ran_here_stays_and_is_preferred(
     assert row["origin"] == "here"
     leaderboard.write([{**row, "box_ap": 0.5}], tmp_path / "r", plan.name)
     take_in(forged, tmp_path / "r")
-    assert "1 cells of small on cpu have figures of this farm" in capsys.readouterr().err
+    assert "1 cells of small on cpu keep the figures that were made here" in capsys.readouterr().err
     (row,) = leaderboard.read(tmp_path / "r")
     assert row["origin"] == "here" and row["box_ap"] == 0.5
     assert best(tmp_path / "r") == 0 and "Ship onestage" in capsys.readouterr().out
@@ -295,26 +295,28 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda p: tar(p, entry("store", type=tarfile.SYMTYPE, linkname="/tmp"), entry("store/x")),
         "'store' is no regular file",
     ),
-    "unknown type": (lambda p: tar(p, entry("x", type=b"Z")), "regular|torn|version"),
+    "unknown type": (lambda p: tar(p, entry("x", type=b"Z")), "regular|damaged|version"),
     "absolute": (lambda p: tar(p, entry("/tmp/farm-escaped", b"x")), "no relative path"),
     "climbing": (lambda p: tar(p, entry("store/../../x", b"x")), "no plain path"),
     "climbing folder": (lambda p: tar(p, entry("../x", type=tarfile.DIRTYPE)), "no plain path"),
     "backslashes": (lambda p: tar(p, entry("..\\x", b"x")), "no relative path"),
-    "twice": (lambda p: tar(p, entry(RECORD, b"{}"), entry(RECORD, b"{}")), "stands twice"),
+    "twice": (lambda p: tar(p, entry(RECORD, b"{}"), entry(RECORD, b"{}")), "appears twice"),
     "twice by a dot": (
-        lambda p: tar(p, entry("sweep.json", b"{}"), entry("./sweep.json", b"{}")), "stands twice",
+        lambda p: tar(p, entry("sweep.json", b"{}"), entry("./sweep.json", b"{}")), "appears twice",
     ),
     "capitals": (
         lambda p: tar(p, entry("sweep.json", b"{}"), entry("SWEEP.json", b"{}")), "in capitals",
     ),
-    "escape in a name": (lambda p: tar(p, entry("\x1b[2Jx", b"x")), "no text"),
-    "line end in a name": (lambda p: tar(p, entry("a\nfarm: all is well", b"x")), "no text"),
-    "right to left": (lambda p: tar(p, entry("a\u202egnp.exe", b"x")), "no text"),
-    "no UTF-8": (raw_name, "no text"),
+    "escape in a name": (lambda p: tar(p, entry("\x1b[2Jx", b"x")), "cannot be printed"),
+    "line end in a name": (
+        lambda p: tar(p, entry("a\nfarm: all is well", b"x")), "cannot be printed",
+    ),
+    "right to left": (lambda p: tar(p, entry("a\u202egnp.exe", b"x")), "cannot be printed"),
+    "no UTF-8": (raw_name, "cannot be printed"),
     "sparse": (sparse, "sparse|no regular file"),
     "header bomb": (header_bomb, "larger than any name"),
     "claims 100 GB": (gzip_bomb, "at most"),
-    "chained headers": (chain, "refused|torn"),
+    "chained headers": (chain, "refused|damaged"),
     "engine": (
         lambda p: tar(p, entry(f"store/build/ab/{KEY}/engine.plan", b"x")),
         "records of build have no such file",
@@ -325,10 +327,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "unknown stage": (
         lambda p: tar(p, entry(f"store/tmp/ab/{KEY}/record.json", b"{}")), "have no such file",
     ),
-    "other place": (lambda p: tar(p, entry("store/failed/x.log", b"x")), "foreign"),
+    "other place": (lambda p: tar(p, entry("store/failed/x.log", b"x")), "unexpected"),
     "large record": (lambda p: tar(p, entry(RECORD, 5_000_000 * b" ")), "at most"),
-    "no archive": (lambda p: written(p, b"\x1f\x8bnothing"), "torn"),
-    "empty": (lambda p: written(p, b""), "torn|no folder"),
+    "no archive": (lambda p: written(p, b"\x1f\x8bnothing"), "damaged"),
+    "empty": (lambda p: written(p, b""), "damaged|no folder"),
 }  # fmt: skip
 
 
@@ -347,7 +349,7 @@ def test_what_lies_beside_the_records_is_not_taken(forged: Path, tmp_path: Path)
     with tarfile.open(forged) as file:
         own = [(one, file.extractfile(one).read()) for one in file]  # type: ignore[union-attr]
     more = tar(tmp_path / "more.tar.gz", *own, entry("evil.py", b"import os"), entry("d/x", b"x"))
-    folder = records.opened(more, tmp_path / "scratch")
+    folder = reading.extract(more, tmp_path / "scratch")
     assert sorted(path.name for path in folder.iterdir()) == ["store", "sweep.json"]
 
 
@@ -435,7 +437,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path, Path]:
     plan, store = planned(load_matrix(path)), Store(place / "store")
     forge(plan, store, host="mine")
     archive = archived(plan, store, place / "a.tar.gz")
-    return plan, store.root, records.opened(archive, place / "scratch")
+    return plan, store.root, reading.extract(archive, place / "scratch")
 
 
 @pytest.mark.parametrize("kind", WRONG)
@@ -558,7 +560,7 @@ def test_records_without_a_store_are_refused(h200: Path, tmp_path: Path) -> None
 def test_a_full_disk_is_not_called_a_torn_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "write", full_disk)
+    monkeypatch.setattr(reading, "extract_member", full_disk)
     with pytest.raises(OSError, match="No space left") as error:
         take_in(H200, tmp_path / "r")
     assert not isinstance(error.value, InputError)
@@ -626,7 +628,7 @@ def test_arrays_that_are_none_are_a_reason_here_and_refused_from_there(
     (row,) = make_rows(plan, Store(tmp_path / "store"), VerifySpec(), {})
     assert row["status"] == "failed" and "its pairs cannot be read" in row["reason"]
     without_digests(tmp_path / "brought")
-    with pytest.raises(InputError, match=r"pairs\.npz: torn"):
+    with pytest.raises(InputError, match=r"pairs\.npz: damaged"):
         take_in(tmp_path / "brought", tmp_path / "r")
 
 
@@ -634,7 +636,7 @@ def test_pairs_without_numbers_do_not_agree(tmp_path: Path) -> None:
     """NaN is larger than no limit: an engine whose scores are NaN must not pass for the same."""
     pairs = {**ones(), "engine_score": np.array([NAN], np.float32)}
     np.savez(tmp_path / "pairs.npz", **pairs)
-    found = judge(tmp_path / "pairs.npz", Tolerance())
+    found = read_agreement(tmp_path / "pairs.npz", Tolerance())
     assert found.reason is not None and found.matched_fraction == 0
 
 
@@ -650,4 +652,4 @@ def test_a_sweep_with_other_cells_than_a_matrix_can_have_is_refused(
         sweep["cells"][0]["cell"] |= {name: getattr(bad.cell, name) for name in wrong}
         (folder / "sweep.json").write_text(json.dumps(sweep))
         with pytest.raises(InputError, match=next(iter(wrong))):
-            records.read(folder)
+            reading.read_records(folder)

@@ -20,6 +20,7 @@ DESCRIPTORS = ("datasets.base", "datasets.types", "runtimes.base")
 LAYERS = [
     {
         "atomic",
+        "console",
         "errors",
         "interrupts",
         "units",
@@ -122,13 +123,13 @@ def test_onnx_runtime_on_gpus_can_be_carried_alone() -> None:
 
 
 def test_the_tensorrt_adapter_can_be_carried_alone() -> None:
-    """With its folder, the errors and what describes runtimes; it imports numpy, pydantic,
-    cuda-python and the library only."""
+    """With its folder, the errors, the atomic write and what describes runtimes; it imports numpy,
+    pydantic, cuda-python and the library only."""
     own = sorted((FARM / "runtimes" / "tensorrt").glob("*.py"))
     found = {module for path in own for module in imports(path, at_run_time=True)}
     ours = {module for module in found if module.startswith("farm")}
-    known = ("farm.errors", "farm.runtimes", "farm.specs", *DESCRIBED)
-    assert all(name.startswith(known) for name in ours)
+    known = ("farm.atomic", "farm.errors", "farm.runtimes", "farm.specs", *DESCRIBED)
+    assert all(name.startswith(known) for name in ours - {"farm"})
     foreign = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
     assert foreign == {"numpy", "cuda", "pydantic", "tensorrt", "tensorrt_rtx_bindings"}
 
@@ -137,7 +138,7 @@ def test_help_is_light() -> None:
     code = (
         "import sys; sys.argv = ['farm', '--help']\nfrom farm.cli.main import main\n"
         "try: main()\nfinally: print(sorted(set(sys.modules) & "
-        "{'torch','ray','mlflow','numpy','pandas','mmcv'}), file=sys.stderr)"
+        "{'torch','ray','mlflow','numpy','pandas','mmcv','rich'}), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"

@@ -23,9 +23,9 @@ from conftest import PROJECT, Farm
 from farm.config.loader import load_matrix
 from farm.engine.scheduler import StepStatus, run_steps
 from farm.offline import contents
-from farm.offline.local import TIME_IS_UP, Clock, Lines, LocalExecutor
-from farm.offline.relocate import relocated, this_machine
-from farm.offline.unpack import unpacked
+from farm.offline.local import TIME_IS_UP, LineProgress, LocalExecutor, TimeBudget
+from farm.offline.relocate import relocate, this_machine
+from farm.offline.unpack import unpack
 from farm.plan import make_plan
 from farm.store import Store
 from farm.store.facts import facts_from
@@ -170,8 +170,8 @@ def test_where_nothing_differs_every_step_has_its_planned_key(
 ) -> None:
     store = Store(matrix.parent / "r" / "store")
     plan = make_plan(load_matrix(matrix), facts_from(store))
-    pack = unpacked([packed], Store(tmp_path))
-    here = relocated(pack, pack.cells, this_machine(), "anywhere/")
+    pack = unpack([packed], Store(tmp_path))
+    here = relocate(pack, pack.cells, this_machine(), "anywhere/")
     remaining = {key: step for key, step in plan.steps.items() if step.stage in contents.INPUTS}
     assert here.plan.steps.keys() == remaining.keys() and len(remaining) == 12
     for key, step in here.plan.steps.items():
@@ -225,16 +225,16 @@ def test_killed_at_any_moment_it_goes_on(packed: Path, tmp_path: Path) -> None:
 
 def test_a_crash_and_a_hang_cost_their_own_step(packed: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    pack = unpacked([packed], store)
-    plan = relocated(pack, pack.cells[:1], this_machine(), "cache/").plan
+    pack = unpack([packed], store)
+    plan = relocate(pack, pack.cells[:1], this_machine(), "cache/").plan
     build, *others = plan.steps.values()
-    clock = Clock(time.monotonic(), 600)
+    clock = TimeBudget(time.monotonic(), 600)
     late = LocalExecutor(store, clock, 0.05)
     assert late.take(build) and not late.take(others[0])
     stuck = late.wait()
     assert stuck.status is StepStatus.TIMED_OUT and "--step-minutes" in stuck.reason
     assert store.failure(build.key) is None  # the next run tries it again
-    over = LocalExecutor(store, Clock(time.monotonic(), 0.05), 600)
+    over = LocalExecutor(store, TimeBudget(time.monotonic(), 0.05), 600)
     over.take(build)
     assert over.wait().status is StepStatus.SKIPPED
     dead = tmp_path / "dead"
@@ -247,7 +247,7 @@ def test_a_crash_and_a_hang_cost_their_own_step(packed: Path, tmp_path: Path) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{dead}:{os.environ.get('PYTHONPATH', '')}")
         outcomes = run_steps(
-            plan.steps, store, lambda: LocalExecutor(store, clock, 600), Lines(clock)
+            plan.steps, store, lambda: LocalExecutor(store, clock, 600), LineProgress(clock)
         )
     assert "signal 11" in outcomes[build.key].reason
     assert {outcomes[step.key].status for step in others} == {"blocked"}
@@ -295,7 +295,7 @@ def test_a_pack_of_chosen_cells(matrix: Path, tmp_path: Path, farm: Farm) -> Non
     archive = tmp_path / "one.tar.gz"
     told = farm("pack", matrix, *words, "--output", archive, "--model", "twostage")
     assert told.returncode == 0 and "1 cells, 4 steps" in told.stderr
-    pack = unpacked([archive], Store(tmp_path / "store"))
+    pack = unpack([archive], Store(tmp_path / "store"))
     assert [one.cell.model for one in pack.cells] == ["twostage"]
     assert {ref.stage for ref in pack.carried} == {"check", "prepare", "reference", "export"}
     wrong = farm("pack", matrix, *words, "--model", "twostagee")
@@ -335,7 +335,7 @@ def test_bad_records_are_told(done: Path, tmp_path: Path, farm: Farm) -> None:
     assert "no such folder or archive" in told(tmp_path / "nowhere")
     torn = tmp_path / "torn.tar.gz"
     torn.write_bytes(archive.read_bytes()[:-500])
-    assert "torn, or not an archive of records" in told(torn)
+    assert "damaged, or not an archive of records" in told(torn)
     other = tmp_path / "other.tar.gz"
     with tarfile.open(other, "w:gz") as tar:
         tar.add(PROJECT / "pyproject.toml", "pyproject.toml")
@@ -346,11 +346,11 @@ def test_bad_records_are_told(done: Path, tmp_path: Path, farm: Farm) -> None:
     sweep = folder / "sweep.json"
     whole = sweep.read_text()
     sweep.write_text(whole[: len(whole) // 2])
-    assert "sweep.json: torn, or not a folder of records" in told(folder)
+    assert "sweep.json: damaged, or not a folder of records" in told(folder)
     sweep.write_text(json.dumps({**json.loads(whole), "version": 7}))
     assert "version 7; this farm reads version 1 and 2" in told(folder)
     sweep.write_text(json.dumps({**json.loads(whole), "cells": []}))
-    assert "foreign" in told(folder)
+    assert "unexpected" in told(folder)
     sweep.write_text(whole)
     record = next((folder / "store" / "measure").glob("*/*/record.json"))
     good = record.read_text()
@@ -359,4 +359,4 @@ def test_bad_records_are_told(done: Path, tmp_path: Path, farm: Farm) -> None:
     record.write_text(good)
     samples = record.with_name("samples.npy")
     np.save(samples, np.load(samples)[:-1])
-    assert f"{record}: torn" in told(folder)
+    assert f"{record}: damaged" in told(folder)

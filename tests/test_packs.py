@@ -26,11 +26,11 @@ from farm.engine.scheduler import Outcome, StepStatus
 from farm.errors import InputError
 from farm.offline import contents, writing
 from farm.offline.contents import Pack
-from farm.offline.pack import _file, _members, chosen, described
+from farm.offline.pack import _file, _members, describe, select
 from farm.offline.records import small_files
-from farm.offline.relocate import PackHost, relocated
-from farm.offline.run import _alone
-from farm.offline.unpack import unpacked
+from farm.offline.relocate import PackHost, relocate
+from farm.offline.run import _exclusive
+from farm.offline.unpack import unpack
 from farm.plan import Plan, make_plan
 from farm.plan.placement import Gpu, cpu_model
 from farm.specs import ModelFacts, Suppression
@@ -47,7 +47,7 @@ def planned(matrix: Matrix) -> Plan:
 def pack_of(matrix: Matrix, plan: Plan | None = None) -> Pack:
     """A pack as far as planning alone makes it: every step before the build ended well."""
     plan = plan or planned(matrix)
-    return described(matrix, plan, {key: Outcome(key, StepStatus.DONE) for key in plan.steps})
+    return describe(matrix, plan, {key: Outcome(key, StepStatus.DONE) for key in plan.steps})
 
 
 def with_files(pack: Pack) -> Pack:
@@ -78,17 +78,17 @@ def members(matrix: Matrix, tmp_path: Path) -> dict[str, bytes]:
         name: source if isinstance(source, bytes) else source.read_bytes()
         for name, source in files.items()
     }
-    return {contents.NAME: contents.written(pack), **found}
+    return {contents.NAME: contents.as_json(pack), **found}
 
 
 def archived(path: Path, files: dict[str, bytes]) -> Path:
-    writing.write(path, list(files.items()), None)
+    writing.write_pack(path, list(files.items()), None)
     return path
 
 
 def test_a_pack_becomes_artifacts_of_a_store(members: dict[str, bytes], tmp_path: Path) -> None:
     archive, store = archived(tmp_path / "p.tar.gz", members), Store(tmp_path / "store")
-    pack = unpacked([archive], store)
+    pack = unpack([archive], store)
     assert {ref.stage for ref in pack.carried} == {"check", "prepare", "reference", "export"}
     read = {ref for step in pack.steps for ref in contents.refs(step.inputs)}
     for ref in pack.carried:
@@ -97,7 +97,7 @@ def test_a_pack_becomes_artifacts_of_a_store(members: dict[str, bytes], tmp_path
     assert not list(store.root.glob("tmp/*"))
     (export,) = (ref for ref in pack.carried if ref.stage == "export")
     (store.path(export) / "engine").unlink()
-    assert unpacked([archive], store) == pack  # what is torn here comes from the pack again
+    assert unpack([archive], store) == pack  # what is torn here comes from the pack again
     assert store.record(export) is not None
     # An earlier pack may have had its record alone.
     whole = store.record(export)
@@ -108,7 +108,7 @@ def test_a_pack_becomes_artifacts_of_a_store(members: dict[str, bytes], tmp_path
     for name, data in small.items():
         (store.root.parent / name).write_bytes(data)
     assert store.any_record(export) is not None and store.record(export) is None
-    unpacked([archive], store)
+    unpack([archive], store)
     assert store.record(export) is not None
 
 
@@ -157,21 +157,22 @@ WRONG: dict[str, tuple[Callable[[Any], object], str]] = {
     "no engine": (lambda p: VERIFY(p)["inputs"]["engine"].update(built=None), "a built engine"),
     "inputs of another stage": (lambda p: BUILD(p).update(stage="measure"), "'engine' is missing"),
     "an artifact that is not there": (
-        lambda p: BUILD(p)["inputs"]["exported"].update(key=KEY), "neither carried nor made",
+        lambda p: BUILD(p)["inputs"]["exported"].update(key=KEY), "neither in the pack nor made",
     ),
     "a parent that comes later": (
-        lambda p: BUILD(p).update(parents=[VERIFY(p)["key"]]), "neither carried nor made before",
+        lambda p: BUILD(p).update(parents=[VERIFY(p)["key"]]),
+        "neither in the pack nor made before",
     ),
     "an engine among its files": (
         lambda p: p["files"].update({f"store/build/ab/{KEY}/engine/x": {"size": 1, "digest": ""}}),
-        "foreign",
+        "is no file of check",
     ),
     "a file of no artifact": (
-        lambda p: p["files"].update({"farm/run.py": {"size": 1, "digest": ""}}), "foreign",
+        lambda p: p["files"].update({"farm/run.py": {"size": 1, "digest": ""}}), "is no file of",
     ),
     "a file of no size": (
         lambda p: p["files"].update({f"store/check/ab/{KEY}/x": {"size": -1, "digest": ""}}),
-        "is no size",
+        "expected a size in bytes",
     ),
     "nested": (lambda p: p["verify"].update(x=json.loads(500 * "[" + 500 * "]")), "nested"),
 }  # fmt: skip
@@ -184,7 +185,7 @@ def test_a_pack_that_farm_pack_does_not_write_is_refused(
     change, said = WRONG[kind]
     archive = archived(tmp_path / "p.tar.gz", changed(members, change))
     with pytest.raises(InputError, match=re.escape(said)) as error:
-        unpacked([archive], Store(tmp_path / "store"))
+        unpack([archive], Store(tmp_path / "store"))
     assert error.value.where == str(archive) and not list((tmp_path / "store").glob("*/*/*"))
 
 
@@ -217,8 +218,8 @@ def sha(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("a file less", "is missing; bring it here again"),
-        ("a file more", "is foreign: pack.json does not list it"),
+        ("a file less", "is missing; copy it here again"),
+        ("a file more", "is unexpected: pack.json does not list it"),
         ("another size", "has 1 bytes, expected 9"),
         ("other content", "is changed: its sha256"),
         ("pack.json last", "its first file is not pack.json"),
@@ -231,7 +232,7 @@ def test_a_pack_whose_files_are_not_those_it_lists_is_refused(
     archive = archived(tmp_path / "p.tar.gz", torn_members(kind, members))
     store = Store(tmp_path / "store")
     with pytest.raises(InputError, match=re.escape(said)) as error:
-        unpacked([archive], store)
+        unpack([archive], store)
     assert error.value.where == str(archive)
     assert not list(store.root.glob("*/??/*")) and not list(store.root.glob("tmp/*"))
 
@@ -241,7 +242,7 @@ def test_a_hostile_archive_is_refused_as_a_pack(kind: str, tmp_path: Path) -> No
     """Also where the bad member comes after a pack.json."""
     archive = HOSTILE[kind][0](tmp_path / "a.tar.gz")
     with pytest.raises(InputError) as error:
-        unpacked([archive], Store(tmp_path / "store"))
+        unpack([archive], Store(tmp_path / "store"))
     assert error.value.where == str(archive) and error.value.message.isprintable()
     assert not list((tmp_path / "store").glob("*/*"))
 
@@ -253,7 +254,7 @@ def test_a_hostile_archive_is_refused_as_a_pack(kind: str, tmp_path: Path) -> No
         (entry("store/l", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "a symbolic link"),
         (entry("../x", b"x"), "no plain path"),
         (entry("/tmp/x", b"x"), "no relative path"),
-        (entry("pack.json", b"{}"), "stands twice"),
+        (entry("pack.json", b"{}"), "appears twice"),
     ],
 )
 def test_a_hostile_member_after_a_good_description_is_refused(
@@ -263,7 +264,7 @@ def test_a_hostile_member_after_a_good_description_is_refused(
     archive = tar(tmp_path / "a.tar.gz", first, more)
     store = Store(tmp_path / "store")
     with pytest.raises(InputError, match=said):
-        unpacked([archive], store)
+        unpack([archive], store)
     assert not list(store.root.glob("*/*"))
 
 
@@ -272,8 +273,8 @@ def test_a_torn_pack_is_refused_wherever_it_ends(members: dict[str, bytes], tmp_
     torn = tmp_path / "torn.tar.gz"
     for size in (0, 1, 20, len(whole) // 2, len(whole) * 3 // 4):
         torn.write_bytes(whole[:size])
-        with pytest.raises(InputError, match="torn, or not a pack"):
-            unpacked([torn], Store(tmp_path / "store"))
+        with pytest.raises(InputError, match="damaged, or not a pack"):
+            unpack([torn], Store(tmp_path / "store"))
     assert not list((tmp_path / "store").glob("*/??/*"))
 
 
@@ -282,17 +283,17 @@ def test_parts_are_joined_in_their_order(tmp_path: Path) -> None:
 
     data = random.Random(1).randbytes(3_000_000)
     path = tmp_path / "p.tar.gz"
-    parts = writing.write(path, [("x", data), ("y", b"y")], 1 << 20)
+    parts = writing.write_pack(path, [("x", data), ("y", b"y")], 1 << 20)
     assert [one.name for one in parts] == ["p.tar.gz.1of3", "p.tar.gz.2of3", "p.tar.gz.3of3"]
     for words in ([parts[1]], parts[::-1], [path]):
-        assert writing.parts_of(words) == parts
+        assert writing.find_parts(words) == parts
     with pytest.raises(InputError, match="not a part of p"):
-        writing.parts_of([parts[0], tmp_path / "q.tar.gz.1of3"])
+        writing.find_parts([parts[0], tmp_path / "q.tar.gz.1of3"])
     with pytest.raises(InputError, match="not a part of a pack"):
-        writing.parts_of([tmp_path / "q.tar.gz", parts[0]])
-    whole = writing.write(path, [("x", data), ("y", b"y")], None)
+        writing.find_parts([tmp_path / "q.tar.gz", parts[0]])
+    whole = writing.write_pack(path, [("x", data), ("y", b"y")], None)
     assert whole == [path] and list(tmp_path.iterdir()) == [path]  # the old parts went
-    parts = writing.write(path, [("x", data)], 1 << 20)
+    parts = writing.write_pack(path, [("x", data)], 1 << 20)
     assert not path.exists() and sorted(tmp_path.iterdir()) == parts
     from farm.offline.archive import Limits, members
 
@@ -333,7 +334,7 @@ def test_what_is_written_is_what_is_read(small_matrix: Path) -> None:
     facts = replace(FACTS, suppression=Suppression(0.5, False, 100))
     matrix = load_matrix(small_matrix, words)
     pack = with_files(pack_of(matrix, make_plan(matrix, lambda key: facts)))
-    read = contents.read(contents.written(pack), "here")
+    read = contents.parse(contents.as_json(pack), "here")
     assert len(read.cells) == 4 and read.cells == pack.cells and read.verify == pack.verify
     for one, other in zip(read.steps, pack.steps, strict=True):
         assert (one.key, one.needs, one.parents) == (other.key, other.needs, other.parents)
@@ -350,7 +351,7 @@ def test_models_that_are_not_chosen_need_no_files(
     options = main.run_command.parse(main._parser())
     matrix = load_matrix(small_matrix)
     assert len(make_plan(matrix).missing) == 2
-    assert not make_plan(chosen(matrix, options)).missing
+    assert not make_plan(select(matrix, options)).missing
 
 
 def test_cells_whose_runtime_builds_nothing_stay_out(small_matrix: Path) -> None:
@@ -363,7 +364,7 @@ def test_the_reason_of_a_failure_before_the_build_is_packed(matrix: Matrix) -> N
     ends = {key: Outcome(key, StepStatus.DONE) for key in plan.steps}
     (export,) = plan.of_stage("export")
     ends[export.key] = Outcome(export.key, StepStatus.FAILED, "no such operator")
-    pack = described(matrix, plan, ends)
+    pack = describe(matrix, plan, ends)
     assert pack.reasons == {export.key: "no such operator"} and pack.steps == ()
     assert list(pack.cells[0].steps) == ["check", "prepare", "reference", "export"]
 
@@ -379,7 +380,7 @@ def test_commands_of_the_gpu_page_can_be_planned(
     for line in lines:
         monkeypatch.setattr("sys.argv", shlex.split(line))
         options = main.run_command.parse(main._parser())
-        matrix = chosen(load_matrix(PROJECT / options.matrix, options.overrides), options)
+        matrix = select(load_matrix(PROJECT / options.matrix, options.overrides), options)
         facts = ModelFacts(("person",), False, "[]", suppression=Suppression(0.65, False, 100))
         pack = pack_of(matrix, make_plan(matrix, lambda key, f=facts: f))
         assert all(not one.refused for one in pack.cells)
@@ -391,9 +392,9 @@ def test_commands_of_the_gpu_page_can_be_planned(
 
 def test_steps_are_planned_for_the_machine_that_runs_them(matrix: Matrix) -> None:
     pack = with_files(pack_of(matrix))
-    here = relocated(pack, pack.cells, PackHost(cpu_model(), 4), "cache/").plan
+    here = relocate(pack, pack.cells, PackHost(cpu_model(), 4), "cache/").plan
     assert {step.key for step in here.steps.values()} != {step.key for step in pack.steps}  # cores
-    other = relocated(pack, pack.cells, PackHost("another processor", 4), "cache/").plan
+    other = relocate(pack, pack.cells, PackHost("another processor", 4), "cache/").plan
     assert not here.steps.keys() & other.steps.keys()
     for step in other.steps.values():
         assert step.inputs.target.device == "another processor"  # type: ignore[union-attr]
@@ -411,11 +412,11 @@ def test_steps_are_planned_for_the_machine_that_runs_them(matrix: Matrix) -> Non
 def test_a_processor_that_the_matrix_names_is_that_one_only(small_matrix: Path) -> None:
     matrix = load_matrix(small_matrix, ["targets={mine: {device: Mine}, any: {}}"])
     pack = with_files(pack_of(matrix))
-    found = relocated(pack, pack.cells, PackHost("Yours", 4), "cache/")
+    found = relocate(pack, pack.cells, PackHost("Yours", 4), "cache/")
     assert [one.cell.target for one in found.plan.cells] == ["any"]
-    assert found.elsewhere == {"mine is Mine, this machine is Yours": 1}
+    assert found.excluded == {"mine is Mine, this machine is Yours": 1}
     with pytest.raises(InputError, match="no cell can run on this machine:\n  mine is Mine"):
-        relocated(pack, pack.cells[:1], PackHost("Yours", 4), "cache/")
+        relocate(pack, pack.cells[:1], PackHost("Yours", 4), "cache/")
 
 
 def test_a_gpu_is_the_target_with_its_own_driver(
@@ -423,18 +424,18 @@ def test_a_gpu_is_the_target_with_its_own_driver(
 ) -> None:
     cache = "runtime_options={tensorrt: {timing_cache: mine/}}"
     matrix = load_matrix(small_matrix, [*GPU_WORDS, cache])
-    pack = contents.read(contents.written(with_files(pack_of(matrix))), "here")
-    with pytest.raises(InputError, match="h100 is H100, and no GPU is here"):
-        relocated(pack, pack.cells, PackHost("x", 4), "cache/")
+    pack = contents.parse(contents.as_json(with_files(pack_of(matrix))), "here")
+    with pytest.raises(InputError, match="h100 is H100, this machine has no GPU"):
+        relocate(pack, pack.cells, PackHost("x", 4), "cache/")
     other = Gpu("NVIDIA L4", "8.9", "580.95.05")
     with pytest.raises(InputError, match="this machine has NVIDIA L4"):
-        relocated(pack, pack.cells, PackHost("x", 4, [other]), "cache/")
+        relocate(pack, pack.cells, PackHost("x", 4, [other]), "cache/")
     with pytest.raises(InputError, match="tensorrt not installed"):
-        relocated(pack, pack.cells, PackHost("x", 4, [H100]), "cache/")
+        relocate(pack, pack.cells, PackHost("x", 4, [H100]), "cache/")
     monkeypatch.setattr("farm.offline.relocate.toolchain", lambda names: (("tensorrt", "8.6"),))
     newer = replace(H100, driver="590.1")
     for gpu in (H100, newer):
-        plan = relocated(pack, pack.cells, PackHost("x", 4, [other, gpu]), "cache/").plan
+        plan = relocate(pack, pack.cells, PackHost("x", 4, [other, gpu]), "cache/").plan
         (build, *_) = plan.steps.values()
         assert build.inputs.target.driver == gpu.branch  # type: ignore[union-attr]
         assert build.needs.accelerator == "H100"
@@ -450,7 +451,7 @@ def test_every_model_comes_once_before_anything_else_of_one(small_matrix: Path) 
     more = re.sub(r"onestage: (.*)", r"onestage: \1\n  other: \1", text, count=1)
     small_matrix.write_text(more)
     pack = with_files(pack_of(load_matrix(small_matrix, words)))
-    plan = relocated(pack, pack.cells, PackHost("x", 4), "cache/").plan
+    plan = relocate(pack, pack.cells, PackHost("x", 4), "cache/").plan
     order = [(one.cell.shape, one.cell.precision, one.cell.runtime[1]) for one in plan.cells]
     assert [one.cell.model for one in plan.cells] == 8 * ["onestage", "other"]
     assert order[::2] == order[1::2] == [
@@ -486,7 +487,7 @@ def test_wrong_places_are_told(
     assert "a folder; expected the file" in says("run-pack", tmp_path, *results)
     assert "no such part" in says("run-pack", tmp_path / "p.tar.gz.1of2", *results)
     (tmp_path / "text").write_text("no archive")
-    assert "torn, or not a pack" in says("run-pack", tmp_path / "text", *results)
+    assert "damaged, or not a pack" in says("run-pack", tmp_path / "text", *results)
     assert "no time limit" in says("run-pack", tmp_path / "text", "--minutes", "0")
     assert "none.yaml" in says("pack", tmp_path / "none.yaml")
     assert "a folder; expected the name" in says("pack", small_matrix, "-o", tmp_path)
@@ -505,11 +506,15 @@ def test_a_pack_carries_no_libraries_and_says_so(
 ) -> None:
     own = "runtime_options={tensorrt: {plugins: [libmine.so]}}"
     err = told(["pack", small_matrix, *GPU_WORDS, own], monkeypatch, capsys)
-    assert "a pack does not carry libraries" in err and "runtime_options" in err
+    assert "a pack does not contain libraries" in err and "runtime_options" in err
 
 
 def test_two_runs_in_one_place_do_not_measure_each_other(tmp_path: Path) -> None:
-    with _alone(tmp_path), pytest.raises(InputError, match="already running"), _alone(tmp_path):
+    with (
+        _exclusive(tmp_path),
+        pytest.raises(InputError, match="already running"),
+        _exclusive(tmp_path),
+    ):
         pass
 
 

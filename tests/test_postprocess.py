@@ -18,7 +18,7 @@ from farm import specs
 from farm.detections import raw
 from farm.detections.suppress import suppress
 from farm.results.select import Criteria, pick
-from farm.results.verdict import judge_raw
+from farm.results.verdict import read_raw_agreement
 from farm.specs import Decay, Suppression, Tolerance
 
 Outputs = dict[str, npt.NDArray[np.generic]]
@@ -133,7 +133,7 @@ def test_of_equal_scores_the_first_row_is_kept() -> None:
 
 def judged(tmp_path: Path, reference: Outputs, engine: Outputs, **limits: float) -> object:
     np.savez(tmp_path / "raw.npz", **asdict(raw.compare([reference], [engine])))
-    return judge_raw(tmp_path / "raw.npz", Tolerance(**limits))  # type: ignore[arg-type]
+    return read_raw_agreement(tmp_path / "raw.npz", Tolerance(**limits))  # type: ignore[arg-type]
 
 
 def test_raw_outputs_agree_within_a_part_of_their_largest_value(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_an_engine_without_ap_is_picked_only_when_it_is_asked_for() -> None:
     ]
     picked = pick(rows, Criteria())
     assert (picked.best or {})["cell"] == "whole"
-    assert picked.left_out["raw"] == "raw outputs have no AP; ask for them by postprocess"
+    assert picked.left_out["raw"] == "raw outputs have no AP; --postprocess none selects them"
     assert (pick(rows, Criteria(postprocess="host")).best or {})["cell"] == "host"
     assert (pick(rows, Criteria(postprocess="none")).best or {})["cell"] == "raw"
     assert pick(rows, Criteria(objective="ap", postprocess="none")).best is None

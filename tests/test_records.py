@@ -13,7 +13,7 @@ from conftest import H200, PROJECT, Farm
 
 from farm.config.loader import load_matrix
 from farm.errors import InputError
-from farm.offline import records
+from farm.offline import reading, records
 from farm.store import Failure, Store
 
 
@@ -42,47 +42,47 @@ def test_a_precision_has_thresholds_of_its_own() -> None:
 def test_imported_names_are_those_a_matrix_can_have(
     h200: Path, old: str, new: str, said: str
 ) -> None:
-    assert records.read(h200).name == "gpu"
+    assert reading.read_records(h200).name == "gpu"
     sweep = h200 / "sweep.json"
     whole = sweep.read_text()
     assert old in whole.replace('"reference": 2', "")
     sweep.write_text(whole.replace(old, new))
     with pytest.raises(InputError, match=re.escape(said)) as error:
-        records.read(h200)
+        reading.read_records(h200)
     assert error.value.where == str(sweep)
 
 
 def test_an_imported_failure_is_the_one_that_its_file_names(h200: Path) -> None:
-    sweep = records.read(h200)
+    sweep = reading.read_records(h200)
     failure = Failure("build", sweep.cells[0].steps["build"], "x", "why")
     place = h200 / "store" / "failed" / f"{failure.key}.json"
     place.parent.mkdir(exist_ok=True)
     place.write_text(json.dumps(asdict(failure)))
-    records.read(h200)
+    reading.read_records(h200)
     for wrong in ({"key": "../../esc"}, {"stage": "check"}, {"reason": 3}):
         place.write_text(json.dumps(asdict(failure) | wrong))
-        with pytest.raises(InputError, match=r"foreign|expected a valid string") as error:
-            records.read(h200)
+        with pytest.raises(InputError, match=r"unexpected|expected a valid string") as error:
+            reading.read_records(h200)
         assert error.value.where == str(place)
 
 
 def test_imported_files_have_their_digests(h200: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    sweep = records.read(h200)
-    assert records.take_in(sweep, h200, store) > 0
-    assert records.take_in(sweep, h200, store) == 0
+    sweep = reading.read_records(h200)
+    assert records.import_records(sweep, h200, store) > 0
+    assert records.import_records(sweep, h200, store) == 0
     assert not any(store.any_record(ref) or store.failure(ref.key) for ref in sweep.refs)
     records.save(sweep, store, tmp_path / "records.tar.gz")
-    folder = records.opened(tmp_path / "records.tar.gz", tmp_path)
-    assert records.read(folder).cells == sweep.cells
+    folder = reading.extract(tmp_path / "records.tar.gz", tmp_path)
+    assert reading.read_records(folder).cells == sweep.cells
 
     def told(path: Path, data: bytes | None) -> str:
         good = path.read_bytes() if path.exists() else None
         path.unlink() if data is None else path.write_bytes(data)
         with pytest.raises(InputError) as error:
-            records.read(folder)
+            reading.read_records(folder)
         path.unlink() if good is None else path.write_bytes(good)
-        records.read(folder)
+        reading.read_records(folder)
         assert error.value.where == str(path)
         return error.value.message
 
@@ -93,14 +93,14 @@ def test_imported_files_have_their_digests(h200: Path, tmp_path: Path) -> None:
     pairs = next((folder / "store" / "verify").glob("*/*/pairs.npz"))
     assert "changed: its sha256" in told(pairs, pairs.read_bytes()[:-1] + b"x")
     assert "missing" in told(record, None)
-    assert "foreign" in told(record.with_name("more.bin"), b"x")
+    assert "unexpected" in told(record.with_name("more.bin"), b"x")
 
 
 def test_pairs_that_cannot_be_read_are_refused(h200: Path, tmp_path: Path, farm: Farm) -> None:
     for pairs in (h200 / "store" / "verify").glob("*/*/pairs.npz"):
         pairs.write_bytes(pairs.read_bytes()[:-30] + 30 * b"x")
     done = farm("import", h200, "--results", tmp_path / "r", "--no-mlflow")
-    assert done.returncode == 2 and "pairs.npz: torn" in done.stderr, done.stderr
+    assert done.returncode == 2 and "pairs.npz: damaged" in done.stderr, done.stderr
     assert not (tmp_path / "r").exists()
 
 

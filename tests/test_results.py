@@ -21,7 +21,7 @@ from farm.errors import InputError
 from farm.results import leaderboard
 from farm.results.select import Criteria, pareto, pick
 from farm.results.tables import pick_as_text, render, render_by_class
-from farm.results.verdict import judge
+from farm.results.verdict import read_agreement
 from farm.specs import Tolerance
 
 
@@ -34,7 +34,7 @@ def verdict(
     tmp_path: Path, reference: Detections, engine: Detections, **limits: float
 ) -> Agreement:
     np.savez(tmp_path / "pairs.npz", **asdict(match([reference], [engine])))
-    return judge(tmp_path / "pairs.npz", Tolerance(**limits))  # type: ignore[arg-type]
+    return read_agreement(tmp_path / "pairs.npz", Tolerance(**limits))  # type: ignore[arg-type]
 
 
 BOXES = ((10, 10, 50, 50, 0.9, 0), (60, 60, 90, 90, 0.8, 1), (0, 0, 20, 20, 0.301, 0))
@@ -80,7 +80,7 @@ def test_an_object_that_only_the_engine_sees_is_told_even_beside_a_weak_box(tmp_
 def test_tolerances_are_read_after_the_run(tmp_path: Path) -> None:
     moved = found((10, 10, 50, 50, 0.85, 0), *BOXES[1:])
     assert verdict(tmp_path, found(*BOXES), moved).reason is not None
-    assert judge(tmp_path / "pairs.npz", Tolerance(max_score_diff=0.1)).reason is None
+    assert read_agreement(tmp_path / "pairs.npz", Tolerance(max_score_diff=0.1)).reason is None
 
 
 def test_nothing_to_compare_is_no_agreement(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_parquet_is_read_as_one_table_by_pandas_and_by_us(tmp_path: Path) -> Non
     assert table.loc["x", "target"] == "cpu" and table.loc["y", "sweep"] == "s"
     assert pd.isna(table.loc["y", "box_ap"]) and pd.isna(table.loc["x", "reason"])
     path = tmp_path / "leaderboard/target=cpu/sweep=s/leaderboard.parquet"
-    assert pq.read_schema(path).metadata[b"schema_version"] == b"4"
+    assert pq.read_schema(path).metadata[b"schema_version"] == b"5"
     assert leaderboard.read(tmp_path, target="cpu")[0]["opset"] == 17
     leaderboard.write(rows[:1], tmp_path, "s")
     assert len(leaderboard.read(tmp_path)) == 1  # the target that is gone is gone

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from farm.console import table
 from farm.errors import InputError
 from farm.plan.files import NotThere
 from farm.plan.steps import STAGES, Plan, PlannedCell
@@ -42,12 +43,13 @@ def _stages(plan: Plan, store: Store) -> list[str]:
     steps = defaultdict(list)
     for step in plan.steps.values():
         steps[step.stage].append(step)
-    lines = [f"{'stage':<10} {'cells':>7} {'steps':>7} {'in store':>9}"]
+    rows = []
     for stage in STAGES:
         if own := steps[stage]:
             done = sum(store.record(step.ref) is not None for step in own)
-            lines.append(f"{stage:<10} {cells[stage]:>7} {len(own):>7} {done:>9}")
-    return [*lines, "(the cells that need a stage, and the distinct steps that they share)"]
+            rows.append((stage, str(cells[stage]), str(len(own)), str(done)))
+    counts = table(("stage", "cells", "steps", "in store"), rows, (False, True, True, True))
+    return [counts, "(how many cells need a stage, and how many steps do it for them)"]
 
 
 def _targets(plan: Plan) -> list[str]:
@@ -56,12 +58,11 @@ def _targets(plan: Plan) -> list[str]:
     targets = list(dict.fromkeys(target for _, target in counts))
     if len(targets) < 2:
         return []
-    width = max(10, *(len(runtime) for runtime, _ in counts))
-    lines = [f"{'cells':<{width}} " + " ".join(f"{target[:7]:>7}" for target in targets)]
-    for runtime in dict.fromkeys(runtime for runtime, _ in counts):
-        row = (counts[runtime, target] or "" for target in targets)
-        lines.append(f"{runtime:<{width}} " + " ".join(f"{count:>7}" for count in row))
-    return lines
+    rows = [
+        [runtime, *(str(counts[runtime, target] or "") for target in targets)]
+        for runtime in dict.fromkeys(runtime for runtime, _ in counts)
+    ]
+    return [table(["cells", *targets], rows, [False, *(True for _ in targets)])]
 
 
 def _cells(cells: tuple[PlannedCell, ...]) -> list[str]:

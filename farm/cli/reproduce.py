@@ -9,6 +9,7 @@ from pathlib import Path
 
 from farm.cli.places import kept_matrix, store_folder
 from farm.config.loader import Matrix
+from farm.console import table
 from farm.engine.checks import checked_plan
 from farm.engine.local import InlineExecutor
 from farm.engine.scheduler import Outcome, run_steps
@@ -54,7 +55,8 @@ def reproduce(cell: str, results: Path, sweep: str | None) -> int:
         raise InputError(f"the matrix of the sweep has no cell {cell} any more", str(results))
     with tempfile.TemporaryDirectory(prefix="farm-reproduce-") as folder:
         again = _again(matrix, plan, planned, Store(folder))
-    _print(recorded, again)
+    figures = [(name, _text(recorded[name]), _text(again[name])) for name in _COMPARED]
+    print(table(("figure", "recorded", "again"), figures, (False, True, True)))
     if again["reason"]:
         print(f"failed at {again['failed_stage']}: {again['reason']}")
     return 0 if again["status"] == recorded["status"] else 1
@@ -78,12 +80,6 @@ def _again(matrix: Matrix, plan: Plan, planned: PlannedCell, store: Store) -> Ro
     only = Plan(plan.name, (planned,), plan.steps, (), ())
     failed, skipped = failure_reasons(outcomes.values()), skip_reasons(outcomes.values())
     return make_rows(only, store, matrix.spec.verify, failed, skipped)[0]
-
-
-def _print(recorded: Row, again: Row) -> None:
-    print(f"{'':<18} {'recorded':>14} {'again':>14}")
-    for name in _COMPARED:
-        print(f"{name:<18} {_text(recorded[name]):>14} {_text(again[name]):>14}")
 
 
 def _with_parents(plan: Plan, keys: Iterable[str]) -> dict[str, Step]:

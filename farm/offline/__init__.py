@@ -1,1 +1,1 @@
-"""Run a sweep's remaining steps on a machine without network, and bring its records home."""
+"""Run a sweep's remaining steps on a machine without network, and import its records."""

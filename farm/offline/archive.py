@@ -1,9 +1,9 @@
 """Read the files of an archive or a folder that somebody else made, each checked beforehand.
 
-Only regular files are accepted, under names that are the same on every machine. Links, pipes,
-devices, sparse files, and names that climb or are repeated are refused. Nothing exceeds the limits,
-also where a small archive unpacks to more. `tarfile.data_filter` is not used: it came with Python
-3.10.12 and 3.11.4.
+Only regular files are accepted, and only names that mean the same on every machine. Links, pipes,
+devices, sparse files, names that lead out of the folder and repeated names are refused. The limits
+hold for the unpacked size, too. `tarfile.data_filter` is not used, since Python has it from 3.10.12
+and 3.11.4 on only.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.offline.members import Limits, Member, Names, Refused, write
-from farm.offline.tarred import of_archive
+from farm.offline.members import Limits, Member, MemberChecks, Refused, extract_member
+from farm.offline.tarred import archive_members
 
-__all__ = ["Limits", "Member", "Refused", "errors_named", "members", "write"]
+__all__ = ["Limits", "Member", "Refused", "errors_named", "extract_member", "members"]
 
 
 def members(
@@ -31,10 +31,15 @@ def members(
 
     parts: the files that the archive was split into, in order; by default it is one file.
 
-    Raises InputError, with the member's name, for one that is refused, and for a torn archive.
+    Raises:
+        InputError: a member is refused, whose name is said, or the archive is damaged.
     """
-    names = Names(limits)
-    found = _of_folder(source, names) if source.is_dir() else of_archive(parts or [source], names)
+    checks = MemberChecks(limits)
+    found = (
+        _folder_members(source, checks)
+        if source.is_dir()
+        else archive_members(parts or [source], checks)
+    )
     while True:
         with errors_named(source, kind):
             try:
@@ -46,8 +51,13 @@ def members(
 
 @contextmanager
 def errors_named(source: Path, kind: str) -> Iterator[None]:
-    """Raise InputError in place of what is raised while a member is found or read."""
-    torn = (
+    """Convert what is raised in this block, where a member is found or read.
+
+    Raises:
+        InputError: a member was refused, or the archive is damaged.
+        OSError: the disk has an error, or no room: that is no fault of the archive.
+    """
+    damaged = (
         tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError, zlib.error,
         lzma.LZMAError, RecursionError,
     )  # fmt: skip
@@ -55,31 +65,32 @@ def errors_named(source: Path, kind: str) -> Iterator[None]:
         yield
     except Refused as error:
         raise InputError(f"refused: {error}", str(source)) from None
-    except torn as error:
+    except damaged as error:
         if getattr(error, "errno", None):
-            raise  # of the disk, not of what is read
-        reason = f"torn, or not {kind}: {type(error).__name__}: {error}"
-        raise InputError(f"{reason}; bring it here again", str(source)) from None
+            raise  # an error of the disk, not of the archive
+        reason = f"damaged, or not {kind}: {type(error).__name__}: {error}"
+        raise InputError(f"{reason}; copy it here again", str(source)) from None
 
 
-def _of_folder(folder: Path, names: Names) -> Iterator[Member]:
-    """Open without following links, whatever is put in a file's place meanwhile."""
-    for place in _walk(folder, "", names):
-        path = folder / place
+def _folder_members(folder: Path, checks: MemberChecks) -> Iterator[Member]:
+    """Yield the files of a folder. Links are not followed, also where one replaces a file now."""
+    for name in _walk(folder, "", checks):
+        path = folder / name
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
             size = os.fstat(descriptor).st_size
-            names.file(place, size)
-            yield Member(place, size, file)
+            checks.file(name, size)
+            yield Member(name, size, file)
 
 
-def _walk(folder: Path, below: str, names: Names) -> Iterator[str]:
+def _walk(folder: Path, below: str, checks: MemberChecks) -> Iterator[str]:
+    """Yield the names of regular files in order. Raises Refused for anything else but folders."""
     for entry in sorted(os.scandir(folder / below), key=lambda one: one.name):
         name = f"{below}/{entry.name}".removeprefix("/")
-        names.entry(name)
+        checks.entry(name)
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):
-            yield from _walk(folder, name, names)
+            yield from _walk(folder, name, checks)
         elif stat.S_ISREG(mode):
             yield name
         else:

@@ -1,7 +1,7 @@
 """Describe a pack: a sweep's cells, its remaining steps with frozen inputs, and its files.
 
 pack.json                           the `Pack`; the first member of the archive
-store/<stage>/<2 digits>/<key>/...  what the stages before the build left, as in a store
+store/<stage>/<2 digits>/<key>/...  the artifacts of the stages before the build, as in a store
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from farm import jsonfile
 from farm.catalog import RUNTIMES
 from farm.errors import InputError, nearest
-from farm.offline.document import of_version, require_key, require_ref
+from farm.offline.document import require_key, require_ref, require_version
 from farm.offline.manifest import require_cells
 from farm.plan import Needs, PlannedCell
 from farm.specs import (
@@ -44,7 +44,7 @@ INPUTS: Mapping[str, type] = {
 """The stages that remain, with the inputs of each."""
 
 LIBRARIES = ("plugins", "trt_extra_plugin_lib_paths")
-"""The options that name libraries: they are neither packed nor accepted from a pack."""
+"""The options that name libraries. They are not packed, and not accepted from a pack."""
 
 _FILE = re.compile(r"store/(\w+)/([0-9a-f]{2})/(\2[0-9a-f]{62})/.+")
 
@@ -59,8 +59,11 @@ class PackedFile:
 
 @dataclass(frozen=True)
 class PackedStep:
-    """A step that remains. packages: those whose versions are in its key. parents: the keys of the
-    steps of the pack that come before."""
+    """A step that remains to be run.
+
+    packages: those whose versions are in its key. parents: the keys of the steps of the pack that
+    must be done before.
+    """
 
     stage: str
     key: str
@@ -73,11 +76,11 @@ class PackedStep:
 
 @dataclass(frozen=True)
 class Pack:
-    """A sweep as far as it is packed.
+    """The part of a sweep that is packed.
 
-    name: of the sweep. verify: the matrix's thresholds. threads: those that the matrix sets for
+    name: of the sweep. verify: the matrix's tolerances. threads: those that the matrix sets for
     `measure`; None for all cores of the machine. any_processor: the CPU targets for which the
-    matrix names no processor. reasons: by a step's key, why it failed before the packing.
+    matrix names no processor. reasons: by a step's key, why it failed before the sweep was packed.
     files: of the archive, by name.
     """
 
@@ -93,23 +96,27 @@ class Pack:
 
     @property
     def carried(self) -> list[Ref]:
-        """The steps whose records are in the pack, each once."""
+        """List the steps whose records are in the pack, each once."""
         found = (_FILE.fullmatch(name) for name in self.files)
         return list(dict.fromkeys(Ref(one[1], one[3]) for one in found if one))
 
 
-def written(pack: Pack) -> bytes:
+def as_json(pack: Pack) -> bytes:
     """Return the pack's description as JSON."""
     return json.dumps(asdict(pack), indent=1).encode()
 
 
-def read(data: bytes, where: str) -> Pack:
-    """Read the description of a pack. Raises InputError for what `farm pack` does not write."""
+def parse(data: bytes, where: str) -> Pack:
+    """Read and check the description of a pack.
+
+    Raises:
+        InputError: it is damaged, or names what `farm pack` does not write.
+    """
     try:
         found = jsonfile.parse(data)
     except ValueError as error:
-        raise InputError(f"torn, or not a pack: not valid JSON ({error})", where) from None
-    pack = jsonfile.decode(Pack, of_version(found, "pack", (VERSION,), where), where)
+        raise InputError(f"damaged, or not a pack: not valid JSON ({error})", where) from None
+    pack = jsonfile.decode(Pack, require_version(found, "pack", (VERSION,), where), where)
     pack = replace(pack, steps=tuple(_with_inputs(step, where) for step in pack.steps))
     try:
         require_cells(pack.name, (one for one in pack.cells))
@@ -124,6 +131,7 @@ def read(data: bytes, where: str) -> Pack:
 
 
 def _with_inputs(step: PackedStep, where: str) -> PackedStep:
+    """The step with its inputs as a dataclass of its stage. Raises InputError."""
     if step.stage not in INPUTS:
         raise InputError(f"unknown stage {step.stage!r}{nearest(step.stage, INPUTS)}", where)
     require_key(step.key, step.stage, where)
@@ -160,8 +168,8 @@ def _names(value: Any) -> Iterator[str]:
 
 
 def _option(name: str, value: Any) -> tuple[str, Any]:
-    """A place on the packing machine, which `relocate` replaces, comes back from JSON as a
-    mapping."""
+    """An option as the frozen inputs have it; the timing cache, a mapping in JSON, is replaced
+    by `relocate`."""
     return name, CachePath("") if name == "timing_cache" else value
 
 
@@ -169,9 +177,9 @@ def _require_files(pack: Pack, where: str) -> None:
     for name, file in pack.files.items():
         found = _FILE.fullmatch(name)
         if not found or found[1] not in BEFORE:
-            raise InputError(f"foreign: {name!r} is no file of {', '.join(BEFORE)}", where)
+            raise InputError(f"{name!r} is no file of {', '.join(BEFORE)}", where)
         if not count(file.size):
-            raise InputError(f"{name!r}: {file.size} is no size", where)
+            raise InputError(f"{name!r}: expected a size in bytes, not {file.size}", where)
 
 
 def _require_steps(pack: Pack, where: str) -> None:
@@ -185,8 +193,8 @@ def _require_steps(pack: Pack, where: str) -> None:
             if ref not in carried and not (ref.stage == "build" and ref.key in known)
         ]
         if absent:
-            missing = f"{absent[0][:12]} is neither carried nor made before"
-            raise InputError(f"torn: {step.stage} {step.label}: {missing}", where)
+            missing = f"{absent[0][:12]} is neither in the pack nor made before"
+            raise InputError(f"incomplete: {step.stage} {step.label}: {missing}", where)
         known.add(step.key)
 
 

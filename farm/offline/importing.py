@@ -1,4 +1,4 @@
-"""Import records from another machine, kept apart from ours, and write their leaderboard."""
+"""`farm import`: import the records of another machine, and write their leaderboard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from farm.cli.places import results_folder, store_folder
 from farm.config.schema import VerifySpec
 from farm.errors import InputError
-from farm.offline import records
+from farm.offline import reading, records
 from farm.offline.manifest import Manifest
 from farm.plan import Plan
 from farm.results import leaderboard
@@ -29,32 +29,36 @@ log = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Import a file of records. Returns 0 however their cells ended; raises InputError."""
+    """Import a file of records. Returns 0, also where cells failed.
+
+    Raises:
+        InputError: the file is damaged or changed, or not a file of records.
+    """
     results = results_folder(options.results)
     store = Store(store_folder(results))
     with tempfile.TemporaryDirectory(prefix="farm-import-") as scratch:
-        folder = records.opened(options.records, Path(scratch))
-        with _named(folder, options.records):
-            sweep = records.read(folder)
-            limits = _limits(sweep.verify, folder / records.NAME)
+        folder = reading.extract(options.records, Path(scratch))
+        with _errors_with_name(folder, options.records):
+            sweep = reading.read_records(folder)
+            tolerances = _tolerances(sweep.verify, folder / records.NAME)
         known = [
             row
             for target in sweep.targets
             for row in leaderboard.of_sweep(results, sweep.name, target)
         ]
-        count = records.take_in(sweep, folder, store, options.records.resolve().name)
+        count = records.import_records(sweep, folder, store, options.records.resolve().name)
         digest = records.import_digest(folder)
-    rows = imported_rows(_plan(sweep), store, digest, limits, sweep.reasons)
-    merged = beside(known, rows)
-    leaderboard.write(merged, results, sweep.name, whole=False)
+    rows = imported_rows(_plan(sweep), store, digest, tolerances, sweep.reasons)
+    merged = merged_rows(known, rows)
+    leaderboard.write(merged, results, sweep.name, complete=False)
     if not options.no_mlflow:
         track(sweep.name, merged, store, results)
     print(render(rows, "table"))
     failed = sum(row["status"] != "ok" for row in rows)
     log.info(f"\n{len(rows)} cells, {failed} not ok; {count} new records. Results: {results}")
-    if ours := sum(row["origin"] == HERE for row in merged):
+    if own := sum(row["origin"] == HERE for row in merged):
         targets = ", ".join(sweep.targets)
-        log.info(f"{ours} cells of {sweep.name} on {targets} have figures of this farm: they stay.")
+        log.info(f"{own} cells of {sweep.name} on {targets} keep the figures that were made here.")
     return 0
 
 
@@ -62,29 +66,29 @@ def _plan(sweep: Manifest) -> Plan:
     return Plan(sweep.name, sweep.cells, {}, (), ())
 
 
-def beside(known: Sequence[Row], imported: Sequence[Row]) -> list[Row]:
-    """Merge the rows, one per cell: what was found here stays as it is, and a cell that the import
-    has not finished replaces nothing."""
+def merged_rows(known: Sequence[Row], imported: Sequence[Row]) -> list[Row]:
+    """Merge the rows, one per cell. Rows that were made here stay as they are, and a row of a cell
+    that the import has not finished replaces none."""
     rows = {row["cell"]: row for row in known}
-    ours = {cell for cell, row in rows.items() if row["origin"] == HERE}
+    own = {cell for cell, row in rows.items() if row["origin"] == HERE}
     done = {cell for cell, row in rows.items() if row["status"] != "pending"}
     for row in imported:
         cell = row["cell"]
-        if cell not in done or (cell not in ours and row["status"] != "pending"):
+        if cell not in done or (cell not in own and row["status"] != "pending"):
             rows[cell] = row
     return list(rows.values())
 
 
 @contextmanager
-def _named(folder: Path, given: Path) -> Iterator[None]:
-    """Name the archive itself in errors, not the folder that it was unpacked to."""
+def _errors_with_name(folder: Path, archive: Path) -> Iterator[None]:
+    """Name the archive in errors, in place of the folder that it was unpacked to."""
     try:
         yield
     except InputError as error:
-        raise InputError(error.message, error.where.replace(str(folder), str(given))) from None
+        raise InputError(error.message, error.where.replace(str(folder), str(archive))) from None
 
 
-def _limits(values: dict[str, object], where: Path) -> VerifySpec:
+def _tolerances(values: dict[str, object], where: Path) -> VerifySpec:
     try:
         return VerifySpec.model_validate(values)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Run steps one after another, each in a process of its own, as long as there is time."""
+"""Run steps one after another, each in its own process, until the time is up."""
 
 from __future__ import annotations
 
@@ -19,34 +19,36 @@ TIME_IS_UP = "the time was up"
 
 
 @dataclass(frozen=True)
-class Clock:
-    """The time that a run has, in seconds of `time.monotonic`."""
+class TimeBudget:
+    """The time of a run: its start by `time.monotonic`, and its length in seconds."""
 
     began: float
     seconds: float
 
     @property
     def passed(self) -> float:
+        """The seconds since the start."""
         return time.monotonic() - self.began
 
     @property
     def remaining(self) -> float:
+        """The seconds until the end; negative after it."""
         return self.seconds - self.passed
 
 
 class LocalExecutor:
-    """An executor of `run_steps`. A step that crashes or hangs costs no other.
+    """An executor of `run_steps`, in which a step that crashes or hangs stops no other.
 
-    A step that reaches `step_s` is TIMED_OUT; one that the end of the clock's time keeps from
-    starting or from ending is SKIPPED.
+    A step that takes longer than `step_s` is stopped and TIMED_OUT. When the time of the run is up,
+    the step under way is stopped, and no other is started: they are SKIPPED.
     """
 
-    def __init__(self, store: Store, clock: Clock, step_s: float) -> None:
+    def __init__(self, store: Store, clock: TimeBudget, step_s: float) -> None:
         self._store, self._clock, self._step_s = store, clock, step_s
         self._step: Step | None = None
 
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
-        """Admit every step: which ones can run here was decided when they were planned."""
+        """Admit every step: `relocate` has planned only those that can run here."""
         return {}
 
     def take(self, step: Step) -> bool:
@@ -57,7 +59,7 @@ class LocalExecutor:
         return True
 
     def wait(self) -> Outcome:
-        """Run the step that was taken."""
+        """Run the step that was taken to its end."""
         assert self._step is not None
         step, self._step = self._step, None
         limit = min(self._step_s, self._clock.remaining)
@@ -70,20 +72,20 @@ class LocalExecutor:
         return outcome
 
     def stop(self) -> None:
-        """Do nothing: a step that is interrupted ends with its own process."""
+        """Do nothing: the process of an interrupted step has ended."""
 
 
-class Lines:
-    """A watcher of `run_steps` that needs nothing but the standard library: a line a step."""
+class LineProgress:
+    """A watcher of `run_steps` that logs a line for each step, with the standard library alone."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: TimeBudget) -> None:
         self._clock = clock
 
     def started(self, step: Step) -> None:
-        """Say nothing until it has ended."""
+        """Log nothing until the step has ended."""
 
     def ended(self, step: Step, outcome: Outcome) -> None:
-        """Say how a step ended; those that were not begun go without saying."""
+        """Log how a step ended, unless it was never started."""
         if outcome.status in (StepStatus.SKIPPED, StepStatus.BLOCKED):
             return
         now = format_seconds(self._clock.passed)

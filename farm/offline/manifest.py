@@ -1,4 +1,5 @@
-"""Read `sweep.json`, the manifest of imported records. Names become paths, so each is checked."""
+"""Read `sweep.json`, which lists the cells of imported records. Names become paths, so all are
+checked."""
 
 from __future__ import annotations
 
@@ -27,10 +28,10 @@ NAME = "sweep.json"
 class Manifest:
     """The cells of a sweep that another machine ran.
 
-    verify: the thresholds of the sweep. reasons: by a step's key, why it did not end well where no
-    failure is recorded. digests: the sha256 of every other file. Version 1 has one target only, and
-    may have no digests; `stages` are then the version numbers of stages, in the keys of records
-    that have no digest of the farm's code.
+    verify: the tolerances of the sweep. reasons: by a step's key, why it did not succeed, where no
+    failure is recorded. digests: the sha256 of every other file. Manifests of version 1 have one
+    `target` and may have no digests. Their `stages` are version numbers, which the keys of records
+    have in place of a digest of the farm's code.
     """
 
     version: int
@@ -54,8 +55,12 @@ class Manifest:
         return list(dict.fromkeys(found))
 
 
-def read(path: Path) -> Manifest:
-    """Raises InputError for what a matrix and its plan could not have made."""
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        InputError: the file is damaged, or names what no matrix and no plan can have.
+    """
     sweep = jsonfile.decode(Manifest, read_json(path, "folder of records", _VERSIONS), str(path))
     try:
         if sweep.target is not None and (others := set(sweep.targets) - {sweep.target}):
@@ -69,7 +74,11 @@ def read(path: Path) -> Manifest:
 
 
 def require_cells(sweep: str, cells: Iterable[PlannedCell]) -> None:
-    """Raises ValueError or InputError for names and values that no matrix can have."""
+    """Check the names and values of cells against what a matrix can have.
+
+    Raises:
+        ValueError, InputError: a value that no matrix can have.
+    """
     _name("name", sweep)
     for one in cells:
         _name("target", one.cell.target)
@@ -89,6 +98,6 @@ def _name(what: str, value: str) -> None:
         raise ValueError(f"{what}: {error.errors()[0]['ctx']['error']}") from None
 
 
-def _known(what: str, word: str, words: Iterable[str]) -> None:
-    if word not in words:
-        raise ValueError(f"unknown {what} {word!r}{nearest(word, words)}")
+def _known(what: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise ValueError(f"unknown {what} {value!r}{nearest(value, known)}")

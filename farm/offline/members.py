@@ -1,6 +1,6 @@
-"""Define which files of an archive or a folder made by somebody else are accepted.
+"""Check the names and sizes of files that somebody else packed, before their content is read.
 
-Every name and size is checked before any content is read. Only the standard library is used.
+Only the standard library is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Bound an archive: the number of files, the bytes of one, and the unpacked bytes of all."""
+    """The most files of an archive, and the most bytes of one file and of all, unpacked."""
 
     files: int
     file: int
@@ -35,7 +35,7 @@ class Member:
     content: IO[bytes]
 
 
-class Names:
+class MemberChecks:
     """Check each name and size against those seen so far and against the limits."""
 
     def __init__(self, limits: Limits) -> None:
@@ -44,18 +44,26 @@ class Names:
         self._total = self._entries = 0
 
     def entry(self, name: str) -> None:
-        """Count a file or a folder. Raises Refused for an invalid name, or too many entries."""
+        """Count a file or a folder.
+
+        Raises:
+            Refused: the name is invalid, or there are too many entries.
+        """
         self._entries += 1
         if self._entries > 2 * self.limits.files:
             raise Refused(f"more than {self.limits.files} files")
         _require_name(name)
 
     def file(self, name: str, size: int) -> None:
-        """Count a file. Raises Refused for a repeated name, also where capitals are not
-        distinguished, and for a size over the limits."""
+        """Count a file and its bytes.
+
+        Raises:
+            Refused: the name is repeated or differs from another in capitals only, or a limit is
+                exceeded.
+        """
         same = unicodedata.normalize("NFC", name).casefold()
         if other := self._known.get(same):
-            twice = "stands twice" if other == name else f"differs from {other!r} in capitals only"
+            twice = "appears twice" if other == name else f"differs from {other!r} in capitals only"
             raise Refused(f"{name!r} {twice}")
         self._known[same] = name
         self._total += size
@@ -68,10 +76,10 @@ class Names:
 
 
 def _require_name(name: str) -> None:
-    """Raises Refused for a name that is not a relative path of printable characters, or climbs."""
+    """Raises Refused for a name that is no relative path of printable characters."""
     parts = name.split("/")
     if not name.isprintable() or not _is_utf8(name):
-        raise Refused(f"{name!r} has characters that are no text")
+        raise Refused(f"{name!r} has characters that cannot be printed")
     if name.startswith("/") or "\\" in name or ":" in parts[0]:
         raise Refused(f"{name!r} is no relative path")
     if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts):
@@ -85,16 +93,20 @@ def _is_utf8(name: str) -> bool:
         return False
 
 
-def write(member: Member, folder: Path) -> None:
+def extract_member(member: Member, folder: Path) -> None:
     """Write the member as a new file below the folder.
 
-    Raises Refused where its content is shorter or longer than its size.
+    Raises:
+        Refused: the content is shorter or longer than the size that was stated.
+        OSError: the file cannot be written.
     """
-    place = folder / member.name
-    place.parent.mkdir(parents=True, exist_ok=True)
+    path = folder / member.name
+    path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
-    with place.open("xb") as file:
+    with path.open("xb") as file:
         while data := member.content.read(min(CHUNK, member.size + 1 - written)):
             written += file.write(data)
     if written != member.size:
-        raise Refused(f"{member.name!r} does not have its {member.size} bytes: torn, or growing")
+        raise Refused(
+            f"{member.name!r} does not have its {member.size} bytes: damaged, or being written"
+        )

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from farm.offline import selection
+from farm.offline.selection import add_cell_arguments
 from farm.run import add_sweep_arguments, minutes
 from farm.units import parse_bytes
 
@@ -16,9 +16,11 @@ Command = Callable[[str, object, str], argparse.ArgumentParser]
 
 
 def add_commands(command: Command) -> None:
-    """Add the three commands; `command` makes the parser of one."""
-    _add_pack(command("pack", _pack, "pack a matrix for a machine without network"))
-    _add_run_pack(command("run-pack", _run_pack, "run a pack's steps; writes a file of records"))
+    """Add the three commands, whose parsers `command` makes."""
+    _add_pack(command("pack", _pack, "pack the rest of a sweep for a machine without network"))
+    _add_run_pack(
+        command("run-pack", _run_pack, "run the steps of a pack and write a file of records")
+    )
     _add_import(command("import", _import, "import records that another machine wrote"))
 
 
@@ -32,34 +34,37 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
         "--part-size", type=_part_size, metavar="SIZE",
         help="split the archive into parts of at most this size, e.g. 60MiB",
     )  # fmt: skip
-    selection.add_arguments(parser)
+    add_cell_arguments(parser)
 
 
 def _add_run_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "pack", type=Path, nargs="+", help="a pack, or its parts (others beside it are found)"
+        "pack", type=Path, nargs="+", help="a pack, or a part of one (parts beside it are found)"
     )
-    parser.add_argument("--results", metavar="DIR", help="where work is kept (default: results)")
+    parser.add_argument("--results", metavar="DIR", help="the folder of results (default: results)")
     parser.add_argument(
         "--records", type=Path, metavar="FILE",
-        help="the file to take home (default: packs/NAME.records.tar.gz in the results)",
+        help="the file of records to write (default: packs/NAME.records.tar.gz in the results)",
     )  # fmt: skip
     parser.add_argument(
-        "--minutes", type=minutes, default=60, help="end in order after so many (default: 60)"
+        "--minutes",
+        type=minutes,
+        default=60,
+        help="stop after so many minutes; a later run continues (default: 60)",
     )
     parser.add_argument(
         "--step-minutes", type=minutes, default=10,
-        help="a step that takes longer is given up (default: 10)",
+        help="stop a step that takes longer (default: 10)",
     )  # fmt: skip
     parser.add_argument(
-        "--retry-failed", action="store_true", help="try recorded failures once more"
+        "--retry-failed", action="store_true", help="run steps with recorded failures again"
     )
-    selection.add_arguments(parser)
+    add_cell_arguments(parser)
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("records", type=Path, help="a file of records, or a folder of its files")
-    parser.add_argument("--results", metavar="DIR")
+    parser.add_argument("--results", metavar="DIR", help="the folder of results (default: results)")
     parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
 
 
@@ -69,7 +74,7 @@ def _part_size(text: str) -> int:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     if size < LEAST_PART:
-        raise argparse.ArgumentTypeError(f"{text} is too small; a part has 1MiB at least")
+        raise argparse.ArgumentTypeError(f"{text} is too small; a part has at least 1MiB")
     return size
 
 

@@ -1,6 +1,6 @@
-"""`farm pack`: put what another machine needs to run the rest of a sweep into an archive.
+"""`farm pack`: write an archive from which another machine can run the rest of a sweep.
 
-The stages before the build are run here, as a sweep would. What they left is packed with the frozen
+The stages before the build are run here, as in a sweep. Their artifacts are packed with the frozen
 inputs of the steps that remain.
 """
 
@@ -21,9 +21,10 @@ from farm.engine.checks import checked_plan
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import StepStatus, failure_reasons
 from farm.errors import InputError, InputErrors
-from farm.offline import contents, selection, writing
+from farm.offline import contents, writing
 from farm.offline.contents import BEFORE, INPUTS, Pack, PackedFile, PackedStep
 from farm.offline.records import small_files
+from farm.offline.selection import select_cells
 from farm.plan import Plan, PlannedCell, Step, make_plan
 from farm.plan.placement import cores
 from farm.specs import Ref
@@ -34,8 +35,12 @@ log = logging.getLogger(__name__)
 
 
 def pack(options: argparse.Namespace) -> int:
-    """Write a pack. Returns 0, or 1 where nothing but failures could be packed of some cells."""
-    matrix = chosen(load_matrix(options.matrix, options.overrides), options)
+    """Write a pack. Returns 0, or 1 if cells failed before the build.
+
+    Raises:
+        InputError: the matrix is wrong, the file cannot be written, or no step remains.
+    """
+    matrix = select(load_matrix(options.matrix, options.overrides), options)
     _require_no_libraries(matrix)
     path = options.output or Path(f"{matrix.name}.pack.tar.gz")
     _require_writable(path)
@@ -45,39 +50,44 @@ def pack(options: argparse.Namespace) -> int:
         step_minutes=options.step_minutes, check_minutes=options.check_minutes,
     )  # fmt: skip
     plan, outcomes = run_before(matrix, store, choices)
-    found = described(matrix, plan, outcomes)
+    found = describe(matrix, plan, outcomes)
     if not found.steps:
         raise InputError(f"nothing remains to be run elsewhere{_why(found)}", options.matrix)
     members = dict(_members(found, store))
     found = replace(found, files={name: _file(source) for name, source in members.items()})
-    parts = writing.write(
-        path, [(contents.NAME, contents.written(found)), *members.items()], options.part_size
+    parts = writing.write_pack(
+        path, [(contents.NAME, contents.as_json(found)), *members.items()], options.part_size
     )
-    return _tell(found, plan, parts)
+    return _report(found, plan, parts)
 
 
-def chosen(matrix: Matrix, options: argparse.Namespace) -> Matrix:
-    """Return the matrix with the chosen cells and their models; files of others may be absent."""
-    cells = selection.chosen(matrix.cells, options)
+def select(matrix: Matrix, options: argparse.Namespace) -> Matrix:
+    """Return the matrix with the selected cells and their models alone, so that the files of other
+    models may be absent.
+
+    Raises:
+        InputError: no cell has the values of the options.
+    """
+    cells = select_cells(matrix.cells, options)
     names = {cell.model for cell in cells}
     models = {name: model for name, model in matrix.spec.models.items() if name in names}
     return replace(matrix, spec=matrix.spec.model_copy(update={"models": models}), cells=cells)
 
 
 def _require_no_libraries(matrix: Matrix) -> None:
-    """Raises InputError for options that name libraries: a pack does not carry them."""
+    """Check that no option names libraries, which a pack does not contain. Raises InputError."""
     for runtime in dict.fromkeys(cell.runtime for cell in matrix.cells):
         values = matrix.spec.runtime_options.get(runtime, {})
         if named := contents.libraries(values):
             raise InputError(
-                f"{named[0]!r}: a pack does not carry libraries; leave them out with "
+                f"{named[0]!r}: a pack does not contain libraries; leave them out with "
                 f"runtime_options.{runtime}.{named[0]}=null",
                 matrix.document.where(("runtime_options", runtime, named[0])),
             )
 
 
 def _require_writable(path: Path) -> None:
-    """Raises InputError now, rather than after the work."""
+    """Check now, rather than after the work, that a file can be written. Raises InputError."""
     if path.is_dir():
         raise InputError("a folder; expected the name of a new file", str(path))
     try:
@@ -92,9 +102,10 @@ def _require_writable(path: Path) -> None:
 def run_before(
     matrix: Matrix, store: Store, choices: Choices
 ) -> tuple[Plan, Mapping[str, Outcome]]:
-    """Run every step before the build. Returns the plan and how these steps ended.
+    """Run every step before the build. Returns the plan and the outcomes of these steps.
 
-    Raises InputError for what the user must mend.
+    Raises:
+        InputError: files of the matrix are missing or wrong.
     """
     if missing := make_plan(matrix).missing:
         raise InputErrors(missing)
@@ -110,13 +121,13 @@ def run_before(
 
 @dataclass(frozen=True)
 class _Packing:
-    """The plan of a matrix, and how the steps before the build ended."""
+    """The plan of a matrix, and the outcomes of the steps before the build."""
 
     plan: Plan
     outcomes: Mapping[str, Outcome]
 
     def cell(self, cell: PlannedCell) -> PlannedCell:
-        """Return the cell, without the steps that wait for one that failed."""
+        """Return the cell, without the remaining steps if one before the build failed."""
         steps = {stage: key for stage, key in cell.steps.items() if stage in BEFORE}
         return cell if self._ready(steps) else replace(cell, steps=steps)
 
@@ -124,7 +135,7 @@ class _Packing:
         return all(self.outcomes[key].status is StepStatus.DONE for key in steps.values())
 
     def reasons(self, cells: tuple[PlannedCell, ...]) -> dict[str, str]:
-        """Return why steps of these cells did not end well, by key."""
+        """Return why steps of these cells did not succeed, by key."""
         keys = [key for cell in cells for stage, key in cell.steps.items() if stage in BEFORE]
         return failure_reasons(self.outcomes[key] for key in dict.fromkeys(keys))
 
@@ -135,15 +146,17 @@ class _Packing:
         return tuple(_packed(step, wanted) for step in steps)
 
 
-def described(matrix: Matrix, plan: Plan, outcomes: Mapping[str, Outcome]) -> Pack:
-    """Describe the pack, without its files. Runtimes that build nothing run the model itself:
-    their cells stay out of it."""
+def describe(matrix: Matrix, plan: Plan, outcomes: Mapping[str, Outcome]) -> Pack:
+    """Describe the pack, without its files.
+
+    Cells of runtimes that build nothing are not in it: these run the model itself.
+    """
     packing, spec = _Packing(plan, outcomes), matrix.spec
     cells = tuple(packing.cell(one) for one in plan.cells if one.refused or "build" in one.steps)
     return Pack(
         contents.VERSION,
         plan.name,
-        # Written out, a default would count as set, and hold for every precision.
+        # Defaults are left out: a stated tolerance would hold for every precision.
         spec.verify.model_dump(exclude_unset=True),
         spec.measure.threads,
         tuple(name for name, one in spec.targets.items() if not (one.accelerator or one.device)),
@@ -161,7 +174,7 @@ def _packed(step: Step, remaining: set[str]) -> PackedStep:
 
 
 def _members(pack: Pack, store: Store) -> Iterator[tuple[str, writing.Source]]:
-    """Yield the files of what the remaining steps read, and the records of all others."""
+    """Yield the artifacts that the remaining steps read, and the records of all other steps."""
     read = {ref for step in pack.steps for ref in contents.refs(step.inputs)}
     known = (Ref(*one) for cell in pack.cells for one in cell.steps.items() if one[0] in BEFORE)
     for ref in dict.fromkeys(known):
@@ -186,8 +199,8 @@ def _file(source: writing.Source) -> PackedFile:
     return PackedFile(size, sha.hexdigest())
 
 
-def _tell(pack: Pack, plan: Plan, parts: list[Path]) -> int:
-    """Say what was packed and where it is. Returns the exit code."""
+def _report(pack: Pack, plan: Plan, parts: list[Path]) -> int:
+    """Report what was packed, and print the paths. Returns the exit code."""
     if out := len(plan.cells) - len(pack.cells):
         log.info(
             f"{out} cells are not packed: their runtime builds nothing and runs the model itself."

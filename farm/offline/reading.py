@@ -1,9 +1,9 @@
 """Read the records of another machine; every file is checked before any is kept.
 
-Every record's key is computed again from its inputs and tools, figures and arrays must be of their
-kinds, and each file must have the digest that sweep.json states; archives from before there were
-digests have none. That finds damage and mistakes. What a machine says of itself cannot be proven,
-so imported records stay apart from those that were made here (`store.imports`).
+Every record's key is computed again from its inputs and tools, figures and arrays must have their
+types, and each file must have the digest that sweep.json states (the oldest archives state none).
+That finds damage and mistakes. It cannot prove that a machine measured what it says, so imported
+records stay apart from those that were made here (`store.imports`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.offline.archive import Limits, Member, Refused, errors_named, members, write
-from farm.offline.manifest import NAME, Manifest
-from farm.offline.manifest import read as read_manifest
+from farm.offline.archive import Limits, Member, Refused, errors_named, extract_member, members
+from farm.offline.manifest import NAME, Manifest, read_manifest
 from farm.plan import STAGES
 from farm.plan.keys import step_key
 from farm.results import arrays
@@ -34,10 +33,11 @@ _FAILURE = re.compile(r"store/failed/[0-9a-f]{64}\.json")
 _MOST_JSON = 4 << 20
 
 
-def opened(path: Path, scratch: Path) -> Path:
-    """Copy the files that records have from an archive or a folder to `scratch`.
+def extract(path: Path, scratch: Path) -> Path:
+    """Copy the files of records from an archive or a folder to a new folder in `scratch`.
 
-    Raises InputError for a file that is refused; nothing is kept then.
+    Raises:
+        InputError: there is no such archive or folder, it is damaged, or a file is not accepted.
     """
     if not path.is_dir() and not path.is_file():
         raise InputError("no such folder or archive of records", str(path))
@@ -46,12 +46,12 @@ def opened(path: Path, scratch: Path) -> Path:
     for member in members(path, LIMITS, _KIND):
         with errors_named(path, _KIND):
             if _accepted(member):
-                write(member, folder)
+                extract_member(member, folder)
     return folder
 
 
 def _accepted(member: Member) -> bool:
-    """Pass over what lies beside sweep.json and store/.
+    """Return whether a file belongs to records; what lies beside sweep.json and store/ does not.
 
     Raises Refused for any other file in the store, and for JSON that is too large for a record.
     """
@@ -62,30 +62,34 @@ def _accepted(member: Member) -> bool:
     found = _RECORD.fullmatch(member.name)
     json = bool(_FAILURE.fullmatch(member.name) or (found and found[4] == "record.json"))
     if found and (found[1] not in STAGES or not (json or found[4] in KEPT.get(found[1], ()))):
-        raise Refused(f"{member.name!r} is foreign: records of {found[1]} have no such file")
+        raise Refused(f"{member.name!r} is unexpected: records of {found[1]} have no such file")
     if not found and not json:
-        raise Refused(f"{member.name!r} is foreign: a store of records has no such file")
+        raise Refused(f"{member.name!r} is unexpected: a store of records has no such file")
     if json and member.size > _MOST_JSON:
         raise Refused(f"{member.name!r} has {member.size} bytes, at most {_MOST_JSON} are accepted")
     return True
 
 
-def read(folder: Path) -> Manifest:
-    """Read a folder of records and check every one. Raises InputError for a bad one."""
+def read_records(folder: Path) -> Manifest:
+    """Read the manifest of a folder of records, and check every record.
+
+    Raises:
+        InputError: a file is damaged, missing or changed, or no cell has the step of a record.
+    """
     sweep = read_manifest(folder / NAME)
     if not (folder / "store").is_dir():
         raise InputError("it has no records: no store/ is beside sweep.json", str(folder))
     known = set(sweep.refs)
-    for place in sorted((folder / "store").glob("*/??/*/record.json")):
-        ref = Ref(place.parent.parent.parent.name, place.parent.name)
+    for path in sorted((folder / "store").glob("*/??/*/record.json")):
+        ref = Ref(path.parent.parent.parent.name, path.parent.name)
         if ref not in known:
-            raise InputError(f"foreign: no cell of {NAME} has this step", str(place))
-        _check(ref, place, sweep.stages)
-    for place in sorted((folder / "store" / "failed").glob("*.json")):
-        with _torn("a failure", place):
-            failure = read_failure(place)
-        if failure.key != place.stem or Ref(failure.stage, failure.key) not in known:
-            raise InputError(f"foreign: no cell of {NAME} has this step", str(place))
+            raise InputError(f"unexpected: no cell of {NAME} has this step", str(path))
+        _check_record(ref, path, sweep.stages)
+    for path in sorted((folder / "store" / "failed").glob("*.json")):
+        with _damaged("a failure", path):
+            failure = read_failure(path)
+        if failure.key != path.stem or Ref(failure.stage, failure.key) not in known:
+            raise InputError(f"unexpected: no cell of {NAME} has this step", str(path))
     if sweep.digests:
         _check_digests(sweep.digests, folder)
     _check_arrays(folder)
@@ -93,31 +97,31 @@ def read(folder: Path) -> Manifest:
 
 
 @contextmanager
-def _torn(what: str, place: Path) -> Iterator[None]:
-    """Raise InputError, with the file's name, for whatever is wrong in it."""
+def _damaged(what: str, path: Path) -> Iterator[None]:
+    """Raise InputError, with the file's name, in place of the error in this block."""
     try:
         yield
     except (OSError, ValueError, InputError) as error:
-        reason = f"torn: not {what} that can be read ({error})"
-        raise InputError(f"{reason}; bring it here again", str(place)) from None
+        reason = f"damaged: not {what} that can be read ({error})"
+        raise InputError(f"{reason}; copy it here again", str(path)) from None
 
 
-def _check(ref: Ref, place: Path, stages: Mapping[str, int]) -> None:
-    with _torn("a record", place):
-        record = read_record(place)
+def _check_record(ref: Ref, path: Path, stages: Mapping[str, int]) -> None:
+    with _damaged("a record", path):
+        record = read_record(path)
         for name, size in record.files.items():
-            if name not in KEPT.get(ref.stage, ()) or (place.parent / name).stat().st_size != size:
-                raise ValueError(f"not all of its files have their sizes: {name}")
+            if name not in KEPT.get(ref.stage, ()) or (path.parent / name).stat().st_size != size:
+                raise ValueError(f"{name} has not the size that the record states")
     tools = sorted(record.toolchain.items())
     code = record.code or stages.get(record.stage, 0)
     expected = step_key(record.stage, code, record.inputs, tools)
     if (record.stage, record.key) != (ref.stage, ref.key) or expected != ref.key:
         reason = f"its key does not fit its inputs (expected {expected}): it was changed"
-        raise InputError(f"{reason}; bring it here again", str(place))
+        raise InputError(f"{reason}; copy it here again", str(path))
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return the sha256 of every file of its store, by name."""
+    """Return the sha256 of every file of the folder's store, by name."""
     files = sorted(path for path in (folder / "store").rglob("*") if path.is_file())
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -126,23 +130,23 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def _check_digests(expected: Mapping[str, str], folder: Path) -> None:
-    """Compare digests: figures and the files beside a record are not in its key."""
+    """Compare digests, since a record's key covers neither its figures nor its files."""
     found = digests(folder)
     for name in sorted({*found, *expected}):
         if name not in found:
             reason = "missing"
         elif name not in expected:
-            reason = f"foreign: {NAME} does not know it"
+            reason = f"unexpected: {NAME} does not list it"
         elif found[name] != expected[name]:
-            reason = f"changed: its sha256 is not the one that {NAME} has"
+            reason = f"changed: its sha256 is not the one that {NAME} states"
         else:
             continue
-        raise InputError(f"{reason}; bring it here again", str(folder / name))
+        raise InputError(f"{reason}; copy it here again", str(folder / name))
 
 
 def _check_arrays(folder: Path) -> None:
     for stage, names in KEPT.items():
         for name in names:
-            for place in sorted((folder / "store" / stage).glob(f"*/*/{name}")):
-                with _torn("an array file", place):
-                    arrays.READERS[name](place)
+            for path in sorted((folder / "store" / stage).glob(f"*/*/{name}")):
+                with _damaged("an array file", path):
+                    arrays.READERS[name](path)

@@ -1,4 +1,4 @@
-"""Carry records from one machine to another: what a sweep found, without its large files.
+"""Write records to a file for another machine, without large files, and import such a file.
 
 sweep.json                               the `Manifest`: cells, the key of each step, thresholds
 store/<stage>/<2 digits>/<key>/...       records with the small files that results need
@@ -16,24 +16,21 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from farm import atomic
 from farm.offline.manifest import NAME, Manifest
-from farm.offline.reading import KEPT, digests, opened, read
+from farm.offline.reading import KEPT, digests
 from farm.specs import Ref
 from farm.store import Record, Store, imports
 
-__all__ = ["opened", "read", "save", "take_in"]
-
 
 def save(sweep: Manifest, store: Store, archive: Path) -> None:
-    """Write the records of the sweep as one .tar.gz, by temporary file and rename."""
+    """Write the records of the sweep as one .tar.gz. Raises OSError."""
     members = dict(_members(sweep, store))
-    digests = {name: _digest(data) for name, data in members.items()}
-    text = json.dumps(asdict(replace(sweep, digests=digests)), indent=1)
-    part = archive.with_name(f"{archive.name}.part")
-    with tarfile.open(part, "w:gz") as tar:
+    sweep = replace(sweep, digests={name: _digest(data) for name, data in members.items()})
+    text = json.dumps(asdict(sweep), indent=1)
+    with atomic.replacing(archive) as part, tarfile.open(part, "w:gz") as tar:
         for name, data in {NAME: text.encode(), **members}.items():
             _add(tar, name, data)
-    part.replace(archive)
 
 
 def _members(sweep: Manifest, store: Store) -> Iterator[tuple[str, bytes]]:
@@ -51,20 +48,23 @@ def _members(sweep: Manifest, store: Store) -> Iterator[tuple[str, bytes]]:
 
 
 def small_files(record: Record, folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the names and contents of what travels of a record, without its machine's name."""
+    """Yield the names and contents of the files that are packed of a record.
+
+    These are the record, without the name of its machine, and the files in `KEPT`.
+    """
     keep = {name for name in record.files if name in KEPT.get(record.stage, ())}
-    carried = replace(
+    packed = replace(
         record,
         files={name: size for name, size in record.files.items() if name in keep},
         left_out={name: size for name, size in record.files.items() if name not in keep}
         | record.left_out,
         node={name: value for name, value in record.node.items() if name != "host"},
     )
-    place = f"store/{record.stage}/{record.key[:2]}/{record.key}"
-    text = json.dumps(asdict(carried), indent=1, sort_keys=True)
-    yield f"{place}/record.json", text.encode()
+    prefix = f"store/{record.stage}/{record.key[:2]}/{record.key}"
+    text = json.dumps(asdict(packed), indent=1, sort_keys=True)
+    yield f"{prefix}/record.json", text.encode()
     for name in sorted(keep):
-        yield f"{place}/{name}", (folder / name).read_bytes()
+        yield f"{prefix}/{name}", (folder / name).read_bytes()
 
 
 def _digest(data: bytes) -> str:
@@ -77,22 +77,23 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def take_in(sweep: Manifest, folder: Path, store: Store, name: str = "records") -> int:
-    """Keep the records of a folder that was `read`, apart from those that were made here.
+def import_records(sweep: Manifest, folder: Path, store: Store, name: str = "records") -> int:
+    """Copy a folder that `read_records` has checked into the store, apart from its own records.
 
-    name: of the archive or folder they came in, for people. Returns how many no import had before.
+    name: of the archive or folder, as people know it. Returns the number of records that no earlier
+    import has.
     """
     own, others = Store(folder / "store"), [one.store for one in imports.imports(store)]
     new = [ref for ref in sweep.refs if _has(own, ref) and not any(_has(o, ref) for o in others)]
-    place = imports.place(store, import_digest(folder))
-    if not place.is_dir():
+    target = imports.place(store, import_digest(folder))
+    if not target.is_dir():
         work = store.work_folder("import")
         for path in sorted((folder / "store").iterdir()):
             shutil.copytree(path, work / path.name)
-        imports.write_origin(name, place.name, work)
-        place.parent.mkdir(exist_ok=True)
-        work.rename(place)
-    imports.write_origin(name, place.name, place)
+        imports.write_origin(name, target.name, work)
+        target.parent.mkdir(exist_ok=True)
+        work.rename(target)
+    imports.write_origin(name, target.name, target)
     return len(new)
 
 

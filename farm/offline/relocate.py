@@ -1,11 +1,12 @@
-"""Turn a pack's steps into those that a sweep on this machine would plan.
+"""Plan the steps of a pack on this machine, as a sweep here would.
 
-A step's key names the versions of packages, the processor, and the artifacts that it reads. Where
-those differ here, the key does; on the machine that packed the sweep every key stays the same.
+A step's key covers the versions of packages, the processor and the artifacts that it reads. Where
+those differ on this machine, so does the key; on the machine that packed the sweep none does.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -19,19 +20,21 @@ from farm.plan.keys import step_key
 from farm.plan.packages import toolchain
 from farm.specs import CachePath, Gpu, MeasureInputs, Ref, Target
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class PackHost:
-    """What runs the steps: its processor, its cores and its GPUs."""
+    """The machine that runs the steps: its processor, its cores and its GPUs."""
 
     processor: str
     cores: int
     gpus: Sequence[Gpu] = ()
 
     def target(self, wanted: Target, any_processor: bool) -> Target | str:
-        """Return the target as this machine is, or why the machine is not that target.
+        """Return the target with this machine's processor or driver, or why it is another machine.
 
-        any_processor: the matrix names no processor. The driver is that of this machine.
+        any_processor: the matrix names no processor.
         """
         if not wanted.accelerator:
             if any_processor or wanted.device == self.processor:
@@ -44,7 +47,9 @@ class PackHost:
             if reason is None:
                 return here
             reasons.append(f"this machine {reason}")
-        return reasons[0] if reasons else f"{wanted.name} is {wanted.device}, and no GPU is here"
+        return (
+            reasons[0] if reasons else f"{wanted.name} is {wanted.device}, this machine has no GPU"
+        )
 
 
 def this_machine() -> PackHost:
@@ -54,30 +59,35 @@ def this_machine() -> PackHost:
 
 @dataclass(frozen=True)
 class Relocated:
-    """The cells that can run here. elsewhere: the number of cells that cannot, by reason."""
+    """The cells that can run on this machine, and by reason the number of those that cannot."""
 
     plan: Plan
-    elsewhere: Mapping[str, int]
+    excluded: Mapping[str, int]
 
 
-def relocated(pack: Pack, cells: Sequence[PlannedCell], machine: PackHost, cache: str) -> Relocated:
+def relocate(pack: Pack, cells: Sequence[PlannedCell], machine: PackHost, cache: str) -> Relocated:
     """Plan these cells of the pack on this machine.
 
-    cache: a folder for what makes builds faster. Raises InputError where no cell can run here.
+    cache: the folder of the timing caches, which make builds faster.
+
+    Raises:
+        InputError: no cell can run on this machine.
     """
     targets = _targets(pack, machine)
     unsupported, names = _unsupported(pack, targets), _names_here(targets)
-    kept, elsewhere = list[PlannedCell](), dict[str, int]()
+    kept, excluded = list[PlannedCell](), dict[str, int]()
     for cell in cells:
         why = next((unsupported[key] for key in cell.steps.values() if key in unsupported), None)
-        if why is None and cell.cell.target not in names:  # it failed before, or is refused
+        if (
+            why is None and cell.cell.target not in names
+        ):  # no step shows it: it failed before, or is refused
             why = f"{cell.cell.target} is not this machine"
         if why is None:
             kept.append(cell)
         else:
-            elsewhere[why] = elsewhere.get(why, 0) + 1
+            excluded[why] = excluded.get(why, 0) + 1
     if not kept:
-        raise InputError("no cell can run on this machine:\n  " + "\n  ".join(elsewhere))
+        raise InputError("no cell can run on this machine:\n  " + "\n  ".join(excluded))
     wanted = {key for cell in kept for key in cell.steps.values()}
     steps = [step for step in pack.steps if step.key in wanted]
     here = _Steps(targets, pack.threads or machine.cores, cache)
@@ -86,11 +96,11 @@ def relocated(pack: Pack, cells: Sequence[PlannedCell], machine: PackHost, cache
         replace(cell, steps={stage: here.keys.get(key, key) for stage, key in cell.steps.items()})
         for cell in _breadth_first(kept)
     )
-    return Relocated(Plan(pack.name, moved, made, (), ()), elsewhere)
+    return Relocated(Plan(pack.name, moved, made, (), ()), excluded)
 
 
 def _targets(pack: Pack, machine: PackHost) -> dict[Target, Target | str]:
-    """What each target of the pack is here, or why it is not."""
+    """Each target of the pack as it is here, or why this is another machine."""
     wanted = dict.fromkeys(step.inputs.target for step in pack.steps)
     return {one: machine.target(one, one.name in pack.any_processor) for one in wanted}
 
@@ -100,7 +110,7 @@ def _names_here(targets: Mapping[Target, Target | str]) -> set[str]:
 
 
 def _unsupported(pack: Pack, targets: Mapping[Target, Target | str]) -> dict[str, str]:
-    """By key: why a step cannot run here."""
+    """Why steps cannot run here, by key."""
     reasons = {}
     for step in pack.steps:
         target = targets[step.inputs.target]
@@ -113,22 +123,27 @@ def _unsupported(pack: Pack, targets: Mapping[Target, Target | str]) -> dict[str
 
 
 class _Steps:
-    """Makes the steps one after another, parents first. keys: the new key of each old one."""
+    """Makes the steps for this machine, parents first. keys: the new key of each old one."""
 
     def __init__(self, targets: Mapping[Target, Target | str], threads: int, cache: str) -> None:
         self._targets, self._threads, self._cache = targets, threads, cache
         self.keys: dict[str, str] = {}
 
     def step(self, packed: PackedStep) -> Step:
+        """Return the step with the inputs, the versions and the key that it has here."""
         inputs = self._moved(packed.inputs)
         code, tools = code_of(packed.stage, inputs), toolchain(packed.packages)
         key = step_key(packed.stage, code, inputs, tools)
+        if key != packed.key:
+            log.debug(
+                f"{packed.stage} {packed.label}: key {key[:12]} here, {packed.key[:12]} packed"
+            )
         self.keys[packed.key] = key
         parents = tuple(self.keys[parent] for parent in packed.parents)
         return Step(packed.stage, key, packed.label, inputs, tools, parents, packed.needs, code)
 
     def _moved(self, value: Any) -> Any:
-        """The same value with this machine's targets, keys, places and threads."""
+        """The same inputs with the targets, keys, folders and threads of this machine."""
         if isinstance(value, Ref):
             return replace(value, key=self.keys.get(value.key, value.key))
         if isinstance(value, Target):
@@ -146,13 +161,16 @@ class _Steps:
 
 
 def _breadth_first(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
-    """Order the cells: every model once; then what differs from that in one axis; and so on."""
+    """Order the cells: first each model once, then what differs from that in one axis, in two, ...
+
+    So a run that ends early has results of every model.
+    """
     axes = ("workspace_bytes", "shape", "precision", "runtime", "opset", "postprocess", "model")
     ranks = {axis: _ranks([getattr(one.cell, axis) for one in cells]) for axis in axes}
 
     def order(one: PlannedCell) -> tuple[int, list[int]]:
-        places = [ranks[axis][getattr(one.cell, axis)] for axis in axes]
-        return sum(place > 0 for place in places[:4]), places
+        order = [ranks[axis][getattr(one.cell, axis)] for axis in axes]
+        return sum(rank > 0 for rank in order[:4]), order
 
     return sorted(cells, key=order)
 

@@ -1,4 +1,4 @@
-"""`farm run-pack`: run the steps of a pack that remain, and write their records to one file."""
+"""`farm run-pack`: run the steps of a pack, and write their records to one file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from farm.config.schema import VerifySpec
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import failure_reasons, skip_reasons
 from farm.errors import InputError
-from farm.offline import records, selection
+from farm.offline import records
 from farm.offline.contents import Pack
-from farm.offline.local import TIME_IS_UP, Clock, Lines, LocalExecutor
+from farm.offline.local import TIME_IS_UP, LineProgress, LocalExecutor, TimeBudget
 from farm.offline.manifest import VERSION, Manifest
-from farm.offline.relocate import relocated, this_machine
-from farm.offline.unpack import unpacked
-from farm.offline.writing import parts_of
+from farm.offline.relocate import relocate, this_machine
+from farm.offline.selection import select_cells
+from farm.offline.unpack import unpack
+from farm.offline.writing import find_parts
 from farm.plan import Plan, PlannedCell, Step
 from farm.results.columns import Row
 from farm.results.rows import make_rows
@@ -33,24 +34,24 @@ from farm.store import Store
 log = logging.getLogger(__name__)
 
 FOLDER = "packs"
-"""In the results folder: the store of packs, apart from the sweeps' own, and their records."""
+"""The folder in the results for the store of packs, apart from that of sweeps, and for records."""
 
 
 @dataclass
 class PackRun:
-    """One run of a pack. outcomes: of the steps so far; interrupted: cut short by its user."""
+    """One run of a pack. outcomes: of the steps so far. interrupted: its user stopped it."""
 
     pack: Pack
     plan: Plan
     store: Store
     records: Path
-    clock: Clock
+    clock: TimeBudget
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     interrupted: bool = False
 
     def run(self, step_s: float, retry_failed: bool) -> list[Row]:
-        """Run cell by cell, so that what is done when the time is up is whole cells."""
-        executor, lines = LocalExecutor(self.store, self.clock, step_s), Lines(self.clock)
+        """Run cell by cell, so that most cells are complete when the time is up."""
+        executor, lines = LocalExecutor(self.store, self.clock, step_s), LineProgress(self.clock)
         try:
             for cell in self.plan.cells:
                 steps = self._steps(cell)
@@ -69,56 +70,60 @@ class PackRun:
 
     @property
     def reasons(self) -> Mapping[str, str]:
-        """Why steps did not end well, by key."""
+        """Why steps did not succeed, by key."""
         return {**self.pack.reasons, **failure_reasons(self.outcomes.values())}
 
     def rows(self) -> list[Row]:
-        """Return the cells' rows, as a leaderboard has them."""
+        """Return the rows of the cells, as in a leaderboard."""
         skipped = skip_reasons(self.outcomes.values())
-        limits = VerifySpec.model_validate(self.pack.verify)
-        return make_rows(self.plan, self.store, limits, self.reasons, skipped)
+        tolerances = VerifySpec.model_validate(self.pack.verify)
+        return make_rows(self.plan, self.store, tolerances, self.reasons, skipped)
 
     def save(self) -> None:
-        """Write the records of all that is done so far."""
+        """Write the records of all steps that are done."""
         pack = self.pack
         manifest = Manifest(VERSION, pack.name, pack.verify, dict(self.reasons), self.plan.cells)
         records.save(manifest, self.store, self.records)
 
     @property
     def exit_code(self) -> int:
-        """Return that of a sweep: 130 where cells are left for the next run."""
+        """The exit code, as of a sweep: 130 if cells remain for the next run."""
         if self.interrupted or any(one.reason == TIME_IS_UP for one in self.outcomes.values()):
             return 130
         return 0 if all(row["status"] == "ok" for row in self.rows()) else 1
 
 
 def run_pack(options: argparse.Namespace) -> int:
-    """Run a pack. Returns the exit code; raises InputError for what is no pack of ours."""
-    clock = Clock(time.monotonic(), options.minutes * 60)
-    parts = parts_of(options.pack)
-    place = results_folder(options.results) / FOLDER
-    home = options.records or place / f"{_stem(parts[0])}.records.tar.gz"
-    with _alone(place):
-        store = Store(place / "store")
+    """Run a pack, and write its records. Returns the exit code.
+
+    Raises:
+        InputError: the pack is damaged, no cell can run here, or a pack is running already.
+    """
+    clock = TimeBudget(time.monotonic(), options.minutes * 60)
+    parts = find_parts(options.pack)
+    folder = results_folder(options.results) / FOLDER
+    output = options.records or folder / f"{_stem(parts[0])}.records.tar.gz"
+    with _exclusive(folder):
+        store = Store(folder / "store")
         store.remove_stale_work()
-        home.parent.mkdir(parents=True, exist_ok=True)
-        pack = unpacked(parts, store)
-        here = relocated(
+        output.parent.mkdir(parents=True, exist_ok=True)
+        pack = unpack(parts, store)
+        here = relocate(
             pack,
-            selection.chosen(pack.cells, options),
+            select_cells(pack.cells, options),
             this_machine(),
             f"{store.root}/timing-caches/",
         )
-        for reason, number in here.elsewhere.items():
+        for reason, number in here.excluded.items():
             log.info(f"{number} cells are not run here: {reason}")
         log.info(f"{len(here.plan.cells)} cells to run, {len(here.plan.steps)} steps")
-        run = PackRun(pack, here.plan, store, home, clock)
+        run = PackRun(pack, here.plan, store, output, clock)
         rows = run.run(options.step_minutes * 60, options.retry_failed)
-    _tell(rows, run)
+    _report(rows, run)
     return run.exit_code
 
 
-def _tell(rows: Sequence[Row], run: PackRun) -> None:
+def _report(rows: Sequence[Row], run: PackRun) -> None:
     print(render(rows, "table"))
     states = [row["status"] for row in rows]
     pending = f", {states.count('pending')} pending" if "pending" in states else ""
@@ -126,21 +131,24 @@ def _tell(rows: Sequence[Row], run: PackRun) -> None:
     if run.exit_code == 130:
         why = "Interrupted" if run.interrupted else "The time is up"
         log.warning(f"{why}. What was finished is kept: the same command goes on from there.")
-    log.info(f"Records, for `farm import` at home: {run.records}")
+    log.info(f"Records, for `farm import` on the other machine: {run.records}")
 
 
 def _stem(path: Path) -> str:
-    """The name of a pack without its part and its suffix."""
+    """The name of a pack without its suffixes and the number of a part."""
     return re.sub(r"(\.tar)?(\.\w+)?(\.\d+of\d+)?$", "", path.name) or path.name
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Allow one run at a time: two would measure each other. Raises InputError."""
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "run.lock").open("w") as file:
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Allow one run at a time, since two would disturb each other's measurements.
+
+    Raises InputError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "run.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError("a pack is already running there", str(place)) from None
+            raise InputError("a pack is already running there", str(folder)) from None
         yield

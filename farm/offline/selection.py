@@ -26,15 +26,21 @@ AXES = {
 AnyCell = TypeVar("AnyCell", Cell, PlannedCell)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--model`, `--runtime` and so on; each may be given several times."""
-    group = parser.add_argument_group("cells", "only these; each option may be repeated")
+def add_cell_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--model`, `--runtime` and so on, each of which may be repeated."""
+    group = parser.add_argument_group(
+        "cells", "select cells by these values; each option may be repeated"
+    )
     for axis in AXES:
         group.add_argument(f"--{axis}", action="append", metavar="VALUE")
 
 
-def chosen(cells: Sequence[AnyCell], options: argparse.Namespace) -> tuple[AnyCell, ...]:
-    """Return the cells that the options name. Raises InputError where none is left."""
+def select_cells(cells: Sequence[AnyCell], options: argparse.Namespace) -> tuple[AnyCell, ...]:
+    """Return the cells that have the values of the options.
+
+    Raises:
+        InputError: no cell has one of the values.
+    """
     for axis, field in AXES.items():
         wanted = getattr(options, axis) or []
         known = {_text(axis, getattr(_cell(one), field)) for one in cells}

@@ -1,4 +1,4 @@
-"""Read the members of a tar archive, whose headers and sizes are bounded before they are read."""
+"""Read the members of a tar archive, with bounds on headers and sizes."""
 
 from __future__ import annotations
 
@@ -14,37 +14,43 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from farm.offline.members import CHUNK, Member, Names, Refused
+from farm.offline.members import CHUNK, Member, MemberChecks, Refused
 
 _HEADER = 64 << 10
-"""How many bytes a member's headers may have, with its long name and all extensions."""
+"""The most bytes of a member's headers, with its long name and all extensions."""
 
 
-def of_archive(parts: Sequence[Path], names: Names) -> Iterator[Member]:
+def archive_members(parts: Sequence[Path], checks: MemberChecks) -> Iterator[Member]:
     """Yield the members of an archive that consists of these files, joined in their order.
 
-    Raises Refused, and what tarfile and the decompressors raise for a torn archive.
+    Raises:
+        Refused: a member is not accepted.
+        Exception: what tarfile and the decompressors raise for a damaged archive.
     """
     with io.BufferedReader(_Joined(parts), CHUNK) as file, _unpacked(file) as content:
-        bounded = _Bounded(content, names.limits.total + names.limits.files * 1024)
+        bounded = _Bounded(content, checks.limits.total + checks.limits.files * 1024)
         bounded.allow(_HEADER)
         with tarfile.open(fileobj=bounded, mode="r:", encoding="utf-8") as tar:
             while member := tar.next():
                 name = member.name.removeprefix("./") if member.name != "." else "."
                 if member.isdir():
-                    names.entry(name.rstrip("/")) if name != "." else None
+                    checks.entry(name.rstrip("/")) if name != "." else None
                 else:
-                    names.entry(name)
-                    yield _regular(tar, member, name, names, bounded)
+                    checks.entry(name)
+                    yield _regular(tar, member, name, checks, bounded)
                 bounded.allow(_HEADER)
 
 
 def _regular(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, names: Names, bounded: _Bounded
+    tar: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    name: str,
+    checks: MemberChecks,
+    bounded: _Bounded,
 ) -> Member:
     if not member.isreg() or member.issparse():
         raise Refused(f"{name!r} is no regular file, but {_kind(member)}")
-    names.file(name, member.size)
+    checks.file(name, member.size)
     content = tar.extractfile(member)
     assert content is not None
     bounded.allow(member.size + CHUNK)
@@ -63,21 +69,21 @@ def _kind(member: tarfile.TarInfo) -> str:
 
 @contextmanager
 def _unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Open the tar's own bytes, decompressed as the first bytes of the file say."""
-    begin = file.read(6)
+    """Decompress a file if its first bytes are those of gzip, xz or bzip2."""
+    magic = file.read(6)
     file.seek(0)
     openers: dict[bytes, Callable[[], Any]] = {
         b"\x1f\x8b": partial(gzip.GzipFile, fileobj=file),
         b"\xfd7zXZ\0": partial(lzma.LZMAFile, file),
         b"BZh": partial(bz2.BZ2File, file),
     }
-    opened = next((make() for magic, make in openers.items() if begin.startswith(magic)), file)
-    with opened:
-        yield opened
+    content = next((make() for begin, make in openers.items() if magic.startswith(begin)), file)
+    with content:
+        yield content
 
 
 class _Joined(io.RawIOBase):
-    """Several files as one stream."""
+    """Reads several files as one stream."""
 
     def __init__(self, parts: Sequence[Path]) -> None:
         self._parts, self._at, self._file = parts, 0, parts[0].open("rb")
@@ -94,18 +100,19 @@ class _Joined(io.RawIOBase):
             self._open(self._at + 1)
         return count
 
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to an offset from the start. Raises io.UnsupportedOperation for another `whence`."""
         if whence != os.SEEK_SET:
-            raise io.UnsupportedOperation("seek from elsewhere than the start")
-        left = place
+            raise io.UnsupportedOperation("only offsets from the start are supported")
+        remaining = offset
         for number, part in enumerate(self._parts):
             size = part.stat().st_size
-            if left <= size or number + 1 == len(self._parts):
+            if remaining <= size or number + 1 == len(self._parts):
                 self._open(number)
-                self._file.seek(left)
+                self._file.seek(remaining)
                 break
-            left -= size
-        return place
+            remaining -= size
+        return offset
 
     def tell(self) -> int:
         before = sum(part.stat().st_size for part in self._parts[: self._at])
@@ -121,17 +128,17 @@ class _Joined(io.RawIOBase):
 
 
 class _Bounded(io.RawIOBase):
-    """A stream of which no more is read at a time than is allowed, and nothing beyond its end.
+    """Reads from a stream what `allow` permits, and nothing beyond its end.
 
-    A header that claims to have gigabytes is refused before it is in memory.
+    So a header that claims to have gigabytes is refused before it is in memory.
     """
 
     def __init__(self, stream: IO[bytes], end: int) -> None:
-        self._stream, self._end, self._left = stream, end, 0
+        self._stream, self._end, self._allowed = stream, end, 0
 
     def allow(self, size: int) -> None:
         """Set how many bytes may be read from now on."""
-        self._left = size
+        self._allowed = size
 
     def readable(self) -> bool:
         return True
@@ -140,16 +147,18 @@ class _Bounded(io.RawIOBase):
         return True
 
     def read(self, size: int | None = -1) -> bytes:
-        if size is None or size < 0 or size > self._left:
+        """Read `size` bytes. Raises Refused for more than is allowed."""
+        if size is None or size < 0 or size > self._allowed:
             raise Refused("a member's header is larger than any name needs")
         data = self._stream.read(size)
-        self._left -= len(data)
+        self._allowed -= len(data)
         return data
 
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        if whence != os.SEEK_SET or place > self._end:
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to an offset from the start. Raises Refused for one beyond the end."""
+        if whence != os.SEEK_SET or offset > self._end:
             raise Refused(f"unpacked it has more than {self._end} bytes")
-        return self._stream.seek(place)
+        return self._stream.seek(offset)
 
     def tell(self) -> int:
         return self._stream.tell()

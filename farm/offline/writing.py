@@ -1,4 +1,4 @@
-"""Write a pack as one .tar.gz, or as parts of a bounded size that are joined again when read."""
+"""Write a pack as one .tar.gz or as parts of a bounded size, and find the parts of a pack."""
 
 from __future__ import annotations
 
@@ -23,13 +23,19 @@ Xeon, gzip 6 0.928, xz 0.927 at 0.5 MB/s."""
 Source = Path | bytes
 
 
-def write(path: Path, members: Iterable[tuple[str, Source]], part_size: int | None) -> list[Path]:
-    """Write the archive by temporary files and renames, in place of an earlier one.
+def write_pack(
+    path: Path, members: Iterable[tuple[str, Source]], part_size: int | None
+) -> list[Path]:
+    """Write the archive, in place of an earlier one, and return its files.
 
-    part_size: the most bytes of a file; the parts are PATH.1of3 and so on. Returns the files.
+    part_size: the most bytes of a file; the parts are PATH.1of3 and so on. The files have temporary
+    names until all are complete.
+
+    Raises:
+        OSError: a file cannot be written; the temporary files are removed.
     """
     stream = _Parts(path, part_size)
-    file = cast("IO[bytes]", stream)  # it has all that gzip asks for
+    file = cast("IO[bytes]", stream)  # it has the methods that gzip calls
     try:
         with (
             gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed,
@@ -55,7 +61,7 @@ def _add(tar: tarfile.TarFile, name: str, source: Source) -> None:
 
 
 class _Parts:
-    """A stream that begins a new file where the current one has its size."""
+    """A stream that continues in a new file when the current one has the size of a part."""
 
     def __init__(self, path: Path, size: int | None) -> None:
         self._path, self._size = path, size
@@ -64,7 +70,7 @@ class _Parts:
         self._file: IO[bytes] | None = None
 
     def write(self, data: bytes) -> int:
-        """Write everything, over as many files as it takes."""
+        """Write all data, to as many files as needed."""
         rest = memoryview(data)
         while rest:
             if self._file is None or self._room == 0:
@@ -75,7 +81,7 @@ class _Parts:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: `finish` does."""
+        """Do nothing: `finish` writes everything to the disk."""
 
     def _begin(self) -> IO[bytes]:
         if self._file is not None:
@@ -86,23 +92,23 @@ class _Parts:
         return self._written[-1].open("wb")
 
     def finish(self) -> list[Path]:
-        """Give the files their names; the files of an earlier pack of the same name go."""
+        """Give the files their names, and remove those of an earlier pack of that name."""
         assert self._file is not None
         _sync(self._file)
         total = len(self._written)
         names = [
             self._path.with_name(f"{self._path.name}.{i}of{total}") for i in range(1, total + 1)
         ]
-        places = names if total > 1 else [self._path]
+        final = names if total > 1 else [self._path]
         earlier = set(_parts_beside(self._path)) | {self._path}
-        for part, place in zip(self._written, places, strict=True):
-            part.replace(place)
-        for path in earlier - set(places):
+        for part, path in zip(self._written, final, strict=True):
+            part.replace(path)
+        for path in earlier - set(final):
             path.unlink(missing_ok=True)
-        return places
+        return final
 
     def discard(self) -> None:
-        """Remove what has not got its name."""
+        """Remove the files that still have temporary names."""
         if self._file is not None:
             self._file.close()
         for part in self._written:
@@ -116,26 +122,28 @@ def _sync(file: IO[bytes]) -> None:
     file.close()
 
 
-def parts_of(paths: list[Path]) -> list[Path]:
+def find_parts(paths: list[Path]) -> list[Path]:
     """Return the files of a pack in order: one archive, or all parts of it.
 
-    Parts that are not named are looked for beside the first one. Raises InputError for one that is
-    missing, and for files that are no parts of one pack.
+    Parts that are not named are looked for beside the first one.
+
+    Raises:
+        InputError: a part is missing, or a file is not a part of this pack.
     """
     first = paths[0]
     found = _PART.fullmatch(first.name)
     if len(paths) == 1 and not found:
         if not first.exists() and (beside := _parts_beside(first)):
-            return parts_of([beside[0]])
+            return find_parts([beside[0]])
         return [_existing(first)]
     if not found:
         raise InputError("not a part of a pack; give one pack, or parts NAME.1of3", str(first))
     stem, total = found[1], int(found[3])
-    given = {path.name: path for path in paths}
+    named = {path.name: path for path in paths}
     names = [f"{stem}.{number}of{total}" for number in range(1, min(total, 100_000) + 1)]
-    if foreign := sorted(set(given) - set(names)):
-        raise InputError(f"not a part of {stem} (of {total})", str(given[foreign[0]]))
-    return [_existing(given.get(name, first.with_name(name))) for name in names]
+    if others := sorted(set(named) - set(names)):
+        raise InputError(f"not a part of {stem} (of {total})", str(named[others[0]]))
+    return [_existing(named.get(name, first.with_name(name))) for name in names]
 
 
 def _parts_beside(path: Path) -> list[Path]:

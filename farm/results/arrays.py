@@ -1,7 +1,7 @@
-"""The arrays that stages leave for results, read as files that anyone may have written.
+"""Read the arrays of stages, as files that anyone may have written.
 
-Nothing in them is unpickled, and what their headers claim is held against what is there before
-memory is taken for it.
+Nothing is unpickled, and the size that a header states is compared with the file before memory is
+allocated for it.
 """
 
 from __future__ import annotations
@@ -22,22 +22,32 @@ from farm.jsonfile import read_bytes
 Columns = dict[str, npt.NDArray[Any]]
 
 MOST_BYTES = 64 << 20
-"""Of one file, and of all that it unpacks to."""
+"""Of a file, and of its content when it is decompressed."""
 
 _PAIRS = ("reference_score", "engine_score", "iou", "box_diff_px", "mask_iou")
-_LATER = ("mask_score_diff",)
+_OPTIONAL_PAIRS = ("mask_score_diff",)
 _RAW = ("max_abs_diff", "max_rel_diff", "cosine")
 
 
 def pairs(path: Path) -> Columns:
-    """The columns of `detections.matching.Pairs`, as `verify` left them; those kept before masks
-    had scores of their own lack `mask_score_diff`. Raises OSError or ValueError."""
-    return _columns(path, dict.fromkeys(_PAIRS, "f"), dict.fromkeys(_LATER, "f"))
+    """Return the columns of `detections.matching.Pairs` that `verify` wrote.
+
+    Files from before masks had their own scores lack `mask_score_diff`.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or holds other arrays.
+    """
+    return _columns(path, dict.fromkeys(_PAIRS, "f"), dict.fromkeys(_OPTIONAL_PAIRS, "f"))
 
 
 def raw(path: Path) -> Columns:
-    """The columns of `detections.raw.Differences`, of one row at least. Raises OSError or
-    ValueError."""
+    """Return the columns of `detections.raw.Differences`, which have at least one row.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or holds other arrays or none.
+    """
     found = _columns(path, {"name": "U", **dict.fromkeys(_RAW, "f")}, {})
     if not len(found["name"]):
         raise ValueError("it has no output")
@@ -45,7 +55,12 @@ def raw(path: Path) -> Columns:
 
 
 def samples(path: Path) -> npt.NDArray[Any]:
-    """Latencies in ms, as `measure` left them: finite. Raises OSError or ValueError."""
+    """Return the latencies that `measure` wrote, in ms.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or a latency is negative or not finite.
+    """
     data = read_bytes(path, MOST_BYTES)
     found = _array(io.BytesIO(data), len(data), "f")
     if not (np.isfinite(found) & (found >= 0)).all():
@@ -59,7 +74,7 @@ READERS: Mapping[str, Callable[[Path], Any]] = {
 
 
 def _columns(path: Path, needed: Mapping[str, str], optional: Mapping[str, str]) -> Columns:
-    """The arrays of one .npz, each of its kind and all of one length."""
+    """Read a .npz whose arrays have these kinds and one length. Raises OSError or ValueError."""
     kinds = {**needed, **optional}
     try:
         with zipfile.ZipFile(io.BytesIO(read_bytes(path, MOST_BYTES))) as file:
@@ -72,9 +87,9 @@ def _columns(path: Path, needed: Mapping[str, str], optional: Mapping[str, str])
                 for name, one in members.items()
             }
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"no .npz file: {error}") from None
+        raise ValueError(f"not a .npz file: {error}") from None
     if len({len(one) for one in found.values()}) > 1:
-        raise ValueError("its arrays have not the same length")
+        raise ValueError("its arrays differ in length")
     return found
 
 
@@ -86,11 +101,14 @@ def _require_names(
     if unknown := sorted(names - set(known)):
         raise ValueError(f"it has {unknown[0]!r}, which is not expected")
     if count != len(names):
-        raise ValueError("an array stands in it twice")
+        raise ValueError("it has an array twice")
 
 
 def _array(file: IO[bytes], size: int, kind: str) -> npt.NDArray[Any]:
-    """One .npy of `size` bytes: one axis, of floating-point numbers (`f`) or texts (`U`)."""
+    """Read a .npy of `size` bytes, with one axis of floating-point numbers (`f`) or texts (`U`).
+
+    Raises ValueError.
+    """
     version = np.lib.format.read_magic(file)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,

@@ -1,4 +1,4 @@
-"""AP by class, a row for a cell and a class: what one figure over all classes hides."""
+"""AP by class: a row for each cell and class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from farm.errors import InputError
 from farm.results.columns import Row
 from farm.store.figures import fraction
 
-COLUMNS = (
+CLASS_COLUMNS = (
     ("cell", "cell", "{}"),
     ("class", "class", "{}"),
     ("box_ap", "box AP", "{:.4f}"),
@@ -20,10 +20,10 @@ COLUMNS = (
 
 
 def by_class(rows: Sequence[Row]) -> list[Row]:
-    """In the order of the cells, and of the names of their classes.
+    """Return a row for each class of each cell, in the order of the cells and of their classes.
 
     Raises:
-        InputError: no cell has AP by class, or a leaderboard holds something else in its place.
+        InputError: no cell has AP by class, or the column holds something else.
     """
     found = [one for row in rows for one in _classes(row)]
     if not found:
@@ -32,7 +32,7 @@ def by_class(rows: Sequence[Row]) -> list[Row]:
 
 
 def _classes(row: Row) -> Iterator[Row]:
-    box, mask = (_of(row, f"{kind}_ap_by_class") for kind in ("box", "mask"))
+    box, mask = (_class_aps(row, f"{kind}_ap_by_class") for kind in ("box", "mask"))
     for name in dict.fromkeys([*box, *mask]):
         yield {
             "sweep": row["sweep"],
@@ -43,7 +43,7 @@ def _classes(row: Row) -> Iterator[Row]:
         }
 
 
-def _of(row: Row, column: str) -> Mapping[str, float | None]:
+def _class_aps(row: Row, column: str) -> Mapping[str, float | None]:
     if row[column] is None:
         return {}
     try:

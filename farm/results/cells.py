@@ -1,4 +1,4 @@
-"""What is known of one cell: its records, how it ended, and how it agrees with PyTorch."""
+"""Collect what is known of one cell: its records, its outcome, its agreement with PyTorch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from farm.detections.compare import Agreement, RawAgreement
 from farm.engine.status import CellStatus
 from farm.plan import STAGES, PlannedCell
-from farm.results.verdict import judge, judge_raw
+from farm.results.verdict import read_agreement, read_raw_agreement
 from farm.specs import Ref, Tolerance
 from farm.store import Record, Store
 from farm.store.imports import HERE
@@ -17,7 +17,7 @@ from farm.store.imports import HERE
 
 @dataclass(frozen=True)
 class FailureReasons:
-    """By a step's key, where the store has no record: why it ended badly, or was not begun."""
+    """Why steps without a record failed or were not started, by their keys."""
 
     failed: Mapping[str, str]
     not_begun: Mapping[str, str]
@@ -25,7 +25,7 @@ class FailureReasons:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a cell ended. failed_stage: where it failed. reason: None where it is OK."""
+    """How a cell ended: failed at `failed_stage`, or pending; with the reason if it is not OK."""
 
     status: CellStatus
     failed_stage: str | None = None
@@ -34,7 +34,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class CellResults:
-    """records: of the steps that are done, by stage. origin: of another machine's records."""
+    """The results of a cell. records: of the finished steps, by stage. origin: the machine that the
+    records are of."""
 
     planned: PlannedCell
     sweep: str
@@ -44,7 +45,7 @@ class CellResults:
     origin: str
 
     def figure(self, stage: str, name: str) -> Any:
-        """A figure of the stage's record; None where there is none."""
+        """Return a figure of the stage's record; None if there is none."""
         record = self.records.get(stage)
         return record.figures.get(name) if record else None
 
@@ -57,7 +58,10 @@ def cell_results(
     reasons: FailureReasons,
     origin: str = HERE,
 ) -> CellResults:
-    """tolerance: of the cell's precision, to judge the differences that `verify` kept."""
+    """Collect the results of a cell from the store.
+
+    tolerance: that of the cell's precision, for the differences that `verify` recorded.
+    """
     known = {stage: store.any_record(Ref(stage, key)) for stage, key in planned.steps.items()}
     records = {stage: record for stage, record in known.items() if record}
     outcome, agreement = _outcome(planned, store, records, reasons), None
@@ -90,12 +94,12 @@ def _outcome(
 def _agreement(
     planned: PlannedCell, store: Store, tolerance: Tolerance
 ) -> tuple[Agreement | RawAgreement | None, str | None]:
-    """How the engine agrees, and why it is not the same detector; None for the same one."""
+    """The agreement, and why the engine is not the same detector (None if it is)."""
     raw = planned.cell.postprocess == "none"
     folder = store.path(Ref("verify", planned.steps["verify"]))
     pairs = folder / ("raw.npz" if raw else "pairs.npz")
     try:
-        found = judge_raw(pairs, tolerance) if raw else judge(pairs, tolerance)
+        found = read_raw_agreement(pairs, tolerance) if raw else read_agreement(pairs, tolerance)
     except (OSError, ValueError):
         return None, f"its pairs cannot be read; remove {pairs.parent} and run again"
     return found, found.reason

@@ -1,6 +1,6 @@
 """The columns of the leaderboard: what each says, where its value comes from, how it is shown.
 
-A package of someone else's adds one by the entry point `farm.columns`.
+Another package adds a column by the entry point `farm.columns`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,22 +17,14 @@ from farm.engine.status import CellStatus
 from farm.registry import Lazy, outside, refused
 from farm.results.cells import CellResults
 from farm.store import Record
-from farm.store.figures import (
-    AP_NAMES,
-    count,
-    flag,
-    fraction,
-    number,
-    positive,
-    size,
-    text,
-)
+from farm.store.figures import AP_NAMES, count, flag, fraction, number, positive, size, text
 from farm.store.imports import HERE
 
 Row = dict[str, Any]
 Valid = Callable[[Any], bool]
 
-SCHEMA_VERSION = "4"
+SCHEMA_VERSION = 5
+"""The version of the files that are written; a new column raises it, and has it as `since`."""
 
 PARTITIONS = ("target", "sweep")
 """In the path of a leaderboard file and not in the file."""
@@ -40,12 +32,13 @@ PARTITIONS = ("target", "sweep")
 
 @dataclass(frozen=True)
 class Column:
-    """valid: what a value may be, which is also its type in the file; any value may be null where
-    `nullable`. source: the stage whose record has it, or what else it is made of.
+    """One column: what it says of a cell, and how it is stored and shown.
 
-    since: the schema version from which on files have it. before: what it says of rows in older
-    files. needed: every file has it; tables and picks are made of it. heading, form: in tables; a
-    column without a heading is in files alone.
+    valid: tests a value, and decides the type in the file. nullable: a value may be null.
+    source: the stage whose record has the value, or what else it is made of.
+    since: the schema version from which on every file has the column; None for a column of another
+    package, which any file may lack. before: its value in the rows of files that lack it.
+    heading, form: in tables; a column without a heading is in files alone.
     """
 
     name: str
@@ -55,25 +48,33 @@ class Column:
     unit: str = ""
     heading: str = ""
     form: str = "{}"
-    since: int = 1
+    since: int | None = 1
     before: Any = None
-    needed: bool = False
     nullable: bool = True
+
+    def required(self, version: int) -> bool:
+        """Return whether every file of this schema version has the column."""
+        return self.name not in PARTITIONS and self.since is not None and self.since <= version
 
 
 def key(value: Any) -> bool:
-    """The key of a step."""
+    """Return whether a value is the key of a step."""
     return text(value) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def state(value: Any) -> bool:
-    """The status of a cell."""
+    """Return whether a value is the status of a cell."""
     return value in {status.value for status in CellStatus}
 
 
 def _figure(stage: str, name: str, valid: Valid, column: str = "", **more: Any) -> Column:
-    """What the stage's record says under this name."""
+    """A column for a figure of the stage's record."""
     return Column(column or name, valid, stage, lambda cell: cell.figure(stage, name), **more)
+
+
+def _cost(stage: str, name: str, column: str, valid: Valid, **more: Any) -> Column:
+    """A column for what the step itself took."""
+    return Column(column, valid, stage, lambda c: getattr(c.records.get(stage), name, None), **more)
 
 
 def _axis(name: str, valid: Valid = text, **more: Any) -> Column:
@@ -85,7 +86,7 @@ def _agreement(name: str, valid: Valid = number, **more: Any) -> Column:
 
 
 def _opset(cell: CellResults) -> int | None:
-    """A ready file's opset is its own, known once it has been read."""
+    """The matrix's opset, or that of a ready file, which is known once it has been read."""
     return cell.planned.cell.opset or cell.figure("export", "opset")
 
 
@@ -100,26 +101,15 @@ def _drop(kind: str, cell: CellResults) -> float | None:
     return None if own is None or reference is None else reference - own
 
 
-def _seconds(stage: str, cell: CellResults) -> float | None:
-    record = cell.records.get(stage)
-    return record.seconds if record else None
-
-
 def _kept_fp32(cell: CellResults) -> int | None:
     kept = cell.figure("convert", "kept_fp32")
     return None if kept is None else len(kept)
 
 
 def _onnx_bytes(cell: CellResults) -> int | None:
-    found: int | None = cell.figure(
-        "convert" if "convert" in cell.records else "export", "onnx_bytes"
-    )
+    stage = "convert" if "convert" in cell.records else "export"
+    found: int | None = cell.figure(stage, "onnx_bytes")
     return found
-
-
-def _peak(cell: CellResults) -> int | None:
-    record = cell.records.get("measure")
-    return record.peak_host_bytes if record else None
 
 
 def _last(cell: CellResults) -> Record | None:
@@ -129,7 +119,7 @@ def _last(cell: CellResults) -> Record | None:
 
 def _device(cell: CellResults) -> str | None:
     ahead = RUNTIMES[cell.planned.cell.runtime].compute_capabilities
-    # Where an engine was built ahead of time says nothing of where it runs.
+    # An engine that was built ahead of time may run on another machine.
     record = cell.records.get("measure") if ahead else _last(cell)
     return record.node.get("device") if record else None
 
@@ -145,117 +135,104 @@ def _toolchain(cell: CellResults) -> str | None:
     return "; ".join(f"{name} {version}" for name, version in sorted(versions.items())) or None
 
 
-def _key_of(stage: str, cell: CellResults) -> str | None:
-    return cell.planned.steps.get(stage)
+def _step_key(stage: str, since: int | None) -> Column:
+    """A column for the key of the cell's step of this stage."""
+    return Column(f"{stage}_key", key, "plan", lambda c: c.planned.steps.get(stage), since=since)
 
 
-def _speedup(cell: CellResults) -> None:
-    """Beside another row: `rows` fills it in."""
-
-
-_HEADED: dict[str, dict[str, Any]] = {
-    "box_ap": {"heading": "box AP", "form": "{:.4f}", "needed": True},
-    "mask_ap": {"heading": "mask AP", "form": "{:.4f}", "needed": True},
-}
+_BOTH = "reference, evaluate"
+_HEADINGS = {"box_ap": "box AP", "mask_ap": "mask AP"}
 
 _OWN = (
-    Column("cell", text, "matrix", lambda c: c.planned.cell.id, needed=True, nullable=False),
+    Column("cell", text, "matrix", lambda c: c.planned.cell.id, nullable=False),
     Column("sweep", text, "matrix", lambda c: c.sweep),
-    _axis("model", heading="model", needed=True, nullable=False),
-    Column("opset", count, "matrix, export", _opset, heading="op", needed=True),
-    _axis("shape", heading="shape", needed=True, nullable=False),
+    _axis("model", heading="model", nullable=False),
+    Column("opset", count, "matrix, export", _opset, heading="op"),
+    _axis("shape", heading="shape", nullable=False),
     _axis("postprocess", heading="post", since=2, before="graph"),
-    _axis("precision", heading="prec", needed=True, nullable=False),
-    _axis("runtime", heading="runtime", needed=True, nullable=False),
-    _axis("workspace_bytes", count, unit="bytes", needed=True),
+    _axis("precision", heading="prec", nullable=False),
+    _axis("runtime", heading="runtime", nullable=False),
+    _axis("workspace_bytes", count, unit="bytes"),
     _axis("target"),
     Column(
-        "status", state, "all", lambda c: c.outcome.status.value,
-        heading="status", needed=True, nullable=False,
+        "status", state, "all", lambda c: c.outcome.status.value, heading="status", nullable=False
     ),
-    Column("failed_stage", text, "all", lambda c: c.outcome.failed_stage, needed=True),
-    Column("reason", text, "all", lambda c: c.outcome.reason, needed=True),
-    *(_figure("evaluate", name, fraction, **_HEADED.get(name, {})) for name in AP_NAMES),
+    Column("failed_stage", text, "all", lambda c: c.outcome.failed_stage),
+    Column("reason", text, "all", lambda c: c.outcome.reason),
     *(
-        Column(f"{kind}_ap_by_class", text, "evaluate", partial(_by_class, kind), since=4)
+        _figure("evaluate", name, fraction, heading=_HEADINGS.get(name, ""), form="{:.4f}")
+        for name in AP_NAMES
+    ),
+    *(
+        Column(f"{kind}_ap_by_class", text, "evaluate", partial(_by_class, kind), since=5)
         for kind in ("box", "mask")
     ),
-    _figure("reference", "box_ap", fraction, "box_ap_reference", needed=True),
-    Column(
-        "box_ap_drop", number, "reference, evaluate", partial(_drop, "box"),
-        heading="drop", form="{:+.4f}", needed=True,
-    ),
-    _figure("reference", "mask_ap", fraction, "mask_ap_reference", needed=True),
-    Column("mask_ap_drop", number, "reference, evaluate", partial(_drop, "mask"), needed=True),
-    _agreement("matched_fraction", fraction, needed=True),
-    _agreement("max_score_diff", needed=True),
+    _figure("reference", "box_ap", fraction, "box_ap_reference"),
+    Column("box_ap_drop", number, _BOTH, partial(_drop, "box"), heading="drop", form="{:+.4f}"),
+    _figure("reference", "mask_ap", fraction, "mask_ap_reference"),
+    Column("mask_ap_drop", number, _BOTH, partial(_drop, "mask")),
+    _agreement("matched_fraction", fraction),
+    _agreement("max_score_diff"),
     _agreement("max_box_diff_px", unit="pixels"),
     _agreement("min_mask_iou"),
     _agreement("max_abs_diff", since=2),
     _agreement("max_rel_diff", since=2),
     _agreement("cosine", heading="cosine", form="{:.4f}", since=2),
-    _figure(
-        "measure", "latency_p50_ms", positive,
-        unit="ms", heading="p50 ms", form="{:.2f}", needed=True,
-    ),
-    _figure("measure", "latency_p90_ms", size, unit="ms", needed=True),
+    _figure("measure", "latency_p50_ms", positive, unit="ms", heading="p50 ms", form="{:.2f}"),
+    _figure("measure", "latency_p90_ms", size, unit="ms"),
     *(
         _figure("measure", f"latency_{name}_ms", number, unit="ms")
         for name in ("p95", "p99", "mean", "min")
     ),
     _figure("measure", "device_p50_ms", number, unit="ms", since=3),
     _figure("measure", "cuda_graph", flag, since=3),
-    _figure("measure", "latency_cov", size, needed=True),
-    _figure("measure", "samples", count, needed=True),
+    _figure("measure", "latency_cov", size),
+    _figure("measure", "samples", count),
     _figure(
         "measure", "throughput_per_s", positive,
-        unit="images/s", heading="img/s", form="{:.0f}", needed=True,
+        unit="images/s", heading="img/s", form="{:.0f}",
     ),
-    _figure("measure", "stable", flag, needed=True),
-    _figure("measure", "threads", count, needed=True),
+    _figure("measure", "stable", flag),
+    _figure("measure", "threads", count),
     _figure("measure", "batch", count),
     _figure("measure", "input_shape", text),
     _figure("evaluate", "images_per_s", number, "evaluate_images_per_s", unit="images/s"),
-    Column("export_s", number, "export", partial(_seconds, "export"), unit="s"),
-    Column("convert_s", number, "convert", partial(_seconds, "convert"), unit="s", since=3),
+    _cost("export", "seconds", "export_s", number, unit="s"),
+    _cost("convert", "seconds", "convert_s", number, unit="s", since=3),
     Column("kept_fp32", count, "convert", _kept_fp32, unit="layers", since=3),
     _figure("build", "build_s", number, unit="s"),
     Column("onnx_bytes", count, "export, convert", _onnx_bytes, unit="bytes"),
     _figure("build", "engine_bytes", count, unit="bytes"),
-    Column("peak_host_bytes", count, "measure", _peak, unit="bytes"),
-    Column("device", text, "build, measure", _device, needed=True),
+    _cost("measure", "peak_host_bytes", "peak_host_bytes", count, unit="bytes"),
+    Column("device", text, "build, measure", _device),
     _figure("build", "fallback", text, since=3),
     Column("runtime_version", text, "build, measure", _runtime_version),
     Column("toolchain", text, "export, build, measure", _toolchain),
-    *(
-        Column(
-            f"{stage}_key", key, "plan", partial(_key_of, stage),
-            since=3 if stage == "convert" else 1, needed=stage in ("export", "build"),
-        )
-        for stage in OWN_STAGES
-    ),
+    *(_step_key(stage, 3 if stage == "convert" else 1) for stage in OWN_STAGES),
     Column(
         "origin", text, "import", lambda c: c.origin,
         heading="from", form="{:.4}", since=4, before=HERE, nullable=False,
     ),
+    # Its value depends on another row: `rows` fills it in.
     Column(
-        "speedup_vs_fp32", positive, "measure of the cell in fp32", _speedup,
+        "speedup_vs_fp32", positive, "measure, also of the cell in fp32", lambda _: None,
         heading="x fp32", form="{:.2f}", since=3,
     ),
 )  # fmt: skip
 
 
 def _all() -> dict[str, Column]:
-    """Raises InputError for an entry point that cannot be loaded or is no column of a new name."""
-    keys = (
-        Column(f"{stage}_key", key, "plan", partial(_key_of, stage), since=4)
-        for stage in EXTRA_STAGES
-    )
+    """Collect the farm's columns and those of other packages.
+
+    Raises InputError for an entry point that cannot be loaded, or is no column with a new name.
+    """
+    keys = (_step_key(stage, since=None) for stage in EXTRA_STAGES)
     found = {one.name: one for one in (*_OWN, *keys)}
     for point, column in outside(_GROUP, Column):
         if column.name in found:
             raise refused(point, _GROUP, Column, column)
-        found[column.name] = column
+        # Files that were written without the package must be readable with it.
+        found[column.name] = replace(column, since=None, nullable=True)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Texts and addresses made safe for other programs: spreadsheets, markdown, logs."""
+"""Make texts and addresses safe for spreadsheets, markdown and logs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from urllib.parse import unquote, unquote_plus
 from farm.terminal import plain
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that a spreadsheet computes."""
+"""The first characters of texts that a spreadsheet would evaluate."""
 
 _MARKUP = re.compile(r"[\\`*\[\]|<>&]|(?<![^\W_])_|_(?![^\W_])|^\s*#")
 
 HIDDEN = "***"
 
 _ADDRESS = re.compile(
-    r"(?P<scheme>[^/?#]*://)(?:(?P<user>[^?#]*)@)?(?P<place>[^?#]*)(?P<rest>.*)", re.S
+    r"(?P<scheme>[^/?#]*://)(?:(?P<user>[^?#]*)@)?(?P<path>[^?#]*)(?P<rest>.*)", re.S
 )
 """A password may hold `/` and `@`: everything up to the last `@` is the user's."""
 
@@ -26,7 +26,7 @@ _VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 def for_csv(value: Any) -> Any:
-    """A number as it is; a text on one line, and with `'` before what would be a formula."""
+    """Return a text on one line, with `'` before a formula; other values stay as they are."""
     if not isinstance(value, str):
         return value
     text = plain(value)
@@ -34,7 +34,7 @@ def for_csv(value: Any) -> Any:
 
 
 def for_markdown(text: str) -> str:
-    """A text on one line that means itself: no markup, no HTML, no end of a table's cell."""
+    """Return a text on one line in which markup, HTML and cell separators are escaped."""
     return _MARKUP.sub(_escaped, plain(text))
 
 
@@ -44,17 +44,17 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def shown(uri: str) -> str:
-    """The address without its user, its query and its fragment, each of which may be a secret."""
+    """Return an address without user, query and fragment, each of which may be a secret."""
     found = _ADDRESS.fullmatch(uri)
     if found is None:
         return uri if re.fullmatch(r"[\w./-]*", uri) else HIDDEN
     user = f"{HIDDEN}@" if found["user"] is not None else ""
     rest = f"{found['rest'][0]}{HIDDEN}" if found["rest"] else ""
-    return f"{found['scheme']}{user}{found['place']}{rest}"
+    return f"{found['scheme']}{user}{found['path']}{rest}"
 
 
 def without_secrets(text: str, uri: str) -> str:
-    """A message of a library, which may quote the address or parts of it."""
+    """Return a library's message without the secrets of the address, which it may quote."""
     text = text.replace(uri, shown(uri))
     for secret in sorted(set(_secrets(uri)), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)

@@ -1,9 +1,10 @@
-"""The leaderboard: Parquet files that pandas and DuckDB read as one table, of any version."""
+"""Read and write the leaderboard: Parquet files that pandas and DuckDB read as one table."""
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +26,27 @@ from farm.results.columns import (
 )
 from farm.store.figures import count, flag, require, text
 
+log = logging.getLogger(__name__)
+
 _TYPES: dict[Valid, pa.DataType] = {
     text: pa.string(), key: pa.string(), state: pa.string(), count: pa.int64(), flag: pa.bool_(),
 }  # fmt: skip
-"""By what a value may be; all others are numbers."""
+"""The type of a column, by the test of its values; all others are numbers."""
 
 _EXPECTED: dict[Valid, str] = {key: "a key of 64 hex digits", state: "one of: ok, failed, pending"}
 
 _MOST_BYTES = 256 << 20
-"""Of a file, and of all that it unpacks to: a hundred thousand cells have 50 MB."""
+"""Of a file, and of its content when it is decompressed; 100,000 cells have 50 MB."""
 
 
 def table_of(rows: Sequence[Row]) -> pa.Table:
-    """A table of the schema's types; of columns that are not the farm's, of those they have."""
-    names = dict.fromkeys(name for row in rows for name in row if name not in PARTITIONS)
+    """Return a table with every column. Those that are not the farm's have the types of their
+    values."""
+    names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
+    names = {name: None for name in names if name not in PARTITIONS}
     columns = {name: [row.get(name) for row in rows] for name in names}
     fields = [pa.field(name, _type(name) or pa.infer_type(columns[name])) for name in names]
-    schema = pa.schema(fields, metadata={"schema_version": SCHEMA_VERSION})
+    schema = pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
     return pa.Table.from_pydict(columns, schema)
 
 
@@ -49,11 +54,16 @@ def _type(name: str) -> pa.DataType | None:
     return _TYPES.get(COLUMNS[name].valid, pa.float64()) if name in COLUMNS else None
 
 
-def rows_of(table: pa.Table) -> list[Row]:
-    """Raises InputError for a column that is missing, of another type, or holds what it cannot."""
+def rows_of(table: pa.Table, version: int = SCHEMA_VERSION) -> list[Row]:
+    """Return the rows of a table of this schema version, with a value for every column.
+
+    Raises:
+        InputError: a column is missing, of another type, or holds a value that it cannot.
+    """
     names = table.column_names
-    if missing := [c.name for c in COLUMNS.values() if c.needed and c.name not in names]:
-        raise InputError(f"it has no column {missing[0]!r}")
+    for column in COLUMNS.values():
+        if column.required(version) and column.name not in names:
+            raise InputError(f"it has no column {column.name!r}, as files of schema {version} have")
     columns = {
         name: _values(name, table.column(name))
         for name in dict.fromkeys(names)
@@ -83,12 +93,12 @@ _FITS = {
 
 
 def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
-    """The column as its type; a number that is not finite says nothing."""
+    """The values of a column in its type; a number that is not finite becomes null."""
     found = column.type
     if pa.types.is_dictionary(found):  # as pandas writes categories
         found = found.value_type
     wanted = _type(name)
-    if wanted is None:  # another program's, of any simple type
+    if wanted is None:  # added by another program, of any simple type
         wanted = next((one for one, fits in _FITS.items() if fits(found)), pa.string())
         wanted = pa.float64() if pa.types.is_floating(found) else wanted
     if not _FITS[wanted](found) and not pa.types.is_null(found):
@@ -101,7 +111,7 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
 
 
 def _check(row: Row) -> None:
-    """Raises InputError for a value that no row of ours has."""
+    """Check the values of a row. Raises InputError for one that its column cannot have."""
     for name, column in COLUMNS.items():
         if name in PARTITIONS:
             continue
@@ -114,28 +124,35 @@ def _check(row: Row) -> None:
         raise InputError("it has a latency and no throughput")
 
 
-def write(rows: Sequence[Row], folder: Path, sweep: str, whole: bool = True) -> list[Path]:
-    """Replace the sweep's files under `folder`; each by temporary file and rename.
+def write(rows: Sequence[Row], folder: Path, sweep: str, complete: bool = True) -> list[Path]:
+    """Replace the sweep's files under `folder`, and return them.
 
-    whole: the rows are all of the sweep's; else its other targets stay as they are.
+    complete: the rows are all of the sweep's, so that files of other targets are removed.
+
+    Raises:
+        OSError: a file cannot be written.
     """
     root = folder / "leaderboard"
     written = []
     for target in sorted({row["target"] for row in rows}):
         own = [row for row in rows if row["target"] == target]
-        place = root / f"target={target}" / f"sweep={sweep}" / "leaderboard.parquet"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.replacing(place) as part:
+        path = root / f"target={target}" / f"sweep={sweep}" / "leaderboard.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.replacing(path) as part:
             pq.write_table(table_of(own), part)
-        written.append(place)
-    for old in root.glob(f"target=*/sweep={sweep}") if whole else ():
+        written.append(path)
+    for old in root.glob(f"target=*/sweep={sweep}") if complete else ():
         if old / "leaderboard.parquet" not in written:
-            shutil.rmtree(old, ignore_errors=True)  # a target that the matrix no longer names
+            shutil.rmtree(old, ignore_errors=True)  # the matrix no longer has this target
     return written
 
 
 def read(folder: Path, target: str | None = None, sweep: str | None = None) -> list[Row]:
-    """Rows of all sweeps, or of one target or sweep. Raises InputError if there is none."""
+    """Return the rows of all sweeps, or of one target or sweep.
+
+    Raises:
+        InputError: there is no leaderboard, target or sweep, or a file cannot be read.
+    """
     root = folder / "leaderboard"
     found = sorted(root.glob("target=*/sweep=*/*.parquet"))
     if not found:
@@ -150,41 +167,53 @@ def read(folder: Path, target: str | None = None, sweep: str | None = None) -> l
 
 
 def of_sweep(folder: Path, sweep: str, target: str) -> list[Row]:
-    """The rows of one sweep and target; none where there is no such file. Raises InputError."""
+    """Return the rows of one sweep and target, if there are any.
+
+    Raises:
+        InputError: a file is damaged or of a newer version.
+    """
     found = folder / "leaderboard" / f"target={target}" / f"sweep={sweep}"
     return [row for path in sorted(found.glob("*.parquet")) for row in _read_file(path)]
 
 
 def _read_file(path: Path) -> list[Row]:
-    """Raises InputError, with the file's name, for what is no leaderboard that can be read."""
+    """Read a leaderboard file. Raises InputError, with the file's name."""
     try:
         with pq.ParquetFile(pa.BufferReader(read_bytes(path, _MOST_BYTES))) as file:
-            _require_version(file.schema_arrow.metadata or {})
+            version = _version(file.schema_arrow.metadata or {})
+            if version > SCHEMA_VERSION:
+                raise InputError(_NEWER.format(version, SCHEMA_VERSION), str(path))
             _require_size(file.metadata)
-            rows = rows_of(file.read())
+            rows = rows_of(file.read(), version)
+            log.debug(f"{path}: {len(rows)} rows of schema {version}")
     except InputError as error:
-        raise InputError(f"{error}; {_MEND}", str(path)) from None
+        if error.where:
+            raise
+        raise InputError(f"{error}; {_REMEDY}", str(path)) from None
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         reason = f"not a leaderboard that can be read ({type(error).__name__}: {error})"
-        raise InputError(f"{reason}; {_MEND}", str(path)) from None
+        raise InputError(f"{reason}; {_REMEDY}", str(path)) from None
     parts = dict(part.split("=", 1) for part in path.parts if "=" in part)
     identity = {name: parts[name] for name in PARTITIONS}
     return [{"cell": row["cell"], **identity, **row} for row in rows]
 
 
-_MEND = "remove it and run its sweep again"
+_REMEDY = "remove it and run its sweep again"
+_NEWER = (
+    "written by a newer farm (schema {}; this version reads up to {}): update this farm, or give "
+    "other --results"
+)
 
 
-def _require_version(metadata: dict[bytes, bytes]) -> None:
-    """Raises InputError for a later version, whose columns may mean something else."""
-    version = metadata.get(b"schema_version", b"0").decode(errors="replace")
+def _version(metadata: Mapping[bytes, bytes]) -> int:
+    """The schema version that a file states; 1 where it states none, as after pandas rewrote it.
+
+    Raises InputError.
+    """
+    version = metadata.get(b"schema_version", b"1").decode(errors="replace")
     if not version.isascii() or not version.isdigit():
-        raise InputError(f"its schema_version is {version[:20]!r}, which is no number")
-    if int(version[:9]) > int(SCHEMA_VERSION):
-        raise InputError(
-            f"written by a newer farm (schema {version[:9]}; this one reads up to "
-            f"{SCHEMA_VERSION}): use that one"
-        )
+        raise InputError(f"its schema_version is {version[:20]!r}, expected a whole number")
+    return int(version[:9])
 
 
 def _require_size(metadata: pq.FileMetaData) -> None:

@@ -1,4 +1,4 @@
-"""One row per cell, made from the plan and the store's records alone."""
+"""Make one row per cell, from the plan and the store's records alone."""
 
 from __future__ import annotations
 
@@ -19,49 +19,51 @@ AFTER_BUILD = ("verify", "evaluate", "measure")
 def make_rows(
     plan: Plan,
     store: Store,
-    limits: VerifySpec,
+    tolerances: VerifySpec,
     failed: Mapping[str, str],
     not_begun: Mapping[str, str] | None = None,
 ) -> list[Row]:
-    """A cell of which nothing was run here has an import's figures, if there are any; a row's
-    `origin` says so.
+    """Make the rows of a plan.
 
-    failed: why a step (by key) did not end well, where the store has no record of it.
-    not_begun: why one was not begun.
+    A cell whose engine was not run here gets the figures of an import, if there is one, and the
+    import as its `origin`.
+
+    failed: why steps failed that have no record in the store, by key. not_begun: why steps were not
+    started.
     """
     reasons, others = FailureReasons(failed, not_begun or {}), imports.imports(store)
     rows = []
     for cell in plan.cells:
-        row = _row(plan, cell, store, limits, reasons)
+        row = _row(plan, cell, store, tolerances, reasons)
         if row["status"] == "pending" and not _begun(cell, store):
-            row = next(_done_elsewhere(plan, cell, others, limits), row)
+            row = next(_done_elsewhere(plan, cell, others, tolerances), row)
         rows.append(row)
     return _with_speedups(rows)
 
 
 def imported_rows(
-    plan: Plan, store: Store, digest: str, limits: VerifySpec, failed: Mapping[str, str]
+    plan: Plan, store: Store, digest: str, tolerances: VerifySpec, failed: Mapping[str, str]
 ) -> list[Row]:
-    """The rows of one import alone, by its digest."""
+    """Make the rows of one import, which is found by its digest."""
     (one,) = (one for one in imports.imports(store) if one.origin.digest == digest)
     reasons, origin = FailureReasons(failed, {}), str(one.origin)
     return _with_speedups(
-        [_row(plan, cell, one.store, limits, reasons, origin) for cell in plan.cells]
+        [_row(plan, cell, one.store, tolerances, reasons, origin) for cell in plan.cells]
     )
 
 
 def _done_elsewhere(
-    plan: Plan, cell: PlannedCell, others: Sequence[Imported], limits: VerifySpec
+    plan: Plan, cell: PlannedCell, others: Sequence[Imported], tolerances: VerifySpec
 ) -> Iterator[Row]:
-    """A row is of one machine throughout, so that its figures belong together."""
+    """The rows that imports have of the cell. All figures of a row are of one machine."""
     for one in others:
-        row = _row(plan, cell, one.store, limits, FailureReasons({}, {}), str(one.origin))
+        row = _row(plan, cell, one.store, tolerances, FailureReasons({}, {}), str(one.origin))
         if row["status"] != "pending":
             yield row
 
 
 def _begun(cell: PlannedCell, store: Store) -> bool:
-    """Whether any step of the cell's own engine was done here."""
+    """Return whether a step of the cell's engine was done here."""
     own = [Ref(s, cell.steps[s]) for s in ("build", *AFTER_BUILD) if s in cell.steps]
     return any(store.any_record(ref) for ref in own)
 
@@ -70,21 +72,21 @@ def _row(
     plan: Plan,
     cell: PlannedCell,
     store: Store,
-    limits: VerifySpec,
+    tolerances: VerifySpec,
     reasons: FailureReasons,
     origin: str = HERE,
 ) -> Row:
-    own = limits.of(cell.cell.precision)
+    own = tolerances.of(cell.cell.precision)
     return row_of(cell_results(cell, plan.name, store, own, reasons, origin))
 
 
 def row_of(cell: CellResults) -> Row:
-    """Every column's value."""
+    """Return the value of every column."""
     return {name: _encodable(column.value(cell)) for name, column in COLUMNS.items()}
 
 
 def _encodable(value: Any) -> Any:
-    """File names and messages may hold bytes that were no UTF-8: Parquet and MLflow take none."""
+    """A text as valid UTF-8, which Parquet and MLflow need; names of files may hold other bytes."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
@@ -101,7 +103,7 @@ _SAME = (
 
 
 def _but_precision(row: Row) -> tuple[Any, ...]:
-    """What cells that differ in their precision alone have in common."""
+    """The values that cells have in common which differ in their precision alone."""
     return tuple(row[name] for name in _SAME)
 
 
@@ -112,8 +114,7 @@ def _speedup(row: Row, fp32: Mapping[tuple[Any, ...], float | None]) -> float | 
 
 
 def places(row: Row, store: Store) -> dict[str, str]:
-    """Where a leaderboard row's ONNX file and engine lie, as far as it has them; an imported row's
-    are on another machine."""
+    """Return the paths of a row's ONNX file and engine, as far as they exist on this machine."""
     found: dict[str, str] = {}
     if row["origin"] != HERE:
         return found

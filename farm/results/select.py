@@ -1,4 +1,4 @@
-"""Pick the engine to ship: which cells may be shipped, which is best, and why."""
+"""Pick the engine to ship: which cells are eligible, which is best, and why."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ OBJECTIVES = {
     "throughput": ("throughput_per_s", -1),
     "ap": ("box_ap", -1),
 }
-"""Objective -> the column, and +1 if less of it is better."""
+"""The column of each objective, with +1 if a smaller value is better."""
 
 DEFAULT_MAX_AP_DROP = 0.5
-"""In AP points of 100, as the published tables count."""
+"""In points of 100, as published tables state AP."""
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """What an engine must keep to. AP drops are in points: 0.2 is 0.002 on the 0..1 scale.
+    """The objective of a pick, and what an engine must satisfy.
 
-    postprocess: only engines whose graph ends there; `none` asks for ones that have no AP.
-    devices: of this machine, whose engines are built here and not taken from an import's word.
+    max_ap_drop: in points of 100; 0.2 is 0.002 on the 0..1 scale. postprocess: only engines whose
+    graph ends there; those of `none` have no AP. devices: those of this machine; imported figures
+    of these are not picked, since the cell can be run here.
     """
 
     objective: str = "latency"
@@ -37,7 +38,10 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Pick:
-    """best: None if no cell may be shipped. left_out: cell -> why it may not."""
+    """The best cell (None if no cell is eligible), all eligible ones, and why others are not.
+
+    left_out: the reason, by cell.
+    """
 
     best: Row | None
     eligible: tuple[Row, ...]
@@ -45,22 +49,22 @@ class Pick:
     why: str
 
 
-def pick(rows: Sequence[Row], wish: Criteria) -> Pick:
-    """The best cell of `rows`; equal ones are told apart by AP, then latency, then name.
+def pick(rows: Sequence[Row], criteria: Criteria) -> Pick:
+    """Pick the best cell. Equal ones are ordered by AP, then latency, then name.
 
-    An imported one counts only where nothing of its target was run here, and nothing can be.
+    An imported cell is eligible only if no cell of its target was run here or can be.
     """
     ran = {row["target"] for row in rows if row["origin"] == HERE and row["status"] != "pending"}
-    reasons = [_unfit(row, wish) or _elsewhere(row, ran, wish.devices) for row in rows]
-    judged = list(zip(rows, reasons, strict=True))
+    reasons = [_excluded(row, criteria) or _imported(row, ran, criteria.devices) for row in rows]
+    checked = list(zip(rows, reasons, strict=True))
     several = len({row["sweep"] for row in rows}) > 1
     left_out = {
         f"{row['sweep']}: {row['cell']}" if several else row["cell"]: reason
-        for row, reason in judged
+        for row, reason in checked
         if reason
     }
-    eligible = [row for row, reason in judged if not reason]
-    column, sign = OBJECTIVES[wish.objective]
+    eligible = [row for row, reason in checked if not reason]
+    column, sign = OBJECTIVES[criteria.objective]
     ranked = sorted(
         eligible,
         key=lambda row: (
@@ -72,11 +76,11 @@ def pick(rows: Sequence[Row], wish: Criteria) -> Pick:
     )
     if not ranked:
         return Pick(None, (), left_out, f"none of {len(rows)} cells may be shipped")
-    return Pick(ranked[0], tuple(ranked), left_out, _why(ranked, len(rows), wish))
+    return Pick(ranked[0], tuple(ranked), left_out, _why(ranked, len(rows), criteria))
 
 
 def pareto(rows: Sequence[Row]) -> list[Row]:
-    """Cells that no other one beats in both box AP and median latency, fastest first."""
+    """Return the cells that no other beats in both box AP and median latency, fastest first."""
     front: list[Row] = []
     for row in sorted(rows, key=lambda row: (row["latency_p50_ms"], -(row["box_ap"] or 0))):
         if not front or (row["box_ap"] or 0) > (front[-1]["box_ap"] or 0):
@@ -84,49 +88,55 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
     return front
 
 
-def _unfit(row: Row, wish: Criteria) -> str | None:
-    if wish.model is not None and row["model"] != wish.model:
-        return f"another model than {wish.model}"
-    if wish.postprocess not in (None, row["postprocess"]):
-        return f"its postprocess is {row['postprocess']}, not {wish.postprocess}"
+def _excluded(row: Row, criteria: Criteria) -> str | None:
+    """Why a cell does not satisfy the criteria; None if it does."""
+    if criteria.model is not None and row["model"] != criteria.model:
+        return f"another model than {criteria.model}"
+    if criteria.postprocess not in (None, row["postprocess"]):
+        return f"its postprocess is {row['postprocess']}, not {criteria.postprocess}"
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
     if row["latency_p50_ms"] is None:
         return "not measured"
     for kind in ("box", "mask"):
         drop = row[f"{kind}_ap_drop"]
-        if drop is not None and drop * 100 > wish.max_ap_drop + 1e-9:
-            return f"loses {drop * 100:.2f} points of {kind} AP, at most {wish.max_ap_drop:g}"
-    if row["box_ap"] is None and (wish.postprocess != "none" or wish.objective == "ap"):
+        if drop is not None and drop * 100 > criteria.max_ap_drop + 1e-9:
+            return f"loses {drop * 100:.2f} points of {kind} AP, at most {criteria.max_ap_drop:g}"
+    if row["box_ap"] is None and (criteria.postprocess != "none" or criteria.objective == "ap"):
         raw = row["postprocess"] == "none"
-        return "raw outputs have no AP; ask for them by postprocess" if raw else "its AP is unknown"
-    if wish.max_latency_ms is not None and row["latency_p50_ms"] > wish.max_latency_ms:
-        return f"takes {row['latency_p50_ms']:.2f} ms, at most {wish.max_latency_ms:g}"
+        return (
+            "raw outputs have no AP; --postprocess none selects them"
+            if raw
+            else "its AP is unknown"
+        )
+    if criteria.max_latency_ms is not None and row["latency_p50_ms"] > criteria.max_latency_ms:
+        return f"takes {row['latency_p50_ms']:.2f} ms, at most {criteria.max_latency_ms:g}"
     return None
 
 
-def _elsewhere(row: Row, ran: Set[str], devices: Set[str]) -> str | None:
+def _imported(row: Row, ran: Set[str], devices: Set[str]) -> str | None:
+    """Why an imported cell is not eligible; None if it is."""
     if row["origin"] == HERE or (row["target"] not in ran and row["device"] not in devices):
         return None
     why = "cells of its target ran here" if row["target"] in ran else "this machine is its device"
     return f"imported ({row['origin']}), and {why}: run the cell"
 
 
-def _why(ranked: Sequence[Row], total: int, wish: Criteria) -> str:
+def _why(ranked: Sequence[Row], total: int, criteria: Criteria) -> str:
     best = ranked[0]
-    words = {
+    reasons = {
         "latency": f"lowest median latency ({best['latency_p50_ms']:.2f} ms)",
         "throughput": f"highest throughput ({best['throughput_per_s']:.1f} images/s)",
         "ap": f"highest box AP ({best['box_ap'] or 0:.4f})",
     }
     imported = " imported" if best["origin"] != HERE else ""
-    why = f"{words[wish.objective]} of {len(ranked)} fitting{imported} cells (of {total})"
-    if len(ranked) > 1 and wish.objective != "ap":
-        column, _ = OBJECTIVES[wish.objective]
+    why = f"{reasons[criteria.objective]} of {len(ranked)} eligible{imported} cells (of {total})"
+    if len(ranked) > 1 and criteria.objective != "ap":
+        column, _ = OBJECTIVES[criteria.objective]
         gap = abs(ranked[1][column] - best[column]) / best[column]
         noise = max(best["latency_cov"] or 0, ranked[1]["latency_cov"] or 0)
         noise /= min(best["samples"] or 1, ranked[1]["samples"] or 1) ** 0.5
         why += f"; next is {ranked[1]['cell']}, {gap:.1%} behind"
         if gap < 2 * noise:
-            why += " (within the noise: either will do)"
+            why += " (within the noise: either is as good)"
     return why

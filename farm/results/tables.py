@@ -1,4 +1,4 @@
-"""The leaderboard as people read it: table, csv, json, markdown."""
+"""Show the leaderboard and the pick: as a table, csv, json or markdown."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import csv
 import io
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from farm.results.by_class import COLUMNS as BY_CLASS
-from farm.results.by_class import by_class
+from farm.console import fields, table
+from farm.results.by_class import CLASS_COLUMNS, by_class
 from farm.results.columns import COLUMNS, Row
 from farm.results.escaping import for_csv, for_markdown
 from farm.results.select import Pick
@@ -27,18 +27,18 @@ _FIRST = (
     "mask_ap", "cosine", "latency_p50_ms", "speedup_vs_fp32", "throughput_per_s", "status",
     "origin",
 )  # fmt: skip
-"""In the order of the table, which fits a terminal of 80; csv and json have every column."""
+"""The order in tables, which then fit 80 columns in most cases; csv and json have every column."""
 
 
 def _text(value: Any, pattern: str) -> str:
     if value is None:
         return "-"
-    # A drop of -0.0000 is no drop.
+    # Adding 0.0 turns -0.0 into 0.0: "-0.0000" would look like a difference.
     return plain(pattern.format(round(value, 4) + 0.0 if isinstance(value, float) else value))
 
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:
-    """By target and model, the fastest first, failed ones last."""
+    """Sort rows by target and model, the fastest first and failed ones last."""
     return sorted(
         rows,
         key=lambda row: (
@@ -52,7 +52,7 @@ def sort_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def render(rows: Sequence[Row], form: str) -> str:
-    """The rows in one of `FORMATS`, ready to print."""
+    """Return the rows in one of `FORMATS`, ready to print."""
     rows = sort_rows(rows)
     if form == "json":
         return json.dumps(rows, indent=1)
@@ -64,7 +64,7 @@ def render(rows: Sequence[Row], form: str) -> str:
 
 
 def _csv(rows: Sequence[Row]) -> str:
-    """Every column that a row has; rows of earlier versions may have fewer."""
+    """Every column that one of the rows has."""
     out = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(out, names, lineterminator="\n")
@@ -74,31 +74,35 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def render_by_class(rows: Sequence[Row], form: str) -> str:
-    """The AP of each class of each cell, in one of `FORMATS`; raises InputError as `by_class`."""
+    """Return the AP of each class of each cell in one of `FORMATS`.
+
+    Raises:
+        InputError: no cell has AP by class.
+    """
     found = by_class(sort_rows(rows))
     if form == "json":
         return json.dumps(found, indent=1)
     if form == "csv":
         return _csv(found)
     if form == "markdown":
-        return _lined_markdown(found, BY_CLASS)
-    return "\n".join(_lined(found, BY_CLASS))
+        return _lined_markdown(found, CLASS_COLUMNS)
+    return _lined(found, CLASS_COLUMNS)
 
 
 def _shown(rows: Sequence[Row]) -> list[Shown]:
-    """Columns that have a heading and something to say."""
-    silent = {"postprocess": "graph", "precision": "fp32", "origin": HERE}
+    """The columns with a heading in which a row differs from the default."""
+    defaults = {"postprocess": "graph", "precision": "fp32", "origin": HERE}
     headed = [name for name, column in COLUMNS.items() if column.heading]
     return [
         (name, COLUMNS[name].heading, COLUMNS[name].form)
         for name in dict.fromkeys((*_FIRST, *headed))
-        if any(row.get(name) not in (None, silent.get(name)) for row in rows)
+        if any(row.get(name) not in (None, defaults.get(name)) for row in rows)
     ]
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    table = _lined_markdown(rows, _shown(rows))
-    return "\n".join([table, *map(for_markdown, _reasons(rows) + _origins(rows))])
+    lines = _lined_markdown(rows, _shown(rows))
+    return "\n".join([lines, *map(for_markdown, _reasons(rows) + _origins(rows))])
 
 
 def _lined_markdown(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
@@ -111,34 +115,25 @@ def _lined_markdown(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    """Plain columns, one block per target and sweep."""
+    """A block for each target and sweep, with the reasons of its failures below."""
     blocks = []
     for target, sweep in dict.fromkeys((row["target"], row["sweep"]) for row in rows):
         own = [row for row in rows if (row["target"], row["sweep"]) == (target, sweep)]
         title = plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")
-        lines = [title.rstrip(": "), *_lined(own, _shown(own))]
+        lines = [title.rstrip(": "), _lined(own, _shown(own))]
         blocks.append("\n".join(lines + _reasons(own) + _origins(own)))
     return "\n\n".join(blocks)
 
 
-def _lined(rows: Sequence[Row], columns: Sequence[Shown]) -> list[str]:
-    """Plain columns under their headings, numbers to the right."""
+def _lined(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
+    """The columns under their headings."""
+    headings = [heading for _, heading, _ in columns]
     cells = [[_text(row.get(name), form) for name, _, form in columns] for row in rows]
-    heads = [heading for _, heading, _ in columns]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    gap = "  " if sum(widths) + 2 * len(widths) <= 82 else " "
-    numeric = [form != "{}" or name == "opset" for name, _, form in columns]
-    return [
-        gap.join(
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(line, widths, numeric, strict=True)
-        ).rstrip()
-        for line in (heads, ["-" * width for width in widths], *cells)
-    ]
+    return table(headings, cells, [form != "{}" or name == "opset" for name, _, form in columns])
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
-    """Why cells failed, or could not be done here: the reason once, with the cells it cost."""
+    """Why cells failed or were not run: each reason once, with the number of its cells."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["status"] == "failed":
@@ -155,17 +150,20 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
 
 
 def _origins(rows: Sequence[Row]) -> list[str]:
-    """What the marks of imported rows stand for."""
+    """What the values of the column "from" mean."""
     found = sorted({row["origin"] for row in rows} - {HERE})
     lines = [""] if found else []
     for origin in found:
         digest, _, name = origin.partition(" ")
-        lines.append(plain(f"from {digest[:4]}: imported ({name}); figures of that machine's own,"))
-        lines.append("  which were not checked here, and whose engines are not here")
+        lines.append(
+            plain(f"from {digest[:4]}: imported ({name}); measured on another machine and")
+        )
+        lines.append("  not checked here; the engines are on that machine")
     return lines
 
 
 def pick_as_json(picked: Pick, where: Mapping[str, str]) -> dict[str, Any]:
+    """Return the pick for programs. where: the paths of its files, by name."""
     return {
         "best": picked.best,
         "why": picked.why,
@@ -175,36 +173,42 @@ def pick_as_json(picked: Pick, where: Mapping[str, str]) -> dict[str, Any]:
 
 
 def pick_as_text(picked: Pick, where: Mapping[str, str]) -> str:
-    """The pick as a short block: what, its figures, why, where it lies."""
+    """Describe the pick: the cell, why it is the best, its figures and the paths of its files.
+
+    where: the paths, by name.
+    """
     best = picked.best
     if best is None:
         reasons = [
             plain(f"  {cell}: {reason}") for cell, reason in list(picked.left_out.items())[:10]
         ]
         return "\n".join([f"No engine to ship: {picked.why}.", *reasons])
-    why = textwrap.wrap(plain(picked.why), 68)
-    imported = best["origin"] != HERE
-    lines = [plain(f"{'Imported, not built here:' if imported else 'Ship'} {best['cell']}")]
-    lines.append(f"  why      {why[0]}")
-    lines += [f"           {more}" for more in why[1:]]
-    lines.append(
-        f"  box AP   {_text(best['box_ap'], '{:.4f}')} "
-        f"(PyTorch {_text(best['box_ap_reference'], '{:.4f}')})"
-    )
-    if best["mask_ap"] is not None:
-        beside = _text(best["mask_ap_reference"], "{:.4f}")
-        lines.append(f"  mask AP  {best['mask_ap']:.4f} (PyTorch {beside})")
-    lines.append(
-        f"  speed    p50 {best['latency_p50_ms']:.2f} ms, "
+    head = "Ship" if best["origin"] == HERE else "Imported, not built here:"
+    return "\n".join([plain(f"{head} {best['cell']}"), fields(_described(best, picked.why, where))])
+
+
+def _described(best: Row, why: str, where: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The names and values of the description."""
+    yield "why", textwrap.fill(plain(why), 68)
+    for kind in ("box", "mask"):
+        if kind == "box" or best["mask_ap"] is not None:
+            beside = _text(best[f"{kind}_ap_reference"], "{:.4f}")
+            yield f"{kind} AP", f"{_text(best[f'{kind}_ap'], '{:.4f}')} (PyTorch {beside})"
+    yield (
+        "speed",
+        f"p50 {best['latency_p50_ms']:.2f} ms, "
         f"p90 {_text(best['latency_p90_ms'], '{:.2f}')} ms, "
-        f"{best['throughput_per_s']:.1f} images/s on {best['threads']} threads"
+        f"{best['throughput_per_s']:.1f} images/s on {best['threads']} threads",
     )
-    lines.append(plain(f"  device   {best['device']}"))
-    lines += [plain(f"  {name:<8} {path}") for name, path in where.items()]
-    if imported:
-        lines.append(plain(f"  origin   {best['origin']}"))
-        lines.append("  note     the figures are the other machine's word; its engine is there:")
-        lines.append("           run the cell on this target to build and measure one of your own")
+    yield "device", str(best["device"])
+    yield from where.items()
+    if best["origin"] != HERE:
+        yield "origin", best["origin"]
+        yield "note", _IMPORTED
     if best["stable"] is False:
-        lines.append("  note     the measurement drifted; measure again on a quieter machine")
-    return "\n".join(lines)
+        yield "note", "the measurement drifted; measure again on a quieter machine"
+
+
+_IMPORTED = """\
+the figures are those of the other machine, where its engine is:
+run the cell on this target to build and measure an engine here"""

@@ -1,4 +1,4 @@
-"""MLflow: a parent run for the sweep, a child per cell; made from the rows, after the work."""
+"""Log a sweep to MLflow: a parent run with a child for each cell, made from the rows."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ _BATCH = 100  # MLflow's limit of params or tags in one call
 
 
 def tracking_uri(results: Path) -> str:
-    """`MLFLOW_TRACKING_URI`, or an SQLite file under the results."""
+    """Return `MLFLOW_TRACKING_URI`, or the address of an SQLite file in the results."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results / 'mlflow.db'}"
 
 
 def log_sweep(sweep: str, rows: Sequence[Row], links: Mapping[str, Row], results: Path) -> bool:
-    """Bring MLflow up to date; False if it was already. A sweep run again is the same parent run.
+    """Update MLflow, and return whether anything had changed. A sweep has one parent run, also when
+    it is run again.
 
-    links: for each cell, the places of its ONNX file and engine.
+    links: the paths of each cell's ONNX file and engine, by name.
+
+    Raises:
+        OSError: the files of the results cannot be written.
+        Exception: whatever MLflow raises for its server or database.
     """
     uri = tracking_uri(results)
     digests = {row["cell"]: _digest([row, links[row["cell"]]]) for row in rows}
@@ -42,7 +47,7 @@ def log_sweep(sweep: str, rows: Sequence[Row], links: Mapping[str, Row], results
     state = {"server": shown(uri), "cells": digests}
     own, kept = results / "mlflow.db", _read(mark)
     if isinstance(kept, dict) and "uri" in kept:
-        mark.unlink()  # an earlier version's: the address may hold a password
+        mark.unlink()  # written by an earlier version; the address may hold a password
     if kept == state and (own.exists() or not uri.endswith(str(own))):
         return False
     client = _client(uri, results)
@@ -64,7 +69,7 @@ def _digest(value: Any) -> str:
 
 
 def _read(path: Path) -> Any:
-    """What was logged last; None where nothing was, or that is torn."""
+    """What was logged last; None if nothing was, or the file is damaged."""
     try:
         return jsonfile.read(path)
     except (OSError, ValueError):
@@ -72,14 +77,14 @@ def _read(path: Path) -> Any:
 
 
 def _client(uri: str, results: Path) -> MlflowClient:
-    # A server that is down is told in seconds, not minutes.
+    # So a server that is down is noticed in seconds, not minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     if uri == f"sqlite:///{results / 'mlflow.db'}" and (results / "mlflow.db").is_dir():
         raise IsADirectoryError(f"{results / 'mlflow.db'} is a folder")
     from mlflow import MlflowClient
 
-    # A new database tells of every one of its migrations.
+    # A new database logs each of its migrations.
     for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     results.mkdir(parents=True, exist_ok=True)
@@ -90,12 +95,12 @@ def _experiment(client: MlflowClient, results: Path) -> str:
     if found := client.get_experiment_by_name(EXPERIMENT):
         return str(found.experiment_id)
     local = "MLFLOW_TRACKING_URI" not in os.environ
-    place = (results / "mlflow-artifacts").as_uri() if local else None
-    return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+    location = (results / "mlflow-artifacts").as_uri() if local else None
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
 
 
 def _run(client: MlflowClient, experiment: str, tags: Mapping[str, str], name: str) -> str:
-    """The run with these tags, made if there is none."""
+    """The run with these tags, which is created if there is none."""
     query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     if found := client.search_runs([experiment], query, max_results=1):
         return str(found[0].info.run_id)
@@ -103,7 +108,7 @@ def _run(client: MlflowClient, experiment: str, tags: Mapping[str, str], name: s
 
 
 def _children(client: MlflowClient, experiment: str, parent: str) -> dict[str, tuple[str, str]]:
-    """cell -> run id and digest of what was logged."""
+    """By cell: the id of its run, and the digest of what was logged."""
     found: dict[str, tuple[str, str]] = {}
     token = None
     while True:
@@ -112,7 +117,7 @@ def _children(client: MlflowClient, experiment: str, parent: str) -> dict[str, t
         )
         for run in page:
             tags = run.data.tags
-            if cell := tags.get("farm.cell"):  # else another program's
+            if cell := tags.get("farm.cell"):  # else the run is of another program
                 found[cell] = (str(run.info.run_id), tags.get("farm.digest", ""))
         if not (token := page.token):
             return found
@@ -133,7 +138,7 @@ def _log_cell(
     if run is None:
         tags = {"mlflow.parentRunId": parent, "farm.cell": cell, "farm.kind": "cell"}
         run = str(client.create_run(experiment, tags=tags, run_name=cell).info.run_id)
-    # The sweep's name stands on the children too: the UI's filters drop them otherwise.
+    # Children have the sweep's name too, or the UI's filter for it would hide them.
     params = [Param("sweep", row["sweep"])]
     params += [Param(name, str(row[name])) for name in _PARAMS if row[name] is not None]
     now = _milliseconds()
@@ -148,15 +153,15 @@ def _log_cell(
         if isinstance(value, str) and name not in _PARAMS
     }
     _clear_tags(client, run, row)
-    # The digest goes last: a run cut off half-way is written again.
+    # The digest is the last tag: a run that was interrupted before is written again.
     texts["farm.digest"] = digests[cell]
-    tags_left = [RunTag(name, value) for name, value in texts.items()]
-    client.log_batch(run, metrics=metrics, params=params, tags=tags_left[:_BATCH])
+    tags_list = [RunTag(name, value) for name, value in texts.items()]
+    client.log_batch(run, metrics=metrics, params=params, tags=tags_list[:_BATCH])
     client.set_terminated(run, _STATES[row["status"]])
 
 
 def _clear_tags(client: MlflowClient, run: str, row: Row) -> None:
-    """Drop what an earlier run of the cell said and this one does not, a failure's reason say."""
+    """Remove tags of an earlier run of the cell that no longer hold, such as a failure's reason."""
     for name in client.get_run(run).data.tags:
         if name.startswith("farm.") and row.get(name.removeprefix("farm."), "") is None:
             client.delete_tag(run, name)

@@ -1,4 +1,4 @@
-"""Judge an engine by what `verify` left in the store, under the tolerance of the matrix."""
+"""Apply the tolerances of a matrix to the differences that `verify` recorded."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from farm.results import arrays
 from farm.specs import Tolerance
 
 
-def judge(pairs_file: Path, tolerance: Tolerance) -> Agreement:
-    """Judge the pairs of boxes in this file. Raises OSError or ValueError for a torn file."""
+def read_agreement(pairs_file: Path, tolerance: Tolerance) -> Agreement:
+    """Compare the pairs of boxes in this file. Raises OSError or ValueError for a damaged file."""
     return agreement(arrays.pairs(pairs_file), tolerance)
 
 
-def judge_raw(raw_file: Path, tolerance: Tolerance) -> RawAgreement:
-    """Judge the raw outputs in this file. Raises OSError or ValueError for a torn file."""
+def read_raw_agreement(raw_file: Path, tolerance: Tolerance) -> RawAgreement:
+    """Compare the raw outputs in this file. Raises OSError or ValueError for a damaged file."""
     return raw_agreement(arrays.raw(raw_file), tolerance)

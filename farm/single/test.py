@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm import writable
+from farm import atomic, writable
 from farm.errors import InputError, StepFailed
 from farm.single import words, work
 
@@ -168,7 +168,7 @@ def _prepared(
 def _dump(results: list[Any], out: Path) -> None:
     import mmcv
 
-    with work.whole(out) as part:
+    with atomic.replacing(out) as part:
         mmcv.dump(results, str(part), file_format="pkl")
     print(f"Results: {out}")
 

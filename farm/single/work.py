@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm import atomic
 from farm.catalog import RUNTIMES
 from farm.cli.places import results_folder, store_folder
 from farm.engine.local import InlineExecutor
@@ -87,19 +85,8 @@ def put(artifact: Path, output: Path) -> None:
 
     Not a link: what is then done to the file in place must not reach into the store.
     """
-    with whole(output) as part:
+    with atomic.replacing(output) as part:
         shutil.copyfile(artifact, part)
-
-
-@contextmanager
-def whole(output: Path) -> Iterator[Path]:
-    """A file beside `output` to write into, which takes its place as the block ends well."""
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def test_raw_differences_have_one_output_at_least(path: Path) -> None:
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "missing": ({name: floats() for name in PAIRS[1:]}, "it has no array 'reference_score'"),
     "unknown": (pairs(other=floats()), "it has 'other', which is not expected"),
-    "lengths": (pairs(iou=floats(3)), "its arrays have not the same length"),
+    "lengths": (pairs(iou=floats(3)), "its arrays differ in length"),
     "whole numbers": (pairs(iou=np.arange(2)), "expected one axis of 'f'"),
     "two axes": (pairs(iou=np.zeros((2, 2), np.float32)), "expected one axis of 'f'"),
     "no axis": (pairs(iou=np.float32(1)), "expected one axis of 'f'"),
@@ -80,7 +80,7 @@ def test_an_array_that_stands_there_twice_is_refused(path: Path) -> None:
     write(path, pairs())
     with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
         file.writestr("iou.npy", npy(floats()))
-    with pytest.raises(ValueError, match="an array stands in it twice"):
+    with pytest.raises(ValueError, match="it has an array twice"):
         arrays.pairs(path)
 
 
@@ -132,5 +132,5 @@ def test_headers_are_held_against_what_is_there(tmp_path: Path) -> None:
 
 def test_what_is_no_archive_is_refused(path: Path) -> None:
     path.write_bytes(b"PK\x03\x04 nothing more")
-    with pytest.raises(ValueError, match=r"no \.npz file"):
+    with pytest.raises(ValueError, match=r"not a \.npz file"):
         arrays.pairs(path)

@@ -218,7 +218,7 @@ def test_a_part_of_a_sweep_replaces_its_own_target_alone(plan: Plan, store: Stor
     other = [{**row, "target": "gpu"} for row in rows]
     root = store.root.parent
     leaderboard.write([*rows, *other], root, "own")
-    (path,) = leaderboard.write(rows[:1], root, "own", whole=False)
+    (path,) = leaderboard.write(rows[:1], root, "own", complete=False)
     assert path == root / "leaderboard" / "target=cpu" / "sweep=own" / "leaderboard.parquet"
     assert len(leaderboard.of_sweep(root, "own", "gpu")) == 2
     assert leaderboard.of_sweep(root, "own", "cpu") == rows[:1]

@@ -62,7 +62,8 @@ def test_what_is_no_address_is_shown_only_where_it_can_hold_no_secret() -> None:
     assert shown("mlruns/x-1.db") == "mlruns/x-1.db"
     assert shown("bob:s3cr3t") == "***"
     assert shown("http://bob:s3cr3t@h/x?token=s#y") == "http://***@h/x?***"
-    assert shown("http://h/x?t=1") == "http://h/x?***" and shown("http://h/x#t") == "http://h/x#***"
+    assert shown("http://h/x?t=1") == "http://h/x?***"
+    assert shown("http://h/x#t") == "http://h/x#***"
     assert "s3cr3t" not in without_secrets("bob said s3cr3t", "http://bob:s3cr3t@h")
 
 
@@ -138,13 +139,13 @@ def test_a_pick_is_said_with_its_figures_and_its_files() -> None:
         "y",
     ]
     assert picked.why == (
-        "lowest median latency (8.00 ms) of 2 fitting cells (of 3); next is y, 1.0% behind "
-        "(within the noise: either will do)"
+        "lowest median latency (8.00 ms) of 2 eligible cells (of 3); next is y, 1.0% behind "
+        "(within the noise: either is as good)"
     )
     assert pick_as_text(picked, {"engine": "/e"}).splitlines() == [
         "Ship x",
-        "  why      lowest median latency (8.00 ms) of 2 fitting cells (of 3); next is",
-        "           y, 1.0% behind (within the noise: either will do)",
+        "  why      lowest median latency (8.00 ms) of 2 eligible cells (of 3); next is",
+        "           y, 1.0% behind (within the noise: either is as good)",
         "  box AP   0.5000 (PyTorch -)",
         "  mask AP  0.2500 (PyTorch 0.3000)",
         "  speed    p50 8.00 ms, p90 9.50 ms, 100.0 images/s on 2 threads",
@@ -166,7 +167,7 @@ def test_the_gap_is_noise_below_twice_the_error_of_the_mean() -> None:
             [best, row("y", latency_p50_ms=latency, latency_cov=0.1, samples=400)], Criteria()
         ).why
 
-    assert second(103.9).endswith("3.9% behind (within the noise: either will do)")
+    assert second(103.9).endswith("3.9% behind (within the noise: either is as good)")
     assert second(104.1).endswith("4.1% behind")
 
 
@@ -190,7 +191,7 @@ def test_the_gap_is_noise_below_twice_the_error_of_the_mean() -> None:
         ),
         (
             {"box_ap": None, "postprocess": "none"}, Criteria(),
-            "raw outputs have no AP; ask for them by postprocess",
+            "raw outputs have no AP; --postprocess none selects them",
         ),
         ({"box_ap": None, "postprocess": "none"}, Criteria(postprocess="none"), None),
     ],

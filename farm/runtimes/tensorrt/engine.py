@@ -7,8 +7,8 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+from farm import atomic
 from farm.errors import StepFailed, TransientFailure
 from farm.runtimes.tensorrt.cuda import Gpu
 
@@ -97,9 +97,7 @@ def save_timings(config: Any, path: Path) -> None:
     if others is not None and others.combine(cache, False):
         cache = others
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid4().hex}")
-    part.write_bytes(memoryview(cache.serialize()))
-    part.replace(path)
+    atomic.write(path, bytes(memoryview(cache.serialize())))
 
 
 def _read_timings(path: Path) -> bytes:
