@@ -66,7 +66,9 @@ class Prepared:
         dtype, shape = np.dtype(row["dtype"]), tuple(row["shape"])
         size = dtype.itemsize * int(np.prod(shape))
         start = row["offset"]
-        return self._data[start : start + size].view(dtype).reshape(shape).astype(np.float32)
+        stored = self._data[start : start + size].view(dtype).reshape(shape)
+        pixels: Floats = stored.astype(np.float32)
+        return pixels
 
     def batches(self, size: int) -> Iterator[tuple[range, Floats]]:
         """All images in order as float32 [size, 3, H, W], with the indices each one holds.

@@ -160,4 +160,5 @@ def _decoded(text: str) -> list[int]:
     runs[1::2], runs[2::2] = runs[1::2].cumsum(), runs[2::2].cumsum()
     if runs.min() < 0:
         raise ValueError("a run of it is negative")
-    return runs.tolist()
+    found: list[int] = runs.tolist()
+    return found

@@ -83,7 +83,8 @@ def _bilinear(to: int, cells: int) -> Floats:
     position = (np.arange(to, dtype=np.float32) + 0.5) * np.float32(cells / to) - 0.5
     position = position.clip(0, cells - 1)
     distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32)[None])
-    return np.maximum(0, 1 - distance).astype(np.float32)
+    weights: Floats = np.maximum(0, 1 - distance).astype(np.float32)
+    return weights
 
 
 def _mean_probability(logits: npt.NDArray[np.float32]) -> float:

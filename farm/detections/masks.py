@@ -48,7 +48,8 @@ def _weights(pixels: npt.NDArray[np.int64], low: float, high: float, cells: int)
     position = (pixels.astype(np.float32) + 0.5 - np.float32(low)) / np.float32(extent)
     position = position * cells - 0.5
     distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32)[None])
-    return np.maximum(0, 1 - distance).astype(np.float32)
+    weights: Floats = np.maximum(0, 1 - distance).astype(np.float32)
+    return weights
 
 
 def encode(

@@ -57,7 +57,8 @@ def box_iou(a: Floats, b: Floats) -> Floats:
     union = area_a[:, None] + area_b[None] - inner
     iou = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
     same = np.abs(a[:, None] - b[None]).max(2) < 0.01
-    return np.maximum(iou, same.astype(np.float32))
+    overlaps: Floats = np.maximum(iou, same.astype(np.float32))
+    return overlaps
 
 
 def _match_image(reference: Detections, engine: Detections) -> list[tuple[float, ...]]:

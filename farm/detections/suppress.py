@@ -94,12 +94,14 @@ def _weights(overlap: Floats, decay: Decay) -> Floats:
         return (~over).astype(np.float32)
     if decay.method == "linear":
         return np.where(over, 1 - overlap, np.float32(1))
-    return np.exp(-(overlap * overlap) / np.float32(decay.sigma))
+    gaussian: Floats = np.exp(-(overlap * overlap) / np.float32(decay.sigma))
+    return gaussian
 
 
 def _areas(boxes: Floats, offset: int) -> Floats:
     sides: Floats = boxes[:, 2:] - boxes[:, :2] + np.float32(offset)
-    return sides[:, 0] * sides[:, 1]
+    areas: Floats = sides[:, 0] * sides[:, 1]
+    return areas
 
 
 def _iou(box: Floats, area: Floats, others: Floats, areas: Floats, offset: int) -> Floats:
@@ -107,4 +109,6 @@ def _iou(box: Floats, area: Floats, others: Floats, areas: Floats, offset: int) 
     low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
     sides = np.maximum(high - low + np.float32(offset), 0)
     inner = sides[:, 0] * sides[:, 1]
-    return np.divide(inner, area + areas - inner, out=np.zeros_like(inner), where=inner > 0)
+    union = area + areas - inner
+    overlaps: Floats = np.divide(inner, union, out=np.zeros_like(inner), where=inner > 0)
+    return overlaps

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from farm.cli.places import results_folder, store_folder
 from farm.config.schema import VerifySpec
 from farm.errors import InputError
-from farm.offline import records
+from farm.offline import manifest, records
 from farm.offline.manifest import Manifest
 from farm.plan import Plan
 from farm.results import leaderboard
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         folder = records.opened(options.records, Path(scratch))
         with _named(folder, options.records):
             sweep = records.read(folder)
-            limits = _limits(sweep.verify, folder / records.NAME)
+            limits = _limits(sweep.verify, folder / manifest.NAME)
         known = [
             row
             for target in sweep.targets

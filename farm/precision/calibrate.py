@@ -65,7 +65,7 @@ def session(model: Path | bytes, threads: int) -> ort.InferenceSession:
     return ort.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
 
 
-class _One(calibrate.CalibrationDataReader):
+class _One(calibrate.CalibrationDataReader):  # type: ignore[misc] # ONNX Runtime has no types
     """A reader of one batch: a calibrator keeps all that one reader gives until it is done."""
 
     def __init__(self, batch: dict[str, Floats]) -> None:

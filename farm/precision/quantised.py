@@ -79,7 +79,8 @@ def quantise(model: onnx.ModelProto, ranges: Any, layers: Collection[str]) -> on
     made = ONNXModel(quantiser.quantize_model())
     _spare(made.model.graph, layers)
     made.topological_sort()  # it appends its nodes
-    return made.model
+    result: onnx.ModelProto = made.model
+    return result
 
 
 def _spare(graph: onnx.GraphProto, layers: Collection[str]) -> None:

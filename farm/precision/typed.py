@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
@@ -79,10 +81,11 @@ class _Typed:
         cast = helper.make_node("Cast", [name], [own], f"{name}_to_{self._suffix}", to=self._type)
         return own, [cast]
 
-    def _fitted(self, values: np.ndarray) -> np.ndarray:
+    def _fitted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Rounded; what is beyond the type's range (a clip's open end, say) becomes its end."""
-        end = float(ml_dtypes.finfo(self._numpy).max)
-        return np.clip(values, -end, end).astype(self._numpy)
+        end = float(ml_dtypes.finfo(self._numpy).max)  # type: ignore[no-untyped-call]
+        fitted: npt.NDArray[Any] = np.clip(values, -end, end).astype(self._numpy)
+        return fitted
 
 
 def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:

@@ -173,7 +173,7 @@ class _Auto:
         prepared, classes = self._work.prepared, self._how.classes
         with contextlib.redirect_stdout(io.StringIO()):
             figures = coco.average_precision(self._truth, found, prepared.metas, classes, False)
-        value = figures[self._metric]
+        value: float | None = figures[self._metric]
         if value is None or (not value and found is self._fp32):
             raise StepFailed(
                 "int8 auto cannot tell what is lost: fp32 finds nothing on the calibration images"
