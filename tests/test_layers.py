@@ -60,7 +60,7 @@ CUDA = ("farm.runtimes.tensorrt.cuda",)
 DESCRIBED = ("farm.findings", "farm.options", "farm.registry", "farm.runtimes.base")
 ON_GPUS = [
     FARM / "runtimes" / "onnxruntime" / f"{part}.py"
-    for part in ("binding", "cuda", "options", "placement", "providers", "tensorrt")
+    for part in ("binding", "cuda", "options", "placement", "providers", "sessions", "tensorrt")
 ]
 """ONNX Runtime's providers for GPUs; the folder's other files are the CPU's."""
 

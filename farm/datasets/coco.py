@@ -18,9 +18,7 @@ from farm.datasets import segmentations
 from farm.detections import Detections, ImageMeta
 from farm.detections.convert import require_known_labels
 from farm.errors import InputError, StepFailed, nearest
-
-SUMMARY = ("", "50", "75", "_s", "_m", "_l")
-"""COCOeval's first six figures: AP, AP50, AP75, and by the objects' size."""
+from farm.store.figures import AP_SUFFIXES
 
 
 def check_classes(annotations: dict[str, Any], classes: Sequence[str], path: str) -> None:
@@ -65,7 +63,7 @@ def average_precision(
         rows = _rows(found, metas, list(categories.values()), kind)
         values, by_class = _evaluate(coco, rows, kind, categories, images)
         figures |= {
-            f"{prefix}_ap{name}": value for name, value in zip(SUMMARY, values, strict=True)
+            f"{prefix}_ap{suffix}": value for suffix, value in zip(AP_SUFFIXES, values, strict=True)
         }
         figures[f"{prefix}_ap_by_class"] = by_class
     return figures
@@ -114,7 +112,9 @@ def _evaluate(
     evaluation.accumulate()
     evaluation.summarize()
     # COCOeval says -1 where no object of that size exists.
-    values = [float(v) if v > -1 else None for v in np.asarray(evaluation.stats[: len(SUMMARY)])]
+    values = [
+        float(v) if v > -1 else None for v in np.asarray(evaluation.stats[: len(AP_SUFFIXES)])
+    ]
     return values, _by_class(evaluation, categories)
 
 

@@ -246,8 +246,9 @@ class _Planner:
         if stage == "verify":
             reference = steps["reference"]
             values = specs.VerifyInputs(
-                engine, prepared, reference.ref, facts.mask_threshold, facts.mask_frame, target
-            )
+                engine, prepared, reference.ref, len(facts.classes), facts.mask_threshold,
+                facts.mask_frame, target,
+            )  # fmt: skip
             parents.append(reference)
         elif stage == "evaluate":
             values = specs.EvaluateInputs(

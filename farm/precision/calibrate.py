@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime as ort
 from onnxruntime.quantization import calibrate
 
 from farm.detections import Floats
+from farm.runtimes.onnxruntime.sessions import cpu_session
 
 BINS = 2048
 
@@ -35,7 +35,7 @@ def ranges(
     known = {name: onnx.helper.make_tensor_value_info(name, 1, None) for name in names}
     calibrator.select_tensors_to_calibrate = lambda graph: (set(names), known)
     calibrator.augment_graph()
-    calibrator.infer_session = session(folder / "augmented.onnx", threads)
+    calibrator.infer_session = cpu_session(folder / "augmented.onnx", threads)
     source = calibrator.infer_session.get_inputs()[0].name
     with contextlib.redirect_stdout(io.StringIO()):  # it tells of every batch
         for batch in images:
@@ -54,15 +54,6 @@ def _calibrator(model: Path, method: str, percentile: float, augmented: Path) ->
     return calibrate.PercentileCalibrater(
         str(model), [], num_bins=BINS, percentile=percentile, **own
     )
-
-
-def session(model: Path | bytes, threads: int) -> ort.InferenceSession:
-    """A session on the CPU, of a file or of its bytes."""
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.log_severity_level = 3
-    file = model if isinstance(model, bytes) else str(model)
-    return ort.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
 
 
 class _One(calibrate.CalibrationDataReader):  # type: ignore[misc] # ONNX Runtime has no types

@@ -16,12 +16,13 @@ import onnx
 
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
-from farm.detections import Detections, Floats, ImageMeta
+from farm.detections import Detections, ImageMeta
 from farm.errors import StepFailed
 from farm.precision import auto, calibrate, quantised
+from farm.runtimes.onnxruntime.sessions import CpuSession, cpu_session
 from farm.specs import Auto, Quantisation
 from farm.stages import Context
-from farm.stages.inference import Decoding, Outputs, detect, prepared_batches
+from farm.stages.inference import Decoding, detect, prepared_batches
 
 log = logging.getLogger(__name__)
 
@@ -94,23 +95,6 @@ class _Work:
         return made
 
 
-@dataclass(frozen=True)
-class _Boxes:
-    """Runs an ONNX Runtime session for the outputs of these names."""
-
-    session: Any
-    names: Sequence[str]
-
-    def run(self, images: Floats) -> Outputs:
-        values = self.session.run(self.names, {_input(self.session): images})
-        return dict(zip(self.names, values, strict=True))
-
-
-def _input(session: Any) -> str:
-    name: str = session.get_inputs()[0].name
-    return name
-
-
 class _Auto:
     def __init__(self, work: _Work, how: Auto) -> None:
         self._work, self._how = work, how
@@ -153,18 +137,16 @@ class _Auto:
     def _values(
         self, layers: Sequence[str], ends: Sequence[str], batches: Sequence[Any]
     ) -> list[Mapping[str, Any]]:
-        session = self._session(self._work.int8(layers, ends))
-        return [
-            dict(zip(ends, session.run(ends, {_input(session): images}), strict=True))
-            for images in batches
-        ]
+        session = self._session(self._work.int8(layers, ends), ends)
+        return [session.run(images) for images in batches]
 
-    def _session(self, model: onnx.ModelProto) -> Any:
-        return calibrate.session(model.SerializeToString(), self._work.threads)
+    def _session(self, model: onnx.ModelProto, outputs: Sequence[str]) -> CpuSession:
+        opened = cpu_session(model.SerializeToString(), self._work.threads)
+        return CpuSession(opened, outputs)
 
     def _detect(self, model: onnx.ModelProto) -> list[Detections]:
         names = [output.name for output in model.graph.output if output.name not in _OF_MASKS]
-        session, how = _Boxes(self._session(model), names), self._how
+        session, how = self._session(model, names), self._how
         decoding = Decoding(len(how.classes), how.clip, suppression=how.suppression)
         batches = prepared_batches(self._work.prepared, self._work.batch)
         return list(detect(session, batches, decoding))

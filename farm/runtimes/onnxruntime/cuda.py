@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from farm.runtimes.onnxruntime import providers
 from farm.runtimes.onnxruntime.binding import BoundSession, is_fixed
 from farm.runtimes.onnxruntime.options import CudaOptions, cuda_options
+from farm.runtimes.onnxruntime.sessions import CPU
 from farm.runtimes.tensorrt import cuda
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def open_engine(folder: Path, options: EngineOptions, threads: int) -> BoundSess
 
 def _providers(options: EngineOptions, asked: CudaOptions, **more: Any) -> providers.Providers:
     own = cuda_options(options) | more | asked.provider_options
-    return [(PROVIDER, own), (providers.CPU, {})]
+    return [(PROVIDER, own), (CPU, {})]
 
 
 def _not_capturable(folder: Path, options: EngineOptions, session: Any) -> str | None:

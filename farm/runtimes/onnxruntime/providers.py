@@ -15,8 +15,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from farm.errors import StepFailed, TransientFailure
+from farm.errors import StepFailed, TransientFailure, reports_no_memory
 from farm.runtimes.onnxruntime import placement
+from farm.runtimes.onnxruntime.sessions import CPU, session_options
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
 Providers = list[tuple[str, dict[str, Any]]]
 """In order of preference, each with its options: the first is the one that was asked for."""
 
-CPU = "CPUExecutionProvider"
 MODEL, FACTS = "model.onnx", "providers.json"
 _NARROW = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-_NO_MEMORY = ("out of memory", "Failed to allocate memory", "ALLOC_FAILED", "bad_alloc")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def prepare(source: Path, folder: Path) -> None:
             node.name = node.name or f"{node.op_type}_{place}"
         onnx.save(model, str(folder / MODEL))
         return
-    settings = _settings(threads=1)
+    settings = session_options(threads=1)
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     settings.optimized_model_filepath = str(folder / MODEL)
     ort.InferenceSession(str(source), settings, providers=[CPU])
@@ -99,7 +98,7 @@ def input_name(folder: Path) -> str:
 def run_profiled(model: Path, providers: Providers, options: EngineOptions) -> list[placement.Ran]:
     """The nodes of one run at the profile's `opt`, with the provider of each."""
     with TemporaryDirectory() as folder:
-        settings = _settings(threads=1)
+        settings = session_options(threads=1)
         settings.enable_profiling = True
         settings.profile_file_prefix = f"{folder}/run"
         session = open_session(model, providers, settings)
@@ -111,7 +110,7 @@ def run_profiled(model: Path, providers: Providers, options: EngineOptions) -> l
 
 
 def session(model: Path, providers: Providers, threads: int) -> ort.InferenceSession:
-    return open_session(model, providers, _settings(threads))
+    return open_session(model, providers, session_options(threads))
 
 
 def open_session(
@@ -169,7 +168,7 @@ def failures(wanted: str = "") -> Iterator[None]:
         yield
     except Exception as error:  # ONNX Runtime's own kinds have no common class
         said = str(error)
-        if any(words in said for words in _NO_MEMORY):
+        if reports_no_memory(said):
             raise TransientFailure(f"no memory on the GPU: {said}") from error
         if wanted and "Please install" in said:
             raise _not_loaded(wanted) from error
@@ -189,11 +188,3 @@ def _not_loaded(provider: str) -> TransientFailure:
         f"ONNX Runtime {ort.__version__} could not load {provider}: {reason}. It needs the CUDA "
         "and cuDNN, and for TensorRT the TensorRT, that it was built with"
     )
-
-
-def _settings(threads: int) -> ort.SessionOptions:
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
-    return settings

@@ -17,6 +17,7 @@ from farm.errors import StepFailed
 from farm.runtimes.onnxruntime import providers
 from farm.runtimes.onnxruntime.binding import BoundSession
 from farm.runtimes.onnxruntime.options import TensorRtProviderOptions, cuda_options
+from farm.runtimes.onnxruntime.sessions import CPU
 from farm.runtimes.tensorrt import cuda
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _profile(shape: Shape, name: str) -> dict[str, str]:
 def _providers(own: dict[str, Any], options: EngineOptions) -> providers.Providers:
     """CUDA's stands behind it: what is allowed to fall back need not leave the GPU."""
     behind = ("CUDAExecutionProvider", cuda_options(options))
-    return [(PROVIDER, own), behind, (providers.CPU, {})]
+    return [(PROVIDER, own), behind, (CPU, {})]
 
 
 def _load_libraries() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from farm.errors import StepFailed
+from farm.errors import StepFailed, reports_no_memory
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ PRECISION_FLAGS = {"fp16": ("FP16",), "bf16": ("BF16",), "int8": ("INT8",)}
 
 _SHOWN = ("INTERNAL_ERROR", "ERROR", "WARNING")
 _MOST = 50
-_NO_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "cudamalloc")
 
 
 @dataclass(frozen=True)
@@ -145,8 +144,7 @@ def logger(library: Any) -> Any:
             return "\n".join(dict.fromkeys(self.errors or self.warnings)) or "it gives no reason"
 
         def out_of_memory(self) -> bool:
-            text = "\n".join(self.errors).lower()
-            return any(words in text for words in _NO_MEMORY)
+            return any(map(reports_no_memory, self.errors))
 
     return Logger()
 
