@@ -30,7 +30,7 @@ LAYERS = [
         "plan",
         "store",
     }
-    | {"findings", "jsonfile", "options", "parts", "registry", "terminal"},
+    | {"findings", "jsonfile", "options", "own_stages", "parts", "registry", "terminal"},
     {"own_sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"},
     {"stages"},
     {"engine", "results"},

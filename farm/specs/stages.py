@@ -169,3 +169,6 @@ StageInputs = (
     | MeasureInputs
     | ExtraInputs
 )
+
+EngineInputs = VerifyInputs | EvaluateInputs | MeasureInputs | ExtraInputs
+"""Of the stages that run an engine."""

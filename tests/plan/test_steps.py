@@ -59,9 +59,10 @@ def test_images_are_prepared_one_by_one(plan: Plan) -> None:
 def test_each_step_has_the_packages_and_the_node_that_it_needs(plan: Plan) -> None:
     packages = {
         "prepare": catalog.preparer_of("[]").packages + catalog.DATASETS["shapes"].packages,
-        "export": catalog.SOURCES["mmdet"].packages + catalog.EXPORT_PACKAGES,
+        "export": catalog.SOURCES["mmdet"].packages + catalog.OWN_STAGES["export"].packages,
         "build": catalog.RUNTIMES["onnxruntime"].packages,
-        "evaluate": catalog.RUNTIMES["onnxruntime"].packages + catalog.EVALUATE_PACKAGES,
+        "evaluate": catalog.RUNTIMES["onnxruntime"].packages
+        + catalog.OWN_STAGES["evaluate"].packages,
         "measure": catalog.RUNTIMES["onnxruntime"].packages,
     }
     for stage, names in packages.items():
