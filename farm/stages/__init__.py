@@ -1,5 +1,7 @@
 """Stages: each a function of its frozen inputs and a working folder, one file each.
 
+`farm.own_stages` has the descriptor of each, which is what the plan knows of it.
+
 A stage knows no scheduler, no tracker and no other stage. It reads artifacts from the store,
 writes its own files into `context.folder`, and returns its figures: plain JSON values, raw.
 """
@@ -33,7 +35,11 @@ Stage = Callable[[Any, Context], Mapping[str, Any]]
 
 
 def stage(name: str) -> Stage:
-    """The function `run` of `farm.stages.<name>`, or another package's; imports what it needs."""
+    """Return the function `run` of `farm.stages.<name>`, or another package's.
+
+    Raises:
+        InputError: another package's stage cannot be loaded.
+    """
     from farm.catalog import EXTRA_STAGES
 
     if name in EXTRA_STAGES:
