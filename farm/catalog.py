@@ -36,7 +36,7 @@ RUNTIMES = Registry(
         "farm.runtimes.onnxruntime_tensorrt:RUNTIME",
         "farm.runtimes.openvino:RUNTIME",
         "farm.runtimes.tensorrt:RUNTIME",
-        "farm.runtimes.tensorrt_rtx:RUNTIME",
+        "farm.runtimes.tensorrt:RTX",
         "farm.runtimes.null:RUNTIME",
     ),
 )

@@ -18,7 +18,7 @@ from conftest import PROJECT
 from onnx import TensorProto, helper, numpy_helper
 
 from farm.errors import InputError, StepFailed, TransientFailure
-from farm.runtimes.tensorrt import builder, cuda, engine, networks, rtx
+from farm.runtimes.tensorrt import adapter, builder, cuda, engine, networks
 from farm.runtimes.tensorrt.api import logger
 from farm.specs import EngineOptions, Shape
 from farm.units import Dims
@@ -63,7 +63,7 @@ def net(tmp_path: Path) -> Net:
 
 def built(path: Path, folder: Path, wanted: EngineOptions) -> engine.EngineFacts:
     folder.mkdir()
-    rtx.build(path, folder, wanted)
+    adapter.RTX.build(path, folder, wanted)
     assert (folder / engine.PLAN).stat().st_size > 10_000
     return engine.read(folder)
 
