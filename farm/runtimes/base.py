@@ -88,8 +88,9 @@ class Runtime(Part):
     probe: looks for it on this machine, for `farm doctor`, in a process of its own. install: the
     command that gets it, shown where the probe finds it missing and says no better.
 
-    workspaces: the workspace is an axis. cuts: it gives what its graph ends with (so postprocess
-    is an axis). accelerators: it runs on targets with an accelerator, instead of on CPUs.
+    workspaces: the workspace is an axis. postprocess: the end of the graph is an axis, since its
+    outputs are those of the file. accelerators: it runs on targets with an accelerator, instead of
+    on CPUs.
     precisions: those whose files it takes; see its adapter for what it computes in.
     builder_flags: its builder can lower an fp32 file itself, where the matrix asks for that by
     the option of this name; `convert` is then left out. by_flag: the precisions of which it takes
@@ -109,7 +110,7 @@ class Runtime(Part):
     probe: Callable[[], Finding] | None = None
     install: str = ""
     workspaces: bool = False
-    cuts: bool = True
+    postprocess: bool = True
     accelerators: bool = False
     precisions: tuple[str, ...] = ("fp32",)
     builder_flags: bool = False

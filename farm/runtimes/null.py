@@ -40,4 +40,4 @@ class NullSession:
         pass
 
 
-RUNTIME = Runtime(name="null", engines=NullAdapter, cuts=False)
+RUNTIME = Runtime(name="null", engines=NullAdapter, postprocess=False)

@@ -22,7 +22,7 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
 
 
 def _file(onnx: Path, precision: str) -> str | bytes:
-    """What ONNX Runtime is given of a file in that precision."""
+    """Return the file that ONNX Runtime reads in place of one in that precision."""
     if precision == "bf16":
         from farm.runtimes.onnxruntime import cpu_files
 
@@ -35,6 +35,7 @@ def _file(onnx: Path, precision: str) -> str | bytes:
 
 
 def open_engine(folder: Path, options: EngineOptions, threads: int) -> CpuSession:
+    """Open the model that `build` optimised."""
     settings = _options(options, threads)
     # The file is optimised already; doing it again would only cost time.
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -41,9 +41,11 @@ class CpuSession:
         self._outputs = known if outputs is None else list(outputs)
 
     def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """Run the model; see `farm.runtimes.Session`."""
         assert self._session is not None
         values = self._session.run(self._outputs, {self._input: images})
         return dict(zip(self._outputs, values, strict=True))
 
     def close(self) -> None:
+        """Free the session."""
         self._session = None
