@@ -126,7 +126,7 @@ def test_a_file_below_fp32_is_offered_as_it_is(folder: Path, tmp_path: Path) -> 
     place.mkdir()
     model = onnx.load(tmp_path / "source.onnx")
     region.prepare(model.graph)
-    assert typed.lower(model, "fp16", ()) == ["conv"]
+    assert typed.reduce_precision(model, "fp16", ()) == ["conv"]
     model.graph.node[0].name = ""
     onnx.save(model, source)
     providers.prepare(source, place)

@@ -1,6 +1,6 @@
-"""Masks of the whole network input: sized to the original image, and what is read from them.
+"""Masks of the size of the network's input: resized to the original image, with boxes and scores.
 
-Three kinds, by how mmdet sizes them and what else it takes from them:
+Three kinds, by how mmdet resizes them and what else it derives from them:
 
     image     probabilities, sized straight to the original (YOLACT)
     segments  probabilities, enlarged by the stride of their cells, cut to the valid part, sized;

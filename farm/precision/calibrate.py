@@ -26,7 +26,7 @@ def ranges(
     folder: Path,
     threads: int,
 ) -> Any:
-    """onnxruntime's TensorsData of the float32 values `names`.
+    """Return onnxruntime's TensorsData of the float32 values `names`.
 
     method: `minmax`, `percentile` (of the absolute values, in percent) or `entropy`. images: as
     the graph's one input takes them, one batch after another: all values of a run are in memory.
@@ -37,7 +37,7 @@ def ranges(
     calibrator.augment_graph()
     calibrator.infer_session = cpu_session(folder / "augmented.onnx", threads)
     source = calibrator.infer_session.get_inputs()[0].name
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of every batch
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints every batch
         for batch in images:
             calibrator.collect_data(_One({source: batch}))
         found = calibrator.compute_data()
@@ -57,10 +57,11 @@ def _calibrator(model: Path, method: str, percentile: float, augmented: Path) ->
 
 
 class _One(calibrate.CalibrationDataReader):  # type: ignore[misc] # ONNX Runtime has no types
-    """A reader of one batch: a calibrator keeps all that one reader gives until it is done."""
+    """A reader of one batch, since a calibrator keeps all batches of a reader in memory."""
 
     def __init__(self, batch: dict[str, Floats]) -> None:
-        self._left: Iterator[dict[str, Floats]] = iter([batch])
+        self._remaining: Iterator[dict[str, Floats]] = iter([batch])
 
     def get_next(self) -> Any:
-        return next(self._left, None)
+        """Return the batch, then None."""
+        return next(self._remaining, None)

@@ -20,14 +20,14 @@ from farm.store import Store
 
 @dataclass(frozen=True)
 class Context:
-    """Where a stage works. threads: how many cores it may use."""
+    """The store, a stage's working folder, and how many cores (`threads`) it may use."""
 
     store: Store
     folder: Path
     threads: int
 
     def artifact(self, ref: Ref) -> Path:
-        """The folder of a finished step."""
+        """Return the folder of a finished step."""
         return self.store.path(ref)
 
 

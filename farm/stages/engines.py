@@ -19,7 +19,12 @@ from farm.stages import Context
 
 @contextmanager
 def opened(engine: Engine, context: Context, threads: int) -> Iterator[Session]:
-    """What it returns is whole: a suppression on the host is part of `run`."""
+    """Open an engine, with the suppression on the host as part of `run` where there is one.
+
+    Raises:
+        StepFailed: the engine cannot be opened.
+        TransientFailure: this machine has not what the engine needs, or memory ran out.
+    """
     runtime = RUNTIMES[engine.options.runtime]
     if engine.built is not None:
         folder = context.artifact(engine.built) / "engine"
@@ -44,20 +49,22 @@ class Suppressing:
     how: Suppression
 
     def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """Run the session and suppress its candidates."""
         return suppress(self.session.run(images), self.how)
 
     def close(self) -> None:
+        """Close the session."""
         self.session.close()
 
 
 def device_time_ms(session: Session) -> float | None:
-    """Of the last run, of the accelerator alone; None where the session does not know it."""
+    """Return how long the accelerator alone took in the last run; None where that is unknown."""
     inner = _inner(session)
     return inner.device_time_ms() if isinstance(inner, DeviceTimed) else None
 
 
 def uses_cuda_graph(session: Session) -> bool | None:
-    """None where the runtime has none."""
+    """Whether a run is one CUDA graph; None where the runtime has none."""
     inner = _inner(session)
     return inner.uses_cuda_graph if isinstance(inner, Graphed) else None
 
@@ -67,5 +74,5 @@ def _inner(session: Session) -> Session:
 
 
 def batch_size(engine: Engine) -> int:
-    """Images per run when a data set passes through: the fewest that it takes."""
+    """Return how many images run at once over a data set: the smallest batch of the profile."""
     return engine.options.shape.min.n
