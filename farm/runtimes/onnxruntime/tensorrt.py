@@ -92,6 +92,11 @@ class CachedSession(BoundSession):
         super().__init__(providers.session(model, _providers(own, options), threads), "cuda")
 
     def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """Run the model; see `farm.runtimes.Session`.
+
+        Raises:
+            StepFailed: ONNX Runtime built an engine again.
+        """
         outputs = super().run(images)
         if self._built is not None and _engines(self._cache) != self._built:
             raise StepFailed(
@@ -101,6 +106,7 @@ class CachedSession(BoundSession):
         return outputs
 
     def close(self) -> None:
+        """Free the session and the copy of its engines."""
         super().close()
         self._folder.cleanup()
 
