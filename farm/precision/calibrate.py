@@ -17,7 +17,7 @@ from farm.runtimes.onnxruntime.sessions import cpu_session
 BINS = 2048
 
 
-def ranges(
+def measure_ranges(
     model: Path,
     names: Sequence[str],
     images: Iterable[Floats],
@@ -26,7 +26,7 @@ def ranges(
     folder: Path,
     threads: int,
 ) -> Any:
-    """Return onnxruntime's TensorsData of the float32 values `names`.
+    """Measure the ranges of the float32 values `names`, as onnxruntime's TensorsData.
 
     method: `minmax`, `percentile` (of the absolute values, in percent) or `entropy`. images: as
     the graph's one input takes them, one batch after another: all values of a run are in memory.

@@ -82,7 +82,7 @@ class _Quantiser:
         onnx.save(self.model, str(file))
         images = (batch for _, batch in self.prepared.batches(self.batch))
         how = self._how
-        self._ranges = calibrate.ranges(
+        self._ranges = calibrate.measure_ranges(
             file, values, images, how.method, how.percentile, self.folder, self.threads
         )
         file.unlink()
