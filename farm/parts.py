@@ -62,14 +62,13 @@ class Source(Part):
 
     adapter: imports what loads its models. spec: the pydantic model of a model's entry in a
     matrix; for other packages a subclass of `farm.config.models.OwnFormSpec`.
-    opsets: it writes at the opset that is asked, so that this is an axis. cuts: its graph can end
-    in several places, so that `postprocess` is one. eager: PyTorch itself can run it.
+    opsets: it writes at the requested opset, so that this is an axis. eager: PyTorch itself can run
+    it.
     """
 
     adapter: Callable[[], SourceAdapter]
     spec: type[ModelSpec]
     opsets: bool = True
-    cuts: bool = False
     eager: bool = True
 
 
