@@ -22,9 +22,9 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Annotations:
-    """document: `images`, `annotations` and `categories`, as pycocotools evaluates them correctly.
+    """A checked annotation file.
 
-    notes: what was filled in or is odd, a sentence each.
+    document: `images`, `annotations` and `categories`, completed for pycocotools. notes: what was filled in or is odd, a sentence each.
     """
 
     document: Document

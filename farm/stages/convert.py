@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from farm.errors import StepFailed
 from farm.precision import region, typed
 from farm.specs import ConvertInputs
 from farm.stages import Context
+
+log = logging.getLogger(__name__)
 
 
 def run(inputs: ConvertInputs, context: Context) -> Mapping[str, Any]:
@@ -32,6 +35,8 @@ def run(inputs: ConvertInputs, context: Context) -> Mapping[str, Any]:
         model, reduced, more = result.model, set(result.layers), int8.figures(result)
     else:
         reduced = set(typed.reduce_precision(model, inputs.precision, kept))
+    changed = len(reduced.intersection(layers))
+    log.debug("%d of %d layers are in %s", changed, len(layers), inputs.precision)
     _check(model, inputs.precision)
     path = context.folder / "model.onnx"
     onnx.save(model, str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from farm.detections.suppress import suppress
 from farm.runtimes import DeviceTimed, Graphed, Session
 from farm.specs import Engine, Suppression
 from farm.stages import Context
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -35,6 +38,7 @@ def opened(engine: Engine, context: Context, threads: int) -> Iterator[Session]:
         session = runtime.open_module(detector.graph(engine.postprocess), threads)
     if engine.suppression is not None:
         session = Suppressing(session, engine.suppression)
+    log.debug("opened an engine of %s on %d cores", engine.options.runtime, threads)
     try:
         yield session
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ from farm.runtimes.onnxruntime.sessions import CPU, session_options
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions
+
+log = logging.getLogger(__name__)
 
 Providers = list[tuple[str, dict[str, Any]]]
 """In order of preference, each with its options: the first is the requested one."""
@@ -86,6 +89,7 @@ def build(folder: Path, providers: Providers, options: EngineOptions, allow: boo
             f"some nodes did not run on {wanted}. {fallback}. To allow it: "
             f"runtime_options: {{{options.runtime}: {{allow_fallback: true}}}}"
         )
+    log.debug("%s: %d nodes ran, fallback: %s", wanted, len(executed), fallback or "none")
     operators = sorted({one.operator for one in executed if one.name not in shapes})
     facts = ProviderFacts(wanted, ort.__version__, tuple(operators), fallback)
     (folder / FACTS).write_text(json.dumps(asdict(facts), indent=1) + "\n")

@@ -27,7 +27,7 @@ class DeviceMemory:
         return self.pointer
 
     def free(self) -> None:
-        """Free it."""
+        """Free the memory."""
         if self.pointer:
             call(bindings()[1].cudaFree(self.pointer))
             self.pointer, self.size = 0, 0
@@ -54,7 +54,7 @@ class PinnedMemory:
         return np.frombuffer(raw, kind).reshape(shape)
 
     def free(self) -> None:
-        """Free it."""
+        """Free the memory."""
         if self._pointer:
             call(bindings()[1].cudaFreeHost(self._pointer))
             self._pointer, self._size = 0, 0
@@ -122,7 +122,7 @@ class Stream:
             call(self._cuda.cudaGraphDestroy(graph))
 
     def free(self) -> None:
-        """Free it."""
+        """Destroy the stream and its events."""
         for event in (self._began, self._ended):
             call(self._cuda.cudaEventDestroy(event))
         call(self._cuda.cudaStreamDestroy(self._stream))
@@ -139,5 +139,5 @@ class Graph:
         call(bindings()[1].cudaGraphLaunch(self._executable, self._stream))
 
     def free(self) -> None:
-        """Free it."""
+        """Destroy the graph."""
         call(bindings()[1].cudaGraphExecDestroy(self._executable))
