@@ -24,7 +24,8 @@ Entry = dict[str, Any]
 class Annotations:
     """A checked annotation file.
 
-    document: `images`, `annotations` and `categories`, completed for pycocotools. notes: what was filled in or is odd, a sentence each.
+    document: `images`, `annotations` and `categories`, completed for pycocotools.
+    notes: what was filled in or is odd, a sentence each.
     """
 
     document: Document
