@@ -5,10 +5,12 @@ Read at planning, so it holds names only; the modules it names are imported wher
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from farm import own_stages
 from farm.datasets.base import DatasetType
-from farm.parts import ExtraStage, Source
+from farm.parts import ExtraStage, Source, Stage
 from farm.registry import Registry
 from farm.runtimes.base import Runtime
 from farm.specs.pipeline import is_mmdets
@@ -34,7 +36,7 @@ RUNTIMES = Registry(
         "farm.runtimes.onnxruntime_tensorrt:RUNTIME",
         "farm.runtimes.openvino:RUNTIME",
         "farm.runtimes.tensorrt:RUNTIME",
-        "farm.runtimes.tensorrt_rtx:RUNTIME",
+        "farm.runtimes.tensorrt:RTX",
         "farm.runtimes.null:RUNTIME",
     ),
 )
@@ -55,14 +57,21 @@ DATASETS = Registry(
 )
 """What images are of; see `farm.datasets.base`."""
 
-OWN_STAGES = (
-    *("check", "prepare", "reference", "export", "convert", "build"),
-    *("verify", "evaluate", "measure"),
-)
-"""The farm's own stages, in the order of the work."""
+OWN_STAGES: Mapping[str, Stage] = {stage.name: stage for stage in own_stages.STAGES}
+"""The farm's own stages by name, in the order of the work."""
 
-EXTRA_STAGES = Registry(ExtraStage, "farm.stages", taken=OWN_STAGES)
+EXTRA_STAGES = Registry(ExtraStage, "farm.stages", taken=tuple(OWN_STAGES))
 """Stages that other packages add, which run for each engine; see `farm.parts`."""
+
+
+def engine_stages() -> dict[str, Stage]:
+    """Return the stages that run engines by name, the farm's own first.
+
+    Raises:
+        InputError: another package's stage cannot be loaded.
+    """
+    known = {**OWN_STAGES, **EXTRA_STAGES}
+    return {name: stage for name, stage in known.items() if stage.from_engine}
 
 
 class Preparer(NamedTuple):
@@ -87,12 +96,11 @@ def preparer_of(pipeline: str) -> Preparer:
     return _MMDET if is_mmdets(pipeline) else _OPENCV
 
 
-EXPORT_PACKAGES = ("onnx",)
-CONVERT_PACKAGES = ("onnx",)
 INT8_OPSET = 13
 """From which on DequantizeLinear takes a scale for each channel."""
 
 INT8_PACKAGES = ("onnxruntime",)
-"""Beside those: they calibrate and quantise, for every runtime."""
+"""Beside those of `convert`: they calibrate and quantise, for every runtime."""
+
 SIMPLIFY_PACKAGES = ("onnxslim",)
-EVALUATE_PACKAGES = ("pycocotools", "numpy")
+"""Beside those of `export`, where the file is simplified."""

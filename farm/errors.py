@@ -77,15 +77,20 @@ class TransientFailure(FarmError):
 _NO_MEMORY = re.compile(
     r"out of memory|OutOfMemory|bad[_ ]alloc|insufficient memory|not enough memory"
     r"|memory allocation fail|cudaErrorMemoryAllocation|ALLOC_FAILED"
-    r"|(can't|can ?not|could not|unable to|failed to) alloc",
+    r"|cudaMalloc\b|(can't|can ?not|could not|unable to|failed to) (be )?alloc",
     re.IGNORECASE,
 )
+
+
+def reports_no_memory(text: str) -> bool:
+    """Whether a library's message says that memory ran out, of the host or of a GPU."""
+    return _NO_MEMORY.search(text) is not None
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Return whether `error`, or an error that it was raised from, says that memory ran out."""
     return any(
-        isinstance(one, MemoryError) or _NO_MEMORY.search(text_of(one)) for one in chain(error)
+        isinstance(one, MemoryError) or reports_no_memory(text_of(one)) for one in chain(error)
     )
 
 

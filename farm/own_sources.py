@@ -38,7 +38,6 @@ MMDET = Source(
     module="farm.sources.mmdet",
     adapter=_mmdet,
     spec=MmdetSpec,
-    cuts=True,
 )
 MODULE = Source(
     name="module",

@@ -1,8 +1,9 @@
-"""The descriptors of model sources, and of stages that other packages add.
+"""The descriptors of model sources and of stages.
 
 A source is one file or folder in `farm.sources`, a descriptor in `farm.own_sources` and one line in
 `farm.catalog`; or an object in another package that the entry point `farm.sources` names. A stage
-is such an object under the entry point `farm.stages`.
+is one file in `farm.stages` and a descriptor in `farm.own_stages`; or an object under the entry
+point `farm.stages`.
 
 They stand outside of `farm.sources` and `farm.stages`, which import numpy and the store: a plan
 needs neither.
@@ -15,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from farm import specs
 from farm.registry import Part
 
 if TYPE_CHECKING:
-    from farm import specs
     from farm.config.models import ModelSpec
+    from farm.config.schema import MeasureSpec
     from farm.sources import Detector
     from farm.stages import Context
 
@@ -60,19 +62,62 @@ class Source(Part):
 
     adapter: imports what loads its models. spec: the pydantic model of a model's entry in a
     matrix; for other packages a subclass of `farm.config.models.OwnFormSpec`.
-    opsets: it writes at the opset that is asked, so that this is an axis. cuts: its graph can end
-    in several places, so that `postprocess` is one. eager: PyTorch itself can run it.
+    opsets: it writes at the requested opset, so that this is an axis. eager: PyTorch itself can run
+    it.
     """
 
     adapter: Callable[[], SourceAdapter]
     spec: type[ModelSpec]
     opsets: bool = True
-    cuts: bool = False
     eager: bool = True
 
 
+@dataclass(frozen=True)
+class EngineRun:
+    """What the plan knows of a cell whose engine is run.
+
+    threads: how many cores `measure` uses.
+    """
+
+    engine: specs.Engine
+    prepared: specs.Ref
+    reference: specs.Ref
+    facts: specs.ModelFacts
+    target: specs.Target
+    measure: MeasureSpec
+    threads: int
+
+
 @dataclass(frozen=True, kw_only=True)
-class ExtraStage(Part):
+class Stage(Part):
+    """A stage as the plan, packs and imports see it.
+
+    packages: those that the stage itself uses; those of the source, the data set and the runtime
+    are added to them where a step is planned.
+
+    inputs: the dataclass of its frozen inputs. from_engine: makes them, for a stage that runs an
+    engine; its step comes after `build`. on_target: it runs on the target of its cells.
+    raw_outputs: it also runs engines whose graph ends at raw outputs. eager: it also runs the cells
+    of PyTorch itself, which have no engine. exclusive: nothing else of the sweep runs on its node
+    meanwhile. files: what it leaves beside its figures for results to be computed from, which is
+    taken to another machine with the record.
+    """
+
+    inputs: type[specs.StageInputs]
+    from_engine: Callable[[EngineRun], specs.EngineInputs] | None = None
+    on_target: bool = False
+    raw_outputs: bool = True
+    eager: bool = True
+    exclusive: bool = False
+    files: tuple[str, ...] = ()
+
+
+def _extra_inputs(run: EngineRun) -> specs.ExtraInputs:
+    return specs.ExtraInputs(run.engine, run.prepared, run.target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtraStage(Stage):
     """A stage that another package adds.
 
     It runs once for every engine, after `build`, on the target of its cells: beside `verify`,
@@ -88,4 +133,7 @@ class ExtraStage(Part):
     """
 
     run: Callable[[], Callable[[specs.ExtraInputs, Context], Mapping[str, Any]]]
-    exclusive: bool = False
+    inputs: type[specs.StageInputs] = specs.ExtraInputs
+    from_engine: Callable[[EngineRun], specs.EngineInputs] | None = _extra_inputs
+    on_target: bool = True
+    eager: bool = False

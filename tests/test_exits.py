@@ -242,6 +242,9 @@ def test_ctrl_c_is_not_taken_for_the_codes_own(tmp_path: Path, wrap: str) -> Non
         "Unable to allocate 60.0 GiB for an array with shape (1,)",
         "OpenCV(4.8.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes",
         "cudaErrorMemoryAllocation: the API call failed",
+        "1: [defaultAllocator.cpp::allocate::20] Error Code 1: Cuda Runtime (out of memory)",
+        "Requested amount of GPU memory (99 bytes) could not be allocated.",
+        "[MemUsage] cudaMalloc of 99 bytes failed",
     ],
 )
 def test_libraries_say_in_many_ways_that_memory_ran_out(text: str) -> None:

@@ -30,7 +30,7 @@ LAYERS = [
         "plan",
         "store",
     }
-    | {"findings", "jsonfile", "options", "parts", "registry", "terminal"},
+    | {"findings", "jsonfile", "options", "own_stages", "parts", "registry", "terminal"},
     {"own_sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"},
     {"stages"},
     {"engine", "results"},
@@ -59,8 +59,9 @@ def imports(path: Path, at_run_time: bool) -> Iterator[str]:
 CUDA = ("farm.runtimes.tensorrt.cuda",)
 DESCRIBED = ("farm.findings", "farm.options", "farm.registry", "farm.runtimes.base")
 ON_GPUS = [
-    FARM / "runtimes" / "onnxruntime" / f"{part}.py"
-    for part in ("binding", "cuda", "options", "placement", "providers", "tensorrt")
+    path
+    for path in sorted((FARM / "runtimes" / "onnxruntime").glob("*.py"))
+    if path.stem not in ("__init__", "cpu", "cpu_files", "probe")
 ]
 """ONNX Runtime's providers for GPUs; the folder's other files are the CPU's."""
 

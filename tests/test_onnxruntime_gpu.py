@@ -20,7 +20,7 @@ from farm.plan import make_plan
 from farm.runtimes.onnxruntime import cuda, placement, providers, tensorrt
 from farm.runtimes.onnxruntime.binding import BoundSession, is_fixed
 from farm.runtimes.onnxruntime.options import TensorRtProviderOptions, cuda_options
-from farm.runtimes.onnxruntime.placement import Ran, elsewhere, of_shapes, told
+from farm.runtimes.onnxruntime.placement import ExecutedNode, fallen_back, of_shapes, summary
 from farm.runtimes.tensorrt.cuda import has_gpu
 from farm.specs import CachePath, EngineOptions, Shape
 from farm.store import Store
@@ -83,7 +83,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_ran_on_the_provider_that_was_asked_for_is_well(folder: Path) -> None:
     facts = providers.build(folder, [(CPU, {})], options(), allow=False)
-    assert facts.elsewhere == ""
+    assert facts.fallback == ""
     assert {"NonZero", "Reshape"} <= set(facts.operators)
     assert not {"Shape", "Gather"} & set(facts.operators)  # of shapes alone
     assert providers.read(folder) == facts
@@ -93,7 +93,7 @@ def test_nodes_that_ran_elsewhere_are_counted_by_operator_and_provider(folder: P
     with pytest.raises(StepFailed) as failed:
         providers.build(folder, [(OTHER, {}), (CPU, {})], options(), allow=False)
     said = str(failed.value)
-    assert said.startswith(f"{OTHER} was asked for, and nodes ran elsewhere. {CPU}: ")
+    assert said.startswith(f"some nodes did not run on {OTHER}. {CPU}: ")
     for operator in ("1 NonZero", "1 Conv", "1 Reshape"):
         assert operator in said
     for of_shape in ("Shape", "Gather", "Unsqueeze", "Concat"):
@@ -103,7 +103,7 @@ def test_nodes_that_ran_elsewhere_are_counted_by_operator_and_provider(folder: P
 
 def test_a_fall_back_that_is_allowed_is_told(folder: Path) -> None:
     facts = providers.build(folder, [(OTHER, {}), (CPU, {})], options(), allow=True)
-    assert "1 NonZero" in facts.elsewhere and CPU in facts.elsewhere
+    assert "1 NonZero" in facts.fallback and CPU in facts.fallback
 
 
 def test_what_a_detector_computes_counts_and_its_shapes_do_not(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_what_a_detector_computes_counts_and_its_shapes_do_not(tmp_path: Path) -
     shape = Shape("s", *[Dims(1, 3, 96, 96)] * 3)
     ran = providers.run_profiled(model, [(CPU, {})], options(shape))
     excused = {one.operator for one in ran if one.name in shapes}
-    fallen = {one.operator for one in elsewhere(ran, CUDA, shapes)}
+    fallen = {one.operator for one in fallen_back(ran, CUDA, shapes)}
     assert "Shape" in excused and "Shape" not in fallen
     assert {"Conv", "TopK"} <= fallen and not {"Conv", "TopK"} & excused
 
@@ -126,7 +126,7 @@ def test_a_file_below_fp32_is_offered_as_it_is(folder: Path, tmp_path: Path) -> 
     place.mkdir()
     model = onnx.load(tmp_path / "source.onnx")
     region.prepare(model.graph)
-    assert typed.lower(model, "fp16", ()) == ["conv"]
+    assert typed.reduce_precision(model, "fp16", ()) == ["conv"]
     model.graph.node[0].name = ""
     onnx.save(model, source)
     providers.prepare(source, place)
@@ -167,7 +167,7 @@ def test_a_node_without_a_name_has_the_one_that_a_profile_gives_it(tmp_path: Pat
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
     ran = providers.run_profiled(path, [(CPU, {})], options())
     assert {one.name for one in ran} == {"Shape_0", "Relu_1"}
-    assert [one.operator for one in elsewhere(ran, CUDA, of_shapes(graph))] == ["Relu"]
+    assert [one.operator for one in fallen_back(ran, CUDA, of_shapes(graph))] == ["Relu"]
 
 
 def test_a_name_that_two_nodes_have_excuses_neither() -> None:
@@ -182,9 +182,13 @@ def test_a_branch_is_not_taken_for_shapes_alone() -> None:
 
 
 def test_fallen_nodes_are_told_by_provider_the_most_first() -> None:
-    fallen = [Ran("a", "Cast", CPU), Ran("b", "NonZero", CPU), Ran("c", "NonZero", CPU)]
+    fallen = [
+        ExecutedNode("a", "Cast", CPU),
+        ExecutedNode("b", "NonZero", CPU),
+        ExecutedNode("c", "NonZero", CPU),
+    ]
     text = f"{CPU}: 2 NonZero, 1 Cast; {CUDA}: 1 TopK"
-    assert told([*fallen, Ran("d", "TopK", CUDA)]) == text
+    assert summary([*fallen, ExecutedNode("d", "TopK", CUDA)]) == text
 
 
 def test_copies_between_devices_are_no_nodes_of_the_model(tmp_path: Path) -> None:
@@ -195,7 +199,7 @@ def test_copies_between_devices_are_no_nodes_of_the_model(tmp_path: Path) -> Non
     events = [event("m", "MemcpyToHost", CUDA), event("n", "TopK", CPU), event("n", "TopK", CPU)]
     path = tmp_path / "profile.json"
     path.write_text(f"[{', '.join(events)}]")
-    assert placement.read(path) == [Ran("n", "TopK", CPU)]
+    assert placement.read(path) == [ExecutedNode("n", "TopK", CPU)]
 
 
 # ---------------------------------------------------------------- I/O binding
@@ -258,7 +262,7 @@ def test_a_run_is_captured_only_where_nothing_of_it_is_known_afterwards(
     assert why(folder, options(), plain) == "the model has NonZero"
     facts = folder / providers.FACTS
     facts.write_text(facts.read_text().replace('"NonZero"', '"Relu"'))
-    assert why(folder, options(), plain) == "the extent of places is not known beforehand"
+    assert why(folder, options(), plain) == "the size of places is not known beforehand"
 
 
 # ---------------------------------------------------------------- options
@@ -297,7 +301,7 @@ def test_tensorrts_options_follow_the_cell() -> None:
 def test_kernel_times_are_kept_apart_by_version(tmp_path: Path) -> None:
     asked = options(runtime="onnxruntime_tensorrt", timing_cache=CachePath(str(tmp_path)))
     place = TensorRtProviderOptions.read(asked).timing_cache
-    kept = tensorrt._kept_times(place)
+    kept = tensorrt._timing_folder(place)
     assert kept == tmp_path / f"onnxruntime-{ort.__version__}"
     built = tmp_path / "built"
     built.mkdir()

@@ -312,7 +312,7 @@ def near(model: onnx.ModelProto | bytes, tolerance: float) -> None:
 def test_only_the_network_is_lowered_and_casts_stand_at_its_borders() -> None:
     model = small()
     region.prepare(model.graph)
-    assert typed.lower(model, "fp16", ()) == ["first", "Relu_1", "Resize_2", "last"]
+    assert typed.reduce_precision(model, "fp16", ()) == ["first", "Relu_1", "Resize_2", "last"]
     onnx.checker.check_model(model, full_check=True)
     types = {one.name: one.data_type for one in model.graph.initializer}
     half = TensorProto.FLOAT16
@@ -326,7 +326,7 @@ def test_only_the_network_is_lowered_and_casts_stand_at_its_borders() -> None:
 def test_what_half_precision_hurts_stays_fp32_between_layers(operator: str) -> None:
     model = small(operator)
     region.prepare(model.graph)
-    assert typed.lower(model, "fp16", ()) == ["first", "Resize_2", "last"]
+    assert typed.reduce_precision(model, "fp16", ()) == ["first", "Resize_2", "last"]
 
 
 # The farm's own arithmetic with products, exported: a function, and its layers.
@@ -387,7 +387,7 @@ def test_products_of_computed_values_behind_the_network_stay_fp32(tail: Tail) ->
     region.prepare(model.graph)
     products = {node.name for node in model.graph.node if node.op_type == "MatMul"}
     assert products and not products.intersection(region.layers(model.graph))
-    lowered = typed.lower(model, "fp16", ())
+    lowered = typed.reduce_precision(model, "fp16", ())
     assert not products.intersection(lowered) and "/first/Conv" in lowered
     values = values_in(model.graph, TensorProto.FLOAT16)
     for node in model.graph.node:
@@ -416,7 +416,7 @@ def test_attention_that_a_layer_reads_is_lowered(folded: bool) -> None:
     region.prepare(model.graph)
     products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
     assert len(products) == 6  # four layers, and queries by keys by values
-    lowered = typed.lower(model, "fp16", ())
+    lowered = typed.reduce_precision(model, "fp16", ())
     assert {node.name for node in products} <= set(lowered)
     assert not [name for name in lowered if "Softmax" in name or "Div" in name]
 
@@ -449,7 +449,7 @@ def exported(tail: Tail, folded: bool = True) -> onnx.ModelProto:
 def test_a_kept_layer_stays_fp32_and_its_neighbours_do_not() -> None:
     model = small()
     region.prepare(model.graph)
-    lowered = typed.lower(model, "bf16", region.matching(model.graph, ["la*"]))
+    lowered = typed.reduce_precision(model, "bf16", region.matching(model.graph, ["la*"]))
     assert lowered == ["first", "Relu_1", "Resize_2"]
     last = next(node for node in model.graph.node if node.name == "last")
     assert list(last.input) == ["c", "w2"]
@@ -458,7 +458,7 @@ def test_a_kept_layer_stays_fp32_and_its_neighbours_do_not() -> None:
 def test_bf16_on_onnx_runtime_rounds_as_bf16_does(tmp_path: Path) -> None:
     model = small()
     region.prepare(model.graph)
-    typed.lower(model, "bf16", ())
+    typed.reduce_precision(model, "bf16", ())
     onnx.save(model, tmp_path / "m.onnx")
     emulated = cpu_files.emulated(tmp_path / "m.onnx")
     near(emulated, 3e-2)
@@ -494,7 +494,7 @@ def test_a_layer_that_is_not_there_cannot_be_kept() -> None:
 def test_a_file_with_a_precision_of_its_own_is_refused() -> None:
     model = small()
     region.prepare(model.graph)
-    typed.lower(model, "fp16", ())
+    typed.reduce_precision(model, "fp16", ())
     with pytest.raises(StepFailed, match="has a precision of its own \\(first\\)"):
         region.prepare(model.graph)
 
@@ -504,7 +504,7 @@ def test_weights_beyond_fp16_become_its_end_and_not_infinite() -> None:
     values = np.full((4, 3, 3, 3), 1e6, np.float32)
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(values, "w1"))
     region.prepare(model.graph)
-    typed.lower(model, "fp16", ())
+    typed.reduce_precision(model, "fp16", ())
     lowered = next(one for one in model.graph.initializer if one.name == "w1_fp16")
     assert (numpy_helper.to_array(lowered) == 65504).all()
 
@@ -528,7 +528,7 @@ def test_unsigned_int8_is_the_same_file_to_onnx_runtime(tmp_path: Path) -> None:
     region.prepare(model.graph)
     taken = quantised.quantisable(model.graph)
     assert taken == {"first": "images", "last": "c"}
-    assert quantised.added(model.graph, list(taken)) == []
+    assert quantised.inputs_of_additions(model.graph, list(taken)) == []
     ranges = TensorsData(CalibrationMethod.MinMax, Ranges(images=1.0, c=4.0))
     made = quantised.quantise(model, ranges, list(taken))
     near(made, 5e-2)
@@ -551,7 +551,7 @@ def test_the_search_keeps_no_more_layers_than_it_must() -> None:
 def test_noise_is_ranked_only_at_ends_that_a_layer_reaches_within_the_network() -> None:
     model = small()
     region.prepare(model.graph)
-    assert auto.borders(model.graph) == {"first": {"b", "d"}, "last": {"d"}}
+    assert auto.reached_outputs(model.graph) == {"first": {"b", "d"}, "last": {"d"}}
 
 
 # Planning: keys, sharing, refusals.

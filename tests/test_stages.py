@@ -13,13 +13,14 @@ from farm.datasets import coco
 from farm.datasets.prepared import Prepared, PreparedWriter
 from farm.detections import Detections, ImageMeta, files
 from farm.detections.convert import from_outputs, to_original
-from farm.errors import InputError, StepFailed
+from farm.errors import InputError, LabelOutOfRange, StepFailed
 from farm.runtimes import DeviceTimed
 from farm.runtimes.tensorrt.session import TensorRtSession
-from farm.specs import Suppression
-from farm.stages import engines, measure
+from farm.specs import Engine, EngineOptions, Ref, Shape, Suppression, Target, VerifyInputs
+from farm.stages import Context, engines, measure, verify
 from farm.stages.engines import Suppressing
 from farm.stages.measure import fitted, summarise
+from farm.store import Store
 from farm.units import Dims, format_bytes, format_seconds, parse_bytes, parse_dims
 
 
@@ -228,3 +229,49 @@ def test_the_accelerators_own_time_is_taken_where_a_runtime_knows_it() -> None:
     for untimed in (Candidates(), Suppressing(Candidates(), how)):
         assert measure._sample(untimed, images, seconds=0, most=1, least=4)[1] == []
         assert engines.uses_cuda_graph(untimed) is None
+
+
+def constant_engine(context: Context, built: Ref, label: int) -> None:
+    """Leave an engine of ONNX Runtime's that finds the box 1 1 7 7 with this label everywhere."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    outputs = {"dets": np.float32([[[1, 1, 7, 7, 0.9]]]), "labels": np.int64([[label]])}
+    nodes = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
+        for name, value in outputs.items()
+    ]
+    image = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1, 3, 8, 8])
+    types = {"dets": onnx.TensorProto.FLOAT, "labels": onnx.TensorProto.INT64}
+    ends = [helper.make_tensor_value_info(n, types[n], v.shape) for n, v in outputs.items()]
+    graph = helper.make_graph(nodes, "constant", [image], ends)
+    opset = helper.make_opsetid("", 17)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    (context.artifact(built) / "engine").mkdir(parents=True)
+    onnx.save(model, str(context.artifact(built) / "engine" / "model.onnx"))
+
+
+@pytest.mark.slow
+def test_verify_refuses_a_label_that_is_no_class_as_evaluate_does(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    context = Context(Store(tmp_path / "store"), tmp_path / "work", 1)
+    context.folder.mkdir()
+    built, prepared, reference = Ref("build", "b"), Ref("prepare", "p"), Ref("reference", "r")
+    constant_engine(context, built, label=3)
+    for ref in (prepared, reference):
+        context.artifact(ref).mkdir(parents=True)
+    with PreparedWriter(context.artifact(prepared)) as writer:
+        writer.add(np.zeros((3, 8, 8), np.float32), meta(1, 8, 8))
+    nothing = Detections(CORNERS[:0], np.zeros(0, np.float32), np.zeros(0, np.int64))
+    files.save(context.artifact(reference) / "graph.npz", [nothing])
+    shape = Shape("s", *[Dims(1, 3, 8, 8)] * 3)
+    engine = Engine(EngineOptions("onnxruntime", "fp32", shape), built, None)
+
+    def found(classes: int) -> Any:
+        target = Target("cpu", "here")
+        values = VerifyInputs(engine, prepared, reference, classes, 0.5, "box", target)
+        return verify.run(values, context)
+
+    with pytest.raises(LabelOutOfRange, match=r"finds label 3 in 1.png, and has 3 classes"):
+        found(classes=3)
+    assert found(classes=4) == found(classes=0) == {"images": 1, "boxes": 0}

@@ -18,7 +18,7 @@ from conftest import PROJECT
 from onnx import TensorProto, helper, numpy_helper
 
 from farm.errors import InputError, StepFailed, TransientFailure
-from farm.runtimes.tensorrt import builder, cuda, engine, networks, rtx
+from farm.runtimes.tensorrt import adapter, builder, cuda, engine, networks
 from farm.runtimes.tensorrt.api import logger
 from farm.specs import EngineOptions, Shape
 from farm.units import Dims
@@ -63,7 +63,7 @@ def net(tmp_path: Path) -> Net:
 
 def built(path: Path, folder: Path, wanted: EngineOptions) -> engine.EngineFacts:
     folder.mkdir()
-    rtx.build(path, folder, wanted)
+    adapter.RTX.build(path, folder, wanted)
     assert (folder / engine.PLAN).stat().st_size > 10_000
     return engine.read(folder)
 
@@ -177,7 +177,7 @@ def test_all_convolutions_may_be_lowered_and_nothing_of_the_decoding(
     """On the network that the parser makes, though RTX itself has no such flags."""
     _, network, _ = prepared(exported(name, FIXED, postprocess), options())
     layers = [network.get_layer(i) for i in range(network.num_layers)]
-    free = networks.lowered(layers)
+    free = networks.reducible(layers)
     heavy = [i for i, layer in enumerate(layers) if layer.type.name == "CONVOLUTION"]
     kinds = {layers[i].type.name for i in free}
     assert len(heavy) > 40 and set(heavy) <= free
@@ -267,7 +267,7 @@ def test_a_node_is_named_from_the_log_where_the_error_has_no_name() -> None:
         node=lambda: 7, code=lambda: library.ErrorCode.UNSUPPORTED_NODE, desc=lambda: "no",
         func=lambda: "importNonZero", file=lambda: "x.cpp", line=lambda: 1,
     )  # fmt: skip
-    told = networks._told("tensorrt 8.6.0", [error], log)
+    told = networks._format_errors("tensorrt 8.6.0", [error], log)
     assert "node 7 '/head/NonZero' (NonZero): UNSUPPORTED_NODE" in told
     assert all(line in told for line in log)
 

@@ -83,7 +83,7 @@ def _cells_of(spec: MatrixSpec, name: str, selection: AxesSpec) -> Iterator[Cell
                 model=name,
                 opset=opset if known.exported and source.opsets else None,
                 shape=shape,
-                postprocess=postprocess if known.cuts else "graph",
+                postprocess=postprocess if known.postprocess else "graph",
                 precision=precision,
                 runtime=runtime,
                 workspace_bytes=workspace if known.workspaces else None,

@@ -1,7 +1,7 @@
-"""Annotation files in COCO's format: read, held against the format, made safe for COCO's tools.
+"""Annotation files in COCO's format: read, checked, and completed for COCO's tools.
 
-What would make these crash, hang or count wrongly is refused. What an object harmlessly lacks is
-filled in, and a note says so.
+Entries that would make these crash, hang or count wrongly are errors. A missing field that has a
+harmless default is filled in, which a note reports.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Annotations:
-    """document: `images`, `annotations` and `categories`, which pycocotools evaluates rightly.
+    """A checked annotation file.
 
+    document: `images`, `annotations` and `categories`, completed for pycocotools.
     notes: what was filled in or is odd, a sentence each.
     """
 
@@ -32,23 +33,29 @@ class Annotations:
 
 
 def load_annotations(path: Path, limit: int | None = None) -> Document:
-    """The document that `read_annotations` makes of the file. Raises InputError."""
+    """Return the document of `read_annotations`.
+
+    Raises:
+        InputError: as `read_annotations`.
+    """
     return read_annotations(path, limit).document
 
 
 def read_annotations(
     path: Path, limit: int | None = None, mask_classes: Sequence[str] = ()
 ) -> Annotations:
-    """The annotation file, cut to its first `limit` images.
+    """Read an annotation file, cut to its first `limit` images.
 
     mask_classes: names of the categories whose masks will be evaluated; the segmentations of all
     others, and sizes of images where there are none, are neither checked nor used.
-    Raises InputError, which names the first faulty entry.
+
+    Raises:
+        InputError: the file is not in COCO's format; names the first faulty entry.
     """
     full = _parsed(path)
     _raise_first(entry_faults(full), path)
     _raise_first(reference_faults(full), path)
-    images = [_with_whole_size(image) for image in full["images"][:limit]]
+    images = [_with_integer_size(image) for image in full["images"][:limit]]
     kept = {image["id"] for image in images}
     own = [(i, one) for i, one in enumerate(full["annotations"]) if one["image_id"] in kept]
     if mask_classes:
@@ -58,14 +65,14 @@ def read_annotations(
     objects = [one for _, one in own]
     document = {
         "images": images,
-        "annotations": [_safe(one, number) for number, one in enumerate(objects, start=1)],
+        "annotations": [_completed(one, number) for number, one in enumerate(objects, start=1)],
         "categories": full["categories"],
     }
     return Annotations(document, tuple(_notes(images, objects)))
 
 
 def _parsed(path: Path) -> Document:
-    """JSON in any of Unicode's encodings, with COCO's three lists. Raises InputError."""
+    """Read JSON in any encoding of Unicode, with COCO's three lists. Raises InputError."""
     try:
         full = json.loads(path.read_bytes())
     except (ValueError, OSError, RecursionError) as error:
@@ -86,11 +93,11 @@ def _raise_first(faults: Iterator[str], path: Path) -> None:
     raise InputError(f"not in COCO's format: {first}{rest}", str(path))
 
 
-# What COCO's tools are given ------------------------------------------------------------------
+# For COCO's tools ---------------------------------------------------------------------------
 
 
-def _with_whole_size(image: Entry) -> Entry:
-    """64.0 is 64 to people, not to pycocotools."""
+def _with_integer_size(image: Entry) -> Entry:
+    """Write 64.0 as 64, which pycocotools needs."""
     sides = {
         name: int(value)
         for name in ("height", "width")
@@ -99,8 +106,8 @@ def _with_whole_size(image: Entry) -> Entry:
     return {**image, **sides} if sides else image
 
 
-def _safe(one: Entry, number: int) -> Entry:
-    """Numbered anew: COCOeval marks what is matched by its id, so that 0 counts as unmatched."""
+def _completed(one: Entry, number: int) -> Entry:
+    """Fill in defaults and number anew: COCOeval takes an object of the id 0 for unmatched."""
     kept = {name: one[name] for name in ("image_id", "category_id", "bbox")}
     if "segmentation" in one:
         kept["segmentation"] = one["segmentation"]
@@ -109,7 +116,7 @@ def _safe(one: Entry, number: int) -> Entry:
 
 
 def _area(one: Entry) -> float:
-    """As COCO's own: of the object's outline, or of its box where it has none."""
+    """Compute the area as COCO does: of the outline, or of the box where there is none."""
     area = segmentations.area(one.get("segmentation"))
     if area is None or not is_area(area):
         area = float(one["bbox"][2] * one["bbox"][3])

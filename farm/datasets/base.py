@@ -1,4 +1,4 @@
-"""The descriptor of a type of data set: what a matrix may say of it, and what opens it.
+"""The descriptor of a type of data set: its entry in a matrix, and what opens it.
 
 A type is one line in `farm.catalog`, or an object in another package that the entry point
 `farm.datasets` names. Whatever it is made of, it is opened as a folder of images and an annotation
@@ -25,15 +25,18 @@ class DatasetAdapter(Protocol):
         """Return the image folder and the annotation file, in COCO's format.
 
         dataset: `specs.OtherDataset` for a type of another package: its `options` are what the
-        matrix says, with `specs.File` in place of the files that it names. folder: what has to
-        be written is written there; it may have to be made.
+        matrix says, with `specs.File` in place of the files that it names. folder: for what has to
+        be written; it may not exist yet.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetType(Part):
-    """adapter: returns what opens it. spec: the pydantic model of its entry in a matrix, for other
-    packages a subclass of `farm.options.DatasetOptions`; None for one that no matrix names."""
+    """A type of data set.
+
+    adapter: returns what opens it. spec: the pydantic model of its entry in a matrix, for other
+    packages a subclass of `farm.options.DatasetOptions`; None for one that no matrix names.
+    """
 
     adapter: Callable[[], DatasetAdapter]
     spec: type[BaseModel] | None = None

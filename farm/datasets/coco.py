@@ -18,13 +18,15 @@ from farm.datasets import segmentations
 from farm.detections import Detections, ImageMeta
 from farm.detections.convert import require_known_labels
 from farm.errors import InputError, StepFailed, nearest
-
-SUMMARY = ("", "50", "75", "_s", "_m", "_l")
-"""COCOeval's first six figures: AP, AP50, AP75, and by the objects' size."""
+from farm.store.figures import AP_SUFFIXES
 
 
 def check_classes(annotations: dict[str, Any], classes: Sequence[str], path: str) -> None:
-    """Every class of the model must be a category of the data set. Raises InputError."""
+    """Check that every class of the model is a category of the data set.
+
+    Raises:
+        InputError: one is not, or two have the same name.
+    """
     if twice := [name for i, name in enumerate(classes) if name in classes[:i]]:
         raise InputError(f"two of the model's classes are named {twice[0]!r}", path)
     names = [category["name"] for category in annotations["categories"]]
@@ -43,7 +45,7 @@ def average_precision(
     classes: Sequence[str],
     masks: bool,
 ) -> dict[str, Any]:
-    """`box_ap`, `box_ap50` ... and with masks `mask_ap` ...; 0 to 1, None where undefined.
+    """Return `box_ap`, `box_ap50` ... and with masks `mask_ap` ...; 0 to 1, None where undefined.
 
     And `box_ap_by_class` ..., the AP of each class by its name. found: one per image of `metas`,
     boxes in the original image's pixels. classes: of label 0, 1, ..., each the name of a category,
@@ -65,14 +67,14 @@ def average_precision(
         rows = _rows(found, metas, list(categories.values()), kind)
         values, by_class = _evaluate(coco, rows, kind, categories, images)
         figures |= {
-            f"{prefix}_ap{name}": value for name, value in zip(SUMMARY, values, strict=True)
+            f"{prefix}_ap{suffix}": value for suffix, value in zip(AP_SUFFIXES, values, strict=True)
         }
         figures[f"{prefix}_ap_by_class"] = by_class
     return figures
 
 
 def _require_masks(document: dict[str, Any], classes: Sequence[str]) -> None:
-    """`check` holds them against the format only where it knows that the model has masks."""
+    """Check masks once more: `check` does only where it knows that the model has masks."""
     ids = {one["id"] for one in document["categories"] if one["name"] in classes}
     masked = [x for x in enumerate(document["annotations"]) if x[1]["category_id"] in ids]
     if fault := next(segmentations.faults(document["images"], masked), None):
@@ -113,13 +115,15 @@ def _evaluate(
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    # COCOeval says -1 where no object of that size exists.
-    values = [float(v) if v > -1 else None for v in np.asarray(evaluation.stats[: len(SUMMARY)])]
+    # COCOeval gives -1 where no object of that size exists.
+    values = [
+        float(v) if v > -1 else None for v in np.asarray(evaluation.stats[: len(AP_SUFFIXES)])
+    ]
     return values, _by_class(evaluation, categories)
 
 
 def _results(coco: COCO, rows: list[dict[str, Any]]) -> COCO:
-    """`loadRes` fails for an empty list, which is an answer too."""
+    """Load results, of which there may be none: `loadRes` fails for an empty list."""
     if rows:
         return coco.loadRes(rows)
     results = COCO()
@@ -131,9 +135,9 @@ def _results(coco: COCO, rows: list[dict[str, Any]]) -> COCO:
 def _by_class(evaluation: COCOeval, categories: Mapping[str, int]) -> dict[str, float | None]:
     """AP over all sizes at most detections; None for a class without objects."""
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoUs, recalls, sorted categories
-    place = {category: k for k, category in enumerate(evaluation.params.catIds)}
+    index = {category: k for k, category in enumerate(evaluation.params.catIds)}
     found = {}
     for name, category in categories.items():
-        values = precision[:, :, place[category]]
+        values = precision[:, :, index[category]]
         found[name] = float(values[values > -1].mean()) if (values > -1).any() else None
     return found

@@ -21,10 +21,13 @@ LARGEST_AREA = 1e10
 
 
 def categories(path: Path) -> list[dict[str, Any]]:
-    """In the file's order. Files for training can have gigabytes: they are searched, not parsed.
+    """Read the categories in the file's order.
+
+    Files for training can have gigabytes, so the file is searched for the list rather than parsed.
 
     Raises:
-        OSError: it cannot be read. ValueError: it has no list of categories with names and ids.
+        OSError: it cannot be read.
+        ValueError: it has no list of categories with names and ids.
     """
     found = _found(path)
     if not isinstance(found, list) or not found:
@@ -40,12 +43,12 @@ def _found(path: Path) -> Any:
         if not path.stat().st_size:
             raise ValueError("it is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            places = [match.end() for match in _KEY.finditer(content)]
-            if len(places) == 1:
-                return _list_at(content, places[0])
+            offsets = [match.end() for match in _KEY.finditer(content)]
+            if len(offsets) == 1:
+                return _list_at(content, offsets[0])
     # The key is also used deeper down, or the file is in another encoding of Unicode's.
-    whole = json.loads(path.read_bytes())
-    return whole.get("categories") if isinstance(whole, dict) else None
+    document = json.loads(path.read_bytes())
+    return document.get("categories") if isinstance(document, dict) else None
 
 
 def _list_at(content: mmap.mmap, start: int) -> Any:
@@ -80,6 +83,7 @@ def _is_box(value: Any) -> bool:
 
 
 def is_area(value: Any) -> bool:
+    """Whether the value is an area that COCOeval counts."""
     return in_range((value,), 0, LARGEST_AREA)
 
 
@@ -107,7 +111,7 @@ _OPTIONAL = ("area", "iscrowd")
 
 
 def entry_faults(full: dict[str, Any]) -> Iterator[str]:
-    """Fields that are missing or not what they must be, a sentence each."""
+    """Yield fields that are missing or wrong, a sentence each."""
     for kind, fields in _FIELDS.items():
         for i, entry in enumerate(full[kind]):
             if not isinstance(entry, dict):
@@ -116,18 +120,18 @@ def entry_faults(full: dict[str, Any]) -> Iterator[str]:
             for name, (fits, expected) in fields.items():
                 if name not in entry:
                     if name not in _OPTIONAL:
-                        yield f"{_place(kind, i, entry)} has no {name!r}; expected {expected}"
+                        yield f"{_location(kind, i, entry)} has no {name!r}; expected {expected}"
                 elif not fits(entry[name]):
                     value = shown(entry[name])
-                    yield f"{_place(kind, i, entry)}: {name!r} is {value}; expected {expected}"
+                    yield f"{_location(kind, i, entry)}: {name!r} is {value}; expected {expected}"
 
 
-def _place(kind: str, i: int, entry: dict[str, Any]) -> str:
+def _location(kind: str, i: int, entry: dict[str, Any]) -> str:
     return f"{kind}[{i}] (id {shown(entry.get('id'))})"
 
 
 def reference_faults(full: dict[str, Any]) -> Iterator[str]:
-    """Ids and names that are there twice, or not at all; of a file whose entries are right."""
+    """Yield ids and names that exist twice or not at all; the entries must be right already."""
     for kind, name in (
         ("images", "id"),
         ("categories", "id"),
@@ -143,5 +147,5 @@ def reference_faults(full: dict[str, Any]) -> Iterator[str]:
         known = {entry["id"] for entry in full[kind]}
         for i, one in enumerate(full["annotations"]):
             if one[name] not in known:
-                place = _place("annotations", i, one)
-                yield f"{place}: its {name!r} {one[name]} is not among the {kind}"
+                location = _location("annotations", i, one)
+                yield f"{location}: its {name!r} {one[name]} is not among the {kind}"

@@ -17,13 +17,17 @@ from farm.plan.digests import files_in
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 _ORIENTATION = 0x0112
 _ON_THE_SIDE = (5, 6, 7, 8)
-"""Values of EXIF's orientation by which height and width change places."""
+"""Values of EXIF's orientation that swap height and width."""
 
 _IMAGES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def require_images(images: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Every image must lie in the folder. Raises InputError."""
+    """Check that every image is in the folder.
+
+    Raises:
+        InputError: an image is missing or lies outside.
+    """
     names = [one["file_name"] for one in images]
     if outside := [name for name in names if not inside(folder, name)]:
         raise InputError(
@@ -39,26 +43,26 @@ def require_images(images: Sequence[dict[str, Any]], folder: Path) -> None:
 
 
 def inside(folder: Path, name: str) -> bool:
-    """Whether the name is one of a file in the folder; links in it are the user's.
+    """Whether the name is one of a file in the folder, where links may lead out of it.
 
-    Without `..`, which after a link leads elsewhere than it is written.
+    Names with `..` are none: after a link it leads to another folder than it seems.
     """
     return ".." not in PurePath(name).parts and (folder / name).is_relative_to(folder)
 
 
 def of_another_size(
-    images: Sequence[dict[str, Any]], folder: Path, turned: bool = True
+    images: Sequence[dict[str, Any]], folder: Path, upright: bool = True
 ) -> list[str]:
-    """What the annotation file says of an image, and its file says otherwise; a sentence each.
+    """Describe the images whose files have another size than the annotations, a sentence each.
 
-    turned: whether images are decoded upright, as EXIF says they are seen.
+    upright: whether images are rotated by their EXIF orientation.
     """
     found = []
     for image in images:
         stated = (image.get("height"), image.get("width"))
         if None in stated:
             continue
-        real = _size(folder / image["file_name"], turned)
+        real = _size(folder / image["file_name"], upright)
         if real and real != stated:
             height, width = map(shown, stated)
             found.append(
@@ -68,15 +72,15 @@ def of_another_size(
     return found
 
 
-def _size(path: Path, turned: bool) -> tuple[int, int] | None:
+def _size(path: Path, upright: bool) -> tuple[int, int] | None:
     """(height, width) by the file's header; None where Pillow does not know it."""
     try:
         with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as image:
             warnings.simplefilter("ignore")  # of odd metadata
             width, height = image.size
-            on_the_side = turned and _orientation(image) in _ON_THE_SIDE
+            on_the_side = upright and _orientation(image) in _ON_THE_SIDE
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # stage prepare decodes it, and says what is wrong with it
+        return None  # the stage prepare decodes it, and reports what is wrong
     return (width, height) if on_the_side else (height, width)
 
 
@@ -86,7 +90,11 @@ def _orientation(image: Image.Image) -> Any:
 
 
 def describe(images: Path, limit: int | None, annotations: Path) -> None:
-    """Write `annotations`: the first `limit` images by name. Raises InputError if there is none."""
+    """Write `annotations`: the first `limit` images by name.
+
+    Raises:
+        InputError: there is no image.
+    """
     names = sorted(
         os.path.normpath(name)
         for name in files_in(images)

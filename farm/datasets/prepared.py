@@ -28,6 +28,7 @@ class PreparedWriter:
         self._index: list[dict[str, Any]] = []
 
     def add(self, image: npt.NDArray[Any], meta: ImageMeta) -> None:
+        """Append an image and its meta."""
         stored = _narrow(image)
         row = {"offset": self._file.tell(), "dtype": stored.dtype.name, "shape": stored.shape}
         self._index.append({**row, "meta": asdict(meta)})
@@ -61,18 +62,20 @@ class Prepared:
         return len(self._index)
 
     def image(self, i: int) -> Floats:
-        """float32 [3, H, W], the caller's own."""
+        """Return a copy of an image, float32 [3, H, W]."""
         row = self._index[i]
         dtype, shape = np.dtype(row["dtype"]), tuple(row["shape"])
         size = dtype.itemsize * int(np.prod(shape))
         start = row["offset"]
-        return self._data[start : start + size].view(dtype).reshape(shape).astype(np.float32)
+        stored = self._data[start : start + size].view(dtype).reshape(shape)
+        pixels: Floats = stored.astype(np.float32)
+        return pixels
 
     def batches(self, size: int) -> Iterator[tuple[range, Floats]]:
-        """All images in order as float32 [size, 3, H, W], with the indices each one holds.
+        """Yield all images in order as float32 [size, 3, H, W], with the indices each one holds.
 
         Only neighbours of the same height and width share a batch; the last of a run is filled
-        up by repeating its last image, since an engine of fixed batch takes no less.
+        up by repeating its last image, since an engine of fixed batch needs them all.
         """
         start = 0
         while start < len(self):

@@ -1,7 +1,7 @@
-"""Segmentations of annotations: what pycocotools would misread, or never finish, is found here.
+"""Check segmentations of annotations, which pycocotools would misread or never finish.
 
-Its C code believes what it reads: an RLE that is longer than its image loops for ever, a polygon of
-two points is taken for a box. So nothing is passed to it before it was held against these rules.
+Its C code checks nothing: it loops for ever over an RLE that is longer than its image, and reads a
+polygon of two points as a box.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def in_range(values: Iterable[Any], low: float, high: float) -> bool:
 def faults(
     images: Sequence[dict[str, Any]], annotations: Iterable[tuple[int, dict[str, Any]]]
 ) -> Iterator[str]:
-    """Why masks of these annotations, each with its index in the file, cannot be evaluated."""
+    """Yield why masks of these annotations (with their index in the file) cannot be evaluated."""
     sizes = {image["id"]: _size(image) for image in images}
     for i, image in enumerate(images):
         if sizes[image["id"]] is None:
@@ -51,7 +51,7 @@ def _size(image: dict[str, Any]) -> Sized | None:
 
 
 def fault(segmentation: Any, size: Sized) -> str | None:
-    """What is wrong with it as the mask of an object in an image of `size`, (height, width)."""
+    """Return what is wrong with it as a mask in an image of `size`, (height, width)."""
     if segmentation is None or segmentation == []:
         return "is missing or empty; the model has masks, so each object needs one"
     if isinstance(segmentation, list):
@@ -62,7 +62,7 @@ def fault(segmentation: Any, size: Sized) -> str | None:
 
 
 def area(segmentation: Any) -> float | None:
-    """Square pixels inside; None where it is no valid segmentation of any image.
+    """Return the square pixels inside; None where it is no valid segmentation of any image.
 
     Of polygons the sum of their areas, as COCO's own annotations have it.
     """
@@ -147,17 +147,18 @@ def _decoded(text: str) -> list[int]:
     """COCO's text: five bits a character, and from the fourth run on the difference to the last
     but one. As `rleFrString` of pycocotools, which checks nothing. Raises ValueError."""
     codes = np.frombuffer(text.encode(errors="surrogatepass"), np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero(codes < 32)  # the sixth bit says that the number goes on
+    ends = np.flatnonzero(codes < 32)  # the sixth bit: the number continues
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if not len(codes) or codes.min() < 0 or codes.max() > 63 or lengths.max(initial=0) > 7:
         raise ValueError("no run lengths in COCO's text form")
     if codes[-1] >= 32:
         raise ValueError("the text ends within a number")
-    places = np.arange(len(codes)) - np.repeat(starts, lengths)
-    runs = np.add.reduceat((codes & 31) << 5 * places, starts)
+    digits = np.arange(len(codes)) - np.repeat(starts, lengths)
+    runs = np.add.reduceat((codes & 31) << 5 * digits, starts)
     runs -= (codes[ends] & 16 > 0) * (1 << 5 * lengths)
     runs[1::2], runs[2::2] = runs[1::2].cumsum(), runs[2::2].cumsum()
     if runs.min() < 0:
         raise ValueError("a run of it is negative")
-    return runs.tolist()
+    found: list[int] = runs.tolist()
+    return found

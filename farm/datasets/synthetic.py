@@ -109,14 +109,16 @@ def _outline(rng: np.random.Generator, label: int, size: int) -> Floats:
     angles = 2 * np.pi * np.arange(corners) / corners + rng.uniform(0, 2 * np.pi)
     reach = radius * np.where(np.arange(corners) % 2, inner, 1.0)
     points = centre + reach[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    return points.astype(np.float32)
+    outline: Floats = points.astype(np.float32)
+    return outline
 
 
 def _cover(outline: Floats, size: int) -> Floats:
     """How much of each pixel lies inside the outline, 0 to 1, float32 [size, size]."""
     canvas = np.zeros((size * OVERSAMPLE, size * OVERSAMPLE), np.float32)
     cv2.fillPoly(canvas, [np.rint(outline * OVERSAMPLE).astype(np.int32)], 1.0)
-    return canvas.reshape(size, OVERSAMPLE, size, OVERSAMPLE).mean(axis=(1, 3))
+    cover: Floats = canvas.reshape(size, OVERSAMPLE, size, OVERSAMPLE).mean(axis=(1, 3))
+    return cover
 
 
 def _paint(rng: np.random.Generator, image: Floats, mask: Masks) -> Floats:
@@ -124,7 +126,7 @@ def _paint(rng: np.random.Generator, image: Floats, mask: Masks) -> Floats:
     under = image[mask].mean(axis=0)
     colours = rng.uniform(10, 245, (8, 3))
     distances = np.linalg.norm(colours - under, axis=1)
-    colour = colours[np.argmax(distances > 90)].astype(np.float32)
+    colour: Floats = colours[np.argmax(distances > 90)].astype(np.float32)
     return colour + _clouds(rng, image.shape[0], cells=8, strength=14)
 
 

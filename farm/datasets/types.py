@@ -13,6 +13,8 @@ from farm.datasets.base import DatasetType
 
 
 class CocoSpec(StrictModel):
+    """A data set of images with an annotation file in COCO's format."""
+
     type: Literal["coco"]
     images: Text
     annotations: Text
@@ -20,6 +22,8 @@ class CocoSpec(StrictModel):
 
 
 class ShapesSpec(StrictModel):
+    """Drawn images with exact annotations."""
+
     type: Literal["shapes"]
     count: Annotated[Whole, Field(ge=1, le=100_000)] = 64
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 7

@@ -53,14 +53,14 @@ class RawAgreement:
 def compare(
     references: Sequence[Detections], engines: Sequence[Detections], tolerance: Tolerance
 ) -> Agreement:
-    """Match the boxes of each image and judge all pairs together."""
+    """Match the boxes of each image and compare all pairs together."""
     from farm.detections.matching import match  # its pycocotools: results read files without it
 
     return agreement(vars(match(references, engines)), tolerance)
 
 
 def agreement(pairs: Columns, tolerance: Tolerance) -> Agreement:
-    """Judge pairs of boxes: the columns of `detections.matching.Pairs`, by name.
+    """Apply the tolerance to pairs of boxes: the columns of `detections.matching.Pairs`, by name.
 
     A pair counts if either side's score reaches `min_score`, a box alone if its own does. So a
     score that slips from just above it to just below is a small difference, not a lost box.
@@ -132,7 +132,7 @@ def _reason(found: Agreement, tolerance: Tolerance) -> str | None:
 
 
 def raw_agreement(differences: Columns, tolerance: Tolerance) -> RawAgreement:
-    """Judge the worst raw output by `max_rel_diff`.
+    """Apply the tolerance to the worst raw output by `max_rel_diff`.
 
     differences: the columns of `detections.raw.Differences`, by name.
     """

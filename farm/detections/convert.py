@@ -32,7 +32,11 @@ def from_outputs(outputs: Mapping[str, npt.NDArray[Any]]) -> list[Detections]:
 
 
 def require_known_labels(found: Detections, classes: int, image: str) -> None:
-    """Raise LabelOutOfRange where a box of this image has a label that no class has."""
+    """Check that each label is one of so many classes.
+
+    Raises:
+        LabelOutOfRange: a box of this image has another label.
+    """
     for label in found.labels.tolist():
         if not 0 <= label < classes:
             raise LabelOutOfRange(label, classes, image)
@@ -41,12 +45,12 @@ def require_known_labels(found: Detections, classes: int, image: str) -> None:
 def in_network_frame(
     found: Detections, size: tuple[int, ...], mask_threshold: float, mask_frame: str
 ) -> Detections:
-    """Paste the masks into the network's input of `size` (h, w), which is the whole image here."""
+    """Paste the masks into the network's input of `size` (h, w)."""
     return to_original(found, network_meta("", *size), False, mask_threshold, mask_frame)
 
 
 def network_meta(name: str, height: int, width: int) -> ImageMeta:
-    """The meta of an image that is the network's input itself."""
+    """Return the meta of an image that is the network's input itself."""
     return ImageMeta(0, name, height, width, height, width, height, width, 1.0, 1.0)
 
 
@@ -56,8 +60,8 @@ def to_original(
     """Boxes and pasted masks in the original image, as mmdet's own `rescale=True` gives them.
 
     clip: whether the model clips its boxes to the image. An exported graph knows only the
-    padded network input, so what it left in the padding is cut off here.
-    mask_frame: "box" for masks inside each box, else one of `whole`'s kinds; see `ModelFacts`.
+    padded network input, so boxes that reach into the padding are cut here.
+    mask_frame: "box" for masks inside each box, else one of `full_masks.KINDS`; see `ModelFacts`.
     """
     boxes = found.boxes - np.array([meta.left, meta.top] * 2, np.float32)
     if clip:

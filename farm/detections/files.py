@@ -31,6 +31,7 @@ def save(path: Path, found: Sequence[Detections]) -> None:
 
 
 def load(path: Path) -> list[Detections]:
+    """Read what `save` wrote."""
     with np.load(path) as stored:
         ends = stored["counts"].cumsum()
         boxes, scores, labels = stored["boxes"], stored["scores"], stored["labels"]

@@ -1,6 +1,6 @@
-"""Masks of the whole network input: sized to the original image, and what is read from them.
+"""Masks of the size of the network's input: resized to the original image, with boxes and scores.
 
-Three kinds, by how mmdet sizes them and what else it takes from them:
+Three kinds, by how mmdet resizes them and what else it derives from them:
 
     image     probabilities, sized straight to the original (YOLACT)
     segments  probabilities, enlarged by the stride of their cells, cut to the valid part, sized;
@@ -83,7 +83,8 @@ def _bilinear(to: int, cells: int) -> Floats:
     position = (np.arange(to, dtype=np.float32) + 0.5) * np.float32(cells / to) - 0.5
     position = position.clip(0, cells - 1)
     distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32)[None])
-    return np.maximum(0, 1 - distance).astype(np.float32)
+    weights: Floats = np.maximum(0, 1 - distance).astype(np.float32)
+    return weights
 
 
 def _mean_probability(logits: npt.NDArray[np.float32]) -> float:

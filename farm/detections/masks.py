@@ -29,7 +29,7 @@ def paste(
 def _paste_one(
     mask: Floats, box: Floats, height: int, width: int, threshold: float
 ) -> tuple[npt.NDArray[np.uint8], int, int]:
-    """The pasted mask's window, and its top left corner; outside of it there is nothing."""
+    """Return the window that the mask covers, and its top left corner."""
     x1, y1, x2, y2 = (float(value) for value in box)
     left, right = max(int(np.floor(x1)) - 1, 0), min(int(np.ceil(x2)) + 1, width)
     top, bottom = max(int(np.floor(y1)) - 1, 0), min(int(np.ceil(y2)) + 1, height)
@@ -48,14 +48,17 @@ def _weights(pixels: npt.NDArray[np.int64], low: float, high: float, cells: int)
     position = (pixels.astype(np.float32) + 0.5 - np.float32(low)) / np.float32(extent)
     position = position * cells - 0.5
     distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32)[None])
-    return np.maximum(0, 1 - distance).astype(np.float32)
+    weights: Floats = np.maximum(0, 1 - distance).astype(np.float32)
+    return weights
 
 
 def encode(
     window: tuple[npt.NDArray[np.uint8], int, int], height: int, width: int
 ) -> dict[str, Any]:
-    """The run-length encoded mask of a height x width image, of which the window (its pixels
-    0 or 1, its top and left) is all there is."""
+    """Run-length encode a mask that is empty outside of a window of a height x width image.
+
+    window: its pixels (0 or 1), and the row and column of its top left corner.
+    """
     pasted, top, left = window
     full = np.zeros((height, width), np.uint8, order="F")
     full[top : top + pasted.shape[0], left : left + pasted.shape[1]] = pasted

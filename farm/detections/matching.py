@@ -49,7 +49,7 @@ def box_iou(a: Floats, b: Floats) -> Floats:
     """IoU of every pair: float32 [len(a), len(b)].
 
     Boxes clipped to a sliver or to nothing have no meaningful IoU: they count as 1 where all
-    their corners lie in the same place, to a hundredth of a pixel.
+    their corners agree to a hundredth of a pixel.
     """
     corners = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     inner = np.clip(corners[1] - corners[0], 0, None).prod(-1)
@@ -57,7 +57,8 @@ def box_iou(a: Floats, b: Floats) -> Floats:
     union = area_a[:, None] + area_b[None] - inner
     iou = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
     same = np.abs(a[:, None] - b[None]).max(2) < 0.01
-    return np.maximum(iou, same.astype(np.float32))
+    overlaps: Floats = np.maximum(iou, same.astype(np.float32))
+    return overlaps
 
 
 def _match_image(reference: Detections, engine: Detections) -> list[tuple[float, ...]]:
@@ -92,11 +93,11 @@ def _assign(iou: Floats, masks: Floats, score_diff: Floats) -> dict[int, int]:
     overlaps = (-one[rows, columns].round(2) for one in (masks, iou))
     order = np.lexsort((score_diff[rows, columns], *overlaps))
     partner: dict[int, int] = {}
-    taken: set[int] = set()
+    matched: set[int] = set()
     for i, j in candidates[order].tolist():
-        if i not in partner and j not in taken:
+        if i not in partner and j not in matched:
             partner[i] = j
-            taken.add(j)
+            matched.add(j)
     return partner
 
 

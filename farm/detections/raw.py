@@ -59,6 +59,7 @@ def save(path: Path, batches: Sequence[Outputs]) -> None:
 
 
 def load(path: Path) -> list[dict[str, npt.NDArray[Any]]]:
+    """Read what `save` wrote."""
     batches: list[dict[str, npt.NDArray[Any]]] = []
     with np.load(path) as stored:
         for key in stored.files:

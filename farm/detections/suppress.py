@@ -20,10 +20,10 @@ from farm.specs import Decay, Suppression
 def suppress(
     outputs: Mapping[str, npt.NDArray[Any]], how: Suppression
 ) -> dict[str, npt.NDArray[Any]]:
-    """boxes [N, M, 4], scores [N, M] (0: takes no part), labels [N, M] -> dets, labels.
+    """Suppress boxes [N, M, 4] with scores [N, M] (0 for none) and labels [N, M].
 
-    dets float32 [N, K, 5], labels int64 [N, K], best first, K = min(how.keep, M); empty rows are
-    0 and -1.
+    Returns dets float32 [N, K, 5] and labels int64 [N, K], best first, K = min(how.keep, M); empty
+    rows are 0 and -1.
     """
     boxes, scores, labels = (outputs[name] for name in ("boxes", "scores", "labels"))
     images, rows = scores.shape
@@ -31,20 +31,20 @@ def suppress(
     dets = np.zeros((images, size, 5), np.float32)
     found = np.full((images, size), -1, np.int64)
     for i in range(images):
-        left = survivors(boxes[i], scores[i], labels[i], how)
-        kept = np.argsort(-left, kind="stable")[: np.count_nonzero(left)]
+        remaining = survivors(boxes[i], scores[i], labels[i], how)
+        kept = np.argsort(-remaining, kind="stable")[: np.count_nonzero(remaining)]
         dets[i, : len(kept), :4] = boxes[i, kept]
-        dets[i, : len(kept), 4] = left[kept]
+        dets[i, : len(kept), 4] = remaining[kept]
         found[i, : len(kept)] = labels[i, kept]
     return {"dets": dets, "labels": found}
 
 
 def survivors(boxes: Floats, scores: Floats, labels: npt.NDArray[Any], how: Suppression) -> Floats:
-    """The scores [M] that are left; 0 for what is suppressed, and beyond `how.keep` rows."""
-    left = np.zeros_like(scores)
+    """Return the scores [M] after suppression; 0 where suppressed, and beyond `how.keep` rows."""
+    remaining = np.zeros_like(scores)
     rows = np.flatnonzero(scores > 0)
     if not len(rows):
-        return left
+        return remaining
     moved = boxes[rows]
     if not how.class_agnostic:
         # As mmcv's `batched_nms`: classes lie so far apart that none overlaps another; in float32,
@@ -52,15 +52,15 @@ def survivors(boxes: Floats, scores: Floats, labels: npt.NDArray[Any], how: Supp
         offset = max(moved.max(), np.float32(0)) + np.float32(1)
         moved = moved + (labels[rows].astype(np.float32) * offset)[:, None]
     if how.decay is not None:
-        left[rows] = _soft(moved, scores[rows], how.keep, how.decay)
+        remaining[rows] = _soft(moved, scores[rows], how.keep, how.decay)
     else:
         kept = rows[_greedy(moved, scores[rows], how.keep, how.iou)]
-        left[kept] = scores[kept]
-    return left
+        remaining[kept] = scores[kept]
+    return remaining
 
 
 def _greedy(boxes: Floats, scores: Floats, most: int, threshold: float) -> list[int]:
-    """Indices of those that no better kept one suppresses."""
+    """Return the indices of the boxes that no better kept one suppresses."""
     alive = np.argsort(-scores, kind="stable")
     areas = _areas(boxes, 0)
     kept: list[int] = []
@@ -73,18 +73,18 @@ def _greedy(boxes: Floats, scores: Floats, most: int, threshold: float) -> list[
 
 
 def _soft(boxes: Floats, scores: Floats, most: int, decay: Decay) -> Floats:
-    """The score of each row when it was picked, 0 for those that never were."""
+    """Return the score of each row when it was picked; 0 for those that never were."""
     areas = _areas(boxes, decay.offset)
-    left, picked = scores.copy(), np.zeros_like(scores)
+    remaining, picked = scores.copy(), np.zeros_like(scores)
     for _ in range(most):
-        best = int(left.argmax())
-        if left[best] <= 0:
+        best = int(remaining.argmax())
+        if remaining[best] <= 0:
             break
-        picked[best] = left[best]
+        picked[best] = remaining[best]
         overlap = _iou(boxes[best], areas[best], boxes, areas, decay.offset)
-        left *= _weights(overlap, decay)
-        left[best] = 0
-        left[left < np.float32(decay.min_score)] = 0
+        remaining *= _weights(overlap, decay)
+        remaining[best] = 0
+        remaining[remaining < np.float32(decay.min_score)] = 0
     return picked
 
 
@@ -94,17 +94,21 @@ def _weights(overlap: Floats, decay: Decay) -> Floats:
         return (~over).astype(np.float32)
     if decay.method == "linear":
         return np.where(over, 1 - overlap, np.float32(1))
-    return np.exp(-(overlap * overlap) / np.float32(decay.sigma))
+    gaussian: Floats = np.exp(-(overlap * overlap) / np.float32(decay.sigma))
+    return gaussian
 
 
 def _areas(boxes: Floats, offset: int) -> Floats:
     sides: Floats = boxes[:, 2:] - boxes[:, :2] + np.float32(offset)
-    return sides[:, 0] * sides[:, 1]
+    areas: Floats = sides[:, 0] * sides[:, 1]
+    return areas
 
 
 def _iou(box: Floats, area: Floats, others: Floats, areas: Floats, offset: int) -> Floats:
-    """Of one box [4] with others [M, 4]; boxes that do not meet, or have no area, have none."""
+    """IoU of one box [4] with others [M, 4]; 0 where they do not meet or have no area."""
     low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
     sides = np.maximum(high - low + np.float32(offset), 0)
     inner = sides[:, 0] * sides[:, 1]
-    return np.divide(inner, area + areas - inner, out=np.zeros_like(inner), where=inner > 0)
+    union = area + areas - inner
+    overlaps: Floats = np.divide(inner, union, out=np.zeros_like(inner), where=inner > 0)
+    return overlaps

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from farm.doctor.finding import Finding
+from farm.findings import Finding
 from farm.plan.placement import cores, cpu_model
 
 SWEEP_DISK_GB = 5

@@ -39,7 +39,7 @@ def connect(address: str | None) -> None:
         else:
             with _private_token():
                 _start()
-    resources = ray.cluster_resources()
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     log.debug(
         "%s Ray %s: %g CPUs, %g GPUs",
         f"joined {address}, a" if address else "started a local",

@@ -65,7 +65,8 @@ class Nodes:
         if time.monotonic() - self._refreshed < _REFRESH_S:
             return
         self._refreshed = time.monotonic()
-        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        known = ray.nodes()  # type: ignore[no-untyped-call]
+        alive = {node["NodeID"]: node for node in known if node["Alive"]}
         self._known = {key: node for key, node in self._known.items() if key in alive}
         if new := [key for key in alive if key not in self._known]:
             self._learn({key: alive[key] for key in new})
@@ -81,7 +82,7 @@ class Nodes:
             token.rmdir()
 
 
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+@ray.remote(num_cpus=0)
 def _report(packages: list[str], token: str) -> NodeReport:
     return platform.node(), cpu_model(), local_gpus(), toolchain(packages), Path(token).exists()
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from farm import writable
 from farm.catalog import OPSETS
@@ -122,7 +122,10 @@ def _page(name: str | None, read: Iterable[str | Path]) -> Path | None:
     return None if name is None else writable.file(name, "--markdown", read)
 
 
-def _known(option: str, asked: list, known: tuple) -> list:
+T = TypeVar("T")
+
+
+def _known(option: str, asked: list[T], known: tuple[T, ...]) -> list[T]:
     for value in asked:
         if value not in known:
             raise InputError(

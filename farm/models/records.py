@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from farm import atomic, jsonfile
-from farm.catalog import EXPORT_PACKAGES, RUNTIMES, SOURCES
+from farm.catalog import OWN_STAGES, RUNTIMES, SOURCES
 from farm.errors import InputError
 from farm.models import own
 from farm.models.families import Family
@@ -95,7 +95,8 @@ def same_exporters(digest: str, path: Path = SAME_EXPORTERS) -> frozenset[str]:
 def versions(runtime: str) -> dict[str, str]:
     """The packages that decide what a trial on `runtime` finds, by their versions alone: the table
     is of what people install under these."""
-    packages = {*SOURCES["mmdet"].packages, *EXPORT_PACKAGES, *RUNTIMES[runtime].packages}
+    export = OWN_STAGES["export"].packages
+    packages = {*SOURCES["mmdet"].packages, *export, *RUNTIMES[runtime].packages}
     return {package: version(package) for package in sorted(packages)}
 
 

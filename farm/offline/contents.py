@@ -13,33 +13,26 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from farm import jsonfile
-from farm.catalog import RUNTIMES
+from farm.catalog import OWN_STAGES, RUNTIMES
 from farm.errors import InputError, nearest
 from farm.offline.document import require_key, require_ref, require_version
 from farm.offline.manifest import require_cells
 from farm.plan import Needs, PlannedCell
 from farm.specs import (
-    BuildInputs,
     CachePath,
     EngineOptions,
-    EvaluateInputs,
-    MeasureInputs,
     Ref,
-    VerifyInputs,
 )
 from farm.store.figures import count
 
 VERSION = 4
 NAME = "pack.json"
 
-BEFORE = ("check", "prepare", "reference", "export", "convert")
+BEFORE = tuple(name for name, stage in OWN_STAGES.items() if not stage.on_target)
 """The stages that are run before a sweep is packed."""
 
 INPUTS: Mapping[str, type] = {
-    "build": BuildInputs,
-    "verify": VerifyInputs,
-    "evaluate": EvaluateInputs,
-    "measure": MeasureInputs,
+    name: stage.inputs for name, stage in OWN_STAGES.items() if stage.on_target
 }
 """The stages that remain, with the inputs of each."""
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from farm.cli.places import results_folder, store_folder
 from farm.config.schema import VerifySpec
 from farm.errors import InputError
-from farm.offline import reading, records
+from farm.offline import manifest, reading, records
 from farm.offline.manifest import Manifest
 from farm.plan import Plan
 from farm.results import leaderboard
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         folder = reading.extract(options.records, Path(scratch))
         with _errors_with_name(folder, options.records):
             sweep = reading.read_records(folder)
-            tolerances = _tolerances(sweep.verify, folder / records.NAME)
+            tolerances = _tolerances(sweep.verify, folder / manifest.NAME)
         known = [
             row
             for target in sweep.targets

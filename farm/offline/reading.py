@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from farm.catalog import OWN_STAGES
 from farm.errors import InputError
 from farm.offline.archive import Limits, Member, Refused, errors_named, extract_member, members
 from farm.offline.manifest import NAME, Manifest, read_manifest
@@ -23,7 +24,7 @@ from farm.results import arrays
 from farm.specs import Ref
 from farm.store import read_failure, read_record
 
-KEPT = {"verify": ("pairs.npz", "raw.npz"), "measure": ("samples.npy",)}
+KEPT = {name: stage.files for name, stage in OWN_STAGES.items() if stage.files}
 """By stage, the small files from which verdicts and statistics are computed."""
 
 LIMITS = Limits(files=100_000, file=arrays.MOST_BYTES, total=2 << 30)

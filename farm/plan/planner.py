@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from farm import catalog, specs
 from farm.config.loader import Cell, Matrix
+from farm.parts import EngineRun, Stage
 from farm.plan import compatibility, dependencies, resolve
 from farm.plan.checks import CheckedModel, Facts, check_model, checked_by
 from farm.plan.placement import cores
 from farm.plan.resolve import ResolvedInputs
 from farm.plan.steps import (
-    EngineInputs,
     Needs,
     Plan,
     PlannedCell,
@@ -137,11 +137,10 @@ class _Planner:
             )
         if runtime.exported:
             steps["build"] = self._build(cell, steps.get("convert") or steps["export"])
-        for stage in ("verify", "evaluate", "measure"):
-            if stage != "evaluate" or cell.postprocess != "none":  # raw outputs have no AP
-                steps[stage] = self._run(stage, cell, steps)
-        for stage in catalog.EXTRA_STAGES if runtime.exported else ():
-            steps[stage] = self._run(stage, cell, steps)
+        for name, stage in catalog.engine_stages().items():
+            takes_outputs = stage.raw_outputs or cell.postprocess != "none"
+            if takes_outputs and (stage.eager or runtime.exported):
+                steps[name] = self._run(stage, cell, steps)
         return PlannedCell(cell, {stage: step.key for stage, step in steps.items()})
 
     def _once(self, kind: str, of: tuple[Any, ...], make: Callable[[], Made]) -> Made:
@@ -177,7 +176,8 @@ class _Planner:
             batch = self.shapes[cell.shape].min.n
             images = min(images, max(batch, RAW_IMAGES))
             values = specs.ReferenceInputs(model, prepare.ref, images, raw_batch=batch)
-        packages = catalog.SOURCES[model.source].packages + catalog.EVALUATE_PACKAGES
+        packages = catalog.SOURCES[model.source].packages
+        packages += catalog.OWN_STAGES["reference"].packages
         label = f"{cell.model} {cell.shape}"
         step = new_step("reference", label, values, packages, Needs(), prepare)
         return self._loading(cell.model, step)
@@ -194,11 +194,12 @@ class _Planner:
     def _convert(self, cell: Cell, export: Step, check: Step) -> Step:
         own = self.spec.models[cell.model].keep_fp32
         keep = tuple(sorted(self.spec.keep_fp32 if own is None else own))
-        packages: tuple[str, ...] = catalog.CONVERT_PACKAGES
+        packages = catalog.OWN_STAGES["convert"].packages
         parents, int8 = [export], None
         if cell.precision == "int8":
             packages += catalog.INT8_PACKAGES
-            packages += catalog.EVALUATE_PACKAGES * (self.spec.int8.auto is not None)
+            if self.spec.int8.auto is not None:
+                packages += catalog.OWN_STAGES["evaluate"].packages
             parents.append(self._prepare(cell, check, self.given.calibration))
             facts, whole = self.facts[cell.model], self._ends_at(cell) != "host"
             batch = self.shapes[cell.shape].min.n
@@ -236,37 +237,21 @@ class _Planner:
             facts.suppression if ends_at == "host" else None,
         )
 
-    def _run(self, stage: str, cell: Cell, steps: Mapping[str, Step]) -> Step:
-        """verify, evaluate, measure and other packages' stages: all on the very engine built."""
-        target, prepared = self.given.targets[cell.target], steps["prepare"].ref
-        built, facts = steps.get("build"), self.facts[cell.model]
-        engine = self._once("engine", (cell,), lambda: self._engine(cell, built))
-        parents = [built, steps["prepare"]]
-        values: EngineInputs
-        if stage == "verify":
-            reference = steps["reference"]
-            values = specs.VerifyInputs(
-                engine, prepared, reference.ref, facts.mask_threshold, facts.mask_frame, target
-            )
-            parents.append(reference)
-        elif stage == "evaluate":
-            values = specs.EvaluateInputs(
-                engine, prepared, facts.classes, facts.clips_boxes, facts.mask_threshold,
-                facts.mask_frame, target,
-            )  # fmt: skip
-        elif stage in catalog.EXTRA_STAGES:
-            values = specs.ExtraInputs(engine, prepared, target)
-        else:
-            measure = self.spec.measure
-            values = specs.MeasureInputs(
-                engine,
-                prepared,
-                target,
-                measure.seconds,
-                measure.max_seconds,
-                measure.warmup_seconds,
-                measure.min_samples,
-                measure.threads or cores(),
-            )
+    def _run(self, stage: Stage, cell: Cell, steps: Mapping[str, Step]) -> Step:
+        """Plan a stage that runs the engine of a cell: all of them run the same one."""
+        prepare, reference, built = steps["prepare"], steps["reference"], steps.get("build")
+        measure = self.spec.measure
+        run = EngineRun(
+            self._once("engine", (cell,), lambda: self._engine(cell, built)),
+            prepare.ref,
+            reference.ref,
+            self.facts[cell.model],
+            self.given.targets[cell.target],
+            measure,
+            measure.threads or cores(),
+        )
+        assert stage.from_engine is not None
+        values = stage.from_engine(run)
+        parents = [built, prepare, *([reference] if hasattr(values, "reference") else [])]
         step = engine_step(stage, cell.id, values, *parents)
         return self._kept(step) if built else self._loading(cell.model, step)

@@ -9,18 +9,17 @@ from dataclasses import dataclass, field
 from farm import catalog, specs
 from farm.config.loader import Cell
 from farm.errors import InputError
+from farm.parts import Stage
 from farm.plan.closure import code_of
 from farm.plan.keys import step_key
 from farm.plan.packages import toolchain
 from farm.registry import Names
 from farm.specs import Ref, StageInputs
 
-STAGES = Names(catalog.OWN_STAGES, catalog.EXTRA_STAGES)
+STAGES = Names(tuple(catalog.OWN_STAGES), catalog.EXTRA_STAGES)
 """In the order of the work; then those of other packages, which run for each engine."""
 
-HEAVY_STAGES = catalog.OWN_STAGES[1:]
-
-EngineInputs = specs.VerifyInputs | specs.EvaluateInputs | specs.MeasureInputs | specs.ExtraInputs
+HEAVY_STAGES = tuple(name for name in catalog.OWN_STAGES if name != "check")
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def prepare_step(label: str, values: specs.PrepareInputs, *parents: Step) -> Ste
 def export_step(label: str, values: specs.ExportInputs, *parents: Step) -> Step:
     """Two profiles that differ only in their bounds trace the same graph."""
     values = dataclasses.replace(values, shape=_traced(values.shape))
-    packages = catalog.SOURCES[values.model.source].packages + catalog.EXPORT_PACKAGES
+    packages = catalog.SOURCES[values.model.source].packages + catalog.OWN_STAGES["export"].packages
     packages += catalog.SIMPLIFY_PACKAGES * values.simplify
     return new_step("export", label, values, packages, Needs(), *parents)
 
@@ -144,17 +143,15 @@ def step_to_build(
     return build_step(label, values, needs, *parents)
 
 
-def engine_step(stage: str, label: str, values: EngineInputs, *parents: Step | None) -> Step:
-    """verify, evaluate, measure, or a stage of another package."""
-    extra = catalog.EXTRA_STAGES.get(stage)
-    packages = catalog.RUNTIMES[values.engine.options.runtime].packages
-    packages += extra.packages if extra else ()
-    packages += catalog.EVALUATE_PACKAGES * (stage == "evaluate")
-    accelerator = values.target.accelerator
-    ahead = bool(catalog.RUNTIMES[values.engine.options.runtime].compute_capabilities)
-    exclusive = extra.exclusive if extra else stage == "measure"
-    needs = Needs(exclusive=exclusive, accelerator=accelerator, optional=ahead)
-    return new_step(stage, label, values, packages, needs, *parents)
+def engine_step(
+    stage: Stage, label: str, values: specs.EngineInputs, *parents: Step | None
+) -> Step:
+    """Plan a stage that runs an engine, on the target of its cell."""
+    runtime, target = catalog.RUNTIMES[values.engine.options.runtime], values.target
+    ahead = bool(runtime.compute_capabilities)
+    needs = Needs(exclusive=stage.exclusive, accelerator=target.accelerator, optional=ahead)
+    packages = runtime.packages + stage.packages
+    return new_step(stage.name, label, values, packages, needs, *parents)
 
 
 def _one_image(shape: specs.Shape) -> specs.Shape:

@@ -1,1 +1,1 @@
-"""Lower precisions as ONNX files that say their types: fp16 and bf16 by casts, int8 by Q/DQ."""
+"""Reduced precision written into ONNX files: fp16 and bf16 by casts, int8 by Q/DQ pairs."""

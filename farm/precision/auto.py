@@ -16,8 +16,8 @@ Values = Mapping[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Tried:
-    """So many of the most harmful layers in fp32, and the AP then lost, in points of 100."""
+class SearchStep:
+    """How many of the most harmful layers were kept in fp32, and the AP then lost, in points."""
 
     kept: int
     ap_drop: float
@@ -25,15 +25,16 @@ class Tried:
 
 def search(
     layers: Sequence[str], lost: Callable[[Sequence[str]], float], bound: float
-) -> tuple[list[str], list[Tried]]:
-    """The fewest of `layers` (most harmful first) to keep so that `lost(kept)` is within `bound`.
+) -> tuple[list[str], list[SearchStep]]:
+    """Find the fewest of `layers` to keep so that `lost(kept)` is within `bound`.
 
-    Doubling, then bisection. All of them lose nothing.
+    layers: most harmful first. The count is doubled, then bisected. With all of them kept,
+    nothing is lost.
     """
-    tried: list[Tried] = []
+    tried: list[SearchStep] = []
 
     def fits(count: int) -> bool:
-        tried.append(Tried(count, lost(layers[:count])))
+        tried.append(SearchStep(count, lost(layers[:count])))
         return tried[-1].ap_drop <= bound
 
     low, high = -1, 0
@@ -45,28 +46,28 @@ def search(
     return list(layers[:high]), tried
 
 
-def borders(graph: onnx.GraphProto) -> dict[str, set[str]]:
-    """Layer -> the network's results that it reaches without leaving the network.
+def reached_outputs(graph: onnx.GraphProto) -> dict[str, set[str]]:
+    """Map each layer to the network's outputs that depend on it within the network.
 
-    Behind proposals rows are others as soon as one of them changes: no comparison reaches there.
+    Behind proposals every row may change with one of them, so that values cannot be compared there.
     """
-    places = set(network(graph, ()))
-    outside = reads_outside(graph, places)
+    positions = set(network(graph, ()))
+    outside = reads_outside(graph, positions)
     reached: dict[str, set[str]] = {}  # of a value
     found: dict[str, set[str]] = {}
-    for i in sorted(places, reverse=True):  # in a graph's order readers come after
+    for i in sorted(positions, reverse=True):  # in a graph's order readers come after
         node = graph.node[i]
         ends = set().union(*(reached.get(name, set()) for name in node.output))
         ends |= outside.intersection(node.output)
-        for place in data_inputs(node):
-            reached.setdefault(node.input[place], set()).update(ends)
+        for position in data_inputs(node):
+            reached.setdefault(node.input[position], set()).update(ends)
         if node.op_type in WEIGHTED:
             found[node.name] = ends
     return found
 
 
-def noise(fp32: Sequence[Values], int8: Sequence[Values], ends: Sequence[str]) -> float:
-    """Mean over the values `ends` of the power of their error over that of their deviation."""
+def relative_noise(fp32: Sequence[Values], int8: Sequence[Values], ends: Sequence[str]) -> float:
+    """Return the mean over the values `ends` of their squared error divided by their variance."""
     parts = []
     for name in ends:
         power = sum(float(np.var(one[name])) for one in fp32)

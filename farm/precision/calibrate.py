@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime as ort
 from onnxruntime.quantization import calibrate
 
 from farm.detections import Floats
+from farm.runtimes.onnxruntime.sessions import cpu_session
 
 BINS = 2048
 
 
-def ranges(
+def measure_ranges(
     model: Path,
     names: Sequence[str],
     images: Iterable[Floats],
@@ -26,7 +26,7 @@ def ranges(
     folder: Path,
     threads: int,
 ) -> Any:
-    """onnxruntime's TensorsData of the float32 values `names`.
+    """Measure the ranges of the float32 values `names`, as onnxruntime's TensorsData.
 
     method: `minmax`, `percentile` (of the absolute values, in percent) or `entropy`. images: as
     the graph's one input takes them, one batch after another: all values of a run are in memory.
@@ -35,9 +35,9 @@ def ranges(
     known = {name: onnx.helper.make_tensor_value_info(name, 1, None) for name in names}
     calibrator.select_tensors_to_calibrate = lambda graph: (set(names), known)
     calibrator.augment_graph()
-    calibrator.infer_session = session(folder / "augmented.onnx", threads)
+    calibrator.infer_session = cpu_session(folder / "augmented.onnx", threads)
     source = calibrator.infer_session.get_inputs()[0].name
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of every batch
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints every batch
         for batch in images:
             calibrator.collect_data(_One({source: batch}))
         found = calibrator.compute_data()
@@ -56,20 +56,12 @@ def _calibrator(model: Path, method: str, percentile: float, augmented: Path) ->
     )
 
 
-def session(model: Path | bytes, threads: int) -> ort.InferenceSession:
-    """A session on the CPU, of a file or of its bytes."""
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.log_severity_level = 3
-    file = model if isinstance(model, bytes) else str(model)
-    return ort.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
-
-
-class _One(calibrate.CalibrationDataReader):
-    """A reader of one batch: a calibrator keeps all that one reader gives until it is done."""
+class _One(calibrate.CalibrationDataReader):  # type: ignore[misc] # ONNX Runtime has no types
+    """A reader of one batch, since a calibrator keeps all batches of a reader in memory."""
 
     def __init__(self, batch: dict[str, Floats]) -> None:
-        self._left: Iterator[dict[str, Floats]] = iter([batch])
+        self._remaining: Iterator[dict[str, Floats]] = iter([batch])
 
     def get_next(self) -> Any:
-        return next(self._left, None)
+        """Return the batch, then None."""
+        return next(self._remaining, None)

@@ -1,7 +1,7 @@
 """int8: Q/DQ pairs at the inputs and weights of layers, as TensorRT, OpenVINO and others read them.
 
-Symmetric (all zero points 0), weights per channel, biases and outputs in fp32: the form that
-TensorRT's guide asks for. By ONNX Runtime's quantiser.
+Symmetric (all zero points 0), weights per channel, biases and outputs in fp32: as TensorRT's
+guide recommends. ONNX Runtime's quantiser inserts the pairs.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def own_weights(graph: onnx.GraphProto) -> None:
-    """Weights directly at their layers: the exporter writes equal ones once, behind Identity."""
+def inline_weights(graph: onnx.GraphProto) -> None:
+    """Let layers read their weights directly: equal ones are exported once, behind Identity."""
     behind = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
     weights = {one.name for one in graph.initializer}
     for node in graph.node:
         if node.op_type in WEIGHTED:
-            for i, given in enumerate(node.input):
-                name = given
+            for i, original in enumerate(node.input):
+                name = original
                 while name in behind:
                     name = behind[name]
                 if name in weights:
@@ -46,7 +46,7 @@ def own_weights(graph: onnx.GraphProto) -> None:
 
 
 def quantisable(graph: onnx.GraphProto) -> dict[str, str]:
-    """Layers with constant weights -> the value that each takes in."""
+    """Map the layers with constant weights to the value that each reads."""
     weights = {one.name for one in graph.initializer}
     return {
         node.name: node.input[0]
@@ -55,13 +55,16 @@ def quantisable(graph: onnx.GraphProto) -> dict[str, str]:
     }
 
 
-def added(graph: onnx.GraphProto, layers: Collection[str]) -> list[str]:
-    """What layers give to an addition: a runtime whose additions are in int8 needs its scale."""
+def inputs_of_additions(graph: onnx.GraphProto, layers: Collection[str]) -> list[str]:
+    """Return the outputs of layers that an addition reads.
+
+    A runtime whose additions are in int8 needs their scales.
+    """
     read = {name for node in graph.node if node.op_type == "Add" for name in node.input}
     return [node.output[0] for node in graph.node if node.name in layers and node.output[0] in read]
 
 
-def note_scales(model: onnx.ModelProto, ranges: Any, values: Collection[str]) -> None:
+def store_scales(model: onnx.ModelProto, ranges: Any, values: Collection[str]) -> None:
     """Keep the symmetric int8 scales of `values` in the file's metadata, for builders to use."""
     scales = {name: float(np.abs(ranges[name].range_value).max()) / 127 for name in values}
     entry = model.metadata_props.add()
@@ -69,7 +72,7 @@ def note_scales(model: onnx.ModelProto, ranges: Any, values: Collection[str]) ->
 
 
 def quantise(model: onnx.ModelProto, ranges: Any, layers: Collection[str]) -> onnx.ModelProto:
-    """A copy with these layers in int8. ranges: of their inputs, see `calibrate`."""
+    """Return a copy with these layers in int8. ranges: of their inputs, see `calibrate`."""
     if not layers:
         return copy.deepcopy(model)
     quantiser = QDQQuantizer(
@@ -77,17 +80,18 @@ def quantise(model: onnx.ModelProto, ranges: Any, layers: Collection[str]) -> on
         sorted(layers), [], sorted(WEIGHTED), dict(_OPTIONS),
     )  # fmt: skip
     made = ONNXModel(quantiser.quantize_model())
-    _spare(made.model.graph, layers)
+    _restore_shared_inputs(made.model.graph, layers)
     made.topological_sort()  # it appends its nodes
-    return made.model
+    result: onnx.ModelProto = made.model
+    return result
 
 
-def _spare(graph: onnx.GraphProto, layers: Collection[str]) -> None:
-    """Other layers read what they share with these (a weight, an input) as it was before."""
-    exact = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "QuantizeLinear"}
+def _restore_shared_inputs(graph: onnx.GraphProto, layers: Collection[str]) -> None:
+    """Let all other layers read a shared weight or input as it was before quantisation."""
+    originals = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "QuantizeLinear"}
     pairs = [n for n in graph.node if n.op_type == "DequantizeLinear"]
-    exact |= {n.output[0]: exact[n.input[0]] for n in pairs}
+    originals |= {n.output[0]: originals[n.input[0]] for n in pairs}
     for node in graph.node:
         if node.op_type in WEIGHTED and node.name not in layers:
             for i, name in enumerate(node.input):
-                node.input[i] = exact.get(name, name)
+                node.input[i] = originals.get(name, name)

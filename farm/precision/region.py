@@ -40,8 +40,8 @@ _DATA = dict.fromkeys(
 
 def data_inputs(node: onnx.NodeProto) -> list[int]:
     """Positions of the inputs that are values, not shapes, indices or scales."""
-    places = _DATA.get(node.op_type, range(len(node.input)))
-    return [i for i in places if i < len(node.input) and node.input[i]]
+    positions = _DATA.get(node.op_type, range(len(node.input)))
+    return [i for i in positions if i < len(node.input) and node.input[i]]
 
 
 def data_outputs(node: onnx.NodeProto) -> list[int]:
@@ -51,22 +51,22 @@ def data_outputs(node: onnx.NodeProto) -> list[int]:
 
 def network(graph: onnx.GraphProto, kept: Sequence[str]) -> list[int]:
     """Positions in `graph.node` of the network's nodes, without those named in `kept`."""
-    held = set(kept)
+    excluded = set(kept)
     found = _behind(graph, _layers(graph), _CARRIERS)
-    return sorted(i for i in found if graph.node[i].name not in held)
+    return sorted(i for i in found if graph.node[i].name not in excluded)
 
 
 def _behind(graph: onnx.GraphProto, starts: Collection[int], followed: Collection[str]) -> set[int]:
-    """`starts`, and the nodes that they are computed from through `followed` operators."""
+    """Find `starts` and the nodes that they are computed from through `followed` operators."""
     made_by = {name: i for i, node in enumerate(graph.node) for name in node.output}
-    left, found = list(starts), set(starts)
-    while left:
-        node = graph.node[left.pop()]
-        for place in data_inputs(node):
-            i = made_by.get(node.input[place])
+    waiting, found = list(starts), set(starts)
+    while waiting:
+        node = graph.node[waiting.pop()]
+        for position in data_inputs(node):
+            i = made_by.get(node.input[position])
             if i is not None and i not in found and graph.node[i].op_type in followed:
                 found.add(i)
-                left.append(i)
+                waiting.append(i)
     return found
 
 
@@ -94,16 +94,16 @@ def _constants(graph: onnx.GraphProto) -> set[str]:
 
 
 def prepare(graph: onnx.GraphProto) -> None:
-    """Give every node a name to keep it by.
+    """Give every node a name by which `keep_fp32` can select it.
 
     Raises:
         StepFailed: the network is not in fp32.
     """
-    taken = {node.name for node in graph.node}
+    names = {node.name for node in graph.node}
     for i, node in enumerate(graph.node):
         if not node.name:
             node.name = f"{node.op_type}_{i}"
-            while node.name in taken:
+            while node.name in names:
                 node.name += "_"
     weights = {one.name: one.data_type for one in graph.initializer}
     for node in graph.node:
@@ -122,10 +122,10 @@ def layers(graph: onnx.GraphProto) -> list[str]:
 
 
 def matching(graph: onnx.GraphProto, patterns: Sequence[str]) -> list[str]:
-    """The network's nodes whose names fit one of the patterns (shell's `*` and `?`).
+    """Return the network's nodes whose names fit one of the patterns (shell's `*` and `?`).
 
     Raises:
-        StepFailed: a pattern that fits none, which would keep nothing and not say so.
+        StepFailed: a pattern fits no name, so that it would keep nothing.
     """
     names = [graph.node[i].name for i in network(graph, ())]
     for pattern in patterns:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
@@ -15,39 +17,39 @@ TYPES = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
 _NUMPY = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
 
 
-def lower(model: onnx.ModelProto, precision: str, kept: Sequence[str]) -> list[str]:
-    """Change the model in place; returns the names of the nodes now in `precision`.
+def reduce_precision(model: onnx.ModelProto, precision: str, kept: Sequence[str]) -> list[str]:
+    """Convert the network in place, and return the names of the nodes now in `precision`.
 
     kept: nodes that stay in fp32. A value keeps its name for what reads it in fp32, graph
-    outputs included, and is made by a cast; its lowered form has the precision as suffix.
+    outputs included, and is made by a cast; its reduced form has the precision as suffix.
     """
     graph = model.graph
-    places = set(network(graph, kept))
-    typed = _Typed(graph, precision, places)
+    positions = set(network(graph, kept))
+    typed = _Typed(graph, precision, positions)
     nodes: list[onnx.NodeProto] = []
     for i, node in enumerate(graph.node):
-        nodes += typed.node(node) if i in places else [node]
+        nodes += typed.node(node) if i in positions else [node]
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend(typed.weights.values())
-    del graph.value_info[:]  # the types in it are of before
+    del graph.value_info[:]  # its types are those before the change
     _drop_unused(graph)
-    return typed.lowered
+    return typed.reduced
 
 
 class _Typed:
     """The network's nodes, one after another, in another type."""
 
-    def __init__(self, graph: onnx.GraphProto, precision: str, places: set[int]) -> None:
+    def __init__(self, graph: onnx.GraphProto, precision: str, positions: set[int]) -> None:
         self._suffix, self._type, self._numpy = precision, TYPES[precision], _NUMPY[precision]
         self._constants = constants(graph)
-        self._made: set[str] = set()  # values that are there in the type
-        self._read_in_fp32 = reads_outside(graph, places)
+        self._made: set[str] = set()  # values that exist in the type
+        self._read_in_fp32 = reads_outside(graph, positions)
         self.weights: dict[str, onnx.TensorProto] = {}
-        self.lowered: list[str] = []
+        self.reduced: list[str] = []
 
     def node(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        """The node in the type, and the casts that it needs before and after."""
+        """Convert a node, and add the casts that it needs before and after."""
         before, after = [], []
         new = onnx.NodeProto()
         new.CopyFrom(node)
@@ -61,7 +63,7 @@ class _Typed:
             if name in self._read_in_fp32:
                 to = onnx.TensorProto.FLOAT
                 after.append(helper.make_node("Cast", [own], [name], f"{name}_to_fp32", to=to))
-        self.lowered.append(node.name)
+        self.reduced.append(node.name)
         return [*before, new, *after]
 
     def _name(self, value: str) -> str:
@@ -74,15 +76,16 @@ class _Typed:
         self._made.add(name)
         if (constant := self._constants.get(name)) is not None:
             values = numpy_helper.to_array(constant)
-            self.weights[own] = numpy_helper.from_array(self._fitted(values), own)
+            self.weights[own] = numpy_helper.from_array(self._clipped(values), own)
             return own, []
         cast = helper.make_node("Cast", [name], [own], f"{name}_to_{self._suffix}", to=self._type)
         return own, [cast]
 
-    def _fitted(self, values: np.ndarray) -> np.ndarray:
-        """Rounded; what is beyond the type's range (a clip's open end, say) becomes its end."""
-        end = float(ml_dtypes.finfo(self._numpy).max)
-        return np.clip(values, -end, end).astype(self._numpy)
+    def _clipped(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Round to the type, and clip to its range, as the open end of a Clip needs it."""
+        end = float(ml_dtypes.finfo(self._numpy).max)  # type: ignore[no-untyped-call]
+        clipped: npt.NDArray[Any] = np.clip(values, -end, end).astype(self._numpy)
+        return clipped
 
 
 def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
@@ -95,12 +98,12 @@ def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     return found
 
 
-def reads_outside(graph: onnx.GraphProto, places: set[int]) -> set[str]:
+def reads_outside(graph: onnx.GraphProto, positions: set[int]) -> set[str]:
     """Values that something outside of the network reads: nodes, their inner graphs, outputs."""
     found = {output.name for output in graph.output}
     for i, node in enumerate(graph.node):
-        lowered = set(data_inputs(node)) if i in places else set()
-        found |= {name for j, name in enumerate(node.input) if j not in lowered}
+        reduced = set(data_inputs(node)) if i in positions else set()
+        found |= {name for j, name in enumerate(node.input) if j not in reduced}
         found |= _inner_reads(node)
     return found
 
@@ -117,7 +120,7 @@ def _inner_reads(node: onnx.NodeProto) -> set[str]:
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Weights and constants that are read in fp32 no more."""
+    """Remove weights and constants that nothing reads in fp32 any more."""
     read = reads_outside(graph, set())
     for i in reversed(range(len(graph.initializer))):
         if graph.initializer[i].name not in read:

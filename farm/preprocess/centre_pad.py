@@ -30,7 +30,11 @@ def padded_sizes(how: CentrePad) -> Sizes:
 
 
 def require_size(how: CentrePad, size: tuple[int, int]) -> None:
-    """Raises StepFailed where the step would never pad to `size` (h, w): the network needs it."""
+    """Check that the step can pad to `size` (h, w), which the network needs.
+
+    Raises:
+        StepFailed: it never does.
+    """
     fitting = tuple(next_size(how, extent) for extent in size)
     if fitting != size:
         raise StepFailed(

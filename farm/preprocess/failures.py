@@ -1,4 +1,4 @@
-"""What is said of an image on which a step of a pipeline fails."""
+"""The errors of an image on which a step of a pipeline fails."""
 
 from __future__ import annotations
 
@@ -34,11 +34,16 @@ def failure(error: Exception, step: str, decodes: bool, image_path: str) -> Base
 
 
 def not_decoded(image_path: str) -> NoImage:
+    """Return the error of a file that OpenCV cannot decode."""
     return NoImage(f"{image_path}: not an image that OpenCV can decode")
 
 
 def require_image(image: Any, step: str, image_path: str) -> None:
-    """Raises StepFailed where a step leaves anything but an image of three channels."""
+    """Check what a step leaves.
+
+    Raises:
+        StepFailed: it is no image of three channels.
+    """
     shape = "x".join(map(str, getattr(image, "shape", ()))) or "nothing"
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
         raise StepFailed(

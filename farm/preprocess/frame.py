@@ -1,4 +1,4 @@
-"""The sizes of prepared images: what a shape profile asks for, and what it and the network take."""
+"""The sizes of prepared images: by the shape profile, and as the network needs them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ def scale(shape: Shape, keep_ratio: bool, height: int, width: int) -> tuple[int,
 
 
 def check_size(extents: tuple[int, ...], shape: Shape, sizes: Sizes | None, file_name: str) -> None:
-    """Raises StepFailed where a prepared image [3, H, W] has a size that is not taken."""
+    """Check the size of a prepared image [3, H, W].
+
+    Raises:
+        StepFailed: the shape's bounds or the network do not allow it.
+    """
     _, height, width = extents
     low, high = shape.min, shape.max
     if not (low.h <= height <= high.h and low.w <= width <= high.w):

@@ -33,7 +33,7 @@ class Preparer:
 
     def __init__(self, pipeline: str, shape: Shape, sizes: Sizes | None = None) -> None:
         """Raises StepFailed where a padding on all sides never makes the fixed shape."""
-        # The farm runs one process per core; OpenCV's own threads would only get in their way.
+        # The farm runs one process per core; OpenCV's own threads would compete with them.
         cv2.setNumThreads(0)
         self._shape, self._sizes = shape, sizes
         self._pipeline = parsed(pipeline)
@@ -68,10 +68,10 @@ class Preparer:
         try:
             image = transforms.decode(Path(image_path).read_bytes(), how)
         except Exception as error:  # of the file system and of OpenCV
-            raise failure(error, _place("decode"), True, image_path) from error
+            raise failure(error, _step_name("decode"), True, image_path) from error
         if image is None:
             raise not_decoded(image_path)
-        require_image(image, _place("decode"), image_path)
+        require_image(image, _step_name("decode"), image_path)
         return image
 
     def _applied(self, step: Resize | Normalize | Pad, image: Image) -> Image:
@@ -115,7 +115,7 @@ def _factor(extent: int, original: int) -> float:
     return float(np.float32(extent / original))
 
 
-def _place(name: str) -> str:
+def _step_name(name: str) -> str:
     return f"the test pipeline's {name}"
 
 
@@ -124,4 +124,4 @@ def _named(step: Step, image_path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of OpenCV and numpy, on this image
-        raise failure(error, _place(name_of(step)), False, image_path) from error
+        raise failure(error, _step_name(name_of(step)), False, image_path) from error

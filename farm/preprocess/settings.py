@@ -7,14 +7,14 @@ from farm.specs.pipeline import Normalize, Pad, Pipeline, Resize, Step, Triple
 
 
 def pipeline_of(how: Preprocess) -> str:
-    """Returns the text of the pipeline; a config of MMDetection's of the same meaning has it, too.
+    """Returns the text of the pipeline, which an equal config of MMDetection has, too.
 
     Models with the same text share their prepared images, whatever their source.
     """
-    # Decoded pixels are whole numbers, and stay so where nothing is computed: so must a padding.
-    whole = how.pad_value in range(256)
+    # Decoded pixels are integers; without a computation they stay so, if the padding is one too.
+    integer = how.pad_value in range(256)
     steps: list[Step] = [Resize(how.keep_ratio)]
-    if how.to_rgb or any(how.mean) or set(how.std) != {1.0} or not whole:
+    if how.to_rgb or any(how.mean) or set(how.std) != {1.0} or not integer:
         steps.append(Normalize(_floats(how.mean), _floats(how.std), how.to_rgb))
     if how.pad or how.pad_value:
         value = float(how.pad_value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from farm.catalog import OWN_STAGES
 from farm.config.schema import VerifySpec
 from farm.plan import Plan, PlannedCell
 from farm.results.cells import CellResults, FailureReasons, cell_results
@@ -13,7 +14,7 @@ from farm.specs import Ref
 from farm.store import Store, imports
 from farm.store.imports import HERE, Imported
 
-AFTER_BUILD = ("verify", "evaluate", "measure")
+AFTER_BUILD = tuple(name for name, stage in OWN_STAGES.items() if stage.from_engine)
 
 
 def make_rows(

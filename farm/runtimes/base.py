@@ -40,7 +40,8 @@ class Session(Protocol):
         that ends earlier, what that has. The arrays are the caller's own.
         """
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free the engine."""
 
 
 @runtime_checkable
@@ -48,7 +49,8 @@ class Graphed(Protocol):
     """A session that may have its work captured as one CUDA graph."""
 
     @property
-    def uses_cuda_graph(self) -> bool: ...
+    def uses_cuda_graph(self) -> bool:
+        """Whether runs are launched as one CUDA graph."""
 
 
 @runtime_checkable
@@ -56,17 +58,17 @@ class DeviceTimed(Protocol):
     """A session that knows how long its accelerator alone took."""
 
     def device_time_ms(self) -> float:
-        """Of the last run: without copies, and without what the host does before and after."""
+        """Return the time of the last run without copies and without the host's work."""
 
 
 class EngineAdapter(Protocol):
     """A module (or an object) that builds engines from ONNX files and opens them."""
 
     def build(self, onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any] | None:
-        """Leave an engine in `folder`. Returns figures of its own for the record, or None."""
+        """Leave an engine in `folder`, and return figures of its own for the record, or None."""
 
     def open_engine(self, folder: Path, options: EngineOptions, threads: int) -> Session:
-        """Open what `build` left there."""
+        """Open the engine that `build` wrote."""
 
 
 class ModuleAdapter(Protocol):
@@ -83,16 +85,17 @@ class Runtime(Part):
     engines: returns the adapter that builds and opens engines. modules: the one that runs the
     model itself; no file is exported, so that the opset is no axis.
     short: its name in narrow tables.
-    options: the pydantic model of its options in a matrix; None where it takes any and complains
-    itself. See `farm.options` for options that name files.
+    options: the pydantic model of its options in a matrix; None where it takes any and raises
+    its own errors. See `farm.options` for options that name files.
     probe: looks for it on this machine, for `farm doctor`, in a process of its own. install: the
-    command that gets it, shown where the probe finds it missing and says no better.
+    command that gets it, shown where the probe finds it missing and names no other.
 
-    workspaces: the workspace is an axis. cuts: it gives what its graph ends with (so postprocess
-    is an axis). accelerators: it runs on targets with an accelerator, instead of on CPUs.
+    workspaces: the workspace is an axis. postprocess: the end of the graph is an axis, since its
+    outputs are those of the file. accelerators: it runs on targets with an accelerator, instead of
+    on CPUs.
     precisions: those whose files it takes; see its adapter for what it computes in.
-    builder_flags: its builder can lower an fp32 file itself, where the matrix asks for that by
-    the option of this name; `convert` is then left out. by_flag: the precisions of which it takes
+    builder_flags: its builder can reduce the precision of an fp32 file, if the matrix sets the
+    option of this name; `convert` is then left out. by_flag: the precisions of which it takes
     no file, so that they need that option.
     simplified_dynamic: it takes simplified files with free axes. TensorRT does not count as one
     that does until that is shown: with it a model is either simplified or dynamic.
@@ -109,7 +112,7 @@ class Runtime(Part):
     probe: Callable[[], Finding] | None = None
     install: str = ""
     workspaces: bool = False
-    cuts: bool = True
+    postprocess: bool = True
     accelerators: bool = False
     precisions: tuple[str, ...] = ("fp32",)
     builder_flags: bool = False
@@ -131,19 +134,31 @@ class Runtime(Part):
 
     @property
     def option_names(self) -> tuple[str, ...]:
-        """The names of its options; () where it takes any."""
+        """Its options by name; () where it takes any."""
         return tuple(self.options.model_fields) if self.options else ()
 
     def build(self, onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any] | None:
-        """Build an engine: see `EngineAdapter`. Imports the runtime's library."""
+        """Build an engine: see `EngineAdapter`. Imports the runtime's library.
+
+        Raises:
+            TypeError: it runs the model itself, and has no engines.
+        """
         return self._engines().build(onnx, folder, options)
 
     def open_engine(self, folder: Path, options: EngineOptions, threads: int) -> Session:
-        """Open an engine: see `EngineAdapter`. Imports the runtime's library."""
+        """Open an engine: see `EngineAdapter`. Imports the runtime's library.
+
+        Raises:
+            TypeError: it runs the model itself, and has no engines.
+        """
         return self._engines().open_engine(folder, options, threads)
 
     def open_module(self, module: Any, threads: int) -> Session:
-        """Open a torch module: see `ModuleAdapter`. Imports the runtime's library."""
+        """Open a torch module: see `ModuleAdapter`. Imports the runtime's library.
+
+        Raises:
+            TypeError: it runs engines, no modules.
+        """
         if self.modules is None:
             raise TypeError(f"{self.name} runs engines, no torch modules")
         return self.modules().open_module(module, threads)

@@ -19,15 +19,22 @@ if TYPE_CHECKING:
 
 
 class NullAdapter:
+    """Builds and opens engines that find nothing."""
+
     def build(self, onnx: Path, folder: Path, options: EngineOptions) -> None:
+        """Leave a file."""
         (folder / "null.txt").write_text("nothing\n")
 
     def open_engine(self, folder: Path, options: EngineOptions, threads: int) -> NullSession:
+        """Open a session; the folder is not read."""
         return NullSession()
 
 
 class NullSession:
+    """A session without boxes."""
+
     def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """Return no boxes."""
         import numpy as np
 
         count = images.shape[0]
@@ -37,7 +44,7 @@ class NullSession:
         }
 
     def close(self) -> None:
-        pass
+        """Do nothing."""
 
 
-RUNTIME = Runtime(name="null", engines=NullAdapter, cuts=False)
+RUNTIME = Runtime(name="null", engines=NullAdapter, postprocess=False)

@@ -1,4 +1,4 @@
-"""ONNX Runtime's TensorRT provider: engines of what TensorRT takes, built and kept by it."""
+"""ONNX Runtime's TensorRT provider: it builds engines of the parts that TensorRT can run."""
 
 from __future__ import annotations
 

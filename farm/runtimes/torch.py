@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 
 class TorchAdapter:
+    """Runs torch modules."""
+
     def open_module(self, module: Any, threads: int) -> TorchSession:
-        """`module.outputs` are the names of what it returns."""
+        """Open a module, whose `outputs` are the names of what it returns."""
         import torch
 
         torch.set_num_threads(threads)
@@ -21,10 +23,13 @@ class TorchAdapter:
 
 
 class TorchSession:
+    """A torch module in evaluation mode."""
+
     def __init__(self, module: Any) -> None:
         self._module: Any = module.eval()
 
     def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """Run the engine; see `farm.runtimes.Session`."""
         import torch
 
         assert self._module is not None
@@ -34,6 +39,7 @@ class TorchSession:
         return {name: value.numpy() for name, value in zip(names, values, strict=True)}
 
     def close(self) -> None:
+        """Release the module."""
         self._module = None
 
 

@@ -114,9 +114,12 @@ class BuildInputs:
 
 @dataclass(frozen=True)
 class VerifyInputs:
+    """`classes`: how many the model has, which bounds its labels; 0 where that is not known."""
+
     engine: Engine
     prepared: Ref
     reference: Ref
+    classes: int
     mask_threshold: float
     mask_frame: str
     target: Target
@@ -166,3 +169,6 @@ StageInputs = (
     | MeasureInputs
     | ExtraInputs
 )
+
+EngineInputs = VerifyInputs | EvaluateInputs | MeasureInputs | ExtraInputs
+"""Of the stages that run an engine."""

@@ -1,5 +1,7 @@
 """Stages: each a function of its frozen inputs and a working folder, one file each.
 
+`farm.own_stages` has the descriptor of each, which is what the plan knows of it.
+
 A stage knows no scheduler, no tracker and no other stage. It reads artifacts from the store,
 writes its own files into `context.folder`, and returns its figures: plain JSON values, raw.
 """
@@ -18,14 +20,14 @@ from farm.store import Store
 
 @dataclass(frozen=True)
 class Context:
-    """Where a stage works. threads: how many cores it may use."""
+    """The store, a stage's working folder, and how many cores (`threads`) it may use."""
 
     store: Store
     folder: Path
     threads: int
 
     def artifact(self, ref: Ref) -> Path:
-        """The folder of a finished step."""
+        """Return the folder of a finished step."""
         return self.store.path(ref)
 
 
@@ -33,7 +35,11 @@ Stage = Callable[[Any, Context], Mapping[str, Any]]
 
 
 def stage(name: str) -> Stage:
-    """The function `run` of `farm.stages.<name>`, or another package's; imports what it needs."""
+    """Return the function `run` of `farm.stages.<name>`, or another package's.
+
+    Raises:
+        InputError: another package's stage cannot be loaded.
+    """
     from farm.catalog import EXTRA_STAGES
 
     if name in EXTRA_STAGES:

@@ -13,7 +13,12 @@ from farm.stages import Context
 
 
 def run(inputs: BuildInputs, context: Context) -> Mapping[str, Any]:
-    """Leaves `engine/`, whose files are the runtime's own."""
+    """Leave the folder `engine`, whose files are the runtime's own.
+
+    Raises:
+        StepFailed: the runtime cannot build this file with these options.
+        TransientFailure: what the runtime needs is not on this machine, or memory ran out.
+    """
     runtime = RUNTIMES[inputs.options.runtime]
     engine = context.folder / "engine"
     engine.mkdir()
@@ -26,7 +31,7 @@ def run(inputs: BuildInputs, context: Context) -> Mapping[str, Any]:
 
 
 def _with_timing_cache(options: EngineOptions, context: Context) -> EngineOptions:
-    """Unless told otherwise, the store keeps how long kernels took, for the builds to come."""
+    """Add a timing cache in the store, if the runtime has one and the matrix names no other."""
     known = RUNTIMES[options.runtime].option_names
     if "timing_cache" not in known or "timing_cache" in dict(options.options):
         return options

@@ -1,8 +1,8 @@
-"""check: what only the model's own code can tell, and everything wrong with the user's files.
+"""check: find the facts that only the model's own code knows, and everything wrong with the files.
 
-Runs before any heavy work: loads config and checkpoint, fits one to the other, and holds the
-model's classes against those of the data set and of the images that int8's `auto` measures AP on.
-The test pipeline is tried on the first images.
+It runs before any heavy work: it loads config and checkpoint, checks that they belong together, and
+compares the model's classes with those of the data set and of the images on which int8's `auto`
+measures AP. It tries the test pipeline on the first images.
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ from farm.stages import Context, examples, labels
 
 
 def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
-    """The model's facts, and `notes`: what is odd in the data sets' files, a sentence each."""
+    """Return the model's facts, and `notes`: what is odd in the data sets, a sentence each.
+
+    Raises:
+        InputError: a file of the user's is wrong.
+        StepFailed: the model cannot be loaded, or its pipeline fails on an image.
+    """
     source = SOURCES[inputs.model.source].adapter()
-    getattr(source, "Detector", None)  # its own packages are imported before: they are no model's
+    getattr(source, "Detector", None)  # import its packages before the model is watched
     with watching(inputs.model, context.folder / dependencies.FILE):
         facts = source.check(inputs.model)
     found = _check_dataset(inputs.dataset, facts, facts.masks) if inputs.dataset else None
@@ -34,14 +39,14 @@ def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
     if inputs.calibration is not None:
         notes += _check_dataset(inputs.calibration, facts, masks=False).notes
     if inputs.dataset and found:
-        facts = labels.known(facts, inputs, found.document)
+        facts = labels.with_label_order(facts, inputs, found.document)
         if facts.pipeline:
             examples.try_pipeline(facts.pipeline, inputs.dataset, found.document)
     return {**asdict(facts), "notes": notes}
 
 
 def _check_dataset(dataset: Dataset, facts: ModelFacts, masks: bool) -> Annotations:
-    """What its file holds, with notes; of one without a file the categories alone.
+    """Read the annotation file with notes; of a data set without one, the categories alone.
 
     masks: whether AP of masks will be computed. Raises InputError.
     """
@@ -74,8 +79,8 @@ def _check_files(
 
 
 def _decoded_upright(pipeline: str) -> bool:
-    """Whether images are turned as their EXIF says: OpenCV does, unless a config says otherwise."""
-    return not any(f'"{word}"' in pipeline for word in ("unchanged", "color_ignore_orientation"))
+    """Whether OpenCV rotates images by their EXIF orientation, which a config can switch off."""
+    return not any(f'"{kind}"' in pipeline for kind in ("unchanged", "color_ignore_orientation"))
 
 
 def _first(found: list[str]) -> str:

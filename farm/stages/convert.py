@@ -1,7 +1,8 @@
-"""convert: the ONNX file with its precision in it, for every runtime that takes it."""
+"""convert: write the precision into the ONNX file, for every runtime that reads it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +13,15 @@ from farm.precision import region, typed
 from farm.specs import ConvertInputs
 from farm.stages import Context
 
+log = logging.getLogger(__name__)
+
 
 def run(inputs: ConvertInputs, context: Context) -> Mapping[str, Any]:
-    """Leaves `model.onnx`.
+    """Leave `model.onnx`.
 
     Raises:
-        StepFailed: a file that is not fp32, no layer of a name to be kept, or see `int8`.
+        StepFailed: the file is not in fp32, no layer has the name of one to be kept, ONNX refuses
+            the result, or as `int8.convert`.
     """
     model = onnx.load(str(context.artifact(inputs.exported) / "model.onnx"))
     region.prepare(model.graph)
@@ -28,9 +32,11 @@ def run(inputs: ConvertInputs, context: Context) -> Mapping[str, Any]:
         from farm.stages import int8
 
         result = int8.convert(model, kept, inputs.int8, context)
-        model, lowered, more = result.model, set(result.layers), int8.figures(result)
+        model, reduced, more = result.model, set(result.layers), int8.figures(result)
     else:
-        lowered = set(typed.lower(model, inputs.precision, kept))
+        reduced = set(typed.reduce_precision(model, inputs.precision, kept))
+    changed = len(reduced.intersection(layers))
+    log.debug("%d of %d layers are in %s", changed, len(layers), inputs.precision)
     _check(model, inputs.precision)
     path = context.folder / "model.onnx"
     onnx.save(model, str(path))
@@ -38,7 +44,7 @@ def run(inputs: ConvertInputs, context: Context) -> Mapping[str, Any]:
         "onnx_bytes": path.stat().st_size,
         "onnx_nodes": len(model.graph.node),
         "layers": len(layers),
-        "kept_fp32": [name for name in layers if name not in lowered],
+        "kept_fp32": [name for name in layers if name not in reduced],
         **more,
     }
 
@@ -51,5 +57,5 @@ def _check(model: onnx.ModelProto, precision: str) -> None:
         # TensorRT read it at any.
         onnx.checker.check_model(model, full_check=precision != "bf16" or opset >= 22)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        words = " ".join(str(error).split())[:300]
-        raise StepFailed(f"the {precision} file is not valid: {words}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise StepFailed(f"the {precision} file is not valid: {reason}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,17 @@ from farm.runtimes import DeviceTimed, Graphed, Session
 from farm.specs import Engine, Suppression
 from farm.stages import Context
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
 def opened(engine: Engine, context: Context, threads: int) -> Iterator[Session]:
-    """What it returns is whole: a suppression on the host is part of `run`."""
+    """Open an engine, with the suppression on the host as part of `run` where there is one.
+
+    Raises:
+        StepFailed: the engine cannot be opened.
+        TransientFailure: this machine has not what the engine needs, or memory ran out.
+    """
     runtime = RUNTIMES[engine.options.runtime]
     if engine.built is not None:
         folder = context.artifact(engine.built) / "engine"
@@ -30,6 +38,7 @@ def opened(engine: Engine, context: Context, threads: int) -> Iterator[Session]:
         session = runtime.open_module(detector.graph(engine.postprocess), threads)
     if engine.suppression is not None:
         session = Suppressing(session, engine.suppression)
+    log.debug("opened an engine of %s on %d cores", engine.options.runtime, threads)
     try:
         yield session
     finally:
@@ -44,20 +53,22 @@ class Suppressing:
     how: Suppression
 
     def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """Run the session and suppress its candidates."""
         return suppress(self.session.run(images), self.how)
 
     def close(self) -> None:
+        """Close the session."""
         self.session.close()
 
 
 def device_time_ms(session: Session) -> float | None:
-    """Of the last run, of the accelerator alone; None where the session does not know it."""
+    """Return how long the accelerator alone took in the last run; None where that is unknown."""
     inner = _inner(session)
     return inner.device_time_ms() if isinstance(inner, DeviceTimed) else None
 
 
 def uses_cuda_graph(session: Session) -> bool | None:
-    """None where the runtime has none."""
+    """Whether a run is one CUDA graph; None where the runtime has none."""
     inner = _inner(session)
     return inner.uses_cuda_graph if isinstance(inner, Graphed) else None
 
@@ -67,5 +78,5 @@ def _inner(session: Session) -> Session:
 
 
 def batch_size(engine: Engine) -> int:
-    """Images per run when a data set passes through: the fewest that it takes."""
+    """Return how many images run at once over a data set: the smallest batch of the profile."""
     return engine.options.shape.min.n

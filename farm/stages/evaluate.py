@@ -15,7 +15,7 @@ from farm.stages.inference import Decoding, detect, prepared_batches
 
 
 def run(inputs: EvaluateInputs, context: Context) -> Mapping[str, Any]:
-    """Return the AP figures and the speed of the whole pass.
+    """Return the AP figures and the speed over all images.
 
     Raises:
         LabelOutOfRange: the engine finds a class that the model does not have.

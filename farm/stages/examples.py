@@ -1,4 +1,4 @@
-"""A few images of a data set, prepared as a model takes them: `check` tries a model on them."""
+"""A few prepared images of a data set, on which `check` tries a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LEAST, _LARGEST = Dims(1, 3, 1, 1), Dims(1, 3, 1 << 30, 1 << 30)
 
 @dataclass(frozen=True)
 class Examples:
-    """images: their folder. document: of all images that are used, or of a few that were drawn."""
+    """A folder of images, and the annotations of all that are used or of a few that were drawn."""
 
     images: Path
     document: Document
@@ -33,9 +33,11 @@ class Examples:
     def prepared(
         self, entries: Iterable[Entry], pipeline: str, size: Dims | None = None
     ) -> Iterator[tuple[Any, ImageMeta]]:
-        """Pixels [3, H, W] of these images of the document, at any size around `size`.
+        """Yield pixels [3, H, W] of these images of the document, at any size around `size`.
 
-        Raises StepFailed, where an image cannot be decoded its subclass `NoImage`.
+        Raises:
+            NoImage: an image cannot be decoded.
+            StepFailed: a transform fails on an image.
         """
         shape = Shape("tried", _LEAST, size or _USUAL, _LARGEST)
         prepare = preparer(pipeline, shape)
@@ -45,7 +47,10 @@ class Examples:
 
 
 def opened(dataset: Dataset, document: Document, scratch: Path) -> Examples:
-    """document: what `check` read of a COCO data set; others are drawn or listed in `scratch`."""
+    """Open a data set.
+
+    document: the annotations of a COCO data set; others are drawn or listed in `scratch`.
+    """
     if isinstance(dataset, CocoDataset):
         return Examples(Path(dataset.images.path), document)
     if isinstance(dataset, ShapesDataset):
@@ -56,11 +61,13 @@ def opened(dataset: Dataset, document: Document, scratch: Path) -> Examples:
 
 
 def try_pipeline(pipeline: str, dataset: Dataset, document: Document) -> None:
-    """pipeline: `ModelFacts.pipeline`. document: the data set's annotations, if it has a file.
+    """Prepare the first images of a data set by a pipeline.
+
+    pipeline: `ModelFacts.pipeline`. document: the data set's annotations, if it has a file.
 
     Raises:
         InputError: one of the images cannot be decoded.
-        StepFailed: a transform cannot be made or fails on one of them; says which.
+        StepFailed: a transform cannot be made or fails on one of them; names it.
     """
     with tempfile.TemporaryDirectory() as scratch:
         found = opened(dataset, document, Path(scratch))

@@ -11,7 +11,11 @@ from farm.stages import Context
 
 
 def run(inputs: ExportInputs, context: Context) -> Mapping[str, Any]:
-    """Leaves `model.onnx`."""
+    """Leave `model.onnx`.
+
+    Raises:
+        StepFailed: the model cannot be exported, or the file cannot be simplified.
+    """
     import onnx
 
     source = SOURCES[inputs.model.source].adapter()

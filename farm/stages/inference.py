@@ -31,14 +31,15 @@ _CANDIDATES = {"boxes", "scores", "labels"}
 class Runs(Protocol):
     """What the loop needs of a session."""
 
-    def run(self, images: Floats) -> Outputs: ...
+    def run(self, images: Floats) -> Outputs:
+        """Return the outputs for images float32 [N, 3, H, W], by name."""
 
 
 @dataclass(frozen=True)
 class Decoding:
     """How outputs become detections.
 
-    classes: how many the model has; None where nobody counts by class. clip: whether boxes are
+    classes: how many the model has; None where labels are not checked. clip: whether boxes are
     cut to the image. mask_threshold, mask_frame: see `ModelFacts`. suppression: what is done to
     the outputs of an engine that ends before it.
     """
@@ -51,7 +52,7 @@ class Decoding:
 
 
 def decoding_of(facts: ModelFacts, clip: bool = False) -> Decoding:
-    """The decoding that a model's facts tell."""
+    """Return the decoding that a model's facts define."""
     return Decoding(
         len(facts.classes), clip, facts.mask_threshold, facts.mask_frame, facts.suppression
     )
@@ -60,14 +61,17 @@ def decoding_of(facts: ModelFacts, clip: bool = False) -> Decoding:
 def detect(session: Runs, batches: Iterable[Batch], decoding: Decoding) -> Iterator[Detections]:
     """Yield the detections of each image, in the frame that its meta leads back to.
 
-    A batch runs when its first image is asked for. Raises WrongOutputs as `decoded`.
+    A batch runs when its first image is requested.
+
+    Raises:
+        WrongOutputs: as `decoded`.
     """
     for images, metas in batches:
         yield from decoded(completed(session.run(images), decoding), metas, decoding)
 
 
 def completed(outputs: Outputs, decoding: Decoding) -> Outputs:
-    """Do the suppression that the engine left to do, if it ends before it."""
+    """Suppress the boxes of an engine that ends before the suppression; else change nothing."""
     if decoding.suppression is not None and set(outputs) == _CANDIDATES:
         return suppress(outputs, decoding.suppression)
     return outputs

@@ -1,4 +1,4 @@
-"""Which class each label of a model is: by its files or the matrix; else refused, with help."""
+"""Which class each label of a model is: by its files or by the matrix, else an error with help."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ SHOWN = 12
 """Of an order of more classes only the first differences are shown."""
 
 
-def compared(inputs: CheckInputs, document: Document, orders: Mapping[str, tuple[str, ...]]) -> str:
-    """A clause for people, also where it cannot be told: no more than a help fails then.
+def describe_ap_by_order(
+    inputs: CheckInputs, document: Document, orders: Mapping[str, tuple[str, ...]]
+) -> str:
+    """Describe PyTorch's AP under each order of labels, or why it could not be computed.
 
     document: the data set's annotations, if it has a file.
     """
@@ -39,8 +41,8 @@ def compared(inputs: CheckInputs, document: Document, orders: Mapping[str, tuple
     except Exception as error:  # any model's own code on any image
         log.warning("no AP under each order", exc_info=True)
         return f"PyTorch's AP under each could not be found ({in_one_line(error)})"
-    told = ", ".join(f"{value:.4f} with {name}" for name, value in values.items())
-    return f"PyTorch's box AP on up to {examples.MOST} images: {told}"
+    values_by_order = ", ".join(f"{value:.4f} with {name}" for name, value in values.items())
+    return f"PyTorch's box AP on up to {examples.MOST} images: {values_by_order}"
 
 
 def _values(
@@ -63,7 +65,7 @@ def _values(
 
 
 def _fullest(document: Document) -> list[Entry]:
-    """The images with most objects."""
+    """Return the images with most objects."""
     objects = Counter(one["image_id"] for one in document["annotations"])
     return sorted(document["images"], key=lambda one: -objects[one["id"]])[: examples.MOST]
 
@@ -74,8 +76,8 @@ def _only(document: Document, images: list[Entry]) -> Document:
     return {**document, "images": images, "annotations": rows}
 
 
-def known(facts: ModelFacts, inputs: CheckInputs, document: Document) -> ModelFacts:
-    """The facts with `classes` in the order of the labels.
+def with_label_order(facts: ModelFacts, inputs: CheckInputs, document: Document) -> ModelFacts:
+    """Return the facts with `classes` in the order of the labels.
 
     document: the annotations of the data set; of one without a file at least its categories.
 
@@ -90,7 +92,7 @@ def known(facts: ModelFacts, inputs: CheckInputs, document: Document) -> ModelFa
     order = tuple(one["name"] for one in document["categories"] if one["name"] in facts.classes)
     if order == facts.classes and not facts.labels_contradicted:
         return replace(facts, labels_from="the config, with the order of the evaluation file")
-    raise _refusal(facts, order, inputs, document)
+    raise _unknown_order(facts, order, inputs, document)
 
 
 def _require_same(labels: Sequence[str], classes: Sequence[str]) -> None:
@@ -105,7 +107,7 @@ def _require_same(labels: Sequence[str], classes: Sequence[str]) -> None:
         )
 
 
-def _refusal(
+def _unknown_order(
     facts: ModelFacts, order: tuple[str, ...], inputs: CheckInputs, document: Document
 ) -> InputError:
     assert isinstance(inputs.model, Model)  # those of other sources say their order themselves
@@ -116,7 +118,7 @@ def _refusal(
     return InputError(
         "which class each label is, is not known: mmdet numbers labels by the order of the"
         f" categories in the training annotation file, and {facts.labels_doubt}. {shown}."
-        f" {compared(inputs, document, orders)}. Say the order with `labels: [...]`"
+        f" {describe_ap_by_order(inputs, document, orders)}. Say the order with `labels: [...]`"
         " of this model in the matrix, or name the file that it was trained with in its"
         " cfg_options",
         inputs.model.config.path,
@@ -124,13 +126,13 @@ def _refusal(
 
 
 def _shown(orders: dict[str, tuple[str, ...]]) -> dict[str, str]:
-    """Each order in words; of long ones what is around the first difference."""
+    """List the classes of each order; of long ones, those around the first difference."""
     listed = list(orders.values())
     if len(listed[0]) <= SHOWN:
         return {name: ", ".join(order) for name, order in orders.items()}
     differ = [i for i, names in enumerate(zip(*listed, strict=True)) if len(set(names)) > 1]
-    places = (differ or [*range(SHOWN)])[: SHOWN // 2]
+    indices = (differ or [*range(SHOWN)])[: SHOWN // 2]
     return {
-        name: ", ".join(f"{i} {order[i]!r}" for i in places) + f", ... ({len(order)} labels)"
+        name: ", ".join(f"{i} {order[i]!r}" for i in indices) + f", ... ({len(order)} labels)"
         for name, order in orders.items()
     }

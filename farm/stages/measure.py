@@ -27,7 +27,7 @@ window rule, on medians, since a shared machine gives single slow samples)."""
 
 
 def summarise(samples: npt.NDArray[np.float64], batch: int) -> dict[str, Any]:
-    """Latency in ms of one run, throughput in images a second; null where samples are too few."""
+    """Return latency in ms, and throughput in images a second; None where samples are too few."""
     figures: dict[str, Any] = {
         f"latency_p{p}_ms": float(np.percentile(samples, p)) if len(samples) >= least else None
         for p, least in NEEDED.items()
@@ -46,7 +46,7 @@ def summarise(samples: npt.NDArray[np.float64], batch: int) -> dict[str, Any]:
 
 
 def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:
-    """Leaves `samples.npy`: every latency in ms, float64, in the order taken."""
+    """Return latency and throughput; leave `samples.npy`: every latency in ms, in their order."""
     prepared = Prepared(context.artifact(inputs.prepared))
     shape = inputs.engine.options.shape
     images = fitted(prepared, shape.opt)
@@ -76,24 +76,28 @@ def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:
 def _sample(
     session: Session, images: Floats, seconds: float, most: float, least: int
 ) -> tuple[npt.NDArray[np.float64], list[float]]:
-    """Milliseconds of each run: for `seconds`, then on to `least` runs, for `most` seconds; and
-    of those the accelerator's, where it is known."""
+    """Measure runs for `seconds`, and on until there are `least` runs or `most` seconds are over.
+
+    Returns milliseconds of each run, and the accelerator's own where they are known.
+    """
     clock = time.perf_counter_ns
-    taken: list[int] = []
+    latencies: list[int] = []
     device: list[float] = []
     began = clock()
     enough, limit = began + int(seconds * 1e9), began + int(max(most, seconds) * 1e9)
-    while (now := clock()) < enough or (len(taken) < least and now < limit) or len(taken) < 2:
+    while (
+        (now := clock()) < enough or (len(latencies) < least and now < limit) or len(latencies) < 2
+    ):
         before = clock()
         session.run(images)
-        taken.append(clock() - before)
+        latencies.append(clock() - before)
         if (own := device_time_ms(session)) is not None:
             device.append(own)
-    return np.array(taken, np.float64) / 1e6, device
+    return np.array(latencies, np.float64) / 1e6, device
 
 
 def fitted(prepared: Prepared, dims: Dims) -> Floats:
-    """A batch of real prepared images, cut or zero-padded to exactly `dims`."""
+    """Return a batch of real prepared images, cut or zero-padded to exactly `dims`."""
     batch = np.zeros(dims.as_tuple(), np.float32)
     for i in range(dims.n):
         image = prepared.image(i % len(prepared))[:, : dims.h, : dims.w]

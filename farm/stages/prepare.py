@@ -16,11 +16,16 @@ from farm.stages import Context
 
 
 def run(inputs: PrepareInputs, context: Context) -> Mapping[str, Any]:
-    """Leaves `images.bin`, `images.json` and `annotations.json`."""
+    """Leave `images.bin`, `images.json` and `annotations.json`.
+
+    Raises:
+        InputError: the annotation file is wrong.
+        StepFailed: an image cannot be decoded or prepared.
+    """
     drawn = context.folder / "drawn"
     images, annotation_file = open_dataset(inputs.dataset, drawn)
-    own = inputs.dataset
-    limit = own.limit if isinstance(own, CocoDataset | OtherDataset) else None
+    dataset = inputs.dataset
+    limit = dataset.limit if isinstance(dataset, CocoDataset | OtherDataset) else None
     annotations = load_annotations(annotation_file, limit)
     prepare = preparer(inputs.pipeline, inputs.shape, inputs.sizes)
     with PreparedWriter(context.folder) as writer:

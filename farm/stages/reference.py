@@ -16,9 +16,12 @@ from farm.stages import Context
 
 
 def run(inputs: ReferenceInputs, context: Context) -> Mapping[str, Any]:
-    """Leaves `graph.npz`: the first images as an exported graph would see them (verify's side).
+    """Return the model's AP; leave `graph.npz`: the first images' boxes in the network's frame.
 
-    Where only raw outputs are wanted, `raw.npz`: those of the first images, in batches.
+    Where only raw outputs are wanted it leaves `raw.npz`: those of the first images, in batches.
+
+    Raises:
+        StepFailed: the model fails on an image, or as `coco.average_precision`.
     """
     prepared = Prepared(context.artifact(inputs.prepared))
     source = SOURCES[inputs.model.source].adapter()

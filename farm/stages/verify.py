@@ -19,16 +19,22 @@ from farm.stages.inference import Decoding, detect, in_network_frame, prepared_b
 
 
 def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
-    """Leaves `pairs.npz`: every box of either side with its partner, before any threshold.
+    """Leave `pairs.npz`: every box of either side with its partner, before any threshold.
 
-    In batches of `opt`'s size, which is what is measured.
-    For an engine of raw outputs, `raw.npz`: how far each output is from the reference's.
+    Images run in batches of `opt`'s size, which is the size that is measured. For an engine of raw
+    outputs the file is `raw.npz`: how far each output is from the reference's.
+
+    Raises:
+        WrongOutputs: the outputs have not the form of detections.
+        LabelOutOfRange: the engine finds a class that the model does not have.
+        StepFailed: the engine cannot run.
     """
     if inputs.engine.postprocess == "none":
         return _raw(inputs, context)
     prepared = Prepared(context.artifact(inputs.prepared))
     references = files.load(context.artifact(inputs.reference) / "graph.npz")
-    decoding = Decoding(mask_threshold=inputs.mask_threshold, mask_frame=inputs.mask_frame)
+    classes = inputs.classes or None
+    decoding = Decoding(classes, False, inputs.mask_threshold, inputs.mask_frame)
     batches = in_network_frame(prepared_batches(prepared, inputs.engine.options.shape.opt.n))
     with opened(inputs.engine, context, context.threads) as session:
         found = list(itertools.islice(detect(session, batches, decoding), len(references)))

@@ -78,11 +78,10 @@ _EXPECTED: dict[Kind, str] = {
     fractions: "a mapping of names to numbers from 0 to 1",
 }
 
-AP_NAMES = tuple(
-    f"{kind}_ap{suffix}"
-    for kind in ("box", "mask")
-    for suffix in ("", "50", "75", "_s", "_m", "_l")
-)
+AP_SUFFIXES = ("", "50", "75", "_s", "_m", "_l")
+"""COCO's first six figures: AP, AP50, AP75, and AP of small, medium and large objects."""
+
+AP_NAMES = tuple(f"{kind}_ap{suffix}" for kind in ("box", "mask") for suffix in AP_SUFFIXES)
 _AP: dict[str, Kind] = {
     **dict.fromkeys(AP_NAMES, fraction),
     **dict.fromkeys(("box_ap_by_class", "mask_ap_by_class"), fractions),

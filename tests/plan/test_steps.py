@@ -8,8 +8,9 @@ import pytest
 
 from farm import catalog
 from farm.config.loader import load_matrix
+from farm.parts import Stage
 from farm.plan import Needs, Plan, make_plan
-from farm.specs import ModelFacts, Shape
+from farm.specs import ExtraInputs, ModelFacts, Shape
 from farm.units import Dims
 
 MATRIX = """\
@@ -26,11 +27,18 @@ dataset: {type: shapes, count: 6}
 """
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+FACTS = ModelFacts(("a",), False, "[]")
+
+
+def planned(tmp_path: Path) -> Plan:
     for name, content in (("c.py", "model = 1\n"), ("c.pth", "x"), ("m.yaml", MATRIX)):
         (tmp_path / name).write_text(content)
-    return make_plan(load_matrix(tmp_path / "m.yaml"), lambda _: ModelFacts(("a",), False, "[]"))
+    return make_plan(load_matrix(tmp_path / "m.yaml"), lambda _: FACTS)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return planned(tmp_path)
 
 
 FREE = 1 << 16
@@ -59,9 +67,9 @@ def test_images_are_prepared_one_by_one(plan: Plan) -> None:
 def test_each_step_has_the_packages_and_the_node_that_it_needs(plan: Plan) -> None:
     packages = {
         "prepare": catalog.preparer_of("[]").packages + catalog.DATASETS["shapes"].packages,
-        "export": catalog.SOURCES["mmdet"].packages + catalog.EXPORT_PACKAGES,
+        "export": catalog.SOURCES["mmdet"].packages + catalog.OWN_STAGES["export"].packages,
         "build": catalog.RUNTIMES["onnxruntime"].packages,
-        "evaluate": catalog.RUNTIMES["onnxruntime"].packages + catalog.EVALUATE_PACKAGES,
+        "evaluate": (*catalog.RUNTIMES["onnxruntime"].packages, "numpy", "pycocotools"),
         "measure": catalog.RUNTIMES["onnxruntime"].packages,
     }
     for stage, names in packages.items():
@@ -70,3 +78,33 @@ def test_each_step_has_the_packages_and_the_node_that_it_needs(plan: Plan) -> No
         assert step.needs.exclusive == (stage == "measure") and step.needs.accelerator is None
     assert plan.of_stage("check")[0].needs == Needs(apart=True)
     assert len({step.key for step in plan.steps.values()}) == len(plan.steps)
+
+
+def test_a_stage_that_runs_engines_is_planned_by_its_descriptor_alone(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weigh = Stage(
+        name="weigh",
+        inputs=ExtraInputs,
+        packages=("rich",),
+        from_engine=lambda run: ExtraInputs(run.engine, run.prepared, run.target),
+        on_target=True,
+        raw_outputs=False,
+        exclusive=True,
+    )
+    monkeypatch.setattr(catalog, "OWN_STAGES", {**catalog.OWN_STAGES, "weigh": weigh})
+    steps = planned(tmp_path).of_stage("weigh")
+    assert len(steps) == len(plan.of_stage("measure")) > 0
+    assert "rich" in dict(steps[0].toolchain) and steps[0].needs == Needs(exclusive=True)
+    raw = (tmp_path / "m.yaml").read_text() + "postprocess: [none]\n"
+    (tmp_path / "m.yaml").write_text(raw)
+    made = make_plan(load_matrix(tmp_path / "m.yaml"), lambda _: FACTS)
+    assert made.of_stage("measure") and not made.of_stage("weigh")
+
+
+def test_only_what_is_compared_with_the_reference_waits_for_it(plan: Plan) -> None:
+    def parents(stage: str) -> list[str]:
+        return [plan.steps[key].stage for key in plan.of_stage(stage)[0].parents]
+
+    assert parents("verify") == ["build", "prepare", "reference"]
+    assert parents("evaluate") == parents("measure") == ["build", "prepare"]

@@ -19,9 +19,12 @@ _DTYPES = {
 
 
 class BoundSession:
-    """Host memory to host memory: the images are copied into the device's buffer, which is kept
-    while their shape is; outputs of known extent have buffers of their own, and the others are
-    allocated where they arise. device: `cuda`, or `cpu` of a session without a GPU."""
+    """A session from host memory to host memory with buffers on the device.
+
+    The buffer of the images is used again while their shape is the same. Outputs of known size have
+    buffers of their own; ONNX Runtime allocates the others in each run. device: `cuda`, or `cpu`
+    for a session without a GPU.
+    """
 
     def __init__(self, session: ort.InferenceSession, device: str, cuda_graph: bool = False):
         self._session: ort.InferenceSession | None = session
@@ -32,22 +35,24 @@ class BoundSession:
         outputs = session.get_outputs()
         self._names = [output.name for output in outputs]
         self._free = [output.name for output in outputs if not is_fixed(output)]
-        for output in outputs:  # in this order they are given back
+        for output in outputs:  # results come in this order
             self._bind(output)
 
     def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """Run the model; see `farm.runtimes.Session`."""
         assert self._session is not None
-        self._place(images)
-        for name in self._free:  # again each time: a bound result would fix the next one's extent
+        self._bind_images(images)
+        for name in self._free:  # each time: a bound result would fix the size of the next
             self._binding.bind_output(name, self._device)
         self._session.run_with_iobinding(self._binding)
         values = self._binding.copy_outputs_to_cpu()
         return dict(zip(self._names, values, strict=True))
 
     def close(self) -> None:
+        """Free the session and its buffers."""
         self._images = self._binding = self._session = None
 
-    def _place(self, images: npt.NDArray[np.float32]) -> None:
+    def _bind_images(self, images: npt.NDArray[np.float32]) -> None:
         if self._images is not None and tuple(self._images.shape()) == images.shape:
             self._images.update_inplace(images)
             return
@@ -64,6 +69,6 @@ class BoundSession:
 
 
 def is_fixed(output: Any) -> bool:
-    """Whether the model says the output's whole extent."""
-    whole = all(isinstance(size, int) for size in output.shape)
-    return whole and output.type in _DTYPES
+    """Whether the model states the size of the output on every axis."""
+    fixed = all(isinstance(size, int) for size in output.shape)
+    return fixed and output.type in _DTYPES

@@ -1,6 +1,6 @@
 """Files for ONNX Runtime's CPU provider: bf16 nodes between casts, int8 values unsigned.
 
-bf16: the provider has no bf16 kernel but that of Cast. Every bf16 node runs in fp32 between casts:
+bf16: the only bf16 kernel of the provider is Cast. Every bf16 node runs in fp32 between casts:
 its inputs widened, its result rounded to bf16. Values are what bf16 kernels with fp32 sums would
 give; the time is more than fp32's, not less. (fp16 files need nothing: ONNX Runtime widens them
 itself where it has no kernel.)
@@ -10,8 +10,8 @@ itself, but not where several layers read one, and folds no ReLU into a layer wh
 symmetric; such layers it runs in fp32. Here every value is shifted by 128, which changes no number;
 behind a ReLU, where nothing is negative, by nothing: what would have been clipped at 127 steps is
 then clipped at 255. And since its int8 layers must end in int8, those that end in an addition get
-the scales that `convert` left in the file's metadata. Layers followed by another activation (a
-sigmoid, say) stay in fp32 between quantised values.
+the scales that `convert` wrote into the file's metadata. Layers followed by another activation,
+such as a sigmoid, stay in fp32 between quantised values.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SCALES = "int8_scales_of_added_values"
 
 
 def emulated(path: Path) -> bytes:
-    """The file with every bf16 node in fp32 between casts."""
+    """Return the file with every bf16 node in fp32 between casts."""
     model = onnx.load(str(path))
     graph = model.graph
     narrow = {one.name for one in graph.initializer if one.data_type == TensorProto.BFLOAT16}
@@ -81,7 +81,7 @@ def _target(cast: onnx.NodeProto) -> int:
 
 
 def unsigned(path: Path) -> bytes:
-    """The file with unsigned values in place of signed ones; weights stay as they are."""
+    """Return the file with unsigned values in place of signed ones; weights stay as they are."""
     model = onnx.load(str(path))
     graph = model.graph
     made_by = {name: node for node in graph.node for name in node.output}
@@ -96,13 +96,13 @@ def unsigned(path: Path) -> bytes:
             shifted = np.array(shifts[one.name], np.uint8)
             one.CopyFrom(numpy_helper.from_array(shifted, one.name))
     _quantise_added(model)
-    del graph.value_info[:]  # the types in it are of before
+    del graph.value_info[:]  # its types are those before the change
     return bytes(model.SerializeToString())
 
 
 def _quantise_added(model: onnx.ModelProto) -> None:
-    told = {one.key: one.value for one in model.metadata_props}
-    scales: dict[str, float] = json.loads(told.get(_SCALES, "{}"))
+    metadata = {one.key: one.value for one in model.metadata_props}
+    scales: dict[str, float] = json.loads(metadata.get(_SCALES, "{}"))
     graph = model.graph
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:

@@ -1,4 +1,4 @@
-"""What ONNX Runtime is told on a GPU: the options of a matrix, and those of its own."""
+"""The options of ONNX Runtime on a GPU: those of a matrix, and those that the farm sets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CudaOptions(ProviderOptions):
 
 
 class TensorRtProviderOptions(ProviderOptions):
-    """As those of `farm.runtimes.tensorrt.options.TensorRtOptions`."""
+    """Options of the same meaning as those of `farm.runtimes.tensorrt.options.TensorRtOptions`."""
 
     builder_flags: bool = False
     hardware_compatible: bool = False
@@ -36,14 +36,14 @@ class TensorRtProviderOptions(ProviderOptions):
 
 
 def cuda_options(options: EngineOptions) -> dict[str, Any]:
-    """Of CUDAExecutionProvider, also where it stands behind TensorRT's.
+    """Return the options of CUDAExecutionProvider, also where it is TensorRT's fallback.
 
     use_tf32: with it, on by default, fp32 products keep 10 bits of their inputs' fractions, and
     scores move by 1e-3. cudnn_conv_algo_search: trying all algorithms pays where shapes stay; with
-    free axes it would be done anew for every size of image. arena_extend_strategy: grown by what
-    is asked, not to the next power of two, memory in use can be told. No gpu_mem_limit: that is of
-    the whole arena, weights and activations included, and a workspace is scratch alone; cuDNN's
-    workspace is not limited (cudnn_conv_use_max_workspace is 1 by default).
+    free axes it would be done anew for every size of image. arena_extend_strategy: grown by the
+    requested size rather than to the next power of two, so that memory in use can be measured. No
+    gpu_mem_limit: it limits the arena with its weights and activations, not just a workspace;
+    cuDNN's workspace is not limited (cudnn_conv_use_max_workspace is 1 by default).
     """
     return {
         "device_id": 0,

@@ -1,4 +1,4 @@
-"""Which provider ran which node. ONNX Runtime falls back node by node, and says so to nobody.
+"""Which provider ran which node: ONNX Runtime falls back node by node, and reports none of it.
 
 What is computed from shapes and constants alone may run anywhere. ONNX Runtime puts such nodes on
 the CPU on purpose, next to the `Shape` whose result lies there (`GetCpuPreferredNodes` in its
@@ -19,11 +19,11 @@ import onnx
 
 _OF_SHAPES = ("Shape", "Size")
 _COPIES = ("MemcpyFromHost", "MemcpyToHost")
-_RAN = "_kernel_time"
+_KERNEL_TIME = "_kernel_time"
 
 
 @dataclass(frozen=True)
-class Ran:
+class ExecutedNode:
     """A node of the graph as it was run: optimised, and perhaps fused with others."""
 
     name: str
@@ -31,43 +31,49 @@ class Ran:
     provider: str
 
 
-def read(profile: Path) -> list[Ran]:
-    """The nodes of a profiled run, each once; without the copies between devices."""
+def read(profile: Path) -> list[ExecutedNode]:
+    """Return the nodes of a profiled run, each once, without the copies between devices."""
     events = json.loads(profile.read_text())
     nodes = [
-        Ran(event["name"].removesuffix(_RAN), event["args"]["op_name"], event["args"]["provider"])
+        ExecutedNode(
+            event["name"].removesuffix(_KERNEL_TIME),
+            event["args"]["op_name"],
+            event["args"]["provider"],
+        )
         for event in events
-        if event.get("cat") == "Node" and event["name"].endswith(_RAN)
+        if event.get("cat") == "Node" and event["name"].endswith(_KERNEL_TIME)
     ]
-    return [ran for ran in dict.fromkeys(nodes) if ran.operator not in _COPIES]
+    return [node for node in dict.fromkeys(nodes) if node.operator not in _COPIES]
 
 
 def of_shapes(graph: onnx.GraphProto) -> frozenset[str]:
-    """The names of the nodes that compute from shapes and constants alone.
+    """Return the names of the nodes that compute from shapes and constants alone.
 
-    A node without a name has the one that a profile gives it: its operator and place in the file.
+    A node without a name has the one that a profile gives it: its operator and its position.
     """
     known = {"", *(constant.name for constant in graph.initializer)}
     names: set[str] = set()
     others: set[str] = set()
-    for place, node in enumerate(graph.node):
+    for position, node in enumerate(graph.node):
         nested = any(one.HasField("g") or one.graphs for one in node.attribute)
         if node.op_type in _OF_SHAPES or (not nested and known.issuperset(node.input)):
             known.update(node.output)
             kind = names
         else:
             kind = others
-        kind.add(node.name or f"{node.op_type}_{place}")
+        kind.add(node.name or f"{node.op_type}_{position}")
     return frozenset(names - others)
 
 
-def elsewhere(ran: Iterable[Ran], wanted: str, shapes: frozenset[str]) -> list[Ran]:
-    """Those that fell back: not run by the wanted provider, though they take part of the image."""
-    return [one for one in ran if one.provider != wanted and one.name not in shapes]
+def fallen_back(
+    executed: Iterable[ExecutedNode], wanted: str, shapes: frozenset[str]
+) -> list[ExecutedNode]:
+    """Return the nodes that another provider ran, although they process part of the image."""
+    return [one for one in executed if one.provider != wanted and one.name not in shapes]
 
 
-def told(fallen: Iterable[Ran]) -> str:
-    """`CPUExecutionProvider: 2 NonZero, 1 Cast; CUDAExecutionProvider: 1 NonMaxSuppression`."""
+def summary(fallen: Iterable[ExecutedNode]) -> str:
+    """Count operators by provider: `CPUExecutionProvider: 2 NonZero, 1 Cast; ...`."""
     counts: dict[str, Counter[str]] = {}
     for one in fallen:
         counts.setdefault(one.provider, Counter())[one.operator] += 1

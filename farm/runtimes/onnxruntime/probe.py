@@ -13,6 +13,7 @@ ON_GPUS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
 def probe() -> Finding:
+    """Report the version and providers, and try those for GPUs where there is one."""
     if all(installed(package) for package in PACKAGES):
         return conflict()
     import onnxruntime
@@ -34,7 +35,7 @@ _LIBRARIES = f"{extra('gpu')} (and for TensorRT: pip install tensorrt, of the ve
 
 
 def conflict() -> Finding:
-    """Without importing either: which files are there is chance."""
+    """Report that both packages are installed, without importing either: their files are mixed."""
     both = " and ".join(f"{package} {version(package)}" for package in PACKAGES)
     found = (
         f"{both} are both installed. They are the same files, and each has overwritten some of "
@@ -44,13 +45,13 @@ def conflict() -> Finding:
 
 
 def mend(gpu: bool) -> str:
-    """Both away first: taking one away tears the other."""
+    """Return the command that removes both first, since removing one breaks the other."""
     one = extra("gpu" if gpu else "onnxruntime")
     return f"pip uninstall -y {' '.join(PACKAGES)} && {one}"
 
 
 def _lacks(provider: str) -> str | None:
-    """Why a provider of this build does not run here; None where it does."""
+    """Say why a provider of this build does not run here; None where it does."""
     from farm.runtimes.onnxruntime import providers
 
     try:

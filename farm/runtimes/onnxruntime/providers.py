@@ -1,9 +1,10 @@
-"""ONNX Runtime on a provider that was asked for, and on no other without saying so."""
+"""ONNX Runtime on a requested provider: what another one ran is an error unless it is allowed."""
 
 from __future__ import annotations
 
 import ctypes
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,91 +16,107 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from farm.errors import StepFailed, TransientFailure
+from farm.errors import StepFailed, TransientFailure, reports_no_memory
 from farm.runtimes.onnxruntime import placement
+from farm.runtimes.onnxruntime.sessions import CPU, session_options
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions
 
-Providers = list[tuple[str, dict[str, Any]]]
-"""In order of preference, each with its options: the first is the one that was asked for."""
+log = logging.getLogger(__name__)
 
-CPU = "CPUExecutionProvider"
+Providers = list[tuple[str, dict[str, Any]]]
+"""In order of preference, each with its options: the first is the requested one."""
+
 MODEL, FACTS = "model.onnx", "providers.json"
 _NARROW = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-_NO_MEMORY = ("out of memory", "Failed to allocate memory", "ALLOC_FAILED", "bad_alloc")
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a build found out. operators: of all nodes that ran, but for those of shapes alone."""
+class ProviderFacts:
+    """What a build found out, kept in `providers.json`.
+
+    operators: those of the nodes that ran and are no computation of shapes. fallback: which nodes
+    another provider ran, as `placement.summary` has it; empty for none.
+    """
 
     provider: str
     version: str
     operators: tuple[str, ...]
-    elsewhere: str
+    fallback: str
 
 
 def prepare(source: Path, folder: Path) -> None:
-    """Leave the model with its constants folded: what every provider would do to it first, so
-    that the names of the nodes which the providers are then offered are those in the file.
+    """Leave the model with its constants folded, as every provider would do first.
 
-    One below fp32 stays as it is, but for names: it would be folded by a session of the CPU, which
-    writes casts to fp32 round all that the CPU has no kernels for, and no GPU would see fp16.
+    The providers are then offered nodes of the names that are in the file.
+
+    A model of reduced precision only gets names for its nodes: a session of the CPU, which would
+    fold it, writes casts to fp32 around all nodes that the CPU has no kernels for.
     """
     model = onnx.load(str(source))
-    if _below_fp32(model.graph):
-        for place, node in enumerate(model.graph.node):
-            node.name = node.name or f"{node.op_type}_{place}"
+    if _has_reduced_precision(model.graph):
+        for position, node in enumerate(model.graph.node):
+            node.name = node.name or f"{node.op_type}_{position}"
         onnx.save(model, str(folder / MODEL))
         return
-    settings = _settings(threads=1)
+    settings = session_options(threads=1)
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     settings.optimized_model_filepath = str(folder / MODEL)
     ort.InferenceSession(str(source), settings, providers=[CPU])
 
 
-def _below_fp32(graph: onnx.GraphProto) -> bool:
+def _has_reduced_precision(graph: onnx.GraphProto) -> bool:
     types = {one.data_type for one in graph.initializer}
     quantised = any(node.op_type == "QuantizeLinear" for node in graph.node)
     return quantised or not types.isdisjoint(_NARROW)
 
 
-def build(folder: Path, providers: Providers, options: EngineOptions, allow: bool) -> Facts:
-    """Run `prepare`'s model once, and leave `providers.json`: what ran where.
+def build(folder: Path, providers: Providers, options: EngineOptions, allow: bool) -> ProviderFacts:
+    """Run the model that `prepare` left once, and leave `providers.json`: what ran where.
 
-    Raises StepFailed where nodes fell back from the first provider, unless that is allowed.
+    Raises:
+        StepFailed: nodes fell back from the first provider, and `allow` is not set.
+        TransientFailure: the first provider cannot be had here, or memory ran out.
     """
     wanted = providers[0][0]
     graph = onnx.load(str(folder / MODEL), load_external_data=False).graph
     shapes = placement.of_shapes(graph)
-    ran = run_profiled(folder / MODEL, providers, options)
-    fallen = placement.told(placement.elsewhere(ran, wanted, shapes))
-    if fallen and not allow:
+    executed = run_profiled(folder / MODEL, providers, options)
+    fallback = placement.summary(placement.fallen_back(executed, wanted, shapes))
+    if fallback and not allow:
         raise StepFailed(
-            f"{wanted} was asked for, and nodes ran elsewhere. {fallen}. To allow it: "
+            f"some nodes did not run on {wanted}. {fallback}. To allow it: "
             f"runtime_options: {{{options.runtime}: {{allow_fallback: true}}}}"
         )
-    operators = sorted({one.operator for one in ran if one.name not in shapes})
-    facts = Facts(wanted, ort.__version__, tuple(operators), fallen)
+    log.debug("%s: %d nodes ran, fallback: %s", wanted, len(executed), fallback or "none")
+    operators = sorted({one.operator for one in executed if one.name not in shapes})
+    facts = ProviderFacts(wanted, ort.__version__, tuple(operators), fallback)
     (folder / FACTS).write_text(json.dumps(asdict(facts), indent=1) + "\n")
     return facts
 
 
-def read(folder: Path) -> Facts:
+def read(folder: Path) -> ProviderFacts:
+    """Read what a build found out."""
     known = json.loads((folder / FACTS).read_text())
-    return Facts(**{**known, "operators": tuple(known["operators"])})
+    return ProviderFacts(**{**known, "operators": tuple(known["operators"])})
 
 
 def input_name(folder: Path) -> str:
-    """Of the images."""
+    """Return the name of the input, which takes the images."""
     return str(onnx.load(str(folder / MODEL), load_external_data=False).graph.input[0].name)
 
 
-def run_profiled(model: Path, providers: Providers, options: EngineOptions) -> list[placement.Ran]:
-    """The nodes of one run at the profile's `opt`, with the provider of each."""
+def run_profiled(
+    model: Path, providers: Providers, options: EngineOptions
+) -> list[placement.ExecutedNode]:
+    """Return the nodes of one run at the profile's `opt`, with the provider of each.
+
+    Raises:
+        TransientFailure: the first provider cannot be had here, or memory ran out.
+    """
     with TemporaryDirectory() as folder:
-        settings = _settings(threads=1)
+        settings = session_options(threads=1)
         settings.enable_profiling = True
         settings.profile_file_prefix = f"{folder}/run"
         session = open_session(model, providers, settings)
@@ -111,18 +128,23 @@ def run_profiled(model: Path, providers: Providers, options: EngineOptions) -> l
 
 
 def session(model: Path, providers: Providers, threads: int) -> ort.InferenceSession:
-    return open_session(model, providers, _settings(threads))
+    """Open a session as `open_session`, with the options of all sessions."""
+    return open_session(model, providers, session_options(threads))
 
 
 def open_session(
     model: Path, providers: Providers, settings: ort.SessionOptions
 ) -> ort.InferenceSession:
-    """Raises TransientFailure where the first provider cannot be had here."""
+    """Open a session whose first provider is there.
+
+    Raises:
+        TransientFailure: the first provider cannot be had here, or memory ran out.
+    """
     wanted = providers[0][0]
     require(wanted)
     with failures(wanted):
         # Without `enable_fallback=0` the Python side tries again on the CPU where a provider
-        # fails. With it, one that cannot be loaded is still left out without an error.
+        # fails. With it, one that cannot be loaded is still omitted without an error.
         opened = ort.InferenceSession(str(model), settings, providers=providers, enable_fallback=0)
     if wanted not in opened.get_providers():
         raise _not_loaded(wanted)
@@ -130,7 +152,11 @@ def open_session(
 
 
 def try_provider(provider: str) -> None:
-    """Run one node on it. Raises TransientFailure saying why it cannot be had here."""
+    """Run one node on a provider.
+
+    Raises:
+        TransientFailure: it cannot be had here, and why.
+    """
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("Relu", ["x"], ["y"])
@@ -144,13 +170,17 @@ def try_provider(provider: str) -> None:
 
 
 def load_libraries() -> None:
-    """CUDA's and cuDNN's from their packages, where they are installed as such (1.21 and later)."""
+    """Load CUDA and cuDNN from their Python packages, where they are installed so (since 1.21)."""
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
 
 
 def require(provider: str) -> None:
-    """That this build of ONNX Runtime has it at all."""
+    """Check that this build of ONNX Runtime has the provider.
+
+    Raises:
+        TransientFailure: it has not; names what it has, and what to install.
+    """
     if provider in ort.get_available_providers():
         return
     has = ", ".join(ort.get_available_providers())
@@ -163,21 +193,26 @@ def require(provider: str) -> None:
 
 @contextmanager
 def failures(wanted: str = "") -> Iterator[None]:
-    """What ONNX Runtime raises, as the farm tells failures apart: lack of memory, a provider that
-    cannot be loaded (`wanted`, while a session is made), and all else, which is left as it is."""
+    """Raise what ONNX Runtime reports as the farm's own errors; all else passes unchanged.
+
+    wanted: the provider of a session that is being opened.
+
+    Raises:
+        TransientFailure: memory ran out, or the provider cannot be loaded.
+    """
     try:
         yield
     except Exception as error:  # ONNX Runtime's own kinds have no common class
-        said = str(error)
-        if any(words in said for words in _NO_MEMORY):
-            raise TransientFailure(f"no memory on the GPU: {said}") from error
-        if wanted and "Please install" in said:
+        message = str(error)
+        if reports_no_memory(message):
+            raise TransientFailure(f"no memory on the GPU: {message}") from error
+        if wanted and "Please install" in message:
             raise _not_loaded(wanted) from error
         raise
 
 
 def _not_loaded(provider: str) -> TransientFailure:
-    """ONNX Runtime only logs why: the library is tried once more to tell."""
+    """Load the provider's library once more to learn the reason, which ONNX Runtime only logs."""
     name = provider.removesuffix("ExecutionProvider").lower()
     library = Path(ort.__file__).parent / "capi" / f"libonnxruntime_providers_{name}.so"
     try:
@@ -189,11 +224,3 @@ def _not_loaded(provider: str) -> TransientFailure:
         f"ONNX Runtime {ort.__version__} could not load {provider}: {reason}. It needs the CUDA "
         "and cuDNN, and for TensorRT the TensorRT, that it was built with"
     )
-
-
-def _settings(threads: int) -> ort.SessionOptions:
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
-    return settings

@@ -1,4 +1,4 @@
-"""ONNX Runtime's TensorRT provider: engines of what TensorRT takes, built and kept by it."""
+"""ONNX Runtime's TensorRT provider: it builds engines of the parts that TensorRT can run."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from farm.errors import StepFailed
 from farm.runtimes.onnxruntime import providers
 from farm.runtimes.onnxruntime.binding import BoundSession
 from farm.runtimes.onnxruntime.options import TensorRtProviderOptions, cuda_options
+from farm.runtimes.onnxruntime.sessions import CPU
 from farm.runtimes.tensorrt import cuda
 
 if TYPE_CHECKING:
@@ -31,9 +32,15 @@ _PRECISIONS = {"fp16": "trt_fp16_enable", "bf16": "trt_bf16_enable", "int8": "tr
 
 
 def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]:
-    """Leave `model.onnx`, `cache/` with the engines, and `providers.json` about both."""
-    asked = TensorRtProviderOptions.read(options)
-    if asked.builder_flags and options.precision == "int8":
+    """Leave `model.onnx`, `cache/` with the engines, and `providers.json` about both.
+
+    Raises:
+        StepFailed: nodes fell back to another provider, TensorRT runs no part of the model, or int8
+            was to be made by the builder's flag.
+        TransientFailure: no GPU, provider or memory here.
+    """
+    chosen = TensorRtProviderOptions.read(options)
+    if chosen.builder_flags and options.precision == "int8":
         raise StepFailed("int8 by the builder's flag needs a calibration")
     cuda.require_memory(cuda.gpus()[0], options.workspace_bytes)
     _load_libraries()
@@ -42,60 +49,75 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> Mapping[str, Any]
     cache = folder / _CACHE
     cache.mkdir()
     with TemporaryDirectory() as times:
-        kept = _kept_times(asked.timing_cache)
-        own = provider_options(options, asked, providers.input_name(folder), cache)
+        kept = _timing_folder(chosen.timing_cache)
+        own = provider_options(options, chosen, providers.input_name(folder), cache)
         if kept:
             _copy(kept, Path(times))
             own |= {"trt_timing_cache_enable": True, "trt_timing_cache_path": times}
-        facts = providers.build(folder, _providers(own, options), options, asked.allow_fallback)
+        facts = providers.build(folder, _providers(own, options), options, chosen.allow_fallback)
         if kept:
             _copy(Path(times), kept)
     if not _engines(cache):
-        raise StepFailed("TensorRT took no part of the model: it left no engine")
-    return {"fallback": facts.elsewhere or None}
+        raise StepFailed("TensorRT runs no part of this model: ONNX Runtime wrote no engine")
+    return {"fallback": facts.fallback or None}
 
 
 def open_engine(folder: Path, options: EngineOptions, threads: int) -> CachedSession:
-    asked = TensorRtProviderOptions.read(options)
+    """Open a copy of the engines that `build` left.
+
+    Raises:
+        TransientFailure: no GPU or no such provider here, or memory ran out.
+    """
+    chosen = TensorRtProviderOptions.read(options)
     cuda.gpus()
     _load_libraries()
-    return CachedSession(folder, options, asked, threads)
+    return CachedSession(folder, options, chosen, threads)
 
 
 class CachedSession(BoundSession):
-    """On a copy of the engines: ONNX Runtime writes into its cache when it sees fit, and what is
-    in the store stays as it was built. Raises StepFailed if it built anew what was there."""
+    """A session on a copy of the engines, since ONNX Runtime may write into its cache at any time.
+
+    Its first run raises StepFailed where ONNX Runtime built an engine again.
+    """
 
     def __init__(
-        self, folder: Path, options: EngineOptions, asked: TensorRtProviderOptions, threads: int
+        self, folder: Path, options: EngineOptions, chosen: TensorRtProviderOptions, threads: int
     ) -> None:
         self._folder = TemporaryDirectory()
         self._cache = Path(self._folder.name)
         shutil.copytree(folder / _CACHE, self._cache, dirs_exist_ok=True)
         self._built: dict[str, int] | None = _engines(self._cache)
-        own = provider_options(options, asked, providers.input_name(folder), self._cache)
+        own = provider_options(options, chosen, providers.input_name(folder), self._cache)
         model = folder / providers.MODEL
         super().__init__(providers.session(model, _providers(own, options), threads), "cuda")
 
     def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """Run the model; see `farm.runtimes.Session`.
+
+        Raises:
+            StepFailed: ONNX Runtime built an engine again.
+        """
         outputs = super().run(images)
         if self._built is not None and _engines(self._cache) != self._built:
-            raise StepFailed("ONNX Runtime built an engine anew instead of taking the one kept")
-        self._built = None  # once is enough: it is made ready by the first run
+            raise StepFailed(
+                "ONNX Runtime built an engine again instead of using the one that was built"
+            )
+        self._built = None  # the first run loads the engines; later ones need no look
         return outputs
 
     def close(self) -> None:
+        """Free the session and the copy of its engines."""
         super().close()
         self._folder.cleanup()
 
 
 def provider_options(
-    options: EngineOptions, asked: TensorRtProviderOptions, name: str, cache: Path
+    options: EngineOptions, chosen: TensorRtProviderOptions, name: str, cache: Path
 ) -> dict[str, Any]:
-    """TensorrtExecutionProvider's, for images called `name`.
+    """Return the options of TensorrtExecutionProvider; `name`: of the input.
 
     From TensorRT 10 on its networks are strongly typed, as the file says, unless a precision's flag
-    is set: then TensorRT may lower all of it, which is what `builder_flags` asks.
+    is set: then TensorRT may lower all of it, which is what `builder_flags` allows.
     """
     own: dict[str, Any] = {
         "device_id": 0,
@@ -104,17 +126,17 @@ def provider_options(
     }
     if options.workspace_bytes is not None:
         own["trt_max_workspace_size"] = options.workspace_bytes
-    if asked.builder_flags and options.precision != "fp32":
+    if chosen.builder_flags and options.precision != "fp32":
         own[_PRECISIONS[options.precision]] = True
-    if asked.optimization_level is not None:
-        own["trt_builder_optimization_level"] = asked.optimization_level
-    if asked.hardware_compatible:
+    if chosen.optimization_level is not None:
+        own["trt_builder_optimization_level"] = chosen.optimization_level
+    if chosen.hardware_compatible:
         own["trt_engine_hw_compatible"] = True
-    return own | _profile(options.shape, name) | asked.provider_options
+    return own | _profile(options.shape, name) | chosen.provider_options
 
 
 def _profile(shape: Shape, name: str) -> dict[str, str]:
-    """Without one, engines would be built for the sizes that come, while they are measured."""
+    """Return the profile, without which engines are built anew for each size while they run."""
     if not shape.dynamic:
         return {}
     bounds = {"min": shape.min, "opt": shape.opt, "max": shape.max}
@@ -122,14 +144,16 @@ def _profile(shape: Shape, name: str) -> dict[str, str]:
 
 
 def _providers(own: dict[str, Any], options: EngineOptions) -> providers.Providers:
-    """CUDA's stands behind it: what is allowed to fall back need not leave the GPU."""
+    """List CUDA's provider second: nodes that may fall back can then stay on the GPU."""
     behind = ("CUDAExecutionProvider", cuda_options(options))
-    return [(PROVIDER, own), behind, (providers.CPU, {})]
+    return [(PROVIDER, own), behind, (CPU, {})]
 
 
 def _load_libraries() -> None:
-    """fp32 means fp32: the provider has no option against TF32, NVIDIA's libraries have this one.
-    TensorRT's package, where it is one, loads the libraries that the provider asks for."""
+    """Load the libraries of CUDA and TensorRT, with TF32 switched off for all of NVIDIA's.
+
+    The provider itself has no option against TF32, which would shorten the fractions of fp32.
+    """
     os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     providers.load_libraries()
     with suppress(ImportError, OSError):
@@ -137,20 +161,20 @@ def _load_libraries() -> None:
 
 
 def _engines(cache: Path) -> dict[str, int]:
-    """The engines there, with the time of their last change."""
+    """Return the engines in the cache, each with the time of its last change."""
     return {path.name: path.stat().st_mtime_ns for path in cache.glob("*.engine")}
 
 
-# ---------------------------------------------------------------- how long kernels took
+# ---------------------------------------------------------------- timing cache
 
 
-def _kept_times(place: str | None) -> Path | None:
-    """Of this version; ONNX Runtime names the file by the compute capability."""
-    return Path(place) / f"onnxruntime-{ort.__version__}" if place else None
+def _timing_folder(root: str | None) -> Path | None:
+    """Return the folder of this version; ONNX Runtime names files by compute capability."""
+    return Path(root) / f"onnxruntime-{ort.__version__}" if root else None
 
 
 def _copy(source: Path, folder: Path) -> None:
-    """By rename, since other builds read there; the provider itself writes in place."""
+    """Copy timing files by rename: other builds read there while the provider writes."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in source.glob("*.timing"):
         part = folder / f"{path.name}.{uuid4().hex}"

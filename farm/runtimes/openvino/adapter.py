@@ -15,8 +15,8 @@ from openvino.frontend.onnx import ConversionExtension
 if TYPE_CHECKING:
     from farm.specs import EngineOptions, Shape
 
-# OpenVINO's CPU plug-in runs fp32 models in bf16 where the CPU has it, unless it is told not to;
-# nothing says so but the scores. `dynamic`: each node in the type that the file gives it, natively
+# OpenVINO's CPU plug-in runs fp32 models in bf16 where the CPU has it, unless a hint forbids it;
+# only the scores show it. `dynamic`: each node in the type that the file gives it, natively
 # where the CPU can; any other hint would move the layers that the file keeps in fp32.
 _HINTS = {"fp32": "f32", "fp16": "dynamic", "bf16": "dynamic", "int8": "f32"}
 _DEVICE = "CPU"
@@ -65,6 +65,7 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
 
 
 def open_engine(folder: Path, options: EngineOptions, threads: int) -> OpenVinoSession:
+    """Open the blob that `build` kept."""
     properties = _properties(options) | {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     blob = io.BytesIO((folder / "model.blob").read_bytes())
     return OpenVinoSession(ov.Core().import_model(blob, _DEVICE, properties))
@@ -84,11 +85,14 @@ def _properties(options: EngineOptions) -> dict[str, Any]:
 
 
 class OpenVinoSession:
+    """One infer request of a compiled model."""
+
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._request: ov.InferRequest | None = compiled.create_infer_request()
         self._outputs = [output.get_any_name() for output in compiled.outputs]
 
     def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """Run the engine; see `farm.runtimes.Session`."""
         assert self._request is not None
         self._request.set_input_tensor(ov.Tensor(images, shared_memory=True))
         self._request.infer()
@@ -99,4 +103,5 @@ class OpenVinoSession:
         }
 
     def close(self) -> None:
+        """Free the request."""
         self._request = None

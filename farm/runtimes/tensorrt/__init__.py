@@ -1,41 +1,52 @@
-"""TensorRT on NVIDIA GPUs, 8.6, 10 and 11 alike; the adapter is TensorRT-RTX's, too.
+"""TensorRT (8.6, 10 and 11 alike) and TensorRT-RTX on NVIDIA GPUs.
 
-`api` states what differs between versions; everything else is common. The folder imports numpy,
-cuda-python, pydantic and the library itself, and of the farm only the errors and what describes a
-runtime, so that it can be carried to a GPU machine on its own (Python 3.10 and later).
+`api` states what differs between the libraries and their versions; everything else is common.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from farm.findings import Finding, extra
 from farm.runtimes.base import Runtime
-from farm.runtimes.tensorrt.options import TensorRtOptions
+from farm.runtimes.tensorrt.options import RtxOptions, TensorRtOptions
 
 if TYPE_CHECKING:
     from farm.runtimes.base import EngineAdapter
 
 
-def _adapter() -> EngineAdapter:
+def _tensorrt() -> EngineAdapter:
     from farm.runtimes.tensorrt import adapter
 
-    return adapter
+    return adapter.TENSORRT
 
 
-def _probe() -> Finding:
-    from farm.runtimes.tensorrt.probe import tensorrt
+def _rtx() -> EngineAdapter:
+    from farm.runtimes.tensorrt import adapter
 
-    return tensorrt()
+    return adapter.RTX
+
+
+def _probe_tensorrt() -> Finding:
+    from farm.runtimes.tensorrt import probe
+
+    return probe.tensorrt()
+
+
+def _probe_rtx() -> Finding:
+    from farm.runtimes.tensorrt import probe
+
+    return probe.tensorrt_rtx()
 
 
 RUNTIME = Runtime(
     name="tensorrt",
     short="TRT",
     packages=("tensorrt",),
-    engines=_adapter,
+    engines=_tensorrt,
     options=TensorRtOptions,
-    probe=_probe,
+    probe=_probe_tensorrt,
     install=f"{extra('tensorrt')} (for NVIDIA GPUs only)",
     workspaces=True,
     precisions=("fp32", "fp16", "bf16", "int8"),
@@ -45,3 +56,19 @@ RUNTIME = Runtime(
     simplified_dynamic=False,
     max_opsets=(("8.", 17),),
 )
+
+RTX = replace(
+    RUNTIME,
+    name="tensorrt_rtx",
+    short="RTX",
+    packages=("tensorrt-rtx-cu13-bindings",),
+    engines=_rtx,
+    options=RtxOptions,
+    probe=_probe_rtx,
+    install=f"{extra('tensorrt_rtx')} (builds on any machine)",
+    builder_flags=False,
+    max_opsets=(),
+    compute_capabilities=("7.5", "8.0", "8.6", "8.9", "12.0"),
+    suppresses=False,
+)
+"""It is always strongly typed, builds engines with no GPU there, and has no NonMaxSuppression."""

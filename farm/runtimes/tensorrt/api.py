@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from farm.errors import StepFailed
+from farm.errors import StepFailed, reports_no_memory
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ PRECISION_FLAGS = {"fp16": ("FP16",), "bf16": ("BF16",), "int8": ("INT8",)}
 
 _SHOWN = ("INTERNAL_ERROR", "ERROR", "WARNING")
 _MOST = 50
-_NO_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "cudamalloc")
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,10 @@ class Version:
     """How to talk to one version.
 
     network_flags: of a network that follows its file's types. Strongly typed networks (10 on
-    request, 11 and RTX always) do so by themselves; a weakly typed one (8.6) is told by
-    `precision_flags` what it may use.
-    loose_network_flags: of a network whose layers may be lowered by builder flags; None where
-    every network is strongly typed, so that a lower precision must be in the file.
+    request, 11 and RTX always) do so by themselves; `precision_flags`
+    allow a weakly typed one (8.6) to use a reduced precision.
+    loose_network_flags: of a network whose precision builder flags may reduce; None where
+    every network is strongly typed, so that a reduced precision must be in the file.
     constraint: the builder flag that makes layers keep the precision set on them.
     creators: the registry's list of plug-ins. native_instancenorm: must be asked for; the parser
     would else use a plug-in that needs cuDNN.
@@ -67,10 +66,11 @@ class Version:
 
     @property
     def ahead_of_time(self) -> bool:
+        """Whether it builds engines with no GPU there."""
         return bool(self.compute_capabilities)
 
     def flags_for(self, precision: str) -> tuple[str, ...] | None:
-        """The builder flags of a precision; None where this version has none for it."""
+        """Return the builder flags of a precision; None where this version has none for it."""
         if precision == "fp32":
             return ()
         wanted = PRECISION_FLAGS.get(precision, (precision.upper(),))
@@ -78,7 +78,7 @@ class Version:
 
 
 def names(library: Any) -> Names:
-    """What `version` needs to know of an imported library."""
+    """Return the attributes of an imported library that `version` reads."""
     return {
         holder: frozenset(n for n in dir(getattr(library, holder, object)) if n[0] != "_")
         for holder in HOLDERS
@@ -86,9 +86,9 @@ def names(library: Any) -> Names:
 
 
 def version(known: Names) -> Version:
-    """The differences, from names alone: nothing of the library is called."""
+    """Describe a version by names alone: nothing of the library is called."""
     network, flags = known["NetworkDefinitionCreationFlag"], known["BuilderFlag"]
-    # Up to 10 a network is weakly typed unless told otherwise; 8.6 needs EXPLICIT_BATCH, 10
+    # Up to 10 a network is weakly typed unless a flag says otherwise; 8.6 needs EXPLICIT_BATCH, 10
     # ignores it, 11 has neither it nor weakly typed networks.
     explicit = tuple(sorted(network & {"EXPLICIT_BATCH"}))
     weak = "EXPLICIT_BATCH" in network
@@ -112,13 +112,13 @@ def version(known: Names) -> Version:
 
 
 def bits(enum: Any, members: tuple[str, ...]) -> int:
-    """A bit mask of an enum's members by name."""
+    """Return a bit mask of an enum's members by name."""
     return sum(1 << int(getattr(enum, name)) for name in members)
 
 
 @cache
 def logger(library: Any) -> Any:
-    """The one logger of a library in this process: TensorRT wants the same for everything."""
+    """Return the logger of a library, of which TensorRT accepts only one in a process."""
 
     class Logger(library.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -136,23 +136,26 @@ def logger(library: Any) -> Any:
                 self.errors.append(text.strip())
 
         def begin(self) -> None:
-            """Forget what was said of the work before."""
+            """Forget the messages of earlier work."""
             self.errors.clear()
             self.warnings.clear()
 
         def reason(self) -> str:
-            """The errors; without any, the last warnings: 8.6 has no more to say of a driver."""
+            """Return the errors, or without any the last warnings, which are all that 8.6 gives."""
             return "\n".join(dict.fromkeys(self.errors or self.warnings)) or "it gives no reason"
 
         def out_of_memory(self) -> bool:
-            text = "\n".join(self.errors).lower()
-            return any(words in text for words in _NO_MEMORY)
+            return any(map(reports_no_memory, self.errors))
 
     return Logger()
 
 
 def load_plugins(library: Any, version: Version, logger: Any, paths: tuple[str, ...]) -> None:
-    """A plug-in registers itself when its library is loaded, or is asked for its creators."""
+    """Load plug-in libraries; those that do not register themselves are registered.
+
+    Raises:
+        StepFailed: a library cannot be loaded.
+    """
     library.init_libnvinfer_plugins(logger, "")
     registry = library.get_plugin_registry()
     for path in paths:

@@ -18,7 +18,15 @@ log = logging.getLogger(__name__)
 
 
 def build(library: Any, onnx: Path, folder: Path, options: EngineOptions) -> None:
-    """Leave an engine in `folder`. `library`: the imported `tensorrt`, or RTX's bindings."""
+    """Leave an engine in `folder`.
+
+    library: the imported `tensorrt`, or the bindings of RTX.
+
+    Raises:
+        InputError: an option does not exist.
+        StepFailed: the file or the options cannot be built.
+        TransientFailure: the GPU here cannot be used, or memory ran out.
+    """
     Build(library, options).run(onnx, folder)
 
 
@@ -34,6 +42,7 @@ class Build:
         self.log = logger(library)
 
     def run(self, onnx: Path, folder: Path) -> None:
+        """Build and write the engine; without the timing cache where that spoils the build."""
         self.log.begin()
         if self.gpu:
             cuda.require_memory(self.gpu, self.options.workspace_bytes)
@@ -41,7 +50,7 @@ class Build:
         cache = self.timing_cache()
         plan = self.plan(onnx, cache)
         if plan is None and cache and engine.blames_timings(self.log.errors):
-            log.info(f"no engine with the timing cache {cache}: once more without it")
+            log.info(f"no engine with the timing cache {cache}: build without it")
             self.log.begin()
             plan = self.plan(onnx, None)
         if plan is None:
@@ -51,7 +60,7 @@ class Build:
         engine.write(folder, memoryview(plan), self.facts())
 
     def plan(self, onnx: Path, cache: Path | None) -> Any:
-        """The engine's bytes; None where there is none, and the log says why."""
+        """Return the engine's bytes; None where the build failed, with its errors in the log."""
         builder = self.builder()
         network = self.parsed(builder, onnx)
         config = self.config(builder, network)
@@ -63,6 +72,11 @@ class Build:
         return plan
 
     def builder(self) -> Any:
+        """Return the library's builder.
+
+        Raises:
+            TransientFailure: it cannot use the GPU here.
+        """
         try:
             return self.library.Builder(self.log)
         except TypeError:  # "factory function returned nullptr"
@@ -72,7 +86,7 @@ class Build:
             ) from None
 
     def parsed(self, builder: Any, onnx: Path) -> Any:
-        """The network that the file says."""
+        """Return the network of the file."""
         flags = self.version.network_flags
         if self.own.builder_flags:
             flags = _loose(self.options.runtime, self.library, self.version)
@@ -82,6 +96,7 @@ class Build:
         return network
 
     def config(self, builder: Any, network: Any) -> Any:
+        """Return the builder's settings by the options."""
         library, own = self.library, self.own
         config = builder.create_builder_config()
         # With TF32, on by default, fp32 convolutions keep 10 bits of their inputs' fractions, and
@@ -110,10 +125,10 @@ class Build:
         return config
 
     def _allow(self, network: Any, config: Any) -> None:
-        """In a weakly typed network, the precision that was asked, and where it must not be."""
+        """Allow a precision in a weakly typed network, and pin layers that must stay in fp32."""
         loose = self.own.builder_flags
         if self.version.strongly_typed and not loose:
-            return  # the file says it all
+            return  # the file defines all types
         wanted = self.options.precision
         flags = self.version.flags_for(wanted)
         if flags is None:
@@ -125,7 +140,7 @@ class Build:
             raise StepFailed("int8 by the builder's flag needs a calibration")
         for name in flags:
             config.set_flag(getattr(self.library.BuilderFlag, name))
-        # A file with Q and DQ says by itself what is int8: only what they enclose.
+        # In a file with Q and DQ only what they enclose is int8.
         if not flags or wanted == "int8":
             return
         pin = networks.keep_decoding if loose else networks.keep_types
@@ -135,12 +150,14 @@ class Build:
         log.info(f"{wanted}: {pinned} of {network.num_layers} layers are kept in fp32")
 
     def timing_cache(self) -> Path | None:
+        """Return the file of the timing cache, if one is used."""
         if self.gpu is None or self.own.timing_cache is None:
             return None
         name, number = self.library.__name__, self.library.__version__
         return engine.timing_file(self.own.timing_cache, name, number, self.gpu)
 
     def facts(self) -> engine.EngineFacts:
+        """Return where the engine can run."""
         return engine.EngineFacts(
             library=self.options.runtime,
             version=self.library.__version__,
@@ -154,23 +171,24 @@ class Build:
 
 
 def profile_of(builder: Any, network: Any, shape: Shape) -> Any:
-    """The optimisation profile of the network's free axes; None where it has none.
+    """Return the optimisation profile of the network's free axes; None where it has none.
 
-    Raises StepFailed where the file's fixed axes are not the profile's.
+    Raises:
+        StepFailed: the file has other fixed axes than the shape, or several inputs.
     """
     if network.num_inputs != 1:
         raise StepFailed(f"the model has {network.num_inputs} inputs; expected one, the images")
     image = network.get_input(0)
-    takes = tuple(image.shape)
+    input_shape = tuple(image.shape)
     bounds = [dims.as_tuple() for dims in (shape.min, shape.opt, shape.max)]
-    for axis, *asked in zip(takes, *bounds, strict=True):
-        if axis != -1 and set(asked) != {axis}:
-            found = "x".join("?" if size == -1 else str(size) for size in takes)
+    for axis, *sizes in zip(input_shape, *bounds, strict=True):
+        if axis != -1 and set(sizes) != {axis}:
+            found = "x".join("?" if size == -1 else str(size) for size in input_shape)
             raise StepFailed(
                 f"the file takes {found} (NxCxHxW), and shape {shape.name} asks for {shape.min} "
                 f"to {shape.max}"
             )
-    if -1 not in takes:
+    if -1 not in input_shape:
         return None
     profile = builder.create_optimization_profile()
     profile.set_shape(image.name, *bounds)
@@ -178,7 +196,7 @@ def profile_of(builder: Any, network: Any, shape: Shape) -> Any:
 
 
 def _capability(known: Version, options: EngineOptions, gpu: cuda.Gpu | None) -> str:
-    """The compute capability that the engine is for. Raises StepFailed for one it cannot be."""
+    """Return the compute capability to build for. Raises StepFailed for an unsupported one."""
     if gpu:
         return gpu.compute_capability
     wanted = options.compute_capability
@@ -202,7 +220,7 @@ def _loose(runtime: str, library: Any, known: Version) -> tuple[str, ...]:
 
 
 def _tactic_source(library: Any, name: str) -> str:
-    known = [word.lower() for word in library.TacticSource.__members__]
+    known = [one.lower() for one in library.TacticSource.__members__]
     if name.lower() not in known:
         raise InputError(f"there is no tactic source {name!r}{nearest(name.lower(), known)}")
     return name.upper()

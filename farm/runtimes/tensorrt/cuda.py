@@ -1,6 +1,6 @@
 """The CUDA driver by way of cuda-python: which GPUs there are.
 
-Imports anywhere; only a call needs a GPU, and says what is missing where there is none.
+It imports anywhere. Only its calls need a GPU, and their errors name what is missing.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from farm.specs import Gpu as Gpu  # for the modules that use this one
 
 
 class CudaError(TransientFailure):
-    """What CUDA itself answered; the state of a machine, not of the work asked of it."""
+    """An error of CUDA: it is about the state of the machine, not about the step."""
 
 
 @cache
 def bindings() -> tuple[Any, Any]:
-    """cuda-python's modules of the driver's and the runtime's API. Raises CudaError."""
+    """Return cuda-python's modules of the driver's and the runtime's API.
+
+    Raises:
+        CudaError: cuda-python is not installed.
+    """
     try:
         from cuda.bindings import driver, runtime
 
@@ -36,7 +40,11 @@ def bindings() -> tuple[Any, Any]:
 
 
 def call(result: tuple[Any, ...]) -> Any:
-    """The value of a cuda-python call, which returns (error, value...). Raises CudaError."""
+    """Return the value of a cuda-python call, whose result is (error, value...).
+
+    Raises:
+        CudaError: the call failed.
+    """
     error, *values = result
     if int(error):
         raise CudaError(f"CUDA: {error.name}: {_text(error)}")
@@ -50,14 +58,17 @@ def _text(error: Any) -> str:
     return text.decode() if isinstance(text, bytes) else str(text)
 
 
-# ---------------------------------------------------------------- what there is
+# ---------------------------------------------------------------- GPUs and driver
 
 
 @cache
 def gpus() -> tuple[Gpu, ...]:
-    """The GPUs that this process sees; at least one. Raises CudaError saying what is missing.
+    """Return the GPUs that this process sees, at least one.
 
-    TensorRT must not be asked: its Runtime crashes the process where there is none.
+    This calls the driver, since TensorRT's Runtime crashes the process where there is no GPU.
+
+    Raises:
+        CudaError: there is none, or no driver, or one that is too old.
     """
     driver, runtime = bindings()
     try:
@@ -81,7 +92,7 @@ def gpus() -> tuple[Gpu, ...]:
 
 
 def has_gpu() -> bool:
-    """Whether the driver shows one; False without a driver."""
+    """Whether the driver shows a GPU; False without a driver."""
     try:
         return bool(gpus())
     except CudaError:
@@ -106,9 +117,9 @@ def _cuda(number: int) -> str:
 
 
 def driver_version() -> str:
-    """`580.95.05`: as NVML says it, else the kernel module; 'unknown' where neither does.
+    """Return the driver's version, `580.95.05`, by NVML or the kernel module, else 'unknown'.
 
-    cuda-python knows the driver's CUDA version only.
+    cuda-python knows only the CUDA version of the driver.
     """
     text = ctypes.create_string_buffer(96)
     try:
@@ -118,31 +129,31 @@ def driver_version() -> str:
     except (OSError, AttributeError):
         pass
     try:
-        words = Path("/proc/driver/nvidia/version").read_text().split()
+        fields = Path("/proc/driver/nvidia/version").read_text().split()
     except OSError:
         return "unknown"
-    return next((word for word in words if word[0].isdigit() and "." in word), "unknown")
+    return next((one for one in fields if one[0].isdigit() and "." in one), "unknown")
 
 
 def free_memory() -> int:
-    """Bytes free on the current GPU."""
+    """Return how many bytes are free on the current GPU."""
     free, _total = call(bindings()[1].cudaMemGetInfo())
     return int(free)
 
 
 def require_memory(gpu: Gpu, workspace: int | None) -> None:
-    """TensorRT itself would leave out kernels without a word, and build a slower engine.
+    """Check that the GPU has the workspace: TensorRT would silently build a slower engine.
 
     Raises:
         StepFailed: the GPU has less than the workspace.
-        TransientFailure: it has less left just now.
+        TransientFailure: it has less free memory now.
     """
     if workspace is None:
         return
-    asked, has = f"a workspace of {workspace / 2**30:.2f} GiB", gpu.memory_bytes / 2**30
+    wanted, has = f"a workspace of {workspace / 2**30:.2f} GiB", gpu.memory_bytes / 2**30
     if workspace > gpu.memory_bytes:
-        raise StepFailed(f"{asked} is more than {gpu} has: {has:.2f} GiB")
+        raise StepFailed(f"{wanted} is more than {gpu} has: {has:.2f} GiB")
     if workspace > (free := free_memory()):
         raise TransientFailure(
-            f"no memory for {asked}: {free / 2**30:.2f} GiB of {has:.2f} GiB are free on {gpu}"
+            f"no memory for {wanted}: {free / 2**30:.2f} GiB of {has:.2f} GiB are free on {gpu}"
         )

@@ -1,4 +1,4 @@
-"""What lies in an engine's folder, and the cache of kernels' times beside it."""
+"""The files of an engine's folder, and the timing cache of builds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLAN, FACTS = "engine.plan", "engine.json"
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """Where an engine runs. gpu and driver are None for one built with no GPU there."""
+    """Where an engine can run. gpu and driver are None for one built with no GPU there."""
 
     library: str
     version: str
@@ -31,7 +31,7 @@ class EngineFacts:
     hardware_compatible: bool = False
 
     def refuses(self, version: str, gpu: Gpu) -> str | None:
-        """Why the engine does not run with this version on this GPU."""
+        """Return why the engine does not run with this version on this GPU; None where it does."""
         if version != self.version and not self.version_compatible:
             return f"it was built by {self.library} {self.version}, and here is {version}"
         here = gpu.compute_capability
@@ -49,11 +49,17 @@ class EngineFacts:
 
 
 def write(folder: Path, plan: memoryview, facts: EngineFacts) -> None:
+    """Write the engine and its facts."""
     (folder / PLAN).write_bytes(plan)
     (folder / FACTS).write_text(json.dumps(asdict(facts), indent=1) + "\n")
 
 
 def read(folder: Path) -> EngineFacts:
+    """Read the facts of an engine.
+
+    Raises:
+        StepFailed: the folder holds no engine of this adapter.
+    """
     path = folder / FACTS
     try:
         return EngineFacts(**json.loads(path.read_text()))
@@ -62,25 +68,31 @@ def read(folder: Path) -> EngineFacts:
 
 
 def require_fit(folder: Path, facts: EngineFacts, version: str, gpu: Gpu) -> None:
-    """Raises TransientFailure: another machine may have what this one has not."""
+    """Check that the engine runs here.
+
+    Raises:
+        TransientFailure: it does not; another machine may have what it needs.
+    """
     if reason := facts.refuses(version, gpu):
         raise TransientFailure(f"the engine {folder / PLAN} cannot run here: {reason}")
 
 
-def timing_file(place: str, library: str, version: str, gpu: Gpu) -> Path:
-    """`place` itself, or in a folder the file of this GPU model and version."""
-    path = Path(place)
-    if not place.endswith("/") and not path.is_dir():
+def timing_file(location: str, library: str, version: str, gpu: Gpu) -> Path:
+    """Return `location`, or, of a folder, its file for this GPU model and version."""
+    path = Path(location)
+    if not location.endswith("/") and not path.is_dir():
         return path
     name = f"{library}-{version}-{gpu.name}-sm{gpu.compute_capability}-{gpu.branch}.cache"
     return path / name.replace(" ", "_").replace("/", "_")
 
 
 def load_timings(config: Any, path: Path) -> None:
-    """Give a build what is known so far. A cache that does not fit is left aside."""
+    """Set the timing cache of a build; a cache of another GPU or version is ignored."""
     cache = config.create_timing_cache(_read_timings(path))
     if cache is None or not config.set_timing_cache(cache, False):
-        log.info(f"timing cache {path} is of another GPU or version: begun anew")
+        log.info(
+            f"timing cache {path} is of another GPU or version: the build starts with an empty one"
+        )
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
@@ -91,7 +103,7 @@ def blames_timings(errors: list[str]) -> bool:
 
 
 def save_timings(config: Any, path: Path) -> None:
-    """Keep what the build learnt, with what other builds saved meanwhile; by one rename."""
+    """Save the timings of a build and those that other builds saved meanwhile, by one rename."""
     cache = config.get_timing_cache()
     others = config.create_timing_cache(_read_timings(path))
     if others is not None and others.combine(cache, False):

@@ -13,13 +13,13 @@ from farm.runtimes.tensorrt.cuda import bindings, call
 
 
 class DeviceMemory:
-    """Memory of the GPU that grows to what is asked, and keeps its address while it need not."""
+    """Memory of the GPU that grows when more is needed, and else keeps its address."""
 
     def __init__(self) -> None:
         self.pointer, self.size = 0, 0
 
     def reserve(self, size: int) -> int:
-        """The address of at least `size` bytes; never 0, as TensorRT takes no null address."""
+        """Return the address of `size` bytes or more; never 0, which TensorRT does not accept."""
         if size > self.size or not self.pointer:
             self.free()
             self.pointer = int(call(bindings()[1].cudaMalloc(max(size, 1))))
@@ -27,19 +27,20 @@ class DeviceMemory:
         return self.pointer
 
     def free(self) -> None:
+        """Free the memory."""
         if self.pointer:
             call(bindings()[1].cudaFree(self.pointer))
             self.pointer, self.size = 0, 0
 
 
 class PinnedMemory:
-    """Host memory that the GPU copies from and to without a detour; grows to what is asked."""
+    """Pinned host memory, which the GPU copies directly; it grows when more is needed."""
 
     def __init__(self) -> None:
         self._pointer, self._size = 0, 0
 
     def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """An array on this memory: valid until the next call."""
+        """Return an array on this memory, which is valid until the next call."""
         kind = np.dtype(dtype)
         size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
         if size > self._size:
@@ -53,6 +54,7 @@ class PinnedMemory:
         return np.frombuffer(raw, kind).reshape(shape)
 
     def free(self) -> None:
+        """Free the memory."""
         if self._pointer:
             call(bindings()[1].cudaFreeHost(self._pointer))
             self._pointer, self._size = 0, 0
@@ -71,13 +73,16 @@ class Stream:
 
     @property
     def handle(self) -> int:
+        """The stream's address, as TensorRT takes it."""
         return int(self._stream)
 
     def to_device(self, pointer: int, array: npt.NDArray[Any]) -> None:
+        """Copy an array to the GPU."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._copy(pointer, array.ctypes.data, array.nbytes, kind)
 
     def to_host(self, array: npt.NDArray[Any], pointer: int) -> None:
+        """Copy from the GPU into an array."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._copy(array.ctypes.data, pointer, array.nbytes, kind)
 
@@ -86,26 +91,29 @@ class Stream:
             call(self._cuda.cudaMemcpyAsync(to, source, size, kind, self._stream))
 
     def begin(self) -> None:
+        """Record the event before the work of a run."""
         call(self._cuda.cudaEventRecord(self._began, self._stream))
 
     def end(self) -> None:
+        """Record the event after the work of a run."""
         call(self._cuda.cudaEventRecord(self._ended, self._stream))
 
     def elapsed_ms(self) -> float:
-        """Between begin and end; after the stream was waited for."""
+        """Return the time between begin and end; call `wait` before."""
         return float(call(self._cuda.cudaEventElapsedTime(self._began, self._ended)))
 
     def wait(self) -> None:
+        """Wait until all work on the stream is done."""
         call(self._cuda.cudaStreamSynchronize(self._stream))
 
     def capture(self, work: Callable[[], None]) -> Graph:
-        """What `work` puts on the stream, as a graph. Where that fails the stream is as before."""
+        """Capture what `work` puts on the stream as a graph; a failure leaves it unchanged."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         call(self._cuda.cudaStreamBeginCapture(self._stream, mode))
         try:
             work()
         except BaseException:
-            self._cuda.cudaStreamEndCapture(self._stream)  # what it answers says nothing new
+            self._cuda.cudaStreamEndCapture(self._stream)  # its own error adds nothing
             raise
         graph = call(self._cuda.cudaStreamEndCapture(self._stream))
         try:
@@ -114,6 +122,7 @@ class Stream:
             call(self._cuda.cudaGraphDestroy(graph))
 
     def free(self) -> None:
+        """Destroy the stream and its events."""
         for event in (self._began, self._ended):
             call(self._cuda.cudaEventDestroy(event))
         call(self._cuda.cudaStreamDestroy(self._stream))
@@ -126,7 +135,9 @@ class Graph:
         self._executable, self._stream = executable, stream
 
     def launch(self) -> None:
+        """Run the captured work."""
         call(bindings()[1].cudaGraphLaunch(self._executable, self._stream))
 
     def free(self) -> None:
+        """Destroy the graph."""
         call(bindings()[1].cudaGraphExecDestroy(self._executable))

@@ -1,7 +1,7 @@
 """Networks: read from ONNX files, and which of their layers may be below fp32.
 
 Scores and boxes are decoded, and suppressed, in fp32: half precision has 11 bits, so that a
-coordinate of 1000 pixels is off by half a pixel, and neighbouring scores change places.
+coordinate of 1000 pixels is off by half a pixel, and neighbouring scores swap ranks.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from farm.errors import StepFailed
 from farm.runtimes.tensorrt.api import Version, logger
 
 _HEAVY = ("CONVOLUTION", "DECONVOLUTION", "FULLY_CONNECTED", "MATRIX_MULTIPLY")
-"""Where the time goes: always lowered."""
+"""Where the time goes: always in reduced precision."""
 
 _LIGHT = (
     "ACTIVATION", "CONCATENATION", "ELEMENTWISE", "IDENTITY", "NORMALIZATION", "PADDING",
     "PARAMETRIC_RELU", "POOLING", "REDUCE", "RESIZE", "SCALE", "SHUFFLE", "SLICE", "SOFTMAX",
     "SQUEEZE", "UNARY", "UNSQUEEZE",
 )  # fmt: skip
-"""Lowered where they lie before a heavy one: between two of them a cast to fp32 and back would
-cost more than it saves. Those after the last are the decoding of scores and boxes."""
+"""In reduced precision before a heavy one: between two of them a cast to fp32 and back would cost
+more than it saves. Those after the last are the decoding of scores and boxes."""
 
 
 def parse(library: Any, version: Version, network: Any, onnx: Path) -> None:
@@ -34,7 +34,9 @@ def parse(library: Any, version: Version, network: Any, onnx: Path) -> None:
         parser.set_flag(library.OnnxParserFlag.NATIVE_INSTANCENORM)
     if not parser.parse_from_file(str(onnx)):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        raise StepFailed(_told(f"{library.__name__} {library.__version__}", errors, log.errors))
+        raise StepFailed(
+            _format_errors(f"{library.__name__} {library.__version__}", errors, log.errors)
+        )
 
 
 _BRANCHES = "its branches differ in rank (a `squeeze` of a free axis): use a fixed shape"
@@ -54,13 +56,13 @@ _ADVICE = {
 
 
 def advice(text: str) -> list[str]:
-    """What to do about the operators that an error names."""
+    """Return what to do about the operators that an error names."""
     named = (name for name in _ADVICE if name == text or (name in text and len(name) > 3))
     return [f"  -> {name}: {_ADVICE[name]}" for name in named]
 
 
-def _told(library: str, errors: list[Any], logged: list[str]) -> str:
-    """All errors, whole."""
+def _format_errors(library: str, errors: list[Any], logged: list[str]) -> str:
+    """Format all errors in full."""
     lines = [f"{library} cannot read the ONNX file:"]
     for error in errors:
         name, operator = _node(error, "\n".join(logged))
@@ -77,22 +79,26 @@ def _node(error: Any, log: str) -> tuple[str, str]:
     """The node's name and operator; up to 8.6 only the log has them."""
     if hasattr(error, "node_name"):
         return error.node_name(), error.node_operator()
-    told = log.partition(f"While parsing node number {error.node()} ")[2]
-    operator, name = re.match(r"\[(\w+)", told), re.search(r'^name: "(.*)"', told, re.MULTILINE)
+    section = log.partition(f"While parsing node number {error.node()} ")[2]
+    operator = re.match(r"\[(\w+)", section)
+    name = re.search(r'^name: "(.*)"', section, re.MULTILINE)
     return (name[1] if name else ""), (operator[1] if operator else "")
 
 
 def keep_decoding(network: Any, library: Any) -> int:
-    """Pin to fp32 all that is neither heavy nor on the way to a heavy layer; how many that are."""
+    """Pin to fp32 all layers that are neither heavy nor before a heavy one; return how many."""
     layers = [network.get_layer(i) for i in range(network.num_layers)]
-    free = lowered(layers)
+    free = reducible(layers)
     return _pin((layer for i, layer in enumerate(layers) if i not in free), library)
 
 
 def keep_types(network: Any, library: Any) -> int:
-    """Pin to fp32 what the file itself has in fp32: a builder's flag allows it all to be lower.
+    """Pin to fp32 the layers that are fp32 in the file; return how many.
 
-    Raises StepFailed where TensorRT sees fp32 alone: the engine would be fp32 under another name.
+    The builder's flag would allow all of them a reduced precision.
+
+    Raises:
+        StepFailed: all layers are fp32 for TensorRT, so that the engine would be in fp32.
     """
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     heavy = [layer for layer in layers if layer.type.name in _HEAVY]
@@ -104,10 +110,10 @@ def keep_types(network: Any, library: Any) -> int:
     return _pin(layers, library)
 
 
-def lowered(layers: list[Any]) -> set[int]:
-    """Which of a network's layers, by index, may be below fp32.
+def reducible(layers: list[Any]) -> set[int]:
+    """Return the indices of the layers that may have a reduced precision.
 
-    Backwards from the outputs: a light layer is free if something free takes what it gives.
+    Backwards from the outputs: a light layer is one of them if another of them reads its output.
     """
     takers: dict[str, list[int]] = defaultdict(list)
     for i, layer in enumerate(layers):
@@ -115,31 +121,31 @@ def lowered(layers: list[Any]) -> set[int]:
             takers[tensor.name].append(i)
     free: set[int] = set()
     for i in reversed(range(len(layers))):
-        kind, given = layers[i].type.name, _outputs(layers[i])
-        used = any(taker in free for tensor in given for taker in takers[tensor.name])
+        kind, outputs = layers[i].type.name, _outputs(layers[i])
+        used = any(taker in free for tensor in outputs for taker in takers[tensor.name])
         if kind in _HEAVY or (kind in _LIGHT and used):
             free.add(i)
     return free
 
 
 def _pin(layers: Any, library: Any) -> int:
-    """How many layers compute with floats, and now in fp32. (NMS takes some and gives none.)"""
+    """Pin the layers that compute with floats to fp32; return how many. (NMS only reads floats.)"""
     pinned = 0
     for layer in layers:
-        given = [k for k, tensor in enumerate(_outputs(layer)) if _is_float(tensor, library)]
-        if given or any(_is_float(tensor, library) for tensor in _inputs(layer)):
-            pinned += _pin_one(layer, given, library)
+        outputs = [k for k, tensor in enumerate(_outputs(layer)) if _is_float(tensor, library)]
+        if outputs or any(_is_float(tensor, library) for tensor in _inputs(layer)):
+            pinned += _pin_one(layer, outputs, library)
     return pinned
 
 
-def _pin_one(layer: Any, given: list[int], library: Any) -> bool:
-    """Not where a type is no choice: casts, constants, what computes shapes or integers."""
+def _pin_one(layer: Any, outputs: list[int], library: Any) -> bool:
+    """Pin one layer, unless its type is fixed: casts, constants, shapes and integers."""
     kinds, first = library.DataType, next(iter(_inputs(layer)), None)
     fixed = layer.type.name in _TYPED or layer.precision in (kinds.INT32, kinds.BOOL)
     if fixed or (first is not None and first.is_shape_tensor):
         return False
     layer.precision = kinds.FLOAT
-    for k in given:
+    for k in outputs:
         layer.set_output_type(k, kinds.FLOAT)
     return True
 

@@ -1,4 +1,4 @@
-"""What a matrix may say of TensorRT and of TensorRT-RTX, as the adapter uses it."""
+"""The options of TensorRT and of TensorRT-RTX in a matrix."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ class RtxOptions(RuntimeOptions):
 
 
 class TensorRtOptions(RtxOptions):
-    """TensorRT has more of them.
+    """The options of TensorRT, which has more of them.
 
     tactic_sources: names of the only ones that may be used. timing_cache: the file that keeps
-    kernels' times, or a folder with one file per GPU model and version. builder_flags: lower the
-    precision of an fp32 file by the builder's flags; without it the file itself says what is to be
-    computed how.
+    kernels' times, or a folder with one file per GPU model and version. builder_flags: reduce
+    the precision of an fp32 file by the builder's flags; without it the file defines all types.
     """
 
     version_compatible: bool = False
@@ -41,9 +40,10 @@ class TensorRtOptions(RtxOptions):
 
 
 def parse(options: EngineOptions, ahead_of_time: bool = False) -> TensorRtOptions:
-    """Return the options of either; RTX's with the defaults of what it lacks.
+    """Return the options of either library; those that RTX lacks have their defaults.
 
-    Raises InputError for one that there is not.
+    Raises:
+        InputError: an option does not exist.
     """
     model = RtxOptions if ahead_of_time else TensorRtOptions
     return TensorRtOptions(**dict(model.read(options)))

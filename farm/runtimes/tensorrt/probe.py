@@ -1,4 +1,4 @@
-"""Whether TensorRT and TensorRT-RTX work here: tried by what they are there for."""
+"""Whether TensorRT and TensorRT-RTX work here, by trying them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from farm.runtimes.tensorrt.cuda import has_gpu
 
 
 def tensorrt() -> Finding:
-    """Ask the driver whether there is a GPU: `Runtime` crashes the process where there is none."""
+    """Report the version, and whether the driver shows a GPU: TensorRT crashes without one."""
     if not installed("tensorrt"):
         return Finding("tensorrt", "missing", "not installed")
     import tensorrt
@@ -19,7 +19,7 @@ def tensorrt() -> Finding:
 
 
 def tensorrt_rtx() -> Finding:
-    """Make a builder: that needs no GPU."""
+    """Report the version, after making a builder, which needs no GPU."""
     if not installed("tensorrt-rtx-cu13-bindings"):
         return Finding("tensorrt_rtx", "missing", "not installed")
     import tensorrt_rtx_bindings as library

@@ -1,4 +1,4 @@
-"""An engine that runs: shapes within its profile, outputs as arrays of the caller's own."""
+"""Sessions: run an engine on images of shapes within its profile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ Array = npt.NDArray[Any]
 
 
 def open_engine(library: Any, folder: Path, options: EngineOptions) -> TensorRtSession:
-    """Raises TransientFailure where this machine has not the engine's GPU, version or memory."""
+    """Open an engine.
+
+    Raises:
+        InputError: an option does not exist.
+        StepFailed: the engine does not load.
+        TransientFailure: this machine has not the engine's GPU, version or memory.
+    """
     known = version(names(library))
     own = parse(options, known.ahead_of_time)
     facts = engine.read(folder)
@@ -72,7 +78,12 @@ class TensorRtSession:
         return bool(mode == self._library.TensorIOMode.INPUT)
 
     def run(self, images: npt.NDArray[np.float32]) -> dict[str, Array]:
-        """images: float32 [N, 3, H, W] within the profile. Raises StepFailed for other shapes."""
+        """Run images float32 [N, 3, H, W].
+
+        Raises:
+            StepFailed: the shape is outside of the profile, or the engine fails.
+            TransientFailure: memory ran out.
+        """
         if images.shape != self._shape:
             self._take(images.shape)
         self._input.copy(images, self._stream)
@@ -83,15 +94,16 @@ class TensorRtSession:
         return {output.name: output.array() for output in self._outputs}
 
     def device_time_ms(self) -> float:
-        """GPU time of the last run's computation alone, between two events round it."""
+        """Return the GPU time of the last run's computation alone, between two events."""
         return self._stream.elapsed_ms()
 
     @property
     def uses_cuda_graph(self) -> bool:
+        """Whether runs are launched as one CUDA graph."""
         return self._graph is not None
 
     def close(self) -> None:
-        """Free the GPU's memory; in the order that TensorRT asks."""
+        """Free the GPU's memory; in the order that TensorRT needs."""
         if self._context is None:
             return
         self._stream.wait()
@@ -104,7 +116,7 @@ class TensorRtSession:
         self._stream.free()
 
     def _take(self, shape: Dims) -> None:
-        """Make ready for images of this shape."""
+        """Set the input's shape and the addresses of all tensors."""
         self._input.require(shape)
         self._shape = None
         if not self._context.set_input_shape(self._input.name, shape):
@@ -112,7 +124,7 @@ class TensorRtSession:
         address = self._context.set_tensor_address
         address(self._input.name, self._input.reserve(shape))
         for output in self._outputs:
-            output.place(self._context)
+            output.bind(self._context)
         self._shape = shape
 
     def _enqueue(self) -> None:
@@ -132,9 +144,9 @@ class TensorRtSession:
             raise kind(f"the engine failed to run:\n{self._log.reason()}")
 
     def _capture(self) -> None:
-        """Once, after a run that is not captured: what is lazy is then done.
+        """Capture a run, once, after one that initialises what is lazy.
 
-        An engine that waits for its own data half-way cannot be captured, and runs without.
+        An engine that synchronises within a run cannot be captured, and runs without a graph.
         """
         self._wants_graph = False
         self._execute()
@@ -148,8 +160,8 @@ class TensorRtSession:
             log.info(f"no CUDA graph: {error}")
 
     def _capturable(self) -> bool:
-        """As far as that is known beforehand."""
+        """Whether nothing known beforehand prevents a capture."""
         if any(output.depends_on_data for output in self._outputs):
             return False
-        asks = self._version.asks_capturable
-        return not asks or bool(self._context.is_stream_capturable(self._stream.handle))
+        checks = self._version.asks_capturable
+        return not checks or bool(self._context.is_stream_capturable(self._stream.handle))

@@ -39,6 +39,11 @@ class Input:
         self._device, self._host = DeviceMemory(), PinnedMemory()
 
     def require(self, shape: Dims) -> None:
+        """Check the shape of images.
+
+        Raises:
+            StepFailed: it is outside of the profile.
+        """
         fits = len(shape) == len(self._low) and all(
             low <= size <= high
             for low, size, high in zip(self._low, shape, self._high, strict=False)
@@ -48,20 +53,23 @@ class Input:
             raise StepFailed(f"the engine takes {self.name} of {bounds}, not of {_text(shape)}")
 
     def reserve(self, shape: Dims) -> int:
+        """Return the address of memory for images of this shape."""
         return self._device.reserve(int(np.prod(shape)) * np.dtype(self._dtype).itemsize)
 
     def copy(self, images: Array, stream: Stream) -> None:
+        """Begin the copy of images to the GPU."""
         pinned = self._host.array(images.shape, self._dtype)
         np.copyto(pinned, images, casting="same_kind")
         stream.to_device(self._device.pointer, pinned)
 
     def free(self) -> None:
+        """Free the memory on both sides."""
         self._device.free()
         self._host.free()
 
 
 class Output:
-    """One output: its memory, and an allocator where its extent is known only afterwards."""
+    """One output: its memory, and an allocator where its size depends on the data."""
 
     def __init__(self, library: Any, loaded: Any, name: str) -> None:
         self.name = name
@@ -74,10 +82,11 @@ class Output:
 
     @property
     def depends_on_data(self) -> bool:
+        """Whether its size is known only after a run."""
         return self._allocator is not None
 
-    def place(self, context: Any) -> None:
-        """After the input's shape is set: memory of the extent that follows from it."""
+    def bind(self, context: Any) -> None:
+        """Set the output's memory for the input's shape."""
         shape = tuple(context.get_tensor_shape(self.name))
         if min(shape, default=0) < 0:
             if self._allocator is None:
@@ -89,25 +98,26 @@ class Output:
         context.set_tensor_address(self.name, self._device.reserve(size))
 
     def fetch(self, stream: Stream) -> None:
-        """Begin the copy to the host. The extent that depends on data is known by now: enqueueV3
-        has told it to the allocator."""
+        """Begin the copy to the host; a size that depends on data is known to the allocator now."""
         if self._allocator is not None:
             self._shape = self._allocator.shape
         self._fetched = self._host.array(self._shape, self._dtype)
         stream.to_host(self._fetched, self._device.pointer)
 
     def array(self) -> Array:
+        """Return a copy of the fetched output."""
         return self._fetched.copy()
 
     def free(self) -> None:
+        """Free the memory on both sides."""
         self._fetched = np.empty(0)
         self._device.free()
         self._host.free()
 
 
 def _allocator(base: Any, memory: DeviceMemory) -> Any:
-    """TensorRT asks it for memory while the engine runs: 8.6 by the first name, later by the
-    second."""
+    """Return an allocator that TensorRT calls during a run: 8.6 by the first name, later versions
+    by the second."""
 
     class Allocator(base):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -131,7 +141,9 @@ def _allocator(base: Any, memory: DeviceMemory) -> Any:
 def _dtype(loaded: Any, name: str) -> Any:
     kind = loaded.get_tensor_dtype(name).name
     if kind not in _DTYPES:
-        raise StepFailed(f"the engine's {name} is {kind}, which numpy has not: cast it to fp32")
+        raise StepFailed(
+            f"the engine's {name} is {kind}, which numpy does not have: cast it to fp32"
+        )
     return _DTYPES[kind]
 
 

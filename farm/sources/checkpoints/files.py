@@ -142,7 +142,7 @@ class _Inert:
 
 
 # The one in C reserves memory for whatever number a file has in it.
-class _Skeleton(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class _Skeleton(pickle._Unpickler):
     """Reads a pickle without its classes: which it names, and how many bytes its tensors have."""
 
     def __init__(self, file: IO[bytes]) -> None:
