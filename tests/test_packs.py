@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from conftest import PROJECT
 from test_import_trust import FACTS, HOSTILE, KEY, entry, forge, tar
+from test_results import row
 
 from farm import specs
 from farm.catalog import PRECISIONS
@@ -29,7 +31,7 @@ from farm.offline.contents import Pack
 from farm.offline.pack import _file, _members, describe, select
 from farm.offline.records import small_files
 from farm.offline.relocate import PackHost, relocate
-from farm.offline.run import _exclusive
+from farm.offline.run import _as_text, _exclusive
 from farm.offline.unpack import unpack
 from farm.plan import Plan, make_plan
 from farm.plan.placement import Gpu, cpu_model
@@ -528,3 +530,13 @@ def test_the_options_of_a_matrix_are_those_of_a_sweep() -> None:
         for name in ("run", "pack")
     }
     assert names["run"] - names["pack"] == {"--no-mlflow"}
+
+
+def test_a_machine_without_rich_is_shown_its_results_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [row("x", model="ssd", status="failed", failed_stage="build", reason="no memory")]
+    assert _as_text(rows).startswith("Leaderboard of sweep s")
+    monkeypatch.setitem(sys.modules, "rich", None)
+    assert _as_text(rows).startswith("| model |") and "| ssd |" in _as_text(rows)
+    assert "failed at build: x" in _as_text(rows)

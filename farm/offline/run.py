@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from farm.cli.places import results_folder
@@ -123,8 +124,13 @@ def run_pack(options: argparse.Namespace) -> int:
     return run.exit_code
 
 
+def _as_text(rows: Sequence[Row]) -> str:
+    """The rows as a table; as markdown where rich is not installed, which no step here needs."""
+    return render(rows, "table" if find_spec("rich") else "markdown")
+
+
 def _report(rows: Sequence[Row], run: PackRun) -> None:
-    print(render(rows, "table"))
+    print(_as_text(rows))
     states = [row["status"] for row in rows]
     pending = f", {states.count('pending')} pending" if "pending" in states else ""
     log.info(f"\n{len(states)} cells, {states.count('failed')} failed{pending}.")
