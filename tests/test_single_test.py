@@ -17,9 +17,9 @@ import onnx
 import pytest
 from conftest import PROJECT, Done, Tool
 
-from farm import catalog
 from farm.datasets import synthetic
 from farm.detections import Detections
+from farm.findings import installed
 from farm.single.results import as_mmdet
 
 pytestmark = pytest.mark.slow
@@ -500,10 +500,21 @@ def test_a_class_that_the_config_lacks_is_told(test: Any, exported: Any) -> None
     assert done.code == 2 and "off.onnx: it finds class 4, and the config has 4" in done.err
 
 
-def test_a_runtime_that_is_not_here_is_told_before_the_data_set(tool: Tool) -> None:
-    if "tensorrt" not in catalog.RUNTIMES:
-        done = tool("test", *weights("onestage"), "--backend", "tensorrt", "--eval", "bbox")
-        assert done.code == 2 and "farm: --backend: this farm has no runtime tensorrt" in done.err
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        ("openvin", "'openvin' runs no model here; did you mean 'openvino'"),
+        ("null", "'null' runs no model here; expected one of: onnxruntime, onnxruntime_cuda"),
+        ("onnxruntime_cuda", "onnxruntime_cuda needs onnxruntime-gpu, not installed"),
+    ],
+)
+def test_a_backend_that_cannot_run_is_named_before_the_data_set(
+    tool: Tool, backend: str, message: str
+) -> None:
+    if backend == "onnxruntime_cuda" and installed("onnxruntime-gpu"):
+        pytest.skip("onnxruntime-gpu is installed")
+    done = tool("test", *weights("onestage"), "--backend", backend, "--eval", "bbox")
+    assert done.code == 2 and f"farm: --backend: {message}" in done.err, done.err
 
 
 def test_the_model_is_never_written_over(test: Any) -> None:

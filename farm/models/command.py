@@ -20,6 +20,7 @@ from farm.errors import FarmError, InputError, nearest
 from farm.models import table
 from farm.models.families import FILE, KINDS, Family, chosen, read
 from farm.models.records import Record, Records, Trial, exporter, key, versions
+from farm.runtimes import engine_runtimes
 
 if TYPE_CHECKING:
     from farm.models.trial import Subject
@@ -29,8 +30,6 @@ log = logging.getLogger(__name__)
 SHIPPED = Path(__file__).resolve().parent.parent.parent / "docs" / "models.jsonl"
 """What a checkout of the project has on record."""
 
-_RUNTIMES = ("onnxruntime", "openvino")
-
 _Question = tuple[int, str, str]
 """opset, kind of shapes, runtime"""
 
@@ -39,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--families", default=str(FILE), metavar="FILE", help="other models (default: mmdet's)")
     add("--family", action="append", default=[], metavar="NAME", help="only this one (repeatable)")
-    opsets, runtimes = f"{OPSETS[0]} to {OPSETS[-1]}", " or ".join(_RUNTIMES)
+    opsets, runtimes = f"{OPSETS[0]} to {OPSETS[-1]}", "one that runs on a CPU, such as openvino"
     add("--opset", action="append", type=int, default=[], metavar="N", help=f"only this: {opsets}")
     add("--runtime", action="append", default=[], metavar="NAME", help=f"only this: {runtimes}")
     add("--shapes", action="append", choices=KINDS, default=[], help="only fixed or dynamic ones")
@@ -59,7 +58,7 @@ def models(options: argparse.Namespace) -> int:
         (opset, kind, runtime)
         for opset in _known("--opset", options.opset, OPSETS)
         for kind in dict.fromkeys(options.shapes or KINDS)
-        for runtime in _known("--runtime", options.runtime, _RUNTIMES)
+        for runtime in _known("--runtime", options.runtime, engine_runtimes(on_cpu=True))
     ]
     for number, family in enumerate(families, 1):
         own = [question for question in questions if question[1] in family.kinds]
@@ -87,7 +86,7 @@ def _write(path: Path, families: Mapping[str, Family], records: Records, tidy: b
     current = {
         key(family, opset, kind, runtime)
         for family in families.values()
-        for opset, kind, runtime in itertools.product(OPSETS, KINDS, _RUNTIMES)
+        for opset, kind, runtime in itertools.product(OPSETS, KINDS, engine_runtimes(on_cpu=True))
     }
     # What an earlier version of a package found goes; other tables' stays.
     current |= {record.key for record in records if record.family not in families}

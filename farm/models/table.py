@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from farm.catalog import OPSETS, RUNTIMES
-from farm.models.families import Family
+from farm.models.families import KINDS, Family
 from farm.models.records import Record
 from farm.results.escaping import for_markdown
+from farm.runtimes import engine_runtimes
 
 _MARKS = {"same": "●", "older": "◐", "none": "○", "open": "·"}
-_COLUMNS = [
-    (kind, runtime) for runtime in ("onnxruntime", "openvino") for kind in ("fixed", "dynamic")
-]
 
 
 def as_text(families: Sequence[Family], records: Sequence[Record]) -> str:
@@ -81,7 +79,7 @@ of 1; files with dynamic axes with batches of 1 and 2, and at two sizes other th
 
 {_MARKS["same"]} the same detector · {_MARKS["older"]} likewise, with an older exporter · \
 {_MARKS["none"]} not (reasons at the end) · {_MARKS["open"]} not checked.
-ORT: ONNX Runtime, OV: OpenVINO, both on a CPU in fp32; in a cell the opsets {OPSETS[0]} to
+{_runtimes()} on a CPU in fp32; in a cell the opsets {OPSETS[0]} to
 {OPSETS[-1]} stand one after the other. "score" is the largest difference of a score against
 PyTorch, "nodes" the size of the smallest and of the largest graph."""
 
@@ -94,13 +92,26 @@ def _held(shown: Sequence[Family], records: Sequence[Record]) -> str:
     return f"Of {len(own)} trials so far {len(good)} are the same detector.{note}"
 
 
+def _runtimes() -> str:
+    """Say which runtimes the table's columns are of: their names in it, then in full."""
+    names = [
+        f"{_short(name)}: {RUNTIMES[name].title or name}" for name in engine_runtimes(on_cpu=True)
+    ]
+    return f"{', '.join(names)}, {'both' if len(names) == 2 else 'all'}"
+
+
+def _short(runtime: str) -> str:
+    return RUNTIMES[runtime].short or runtime
+
+
 def _table(families: Sequence[Family], records: dict[str, list[Record]]) -> str:
-    heads = [f"{RUNTIMES[runtime].short} {kind}" for kind, runtime in _COLUMNS]
+    columns = [(kind, runtime) for runtime in engine_runtimes(on_cpu=True) for kind in KINDS]
+    heads = [f"{_short(runtime)} {kind}" for kind, runtime in columns]
     lines = ["| model | config | " + " | ".join(heads) + " | score | nodes |"]
     lines.append("|---" * (len(heads) + 4) + "|")
     for family in families:
         own = records[family.name]
-        cells = [_opsets([r for r in own if (r.kind, r.runtime) == c]) for c in _COLUMNS]
+        cells = [_opsets([r for r in own if (r.kind, r.runtime) == c]) for c in columns]
         worst = max((r.score_diff for r in own if not r.reason), default=None)
         nodes = sorted(r.nodes for r in own if r.nodes)
         size = "-".join(dict.fromkeys(map(str, (nodes[0], nodes[-1])))) if nodes else ""
@@ -150,9 +161,7 @@ def _reasons(families: Sequence[Family], records: dict[str, list[Record]]) -> st
         grouped: dict[str, list[str]] = {}
         for r in records[family.name]:
             if r.reason:
-                grouped.setdefault(r.reason, []).append(
-                    f"{r.opset} {r.kind} {RUNTIMES[r.runtime].short}"
-                )
+                grouped.setdefault(r.reason, []).append(f"{r.opset} {r.kind} {_short(r.runtime)}")
         lines += [
             f"- {family.name} ({', '.join(w)}): {for_markdown(reason)}"
             for reason, w in grouped.items()

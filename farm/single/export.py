@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from farm import specs, writable
-from farm.catalog import OPSETS
+from farm.catalog import OPSETS, SOURCES
 from farm.errors import InputError
 from farm.single import planned, words, work
 from farm.single.shapes import fixed, free
@@ -59,10 +59,9 @@ def _print_graph(path: Path) -> None:
 def _verified(values: specs.ExportInputs, folder: Path, image: Path | None, show: bool) -> bool:
     """Whether ONNX Runtime, on the file as it is, gives what PyTorch gives, at every size."""
     from farm.single.verify import engine_run, pytorch_run, verified
-    from farm.sources import source_module
 
     work.require_runtime("onnxruntime")
-    detector = source_module(values.model.source).load(values.model)
+    detector = SOURCES[values.model.source].adapter().load(values.model)
     options = specs.EngineOptions("onnxruntime", "fp32", values.shape)
     return verified(
         pytorch_run(detector, raw=values.postprocess == "none"),

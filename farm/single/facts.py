@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from farm import specs
+from farm.catalog import SOURCES
 from farm.errors import InputError
-from farm.sources import source_module
 
 
 def facts_without_weights(model: specs.Model) -> specs.ModelFacts:
@@ -29,7 +29,7 @@ def facts_without_weights(model: specs.Model) -> specs.ModelFacts:
         path = Path(folder) / "nothing.pth"
         torch.save(nothing, path)
         empty = replace(model, checkpoint=specs.File(str(path), ""))
-        facts: specs.ModelFacts = source_module(model.source).load(empty).facts
+        facts: specs.ModelFacts = SOURCES[model.source].adapter().load(empty).facts
     return facts
 
 

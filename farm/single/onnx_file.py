@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm import specs
+from farm.catalog import SOURCES
 from farm.plan.files import plain_file
 from farm.plan.steps import export_step
 from farm.single import work
 from farm.single.shapes import free
-from farm.sources import source_module
 from farm.store import Store
 from farm.units import Dims
 
@@ -39,14 +39,14 @@ class Taken:
 
 def taken(path: Path) -> Taken:
     """Raises InputError for a file that is no ONNX, or takes no batch of images."""
-    axes = source_module("onnx").load(_model(path)).facts.input_shape
+    axes = SOURCES["onnx"].adapter().load(_model(path)).facts.input_shape
     assert axes is not None  # `load` refuses a file without
     return Taken(axes[0], axes[2], axes[3])
 
 
 def opset(path: Path) -> int | None:
     """Raises as `taken`."""
-    found: int | None = source_module("onnx").load(_model(path)).facts.opset
+    found: int | None = SOURCES["onnx"].adapter().load(_model(path)).facts.opset
     return found
 
 

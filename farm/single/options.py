@@ -14,8 +14,6 @@ log = logging.getLogger(__name__)
 
 Command = Callable[[str, Any, str], argparse.ArgumentParser]
 
-BACKENDS = ("onnxruntime", "tensorrt", "openvino", "torch")
-
 _KEY_VALUE = (
     'as in MMDetection: a list is key="[a,b]" or key=a,b, nested key="[(a,b),(c,d)]", '
     "without white space"
@@ -136,7 +134,12 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", help="an ONNX file or an engine of `farm build`; a checkpoint for torch"
     )
-    parser.add_argument("--backend", required=True, choices=BACKENDS)
+    parser.add_argument(
+        "--backend",
+        required=True,
+        metavar="RUNTIME",
+        help="what runs it: torch, or a runtime that builds engines, such as onnxruntime",
+    )
     parser.add_argument(
         "--out", metavar="FILE", help="write the results, as mmdet's tools read: .pkl or .pickle"
     )

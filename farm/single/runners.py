@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from farm import specs
+from farm.catalog import RUNTIMES, SOURCES
 from farm.detections import Detections, Floats, ImageMeta
 from farm.errors import InputError
-from farm.runtimes import Session, runtime_module
+from farm.runtimes import Session
 from farm.single import onnx_file, planned, words, work
 from farm.single.facts import facts_without_weights
 from farm.single.shapes import fixed, resized_to
 from farm.single.targets import this_machine
 from farm.single.verify import explaining, telling
-from farm.sources import source_module
 from farm.sources.mmdet.sizes import own_scale
 from farm.stages.inference import Decoding, Outputs, completed, decoding_of, detect
 from farm.units import Dims
@@ -58,8 +58,8 @@ def opened(options: argparse.Namespace, model: specs.Model, settings: Any) -> It
     engine = _engine(options, model, settings)
     facts = facts_without_weights(model)
     with telling(options.backend):
-        module = runtime_module(options.backend)
-        session = module.open_engine(engine.folder, engine.options, words.threads())
+        runtime = RUNTIMES[options.backend]
+        session = runtime.open_engine(engine.folder, engine.options, words.threads())
     try:
         run = _run(session, engine.options, facts, model.checkpoint.path)
         yield Runner(facts, engine.prepared, run, engine.outputs)
@@ -72,7 +72,7 @@ def _pytorch(model: specs.Model, shape: specs.Shape) -> Runner:
     import torch
 
     torch.set_num_threads(words.threads())
-    detector = source_module(model.source).load(model)
+    detector = SOURCES[model.source].adapter().load(model)
 
     def run(images: Iterable[tuple[Floats, ImageMeta]]) -> Iterator[Detections]:
         return (detector.reference(image, meta) for image, meta in images)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm import writable
-from farm.errors import InputError, StepFailed
+from farm.errors import InputError, StepFailed, nearest
+from farm.runtimes import engine_runtimes
 from farm.single import words, work
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 def test(options: argparse.Namespace) -> int:
     """Returns the exit code."""
     _check(options)
-    if options.backend != "torch":
-        work.require_runtime(options.backend, "--backend")
+    _require_backend(options.backend)
     from farm.single import dataset as datasets
     from farm.single import names, runners
     from farm.sources.mmdet import config
@@ -64,6 +64,15 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("the output file must be a pkl file", "--out")
     if not 0 <= options.show_score_thr <= 1:
         raise InputError(f"{options.show_score_thr}: expected 0 to 1", "--show-score-thr")
+
+
+def _require_backend(name: str) -> None:
+    """Raise InputError for what is neither `torch` nor a runtime that is installed."""
+    known = ("torch", *engine_runtimes())
+    if name not in known:
+        raise InputError(f"{name!r} runs no model here{nearest(name, known)}", "--backend")
+    if name != "torch":
+        work.require_runtime(name, "--backend")
 
 
 def _finish(

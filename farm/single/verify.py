@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from farm import specs
+from farm.catalog import RUNTIMES
 from farm.detections import Floats
 from farm.errors import (
     FarmError,
@@ -21,7 +22,6 @@ from farm.errors import (
     WrongOutputs,
     in_one_line,
 )
-from farm.runtimes import runtime_module
 from farm.single import words
 from farm.single.compare import Answers, held
 from farm.single.sample import Sample, sample
@@ -53,7 +53,7 @@ def engine_run(
 
     def run(images: Floats) -> Answers:
         with telling(name):
-            session = runtime_module(options.runtime).open_engine(folder, options, words.threads())
+            session = RUNTIMES[options.runtime].open_engine(folder, options, words.threads())
             outputs = completed(session.run(images), decoding)
             session.close()
         if "dets" not in outputs:
