@@ -1,4 +1,4 @@
-"""The tools' options: names, meanings and defaults of MMDetection's; imports nothing heavy."""
+"""The tools' options, with MMDetection's names, meanings and defaults; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _KEY_VALUE = (
     "without white space"
 )
 _CONFIGS = "the config says how images are prepared, and which data set it is"
-_TAKEN = f"are taken with a warning, as MMDetection does: {_CONFIGS}."
+_DEPRECATED = f"are accepted with a warning, as MMDetection does: {_CONFIGS}."
 
 
 def add_commands(command: Command) -> None:
-    """`command` makes the parser of one command from its name, function and text."""
-    _add_export(command("export", _export, "CONFIG and CHECKPOINT to a standard ONNX file"))
-    _add_build(command("build", _build, "an ONNX file to an engine"))
+    """Add the three commands. command: makes a parser from a command's name, function and text."""
+    _add_export(command("export", _export, "export a detector to a standard ONNX file"))
+    _add_build(command("build", _build, "build an engine from an ONNX file"))
     _add_test(command("test", _test, "run a model over its config's test data set"))
 
 
@@ -54,11 +54,15 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--output-file", default="tmp.onnx", metavar="FILE", help="(default: tmp.onnx)"
     )
     parser.add_argument(
-        "--input-img", metavar="FILE", help="the image of --verify where no --test-img is given"
+        "--input-img",
+        metavar="FILE",
+        help="the image that --verify uses if --test-img is not given",
     )
     _add_shape(parser, (800, 1216), "input size: height and width, or one number for a square")
     parser.add_argument(
-        "--test-img", metavar="FILE", help="the image of --verify (default: one drawn by seed)"
+        "--test-img",
+        metavar="FILE",
+        help="the image that --verify uses (default: one that is drawn, by seed)",
     )
     parser.add_argument(
         "--opset-version",
@@ -67,19 +71,19 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"{OPSETS[0]} to {OPSETS[-1]} (default: 11)",
     )
-    _add_words(parser, "--cfg-options", f"settings over the config's, {_KEY_VALUE}")
+    _add_settings(parser, "--cfg-options", f"settings that replace the config's, {_KEY_VALUE}")
     parser.add_argument(
-        "--dynamic-export", action="store_true", help="free batch, height and width"
+        "--dynamic-export", action="store_true", help="leave batch, height and width free"
     )
     parser.add_argument(
-        "--show", action="store_true", help="print the graph; with --verify draw both results"
+        "--show", action="store_true", help="print the graph; with --verify also draw both results"
     )
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="hold ONNX Runtime against PyTorch; exit code 1 if they differ",
+        help="compare ONNX Runtime with PyTorch; exit code 1 if they differ",
     )
-    parser.add_argument("--simplify", action="store_true", help="simplify the graph")
+    parser.add_argument("--simplify", action="store_true", help="simplify the graph with onnxslim")
     parser.add_argument(
         "--skip-postprocess", action="store_true", help="end the graph at the heads' raw outputs"
     )
@@ -93,23 +97,25 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="an ONNX file, of `farm export` or any other")
     parser.add_argument("--trt-file", default="tmp.trt", metavar="FILE", help="(default: tmp.trt)")
     parser.add_argument(
-        "--runtime", default="tensorrt", help="whose engine it is (default: tensorrt)"
+        "--runtime", default="tensorrt", help="the runtime to build for (default: tensorrt)"
     )
     parser.add_argument(
-        "--input-img", metavar="FILE", help="the image of --verify (default: one drawn by seed)"
+        "--input-img",
+        metavar="FILE",
+        help="the image that --verify uses (default: one that is drawn, by seed)",
     )
     _add_shape(
         parser,
         None,
-        "input size the engine is tuned for: height and width, or one number for a square "
-        "(default: 400 600, or the file's own where it takes only one)",
+        "input size that the engine is tuned for: height and width, or one number for a square "
+        "(default: 400 600, or the file's own size if that is fixed)",
     )
     for end in ("min", "max"):
         _add_numbers(parser, f"--{end}-shape", None, f"{end}imum input size (default: --shape)")
-    _add_words(
+    _add_settings(
         parser,
         "--cfg-options",
-        "settings over the config's, as the file was exported with; --verify reads the config",
+        "the settings that the file was exported with; --verify reads the config",
     )
     parser.add_argument(
         "--workspace-size", type=int, default=1, metavar="GIB", help="in GiB (default: 1)"
@@ -117,13 +123,13 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compute-capability",
         metavar="N.N",
-        help="of the GPU it is for, where a runtime builds without one (default: the GPU's here)",
+        help="of the GPU to build for, if the runtime can build without it (default: this GPU's)",
     )
     parser.add_argument("--show", action="store_true", help="with --verify, draw both results")
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="hold the engine against ONNX Runtime; exit code 1 if they differ",
+        help="compare the engine with ONNX Runtime; exit code 1 if they differ",
     )
     _add_store(parser)
     _add_unused(parser, "--to-rgb")
@@ -138,13 +144,17 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
         "--backend",
         required=True,
         metavar="RUNTIME",
-        help="what runs it: torch, or a runtime that builds engines, such as onnxruntime",
+        help="what runs the model: torch, or a runtime with engines, such as onnxruntime",
     )
     parser.add_argument(
-        "--out", metavar="FILE", help="write the results, as mmdet's tools read: .pkl or .pickle"
+        "--out",
+        metavar="FILE",
+        help="write the results for mmdet's tools to this .pkl or .pickle file",
     )
     parser.add_argument(
-        "--format-only", action="store_true", help="write the data set's own format, no evaluation"
+        "--format-only",
+        action="store_true",
+        help="write results in the data set's own format, and do not evaluate them",
     )
     parser.add_argument(
         "--eval",
@@ -155,18 +165,22 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--show",
         action="store_true",
-        help="show results in windows; without a display, into the folder `show`",
+        help="show results in windows; without a display, draw into the folder `show`",
     )
-    parser.add_argument("--show-dir", metavar="DIR", help="where painted images go")
+    parser.add_argument(
+        "--show-dir", metavar="DIR", help="the folder for images with results drawn over them"
+    )
     parser.add_argument(
         "--show-score-thr",
         type=float,
         default=0.3,
         metavar="SCORE",
-        help="paint what scores this or more (default: 0.3)",
+        help="draw what scores at least this (default: 0.3)",
     )
-    _add_words(parser, "--cfg-options", f"settings over the config's, {_KEY_VALUE}")
-    _add_words(parser, "--eval-options", "arguments of the data set's evaluate or format_results")
+    _add_settings(parser, "--cfg-options", f"settings that replace the config's, {_KEY_VALUE}")
+    _add_settings(
+        parser, "--eval-options", "arguments of the data set's evaluate or format_results"
+    )
     parser.add_argument(
         "--options", nargs="+", action=_Renamed, dest="eval_options", help=argparse.SUPPRESS
     )
@@ -185,7 +199,7 @@ def _add_shape(parser: argparse.ArgumentParser, default: Sequence[int] | None, t
     _add_numbers(parser, "--shape", default, text + shown)
 
 
-def _add_words(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+def _add_settings(parser: argparse.ArgumentParser, name: str, text: str) -> None:
     parser.add_argument(name, nargs="+", default=[], metavar="KEY=VALUE", help=text)
 
 
@@ -193,26 +207,28 @@ def _add_pickle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-pickle",
         action="store_true",
-        help="load a checkpoint that holds other objects than weights; they can run code",
+        help="load a checkpoint that has other objects than weights, which can run code",
     )
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", metavar="DIR", help="whose store is shared: a sweep's results")
     parser.add_argument(
-        "--retry-failed", action="store_true", help="try a recorded failure once more"
+        "--results", metavar="DIR", help="the results folder of a sweep, whose store is used"
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="try what is recorded as failed again"
     )
 
 
 class _Unused(argparse.Action):
-    """Takes an option that MMDetection itself deprecated, and says what is used in its place."""
+    """Accepts an option that MMDetection deprecated, and warns that the config is used instead."""
 
     def __call__(self, parser: object, namespace: object, values: object, *_: object) -> None:
         _warn(f"{self.option_strings[0]} is deprecated and not used: {_CONFIGS}")
 
 
 class _Renamed(argparse.Action):
-    """Takes an option by its old name, for the one that `dest` names."""
+    """Accepts an option by its old name, with a warning, and sets the one that `dest` names."""
 
     def __call__(
         self, parser: object, namespace: argparse.Namespace, values: object, *_: object
@@ -227,10 +243,10 @@ def _warn(text: str) -> None:
 
 
 def _add_unused(parser: argparse.ArgumentParser, *switches: str) -> None:
-    """MMDetection's deprecated options; `switches` are those without a value."""
+    """Add the options that MMDetection deprecated. switches: those without a value."""
     parser.add_argument("--dataset", action=_Unused, help=argparse.SUPPRESS)
     for name in ("--mean", "--std"):
         parser.add_argument(name, type=float, nargs="+", action=_Unused, help=argparse.SUPPRESS)
     for name in switches:
         parser.add_argument(name, nargs=0, action=_Unused, help=argparse.SUPPRESS)
-    parser.epilog = f"{', '.join(['--dataset, --mean, --std', *switches])} {_TAKEN}"
+    parser.epilog = f"{', '.join(['--dataset, --mean, --std', *switches])} {_DEPRECATED}"
