@@ -6,6 +6,7 @@ import functools
 import json
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import onnx
 import pytest
 from conftest import PROJECT, Done, Tool
 
+from farm import interrupts
 from farm.datasets import synthetic
 from farm.detections import Detections
 from farm.findings import installed
@@ -267,6 +269,20 @@ def test_pascal_voc_by_mmdets_own_protocol(
         assert figures(one) == pytest.approx(dict(wanted)) and wanted["mAP"] > 0.5
     else:
         assert figures(torch)["recall@100@0.5"] > 0.8
+
+
+def test_the_workers_of_an_evaluation_end_at_sigterm() -> None:
+    from mmdet.core.evaluation import mean_ap
+
+    from farm.single import evaluation
+
+    def evaluate(results: list[Any]) -> Any:
+        with mean_ap.Pool(1) as pool:
+            return pool.apply(signal.getsignal, (signal.SIGTERM,))
+
+    with interrupts.handled(signal.SIGTERM):
+        assert evaluation.call(evaluate, [], {}, "--eval") == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
 
 
 def test_a_fixed_engine_letterboxes(test: Any, exported: Any, tool: Tool) -> None:

@@ -1,4 +1,4 @@
-"""The table of models, for the terminal and for docs/models.md."""
+"""Show the table of models in the terminal, and write it as docs/models.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MARKS = {"same": "●", "older": "◐", "none": "○", "open": "·"}
 
 
 def as_text(families: Sequence[Family], records: Sequence[Record]) -> str:
-    """One line per family: how many trials hold, the worst score difference, the reasons."""
+    """Return a line per family: how many trials agree, the worst score difference, the reasons."""
     width = max((len(family.name) for family in families), default=0)
     return "\n".join(
         f"{family.name:<{width}}  {_summary([r for r in records if r.family == family.name])}"
@@ -39,7 +39,7 @@ def _summary(records: Sequence[Record]) -> str:
 
 
 def as_markdown(families: Sequence[Family], records: Sequence[Record]) -> str:
-    """The page: what the marks mean, one row per model, and the reasons beneath."""
+    """Return the page: what the marks mean, a row per model, and reasons at the end."""
     by_family = {
         family.name: [r for r in records if r.family == family.name] for family in families
     }
@@ -75,7 +75,7 @@ against MMDetection's own `simple_test` on images of noise: every box that PyTor
 must have its box (same class, IoU of at least 0.99, score within 0.001), none may be added, and
 pasted masks must overlap by 0.99 on average. Files with fixed shapes are run with the traced batch
 of 1; files with dynamic axes with batches of 1 and 2, and at two sizes other than the traced one.
-{_held(shown, records)}
+{_count_agreeing(shown, records)}
 
 {_MARKS["same"]} the same detector · {_MARKS["older"]} likewise, with an older exporter · \
 {_MARKS["none"]} not (reasons at the end) · {_MARKS["open"]} not checked.
@@ -84,7 +84,7 @@ of 1; files with dynamic axes with batches of 1 and 2, and at two sizes other th
 PyTorch, "nodes" the size of the smallest and of the largest graph."""
 
 
-def _held(shown: Sequence[Family], records: Sequence[Record]) -> str:
+def _count_agreeing(shown: Sequence[Family], records: Sequence[Record]) -> str:
     own = [r for r in records if r.family in {family.name for family in shown}]
     good = [r for r in own if not r.reason]
     older = sum(not r.current for r in good)
@@ -93,7 +93,7 @@ def _held(shown: Sequence[Family], records: Sequence[Record]) -> str:
 
 
 def _runtimes() -> str:
-    """Say which runtimes the table's columns are of: their names in it, then in full."""
+    """Return the legend of the columns: the short and the full name of each runtime."""
     names = [
         f"{_short(name)}: {RUNTIMES[name].title or name}" for name in engine_runtimes(on_cpu=True)
     ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from farm.sources.mmdet import compat  # noqa: F401
@@ -14,7 +16,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 import mmcv
 import numpy as np
 import numpy.typing as npt
-from mmdet.core.evaluation import recall
+from mmdet.core.evaluation import mean_ap, recall
 from mmdet.datasets import CocoDataset, ConcatDataset, CustomDataset, VOCDataset
 
 from farm.errors import FarmError, InputError, nearest
@@ -132,7 +134,7 @@ def call(method: Any, results: list[Any], options: dict[str, Any], option: str) 
         FarmError: it fails otherwise.
     """
     try:
-        with _ragged_arrays():
+        with _ragged_arrays(), _workers_that_end():
             return method(results, **options)
     except (KeyError, AssertionError) as error:
         message = f"{method.__qualname__} refuses {options}: {error}"
@@ -175,3 +177,20 @@ def _ragged_arrays() -> Iterator[None]:
         yield
     finally:
         recall.np = np
+
+
+@contextmanager
+def _workers_that_end() -> Iterator[None]:
+    """Let SIGTERM end the worker processes of mmdet's mAP, which its pool relies on.
+
+    They are forks with the farm's own handler, which Python does not run in a process that has
+    just begun to wait for a lock: the pool would wait for such a worker for ever.
+    """
+    pool = mean_ap.Pool
+    mean_ap.Pool = partial(
+        pool, initializer=signal.signal, initargs=(signal.SIGTERM, signal.SIG_DFL)
+    )
+    try:
+        yield
+    finally:
+        mean_ap.Pool = pool
