@@ -57,8 +57,8 @@ def without_flip(model: specs.Model) -> specs.Model:
     pipelines = test_data.test_pipelines(config.read(model), model.config.path)
     off = tuple(
         (f"{place}.{i}.flip", False)
-        for place, steps in pipelines.items()
-        for i, step in enumerate(steps)
+        for place, pipeline in pipelines.items()
+        for i, step in enumerate(pipeline)
         if isinstance(step, dict) and "flip" in step
     )
     return replace(model, cfg_options=model.cfg_options + off)

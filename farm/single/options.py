@@ -48,23 +48,22 @@ def _test(options: argparse.Namespace) -> int:
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a path, or a config that mmdet ships")
-    parser.add_argument("checkpoint", help="its weights")
-    parser.add_argument(
-        "--output-file", default="tmp.onnx", metavar="FILE", help="(default: tmp.onnx)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("config", help="a path, or a config that mmdet ships")
+    add("checkpoint", help="its weights")
+    add("--output-file", default="tmp.onnx", metavar="FILE", help="(default: tmp.onnx)")
+    add(
         "--input-img",
         metavar="FILE",
         help="the image that --verify uses if --test-img is not given",
     )
     _add_shape(parser, (800, 1216), "input size: height and width, or one number for a square")
-    parser.add_argument(
+    add(
         "--test-img",
         metavar="FILE",
         help="the image that --verify uses (default: one that is drawn, by seed)",
     )
-    parser.add_argument(
+    add(
         "--opset-version",
         type=int,
         default=11,
@@ -72,34 +71,27 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         help=f"{OPSETS[0]} to {OPSETS[-1]} (default: 11)",
     )
     _add_settings(parser, "--cfg-options", f"settings that replace the config's, {_KEY_VALUE}")
-    parser.add_argument(
-        "--dynamic-export", action="store_true", help="leave batch, height and width free"
-    )
-    parser.add_argument(
-        "--show", action="store_true", help="print the graph; with --verify also draw both results"
-    )
-    parser.add_argument(
+    add("--dynamic-export", action="store_true", help="leave batch, height and width free")
+    add("--show", action="store_true", help="print the graph; with --verify also draw both results")
+    add(
         "--verify",
         action="store_true",
         help="compare ONNX Runtime with PyTorch; exit code 1 if they differ",
     )
-    parser.add_argument("--simplify", action="store_true", help="simplify the graph with onnxslim")
-    parser.add_argument(
-        "--skip-postprocess", action="store_true", help="end the graph at the heads' raw outputs"
-    )
+    add("--simplify", action="store_true", help="simplify the graph with onnxslim")
+    add("--skip-postprocess", action="store_true", help="end the graph at the heads' raw outputs")
     _add_pickle(parser)
     _add_store(parser)
     _add_unused(parser)
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a path, or a config that mmdet ships")
-    parser.add_argument("model", help="an ONNX file, of `farm export` or any other")
-    parser.add_argument("--trt-file", default="tmp.trt", metavar="FILE", help="(default: tmp.trt)")
-    parser.add_argument(
-        "--runtime", default="tensorrt", help="the runtime to build for (default: tensorrt)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("config", help="a path, or a config that mmdet ships")
+    add("model", help="an ONNX file, of `farm export` or any other")
+    add("--trt-file", default="tmp.trt", metavar="FILE", help="(default: tmp.trt)")
+    add("--runtime", default="tensorrt", help="the runtime to build for (default: tensorrt)")
+    add(
         "--input-img",
         metavar="FILE",
         help="the image that --verify uses (default: one that is drawn, by seed)",
@@ -117,16 +109,14 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         "--cfg-options",
         "the settings that the file was exported with; --verify reads the config",
     )
-    parser.add_argument(
-        "--workspace-size", type=int, default=1, metavar="GIB", help="in GiB (default: 1)"
-    )
-    parser.add_argument(
+    add("--workspace-size", type=int, default=1, metavar="GIB", help="in GiB (default: 1)")
+    add(
         "--compute-capability",
         metavar="N.N",
         help="of the GPU to build for, if the runtime can build without it (default: this GPU's)",
     )
-    parser.add_argument("--show", action="store_true", help="with --verify, draw both results")
-    parser.add_argument(
+    add("--show", action="store_true", help="with --verify, draw both results")
+    add(
         "--verify",
         action="store_true",
         help="compare the engine with ONNX Runtime; exit code 1 if they differ",
@@ -136,41 +126,38 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_test(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a path, or a config that mmdet ships")
-    parser.add_argument(
-        "model", help="an ONNX file or an engine of `farm build`; a checkpoint for torch"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("config", help="a path, or a config that mmdet ships")
+    add("model", help="an ONNX file or an engine of `farm build`; a checkpoint for torch")
+    add(
         "--backend",
         required=True,
         metavar="RUNTIME",
         help="what runs the model: torch, or a runtime with engines, such as onnxruntime",
     )
-    parser.add_argument(
+    add(
         "--out",
         metavar="FILE",
         help="write the results for mmdet's tools to this .pkl or .pickle file",
     )
-    parser.add_argument(
+    add(
         "--format-only",
         action="store_true",
         help="write results in the data set's own format, and do not evaluate them",
     )
-    parser.add_argument(
+    add(
         "--eval",
         nargs="+",
         metavar="METRIC",
         help="bbox, segm, proposal for COCO; mAP, recall for Pascal VOC",
     )
-    parser.add_argument(
+    add(
         "--show",
         action="store_true",
         help="show results in windows; without a display, draw into the folder `show`",
     )
-    parser.add_argument(
-        "--show-dir", metavar="DIR", help="the folder for images with results drawn over them"
-    )
-    parser.add_argument(
+    add("--show-dir", metavar="DIR", help="the folder for images with results drawn over them")
+    add(
         "--show-score-thr",
         type=float,
         default=0.3,
@@ -181,9 +168,7 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
     _add_settings(
         parser, "--eval-options", "arguments of the data set's evaluate or format_results"
     )
-    parser.add_argument(
-        "--options", nargs="+", action=_Renamed, dest="eval_options", help=argparse.SUPPRESS
-    )
+    add("--options", nargs="+", action=_Renamed, dest="eval_options", help=argparse.SUPPRESS)
     _add_pickle(parser)
     _add_store(parser)
 

@@ -28,25 +28,26 @@ def test(options: argparse.Namespace) -> int:
     """
     _check(options)
     _require_backend(options.backend)
-    from farm.single import dataset as datasets
-    from farm.single import names, runners
+    from farm.single.dataset import images, open_dataset
+    from farm.single.names import label_names, log_label_differences, palette
+    from farm.single.runners import opened
     from farm.sources.mmdet import config
 
     model = words.detector(options, options.model)
     read = (model.config.path, model.checkpoint.path)
     out = writable.file(options.out, "--out", read) if options.out else None
     settings = config.read(model)
-    dataset = datasets.open_dataset(settings, model.config.path)
+    dataset = open_dataset(settings, model.config.path)
     finish = _finish(options, dataset, settings)
-    images = datasets.images(dataset)
-    paint = _painter(options, images)
-    with runners.opened(options, model, settings) as runner:
+    files = images(dataset)
+    paint = _painter(options, files)
+    with opened(options, model, settings) as runner:
         _require_matching(dataset, runner, options)
-        names.log_label_differences(dataset, runner.facts)
+        log_label_differences(dataset, runner.facts)
         if paint:
-            paint.classes = names.label_names(dataset, runner.facts)
-            paint.palette = names.palette(dataset, paint.classes)
-        results = _results(runner, images, paint)
+            paint.classes = label_names(dataset, runner.facts)
+            paint.palette = palette(dataset, paint.classes)
+        results = _results(runner, files, paint)
     if out:
         _dump(results, out)
     if paint and paint.folder:
@@ -84,7 +85,8 @@ def _finish(
     options: argparse.Namespace, dataset: Any, settings: Any
 ) -> Callable[[list[Any]], None]:
     """Return what evaluates or formats the results. Raise InputError now for options it refuses."""
-    from farm.single import annotated, evaluation
+    from farm.single import evaluation
+    from farm.single.annotated import require_evaluable
 
     chosen = words.key_values(options.eval_options, "--eval-options")
     if "jsonfile_prefix" in chosen:
@@ -98,7 +100,7 @@ def _finish(
         )
     if options.eval:
         evaluation.require_metrics(dataset, options.eval)
-        annotated.require_evaluable(dataset, options.eval)
+        require_evaluable(dataset, options.eval)
         wanted = evaluation.evaluate_options(dataset, options.eval, settings, chosen)
         option = "--eval-options" if chosen else "--eval"
         return lambda results: _print_figures(
