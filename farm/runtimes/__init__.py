@@ -20,7 +20,7 @@ def engine_runtimes(on_cpu: bool = False) -> tuple[str, ...]:
     Raises:
         InputError: another package's entry point for a runtime is broken.
     """
-    from farm.catalog import RUNTIMES  # which imports this package
+    from farm.catalog import RUNTIMES
 
     return tuple(
         name
