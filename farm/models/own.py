@@ -21,8 +21,6 @@ def config_digest(config: str) -> str:
         InputError: the file is not there.
     """
     from farm.sources.mmdet import config as configs
-
-    # isort: split
     from farm.sources.watch import watching
 
     file = config_file(config, Path())

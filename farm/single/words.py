@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,7 @@ def key_values(settings: Sequence[str], option: str) -> dict[str, Any]:
     for setting in settings:
         if setting.find("=") < 1:
             raise InputError(f"{setting!r} is not KEY=VALUE", option)
-    from farm.sources.mmdet import compat  # noqa: F401
-
-    # isort: split
+    import_module("farm.sources.mmdet.compat")  # before mmcv is imported
     from mmcv import DictAction
 
     parser = argparse.ArgumentParser()
