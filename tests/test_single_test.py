@@ -460,7 +460,7 @@ def test_a_file_of_another_kind_is_told(test: Any, exported: Any, tool: Tool) ->
         ("tmp.trt", "onnxruntime", "tmp.trt: it is an engine of openvino: give --backend openvino"),
         (weights("onestage")[1], "onnxruntime", "nor is it an engine of this store"),
         (onnx, "torch", "no checkpoint of torch's"),
-        (onnx, "tensorflow", "invalid choice: 'tensorflow'"),
+        (onnx, "tensorflow", "--backend: 'tensorflow' runs no model here; did you mean 'tensorrt'"),
         ("no.onnx", "onnxruntime", "no.onnx does not exist"),
     ):
         done = test("onestage", model, backend, "--eval", "bbox")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -14,6 +13,11 @@ from farm.findings import Finding, installed
 from farm.runtimes.base import Runtime
 
 
+def _patch_mmcv() -> None:
+    """Fit mmcv and mmdet to this environment, which has to be done before they are imported."""
+    from farm.sources.mmdet import compat  # noqa: F401
+
+
 def _torch() -> Finding:
     import torch
 
@@ -22,7 +26,7 @@ def _torch() -> Finding:
 
 
 def _mmcv() -> Finding:
-    importlib.import_module("farm.sources.mmdet.compat")
+    _patch_mmcv()
     import torch
     from mmcv.ops import nms
 
@@ -36,7 +40,7 @@ def _mmcv() -> Finding:
 
 
 def _mmdet() -> Finding:
-    importlib.import_module("farm.sources.mmdet.compat")
+    _patch_mmcv()
     return Finding("mmdet", "ok", version("mmdet"))
 
 
@@ -47,7 +51,8 @@ def _onnx() -> Finding:
 
 
 def _onnxslim() -> Finding:
-    importlib.import_module("onnxslim")
+    import onnxslim  # noqa: F401
+
     return Finding("onnxslim", "ok", f"{version('onnxslim')} (for `simplify: true` only)")
 
 

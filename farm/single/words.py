@@ -6,7 +6,6 @@ import argparse
 import math
 import os
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,11 @@ def key_values(settings: Sequence[str], option: str) -> dict[str, Any]:
     for setting in settings:
         if setting.find("=") < 1:
             raise InputError(f"{setting!r} is not KEY=VALUE", option)
-    import_module("farm.sources.mmdet.compat")  # before mmcv is imported
-    from mmcv import DictAction
+    from farm.sources.mmdet import compat  # noqa: F401
 
     parser = argparse.ArgumentParser()
+    from mmcv import DictAction  # after compat
+
     parser.add_argument("settings", nargs="+", action=DictAction)
     try:
         values = dict(parser.parse_args(["--", *settings]).settings)
