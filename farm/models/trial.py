@@ -199,7 +199,7 @@ def with_agreement(trial: Trial, found: Agreement) -> Trial:
 
 
 def _reason(found: Agreement) -> str:
-    """Return the reason in the words of the table's records."""
+    """Return the reason as the table's records state it."""
     if found.lost or found.added or found.moved:
         return (
             f"of {found.boxes} boxes {found.lost} are lost, {found.added} added, {found.moved}"

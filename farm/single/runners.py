@@ -171,6 +171,12 @@ class _Boxes:
     where: str
 
     def run(self, images: Floats) -> Outputs:
+        """Run a batch [N, 3, H, W].
+
+        Raises:
+            StepFailed: the runtime cannot run it.
+            InputError: the outputs are raw, or do not fit the config.
+        """
         with as_step_failed(self.runtime):
             outputs = completed(self.session.run(images), self.decoding)
         if "dets" not in outputs:

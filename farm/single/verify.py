@@ -118,7 +118,11 @@ def _draw(
 
 @contextmanager
 def as_step_failed(name: str) -> Iterator[None]:
-    """Turn a runtime's own errors, of any kind, into a StepFailed that names the runtime."""
+    """Turn a runtime's own errors, of any kind, into an error that names the runtime.
+
+    Raises:
+        StepFailed: with the runtime's message in one line.
+    """
     try:
         yield
     except (FarmError, MemoryError, OSError):
@@ -129,9 +133,12 @@ def as_step_failed(name: str) -> Iterator[None]:
 
 @contextmanager
 def as_input_error(where: str) -> Iterator[None]:
-    """Turn outputs that do not fit the config into an InputError: the user may give any file.
+    """Turn outputs that do not fit the config into the user's error: any file may be given.
 
     where: what the outputs are of.
+
+    Raises:
+        InputError: with what to give instead.
     """
     try:
         yield

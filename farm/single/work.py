@@ -76,9 +76,11 @@ class _Lines:
     """Logs a line when a step starts, and one when it is done."""
 
     def started(self, step: Step) -> None:
+        """Log that the step starts."""
         log.info(f"{step.stage} {step.label} ...")
 
     def ended(self, step: Step, outcome: Outcome) -> None:
+        """Log how long the step took, if it is done: what else it ends in is an error."""
         if outcome.status == "done":
             log.info(f"{step.stage} {step.label}: done in {format_seconds(outcome.seconds)}")
 
