@@ -175,9 +175,9 @@ def test_farm_test_refuses_what_coco_tools_would_hang_or_crash_on(
 
 
 def require_evaluable(dataset: Any, metrics: list[str]) -> None:
-    from farm.single import annotated
+    from farm.single.annotated import require_evaluable
 
-    annotated.require_evaluable(dataset, metrics)
+    require_evaluable(dataset, metrics)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from conftest import PROJECT
 
 from farm import doctor
-from farm.catalog import RUNTIMES
+from farm.catalog import RUNTIMES, SOURCES
 from farm.findings import Finding
 
 
@@ -66,12 +66,12 @@ def test_every_way_to_get_something_fits_80_columns_and_keeps_its_words(how: str
 
 @pytest.mark.parametrize("lacking", doctor.NEEDED)
 def test_a_sweep_cannot_run_without(lacking: str) -> None:
-    names = {*doctor.NEEDED, *doctor.cpu_runtimes(), *doctor.SOURCES["mmdet"]} - {lacking}
+    names = {*doctor.NEEDED, *doctor.cpu_runtimes(), *SOURCES["mmdet"].packages} - {lacking}
     assert not doctor.can_sweep([Finding(name, "ok", "") for name in names])
 
 
 def test_one_runtime_is_enough_and_none_is_not() -> None:
-    needed = [Finding(name, "ok", "") for name in (*doctor.NEEDED, *doctor.SOURCES["mmdet"])]
+    needed = [Finding(name, "ok", "") for name in (*doctor.NEEDED, *SOURCES["mmdet"].packages)]
     assert doctor.can_sweep([*needed, Finding("openvino", "warning", "")])
     assert not doctor.can_sweep([*needed, Finding("openvino", "missing", "")])
 
@@ -91,7 +91,7 @@ def test_each_source_has_needs_of_its_own(works: list[str], sources: list[str]) 
     assert doctor.sources(findings) == sources
     said = doctor.verdict(findings)
     assert ("cannot run here" in said) == (not sources)
-    assert ("need what is missing" in said) == (0 < len(sources) < len(doctor.SOURCES))
+    assert ("need what is missing" in said) == (0 < len(sources) < len(SOURCES))
     assert max(map(len, said.splitlines())) <= 80
 
 
@@ -102,7 +102,7 @@ def test_a_library_that_crashes_is_shown_with_its_signal() -> None:
         text=True,
         check=False,
     )
-    assert doctor._why(child) == "crashes when it is used (SIGSEGV)"
+    assert doctor._failure_of(child) == "crashes when it is used (SIGSEGV)"
 
 
 def test_importing_the_doctor_imports_nothing_heavy() -> None:

@@ -20,7 +20,7 @@ from mmdet.models import build_detector
 from mmdet.models.dense_heads import DETRHead
 
 from farm import specs
-from farm.runtimes import runtime_module
+from farm.catalog import RUNTIMES
 from farm.runtimes.openvino import adapter
 from farm.sources import onnx_files
 from farm.sources.mmdet import graphs, patches, random_weights
@@ -283,7 +283,7 @@ def test_openvino_compiles_the_proposals_of_a_fixed_size(tmp_path: Path) -> None
     shape = specs.Shape("fixed", dims, dims, dims)
     onnx_files.write(Sides(), shape, 17, path)
     images = torch.rand(dims.as_tuple(), generator=torch.Generator().manual_seed(0))
-    runtime, options = runtime_module("openvino"), specs.EngineOptions("openvino", "fp32", shape)
+    runtime, options = RUNTIMES["openvino"], specs.EngineOptions("openvino", "fp32", shape)
     runtime.build(path, tmp_path, options)
     session = runtime.open_engine(tmp_path, options, 1)
     found = session.run(images.numpy())["sides"]

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -316,6 +317,17 @@ def test_another_packages_parts_make_a_sweep_and_its_table(five: Path) -> None:
     assert gone.returncode == 2 and "m.yaml:3: unknown model source 'stored'" in gone.stderr
 
 
+def drawn(folder: Path) -> dict[str, Path]:
+    """A few drawn images with annotations, as settings over a config's test data set."""
+    from farm.datasets import synthetic
+
+    synthetic.draw(folder / "drawn", 2, 5, 160)
+    return {
+        "data.test.ann_file": folder / "drawn" / "annotations.json",
+        "data.test.img_prefix": folder / "drawn" / "images",
+    }
+
+
 @pytest.mark.slow
 def test_another_packages_runtime_is_one_for_the_single_tools(five: Path) -> None:
     config = PROJECT / "matrices" / "demo" / "onestage.py"
@@ -325,6 +337,22 @@ def test_another_packages_runtime_is_one_for_the_single_tools(five: Path) -> Non
     assert (five / "p.mirror").read_bytes() == (five / "peaks.onnx").read_bytes()
     wrong = farm(*asked[:4], "miror", "--results", "r", site=five / "site", cwd=five)
     assert wrong.returncode == 2 and "mirror" in wrong.stderr
+    data = [f"{name}={value}" for name, value in drawn(five).items()]
+    asked = (
+        "test",
+        config,
+        "peaks.onnx",
+        "--backend",
+        "mirror",
+        "--eval",
+        "bbox",
+        "--results",
+        "r",
+    )
+    done = farm(*asked, "--cfg-options", *data, site=five / "site", cwd=five)
+    assert done.returncode == 0 and "bbox_mAP" in done.stdout, done.stdout + done.stderr
+    gone = farm(*asked, "--cfg-options", *data, site=five / "nowhere", cwd=five)
+    assert gone.returncode == 2 and "'mirror' runs no model here" in gone.stderr
 
 
 def test_the_doctor_asks_another_packages_runtime(five: Path) -> None:
@@ -336,6 +364,68 @@ def test_the_doctor_asks_another_packages_runtime(five: Path) -> None:
     (five / "site" / "other.py").write_text(broken)
     told = python(code, paths=(five / "site",))
     assert "status='missing'" in told and "division by zero" in told and "pip install other" in told
+
+
+def test_the_doctor_looks_for_the_packages_of_a_runtime_without_a_probe(five: Path) -> None:
+    file = five / "site" / "other.py"
+    file.write_text(
+        file.read_text().replace('    probe=lambda: Finding("mirror", "ok", "it reflects"),\n', "")
+    )
+    code = "from farm.doctor import _try, cpu_runtimes\n"
+    code += "assert 'mirror' in cpu_runtimes(); print(_try('mirror'))"
+    told = python(code, paths=(five / "site",))
+    assert f"status='ok', found='onnxruntime {version('onnxruntime')}, other 1.0'" in told
+    file.write_text(file.read_text().replace('packages=("onnxruntime",)', 'packages=("glass",)'))
+    told = python(code, paths=(five / "site",))
+    assert "status='missing', found='not installed: glass', how='pip install other'" in told
+
+
+def test_the_doctor_names_another_packages_source(five: Path) -> None:
+    """Its models need what it says: a library that is probed, or a package that is installed."""
+    code = (
+        "from farm import doctor\nfrom farm.findings import Finding\n"
+        "names = (*doctor.NEEDED, 'onnxruntime', 'mirror')\n"
+        "found = [Finding(name, 'ok', '') for name in names]\n"
+        "print(doctor.sources(found), doctor.sources([one for one in found if one.name != {!r}]))"
+    )
+    site = five / "site"
+    assert (
+        python(code.format("openvino"), paths=(site,)) == "['onnx', 'stored'] ['onnx', 'stored']\n"
+    )
+    assert python(code.format("onnxruntime"), paths=(site,)) == "['onnx', 'stored'] []\n"
+    file = site / "other.py"
+    file.write_text(file.read_text().replace('"onnx", "onnxruntime"', '"onnx", "glass"'))
+    assert python(code.format("openvino"), paths=(site,)) == "['onnx'] ['onnx']\n"
+
+
+TABLE = """\
+from pathlib import Path
+from farm.models import families, records, table
+family = families.read(Path("{families}"))["retinanet"]
+found = [
+    records.Record(
+        opset=17, kind="fixed", runtime="mirror", key="k", family="retinanet",
+        config=family.config, date="2026-11-28", versions=records.versions("mirror"), boxes=30,
+        exporter=records.exporter(),
+    )
+]
+print(table.as_markdown([family], found))
+"""
+
+
+@pytest.mark.slow
+def test_another_packages_runtime_has_columns_in_the_table_of_models(five: Path) -> None:
+    narrow = Path(__file__).with_name("narrow.yaml")
+    page = python(TABLE.format(families=narrow), paths=(five / "site",))
+    assert "| OV fixed | OV dynamic | MIR fixed | MIR dynamic | score |" in page
+    assert "ORT: ONNX Runtime, OV: OpenVINO, MIR: mirror, all on a CPU in fp32;" in page
+    assert "other 1.0" in page
+    row = next(line for line in page.splitlines() if line.startswith("| retinanet "))
+    assert row.split(" | ")[6] == "······●···"
+    asked = ("models", "--families", narrow, "--family", "retinanet", "--opset", 17)
+    asked += ("--shapes", "fixed", "--runtime", "mirror", "--records", "found.jsonl")
+    done = farm(*asked, site=five / "site", cwd=five)
+    assert done.returncode == 0 and "1/1 same detector" in done.stdout, done.stderr
 
 
 def plan_keys(five: Path) -> dict[str, str]:

@@ -39,7 +39,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def test_weights_find_objects_and_nothing_is_refused(subject: Subject) -> None:
     assert subject.detector.facts.refused is None
-    assert subject.unfit() is None
+    assert subject.weights_unusable() is None
 
 
 def test_graph_in_torch_is_the_same_detector(subject: Subject) -> None:
@@ -189,7 +189,7 @@ def test_a_changed_config_of_ones_own_is_another_trial(tmp_path: Path) -> None:
     for text, beside in (("x = 1", ""), ("x = 2", ""), (RUNS, "x = 1"), (RUNS, "x = 2")):
         path.write_text(text)
         (tmp_path / "beside.py").write_text(beside)
-        own.digest.cache_clear()
+        own.config_digest.cache_clear()
         family = replace(NARROW["retinanet"], config=str(path))
         keys.add(records.key(family, 17, "fixed", "onnxruntime"))
     assert len(keys) == 4
@@ -270,7 +270,7 @@ def test_exporters_that_write_the_same_files_count_as_one(tmp_path: Path) -> Non
 def test_weights_that_find_little_are_told(tmp_path: Path) -> None:
     low = {"retina_cls": (-9.0, 0.5), "retina_reg": (0.0, 0.3)}
     subject = Subject(replace(NARROW["retinanet"], lift=low), tmp_path)
-    assert "find 0 boxes of 0 classes" in str(subject.unfit())
+    assert "find 0 boxes of 0 classes" in str(subject.weights_unusable())
 
 
 def test_answers_that_hang_on_the_last_digits_are_told(
@@ -282,7 +282,7 @@ def test_answers_that_hang_on_the_last_digits_are_told(
     with monkeypatch.context() as patch:
         patch.setattr(random_weights, "noise", lambda *of: noise(*of) * np.float32(1.01))
         subject.expected(replace(subject.family.shape, n=2))
-    assert "chaotic: with an image moved by 2e-7, " in str(subject.unfit())
+    assert "chaotic: with an image moved by 2e-7, " in str(subject.weights_unusable())
 
 
 def test_what_the_project_has_on_record_is_shown_and_not_touched(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_what_the_project_has_on_record_is_shown_and_not_touched(tmp_path: Path)
 
 
 def test_a_package_that_was_missing_is_looked_for_again() -> None:
-    from farm.models.command import _open
+    from farm.models.command import _needs_trial
 
     def record(reason: str | None, exporter: str = records.exporter()) -> Record:
         return Record(
@@ -320,10 +320,12 @@ def test_a_package_that_was_missing_is_looked_for_again() -> None:
             exporter=exporter,
         )  # fmt: skip
 
-    assert _open(None) and _open(record("it needs the package x, which is not installed"))
-    assert not _open(record(None))
-    assert _open(record(None, exporter=""))  # from before records named it
-    assert _open(record(None, exporter="another"))
+    assert _needs_trial(None) and _needs_trial(
+        record("it needs the package x, which is not installed")
+    )
+    assert not _needs_trial(record(None))
+    assert _needs_trial(record(None, exporter=""))  # from before records named it
+    assert _needs_trial(record(None, exporter="another"))
 
 
 def test_what_an_older_exporter_wrote_is_marked_in_the_table() -> None:

@@ -202,10 +202,10 @@ def test_raw_outputs_are_those_of_forward_dummy(tmp_path: Path, opset: int, dyna
     import onnxruntime
     import openvino
 
-    from farm.sources import source_module
+    from farm.catalog import SOURCES
     from farm.units import Dims
 
-    source = source_module("mmdet")
+    source = SOURCES["mmdet"].adapter()
     detector = source.load(demo_model("twostage"))
     opt = Dims(1, 3, 96, 128)
     free = specs.Shape("d", Dims(1, 3, 1, 1), opt, Dims(9, 3, 999, 999))
@@ -232,9 +232,9 @@ def test_raw_outputs_are_those_of_forward_dummy(tmp_path: Path, opset: int, dyna
 
 @pytest.mark.slow
 def test_models_say_whether_their_graph_can_be_cut() -> None:
-    from farm.sources import source_module
+    from farm.catalog import SOURCES
 
-    one, two = (source_module("mmdet").check(demo_model(f"{n}stage")) for n in ("one", "two"))
+    one, two = (SOURCES["mmdet"].adapter().check(demo_model(f"{n}stage")) for n in ("one", "two"))
     assert one.suppression == Suppression(0.5, False, 100) and one.host_refused is None
     assert two.suppression is None and "in the middle of its graph" in two.host_refused
     assert one.raw_refused is None and two.raw_refused is None

@@ -24,11 +24,13 @@ SHAPES = {
 
 @pytest.fixture(scope="module")
 def detectors() -> dict[str, Any]:
-    from farm.sources import source_module
+    from farm.catalog import SOURCES
 
     demo = PROJECT / "matrices/demo"
     return {
-        name: source_module("mmdet").load(
+        name: SOURCES["mmdet"]
+        .adapter()
+        .load(
             specs.Model(
                 name,
                 "mmdet",
@@ -60,11 +62,11 @@ def test_the_outputs_stay_at_every_shape(
     import onnx
     import onnxruntime
 
-    from farm.sources import source_module
+    from farm.catalog import SOURCES
     from farm.sources.simplify import simplify
 
     plain, simple = tmp_path / "plain.onnx", tmp_path / "simple.onnx"
-    export = source_module("mmdet").export_onnx
+    export = SOURCES["mmdet"].adapter().export_onnx
     export(detectors[name], SHAPES[kind], opset, plain, postprocess)
     simple.write_bytes(plain.read_bytes())
     simplify(simple)

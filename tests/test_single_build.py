@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conftest import PROJECT, Done, Tool
 
-from farm.catalog import RUNTIMES
+from farm.catalog import RUNTIMES, SOURCES
 from farm.config.loader import load_matrix
 from farm.plan import make_plan, placement
 from farm.plan.keys import canonical
@@ -24,7 +24,6 @@ from farm.plan.packages import version
 from farm.single import words
 from farm.single.shapes import fixed
 from farm.single.targets import this_machine
-from farm.sources import source_module
 from farm.specs import Gpu, ModelFacts
 from farm.store import Store
 from farm.units import Dims
@@ -313,7 +312,7 @@ def ends_before_suppression(name: str) -> None:
     model = words.detector(
         argparse.Namespace(config=str(CONFIG), allow_pickle=False), str(DEMO / "onestage.pth")
     )
-    mmdet = source_module("mmdet")
+    mmdet = SOURCES["mmdet"].adapter()
     mmdet.export_onnx(mmdet.load(model), fixed(Dims(1, 3, 160, 160)), 17, Path(name), "host")
 
 

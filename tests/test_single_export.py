@@ -21,7 +21,7 @@ from farm.detections import Detections
 from farm.errors import InputError
 from farm.plan import make_plan
 from farm.single import words
-from farm.single.compare import Answers, held
+from farm.single.compare import Answers, print_comparison
 from farm.specs import Ref
 from farm.store import Store
 from farm.units import Dims
@@ -120,7 +120,7 @@ def test_verify_fails_where_the_file_says_something_else(tool: Tool, tmp_path: P
 
 
 def test_a_batch_is_the_image_and_its_mirror_image() -> None:
-    from farm.single.verify import verified
+    from farm.single.verify import verify
     from farm.specs import ModelFacts
 
     seen = []
@@ -131,7 +131,7 @@ def test_a_batch_is_the_image_and_its_mirror_image() -> None:
 
     steps = '[{"type":"LoadImageFromFile"},{"keep_ratio":true,"type":"Resize"}]'
     facts = ModelFacts(("circle",), False, steps)
-    assert verified(run, run, [Dims(1, 3, 64, 64), Dims(3, 3, 96, 64)], None, facts, None)
+    assert verify(run, run, [Dims(1, 3, 64, 64), Dims(3, 3, 96, 64)], None, facts, None)
     assert [one.shape for one in seen] == [(1, 3, 64, 64)] * 2 + [(3, 3, 96, 64)] * 2
     first, mirrored, third = seen[-1]
     assert first.std() > 0 and np.array_equal(first, third)
@@ -160,7 +160,7 @@ def test_no_box_on_either_side_is_nothing_to_compare_and_no_difference(
         labels = np.zeros(len(scores), np.int64)
         return Answers(name, [Detections(boxes, np.array(scores, np.float32), labels)], {})
 
-    assert held(answers("a", reference), answers("b", engine), "S") == good
+    assert print_comparison(answers("a", reference), answers("b", engine), "S") == good
     out = capsys.readouterr().out
     assert out.startswith(told) and ("--input-img" in out) == ("nothing" in told)
 

@@ -6,6 +6,7 @@ import functools
 import json
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import onnx
 import pytest
 from conftest import PROJECT, Done, Tool
 
-from farm import catalog
+from farm import interrupts
 from farm.datasets import synthetic
 from farm.detections import Detections
+from farm.findings import installed
 from farm.single.results import as_mmdet
 
 pytestmark = pytest.mark.slow
@@ -269,6 +271,20 @@ def test_pascal_voc_by_mmdets_own_protocol(
         assert figures(torch)["recall@100@0.5"] > 0.8
 
 
+def test_the_workers_of_an_evaluation_end_at_sigterm() -> None:
+    from mmdet.core.evaluation import mean_ap
+
+    from farm.single import evaluation
+
+    def evaluate(results: list[Any]) -> Any:
+        with mean_ap.Pool(1) as pool:
+            return pool.apply(signal.getsignal, (signal.SIGTERM,))
+
+    with interrupts.handled(signal.SIGTERM):
+        assert evaluation.call(evaluate, [], {}, "--eval") == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+
+
 def test_a_fixed_engine_letterboxes(test: Any, exported: Any, tool: Tool) -> None:
     """Square images fill 160x160 as PyTorch's do; narrow ones are padded to it, no further off."""
     onnx = exported("onestage")
@@ -444,7 +460,7 @@ def test_a_file_of_another_kind_is_told(test: Any, exported: Any, tool: Tool) ->
         ("tmp.trt", "onnxruntime", "tmp.trt: it is an engine of openvino: give --backend openvino"),
         (weights("onestage")[1], "onnxruntime", "nor is it an engine of this store"),
         (onnx, "torch", "no checkpoint of torch's"),
-        (onnx, "tensorflow", "invalid choice: 'tensorflow'"),
+        (onnx, "tensorflow", "--backend: 'tensorflow' runs no model here; did you mean 'tensorrt'"),
         ("no.onnx", "onnxruntime", "no.onnx does not exist"),
     ):
         done = test("onestage", model, backend, "--eval", "bbox")
@@ -500,10 +516,21 @@ def test_a_class_that_the_config_lacks_is_told(test: Any, exported: Any) -> None
     assert done.code == 2 and "off.onnx: it finds class 4, and the config has 4" in done.err
 
 
-def test_a_runtime_that_is_not_here_is_told_before_the_data_set(tool: Tool) -> None:
-    if "tensorrt" not in catalog.RUNTIMES:
-        done = tool("test", *weights("onestage"), "--backend", "tensorrt", "--eval", "bbox")
-        assert done.code == 2 and "farm: --backend: this farm has no runtime tensorrt" in done.err
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        ("openvin", "'openvin' runs no model here; did you mean 'openvino'"),
+        ("null", "'null' runs no model here; expected one of: onnxruntime, onnxruntime_cuda"),
+        ("onnxruntime_cuda", "onnxruntime_cuda needs onnxruntime-gpu, not installed"),
+    ],
+)
+def test_a_backend_that_cannot_run_is_named_before_the_data_set(
+    tool: Tool, backend: str, message: str
+) -> None:
+    if backend == "onnxruntime_cuda" and installed("onnxruntime-gpu"):
+        pytest.skip("onnxruntime-gpu is installed")
+    done = tool("test", *weights("onestage"), "--backend", backend, "--eval", "bbox")
+    assert done.code == 2 and f"farm: --backend: {message}" in done.err, done.err
 
 
 def test_the_model_is_never_written_over(test: Any) -> None:

@@ -22,9 +22,9 @@ IMAGES = specs.Preprocess((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), pa
 
 
 def source(name: str) -> Any:
-    from farm.sources import source_module
+    from farm.catalog import SOURCES
 
-    return source_module(name)
+    return SOURCES[name].adapter()
 
 
 def ready(path: Path, **values: Any) -> specs.OnnxModel:

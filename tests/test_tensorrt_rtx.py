@@ -298,11 +298,11 @@ import sys
 from pathlib import Path
 from farm.errors import TransientFailure
 from farm.specs import EngineOptions, Shape
-from farm.runtimes import runtime_module
+from farm.catalog import RUNTIMES
 from farm.units import Dims
 name, call, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 options = EngineOptions(name, "fp32", Shape("s", *[Dims(1, 3, 64, 64)] * 3))
-module = runtime_module(name)
+module = RUNTIMES[name]
 try:
     module.open_engine(folder, options, 1) if call == "open" else module.build(
         folder / "x.onnx", folder, options)

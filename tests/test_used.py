@@ -26,7 +26,7 @@ from farm.engine.perform import perform
 from farm.engine.scheduler import Outcome
 from farm.plan import Plan, Step, dependencies, make_plan, packages
 from farm.single import words
-from farm.single.planned import checked
+from farm.single.planned import check_detector
 from farm.store import Store
 from farm.store.facts import facts_from
 from farm.sweep import checked_plan
@@ -643,7 +643,7 @@ def test_a_single_export_has_the_key_of_a_sweep(project: Project) -> None:
 
     def used_here() -> str:
         model = words.detector(argparse.Namespace(config="c.py"), "c.pth")
-        return checked(model, project.store, False).model.used
+        return check_detector(model, project.store, False).model.used
 
     (step,) = project.check().of_stage("export")
     first = step.inputs.model.used  # type: ignore[union-attr]

@@ -10,30 +10,31 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from farm.catalog import RUNTIMES
+from farm import catalog
 from farm.doctor import machine
-from farm.doctor.finding import lines
 from farm.doctor.how import HOW, how
-from farm.doctor.libraries import probes
-from farm.findings import Finding
+from farm.doctor.libraries import cpu_runtimes, probes
+from farm.findings import Finding, installed
 
-__all__ = ["HOW", "NEEDED", "Finding", "can_sweep", "cpu_runtimes", "print_report", "report"]
+__all__ = ["HOW", "Finding", "can_sweep", "cpu_runtimes", "print_report", "report", "sources"]
 
-PATIENCE_S = 180  # first imports on a cold, busy disk
-NEEDED = ("Python", "onnx")
-SOURCES = {
-    "mmdet": ("torch", "mmcv-full", "mmdet"),
-    "module": ("torch",),
-    "onnx": ("onnxruntime",),  # the reference of ready files
-}
-"""What the models of each source need beside that."""
+TIMEOUT_S = 180  # first imports on a cold, busy disk
+NEEDED = ("Python", *catalog.OWN_STAGES["export"].packages)
+"""What a sweep needs whatever its models come from."""
+
+WIDTH = 80
 
 
 def report(results: Path = Path("results")) -> list[Finding]:
-    """Everything `farm doctor` looks at, in the order it is shown; takes some seconds."""
+    """Return everything that `farm doctor` looks for, in the order it is shown; takes seconds.
+
+    Raises:
+        InputError: another package's entry point for a runtime is broken.
+    """
     with ThreadPoolExecutor(max_workers=3) as pool:
         libraries = list(pool.map(_try, probes()))
     return [
@@ -46,45 +47,78 @@ def report(results: Path = Path("results")) -> list[Finding]:
     ]
 
 
-def cpu_runtimes() -> set[str]:
-    """The runtimes that `farm doctor` looks for and that run engines on a CPU."""
-    return {name for name, one in RUNTIMES.items() if one.probe and not one.accelerators}
-
-
 def can_sweep(findings: list[Finding]) -> bool:
-    """Returns whether a sweep can run on this machine's CPU, of the models of some source."""
+    """Return whether a sweep can run on this machine's CPU, of the models of some source."""
     return bool(sources(findings))
 
 
 def sources(findings: list[Finding]) -> list[str]:
-    """Returns the sources whose models can be swept on this machine's CPU."""
+    """Return the sources whose models can be swept on this machine's CPU.
+
+    Raises:
+        InputError: another package's entry point for a source or runtime is broken.
+    """
     works = {finding.name for finding in findings if finding.status != "missing"}
     if not works.issuperset(NEEDED) or works.isdisjoint(cpu_runtimes()):
         return []
-    return [name for name, needed in SOURCES.items() if works.issuperset(needed)]
+    probed = probes().keys()
+
+    def there(package: str) -> bool:
+        return package in works if package in probed else installed(package)
+
+    return [name for name, one in catalog.SOURCES.items() if all(map(there, one.packages))]
 
 
 def verdict(findings: list[Finding]) -> str:
-    """Returns the last line of the report: what a sweep here can have in it."""
+    """Return the last lines of the report: which models a sweep on this machine can have.
+
+    Raises:
+        InputError: as `sources`.
+    """
     found = sources(findings)
     if not found:
         return "A sweep cannot run here yet: see above."
-    if lacking := [name for name in SOURCES if name not in found]:
-        return (
-            f"A sweep can run on this CPU, with models of `source: {'` or `'.join(found)}`.\n"
-            f"Those of `{'` or `'.join(lacking)}` need what is missing above."
-        )
-    return "A sweep can run on this CPU."
+    lacking = [name for name in catalog.SOURCES if name not in found]
+    if not lacking:
+        return "A sweep can run on this CPU."
+    lines = (
+        f"A sweep can run on this CPU, with models of `source: {'` or `'.join(found)}`.",
+        f"Those of `{'` or `'.join(lacking)}` need what is missing above.",
+    )
+    return "\n".join(textwrap.fill(line, WIDTH) for line in lines)
 
 
 def print_report(results: Path = Path("results")) -> int:
-    """Show the findings within 80 columns. Returns 0 when a sweep can run on the CPU, else 1."""
+    """Print the findings within 80 columns. Return 0 when a sweep can run on the CPU, else 1.
+
+    Raises:
+        InputError: as `sources`.
+    """
     findings = report(results)
     for finding in findings:
         print(lines(finding))
     print()
     print(verdict(findings))
     return 0 if can_sweep(findings) else 1
+
+
+def lines(finding: Finding) -> str:
+    """Return a finding as it is shown: its status, its name, and how to get what is missing."""
+    head = f"{finding.status:<8} {finding.name:<12} "
+    indent = " " * len(head)
+    found = textwrap.fill(finding.found, WIDTH, initial_indent=head, subsequent_indent=indent)
+    if not finding.how:
+        return found
+    # A command must stay in one piece: no break at its hyphens, none inside its words.
+    command = textwrap.fill(
+        finding.how,
+        WIDTH,
+        initial_indent=f"{indent}-> ",
+        subsequent_indent=f"{indent}   ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return f"{found}\n{command}"
 
 
 def _try(name: str) -> Finding:
@@ -94,17 +128,18 @@ def _try(name: str) -> Finding:
     command = [sys.executable, "-W", "ignore", "-m", "farm.doctor", name]
     try:
         child = subprocess.run(
-            command, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return Finding(name, "missing", f"no answer within {PATIENCE_S} s", how(name))
+        return Finding(name, "missing", f"no answer within {TIMEOUT_S} s", how(name))
     if child.returncode == 0:
         return Finding(**json.loads(child.stdout.strip().splitlines()[-1]))
-    return Finding(name, "missing", _why(child), how(name))
+    return Finding(name, "missing", _failure_of(child), how(name))
 
 
-def _why(child: subprocess.CompletedProcess[str]) -> str:
+def _failure_of(child: subprocess.CompletedProcess[str]) -> str:
+    """Say how a probe's process failed: by which signal, or with which last message."""
     if child.returncode < 0:
         return f"crashes when it is used ({signal.Signals(-child.returncode).name})"
-    said = child.stderr.strip().splitlines() or ["no message"]
-    return f"does not work: {said[-1]}"
+    messages = child.stderr.strip().splitlines() or ["no message"]
+    return f"does not work: {messages[-1]}"

@@ -1,4 +1,4 @@
-"""`python -m farm.doctor`: the whole report; with the name of a probe, its finding as JSON."""
+"""`python -m farm.doctor`: print the report, or as JSON the finding of the probe that is named."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from farm.doctor.libraries import probes
 
 
 def main() -> int:
+    """Run the program. Return its exit code."""
     if len(sys.argv) == 1:
         return print_report()
     finding = probes()[sys.argv[1]]()

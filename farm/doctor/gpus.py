@@ -7,6 +7,7 @@ from farm.findings import Finding
 
 
 def gpu() -> Finding:
+    """Return the NVIDIA GPUs of this machine."""
     from farm.runtimes.tensorrt import cuda
 
     try:

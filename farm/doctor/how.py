@@ -19,5 +19,9 @@ HOW = {
 
 
 def how(name: str) -> str:
-    """Return how to get a library or a runtime; '' where nothing says it."""
+    """Return the command that gets a library or a runtime; '' where none is known.
+
+    Raises:
+        InputError: another package's entry point for a runtime is broken.
+    """
     return RUNTIMES[name].install if name in RUNTIMES and name not in HOW else HOW.get(name, "")

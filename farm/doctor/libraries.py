@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
 from farm.catalog import RUNTIMES
 from farm.doctor import gpus
 from farm.doctor.how import HOW
-from farm.findings import Finding
+from farm.findings import Finding, installed
+from farm.runtimes.base import Runtime
+
+
+def _patch_mmcv() -> None:
+    """Fit mmcv and mmdet to this environment, which has to be done before they are imported."""
+    from farm.sources.mmdet import compat  # noqa: F401
 
 
 def _torch() -> Finding:
@@ -20,7 +26,7 @@ def _torch() -> Finding:
 
 
 def _mmcv() -> Finding:
-    importlib.import_module("farm.sources.mmdet.compat")
+    _patch_mmcv()
     import torch
     from mmcv.ops import nms
 
@@ -34,7 +40,7 @@ def _mmcv() -> Finding:
 
 
 def _mmdet() -> Finding:
-    importlib.import_module("farm.sources.mmdet.compat")
+    _patch_mmcv()
     return Finding("mmdet", "ok", version("mmdet"))
 
 
@@ -45,7 +51,8 @@ def _onnx() -> Finding:
 
 
 def _onnxslim() -> Finding:
-    importlib.import_module("onnxslim")
+    import onnxslim  # noqa: F401
+
     return Finding("onnxslim", "ok", f"{version('onnxslim')} (for `simplify: true` only)")
 
 
@@ -74,7 +81,32 @@ _AFTER: dict[str, Callable[[], Finding]] = {
 def probes() -> dict[str, Callable[[], Finding]]:
     """Return all probes by name, in the order of the report: the runtimes' own among them.
 
-    Raises InputError for a broken entry point of another package's runtime.
+    Raises:
+        InputError: another package's entry point for a runtime is broken.
     """
-    runtimes = {name: one.probe for name, one in RUNTIMES.items() if one.probe}
+    runtimes = {name: one.probe or partial(_packages, one) for name, one in _probed().items()}
     return {**_BEFORE, **runtimes, **_AFTER}
+
+
+def cpu_runtimes() -> set[str]:
+    """Return the runtimes that `farm doctor` looks for and that run engines on a CPU.
+
+    Raises:
+        InputError: as `probes`.
+    """
+    return {name for name, one in _probed().items() if not one.accelerators}
+
+
+def _probed() -> dict[str, Runtime]:
+    """Return the runtimes with a probe, or a command that gets them: others share a library with
+    one of these, or need none."""
+    return {name: one for name, one in RUNTIMES.items() if one.probe or one.install}
+
+
+def _packages(runtime: Runtime) -> Finding:
+    """Probe a runtime that has no probe of its own: look for its packages."""
+    if absent := [package for package in runtime.packages if not installed(package)]:
+        text = f"not installed: {', '.join(absent)}"
+        return Finding(runtime.name, "missing", text, runtime.install)
+    text = ", ".join(f"{package} {version(package)}" for package in runtime.packages)
+    return Finding(runtime.name, "ok", text)

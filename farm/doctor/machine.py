@@ -15,21 +15,23 @@ SWEEP_DISK_GB = 5
 
 
 def python() -> Finding:
+    """Return which Python runs."""
     return Finding("Python", "ok", f"{platform.python_version()} ({sys.executable})")
 
 
 def cpu() -> Finding:
-    # As plans name it: a target's `device` is written like this.
+    """Return the processor, as plans name it: a target's `device` is written like this."""
     return Finding("CPU", "ok", f"{cpu_model()}, {cores()} cores for this process")
 
 
 def memory() -> Finding:
+    """Return how much memory there is."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Finding("memory", "ok", f"{total / 2**30:.1f} GiB")
 
 
 def disk(results: Path) -> Finding:
-    """Free space where the results go, or at the nearest folder that exists already."""
+    """Return the free space where the results go, or at the nearest folder that exists."""
     wanted = results.absolute()
     there = next(folder for folder in (wanted, *wanted.parents) if folder.is_dir())
     free = shutil.disk_usage(there).free / 1e9
@@ -40,6 +42,7 @@ def disk(results: Path) -> Finding:
 
 
 def compiler() -> Finding:
+    """Return the C++ compiler that mmcv-full is built with."""
     if path := shutil.which(os.environ.get("CXX") or "g++"):
         return Finding("g++", "ok", path)
     return Finding("g++", "warning", "not found; mmcv-full is built with it", "apt-get install g++")

@@ -1,5 +1,6 @@
-"""The table of models: each of mmdet's families exported, run and held against PyTorch.
+"""The table of models: each of mmdet's families is exported, run and compared with PyTorch.
 
-`families.yaml` names them, `trial` does one model's checks, `records` keeps what was found,
-`table` shows it, `command` is `farm models`.
+`families.yaml` names them, `trial` runs one model's trials, `records` keeps their results, `table`
+shows them, and `command` is `farm models`. `exporters.json` lists exporters that differ in names
+alone, so that their records stay valid.
 """

@@ -20,6 +20,7 @@ from farm.errors import FarmError, InputError, nearest
 from farm.models import table
 from farm.models.families import FILE, KINDS, Family, chosen, read
 from farm.models.records import Record, Records, Trial, exporter, key, versions
+from farm.runtimes import engine_runtimes
 
 if TYPE_CHECKING:
     from farm.models.trial import Subject
@@ -27,59 +28,88 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).resolve().parent.parent.parent / "docs" / "models.jsonl"
-"""What a checkout of the project has on record."""
+"""The records of the project's own table, in a checkout."""
 
-_RUNTIMES = ("onnxruntime", "openvino")
-
-_Question = tuple[int, str, str]
-"""opset, kind of shapes, runtime"""
+_Case = tuple[int, str, str]
+"""The opset, the kind of shapes and the runtime of a trial."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `farm models`."""
     add = parser.add_argument
-    add("--families", default=str(FILE), metavar="FILE", help="other models (default: mmdet's)")
-    add("--family", action="append", default=[], metavar="NAME", help="only this one (repeatable)")
-    opsets, runtimes = f"{OPSETS[0]} to {OPSETS[-1]}", " or ".join(_RUNTIMES)
-    add("--opset", action="append", type=int, default=[], metavar="N", help=f"only this: {opsets}")
-    add("--runtime", action="append", default=[], metavar="NAME", help=f"only this: {runtimes}")
-    add("--shapes", action="append", choices=KINDS, default=[], help="only fixed or dynamic ones")
-    before = "what was found before (default: with the results, going on from the project's own)"
+    add(
+        "--families",
+        default=str(FILE),
+        metavar="FILE",
+        help="a file of your models (default: mmdet's)",
+    )
+    add(
+        "--family", action="append", default=[], metavar="NAME", help="only this model (repeatable)"
+    )
+    opsets, runtimes = f"{OPSETS[0]} to {OPSETS[-1]}", "one that runs on a CPU, such as openvino"
+    add(
+        "--opset",
+        action="append",
+        type=int,
+        default=[],
+        metavar="N",
+        help=f"only this opset, {opsets} (repeatable)",
+    )
+    add(
+        "--runtime",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"only this runtime, {runtimes} (repeatable)",
+    )
+    add("--shapes", action="append", choices=KINDS, default=[], help="only files of these shapes")
+    before = "earlier results (default: in the results folder, beginning with the project's own)"
     add("--records", metavar="FILE", help=before)
-    add("--markdown", metavar="FILE", help="write the whole table there")
-    add("--again", action="store_true", help="also what is on record already")
-    add("--show", action="store_true", help="only print what is on record")
+    add("--markdown", metavar="FILE", help="write the table of all models to this file")
+    add("--again", action="store_true", help="try again what is on record")
+    add("--show", action="store_true", help="print what is on record, and try nothing")
 
 
 def models(options: argparse.Namespace) -> int:
-    """Exit code 1 where a model is not the same detector as in PyTorch; a refusal is none."""
+    """Run `farm models`. Return exit code 1 if an export differs from PyTorch, or cannot be run.
+
+    A model that is known not to export does not count as different.
+
+    Raises:
+        InputError: an option, or a file that it names, is wrong.
+    """
     every = read(Path(options.families))
     families, records = chosen(options.family, every), _records(options.records, options.show)
     page = _page(options.markdown, (records.path, options.families))
-    questions = [
+    cases = [
         (opset, kind, runtime)
         for opset in _known("--opset", options.opset, OPSETS)
         for kind in dict.fromkeys(options.shapes or KINDS)
-        for runtime in _known("--runtime", options.runtime, _RUNTIMES)
+        for runtime in _known("--runtime", options.runtime, engine_runtimes(on_cpu=True))
     ]
     for number, family in enumerate(families, 1):
-        own = [question for question in questions if question[1] in family.kinds]
-        todo = [q for q in own if options.again or _open(records.get(key(family, *q)))]
+        own = [case for case in cases if case[1] in family.kinds]
+        todo = [
+            case for case in own if options.again or _needs_trial(records.get(key(family, *case)))
+        ]
         if todo and not options.show:
             log.info(f"[{number}/{len(families)}] {family.name}: {len(todo)} of {len(own)} trials")
-            for record in _found(family, todo):
+            for record in _run(family, todo):
                 records.add(record)
-    asked = {key(family, *question) for family in families for question in questions}
-    found = [record for record in records if record.key in asked]
+    selected = {key(family, *case) for family in families for case in cases}
+    found = [record for record in records if record.key in selected]
     print(table.as_text(families, found))
     if page:
-        # What was only looked at, and not named, is perhaps the project's own: it stays as it is.
+        # Records that were shown and not named may be the project's own, which stay as they are.
         _write(page, every, records, tidy=bool(options.records) or not options.show)
     return 1 if any(record.reason and not record.refused for record in found) else 0
 
 
-def _open(record: Record | None) -> bool:
-    """Whether a trial is still to be done, or was done with an older exporter. A refusal is cheap
-    to look at again: a package that was missing may be there now."""
+def _needs_trial(record: Record | None) -> bool:
+    """Return whether a trial was not run, was refused, or was run with an older exporter.
+
+    A refusal is quickly tried again, and the package that was missing may be installed now.
+    """
     return record is None or record.refused or not record.current
 
 
@@ -87,9 +117,9 @@ def _write(path: Path, families: Mapping[str, Family], records: Records, tidy: b
     current = {
         key(family, opset, kind, runtime)
         for family in families.values()
-        for opset, kind, runtime in itertools.product(OPSETS, KINDS, _RUNTIMES)
+        for opset, kind, runtime in itertools.product(OPSETS, KINDS, engine_runtimes(on_cpu=True))
     }
-    # What an earlier version of a package found goes; other tables' stays.
+    # Records of other versions of packages are dropped, those of other tables kept.
     current |= {record.key for record in records if record.family not in families}
     if tidy:
         records.tidy(current)
@@ -99,7 +129,7 @@ def _write(path: Path, families: Mapping[str, Family], records: Records, tidy: b
 
 
 def _records(name: str | None, show: bool) -> Records:
-    """The file named; else that of the results, which begins as a copy of the project's own."""
+    """Open the named file, else that of the results, which begins as the project's own records."""
     path = Path(name) if name else results_folder(None) / "models.jsonl"
     if show:
         if name and not path.is_file():
@@ -110,7 +140,7 @@ def _records(name: str | None, show: bool) -> Records:
             path.parent.mkdir(parents=True, exist_ok=True)
             if SHIPPED.is_file() and not path.exists():
                 shutil.copyfile(SHIPPED, path)
-        with path.open("a"):  # told now, not after the first trial
+        with path.open("a"):  # fail now, not after the first trial
             pass
     except OSError as error:
         raise InputError(f"cannot write there: {error.strerror}", f"--records {path}") from None
@@ -118,24 +148,24 @@ def _records(name: str | None, show: bool) -> Records:
 
 
 def _page(name: str | None, read: Iterable[str | Path]) -> Path | None:
-    """Where the table goes. Raises InputError, before the hours of trials."""
+    """Return where the table goes. Raise InputError before the hours of trials."""
     return None if name is None else writable.file(name, "--markdown", read)
 
 
 T = TypeVar("T")
 
 
-def _known(option: str, asked: list[T], known: tuple[T, ...]) -> list[T]:
-    for value in asked:
+def _known(option: str, wanted: list[T], known: tuple[T, ...]) -> list[T]:
+    for value in wanted:
         if value not in known:
             raise InputError(
                 f"cannot check {value!r}{nearest(str(value), map(str, known))}", option
             )
-    return list(dict.fromkeys(asked or known))
+    return list(dict.fromkeys(wanted or known))
 
 
-def _found(family: Family, questions: list[_Question]) -> Iterator[Record]:
-    """The records of these trials, each as soon as it is there."""
+def _run(family: Family, cases: list[_Case]) -> Iterator[Record]:
+    """Run these trials, and yield each one's record at once."""
     from farm.models.trial import Subject
 
     with tempfile.TemporaryDirectory() as folder:
@@ -143,26 +173,26 @@ def _found(family: Family, questions: list[_Question]) -> Iterator[Record]:
             subject = Subject(family, Path(folder))
             reason, refused = subject.detector.facts.refused, True
             if reason is None:
-                reason, refused = subject.unfit(), False
+                reason, refused = subject.weights_unusable(), False
         except FarmError as error:
-            # Without where it lies here: the table names the config.
+            # Without the file that it is in: the table names the config.
             text = error.message if isinstance(error, InputError) else str(error)
             reason, refused = text.replace(folder, ""), True
         except Exception as error:  # one model must not end the hours of all
             reason, refused = f"cannot be tried: {type(error).__name__}: {error}"[:300], False
         if reason is None:
-            yield from _tried(family, subject, questions)
+            yield from _run_exported(family, subject, cases)
             return
     log.info(f"  {reason}")
-    for opset, kind, runtime in questions:
+    for opset, kind, runtime in cases:
         trial = Trial(opset=opset, kind=kind, runtime=runtime, reason=reason)
         yield _record(family, trial, refused)
 
 
-def _tried(family: Family, subject: Subject, questions: list[_Question]) -> Iterator[Record]:
-    files = dict.fromkeys((opset, kind) for opset, kind, _ in questions)
+def _run_exported(family: Family, subject: Subject, cases: list[_Case]) -> Iterator[Record]:
+    files = dict.fromkeys((opset, kind) for opset, kind, _ in cases)
     for opset, kind in files:
-        runtimes = [name for o, k, name in questions if (o, k) == (opset, kind)]
+        runtimes = [name for o, k, name in cases if (o, k) == (opset, kind)]
         for trial in subject.trials([opset], [kind], runtimes):
             if trial.reason:
                 log.info(f"  opset {opset} {kind} {trial.runtime}: {trial.reason}")

@@ -1,4 +1,4 @@
-"""The models of the table, out of families.yaml."""
+"""The models of the table: read families.yaml, or a user's file of that form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from farm.plan.configs import find_config
 from farm.units import Dims, parse_dims
 
 KINDS = ("fixed", "dynamic")
-"""Of files: one shape, or free height, width and batch."""
+"""The kinds of exported files: of one shape, or with free height, width and batch."""
 
 _MOST_BYTES = 1 << 20
 
@@ -23,10 +23,11 @@ FILE = Path(__file__).with_name("families.yaml")
 
 @dataclass(frozen=True)
 class Family:
-    """One model: its config, and how random weights are made to find objects with it.
+    """One model: its config, and how random weights are made that find objects with it.
 
-    shape: traced; others: further sizes that a file with dynamic axes is tried at.
-    dynamic: False where the model itself takes one size only.
+    lift: part of a layer's name, with mean and spread of the layer's outputs. shape: the traced
+    one. others: further sizes that a file with dynamic axes is run at. dynamic: False if the model
+    itself takes only one size.
     """
 
     name: str
@@ -41,14 +42,15 @@ class Family:
 
     @property
     def kinds(self) -> tuple[str, ...]:
+        """The kinds of files that it is exported to."""
         return KINDS if self.dynamic else KINDS[:1]
 
 
 def read(path: Path = FILE) -> dict[str, Family]:
-    """Every family, in the order of the file; `_defaults` holds for those that say nothing.
+    """Read every family, in the order of the file; `_defaults` has what the others may leave out.
 
     Raises:
-        InputError: the file is not there, or not in the form of families.yaml; with the line.
+        InputError: the file is not there, or an entry is wrong; with the line.
     """
     try:
         text = jsonfile.read_bytes(path, _MOST_BYTES).decode()
@@ -68,7 +70,7 @@ def _families(entries: dict[Any, Any], lines: Mapping[str, str]) -> dict[str, Fa
     found = {}
     for name, entry in entries.items():
         if str(name).startswith("_"):
-            continue  # a part that others take in
+            continue  # an anchor for other entries
         where = lines.get(str(name), "")
         try:
             found[str(name)] = _family(str(name), **_checked(entries.get("_defaults", {}) | entry))
@@ -80,7 +82,7 @@ def _families(entries: dict[Any, Any], lines: Mapping[str, str]) -> dict[str, Fa
 
 
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """Raises InputError for keys that there are not, and without a config that is there."""
+    """Raise InputError for an unknown key, and for a config that is not there."""
     known = {field.name for field in fields(Family)} - {"name"}
     for key in entry:
         if key not in known:
@@ -95,7 +97,7 @@ def _checked(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def chosen(names: Iterable[str], every: Mapping[str, Family] | None = None) -> list[Family]:
-    """The named ones of `every` (default: mmdet's); all where none is named.
+    """Return the named families of `every` (default: mmdet's), or all if none is named.
 
     Raises:
         InputError: no such family.

@@ -1,4 +1,4 @@
-"""The digest of a config of the user's own, with all that it uses."""
+"""The digest of a user's own config, with all files that it uses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from farm.plan.configs import config_file
 
 
 @cache
-def digest(config: str) -> str:
-    """Runs the config; where no model can be made of it, a trial says why. Raises InputError."""
-    from farm.sources.mmdet import config as configs
+def config_digest(config: str) -> str:
+    """Run a config, and return the digest of it and what it uses; if it fails, a trial says why.
 
-    # isort: split
+    Raises:
+        InputError: the file is not there.
+    """
+    from farm.sources.mmdet import config as configs
     from farm.sources.watch import watching
 
     file = config_file(config, Path())

@@ -1,4 +1,4 @@
-"""What the trials found, in lines of JSON: a check that was cut short goes on from there.
+"""Records of the trials, in lines of JSON: a run that was interrupted goes on from there.
 
 A trial is added as a line of its own; `Records.tidy` writes a line for all trials that have the
 family, the date, the versions and the exporter in common.
@@ -24,27 +24,27 @@ from farm.plan.keys import canonical, step_key
 from farm.plan.packages import version
 
 EXPORTER = ("farm.sources.mmdet.graphs", "farm.sources.mmdet.patches", "farm.sources.onnx_files")
-"""What writes graphs, with all that it imports; how a config and its weights are read is not."""
+"""The modules that write graphs, with all that they import; reading configs is not part of it."""
 
 _FORWARDS = ("farm.sources.mmdet",)
-"""The package of those modules, which runs nothing of theirs by itself."""
+"""The package of those modules: what its `__init__` imports is not part of the exporter."""
 
 SAME_EXPORTERS = Path(__file__).with_name("exporters.json")
-"""Exporters that differ in names and places alone; tools/compare_exports.py shows that."""
+"""Exporters that differ only in names or files; tools/compare_exports.py shows that."""
 
 _SHARED = ("family", "config", "date", "versions", "exporter", "refused")
-"""What the trials of a tidy line have in common."""
+"""The fields that the trials of a line of the committed form share."""
 
 _FORM = 3
-"""Of a trial's key; another one would forget every record."""
+"""The version of a trial's key; with another one no record is found again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What one opset, kind of shapes and runtime came to. reason: None for the same detector.
+    """The result of one opset, kind of shapes and runtime. reason: None for the same detector.
 
-    boxes: how many were compared, over all images; mask_iou: their masks' mean, of the worst
-    batch; nodes: of the ONNX file.
+    boxes: how many were compared, over all images. mask_iou: the mean IoU of their masks, in the
+    worst batch. nodes: how many the ONNX file has.
     """
 
     opset: int
@@ -61,10 +61,10 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Trial):
-    """One trial of one model. key: of everything that decides its result; date: when it ran.
+    """One trial of one model. key: the digest of all that decides its result. date: when it ran.
 
-    refused: the model was, for `reason`, before any export. exporter: the digest of the code that
-    wrote its graph; empty in records from before there was one.
+    refused: the model was refused for `reason` before any export. exporter: the digest of the code
+    that wrote its graph; empty in older records.
     """
 
     key: str
@@ -77,11 +77,12 @@ class Record(Trial):
 
     @property
     def current(self) -> bool:
-        """Whether today's exporter wrote the graph that was tried, or one that writes the same."""
+        """Whether this exporter, or one that writes the same files, wrote the graph."""
         return self.exporter in same_exporters(exporter())
 
 
 def exporter() -> str:
+    """Return the digest of the code that writes graphs."""
     return closure.digest(EXPORTER, but=_FORWARDS)
 
 
@@ -93,27 +94,32 @@ def same_exporters(digest: str, path: Path = SAME_EXPORTERS) -> frozenset[str]:
 
 
 def versions(runtime: str) -> dict[str, str]:
-    """The packages that decide what a trial on `runtime` finds, by their versions alone: the table
-    is of what people install under these."""
+    """Return the packages that decide the result of a trial on `runtime`, with their versions."""
     export = OWN_STAGES["export"].packages
     packages = {*SOURCES["mmdet"].packages, *export, *RUNTIMES[runtime].packages}
     return {package: version(package) for package in sorted(packages)}
 
 
 def key(family: Family, opset: int, kind: str, runtime: str) -> str:
-    """The trial's name: another version of a package is another trial. Another exporter is not:
-    what an older one wrote stays on record, marked as such, until it is tried again."""
+    """Return the trial's key: another version of a package is another trial.
+
+    Another exporter is not: results of an older one stay on record, marked as such, until the trial
+    is run again.
+
+    Raises:
+        InputError: the family's own config is not there.
+    """
     values = {"family": canonical(family), "opset": opset, "kind": kind, "runtime": runtime}
-    if Path(family.config).is_file():  # the versions tell of mmdet's own
-        values["digest"] = own.digest(family.config)
+    if Path(family.config).is_file():  # mmdet's own are known by its version
+        values["digest"] = own.config_digest(family.config)
     return step_key("trial", _FORM, values, versions(runtime))
 
 
 class Records:
-    """The lines of one file, by key; the newest of a key counts."""
+    """The records of one file, by key; the newest of a key counts."""
 
     def __init__(self, path: Path) -> None:
-        """Raises InputError where the file holds something else."""
+        """Read the file. Raises InputError if it has anything but records."""
         self.path = path
         self._by_key = {record.key: record for record in _read(path)}
 
@@ -121,17 +127,20 @@ class Records:
         return iter(self._by_key.values())
 
     def get(self, key: str) -> Record | None:
+        """Return the record of this key, if there is one."""
         return self._by_key.get(key)
 
     def add(self, record: Record) -> None:
-        """Kept at once: an interrupt loses no finished trial."""
+        """Add a record, and write it at once: an interrupt loses no finished trial."""
         self._by_key[record.key] = record
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(record)) + "\n")
 
     def tidy(self, keep: Iterable[str]) -> None:
-        """Write the file again with these keys only, sorted, figures to four digits: the committed
-        form. It is read again before, since another run may have added to it."""
+        """Write the file in its committed form: these keys only, sorted, figures to four digits.
+
+        The file is read again first, since another run may have added to it.
+        """
         self._by_key = {record.key: record for record in _read(self.path)}
         wanted = set(keep)
         records = [record for record in self if record.key in wanted]

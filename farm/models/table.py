@@ -1,22 +1,20 @@
-"""The table of models, for the terminal and for docs/models.md."""
+"""Show the table of models in the terminal, and write it as docs/models.md."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from farm.catalog import OPSETS, RUNTIMES
-from farm.models.families import Family
+from farm.models.families import KINDS, Family
 from farm.models.records import Record
 from farm.results.escaping import for_markdown
+from farm.runtimes import engine_runtimes
 
 _MARKS = {"same": "●", "older": "◐", "none": "○", "open": "·"}
-_COLUMNS = [
-    (kind, runtime) for runtime in ("onnxruntime", "openvino") for kind in ("fixed", "dynamic")
-]
 
 
 def as_text(families: Sequence[Family], records: Sequence[Record]) -> str:
-    """One line per family: how many trials hold, the worst score difference, the reasons."""
+    """Return a line per family: how many trials agree, the worst score difference, the reasons."""
     width = max((len(family.name) for family in families), default=0)
     return "\n".join(
         f"{family.name:<{width}}  {_summary([r for r in records if r.family == family.name])}"
@@ -41,7 +39,7 @@ def _summary(records: Sequence[Record]) -> str:
 
 
 def as_markdown(families: Sequence[Family], records: Sequence[Record]) -> str:
-    """The page: what the marks mean, one row per model, and the reasons beneath."""
+    """Return the page: what the marks mean, a row per model, and reasons at the end."""
     by_family = {
         family.name: [r for r in records if r.family == family.name] for family in families
     }
@@ -77,16 +75,16 @@ against MMDetection's own `simple_test` on images of noise: every box that PyTor
 must have its box (same class, IoU of at least 0.99, score within 0.001), none may be added, and
 pasted masks must overlap by 0.99 on average. Files with fixed shapes are run with the traced batch
 of 1; files with dynamic axes with batches of 1 and 2, and at two sizes other than the traced one.
-{_held(shown, records)}
+{_count_agreeing(shown, records)}
 
 {_MARKS["same"]} the same detector · {_MARKS["older"]} likewise, with an older exporter · \
 {_MARKS["none"]} not (reasons at the end) · {_MARKS["open"]} not checked.
-ORT: ONNX Runtime, OV: OpenVINO, both on a CPU in fp32; in a cell the opsets {OPSETS[0]} to
+{_runtimes()} on a CPU in fp32; in a cell the opsets {OPSETS[0]} to
 {OPSETS[-1]} stand one after the other. "score" is the largest difference of a score against
 PyTorch, "nodes" the size of the smallest and of the largest graph."""
 
 
-def _held(shown: Sequence[Family], records: Sequence[Record]) -> str:
+def _count_agreeing(shown: Sequence[Family], records: Sequence[Record]) -> str:
     own = [r for r in records if r.family in {family.name for family in shown}]
     good = [r for r in own if not r.reason]
     older = sum(not r.current for r in good)
@@ -94,13 +92,26 @@ def _held(shown: Sequence[Family], records: Sequence[Record]) -> str:
     return f"Of {len(own)} trials so far {len(good)} are the same detector.{note}"
 
 
+def _runtimes() -> str:
+    """Return the legend of the columns: the short and the full name of each runtime."""
+    names = [
+        f"{_short(name)}: {RUNTIMES[name].title or name}" for name in engine_runtimes(on_cpu=True)
+    ]
+    return f"{', '.join(names)}, {'both' if len(names) == 2 else 'all'}"
+
+
+def _short(runtime: str) -> str:
+    return RUNTIMES[runtime].short or runtime
+
+
 def _table(families: Sequence[Family], records: dict[str, list[Record]]) -> str:
-    heads = [f"{RUNTIMES[runtime].short} {kind}" for kind, runtime in _COLUMNS]
+    columns = [(kind, runtime) for runtime in engine_runtimes(on_cpu=True) for kind in KINDS]
+    heads = [f"{_short(runtime)} {kind}" for kind, runtime in columns]
     lines = ["| model | config | " + " | ".join(heads) + " | score | nodes |"]
     lines.append("|---" * (len(heads) + 4) + "|")
     for family in families:
         own = records[family.name]
-        cells = [_opsets([r for r in own if (r.kind, r.runtime) == c]) for c in _COLUMNS]
+        cells = [_opsets([r for r in own if (r.kind, r.runtime) == c]) for c in columns]
         worst = max((r.score_diff for r in own if not r.reason), default=None)
         nodes = sorted(r.nodes for r in own if r.nodes)
         size = "-".join(dict.fromkeys(map(str, (nodes[0], nodes[-1])))) if nodes else ""
@@ -150,9 +161,7 @@ def _reasons(families: Sequence[Family], records: dict[str, list[Record]]) -> st
         grouped: dict[str, list[str]] = {}
         for r in records[family.name]:
             if r.reason:
-                grouped.setdefault(r.reason, []).append(
-                    f"{r.opset} {r.kind} {RUNTIMES[r.runtime].short}"
-                )
+                grouped.setdefault(r.reason, []).append(f"{r.opset} {r.kind} {_short(r.runtime)}")
         lines += [
             f"- {family.name} ({', '.join(w)}): {for_markdown(reason)}"
             for reason, w in grouped.items()

@@ -1,7 +1,7 @@
-"""One model's trials: exported at an opset, run on a runtime, compared with mmdet's own answers.
+"""One model's trials: export it at an opset, run it on a runtime, compare it with mmdet itself.
 
-The bounds are those of the same detector: every box that PyTorch scores over 0.3 has its box,
-none is added, and the masks are the same.
+An export is the same detector if every box that PyTorch scores over 0.3 has its box, no box is
+added, and the masks are the same.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ class Subject:
         images = random_weights.noise(dims, self.family.seed)
         return [self.detector.reference_as_graph(image) for image in images]
 
-    def unfit(self) -> str | None:
-        """Why the weights tell nothing: few boxes, of one class or size, or chaos."""
-        return self._poor() or self._unsteady()
+    def weights_unusable(self) -> str | None:
+        """Return why a comparison with these weights would show nothing; None if it would."""
+        return self._little_to_compare() or self._unstable()
 
-    def _unsteady(self) -> str | None:
-        """PyTorch's own answers may not depend on the last digits of the image.
+    def _unstable(self) -> str | None:
+        """Return how much answers change with the last digits of an image; None if they do not.
 
-        Where they do, an engine that sums in another order is no less right.
+        Where they do, an engine that sums in another order is as right as PyTorch.
         """
         dims = replace(self.family.shape, n=2)
         images = random_weights.noise(dims, self.family.seed)
@@ -92,8 +92,8 @@ class Subject:
                 return f"the random weights are chaotic: with an image moved by 2e-7, {reason}"
         return None
 
-    def _poor(self) -> str | None:
-        """Twenty boxes of one image, of some classes, of sizes that differ by half."""
+    def _little_to_compare(self) -> str | None:
+        """Return what is missing of twenty boxes, some classes, and sizes that differ by half."""
         found = [one for dims in self.sizes("dynamic") for one in self.expected(dims)]
         kept = [one.boxes[one.scores > SAME.min_score] for one in found]
         most, boxes = max(map(len, kept)), np.concatenate(kept)
@@ -110,13 +110,13 @@ class Subject:
     def trials(
         self, opsets: Sequence[int], kinds: Sequence[str], runtimes: Sequence[str]
     ) -> Iterator[Trial]:
-        """One file per opset and kind, run by every runtime."""
+        """Run the trials: one file per opset and kind, which every runtime runs."""
         for opset in opsets:
             for kind in kinds:
                 yield from self._file(opset, kind, runtimes)
 
     def _file(self, opset: int, kind: str, runtimes: Sequence[str]) -> Iterator[Trial]:
-        """The file's steps in a store that goes with it: files are as large as their models."""
+        """Run one file's steps in a store that is then deleted, since files are large."""
         trials = [Trial(opset=opset, kind=kind, runtime=name) for name in runtimes]
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             store = Store(Path(scratch) / "store")
@@ -134,7 +134,7 @@ class Subject:
                 yield replace(found, nodes=nodes, export_s=seconds)
 
     def _steps(self, opset: int, kind: str, runtimes: Sequence[str]) -> tuple[Step, list[Step]]:
-        """The export, and the build of each runtime, as a sweep on this processor has them."""
+        """Return the export, and a build for each runtime, as a sweep on this CPU has them."""
         shape, label = self.shape(kind), f"{self.family.name} op{opset} {kind}"
         exported = export_step(label, specs.ExportInputs(self.model, shape, opset))
         target = specs.Target("cpu", cpu_model())
@@ -167,15 +167,17 @@ class Subject:
         return trial
 
     def shape(self, kind: str) -> specs.Shape:
-        """The profile that holds every size of this kind."""
+        """Return the profile that has every size of this kind."""
         sizes, opt = self.sizes(kind), self.family.shape
         low = Dims(1, 3, min(x.h for x in sizes), min(x.w for x in sizes))
         high = Dims(max(x.n for x in sizes), 3, max(x.h for x in sizes), max(x.w for x in sizes))
         return specs.Shape(kind, low, opt, high)
 
     def sizes(self, kind: str) -> list[Dims]:
-        """What a file of this kind is run with: batch 1 and 2 at the traced size and two
-        other sizes, where its axes are dynamic."""
+        """Return the sizes that a file of this kind is run with.
+
+        A file with dynamic axes gets batches of 1 and 2 at the traced size, and two other sizes.
+        """
         shape = self.family.shape
         if kind == "fixed":
             return [shape]
@@ -183,7 +185,7 @@ class Subject:
 
 
 def with_agreement(trial: Trial, found: Agreement) -> Trial:
-    """Add an agreement to `trial`; `reason` says which bound it breaks, if any."""
+    """Return `trial` with an agreement added; its `reason` says which tolerance is exceeded."""
     return replace(
         trial,
         reason=_reason(found) if found.reason and found.boxes else None,
@@ -197,7 +199,7 @@ def with_agreement(trial: Trial, found: Agreement) -> Trial:
 
 
 def _reason(found: Agreement) -> str:
-    """As the table's records have it."""
+    """Return the reason as the table's records state it."""
     if found.lost or found.added or found.moved:
         return (
             f"of {found.boxes} boxes {found.lost} are lost, {found.added} added, {found.moved}"

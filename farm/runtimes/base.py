@@ -84,7 +84,7 @@ class Runtime(Part):
 
     engines: returns the adapter that builds and opens engines. modules: the one that runs the
     model itself; no file is exported, so that the opset is no axis.
-    short: its name in narrow tables.
+    short: its name in narrow tables. title: its name in texts.
     options: the pydantic model of its options in a matrix; None where it takes any and raises
     its own errors. See `farm.options` for options that name files.
     probe: looks for it on this machine, for `farm doctor`, in a process of its own. install: the
@@ -108,6 +108,7 @@ class Runtime(Part):
     engines: Callable[[], EngineAdapter] | None = None
     modules: Callable[[], ModuleAdapter] | None = None
     short: str = ""
+    title: str = ""
     options: type[RuntimeOptions] | None = None
     probe: Callable[[], Finding] | None = None
     install: str = ""

@@ -1,7 +1,7 @@
-"""The annotation file that mmdet's own evaluation will read as it is: held against COCO's format.
+"""Check the annotation file of a test data set, which mmdet's own evaluation reads as it is.
 
-Unlike a sweep's, it is not made safe first. What would crash COCO's tools, or let them hang, is
-refused before the work; where they may count wrongly, that is said.
+A sweep repairs its copy of such a file first; here the file stays. What would crash COCO's tools,
+or let them hang, is an error before any work; what they may count wrongly is logged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ _NEEDED = ("area", "iscrowd")
 
 
 def require_evaluable(dataset: Any, metrics: Sequence[str]) -> None:
-    """metrics: of `--eval`. Raises InputError."""
+    """Check that mmdet can evaluate the data set. metrics: of `--eval`.
+
+    Raises:
+        InputError: an annotation would end mmdet's evaluation, or let it hang.
+    """
     for part in getattr(dataset, "datasets", [dataset]):
         if type(part).evaluate is CocoDataset.evaluate:
             _require_needed(part)
@@ -66,7 +70,7 @@ def _is_box(value: Any) -> bool:
 
 
 def _is_flag(value: Any) -> bool:
-    """What COCO's tools convert to a byte."""
+    """Return whether COCO's tools can convert it to a byte."""
     return _converts(int, value) and 0 <= int(value) < 256
 
 
@@ -76,7 +80,7 @@ _COMPUTABLE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "area": (_is_number, "a number"),
     "iscrowd": (_is_flag, "0 or 1"),
 }
-"""With anything else mmdet's evaluation, of some metrics or all, ends in an error."""
+"""What mmdet's evaluation needs of an annotation's values, for some metrics or for all."""
 
 
 def _require_computable(part: Any) -> None:
@@ -94,7 +98,7 @@ def _require_computable(part: Any) -> None:
 def _require_format(part: Any, masks: bool) -> None:
     path = Path(part.ann_file)
     if not path.is_file():
-        return  # mmcv reads from other stores too
+        return  # mmcv reads from other storage too
     try:
         read_annotations(path, mask_classes=part.CLASSES if masks else ())
     except InputError as error:

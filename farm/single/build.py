@@ -17,20 +17,25 @@ DEFAULT_SHAPE = (400, 600)
 
 
 def build(options: argparse.Namespace) -> int:
-    """Returns the exit code: 1 if --verify finds a difference."""
-    runtime = work.require_runtime(options.runtime, "--runtime")
+    """Run `farm build`. Return the exit code: 1 if --verify finds a difference.
+
+    Raises:
+        InputError: an option, or a file that it names, is wrong.
+        StepFailed, FarmError: the runtime cannot build the engine.
+    """
+    runtime = targets.require_runtime(options.runtime, "--runtime")
     image = words.image(options.input_img, "--input-img")
     path = Path(plain_file("ONNX file", options.model, Path.cwd()).path)
     model = words.detector(options, options.model)
     output = writable.file(options.trt_file, "--trt-file", (model.config.path, path, image))
-    shape = _shape(options, onnx_file.taken(path))
+    shape = _shape(options, onnx_file.input_extent(path))
     store = work.open_store(options.results)
-    exported = onnx_file.stored(path, store, options.retry_failed)
+    exported = planned.import_onnx(path, store, options.retry_failed)
     settings = _settings(options, runtime, shape)
     target = _target(options)
-    folder = planned.built(path, exported, settings, target, store, options.retry_failed)
+    folder = planned.build_engine(path, exported, settings, target, store, options.retry_failed)
     engine = sole_file(folder)
-    work.put(engine, output)
+    work.copy_artifact(engine, output)
     print(f"Engine: {output}")
     print(f"In the store: {engine}")
     if not options.verify:
@@ -45,15 +50,19 @@ def _target(options: argparse.Namespace) -> specs.Target:
 
 
 def sole_file(folder: Path) -> Path:
-    """The one file of an engine, notes about it aside. Raises InputError where there are more."""
+    """Return the one file of an engine, notes about it aside.
+
+    Raises:
+        InputError: the engine is several files.
+    """
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"]
     if len(files) != 1:
         raise InputError(f"its engine is {len(files)} files; take them from there", str(folder))
     return files[0]
 
 
-def _shape(options: argparse.Namespace, file: onnx_file.Taken) -> specs.Shape:
-    """--shape between --min-shape and --max-shape, and within what the file takes."""
+def _shape(options: argparse.Namespace, file: onnx_file.InputExtent) -> specs.Shape:
+    """Return --shape, --min-shape and --max-shape as a profile that the file takes."""
     opt = words.dims(options.shape or file.size or DEFAULT_SHAPE, "--shape")
     low = words.dims(options.min_shape, "--min-shape") if options.min_shape else opt
     high = words.dims(options.max_shape, "--max-shape") if options.max_shape else opt
@@ -64,7 +73,7 @@ def _shape(options: argparse.Namespace, file: onnx_file.Taken) -> specs.Shape:
         )
     low, opt, high = (Dims(file.n or 1, 3, size.h, size.w) for size in (low, opt, high))
     for size in (low, opt, high):
-        if file.refuses(size):
+        if file.excludes(size):
             raise InputError(
                 f"the ONNX file takes {file} only, not {size}; export it with --dynamic-export",
                 options.model,
@@ -91,15 +100,15 @@ def _verified(
     image: Path | None,
     show: bool,
 ) -> bool:
-    """Whether the engine gives what ONNX Runtime gives on the ONNX file as it is."""
+    """Return whether the engine agrees with ONNX Runtime on the ONNX file as it is."""
     from farm.single.facts import facts_without_weights, without_flip
-    from farm.single.verify import engine_run, verified
+    from farm.single.verify import engine_run, verify
 
-    work.require_runtime("onnxruntime")
+    targets.require_runtime("onnxruntime")
     facts = facts_without_weights(without_flip(model))
     plain = specs.EngineOptions("onnxruntime", "fp32", settings.shape)
     short = "trt" if settings.runtime == "tensorrt" else settings.runtime
-    return verified(
+    return verify(
         engine_run("ONNX Runtime", store.path(exported), plain, facts),
         engine_run(f"the {settings.runtime} engine", folder, settings, facts),
         dict.fromkeys((settings.shape.opt, settings.shape.min, settings.shape.max)),

@@ -1,4 +1,4 @@
-"""Compare two ways of running one model, by a sweep's own tolerance, and print the result."""
+"""Compare two ways of running one model by a sweep's tolerance, and print the result."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from farm.specs import Tolerance
 Outputs = Mapping[str, Any]
 
 _BEST = 20
-"""Boxes to compare where none scores enough to be counted by the tolerances alone."""
+"""How many boxes are compared where none reaches the score of a sweep's tolerance."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one way of running gave for a batch: detections in network pixels, or raw outputs."""
+    """What one way of running returned for a batch: boxes in network pixels, or raw outputs."""
 
     name: str
     found: Sequence[Detections] | None
     outputs: Outputs
 
 
-def held(reference: Answers, engine: Answers, size: str) -> bool:
-    """Whether the two agree, over something; prints by how much."""
+def print_comparison(reference: Answers, engine: Answers, size: str) -> bool:
+    """Print how far the two agree. Return whether they do, and there was something to compare."""
     names = f"{reference.name} and {engine.name}"
     if reference.found is None or engine.found is None:
         reason, summary = _compare_raw(reference.outputs, engine.outputs)
@@ -53,7 +53,7 @@ def _compare(
 
 
 def _tolerance(found: Sequence[Detections]) -> Tolerance:
-    """A sweep's tolerance; where no box scores enough for it, the best few are compared."""
+    """Return a sweep's tolerance, with a lower score where no box reaches the usual one."""
     tolerance = Tolerance()
     scores = np.sort(np.concatenate([one.scores for one in found]))[::-1]
     if scores[0] >= tolerance.min_score:

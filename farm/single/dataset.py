@@ -1,4 +1,4 @@
-"""The config's test data set, opened by mmdet's own code."""
+"""Open the config's test data set with mmdet's own code."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LOADING = ("samples_per_gpu", "workers_per_gpu", "persistent_workers")
 
 
 def open_dataset(settings: mmcv.Config, where: str) -> Any:
-    """`data.test`, in test mode: every image, whether it has objects or not.
+    """Open `data.test` in test mode: every image, whether it has objects or not.
 
     Raises:
-        InputError: there is none, or its files are not there or not what mmdet reads.
+        InputError: the config has none, or mmdet cannot read its files.
     """
     wanted = (settings.get("data") or {}).get("test")
     if not wanted:
@@ -32,10 +32,10 @@ def open_dataset(settings: mmcv.Config, where: str) -> Any:
     try:
         dataset = build_dataset(wanted)
     except Exception as error:  # any data set's own reading of any file
-        met = _met(error)
-        text = " ".join(str(met).split())[:300]
+        cause = _cause(error)
+        text = " ".join(str(cause).split())[:300]
         raise InputError(
-            f"mmdet cannot open its data set ({type(met).__name__}: {text}); name its files with"
+            f"mmdet cannot open its data set ({type(cause).__name__}: {text}); name its files with"
             " --cfg-options data.test.ann_file=... data.test.img_prefix=...",
             where,
         ) from error
@@ -47,13 +47,13 @@ def open_dataset(settings: mmcv.Config, where: str) -> Any:
     return dataset
 
 
-def _met(error: BaseException) -> BaseException:
-    """What mmcv met where its own words for it fail: some errors take more than a text."""
+def _cause(error: BaseException) -> BaseException:
+    """Return the first error where mmcv, which raises errors anew with only a text, could not."""
     return error.__context__ if isinstance(error, TypeError) and error.__context__ else error
 
 
 def images(dataset: Any) -> list[tuple[Path, str]]:
-    """Path and name of every image, in the data set's order."""
+    """Return path and name of every image, in the data set's order."""
     if hasattr(dataset, "datasets"):
         return [pair for part in dataset.datasets for pair in images(part)]
     folder = Path(dataset.img_prefix or "")

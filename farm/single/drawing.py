@@ -1,4 +1,4 @@
-"""Detections painted over an image by mmdet's own drawing: in a window, or in a file."""
+"""Draw detections over images with mmdet's own drawing: in windows, or into files."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mmdet.core.visualization import imshow_det_bboxes
 from pycocotools import mask as coco_mask
 
 from farm.detections import Detections
+from farm.single.results import pycocotools_rle
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ _NO_WINDOW = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 
 
 def has_display() -> bool:
-    """Whether matplotlib can open a window here."""
+    """Return whether matplotlib can open a window here."""
     return plt.get_backend().lower() not in _NO_WINDOW
 
 
@@ -38,7 +39,7 @@ def paint(
     file: Path | None,
     palette: Any = None,
 ) -> None:
-    """Into `file`, else a window that is closed by hand. picture: uint8 [H, W, 3], BGR."""
+    """Draw into `file`, or in a window that the user closes. picture: uint8 [H, W, 3], BGR."""
     with _same_colours():
         imshow_det_bboxes(
             picture,
@@ -63,7 +64,7 @@ def show_or_write(
     title: str,
     name: str,
 ) -> None:
-    """In a window where there is a display, else in the file `name` of this folder."""
+    """Draw in a window where there is a display, else into the file `name` of this folder."""
     file = None if has_display() else Path.cwd() / name
     paint(picture, found, classes, title, 0.3, file)
     if file is not None:
@@ -72,7 +73,7 @@ def show_or_write(
 
 @contextmanager
 def _same_colours() -> Iterator[None]:
-    """mmdet shades masks at random: equal results are to look equal."""
+    """Seed the colours of masks, which mmdet draws at random: equal results are to look equal."""
     state = np.random.get_state()
     np.random.seed(42)
     try:
@@ -84,10 +85,5 @@ def _same_colours() -> Iterator[None]:
 def _masks(found: Detections) -> npt.NDArray[np.bool_] | None:
     if not found.rles:
         return None
-    masks: npt.NDArray[np.uint8] = coco_mask.decode([_bytes(rle) for rle in found.rles])
+    masks: npt.NDArray[np.uint8] = coco_mask.decode([pycocotools_rle(rle) for rle in found.rles])
     return masks.transpose(2, 0, 1).astype(bool)
-
-
-def _bytes(rle: dict[str, Any]) -> dict[str, Any]:
-    counts = rle["counts"]
-    return {**rle, "counts": counts.encode() if isinstance(counts, str) else counts}

@@ -1,11 +1,13 @@
-"""Results evaluated and formatted by the data set's own code in mmdet."""
+"""Evaluate and format results with the data set's own code in mmdet."""
 
 from __future__ import annotations
 
 import inspect
 import logging
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from farm.sources.mmdet import compat  # noqa: F401
@@ -14,7 +16,7 @@ from farm.sources.mmdet import compat  # noqa: F401
 import mmcv
 import numpy as np
 import numpy.typing as npt
-from mmdet.core.evaluation import recall
+from mmdet.core.evaluation import mean_ap, recall
 from mmdet.datasets import CocoDataset, ConcatDataset, CustomDataset, VOCDataset
 
 from farm.errors import FarmError, InputError, nearest
@@ -30,18 +32,22 @@ _OF_TRAINING = (
     "rule",
     "dynamic_intervals",
 )
-"""What a config's `evaluation` holds for the hook that evaluates while training."""
+"""Keys of a config's `evaluation` that only the hook which evaluates during training takes."""
 
 _METRICS = {
     CocoDataset.evaluate: ("bbox", "segm", "proposal"),
     VOCDataset.evaluate: ("mAP", "recall"),
     CustomDataset.evaluate: ("mAP", "recall"),
 }
-"""Without `proposal_fast`: it reads the boxes of an RPN alone, not a detector's by class."""
+"""`proposal_fast` is not among them: it reads the boxes of an RPN, not a detector's by class."""
 
 
 def require_metrics(dataset: Any, metrics: Sequence[str]) -> None:
-    """Raises InputError for what the data set's `evaluate` would only refuse after the work."""
+    """Check metrics that the data set's `evaluate` would refuse only after the work.
+
+    Raises:
+        InputError: the data set has no such metric, or takes one at a time.
+    """
     plain = _plain(dataset)
     known = _METRICS.get(type(plain).evaluate)
     if known is None:
@@ -55,7 +61,7 @@ def require_metrics(dataset: Any, metrics: Sequence[str]) -> None:
 
 
 def _plain(dataset: Any) -> Any:
-    """The first of several that are tested together: they are of one kind."""
+    """Return the first of data sets that are tested together: they are of one kind."""
     return dataset.datasets[0] if isinstance(dataset, ConcatDataset) else dataset
 
 
@@ -66,45 +72,53 @@ def _as_voc(plain: Any) -> bool:
 def evaluate_options(
     dataset: Any, metrics: Sequence[str], settings: mmcv.Config, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """What `evaluate` is called with. Raises InputError for options that it does not know."""
+    """Return what `evaluate` is called with.
+
+    Raises:
+        InputError: it has no such option.
+    """
     wanted = {**settings.get("evaluation", {}), "metric": list(metrics), **options}
     for name in _OF_TRAINING:
         wanted.pop(name, None)
     if wanted.get("iou_thrs") is not None:
         wanted["iou_thrs"] = _numbers("iou_thrs", wanted["iou_thrs"])
-    return _fitting(_plain(dataset).evaluate, wanted)
+    return _accepted(_plain(dataset).evaluate, wanted)
 
 
 def format_options(dataset: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """As `evaluate_options`, of `format_results`."""
+    """Return what `format_results` is called with.
+
+    Raises:
+        InputError: it has no such option, or the data set cannot format results.
+    """
     if not hasattr(dataset, "format_results"):
         name = type(dataset).__name__
         raise InputError(f"{name} cannot; give one data set at a time", "--format-only")
-    return _fitting(dataset.format_results, options)
+    return _accepted(dataset.format_results, options)
 
 
-def warn_of_nothing_kept(dataset: Any, options: dict[str, Any]) -> None:
-    """Says before the work where mmdet's `format_results` leaves no file."""
+def warn_if_nothing_is_kept(dataset: Any, options: dict[str, Any]) -> None:
+    """Log before the work where mmdet's `format_results` leaves no file."""
     if type(dataset).format_results is CustomDataset.format_results:
         log.warning(
             f"{type(dataset).__name__} has no format of its own: --format-only writes nothing"
         )
     elif isinstance(dataset, CocoDataset) and "jsonfile_prefix" not in options:
         log.info(
-            "--format-only writes into a temporary folder, which goes at the end; keep its files"
-            " with --eval-options jsonfile_prefix=PATH"
+            "--format-only writes into a temporary folder, which is deleted at the end; keep its"
+            " files with --eval-options jsonfile_prefix=PATH"
         )
 
 
 def _numbers(name: str, values: Any) -> npt.NDArray[np.float64]:
-    """As an array, which pycocotools takes it for."""
+    """Return an array, which pycocotools expects."""
     try:
         return np.atleast_1d(np.asarray(values, float))
     except (TypeError, ValueError):
         raise InputError(f"{name}={values}: expected numbers", "--eval-options") from None
 
 
-def _fitting(method: Any, options: dict[str, Any]) -> dict[str, Any]:
+def _accepted(method: Any, options: dict[str, Any]) -> dict[str, Any]:
     try:
         inspect.signature(method).bind([], **options)
     except TypeError as error:
@@ -112,28 +126,28 @@ def _fitting(method: Any, options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def told(method: Any, results: list[Any], options: dict[str, Any], asked: str) -> Any:
-    """What `evaluate` or `format_results` says. asked: the command's option that wants it so.
+def call(method: Any, results: list[Any], options: dict[str, Any], option: str) -> Any:
+    """Call the data set's `evaluate` or `format_results`. option: the command's, for errors.
 
     Raises:
-        InputError: values of options that it refuses.
-        FarmError: it cannot read the results.
+        InputError: the method refuses values of the options.
+        FarmError: it fails otherwise.
     """
     try:
-        with _ragged_arrays():
+        with _ragged_arrays(), _workers_that_end():
             return method(results, **options)
     except (KeyError, AssertionError) as error:
         message = f"{method.__qualname__} refuses {options}: {error}"
-        raise InputError(message, asked) from error
+        raise InputError(message, option) from error
     except Exception as error:  # any data set's own code
         message = f"{method.__qualname__} fails: {type(error).__name__}: {error}"
         raise FarmError(message) from error
 
 
-def as_evaluated(dataset: Any, metrics: Sequence[str], results: list[Any]) -> list[Any]:
-    """The results as this data set's `evaluate` can read them.
+def for_evaluate(dataset: Any, metrics: Sequence[str], results: list[Any]) -> list[Any]:
+    """Return the results as this data set's `evaluate` can read them.
 
-    Those of Pascal VOC know no masks, and for recall want the boxes of all classes together.
+    Data sets like Pascal VOC take no masks, and for recall the boxes of all classes together.
     """
     if not _as_voc(_plain(dataset)):
         return results
@@ -143,7 +157,7 @@ def as_evaluated(dataset: Any, metrics: Sequence[str], results: list[Any]) -> li
 
 @contextmanager
 def _ragged_arrays() -> Iterator[None]:
-    """mmdet's recalls make an array of arrays of several shapes, as numpy did before 1.24."""
+    """Let mmdet's recall make an array of arrays of several shapes, as numpy did before 1.24."""
 
     class Numpy:
         def __getattr__(self, name: str) -> Any:
@@ -163,3 +177,20 @@ def _ragged_arrays() -> Iterator[None]:
         yield
     finally:
         recall.np = np
+
+
+@contextmanager
+def _workers_that_end() -> Iterator[None]:
+    """Let SIGTERM end the worker processes of mmdet's mAP, which its pool relies on.
+
+    They are forks with the farm's own handler, which Python does not run in a process that has
+    just begun to wait for a lock: the pool would wait for such a worker for ever.
+    """
+    pool = mean_ap.Pool
+    mean_ap.Pool = partial(
+        pool, initializer=signal.signal, initargs=(signal.SIGTERM, signal.SIG_DFL)
+    )
+    try:
+        yield
+    finally:
+        mean_ap.Pool = pool

@@ -7,15 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from farm import specs, writable
-from farm.catalog import OPSETS
+from farm.catalog import OPSETS, SOURCES
 from farm.errors import InputError
-from farm.single import planned, words, work
+from farm.single import planned, targets, words, work
 from farm.single.shapes import fixed, free
 from farm.units import Dims
 
 
 def export(options: argparse.Namespace) -> int:
-    """Returns the exit code: 1 if --verify finds a difference."""
+    """Run `farm export`. Return the exit code: 1 if --verify finds a difference.
+
+    Raises:
+        InputError: an option, or a file that it names, is wrong.
+        StepFailed, FarmError: the model cannot be exported.
+    """
     size = words.dims(options.shape, "--shape")
     if options.opset_version not in OPSETS:
         raise InputError(
@@ -27,7 +32,7 @@ def export(options: argparse.Namespace) -> int:
     read = (model.config.path, model.checkpoint.path, test_img, input_img)
     output = writable.file(options.output_file, "--output-file", read)
     store = work.open_store(options.results)
-    checked = planned.checked(model, store, options.retry_failed)
+    checked = planned.check_detector(model, store, options.retry_failed)
     values = specs.ExportInputs(
         checked.model,
         free(None, None, None, size) if options.dynamic_export else fixed(size),
@@ -35,8 +40,8 @@ def export(options: argparse.Namespace) -> int:
         "none" if options.skip_postprocess else "graph",
         options.simplify,
     )
-    folder = planned.exported(checked, values, store, options.retry_failed)
-    work.put(folder / "model.onnx", output)
+    folder = planned.export_onnx(checked, values, store, options.retry_failed)
+    work.copy_artifact(folder / "model.onnx", output)
     print(f"ONNX file: {output}")
     print(f"In the store: {folder / 'model.onnx'}")
     if options.show:
@@ -46,7 +51,7 @@ def export(options: argparse.Namespace) -> int:
 
 
 def _print_graph(path: Path) -> None:
-    """The graph as ONNX writes it, without the weights' values: those are millions of numbers."""
+    """Print the graph as ONNX writes it, without the weights' values, which are millions."""
     import onnx
 
     model = onnx.load(path)
@@ -57,14 +62,13 @@ def _print_graph(path: Path) -> None:
 
 
 def _verified(values: specs.ExportInputs, folder: Path, image: Path | None, show: bool) -> bool:
-    """Whether ONNX Runtime, on the file as it is, gives what PyTorch gives, at every size."""
-    from farm.single.verify import engine_run, pytorch_run, verified
-    from farm.sources import source_module
+    """Return whether ONNX Runtime agrees with PyTorch on the file as it is, at every size."""
+    from farm.single.verify import engine_run, pytorch_run, verify
 
-    work.require_runtime("onnxruntime")
-    detector = source_module(values.model.source).load(values.model)
+    targets.require_runtime("onnxruntime")
+    detector = SOURCES[values.model.source].adapter().load(values.model)
     options = specs.EngineOptions("onnxruntime", "fp32", values.shape)
-    return verified(
+    return verify(
         pytorch_run(detector, raw=values.postprocess == "none"),
         engine_run("ONNX Runtime", folder, options, detector.facts),
         _sizes(values.shape),
@@ -75,7 +79,7 @@ def _verified(values: specs.ExportInputs, folder: Path, image: Path | None, show
 
 
 def _sizes(shape: specs.Shape) -> Iterator[Dims]:
-    """The traced size, and for a dynamic file a batch of two half as large again."""
+    """Yield the traced size, and for a dynamic file a batch of two half as large again."""
     yield shape.opt
     if shape.dynamic:
         height, width = (int(edge * 1.5) // 32 * 32 for edge in (shape.opt.h, shape.opt.w))

@@ -1,4 +1,4 @@
-"""An ONNX file from the user's hands: what it takes, and the artifact of the store that it is."""
+"""What an ONNX file from the user says of itself: its input's extent, opset and outputs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm import specs
+from farm.catalog import SOURCES
 from farm.plan.files import plain_file
-from farm.plan.steps import export_step
-from farm.single import work
-from farm.single.shapes import free
-from farm.sources import source_module
-from farm.store import Store
 from farm.units import Dims
 
 
 @dataclass(frozen=True)
-class Taken:
+class InputExtent:
     """The extent of a file's input [n, 3, h, w]; None for a free axis."""
 
     n: int | None
@@ -25,10 +21,11 @@ class Taken:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width, where it takes only one."""
+        """Height and width, where the file takes only one size."""
         return None if self.h is None or self.w is None else (self.h, self.w)
 
-    def refuses(self, size: Dims) -> bool:
+    def excludes(self, size: Dims) -> bool:
+        """Return whether the file cannot take a batch of this size."""
         pairs = ((self.n, size.n), (self.h, size.h), (self.w, size.w))
         return any(own not in (None, wanted) for own, wanted in pairs)
 
@@ -37,39 +34,42 @@ class Taken:
         return "x".join("any" if axis is None else str(axis) for axis in axes)
 
 
-def taken(path: Path) -> Taken:
-    """Raises InputError for a file that is no ONNX, or takes no batch of images."""
-    axes = source_module("onnx").load(_model(path)).facts.input_shape
-    assert axes is not None  # `load` refuses a file without
-    return Taken(axes[0], axes[2], axes[3])
+def raw_model(path: Path) -> specs.OnnxModel:
+    """Return the file as a model of raw outputs: any outputs will do until they are used.
+
+    Raises:
+        InputError: the file is not there.
+    """
+    return specs.OnnxModel(path.stem, plain_file("ONNX file", str(path), Path()), outputs="raw")
+
+
+def input_extent(path: Path) -> InputExtent:
+    """Return the extent of the file's input.
+
+    Raises:
+        InputError: the file is not an ONNX file, or does not take a batch of images.
+    """
+    axes = _facts(path).input_shape
+    assert axes is not None  # `load` raises where a file has no such input
+    return InputExtent(axes[0], axes[2], axes[3])
 
 
 def opset(path: Path) -> int | None:
-    """Raises as `taken`."""
-    found: int | None = source_module("onnx").load(_model(path)).facts.opset
-    return found
+    """Return the file's opset.
+
+    Raises:
+        InputError: as `input_extent`.
+    """
+    return _facts(path).opset
 
 
 def outputs(path: Path) -> tuple[str, ...]:
-    """Their names."""
+    """Return the names of the file's outputs."""
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)
     return tuple(one.name for one in model.graph.output)
 
 
-def stored(path: Path, store: Store, retry_failed: bool) -> specs.Ref:
-    """The artifact that the file is: of `farm export` or a sweep, else taken in as it is."""
-    if found := work.find(store, "export", path):
-        return found.ref
-    file = taken(path)
-    opt = Dims(file.n or 1, 3, file.h or 1, file.w or 1)
-    values = specs.ExportInputs(_model(path), free(file.n, file.h, file.w, opt), None)
-    step = export_step(path.name, values)
-    work.carry_out(step, store, retry_failed)
-    return step.ref
-
-
-def _model(path: Path) -> specs.OnnxModel:
-    """Raw: nothing is asked of the outputs before they are used."""
-    return specs.OnnxModel(path.stem, plain_file("ONNX file", str(path), Path()), outputs="raw")
+def _facts(path: Path) -> specs.ModelFacts:
+    return SOURCES["onnx"].adapter().load(raw_model(path)).facts

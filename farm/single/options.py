@@ -1,4 +1,4 @@
-"""The tools' options: names, meanings and defaults of MMDetection's; imports nothing heavy."""
+"""The tools' options, with MMDetection's names, meanings and defaults; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ log = logging.getLogger(__name__)
 
 Command = Callable[[str, Any, str], argparse.ArgumentParser]
 
-BACKENDS = ("onnxruntime", "tensorrt", "openvino", "torch")
-
 _KEY_VALUE = (
     'as in MMDetection: a list is key="[a,b]" or key=a,b, nested key="[(a,b),(c,d)]", '
     "without white space"
 )
 _CONFIGS = "the config says how images are prepared, and which data set it is"
-_TAKEN = f"are taken with a warning, as MMDetection does: {_CONFIGS}."
+_DEPRECATED = f"are accepted with a warning, as MMDetection does: {_CONFIGS}."
 
 
 def add_commands(command: Command) -> None:
-    """`command` makes the parser of one command from its name, function and text."""
-    _add_export(command("export", _export, "CONFIG and CHECKPOINT to a standard ONNX file"))
-    _add_build(command("build", _build, "an ONNX file to an engine"))
+    """Add the three commands. command: makes a parser from a command's name, function and text."""
+    _add_export(command("export", _export, "export a detector to a standard ONNX file"))
+    _add_build(command("build", _build, "build an engine from an ONNX file"))
     _add_test(command("test", _test, "run a model over its config's test data set"))
 
 
@@ -50,123 +48,127 @@ def _test(options: argparse.Namespace) -> int:
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a path, or a config that mmdet ships")
-    parser.add_argument("checkpoint", help="its weights")
-    parser.add_argument(
-        "--output-file", default="tmp.onnx", metavar="FILE", help="(default: tmp.onnx)"
-    )
-    parser.add_argument(
-        "--input-img", metavar="FILE", help="the image of --verify where no --test-img is given"
+    add = parser.add_argument
+    add("config", help="a path, or a config that mmdet ships")
+    add("checkpoint", help="its weights")
+    add("--output-file", default="tmp.onnx", metavar="FILE", help="(default: tmp.onnx)")
+    add(
+        "--input-img",
+        metavar="FILE",
+        help="the image that --verify uses if --test-img is not given",
     )
     _add_shape(parser, (800, 1216), "input size: height and width, or one number for a square")
-    parser.add_argument(
-        "--test-img", metavar="FILE", help="the image of --verify (default: one drawn by seed)"
+    add(
+        "--test-img",
+        metavar="FILE",
+        help="the image that --verify uses (default: one that is drawn, by seed)",
     )
-    parser.add_argument(
+    add(
         "--opset-version",
         type=int,
         default=11,
         metavar="N",
         help=f"{OPSETS[0]} to {OPSETS[-1]} (default: 11)",
     )
-    _add_words(parser, "--cfg-options", f"settings over the config's, {_KEY_VALUE}")
-    parser.add_argument(
-        "--dynamic-export", action="store_true", help="free batch, height and width"
-    )
-    parser.add_argument(
-        "--show", action="store_true", help="print the graph; with --verify draw both results"
-    )
-    parser.add_argument(
+    _add_settings(parser, "--cfg-options", f"settings that replace the config's, {_KEY_VALUE}")
+    add("--dynamic-export", action="store_true", help="leave batch, height and width free")
+    add("--show", action="store_true", help="print the graph; with --verify also draw both results")
+    add(
         "--verify",
         action="store_true",
-        help="hold ONNX Runtime against PyTorch; exit code 1 if they differ",
+        help="compare ONNX Runtime with PyTorch; exit code 1 if they differ",
     )
-    parser.add_argument("--simplify", action="store_true", help="simplify the graph")
-    parser.add_argument(
-        "--skip-postprocess", action="store_true", help="end the graph at the heads' raw outputs"
-    )
+    add("--simplify", action="store_true", help="simplify the graph with onnxslim")
+    add("--skip-postprocess", action="store_true", help="end the graph at the heads' raw outputs")
     _add_pickle(parser)
     _add_store(parser)
     _add_unused(parser)
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a path, or a config that mmdet ships")
-    parser.add_argument("model", help="an ONNX file, of `farm export` or any other")
-    parser.add_argument("--trt-file", default="tmp.trt", metavar="FILE", help="(default: tmp.trt)")
-    parser.add_argument(
-        "--runtime", default="tensorrt", help="whose engine it is (default: tensorrt)"
-    )
-    parser.add_argument(
-        "--input-img", metavar="FILE", help="the image of --verify (default: one drawn by seed)"
+    add = parser.add_argument
+    add("config", help="a path, or a config that mmdet ships")
+    add("model", help="an ONNX file, of `farm export` or any other")
+    add("--trt-file", default="tmp.trt", metavar="FILE", help="(default: tmp.trt)")
+    add("--runtime", default="tensorrt", help="the runtime to build for (default: tensorrt)")
+    add(
+        "--input-img",
+        metavar="FILE",
+        help="the image that --verify uses (default: one that is drawn, by seed)",
     )
     _add_shape(
         parser,
         None,
-        "input size the engine is tuned for: height and width, or one number for a square "
-        "(default: 400 600, or the file's own where it takes only one)",
+        "input size that the engine is tuned for: height and width, or one number for a square "
+        "(default: 400 600, or the file's own size if that is fixed)",
     )
     for end in ("min", "max"):
         _add_numbers(parser, f"--{end}-shape", None, f"{end}imum input size (default: --shape)")
-    _add_words(
+    _add_settings(
         parser,
         "--cfg-options",
-        "settings over the config's, as the file was exported with; --verify reads the config",
+        "the settings that the file was exported with; --verify reads the config",
     )
-    parser.add_argument(
-        "--workspace-size", type=int, default=1, metavar="GIB", help="in GiB (default: 1)"
-    )
-    parser.add_argument(
+    add("--workspace-size", type=int, default=1, metavar="GIB", help="in GiB (default: 1)")
+    add(
         "--compute-capability",
         metavar="N.N",
-        help="of the GPU it is for, where a runtime builds without one (default: the GPU's here)",
+        help="of the GPU to build for, if the runtime can build without it (default: this GPU's)",
     )
-    parser.add_argument("--show", action="store_true", help="with --verify, draw both results")
-    parser.add_argument(
+    add("--show", action="store_true", help="with --verify, draw both results")
+    add(
         "--verify",
         action="store_true",
-        help="hold the engine against ONNX Runtime; exit code 1 if they differ",
+        help="compare the engine with ONNX Runtime; exit code 1 if they differ",
     )
     _add_store(parser)
     _add_unused(parser, "--to-rgb")
 
 
 def _add_test(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a path, or a config that mmdet ships")
-    parser.add_argument(
-        "model", help="an ONNX file or an engine of `farm build`; a checkpoint for torch"
+    add = parser.add_argument
+    add("config", help="a path, or a config that mmdet ships")
+    add("model", help="an ONNX file or an engine of `farm build`; a checkpoint for torch")
+    add(
+        "--backend",
+        required=True,
+        metavar="RUNTIME",
+        help="what runs the model: torch, or a runtime with engines, such as onnxruntime",
     )
-    parser.add_argument("--backend", required=True, choices=BACKENDS)
-    parser.add_argument(
-        "--out", metavar="FILE", help="write the results, as mmdet's tools read: .pkl or .pickle"
+    add(
+        "--out",
+        metavar="FILE",
+        help="write the results for mmdet's tools to this .pkl or .pickle file",
     )
-    parser.add_argument(
-        "--format-only", action="store_true", help="write the data set's own format, no evaluation"
+    add(
+        "--format-only",
+        action="store_true",
+        help="write results in the data set's own format, and do not evaluate them",
     )
-    parser.add_argument(
+    add(
         "--eval",
         nargs="+",
         metavar="METRIC",
         help="bbox, segm, proposal for COCO; mAP, recall for Pascal VOC",
     )
-    parser.add_argument(
+    add(
         "--show",
         action="store_true",
-        help="show results in windows; without a display, into the folder `show`",
+        help="show results in windows; without a display, draw into the folder `show`",
     )
-    parser.add_argument("--show-dir", metavar="DIR", help="where painted images go")
-    parser.add_argument(
+    add("--show-dir", metavar="DIR", help="the folder for images with results drawn over them")
+    add(
         "--show-score-thr",
         type=float,
         default=0.3,
         metavar="SCORE",
-        help="paint what scores this or more (default: 0.3)",
+        help="draw what scores at least this (default: 0.3)",
     )
-    _add_words(parser, "--cfg-options", f"settings over the config's, {_KEY_VALUE}")
-    _add_words(parser, "--eval-options", "arguments of the data set's evaluate or format_results")
-    parser.add_argument(
-        "--options", nargs="+", action=_Renamed, dest="eval_options", help=argparse.SUPPRESS
+    _add_settings(parser, "--cfg-options", f"settings that replace the config's, {_KEY_VALUE}")
+    _add_settings(
+        parser, "--eval-options", "arguments of the data set's evaluate or format_results"
     )
+    add("--options", nargs="+", action=_Renamed, dest="eval_options", help=argparse.SUPPRESS)
     _add_pickle(parser)
     _add_store(parser)
 
@@ -182,7 +184,7 @@ def _add_shape(parser: argparse.ArgumentParser, default: Sequence[int] | None, t
     _add_numbers(parser, "--shape", default, text + shown)
 
 
-def _add_words(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+def _add_settings(parser: argparse.ArgumentParser, name: str, text: str) -> None:
     parser.add_argument(name, nargs="+", default=[], metavar="KEY=VALUE", help=text)
 
 
@@ -190,26 +192,28 @@ def _add_pickle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-pickle",
         action="store_true",
-        help="load a checkpoint that holds other objects than weights; they can run code",
+        help="load a checkpoint that has other objects than weights, which can run code",
     )
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", metavar="DIR", help="whose store is shared: a sweep's results")
     parser.add_argument(
-        "--retry-failed", action="store_true", help="try a recorded failure once more"
+        "--results", metavar="DIR", help="the results folder of a sweep, whose store is used"
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="try what is recorded as failed again"
     )
 
 
 class _Unused(argparse.Action):
-    """Takes an option that MMDetection itself deprecated, and says what is used in its place."""
+    """Accepts an option that MMDetection deprecated, and warns that the config is used instead."""
 
     def __call__(self, parser: object, namespace: object, values: object, *_: object) -> None:
         _warn(f"{self.option_strings[0]} is deprecated and not used: {_CONFIGS}")
 
 
 class _Renamed(argparse.Action):
-    """Takes an option by its old name, for the one that `dest` names."""
+    """Accepts an option by its old name, with a warning, and sets the one that `dest` names."""
 
     def __call__(
         self, parser: object, namespace: argparse.Namespace, values: object, *_: object
@@ -224,10 +228,10 @@ def _warn(text: str) -> None:
 
 
 def _add_unused(parser: argparse.ArgumentParser, *switches: str) -> None:
-    """MMDetection's deprecated options; `switches` are those without a value."""
+    """Add the options that MMDetection deprecated. switches: those without a value."""
     parser.add_argument("--dataset", action=_Unused, help=argparse.SUPPRESS)
     for name in ("--mean", "--std"):
         parser.add_argument(name, type=float, nargs="+", action=_Unused, help=argparse.SUPPRESS)
     for name in switches:
         parser.add_argument(name, nargs=0, action=_Unused, help=argparse.SUPPRESS)
-    parser.epilog = f"{', '.join(['--dataset, --mean, --std', *switches])} {_TAKEN}"
+    parser.epilog = f"{', '.join(['--dataset, --mean, --std', *switches])} {_DEPRECATED}"

@@ -1,4 +1,4 @@
-"""Results painted while they are made: in windows, or into a folder."""
+"""Draw the results of a data set's images while they are made: in windows, or into a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Painter:
-    """Paints every image over which it is called; into `folder` if there is one.
+    """Draws the detections of each image that it is called with; into `folder` if there is one.
 
     classes, palette: of label 0, 1, ..., set once the model is known.
     """
@@ -31,8 +31,11 @@ class Painter:
             log.info(f"No display here: painted images go to {self.folder}")
 
     def require_apart(self, images: Iterable[tuple[Path, str]]) -> None:
-        """Raises InputError where a painted image would be written over one of these, or would
-        not be in the folder."""
+        """Check that no painted image is written over one of these, or outside of the folder.
+
+        Raises:
+            InputError: one is.
+        """
         for path, name in images if self.folder else ():
             assert self.folder is not None
             if not inside(self.folder, name):
@@ -49,5 +52,5 @@ class Painter:
 
         file = self.folder / name if self.folder else None
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        assert picture is not None  # it was prepared before
+        assert picture is not None  # it has been prepared
         drawing.paint(picture, found, self.classes, name, self._min_score, file, self.palette)

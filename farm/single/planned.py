@@ -1,4 +1,4 @@
-"""Plan and do the steps of the single-model tools: by the planner's own parts, into its store."""
+"""Plan the steps of the single-model tools with the planner's own parts, and run them."""
 
 from __future__ import annotations
 
@@ -11,35 +11,64 @@ from farm.errors import InputError, StepFailed
 from farm.plan.checks import CheckedModel, check_model, checked_by
 from farm.plan.compatibility import cell_unsupported
 from farm.plan.steps import export_step, step_to_build
-from farm.single import onnx_file, work
+from farm.single import onnx_file
+from farm.single.shapes import free
+from farm.single.work import find_artifact, run_step
 from farm.store import Store
 from farm.store.facts import facts_from
+from farm.units import Dims
 
 
-def checked(model: specs.Model, store: Store, retry_failed: bool) -> CheckedModel[specs.Model]:
-    """The model as a sweep's plan has it in its keys; checked now, unless the store knows it.
+def check_detector(
+    model: specs.Model, store: Store, retry_failed: bool
+) -> CheckedModel[specs.Model]:
+    """Return the model as a sweep's plan has it in its keys; check it unless the store has that.
 
-    What fails in the check, without a data set, fails again, with its reason, in the step that the
-    model is for. Raises InputError.
+    What fails in this check, which has no data set, fails again in the step that the model is for,
+    and is reported there.
+
+    Raises:
+        InputError: the config or the checkpoint is wrong.
     """
     values, facts = specs.CheckInputs(model, None), facts_from(store)
     found = check_model(model, values, facts)
     if found.facts is not None and not (retry_failed and store.failure(found.step.key)):
         return found
     with contextlib.suppress(StepFailed):
-        work.carry_out(found.step, store, retry_failed)
+        run_step(found.step, store, retry_failed)
     return checked_by(model, found.step, facts_from(store)(found.step.key))
 
 
-def exported(
+def export_onnx(
     model: CheckedModel[specs.Model], values: specs.ExportInputs, store: Store, retry_failed: bool
 ) -> Path:
-    """The folder of the model's ONNX file. Raises as `work.carry_out`."""
+    """Export the model, and return the folder of its ONNX file.
+
+    Raises:
+        InputError, StepFailed, FarmError: as `run_step`.
+    """
     label = f"{values.model.name} op{values.opset} {values.shape.name}"
-    return work.carry_out(model.loading(export_step(label, values)), store, retry_failed)
+    return run_step(model.loading(export_step(label, values)), store, retry_failed)
 
 
-def built(
+def import_onnx(path: Path, store: Store, retry_failed: bool) -> specs.Ref:
+    """Return the artifact that an ONNX file is: of an export, else the file is taken in as it is.
+
+    Raises:
+        InputError: as `onnx_file.input_extent`.
+        StepFailed, FarmError: as `run_step`.
+    """
+    if found := find_artifact(store, "export", path):
+        return found.ref
+    file = onnx_file.input_extent(path)
+    opt = Dims(file.n or 1, 3, file.h or 1, file.w or 1)
+    shape = free(file.n, file.h, file.w, opt)
+    step = export_step(path.name, specs.ExportInputs(onnx_file.raw_model(path), shape, None))
+    run_step(step, store, retry_failed)
+    return step.ref
+
+
+def build_engine(
     path: Path,
     file: specs.Ref,
     options: specs.EngineOptions,
@@ -47,18 +76,18 @@ def built(
     store: Store,
     retry_failed: bool,
 ) -> Path:
-    """The folder of the engine that a runtime makes of an ONNX file.
+    """Build a runtime's engine of an ONNX file, and return the engine's folder.
 
     path, file: the ONNX file, and the artifact that it is.
 
     Raises:
-        InputError: the runtime is not known to take this file, or not for this target.
-        StepFailed, FarmError: as `work.carry_out`.
+        InputError: the runtime does not support this file, or not for this target.
+        StepFailed, FarmError: as `run_step`.
     """
     _require_supported(path, file, options, target, store)
     label = f"{path.name} {options.runtime} {options.shape.name}"
     step = step_to_build(label, file, options, target)
-    return work.carry_out(step, store, retry_failed) / "engine"
+    return run_step(step, store, retry_failed) / "engine"
 
 
 def _require_supported(
@@ -68,9 +97,9 @@ def _require_supported(
     target: specs.Target,
     store: Store,
 ) -> None:
-    """Raise InputError for what a sweep's plan refuses.
+    """Raise InputError for what a sweep's plan finds unsupported.
 
-    Only the store knows that a file is a simplified one, so of a file from elsewhere nobody does.
+    Only a record of the store says that a file was simplified: of other files it is not known.
     """
     record = store.record(file)
     simplified = bool(record and record.inputs.get("simplify"))
@@ -78,6 +107,6 @@ def _require_supported(
         path.name, onnx_file.opset(path), options.shape.name, "graph", options.precision,
         options.runtime, options.workspace_bytes, target.name,
     )  # fmt: skip
-    facts = specs.ModelFacts((), False, "")  # its suppression is the builder's to complain of
+    facts = specs.ModelFacts((), False, "")  # the builder itself refuses a suppression it lacks
     if reason := cell_unsupported(cell, facts, options.shape, target, simplify=simplified):
         raise InputError(reason, str(path))

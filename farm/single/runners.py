@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from farm import specs
+from farm.catalog import RUNTIMES, SOURCES
 from farm.detections import Detections, Floats, ImageMeta
 from farm.errors import InputError
-from farm.runtimes import Session, runtime_module
+from farm.runtimes import Session
 from farm.single import onnx_file, planned, words, work
 from farm.single.facts import facts_without_weights
 from farm.single.shapes import fixed, resized_to
 from farm.single.targets import this_machine
-from farm.single.verify import explaining, telling
-from farm.sources import source_module
+from farm.single.verify import as_input_error, as_step_failed
 from farm.sources.mmdet.sizes import own_scale
 from farm.stages.inference import Decoding, Outputs, completed, decoding_of, detect
 from farm.units import Dims
@@ -33,9 +33,11 @@ Run = Callable[[Iterable[tuple[Floats, ImageMeta]]], Iterator[Detections]]
 
 @dataclass(frozen=True)
 class Runner:
-    """run: images as prepared for `shape`, with their metas, to detections in the original ones.
+    """What runs a model image by image.
 
-    outputs: of the file that runs, by name; None for PyTorch, or where that is not known.
+    run: takes images as prepared for `shape`, with their metas, and yields detections in pixels
+    of the original images. outputs: the names of the file's outputs; None for PyTorch, or where
+    they are not known.
     """
 
     facts: specs.ModelFacts
@@ -46,10 +48,10 @@ class Runner:
 
 @contextmanager
 def opened(options: argparse.Namespace, model: specs.Model, settings: Any) -> Iterator[Runner]:
-    """The runner of `options.model` on `options.backend`; settings: the config.
+    """Open `options.model` on `options.backend`. settings: the config.
 
     Raises:
-        InputError: the file is not of a kind that the backend runs.
+        InputError: the backend does not run files of this kind.
         StepFailed: the runtime cannot build or run it.
     """
     if options.backend == "torch":
@@ -57,9 +59,9 @@ def opened(options: argparse.Namespace, model: specs.Model, settings: Any) -> It
         return
     engine = _engine(options, model, settings)
     facts = facts_without_weights(model)
-    with telling(options.backend):
-        module = runtime_module(options.backend)
-        session = module.open_engine(engine.folder, engine.options, words.threads())
+    with as_step_failed(options.backend):
+        runtime = RUNTIMES[options.backend]
+        session = runtime.open_engine(engine.folder, engine.options, words.threads())
     try:
         run = _run(session, engine.options, facts, model.checkpoint.path)
         yield Runner(facts, engine.prepared, run, engine.outputs)
@@ -68,11 +70,11 @@ def opened(options: argparse.Namespace, model: specs.Model, settings: Any) -> It
 
 
 def _pytorch(model: specs.Model, shape: specs.Shape) -> Runner:
-    """mmdet's own test path."""
+    """Return mmdet's own test path as a runner."""
     import torch
 
     torch.set_num_threads(words.threads())
-    detector = source_module(model.source).load(model)
+    detector = SOURCES[model.source].adapter().load(model)
 
     def run(images: Iterable[tuple[Floats, ImageMeta]]) -> Iterator[Detections]:
         return (detector.reference(image, meta) for image, meta in images)
@@ -82,7 +84,7 @@ def _pytorch(model: specs.Model, shape: specs.Shape) -> Runner:
 
 @dataclass(frozen=True)
 class _Engine:
-    """prepared: the shape that images are prepared for. outputs: as of `Runner`."""
+    """prepared: the shape that images are prepared for. outputs: as those of `Runner`."""
 
     folder: Path
     options: specs.EngineOptions
@@ -91,18 +93,18 @@ class _Engine:
 
 
 def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _Engine:
-    """The engine that the file is, or the one that is built of it."""
+    """Return the engine that the file is, or else build one of it."""
     path = Path(model.checkpoint.path)
     store = work.open_store(options.results)
-    if found := work.find(store, "build", path):
+    if found := work.find_artifact(store, "build", path):
         built = _built_options(found, options.backend, path)
         folder = store.path(found.ref) / "engine"
         exported = specs.Ref(**found.record.inputs["exported"])
     else:
         built = _options_for(path, options.backend, settings, model.config.path)
-        exported = onnx_file.stored(path, store, options.retry_failed)
+        exported = planned.import_onnx(path, store, options.retry_failed)
         target = this_machine(built.runtime)
-        folder = planned.built(path, exported, built, target, store, options.retry_failed)
+        folder = planned.build_engine(path, exported, built, target, store, options.retry_failed)
         log.info(f"Engine: {folder}")
     file = store.path(exported) / "model.onnx"
     outputs = onnx_file.outputs(file) if file.is_file() else None
@@ -113,9 +115,9 @@ def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _
 
 
 def _options_for(path: Path, backend: str, settings: Any, where: str) -> specs.EngineOptions:
-    """For the ONNX file's own size, or where that is free for the config's."""
+    """Return the options of an engine for the ONNX file's own size, or else for the config's."""
     try:
-        file = onnx_file.taken(path)
+        file = onnx_file.input_extent(path)
     except InputError as error:
         raise InputError(
             f"{error.message}; nor is it an engine of this store", error.where
@@ -128,7 +130,7 @@ def _options_for(path: Path, backend: str, settings: Any, where: str) -> specs.E
 
 
 def _built_options(found: work.FoundArtifact, backend: str, path: Path) -> specs.EngineOptions:
-    """As the engine's record has them."""
+    """Return the options that the engine was built with, from its record."""
     kept = found.record.inputs["options"]
     if kept["runtime"] != backend:
         raise InputError(
@@ -153,7 +155,7 @@ def _run(
     def run(images: Iterable[tuple[Floats, ImageMeta]]) -> Iterator[Detections]:
         size = options.shape.min.n
         batches = ((np.stack([image] * size), [meta]) for image, meta in images)
-        with explaining(where):
+        with as_input_error(where):
             yield from detect(boxes, batches, decoding)
 
     return run
@@ -161,7 +163,7 @@ def _run(
 
 @dataclass(frozen=True)
 class _Boxes:
-    """A session of any file: says whose its errors are, and refuses raw outputs."""
+    """A session of any file, which names the runtime in its errors and refuses raw outputs."""
 
     session: Session
     runtime: str
@@ -169,7 +171,13 @@ class _Boxes:
     where: str
 
     def run(self, images: Floats) -> Outputs:
-        with telling(self.runtime):
+        """Run a batch [N, 3, H, W].
+
+        Raises:
+            StepFailed: the runtime cannot run it.
+            InputError: the outputs are raw, or do not fit the config.
+        """
+        with as_step_failed(self.runtime):
             outputs = completed(self.session.run(images), self.decoding)
         if "dets" not in outputs:
             raise InputError(

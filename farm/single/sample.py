@@ -1,4 +1,4 @@
-"""One image as the network sees it, for holding two ways of running a model against each other."""
+"""One image as the network takes it, to compare two ways of running a model on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from farm.units import Dims
 
 @dataclass(frozen=True)
 class Sample:
-    """network: float32 [3, H, W], prepared; picture: uint8 [H, W, 3], BGR, the same to look at."""
+    """network: float32 [3, H, W], prepared. picture: uint8 [H, W, 3], BGR, the same to look at."""
 
     network: Floats
     picture: npt.NDArray[np.uint8]
@@ -27,10 +27,10 @@ class Sample:
 
 
 def sample(path: Path | None, facts: specs.ModelFacts, size: Dims) -> Sample:
-    """The image letterboxed to `size`; without a path, one drawn by seed.
+    """Return the image letterboxed to `size`; without a path, an image drawn by seed.
 
     Raises:
-        StepFailed: the file is no image.
+        StepFailed: the file is not an image.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = path or _drawn(Path(folder), size)

@@ -1,19 +1,40 @@
-"""The target that an engine is built for: this machine, or a GPU that is elsewhere."""
+"""What an engine is built with and for: a runtime, and this machine or a GPU elsewhere."""
 
 from __future__ import annotations
 
 from farm.catalog import RUNTIMES
 from farm.errors import InputError, nearest
 from farm.plan import placement
+from farm.plan.packages import version
 from farm.plan.placement import cpu_model
+from farm.runtimes import Runtime
 from farm.specs import Target
 
 
-def this_machine(runtime: str) -> Target:
-    """Its CPU, or for runtimes of accelerators its GPU, as a sweep's target would name it.
+def require_runtime(name: str, option: str = "") -> Runtime:
+    """Return the descriptor of a runtime that builds engines. option: the one that named it.
 
     Raises:
-        InputError: there is no such device.
+        InputError: there is no such runtime, it builds no engines, or it is not installed.
+    """
+    runtime = RUNTIMES.get(name)
+    if runtime is None or not runtime.exported:
+        what = f"{name} builds no engine" if runtime else f"this farm has no runtime {name}"
+        there = ", ".join(one for one, known in RUNTIMES.items() if known.exported)
+        raise InputError(f"{what}; there are: {there}", option)
+    if absent := [package for package in runtime.packages if version(package) == "absent"]:
+        raise InputError(
+            f"{name} needs {', '.join(absent)}, not installed; `farm doctor` says how to get it",
+            option,
+        )
+    return runtime
+
+
+def this_machine(runtime: str) -> Target:
+    """Return the target that is this machine's CPU, or its GPU for runtimes of accelerators.
+
+    Raises:
+        InputError: the runtime needs a GPU, and there is none.
     """
     if not RUNTIMES[runtime].accelerators:
         return Target("cpu", cpu_model())
@@ -27,10 +48,10 @@ def this_machine(runtime: str) -> Target:
 
 
 def elsewhere(runtime: str, capability: str) -> Target:
-    """Any GPU of this compute capability, for a runtime that builds without one.
+    """Return the target that is any GPU of this compute capability.
 
     Raises:
-        InputError: it does not, or not for these GPUs.
+        InputError: the runtime builds only on the machine itself, or not for these GPUs.
     """
     known = RUNTIMES[runtime].compute_capabilities
     if not known:

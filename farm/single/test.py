@@ -1,4 +1,4 @@
-"""`farm test`: a model over its config's test data set, its results in mmdet's own form."""
+"""`farm test`: run a model over its config's test data set; results are in mmdet's own form."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm import atomic, writable
-from farm.errors import InputError, StepFailed
-from farm.single import words, work
+from farm.errors import InputError, StepFailed, nearest
+from farm.runtimes import engine_runtimes
+from farm.single import targets, words
 
 if TYPE_CHECKING:
     from farm.detections import Floats, ImageMeta
@@ -19,29 +20,34 @@ if TYPE_CHECKING:
 
 
 def test(options: argparse.Namespace) -> int:
-    """Returns the exit code."""
+    """Run `farm test`. Return the exit code.
+
+    Raises:
+        InputError: an option, or a file that it names, is wrong.
+        StepFailed, FarmError: the model cannot be run, or its results not be evaluated.
+    """
     _check(options)
-    if options.backend != "torch":
-        work.require_runtime(options.backend, "--backend")
-    from farm.single import dataset as datasets
-    from farm.single import names, runners
+    _require_backend(options.backend)
+    from farm.single.dataset import images, open_dataset
+    from farm.single.names import label_names, log_label_differences, palette
+    from farm.single.runners import opened
     from farm.sources.mmdet import config
 
     model = words.detector(options, options.model)
     read = (model.config.path, model.checkpoint.path)
     out = writable.file(options.out, "--out", read) if options.out else None
     settings = config.read(model)
-    dataset = datasets.open_dataset(settings, model.config.path)
+    dataset = open_dataset(settings, model.config.path)
     finish = _finish(options, dataset, settings)
-    images = datasets.images(dataset)
-    paint = _painter(options, images)
-    with runners.opened(options, model, settings) as runner:
-        _require_fit(dataset, runner, options)
-        names.say_differences(dataset, runner.facts)
+    files = images(dataset)
+    paint = _painter(options, files)
+    with opened(options, model, settings) as runner:
+        _require_matching(dataset, runner, options)
+        log_label_differences(dataset, runner.facts)
         if paint:
-            paint.classes = names.of_labels(dataset, runner.facts)
-            paint.palette = names.palette(dataset, paint.classes)
-        results = _results(runner, images, paint)
+            paint.classes = label_names(dataset, runner.facts)
+            paint.palette = palette(dataset, paint.classes)
+        results = _results(runner, files, paint)
     if out:
         _dump(results, out)
     if paint and paint.folder:
@@ -51,7 +57,7 @@ def test(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """What MMDetection's test.py asserts, before any work."""
+    """Raise InputError for what MMDetection's test.py asserts, before any work."""
     wanted = (options.out, options.eval, options.format_only, options.show, options.show_dir)
     if not any(wanted):
         raise InputError(
@@ -66,46 +72,57 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"{options.show_score_thr}: expected 0 to 1", "--show-score-thr")
 
 
+def _require_backend(name: str) -> None:
+    """Raise InputError for what is neither `torch` nor a runtime that is installed."""
+    known = ("torch", *engine_runtimes())
+    if name not in known:
+        raise InputError(f"{name!r} runs no model here{nearest(name, known)}", "--backend")
+    if name != "torch":
+        targets.require_runtime(name, "--backend")
+
+
 def _finish(
     options: argparse.Namespace, dataset: Any, settings: Any
 ) -> Callable[[list[Any]], None]:
-    """What becomes of the results; what is wrong with it is told now, before the work."""
-    from farm.single import annotated, evaluation
+    """Return what evaluates or formats the results. Raise InputError now for options it refuses."""
+    from farm.single import evaluation
+    from farm.single.annotated import require_evaluable
 
     chosen = words.key_values(options.eval_options, "--eval-options")
     if "jsonfile_prefix" in chosen:
         writable.file(f"{chosen['jsonfile_prefix']}.json", "--eval-options jsonfile_prefix")
     if options.format_only:
         wanted = evaluation.format_options(dataset, chosen)
-        evaluation.warn_of_nothing_kept(dataset, chosen)
-        asked = "--eval-options" if chosen else "--format-only"
-        return lambda results: _say_where(
-            evaluation.told(dataset.format_results, results, wanted, asked)
+        evaluation.warn_if_nothing_is_kept(dataset, chosen)
+        option = "--eval-options" if chosen else "--format-only"
+        return lambda results: _print_files(
+            evaluation.call(dataset.format_results, results, wanted, option)
         )
     if options.eval:
         evaluation.require_metrics(dataset, options.eval)
-        annotated.require_evaluable(dataset, options.eval)
+        require_evaluable(dataset, options.eval)
         wanted = evaluation.evaluate_options(dataset, options.eval, settings, chosen)
-        asked = "--eval-options" if chosen else "--eval"
-        return lambda results: _print(
-            evaluation.told(
+        option = "--eval-options" if chosen else "--eval"
+        return lambda results: _print_figures(
+            evaluation.call(
                 dataset.evaluate,
-                evaluation.as_evaluated(dataset, options.eval, results),
+                evaluation.for_evaluate(dataset, options.eval, results),
                 wanted,
-                asked,
+                option,
             )
         )
     return lambda results: None
 
 
-def _require_fit(dataset: Any, runner: Runner, options: argparse.Namespace) -> None:
+def _require_matching(dataset: Any, runner: Runner, options: argparse.Namespace) -> None:
+    """Raise InputError where the model has other classes than the data set, or no masks."""
     from farm.sources.mmdet.config import as_names
 
-    theirs, ours = len(as_names(dataset.CLASSES)), len(runner.facts.classes)
-    if theirs != ours:
+    in_dataset, in_model = len(as_names(dataset.CLASSES)), len(runner.facts.classes)
+    if in_dataset != in_model:
         raise InputError(
-            f"the model has {ours} classes, its data set {theirs}; name them with --cfg-options "
-            "data.test.classes=...",
+            f"the model has {in_model} classes, its data set {in_dataset}; name them with "
+            "--cfg-options data.test.classes=...",
             options.config,
         )
     if "segm" not in (options.eval or ()):
@@ -132,13 +149,17 @@ def _painter(options: argparse.Namespace, images: list[tuple[Path, str]]) -> Pai
 
 
 def _results(runner: Runner, images: list[tuple[Path, str]], paint: Painter | None) -> list[Any]:
-    """One result an image, in the data set's order. Raises InputError for what is no image."""
+    """Return one result an image, in the data set's order.
+
+    Raises:
+        InputError: a file is not an image.
+    """
     from rich.console import Console
     from rich.progress import track
 
     from farm.single.results import as_mmdet
 
-    console = Console(file=sys.__stderr__)  # its own control characters are meant
+    console = Console(file=sys.__stderr__)  # `plain_output` would take its control characters out
     quiet = not console.is_terminal
     results = []
     shown = track(images, "testing", console=console, disable=quiet)
@@ -153,7 +174,11 @@ def _results(runner: Runner, images: list[tuple[Path, str]], paint: Painter | No
 def _prepared(
     runner: Runner, images: Iterable[tuple[Path, str]]
 ) -> Iterator[tuple[Floats, ImageMeta]]:
-    """Yield each image as the network takes it. Raises InputError for what is no image."""
+    """Yield each image as the network takes it.
+
+    Raises:
+        InputError: a file is not an image.
+    """
     from farm.preprocess import preparer
 
     prepare = preparer(runner.facts.pipeline, runner.shape)
@@ -173,13 +198,13 @@ def _dump(results: list[Any], out: Path) -> None:
     print(f"Results: {out}")
 
 
-def _print(figures: dict[str, Any]) -> None:
+def _print_figures(figures: dict[str, Any]) -> None:
     for name, value in figures.items():
         print(f"{name}: {value}")
 
 
-def _say_where(written: Any) -> None:
-    """What the data set's `format_results` says of its files, if it says anything."""
+def _print_files(written: Any) -> None:
+    """Print which files the data set's `format_results` wrote, if it returns them."""
     files, temporary = written if isinstance(written, tuple) else (written, None)
     if files and temporary is None:
         for path in sorted(set(files.values() if isinstance(files, dict) else files)):

@@ -1,4 +1,4 @@
-"""PyTorch, ONNX Runtime or an engine on the same images, one held against another."""
+"""Run PyTorch, ONNX Runtime or an engine on the same images, and compare one with another."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from farm import specs
+from farm.catalog import RUNTIMES
 from farm.detections import Floats
 from farm.errors import (
     FarmError,
@@ -21,9 +22,8 @@ from farm.errors import (
     WrongOutputs,
     in_one_line,
 )
-from farm.runtimes import runtime_module
 from farm.single import words
-from farm.single.compare import Answers, held
+from farm.single.compare import Answers, print_comparison
 from farm.single.sample import Sample, sample
 from farm.stages.inference import completed, decoded, decoding_of, network_batch
 from farm.units import Dims
@@ -35,7 +35,10 @@ Run = Callable[[Floats], Answers]
 
 
 def pytorch_run(detector: Any, raw: bool) -> Run:
-    """mmdet's own test path, told only what an exported graph can know."""
+    """Return mmdet's own test path, which gets only what an exported graph can know.
+
+    raw: it returns the outputs of the heads instead of detections.
+    """
 
     def run(images: Floats) -> Answers:
         if raw:
@@ -48,24 +51,27 @@ def pytorch_run(detector: Any, raw: bool) -> Run:
 def engine_run(
     name: str, folder: Path, options: specs.EngineOptions, facts: specs.ModelFacts
 ) -> Run:
-    """folder: what the runtime opens. Its own errors become StepFailed."""
+    """Return the run of an engine. folder: what the runtime opens.
+
+    It raises StepFailed for the runtime's own errors, and InputError for outputs that do not fit.
+    """
     decoding = decoding_of(facts)
 
     def run(images: Floats) -> Answers:
-        with telling(name):
-            session = runtime_module(options.runtime).open_engine(folder, options, words.threads())
+        with as_step_failed(name):
+            session = RUNTIMES[options.runtime].open_engine(folder, options, words.threads())
             outputs = completed(session.run(images), decoding)
             session.close()
         if "dets" not in outputs:
             return Answers(name, None, outputs)
         _, metas = network_batch(images)
-        with explaining(name):
+        with as_input_error(name):
             return Answers(name, list(decoded(outputs, metas, decoding)), outputs)
 
     return run
 
 
-def verified(
+def verify(
     reference: Run,
     engine: Run,
     sizes: Iterable[Dims],
@@ -73,20 +79,23 @@ def verified(
     facts: specs.ModelFacts,
     drawn: tuple[str, str] | None,
 ) -> bool:
-    """Whether both give the same at all sizes; a batch is the image and its mirror image, in turn.
+    """Return whether both agree at all sizes; print how far. Images alternate with mirror images.
 
-    drawn: show both results of the first size, or write them under these names.
+    drawn: show both results of the first size, or write them to files of these names.
+
+    Raises:
+        InputError, StepFailed: as the two runs.
     """
-    good = True
+    agree = True
     for number, size in enumerate(sizes):
         one = sample(image, facts, replace(size, n=1))
         mirrored = one.network[:, :, ::-1]
         images = np.stack([mirrored if i % 2 else one.network for i in range(size.n)])
         both = reference(images), engine(images)
-        good = held(*both, str(size)) and good
+        agree = print_comparison(*both, str(size)) and agree
         if drawn and number == 0:
             _draw(one, both, facts, drawn)
-    return good
+    return agree
 
 
 def _draw(
@@ -99,17 +108,21 @@ def _draw(
 
     if not facts.labels_from:
         log.info(
-            f"The names drawn are in the config's order. Its labels' is not known: mmdet takes it"
-            f" from the training annotation file, and {facts.labels_doubt}"
+            f"The names are drawn in the config's order. The order of the labels is not known:"
+            f" mmdet takes it from the training annotation file, and {facts.labels_doubt}"
         )
     for side, name in zip(both, names, strict=True):
-        if side.found is not None:  # raw outputs are nothing to look at
+        if side.found is not None:  # raw outputs cannot be drawn
             show_or_write(one.picture, side.found[0], facts.classes, side.name, name)
 
 
 @contextmanager
-def telling(name: str) -> Iterator[None]:
-    """A runtime's own errors, of any kind, as one line that says whose they are."""
+def as_step_failed(name: str) -> Iterator[None]:
+    """Turn a runtime's own errors, of any kind, into an error that names the runtime.
+
+    Raises:
+        StepFailed: with the runtime's message in one line.
+    """
     try:
         yield
     except (FarmError, MemoryError, OSError):
@@ -119,10 +132,13 @@ def telling(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def explaining(where: str) -> Iterator[None]:
-    """Turn outputs that do not fit into the user's error: any file can be given, or any config.
+def as_input_error(where: str) -> Iterator[None]:
+    """Turn outputs that do not fit the config into the user's error: any file may be given.
 
-    where: whose outputs they are. Raises InputError.
+    where: what the outputs are of.
+
+    Raises:
+        InputError: with what to give instead.
     """
     try:
         yield

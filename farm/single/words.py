@@ -1,4 +1,4 @@
-"""What the options' words say: files, sizes, and settings in MMDetection's KEY=VALUE syntax."""
+"""From options to specs: the detector, sizes, images, and settings in MMDetection's syntax."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from farm import specs
 from farm.errors import InputError
 from farm.plan import files
 from farm.plan.configs import config_file
+from farm.plan.placement import cores
 from farm.units import Dims
 
-LEAST_PIXELS, MOST_PIXELS = 32, 16384
+MIN_PIXELS, MAX_PIXELS = 32, 16384
 
 
-def key_values(words: Sequence[str], option: str) -> dict[str, Any]:
-    """`a.b=1 c=[1,2]` by mmcv's own rules, so that whatever works there works here.
+def key_values(settings: Sequence[str], option: str) -> dict[str, Any]:
+    """Parse `a.b=1 c=[1,2]` with mmcv's `DictAction`, so that whatever works there works here.
 
     Raises:
-        InputError: a word without `=`, brackets that do not match, a number that is none.
+        InputError: a setting without `=`, unmatched brackets, or a number that is not finite.
     """
-    if not words:
+    if not settings:
         return {}
-    for word in words:
-        if word.find("=") < 1:
-            raise InputError(f"{word!r} is not KEY=VALUE", option)
+    for setting in settings:
+        if setting.find("=") < 1:
+            raise InputError(f"{setting!r} is not KEY=VALUE", option)
     from farm.sources.mmdet import compat  # noqa: F401
 
-    # isort: split
-    from mmcv import DictAction
-
     parser = argparse.ArgumentParser()
-    parser.add_argument("words", nargs="+", action=DictAction)
+    from mmcv import DictAction  # after compat
+
+    parser.add_argument("settings", nargs="+", action=DictAction)
     try:
-        found = dict(parser.parse_args(["--", *words]).words)
+        values = dict(parser.parse_args(["--", *settings]).settings)
     except (ValueError, AssertionError) as error:
-        raise InputError(f"{' '.join(words)!r} is not KEY=VALUE: {error}", option) from None
-    if name := next((name for name, value in found.items() if not _finite(value)), None):
+        raise InputError(f"{' '.join(settings)!r} is not KEY=VALUE: {error}", option) from None
+    if name := next((name for name, value in values.items() if not _finite(value)), None):
         raise InputError(f"{name!r} is not a finite number", option)
-    return found
+    return values
 
 
 def _finite(value: Any) -> bool:
@@ -52,22 +52,30 @@ def _finite(value: Any) -> bool:
 
 
 def dims(numbers: Sequence[int], option: str) -> Dims:
-    """One image of 3 channels; one number is a square. Raises InputError."""
+    """Return the size of one image of 3 channels; one number stands for a square.
+
+    Raises:
+        InputError: neither one nor two numbers, or a size out of range.
+    """
     if len(numbers) not in (1, 2):
         raise InputError(
             f"height and width, or one number for a square; {len(numbers)} were given", option
         )
-    if not all(LEAST_PIXELS <= number <= MOST_PIXELS for number in numbers):
+    if not all(MIN_PIXELS <= number <= MAX_PIXELS for number in numbers):
         raise InputError(
-            f"{' '.join(map(str, numbers))}: height and width are {LEAST_PIXELS} to "
-            f"{MOST_PIXELS} pixels",
+            f"{' '.join(map(str, numbers))}: height and width are {MIN_PIXELS} to "
+            f"{MAX_PIXELS} pixels",
             option,
         )
     return Dims(1, 3, numbers[0], numbers[-1])
 
 
 def detector(options: argparse.Namespace, checkpoint: str) -> specs.Model:
-    """The detector as a matrix would name it. Raises InputError."""
+    """Return the detector as a matrix would name it.
+
+    Raises:
+        InputError: the config or the checkpoint is not there, or `--cfg-options` cannot be parsed.
+    """
     here = Path.cwd()
     settings = key_values(getattr(options, "cfg_options", ()), "--cfg-options")
     return specs.Model(
@@ -81,7 +89,11 @@ def detector(options: argparse.Namespace, checkpoint: str) -> specs.Model:
 
 
 def image(name: str | None, option: str) -> Path | None:
-    """The image, if one is named. Raises InputError where OpenCV cannot decode it."""
+    """Return the path of an image, or None where none is named.
+
+    Raises:
+        InputError: the file is not there, or OpenCV cannot decode it.
+    """
     if name is None:
         return None
     import cv2
@@ -96,8 +108,6 @@ def image(name: str | None, option: str) -> Path | None:
 
 
 def threads() -> int:
-    """Cores to run on: OMP_NUM_THREADS where it says so, else all that are ours."""
-    from farm.plan.placement import cores
-
+    """Return the number of cores to run on: OMP_NUM_THREADS, else all that this process may use."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return int(wanted) if wanted.isdigit() and int(wanted) else cores()

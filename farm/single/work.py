@@ -1,4 +1,4 @@
-"""One step done through the store, and its artifact put where the user wants it."""
+"""The steps of the single-model tools: planned by the planner's parts, run as a sweep's are."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm import atomic
-from farm.catalog import RUNTIMES
 from farm.cli.places import results_folder, store_folder
 from farm.engine.local import InlineExecutor
 from farm.engine.scheduler import Outcome, StepStatus, require_packages, run_steps
 from farm.errors import FarmError, InputError, StepFailed
 from farm.plan import Step
 from farm.plan.files import plain_file
-from farm.plan.packages import version
-from farm.runtimes import Runtime
 from farm.specs import Ref
 from farm.store import Record, Store
 from farm.units import format_seconds
@@ -25,9 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def open_store(results: str | None) -> Store:
-    """The store of `--results`, else of the sweeps that are run here.
+    """Return the store of `--results`, else the one of the sweeps that are run in this folder.
 
-    Raises InputError where it cannot be.
+    Raises:
+        InputError: its folder cannot be made.
     """
     store = Store(store_folder(results_folder(results)))
     try:
@@ -38,10 +36,15 @@ def open_store(results: str | None) -> Store:
     return store
 
 
-def carry_out(step: Step, store: Store, retry_failed: bool = False) -> Path:
-    """The folder of the step's artifact; made now, unless the store has it, and it says which.
+def run_step(step: Step, store: Store, retry_failed: bool = False) -> Path:
+    """Run a step unless the store has its artifact, and return the artifact's folder.
 
-    With `-v` it shows the step's log. Raises InputError, StepFailed or FarmError.
+    With `-v` it shows the step's log.
+
+    Raises:
+        InputError: the user's files are wrong, or a package is not installed.
+        StepFailed: the step failed, and would fail again.
+        FarmError: the step ended otherwise, for instance out of memory.
     """
     if store.record(step.ref):
         log.info(f"{step.stage} {step.label}: found in the store, nothing to do")
@@ -53,37 +56,42 @@ def carry_out(step: Step, store: Store, retry_failed: bool = False) -> Path:
     store.remove_stale_work()
     executor = InlineExecutor(store, echo=log.isEnabledFor(logging.DEBUG))
     outcomes = run_steps({step.key: step}, store, lambda: executor, _Lines(), retry_failed)
-    _raise_if_bad(step, outcomes[step.key], store)
+    _raise_unless_done(step, outcomes[step.key], store)
     return store.path(step.ref)
 
 
-def _raise_if_bad(step: Step, outcome: Outcome, store: Store) -> None:
+def _raise_unless_done(step: Step, outcome: Outcome, store: Store) -> None:
     if outcome.status is StepStatus.DONE:
         return
     if outcome.status is StepStatus.INVALID_INPUT:
         raise InputError(outcome.reason)
-    told = f"{step.stage} {step.label}: {outcome.reason}"
+    message = f"{step.stage} {step.label}: {outcome.reason}"
     path = store.log_path(step.ref)
     if path.exists():
-        told += f"\nIts log: {path}"
-    raise StepFailed(told) if outcome.status is StepStatus.FAILED else FarmError(told)
+        message += f"\nIts log: {path}"
+    raise StepFailed(message) if outcome.status is StepStatus.FAILED else FarmError(message)
 
 
 class _Lines:
-    """Says what is under way."""
+    """Logs a line when a step starts, and one when it is done."""
 
     def started(self, step: Step) -> None:
+        """Log that the step starts."""
         log.info(f"{step.stage} {step.label} ...")
 
     def ended(self, step: Step, outcome: Outcome) -> None:
+        """Log how long the step took, if it is done: what else it ends in is an error."""
         if outcome.status is StepStatus.DONE:
             log.info(f"{step.stage} {step.label}: done in {format_seconds(outcome.seconds)}")
 
 
-def put(artifact: Path, output: Path) -> None:
-    """A copy of the artifact at `output`.
+def copy_artifact(artifact: Path, output: Path) -> None:
+    """Copy a file of the store to `output`.
 
-    Not a link: what is then done to the file in place must not reach into the store.
+    It is not a link: what is then done to the file in place must not change the store.
+
+    Raises:
+        OSError: it cannot be written.
     """
     with atomic.replacing(output) as part:
         shutil.copyfile(artifact, part)
@@ -91,14 +99,14 @@ def put(artifact: Path, output: Path) -> None:
 
 @dataclass(frozen=True)
 class FoundArtifact:
-    """An artifact of the store that a user's file is."""
+    """An artifact of the store that has the same content as a user's file."""
 
     record: Record
     ref: Ref
 
 
-def find(store: Store, stage: str, path: Path) -> FoundArtifact | None:
-    """The finished step of `stage` that left the very bytes of `path`, wherever that lies now."""
+def find_artifact(store: Store, stage: str, path: Path) -> FoundArtifact | None:
+    """Return the finished step of `stage` that left the very bytes of `path`, if there is one."""
     size, digest = path.stat().st_size, None
     for ref in store.refs(stage):
         record = store.record(ref)
@@ -114,21 +122,3 @@ def find(store: Store, stage: str, path: Path) -> FoundArtifact | None:
 
 def _sha256(path: Path) -> str:
     return plain_file("file", str(path), Path()).digest
-
-
-def require_runtime(name: str, option: str = "") -> Runtime:
-    """The runtime's line in the catalog. Raises InputError if it is not there or not installed.
-
-    option: that named it.
-    """
-    runtime = RUNTIMES.get(name)
-    if runtime is None or not runtime.exported:
-        what = f"{name} builds no engine" if runtime else f"this farm has no runtime {name}"
-        there = ", ".join(one for one, known in RUNTIMES.items() if known.exported)
-        raise InputError(f"{what}; there are: {there}", option)
-    if absent := [package for package in runtime.packages if version(package) == "absent"]:
-        raise InputError(
-            f"{name} needs {', '.join(absent)}, not installed; `farm doctor` says how to get it",
-            option,
-        )
-    return runtime

@@ -27,6 +27,7 @@ def _probe() -> Finding:
 RUNTIME = Runtime(
     name="onnxruntime",
     short="ORT",
+    title="ONNX Runtime",
     packages=("onnxruntime",),
     engines=_adapter,
     probe=_probe,

@@ -26,6 +26,7 @@ def _probe() -> Finding:
 RUNTIME = Runtime(
     name="openvino",
     short="OV",
+    title="OpenVINO",
     packages=("openvino",),
     engines=_adapter,
     probe=_probe,
