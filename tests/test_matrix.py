@@ -82,6 +82,7 @@ def test_variables_fill_in_with_defaults(tmp_path: Path, monkeypatch: pytest.Mon
         ("checkpoint: a.pth", "cfg_options: {}", 3, "'models.a.checkpoint' is missing"),
         ("opsets: [11, 17]", "opsets: []", 5, "'opsets' is empty"),
         ("opsets: [11, 17]", "opsets: [11, 99]", 5, "unknown opset 99"),
+        ("opsets: [11, 17]", "opsets: [true]", 5, "'opsets.0': a number is expected, not true"),
         ("opsets: [11, 17]", "opsets: [11, 11]", 5, "'11' stands twice"),
         ("opsets: [11, 17]", "opsets: eleven", 5, "should be a valid list, not 'eleven'"),
         ("onnxruntime]", "onnxrutime]", 9, "unknown runtime 'onnxrutime'; did you mean 'onnxrunt"),

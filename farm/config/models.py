@@ -7,16 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from farm.config.values import (
-    AxesSpec,
-    Finite,
-    Options,
-    StrictModel,
-    Text,
-    Triple,
-    Whole,
-    distinct,
-)
+from farm.config.values import AxesSpec, Options, Triple
+from farm.options import Finite, StrictModel, Text, Whole, distinct
 
 
 def _positive(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -19,7 +19,6 @@ from farm.config.values import (
     Bytes,
     Capability,
     Driver,
-    Finite,
     Name,
     Opset,
     Options,
@@ -27,12 +26,9 @@ from farm.config.values import (
     Precision,
     RuntimeName,
     ShapeDims,
-    StrictModel,
-    Text,
-    Whole,
     axis,
-    distinct,
 )
+from farm.options import Finite, StrictModel, Text, Whole, distinct
 from farm.specs import Tolerance
 
 

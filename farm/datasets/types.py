@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from farm import specs
-from farm.config.values import StrictModel, Text, Whole
 from farm.datasets.base import DatasetType
+from farm.options import StrictModel, Text, Whole
+
+if TYPE_CHECKING:
+    from farm import specs
 
 
 class CocoSpec(StrictModel):

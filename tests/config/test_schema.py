@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from farm.config import schema
+from farm.catalog import RUNTIMES
+from farm.config import kinds, models, schema
 from farm.config.schema import MeasureSpec, ShapeSpec, VerifySpec
 from farm.datasets.types import ShapesSpec
+from farm.options import DatasetOptions
 
 DEFAULTS: dict[Any, dict[str, Any]] = {
     ShapesSpec: {"type": "shapes", "count": 64, "seed": 7, "size": 160},
@@ -120,3 +123,68 @@ def test_what_is_of_a_gpu_needs_its_accelerator() -> None:
         assert "compute_capability and driver are a GPU's" in said
         spec = TypeAdapter(schema.TargetSpec).validate_python({"accelerator": "L4", key: value})
         assert getattr(spec, key) == value
+
+
+def numbers(model: type[BaseModel]) -> list[tuple[type[BaseModel], str, Any]]:
+    """The fields of a model that hold numbers, each with what true would be for it."""
+    found = []
+    for name, field in model.model_fields.items():
+        text = str(field.rebuild_annotation()).replace("typing.", "")
+        if re.search(r"\b(int|float)\b", text) and "bool" not in text:
+            for value in (True, [True], [True, 1, 1], {"fp16": True}):
+                found.append((model, name, value))
+    return found
+
+
+MODELS = [
+    *(one for one in vars(schema).values() if isinstance(one, type) and issubclass(one, BaseModel)),
+    *kinds.model_specs().values(),
+    *kinds.dataset_specs().values(),
+    models.PreprocessSpec,
+    *(one.options for one in RUNTIMES.values() if one.options),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value"),
+    [case for model in dict.fromkeys(MODELS) for case in numbers(model)],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_no_number_of_a_matrix_is_true(model: Any, field: str, value: Any) -> None:
+    """pydantic takes true for 1: in every field, in lists and in tuples, it is refused."""
+    with pytest.raises(ValidationError) as error:
+        model.model_validate({field: value})
+    wrong = [one for one in error.value.errors() if one["loc"][:1] == (field,)]
+    assert wrong, f"{field}: {value} is taken"
+
+
+def test_no_text_of_a_matrix_is_a_number() -> None:
+    """Capabilities and drivers are: YAML reads 8.9 as a number, and true is neither."""
+    for model in dict.fromkeys(MODELS):
+        for name, field in model.model_fields.items():
+            if field.annotation in (str, str | None) and name not in (
+                "source", "type", "compute_capability", "driver",
+            ):  # fmt: skip
+                with pytest.raises(ValidationError) as error:
+                    model.model_validate({name: 1})
+                assert any(one["loc"] == (name,) for one in error.value.errors()), (model, name)
+    target = schema.TargetSpec(accelerator="L4", compute_capability=8.9, driver=580)
+    assert (target.compute_capability, target.driver) == ("8.9", "580")
+    for key in ("compute_capability", "driver"):
+        said = messages(schema.TargetSpec, {"accelerator": "L4", key: True})
+        assert "should be a valid string" in said
+
+
+class OwnOptions(DatasetOptions):
+    """As another package writes it, with types of Python alone."""
+
+    many: int | None = None
+    share: float = 1.0
+    also: bool | int = False
+
+
+def test_true_is_no_number_in_another_packages_entry_either() -> None:
+    for field in ("limit", "many", "share"):
+        said = messages(OwnOptions, {"type": "own", field: True})
+        assert "a number is expected, not true" in said
+    assert OwnOptions(type="own", also=True, many="3").many == 3
