@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema
 
 from farm.catalog import DATASETS, SOURCES
 from farm.config.models import ModelSpec
-from farm.datasets.types import CocoSpec, ShapesSpec
+from farm.datasets.types import CocoSpec, SyntheticSpec
 from farm.options import DatasetOptions
 
 
@@ -56,4 +56,4 @@ def _type(value: Any) -> str | None:
 
 
 AnyModelSpec = Annotated[ModelSpec, _OneOf(_source, model_specs)]
-DatasetSpec = Annotated[CocoSpec | ShapesSpec | DatasetOptions, _OneOf(_type, dataset_specs)]
+DatasetSpec = Annotated[CocoSpec | SyntheticSpec | DatasetOptions, _OneOf(_type, dataset_specs)]

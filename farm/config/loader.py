@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ from farm.options import RuntimeOptions, explain
 
 __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
 
+log = logging.getLogger(__name__)
+
 _MOST_CELLS = 50_000
+
+_RENAMED_DATASETS = {"shapes": "synthetic"}
+"""Former names of types of data sets, which matrices may still use."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ def load_matrix(path: Path | str, overrides: Sequence[str] = ()) -> Matrix:
 
 def validate(document: Document) -> Matrix:
     """The matrix that a document's values say. Raises InputError (all of them in one)."""
+    document = _with_current_names(document)
     try:
         spec = MatrixSpec.model_validate(document.values)
     except ValidationError as error:
@@ -72,6 +79,19 @@ def validate(document: Document) -> Matrix:
             document.where(("exclude",) if spec.exclude else ("runtimes",)),
         )
     return Matrix(spec, cells, document)
+
+
+def _with_current_names(document: Document) -> Document:
+    """Replace the former name of a data set's type, and warn where it is used."""
+    dataset = document.values.get("dataset")
+    former = dataset.get("type") if isinstance(dataset, dict) else None
+    if not isinstance(former, str) or former not in _RENAMED_DATASETS:
+        return document
+    current = _RENAMED_DATASETS[former]
+    place = document.where(("dataset", "type"))
+    log.warning("%s: the data set type '%s' is now called '%s'", place, former, current)
+    values = document.values | {"dataset": {**dataset, "type": current}}
+    return replace(document, values=values)
 
 
 def _explain(document: Document, details: ErrorDetails) -> InputError:

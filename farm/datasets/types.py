@@ -1,4 +1,4 @@
-"""The farm's own types of data sets: COCO's files, drawn shapes, and a folder of images."""
+"""The farm's own types of data sets: COCO's files, synthetic images, and a folder of images."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class CocoSpec(StrictModel):
     limit: Annotated[Whole, Field(ge=1, lt=2**63)] | None = None
 
 
-class ShapesSpec(StrictModel):
-    type: Literal["shapes"]
+class SyntheticSpec(StrictModel):
+    type: Literal["synthetic"]
     count: Annotated[Whole, Field(ge=1, le=100_000)] = 64
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 7
     size: Annotated[Whole, Field(ge=64, le=4096)] = 160
@@ -33,7 +33,7 @@ class _Coco:
         return Path(dataset.images.path), Path(dataset.annotations.path)
 
 
-class _Shapes:
+class _Synthetic:
     def open_dataset(self, dataset: specs.ShapesDataset, folder: Path) -> tuple[Path, Path]:
         from farm.datasets import synthetic
 
@@ -51,5 +51,5 @@ class _Folder:
 
 
 COCO = DatasetType(name="coco", adapter=_Coco, spec=CocoSpec)
-SHAPES = DatasetType(name="shapes", adapter=_Shapes, spec=ShapesSpec)
+SYNTHETIC = DatasetType(name="synthetic", adapter=_Synthetic, spec=SyntheticSpec)
 FOLDER = DatasetType(name="folder", adapter=_Folder)

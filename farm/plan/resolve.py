@@ -13,7 +13,7 @@ from farm import catalog, specs
 from farm.config.loader import Cell, Matrix
 from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
 from farm.config.schema import MatrixSpec
-from farm.datasets.types import CocoSpec, ShapesSpec
+from farm.datasets.types import CocoSpec, SyntheticSpec
 from farm.errors import InputError
 from farm.options import ImageFolder, Mark, OutputPlace, marks
 from farm.plan import files, placement
@@ -134,7 +134,7 @@ class ResolvedInputs:
 
     def _dataset(self) -> specs.Dataset:
         spec, folder = self._spec.dataset, self._folder
-        if isinstance(spec, ShapesSpec):
+        if isinstance(spec, SyntheticSpec):
             return specs.ShapesDataset(spec.count, spec.seed, spec.size)
         if not isinstance(spec, CocoSpec):
             values = spec.model_dump(exclude_unset=True, exclude={"type", "limit"})
@@ -149,7 +149,7 @@ class ResolvedInputs:
     @cached_property
     def calibration(self) -> specs.Dataset:
         """The images that int8 is calibrated with, looked for where a cell is int8; by default the
-        first of the data set, or shapes drawn from another seed than those that are evaluated."""
+        first of the data set, or synthetic ones of another seed than those that are evaluated."""
         spec, own = self._spec.calibration, self.dataset
         if spec is None:
             if isinstance(own, specs.ShapesDataset):

@@ -43,12 +43,12 @@ class CocoDataset:
 
 @dataclass(frozen=True)
 class ShapesDataset:
-    """Coloured shapes drawn by seed, with boxes and masks: a data set that needs no download."""
+    """Images of coloured shapes, drawn by seed, with boxes and masks: they need no download."""
 
     count: int
     seed: int
     size: int
-    type: str = "shapes"
+    type: str = "synthetic"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from farm.catalog import RUNTIMES
 from farm.config import kinds, models, schema
 from farm.config.schema import MeasureSpec, ShapeSpec, VerifySpec
-from farm.datasets.types import ShapesSpec
+from farm.datasets.types import SyntheticSpec
 from farm.options import DatasetOptions
 
 DEFAULTS: dict[Any, dict[str, Any]] = {
-    ShapesSpec: {"type": "shapes", "count": 64, "seed": 7, "size": 160},
+    SyntheticSpec: {"type": "synthetic", "count": 64, "seed": 7, "size": 160},
     schema.CalibrationSpec: {"images": "i", "annotations": None, "limit": 64},
     schema.AutoSpec: {"max_ap_drop": 1.0, "min_score": 0.3, "images": 4},
     schema.Int8Spec: {"method": "percentile", "percentile": 99.99, "auto": None},
@@ -30,7 +30,7 @@ DEFAULTS: dict[Any, dict[str, Any]] = {
         "images": 16, "precisions": {},
     },
 }  # fmt: skip
-NEEDED = {ShapesSpec: {"type": "shapes"}, schema.CalibrationSpec: {"images": "i"}}
+NEEDED = {SyntheticSpec: {"type": "synthetic"}, schema.CalibrationSpec: {"images": "i"}}
 
 
 @pytest.mark.parametrize("kind", DEFAULTS, ids=lambda kind: kind.__name__)
