@@ -24,7 +24,6 @@ LAYERS = [
         "interrupts",
         "units",
         "catalog",
-        "decoded",
         "specs",
         "config",
         "plan",

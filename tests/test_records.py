@@ -61,7 +61,7 @@ def test_an_imported_failure_is_the_one_that_its_file_names(h200: Path) -> None:
     records.read(h200)
     for wrong in ({"key": "../../esc"}, {"stage": "check"}, {"reason": 3}):
         place.write_text(json.dumps(asdict(failure) | wrong))
-        with pytest.raises(InputError, match=r"foreign|expected str") as error:
+        with pytest.raises(InputError, match=r"foreign|expected a valid string") as error:
             records.read(h200)
         assert error.value.where == str(place)
 

@@ -84,7 +84,9 @@ def validate(document: Document) -> Matrix:
 def _with_current_names(document: Document) -> Document:
     """Replace the former name of a data set's type, and warn where it is used."""
     dataset = document.values.get("dataset")
-    former = dataset.get("type") if isinstance(dataset, dict) else None
+    if not isinstance(dataset, dict):
+        return document
+    former = dataset.get("type")
     if not isinstance(former, str) or former not in _RENAMED_DATASETS:
         return document
     current = _RENAMED_DATASETS[former]

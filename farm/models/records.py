@@ -16,7 +16,6 @@ from typing import Any
 
 from farm import atomic, jsonfile
 from farm.catalog import EXPORT_PACKAGES, RUNTIMES, SOURCES
-from farm.decoded import decoded
 from farm.errors import InputError
 from farm.models import own
 from farm.models.families import Family
@@ -175,7 +174,9 @@ def _read(path: Path) -> Iterator[Record]:
     for number, line in enumerate(lines, 1):
         try:
             for values in _trials(dict(jsonfile.parse(line))):
-                yield decoded(Record, {name: one for name, one in values.items() if name in names})
+                yield jsonfile.decode(
+                    Record, {name: one for name, one in values.items() if name in names}
+                )
         except (ValueError, TypeError, KeyError, InputError) as error:
             raise InputError(
                 "not a record of `farm models`; delete the line, or give another --records",

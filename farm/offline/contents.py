@@ -14,7 +14,6 @@ from typing import Any
 
 from farm import jsonfile
 from farm.catalog import RUNTIMES
-from farm.decoded import decoded
 from farm.errors import InputError, nearest
 from farm.offline.document import of_version, require_key, require_ref
 from farm.offline.manifest import require_cells
@@ -110,7 +109,7 @@ def read(data: bytes, where: str) -> Pack:
         found = jsonfile.parse(data)
     except ValueError as error:
         raise InputError(f"torn, or not a pack: not valid JSON ({error})", where) from None
-    pack = decoded(Pack, of_version(found, "pack", (VERSION,), where), where)
+    pack = jsonfile.decode(Pack, of_version(found, "pack", (VERSION,), where), where)
     pack = replace(pack, steps=tuple(_with_inputs(step, where) for step in pack.steps))
     try:
         require_cells(pack.name, (one for one in pack.cells))
@@ -128,7 +127,7 @@ def _with_inputs(step: PackedStep, where: str) -> PackedStep:
     if step.stage not in INPUTS:
         raise InputError(f"unknown stage {step.stage!r}{nearest(step.stage, INPUTS)}", where)
     require_key(step.key, step.stage, where)
-    inputs: Any = decoded(INPUTS[step.stage], step.inputs, where)
+    inputs: Any = jsonfile.decode(INPUTS[step.stage], step.inputs, where)
     options = inputs.options if step.stage == "build" else inputs.engine.options
     _require_options(options, where)
     options = replace(options, options=tuple(_option(*one) for one in options.options))

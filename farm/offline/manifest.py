@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from farm import jsonfile
 from farm.catalog import POSTPROCESS, PRECISIONS, RUNTIMES
 from farm.config.values import Name
-from farm.decoded import decoded
 from farm.errors import InputError, nearest
 from farm.offline.document import read_json, require_ref
 from farm.plan import PlannedCell
@@ -56,7 +56,7 @@ class Manifest:
 
 def read(path: Path) -> Manifest:
     """Raises InputError for what a matrix and its plan could not have made."""
-    sweep = decoded(Manifest, read_json(path, "folder of records", _VERSIONS), str(path))
+    sweep = jsonfile.decode(Manifest, read_json(path, "folder of records", _VERSIONS), str(path))
     try:
         if sweep.target is not None and (others := set(sweep.targets) - {sweep.target}):
             raise ValueError(f"cells of target {min(others)!r}, expected {sweep.target!r}")

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from farm import atomic, jsonfile
-from farm.decoded import decoded
 from farm.errors import InputError
 from farm.specs import Ref
 from farm.store.figures import count, require, require_figures, size, text
@@ -186,7 +185,7 @@ def read_record(path: Path) -> Record:
 
 
 def _record(value: Any) -> Record:
-    record = decoded(Record, value)
+    record = jsonfile.decode(Record, value)
     require_figures(record.stage, record.figures)
     require("seconds", record.seconds, size)
     for name, value in (("peak_host_bytes", record.peak_host_bytes), *record.files.items()):
@@ -204,7 +203,7 @@ def _require_readable(record: str) -> None:
 
 def read_failure(path: Path) -> Failure:
     """Raises OSError, ValueError for what is no JSON, and InputError for what is no failure."""
-    return decoded(Failure, jsonfile.read(path))
+    return jsonfile.decode(Failure, jsonfile.read(path))
 
 
 def _parts(name: str) -> tuple[str, str, int, str]:

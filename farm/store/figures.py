@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from farm.decoded import decoded
+from farm import jsonfile
 from farm.errors import InputError, shown
 from farm.specs import ModelFacts
 
@@ -138,4 +138,4 @@ def model_facts(figures: Mapping[str, Any]) -> ModelFacts:
     Raises InputError for what is no such thing.
     """
     require("check.notes", figures.get("notes"), texts)
-    return decoded(ModelFacts, {name: v for name, v in figures.items() if name != "notes"})
+    return jsonfile.decode(ModelFacts, {name: v for name, v in figures.items() if name != "notes"})

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from farm import atomic, jsonfile
-from farm.decoded import decoded
 from farm.errors import InputError
 from farm.specs import Ref
 from farm.store import Store
@@ -63,7 +62,7 @@ def imports(store: Store) -> list[Imported]:
     found = []
     for path in (store.root / FOLDER).glob(f"*/{NAME}"):
         try:
-            origin = decoded(Origin, jsonfile.read(path))
+            origin = jsonfile.decode(Origin, jsonfile.read(path))
         except (OSError, ValueError, InputError):
             continue
         found.append(Imported(origin, Store(path.parent)))
