@@ -91,7 +91,8 @@ def decode(kind: type[T], value: Any, where: str = "") -> T:
             raise InputError(message, where)
     try:
         # Strict validation takes lists for tuples from JSON text alone.
-        found: T = _adapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
+        adapter = _adapter(kind)  # type: ignore[arg-type]  # mypy: a type is hashable
+        found: T = adapter.validate_json(json.dumps(value), strict=True, extra="forbid")
         return found
     except ValidationError as error:
         wrong = error.errors(include_url=False)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from farm.config.loader import Matrix
 from farm.errors import InputError
 from farm.plan.files import expanded
+
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
 
 _RAY_WORKING_DIR = "runtime_resources/working_dir_files"
 

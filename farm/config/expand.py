@@ -5,39 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from farm.catalog import RUNTIMES, SOURCES
 from farm.config.models import OwnFormSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
 from farm.config.values import AxesSpec
-from farm.units import format_bytes
+from farm.specs import Cell
 
 AXES = ("opsets", "shapes", "postprocess", "precisions", "workspaces", "runtimes", "targets")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One combination. An axis that its runtime does not have is None."""
-
-    model: str
-    opset: int | None
-    shape: str
-    postprocess: str
-    precision: str
-    runtime: str
-    workspace_bytes: int | None
-    target: str
-
-    @property
-    def id(self) -> str:
-        """The name people use: `ssd.op17.fixed.fp32.onnxruntime.cpu`."""
-        opset = f"op{self.opset}" if self.opset is not None else None
-        workspace = f"ws{format_bytes(self.workspace_bytes)}" if self.workspace_bytes else None
-        cut = self.postprocess if self.postprocess != "graph" else None
-        parts = [self.model, opset, self.shape, cut, self.precision, self.runtime, workspace]
-        return ".".join([part for part in parts if part] + [self.target])
 
 
 def expand(spec: MatrixSpec) -> tuple[Cell, ...]:

@@ -14,12 +14,13 @@ from pydantic_core import ErrorDetails
 
 from farm.catalog import RUNTIMES
 from farm.config.document import Document, load
-from farm.config.expand import Cell, combinations, expand
+from farm.config.expand import combinations, expand
 from farm.config.kinds import dataset_specs, model_specs
 from farm.config.models import PreprocessSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
 from farm.errors import InputError, nearest, shown, together
 from farm.options import RuntimeOptions, explain
+from farm.specs import Cell
 
 __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
 

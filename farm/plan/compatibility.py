@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from farm import catalog
-from farm.config.loader import Cell
 from farm.plan.packages import version
 from farm.plan.placement import Machine, stands_for
 from farm.plan.steps import Step
-from farm.specs import Gpu, ModelFacts, Shape, Sizes, Target
+from farm.specs import Cell, Gpu, ModelFacts, Shape, Sizes, Target
 from farm.units import Dims
 
 Reason = str | None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from farm import catalog, specs
-from farm.config.loader import Cell, Matrix
 from farm.plan import compatibility, dependencies, resolve
 from farm.plan.checks import CheckedModel, Facts, check_model, checked_by
 from farm.plan.placement import cores
@@ -25,28 +23,21 @@ from farm.plan.steps import (
     prepare_step,
     step_to_build,
 )
+from farm.specs import Cell
+
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
 
 RAW_IMAGES = 2
 """Raw outputs are large, and each holds values enough: so many images are compared."""
 
 
-def make_plan(
-    matrix: Matrix,
-    facts: Facts = lambda key: None,
-    just_checked: Mapping[str, Step] = MappingProxyType({}),
-) -> Plan:
-    """Pure but for reading digests of the user's files; imports no torch, Ray or MLflow.
-
-    just_checked: by model, checks that have run for this very plan: what they found is taken as it
-    is, also where the model's own code changes a file that it reads.
-    """
-    return _Planner(matrix, facts, just_checked).plan()
-
-
 Made = TypeVar("Made")
 
 
-class _Planner:
+class Planner:
+    """Makes one plan; see `farm.plan.make_plan`. It keeps what cells have in common."""
+
     def __init__(self, matrix: Matrix, facts: Facts, just_checked: Mapping[str, Step]) -> None:
         self.matrix, self.spec = matrix, matrix.spec
         self.known_facts, self.just_checked = facts, just_checked

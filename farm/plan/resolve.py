@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from farm import catalog, specs
-from farm.config.loader import Cell, Matrix
 from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
-from farm.config.schema import MatrixSpec
 from farm.datasets.types import CocoSpec, SyntheticSpec
 from farm.errors import InputError
 from farm.options import ImageFolder, Mark, OutputPlace, marks
@@ -20,6 +18,11 @@ from farm.plan import files, placement
 from farm.plan.code import code_file
 from farm.plan.configs import config_file
 from farm.plan.placement import cpu_model
+from farm.specs import Cell
+
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
+    from farm.config.schema import MatrixSpec
 
 CALIBRATION_IMAGES = 64
 """Where the matrix names none."""

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from farm import catalog, specs
-from farm.config.loader import Cell
 from farm.errors import InputError
 from farm.plan.closure import code_of
 from farm.plan.keys import step_key
 from farm.plan.packages import toolchain
 from farm.registry import Names
-from farm.specs import Ref, StageInputs
+from farm.specs import Cell, Ref, StageInputs
 
 STAGES = Names(catalog.OWN_STAGES, catalog.EXTRA_STAGES)
 """In the order of the work; then those of other packages, which run for each engine."""

@@ -8,6 +8,7 @@ there keeps its key.
 
 from __future__ import annotations
 
+from farm.specs.cells import Cell
 from farm.specs.engines import Engine, EngineOptions, Ref, Target
 from farm.specs.gpus import Gpu
 from farm.specs.images import (
@@ -56,6 +57,7 @@ __all__ = [
     "Auto",
     "BuildInputs",
     "CachePath",
+    "Cell",
     "CheckInputs",
     "CocoDataset",
     "ConvertInputs",
