@@ -20,9 +20,8 @@ from farm.cli.plan import as_text
 from farm.config.loader import load_matrix
 from farm.errors import InputError
 from farm.plan import STAGES, Plan, digests, make_plan
-from farm.plan.code import code_file
 from farm.plan.configs import config_file, config_parts
-from farm.plan.files import image_folder
+from farm.plan.files import code_file, image_folder
 from farm.plan.keys import canonical
 from farm.plan.placement import cores
 from farm.store import Store

@@ -1,9 +1,8 @@
-"""The code of a function as planning sees it: found, and digested, without importing any of it."""
+"""Python modules as planning sees them: found, with all that they import, without importing any."""
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,24 +10,16 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.specs import File
-
-
-def code_file(module: str, folder: Path) -> File:
-    """The file of `package.module`, and in its digest all that it imports from `folder`.
-
-    Found as Python would find it, `folder` first. Of an installed package only that one file is
-    in the digest. Raises InputError.
-    """
-    parts = code_parts(module, folder)
-    total = hashlib.sha256()
-    for part in sorted(parts):
-        total.update(part.name.encode() + b"\0" + part.read_bytes() + b"\0")
-    return File(str(parts[-1]), total.hexdigest())
 
 
 def code_parts(module: str, folder: Path) -> list[Path]:
-    """The files in that digest, the module's own last. Raises InputError."""
+    """Return the file of `package.module`, last, after all that it imports from `folder`.
+
+    Found as Python would find it, `folder` first. Of an installed package only that one file.
+
+    Raises:
+        InputError: there is no such module, or one of the files is no Python.
+    """
     path = find_module(module, folder)
     if path is None:
         raise InputError(f"module {module!r} is neither in {folder} nor installed")

@@ -11,15 +11,13 @@ from dataclasses import replace
 from farm import catalog
 from farm.plan.packages import version
 from farm.plan.placement import Machine, stands_for
+from farm.plan.precisions import precision_unsupported
 from farm.plan.steps import Step
 from farm.specs import Cell, Gpu, ModelFacts, Shape, Sizes, Target
 from farm.units import Dims
 
 Reason = str | None
 """Why something cannot be, in words that say what to do instead; None where it can."""
-
-_BOXES_OFF_MASKS = ("segments", "queries")
-"""Kinds of `ModelFacts.mask_frame` whose boxes stand around the pasted masks."""
 
 
 # Machines -----------------------------------------------------------------------------------
@@ -118,7 +116,7 @@ def cell_unsupported(
         or _capability_unsupported(cell, target)
         or _opset_unsupported(cell, facts)
         or _suppression_unsupported(cell, facts)
-        or _precision_unsupported(cell, facts, auto, converts)
+        or precision_unsupported(cell, facts, auto, converts)
     )
 
 
@@ -215,40 +213,3 @@ def _cannot_suppress(cell: Cell, facts: ModelFacts) -> bool:
     if cell.postprocess != "graph" or catalog.RUNTIMES[cell.runtime].suppresses:
         return False
     return bool(facts.suppression or facts.host_refused)
-
-
-def _precision_unsupported(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> Reason:
-    """Why a cell's file cannot have its precision."""
-    if converts and cell.precision in catalog.RUNTIMES[cell.runtime].by_flag:
-        return (
-            f"{cell.runtime} takes no {cell.precision} file; it lowers the fp32 one itself with "
-            f"`runtime_options: {{{cell.runtime}: {{builder_flags: true}}}}`"
-        )
-    if cell.precision == "int8":
-        return _int8_unsupported(cell, facts, auto, converts)
-    return None
-
-
-def _int8_unsupported(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> Reason:
-    if not converts:
-        return (
-            "int8 by the builder's flag needs a calibration, which is not done here: leave out "
-            "`builder_flags`, and the file says by itself what is int8"
-        )
-    opset = cell.opset or facts.opset
-    if opset is not None and opset < catalog.INT8_OPSET:
-        return (
-            f"int8 needs opset {catalog.INT8_OPSET} or later, which has a scale for each channel; "
-            f"this file's is {opset}"
-        )
-    if auto and cell.postprocess == "none":
-        return (
-            "int8 auto counts the AP that is lost, and raw outputs have none: leave out `auto`, "
-            "and name layers to keep in `keep_fp32`"
-        )
-    if auto and facts.mask_frame in _BOXES_OFF_MASKS:
-        return (
-            "int8 auto counts the box AP that is lost, and this model's boxes are read off its "
-            "masks, after the engine: leave out `auto`, and name layers to keep in `keep_fp32`"
-        )
-    return None

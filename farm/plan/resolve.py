@@ -15,14 +15,11 @@ from farm.datasets.types import CocoSpec, SyntheticSpec
 from farm.errors import InputError
 from farm.options import ImageFolder, Mark, OutputPlace, marks
 from farm.plan import files, placement
-from farm.plan.code import code_file
 from farm.plan.configs import config_file
 from farm.plan.placement import cpu_model
-from farm.specs import Cell
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
-    from farm.config.schema import MatrixSpec
 
 CALIBRATION_IMAGES = 64
 """Where the matrix names none."""
@@ -100,7 +97,7 @@ class ResolvedInputs:
 
     def _module(self, name: str, spec: ModuleSpec) -> specs.ModuleModel:
         code = self._file(
-            lambda: code_file(spec.function.partition(":")[0], self._folder),
+            lambda: files.code_file(spec.function.partition(":")[0], self._folder),
             spec.function, "models", name, "function",
         )  # fmt: skip
         weights = spec.checkpoint and self._plain(
@@ -215,42 +212,3 @@ class ResolvedInputs:
 
 def _preprocess(spec: OwnFormSpec) -> specs.Preprocess:
     return specs.Preprocess(**dict(spec.preprocess))
-
-
-def converts(spec: MatrixSpec, cell: Cell) -> bool:
-    """fp32 files are left as they are, and so are those that the builder lowers itself."""
-    runtime, options = catalog.RUNTIMES[cell.runtime], spec.runtime_options
-    flags = runtime.builder_flags and options.get(cell.runtime, {}).get("builder_flags")
-    return runtime.exported and cell.precision != "fp32" and not flags
-
-
-def measured_by_auto(spec: MatrixSpec, given: ResolvedInputs) -> specs.CocoDataset | None:
-    """The matrix's own annotated calibration images, where int8's `auto` holds them against the
-    model; looked for there only."""
-    if spec.calibration is None or spec.int8.auto is None:
-        return None
-    own = given.calibration
-    return own if isinstance(own, specs.CocoDataset) else None
-
-
-def quantisation(
-    spec: MatrixSpec,
-    calibration: specs.Dataset,
-    prepared: specs.Ref,
-    batch: int,
-    facts: specs.ModelFacts,
-    whole: bool,
-) -> specs.Quantisation:
-    """prepared: the calibration images. whole: the graph has its suppression in it."""
-    own, auto = spec.int8, None
-    if own.auto is not None:
-        auto = specs.Auto(
-            own.auto.max_ap_drop,
-            own.auto.min_score,
-            own.auto.images,
-            not isinstance(calibration, specs.FolderDataset),
-            facts.classes,
-            facts.clips_boxes,
-            None if whole else facts.suppression,
-        )
-    return specs.Quantisation(prepared, own.method, own.percentile, batch, auto)
