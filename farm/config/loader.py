@@ -1,4 +1,4 @@
-"""Matrix: one YAML file, validated, with every error at its line."""
+"""Load a matrix: one YAML file, validated, with every error at its line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _RENAMED_DATASETS = {"shapes": "synthetic"}
 
 @dataclass(frozen=True)
 class Matrix:
-    """A valid matrix: what it says, its cells, and where in the file each thing was said."""
+    """A valid matrix: its values, its cells, and the lines of the file that set them."""
 
     spec: MatrixSpec
     cells: tuple[Cell, ...]
@@ -46,17 +46,25 @@ class Matrix:
 
     @property
     def folder(self) -> Path:
-        """Relative paths in a matrix start at its own folder."""
+        """The folder of the file, from which relative paths in it start."""
         return self.document.path.resolve().parent
 
 
 def load_matrix(path: Path | str, overrides: Sequence[str] = ()) -> Matrix:
-    """Read, fill in, validate and expand. Raises InputError (all of them in one)."""
+    """Read a matrix file, apply overrides, validate it and expand its cells.
+
+    Raises:
+        InputError: names every mistake with its line.
+    """
     return validate(load(Path(path), overrides))
 
 
 def validate(document: Document) -> Matrix:
-    """The matrix that a document's values say. Raises InputError (all of them in one)."""
+    """Validate a document and expand its cells.
+
+    Raises:
+        InputError: names every mistake with its line.
+    """
     document = _with_current_names(document)
     try:
         spec = MatrixSpec.model_validate(document.values)
@@ -98,7 +106,7 @@ def _with_current_names(document: Document) -> Document:
 
 
 def _explain(document: Document, details: ErrorDetails) -> InputError:
-    """One pydantic error in the user's words, at the user's line."""
+    """Explain one of pydantic's errors by the keys and the line of the file."""
     # Tags of unions ('coco') and '[key]' stand in pydantic's path but not in the file.
     key = _path_in(document.values, details["loc"])
     name = ".".join(str(part) for part in key) or "the matrix"
@@ -148,7 +156,7 @@ def _path_in(values: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 
 def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
-    """The keys that the schema knows beside the one at `key`."""
+    """Return the keys that the schema has in the mapping at `key`."""
     from farm.config import schema
 
     holders: dict[str, type[BaseModel]] = {
@@ -178,9 +186,9 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
 def _options(
     document: Document, spec: MatrixSpec
 ) -> tuple[dict[str, dict[str, Any]], list[InputError]]:
-    """Options as their runtimes take them (`"false"` is false), and what is wrong with them.
+    """Validate the options of runtimes (`"false"` is false); return them and their mistakes.
 
-    Those of a runtime that takes any are left as they are: it complains itself.
+    A runtime without an option model reports mistakes itself, when it is used.
     """
     taken, wrong = dict(spec.runtime_options), list[InputError]()
     for runtime, options in spec.runtime_options.items():
@@ -201,7 +209,7 @@ def _wrong_option(
 
 
 def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]:
-    """Names that stand in a selection but are defined nowhere."""
+    """Report names in selections that are defined nowhere."""
     known: dict[str, Any] = {"models": spec.models, "shapes": spec.shapes, "targets": spec.targets}
     selections: list[tuple[tuple[str | int, ...], Any]] = [
         (("models", name), model) for name, model in spec.models.items()

@@ -51,12 +51,12 @@ LOWER = {
 
 @pytest.mark.parametrize("precision", LOWER)
 def test_each_precision_has_its_tolerances(precision: str) -> None:
-    base = {key: DEFAULTS[VerifySpec][key] for key in schema.LimitsSpec.model_fields}
+    base = {key: DEFAULTS[VerifySpec][key] for key in schema.ToleranceSpec.model_fields}
     base |= {"min_mean_mask_iou": 0.0}
     assert asdict(VerifySpec().of(precision)) == base | LOWER[precision]
     own = VerifySpec(
         max_score_diff=0.5, images=3,
-        precisions={"int8": schema.LimitsSpec(max_score_diff=0.25, per_box=False)},
+        precisions={"int8": schema.ToleranceSpec(max_score_diff=0.25, per_box=False)},
     ).of(precision)  # fmt: skip
     said = {"max_score_diff": 0.5} | (
         {"max_score_diff": 0.25, "per_box": False} if precision == "int8" else {}
