@@ -32,7 +32,7 @@ def code_parts(module: str, folder: Path) -> list[Path]:
 
 
 def find_module(module: str, folder: Path | None = None) -> Path | None:
-    """The file of a module, in `folder` or where Python finds it today; imports nothing."""
+    """Return the file of a module, in `folder` or on Python's path, without importing any."""
     names = module.split(".")
     if not all(names) or names[0] == "__main__":  # that is whatever was started
         return None
@@ -48,7 +48,7 @@ def find_module(module: str, folder: Path | None = None) -> Path | None:
 
 
 def find_spec(name: str) -> ModuleSpec | None:
-    """Of a top-level module: where it would be imported from, whether it is imported or not."""
+    """Return where a top-level module would be imported from, also if it is imported already."""
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
         if find and (spec := find(name, None)):
@@ -56,10 +56,10 @@ def find_spec(name: str) -> ModuleSpec | None:
     return None
 
 
-def sought(module: str, folder: Path | None = None) -> ModuleSpec | None:
-    """Where Python would import a module from today; of any form, imports nothing.
+def find_nested_spec(module: str, folder: Path | None = None) -> ModuleSpec | None:
+    """Return where Python would import a module of any form from, without importing any.
 
-    folder: where it is looked for, else on Python's own search path.
+    folder: where to look in place of Python's path.
     """
     head, *rest = module.split(".")
     spec = PathFinder.find_spec(head, [str(folder)]) if folder else find_spec(head)
@@ -96,7 +96,11 @@ def _reach(path: Path, folder: Path, reached: dict[Path, None]) -> None:
 
 
 def parsed(source: str | bytes, path: Path) -> ast.Module:
-    """Raises InputError: it is no Python, or nested deeper than Python can read."""
+    """Parse a file of Python.
+
+    Raises:
+        InputError: it is no Python, or nested more deeply than Python can read.
+    """
     try:
         return ast.parse(source, str(path))
     except (SyntaxError, ValueError) as error:

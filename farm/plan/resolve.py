@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from farm.config.loader import Matrix
 
 CALIBRATION_IMAGES = 64
-"""Where the matrix names none."""
+"""How many, where the matrix names no calibration images."""
 
 
 class ResolvedInputs:
-    """`missing` notes the files that are not there: planning goes on without them."""
+    """The frozen inputs of a matrix. Planning goes on without files that are `missing`."""
 
     def __init__(self, matrix: Matrix) -> None:
         self._matrix, self._spec, self._folder = matrix, matrix.spec, matrix.folder
@@ -47,7 +47,7 @@ class ResolvedInputs:
         }
 
     def _file(self, find: Callable[[], specs.File], name: str, *place: str) -> specs.File:
-        """The file, or a note that it is missing."""
+        """Return the file; where it is not there, adds the error to `missing`."""
         try:
             return find()
         except InputError as error:
@@ -118,7 +118,7 @@ class ResolvedInputs:
         )
 
     def _other(self, name: str, spec: OwnFormSpec) -> specs.OtherModel:
-        """A model of another package's source: what its entry has beyond what all have."""
+        """Return a model of another package's source, with the fields that this source adds."""
         common = {*OwnFormSpec.model_fields}
         values = spec.model_dump(exclude_unset=True, exclude=common)
         return specs.OtherModel(
@@ -148,7 +148,7 @@ class ResolvedInputs:
 
     @cached_property
     def calibration(self) -> specs.Dataset:
-        """The images that int8 is calibrated with, looked for where a cell is int8; by default the
+        """The images that int8 is calibrated with, looked for where a cell is int8. By default the
         first of the data set, or synthetic ones of another seed than those that are evaluated."""
         spec, own = self._spec.calibration, self.dataset
         if spec is None:
@@ -181,14 +181,14 @@ class ResolvedInputs:
             raise InputError(error.message, where) from None
 
     def _options(self, runtime: str, options: Mapping[str, Any]) -> specs.Options:
-        """A runtime's options, with files in place of their paths: what is in them counts."""
+        """Return a runtime's options, with the digests of files in place of their paths."""
         model = catalog.RUNTIMES[runtime].options
         return self._resolved(model, options, "runtime_options", runtime)
 
     def _resolved(
         self, model: type[BaseModel] | None, options: Mapping[str, Any], *place: str
     ) -> specs.Options:
-        """Options in the order of their names, with what the model marks as files resolved."""
+        """Return options in the order of their names, with those that name files resolved."""
         fields = model.model_fields if model else {}
         known = dict(options)
         for name, value in options.items():
@@ -199,7 +199,7 @@ class ResolvedInputs:
         return tuple(sorted(known.items()))
 
     def _marked(self, mark: Mark, value: Any, *place: str) -> Any:
-        """What stands in the key for an option that names files, or a place to write."""
+        """Resolve an option that names files, or a place to write."""
         if isinstance(mark, OutputPlace):
             folder = "/" * value.endswith("/")  # it has a file per GPU then
             return specs.CachePath(f"{self._folder / value}{folder}")
