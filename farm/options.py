@@ -1,4 +1,4 @@
-"""Options of parts as a matrix says them: validated when it is read, and files in them resolved.
+"""Options of parts in a matrix: validated when it is read, with the files that they name.
 
 A runtime's options, a data set's entry and a model's entry are pydantic models. Marks in their
 types say which fields name files: what is in those is then part of the keys.
@@ -115,7 +115,7 @@ class StrictModel(BaseModel):
 
 
 class DatasetOptions(StrictModel):
-    """What a matrix may say of a data set of another package's type; its fields are added.
+    """The fields that every data set of another package's type has; a subclass adds its own.
 
     limit: only the first so many images are used.
     """
@@ -134,7 +134,8 @@ class RuntimeOptions(StrictModel):
     def read(cls: type[Own], options: EngineOptions) -> Own:
         """Return a plan's options for the adapter; null stands for the default.
 
-        Raises InputError for one that there is not, or of another type.
+        Raises:
+            InputError: an option does not exist or has another type; names it.
         """
         values = {name: _plain(value) for name, value in options.options if value is not None}
         try:
@@ -157,7 +158,7 @@ def explain(runtime: str, model: type[RuntimeOptions], details: Mapping[str, Any
 
 
 def _plain(value: Any) -> Any:
-    """Files and places have their digests and markers in a plan; an adapter wants the paths."""
+    """Return the paths of options that are files or folders in a plan, for the adapter."""
     if isinstance(value, list | tuple):
         return tuple(_plain(item) for item in value)
     return getattr(value, "path", value)

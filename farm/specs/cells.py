@@ -22,7 +22,7 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """The name people use: `ssd.op17.fixed.fp32.onnxruntime.cpu`."""
+        """The name of the cell in tables and options: `ssd.op17.fixed.fp32.onnxruntime.cpu`."""
         opset = f"op{self.opset}" if self.opset is not None else None
         workspace = f"ws{format_bytes(self.workspace_bytes)}" if self.workspace_bytes else None
         cut = self.postprocess if self.postprocess != "graph" else None
