@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 RAW_IMAGES = 2
 """How many images are compared by their raw outputs, which are large and hold many values."""
 
-
 Made = TypeVar("Made")
 
 
@@ -51,6 +50,7 @@ class Planner:
         self._made: dict[tuple[str, tuple[Any, ...]], Any] = {}
 
     def plan(self) -> Plan:
+        """Return the plan of all cells."""
         names = dict.fromkeys(cell.model for cell in self.matrix.cells)
         checks = {name: self._check(name) for name in names}
         wanted = (
@@ -60,8 +60,8 @@ class Planner:
         cells = tuple(self._cell(cell, checks[cell.model]) for cell in dict.fromkeys(wanted))
         found = ((name, dependencies.unfollowed(one.used)) for name, one in self.facts.items())
         unfollowed = {name: tuple(texts) for name, texts in found if texts}
-        missing, unchecked = tuple(self.inputs.missing), tuple(self.unchecked)
-        return Plan(self.matrix.name, cells, self.steps, missing, unchecked, unfollowed)
+        problems = tuple(self.inputs.missing), tuple(self.unchecked), unfollowed
+        return Plan(self.matrix.name, cells, self.steps, *problems)
 
     def _add(self, step: Step) -> Step:
         """Return the step of the plan that equals this one: an earlier one, or itself."""
@@ -230,9 +230,8 @@ class Planner:
         values: EngineInputs
         if stage == "verify":
             reference = steps["reference"]
-            values = specs.VerifyInputs(
-                engine, prepared, reference.ref, facts.mask_threshold, facts.mask_frame, target
-            )
+            masks = facts.mask_threshold, facts.mask_frame
+            values = specs.VerifyInputs(engine, prepared, reference.ref, *masks, target)
             parents.append(reference)
         elif stage == "evaluate":
             values = specs.EvaluateInputs(
