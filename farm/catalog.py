@@ -53,7 +53,7 @@ SOURCES = Registry(
 DATASETS = Registry(
     DatasetType,
     "farm.datasets",
-    ("farm.datasets.types:COCO", "farm.datasets.types:SHAPES", "farm.datasets.types:FOLDER"),
+    ("farm.datasets.types:COCO", "farm.datasets.types:SYNTHETIC", "farm.datasets.types:FOLDER"),
 )
 """What images are of; see `farm.datasets.base`."""
 

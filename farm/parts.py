@@ -34,13 +34,18 @@ class SourceAdapter(Protocol):
     """
 
     def check(self, model: Any) -> specs.ModelFacts:
-        """Return the model's facts. Raises InputError or StepFailed for what is wrong with it."""
+        """Return the model's facts.
+
+        Raises:
+            InputError: what the matrix says of the model is wrong.
+            StepFailed: the model cannot be loaded or run.
+        """
 
     def load(self, model: Any) -> Detector:
-        """Return the loaded model, whose answers engines are compared with."""
+        """Return the loaded model, with whose outputs engines are compared."""
 
     def set_threads(self, threads: int) -> None:
-        """Limit how many cores the answers of loaded models may use, in this process."""
+        """Limit how many cores loaded models may use in this process."""
 
     def export_onnx(
         self,
@@ -50,9 +55,12 @@ class SourceAdapter(Protocol):
         path: Path,
         postprocess: str = "graph",
     ) -> None:
-        """Write the ONNX file. Raises StepFailed where that cannot be.
+        """Write the ONNX file.
 
         opset: a number; None where the source has `opsets=False`, and files their own.
+
+        Raises:
+            StepFailed: the model cannot be exported at this opset or shape.
         """
 
 

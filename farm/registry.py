@@ -38,10 +38,10 @@ V = TypeVar("V")
 
 
 class Registry(Mapping[str, P], Generic[P]):
-    """The parts of one kind, loaded when one is first asked for.
+    """The parts of one kind, loaded when one is first used.
 
-    own: the farm's, as `module:NAME`. group: of the entry points that add others. taken: names
-    that those must not have, either.
+    own: the farm's, as `module:NAME`. group: of the entry points that add others. taken: further
+    names that those must not have.
     """
 
     def __init__(
@@ -51,7 +51,11 @@ class Registry(Mapping[str, P], Generic[P]):
 
     @cached_property
     def parts(self) -> dict[str, P]:
-        """Raises InputError for an entry point that gives no new part of this kind."""
+        """All parts by name.
+
+        Raises:
+            InputError: an entry point cannot be loaded, or is no part of this kind with a new name.
+        """
         found: dict[str, P] = {}
         for reference in self._own:
             part: P = resolve_name(reference)
@@ -73,7 +77,7 @@ class Registry(Mapping[str, P], Generic[P]):
 
 
 class Names(Sequence[str]):
-    """The names of the farm's own parts, then those of other packages', loaded when asked for."""
+    """The names of the farm's own parts, then of other packages' parts, loaded when first used."""
 
     def __init__(self, own: tuple[str, ...], others: Mapping[str, Any]) -> None:
         self._own, self._others = own, others
@@ -89,7 +93,7 @@ class Names(Sequence[str]):
 
 
 class Lazy(Mapping[str, V], Generic[V]):
-    """A mapping that is made when it is first looked into."""
+    """A mapping that is made when it is first read."""
 
     def __init__(self, make: Callable[[], dict[str, V]]) -> None:
         self._make = make

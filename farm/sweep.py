@@ -16,8 +16,8 @@ from farm.engine.checks import checked_plan, log_notes
 from farm.engine.scheduler import Executor, Outcome, run_steps
 from farm.engine.status import CellStatus, failure_reasons, skip_reasons
 from farm.errors import InputErrors
+from farm.plan import make_plan
 from farm.plan.placement import cores
-from farm.plan.planner import make_plan
 from farm.plan.steps import Plan, Step
 from farm.results import leaderboard, tracking
 from farm.results.columns import Row

@@ -33,7 +33,7 @@ opsets: [17]
 shapes:
   fixed: {{opt: 160x160}}
 runtimes: [onnxruntime]
-dataset: {{type: shapes, count: 6, seed: 7, size: 160}}
+dataset: {{type: synthetic, count: 6, seed: 7, size: 160}}
 measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10}}
 verify: {{images: 4}}
 """

@@ -168,7 +168,7 @@ opsets: [11, 13]
 shapes: {s: {opt: 160x160}}
 runtimes: [tensorrt_rtx]
 targets: {l4: {accelerator: L4, driver: 580}, h200: {accelerator: H200, driver: 580}}
-dataset: {type: shapes}
+dataset: {type: synthetic}
 """
 
 

@@ -23,7 +23,7 @@ models:
 opsets: [17]
 shapes: {{fixed: {{opt: 64x64}}}}
 runtimes: [onnxruntime]
-dataset: {{type: shapes, count: 2, seed: 7, size: 64}}
+dataset: {{type: synthetic, count: 2, seed: 7, size: 64}}
 measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10}}
 """
 MODEL = """\

@@ -47,7 +47,7 @@ models: {abc: {config: c.py, checkpoint: c.pth}}
 opsets: [17]
 shapes: {fixed: {opt: 160x160}}
 runtimes: [onnxruntime]
-dataset: {type: shapes}
+dataset: {type: synthetic}
 """
 
 

@@ -57,7 +57,9 @@ def imports(path: Path, at_run_time: bool) -> Iterator[str]:
 
 
 CUDA = ("farm.runtimes.tensorrt.cuda",)
-DESCRIBED = ("farm.findings", "farm.options", "farm.registry", "farm.runtimes.base")
+DESCRIBED = (
+    *("farm.findings", "farm.options", "farm.parts", "farm.registry", "farm.runtimes.base"),
+)
 ON_GPUS = [
     path
     for path in sorted((FARM / "runtimes" / "onnxruntime").glob("*.py"))

@@ -45,7 +45,7 @@ shapes:
   fixed: {{opt: 160x160}}
   dynamic: {{min: 1x3x128x128, opt: 1x3x160x160, max: 2x3x192x192}}
 runtimes: [onnxruntime]
-dataset: {{type: shapes, count: 4, seed: 7, size: 160}}
+dataset: {{type: synthetic, count: 4, seed: 7, size: 160}}
 measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10, threads: 1}}
 verify: {{images: 4}}
 """

@@ -416,7 +416,7 @@ workspaces: [1GiB, 4GiB]
 targets: {l4: {accelerator: L4, driver: 580}}
 runtime_options:
   onnxruntime_cuda: {allow_fallback: true, provider_options: {gpu_mem_limit: 8000000000}}
-dataset: {type: shapes}
+dataset: {type: synthetic}
 """
 
 

@@ -45,7 +45,7 @@ models:
 opsets: [17]
 shapes: {{fixed: {{opt: 160x160}}}}
 runtimes: [torch, onnxruntime]
-dataset: {{type: shapes, count: 4}}
+dataset: {{type: synthetic, count: 4}}
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -19,9 +20,8 @@ from farm.cli.plan import as_text
 from farm.config.loader import load_matrix
 from farm.errors import InputError
 from farm.plan import STAGES, Plan, digests, make_plan
-from farm.plan.code import code_file
 from farm.plan.configs import config_file, config_parts
-from farm.plan.files import image_folder
+from farm.plan.files import code_file, image_folder
 from farm.plan.keys import canonical
 from farm.plan.placement import cores
 from farm.store import Store
@@ -37,7 +37,7 @@ shapes:
   fixed: {opt: 160x160}
   dynamic: {min: 96x96, opt: 160x160, max: 320x320}
 runtimes: [torch, onnxruntime, openvino]
-dataset: {type: shapes}
+dataset: {type: synthetic}
 """
 
 
@@ -61,6 +61,27 @@ def plan_of(path: Path, *overrides: str, facts: object = known) -> Plan:
 
 def count(plan: Plan) -> dict[str, int]:
     return {stage: len(steps) for stage in STAGES if (steps := plan.of_stage(stage))}
+
+
+def test_the_former_name_of_the_synthetic_data_set_gives_the_same_keys_and_a_warning(
+    matrix: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    current = plan_of(matrix)
+    matrix.write_text(MATRIX.replace("type: synthetic", "type: shapes"))
+    logger = logging.getLogger("farm.config.loader")
+    logger.addHandler(caplog.handler)
+    try:
+        former = plan_of(matrix)
+        overridden = plan_of(matrix, "dataset.type=shapes")
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert current.steps.keys() == former.steps.keys() == overridden.steps.keys()
+    said = [record.getMessage() for record in caplog.records]
+    name = "the data set type 'shapes' is now called 'synthetic'"
+    assert list(dict.fromkeys(said)) == [
+        f"{matrix}:10: {name}",
+        f"override 'dataset.type=shapes': {name}",
+    ]
 
 
 def test_equal_steps_are_one(matrix: Path) -> None:
@@ -424,7 +445,7 @@ shapes:
   fixed: {opt: 160x160}
   dynamic: {min: 96x96, opt: 160x160, max: 320x320}
 runtimes: [torch, onnxruntime]
-dataset: {type: shapes}
+dataset: {type: synthetic}
 """
 
 

@@ -30,7 +30,7 @@ shapes: {fixed: {opt: 160x160}}
 runtimes: [tensorrt, tensorrt_rtx]
 targets:
   t: {accelerator: L4, driver: 580}
-dataset: {type: shapes}
+dataset: {type: synthetic}
 """
 TARGET_LINE, LINES = 8, MATRIX.count("\n")
 

@@ -85,7 +85,7 @@ def test_it_is_the_step_of_a_sweep(
         "opsets": [11],
         "shapes": {"s": {"opt": "160x160"}},
         "runtimes": ["onnxruntime"],
-        "dataset": {"type": "shapes"},
+        "dataset": {"type": "synthetic"},
     }
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(matrix))
     known = ModelFacts(("circle",), False, "one pipeline")

@@ -63,7 +63,7 @@ def test_it_is_the_step_of_a_sweep_and_done_once(
         "opsets": [13],
         "shapes": {"s": size},
         "runtimes": ["onnxruntime"],
-        "dataset": {"type": "shapes"},
+        "dataset": {"type": "synthetic"},
     }
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(matrix))
     (step,) = make_plan(load_matrix(tmp_path / "m.yaml")).of_stage("export")

@@ -389,7 +389,7 @@ shapes:
   one: {min: 1x3x64x64, opt: 1x3x64x64, max: 2x3x64x64}
   two: {min: 1x3x64x64, opt: 2x3x64x64, max: 2x3x64x64}
 runtimes: [onnxruntime]
-dataset: {type: shapes, count: 4, seed: 7, size: 64}
+dataset: {type: synthetic, count: 4, seed: 7, size: 64}
 measure: {seconds: 0.1, max_seconds: 1, warmup_seconds: 0, min_samples: 10, threads: 1}
 """
     )

@@ -19,7 +19,7 @@ from farm.engine.local import InlineExecutor
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import InputError
 from farm.interrupts import Interrupted
-from farm.plan.planner import make_plan
+from farm.plan import make_plan
 from farm.plan.steps import Plan
 from farm.results import leaderboard
 from farm.specs import ModelFacts

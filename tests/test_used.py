@@ -40,7 +40,7 @@ models: {{m: {model}}}
 opsets: [17]
 shapes: {{fixed: {{opt: 160x160}}}}
 runtimes: [onnxruntime]
-dataset: {{type: shapes, count: 4}}
+dataset: {{type: synthetic, count: 4}}
 """
 MMDET = "{config: c.py, checkpoint: c.pth}"
 BASE = f"{DEMO}/onestage.py"

@@ -170,7 +170,7 @@ def test_a_hostile_override_is_refused_by_name(override: str, said: str) -> None
 
 def test_an_override_over_another_is_where_its_values_were_said() -> None:
     matrix = PROJECT / "matrices" / "demo.yaml"
-    whole, later = "dataset={type: shapes, x: 1}", "dataset.size=0"
+    whole, later = "dataset={type: synthetic, x: 1}", "dataset.size=0"
     assert refusal(matrix, "dataset.x=2", whole).startswith(f"override {whole!r}: unknown key")
     assert f"override {later!r}: 'dataset.size'" in refusal(matrix, whole, later)
 

@@ -1,9 +1,10 @@
-"""Train the detectors of matrices/demo on drawn shapes, on the CPU, and measure them.
+"""Train the detectors of matrices/demo on synthetic images, on the CPU, and measure them.
 
     python tools/train_demo.py [--model onestage|twostage|all] [--iterations N] [--out DIR]
 
 Writes OUT/<model>.pth and prints the average precision on images of another seed: those that
-`shapes: {count: 64, seed: 7, size: 160}` draws, prepared by the config's own test pipeline.
+`{type: synthetic, count: 64, seed: 7, size: 160}` draws, prepared by the config's own test
+pipeline.
 """
 
 from __future__ import annotations

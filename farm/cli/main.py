@@ -129,7 +129,7 @@ def _number(text: str) -> float:
 def _plan(options: argparse.Namespace) -> int:
     from farm.cli.plan import as_json, as_text
     from farm.config.loader import load_matrix
-    from farm.plan.planner import make_plan
+    from farm.plan import make_plan
     from farm.store import Store
     from farm.store.facts import facts_from
 

@@ -15,7 +15,7 @@ from farm.engine.local import InlineExecutor
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import failure_reasons, skip_reasons
 from farm.errors import InputError, InputErrors, nearest
-from farm.plan.planner import make_plan
+from farm.plan import make_plan
 from farm.plan.steps import Plan, PlannedCell, Step
 from farm.results import leaderboard
 from farm.results.columns import Row

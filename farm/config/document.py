@@ -19,7 +19,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass
 class Document:
-    """The values of one file; where each path of keys was written, and which were overridden."""
+    """The values of one file, with the line or the override that set each path of keys."""
 
     path: Path
     values: dict[str, Any]
@@ -27,7 +27,7 @@ class Document:
     overridden: dict[Key, str] = field(default_factory=dict)
 
     def where(self, key: Sequence[str | int]) -> str:
-        """`file:line` or the override of `key`, or of its nearest parent that is written."""
+        """Return `file:line` or the override that set `key`, or its nearest parent in the file."""
         parts = [tuple(key[:length]) for length in range(len(key), -1, -1)]
         for said in (self.overridden, self.places):
             if place := next((said[part] for part in parts if part in said), None):
@@ -38,7 +38,13 @@ class Document:
 def load(
     path: Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None
 ) -> Document:
-    """Read a matrix. Raises InputError, at its line, for what is no mapping of plain values."""
+    """Read a matrix, apply overrides and fill in variables.
+
+    env: the variables; those of the environment by default.
+
+    Raises:
+        InputError: it cannot be read, or is not a mapping of plain values; names the line.
+    """
     values, places = read(_text(path), lambda line: f"{path}:{line}")
     if values is not None and not isinstance(values, dict):
         raise InputError("a matrix is a mapping of keys to values", f"{path}:1")

@@ -5,43 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from farm.catalog import RUNTIMES, SOURCES
 from farm.config.models import OwnFormSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
 from farm.config.values import AxesSpec
-from farm.units import format_bytes
+from farm.specs import Cell
 
 AXES = ("opsets", "shapes", "postprocess", "precisions", "workspaces", "runtimes", "targets")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One combination. An axis that its runtime does not have is None."""
-
-    model: str
-    opset: int | None
-    shape: str
-    postprocess: str
-    precision: str
-    runtime: str
-    workspace_bytes: int | None
-    target: str
-
-    @property
-    def id(self) -> str:
-        """The name people use: `ssd.op17.fixed.fp32.onnxruntime.cpu`."""
-        opset = f"op{self.opset}" if self.opset is not None else None
-        workspace = f"ws{format_bytes(self.workspace_bytes)}" if self.workspace_bytes else None
-        cut = self.postprocess if self.postprocess != "graph" else None
-        parts = [self.model, opset, self.shape, cut, self.precision, self.runtime, workspace]
-        return ".".join([part for part in parts if part] + [self.target])
-
-
 def expand(spec: MatrixSpec) -> tuple[Cell, ...]:
-    """The cells in the order of the file; runtimes vary slowest within a model."""
+    """Return the cells in the order of the file; runtimes vary slowest within a model."""
     cells = [cell for name in spec.models for cell in _cells_of(spec, name, SelectionSpec())]
     for rule in spec.exclude:
         named = _named(rule)
@@ -54,12 +30,12 @@ def expand(spec: MatrixSpec) -> tuple[Cell, ...]:
 
 
 def combinations(spec: MatrixSpec) -> int:
-    """How many `expand` goes through: no fewer than there are cells, and told at once."""
-    asked = [(name, SelectionSpec()) for name in spec.models]
-    asked += [(name, rule) for rule in spec.include for name in rule.models or spec.models]
+    """Count the combinations that `expand` goes through: at least as many as there are cells."""
+    selections = [(name, SelectionSpec()) for name in spec.models]
+    selections += [(name, rule) for rule in spec.include for name in rule.models or spec.models]
     return sum(
         math.prod(len(_axis(spec, name, selection, axis)) for axis in AXES)
-        for name, selection in asked
+        for name, selection in selections
     )
 
 
@@ -92,11 +68,11 @@ def _cells_of(spec: MatrixSpec, name: str, selection: AxesSpec) -> Iterator[Cell
 
 
 def _axis(spec: MatrixSpec, name: str, selection: AxesSpec, axis: str) -> list[Any]:
-    """The selection's values of an axis, else the model's own, else the matrix's."""
+    """Return the selection's values of an axis, else the model's, else the matrix's."""
     model = spec.models[name]
     if axis == "postprocess" and isinstance(model, OwnFormSpec):
-        asked = selection.postprocess
-        return [model.ends_at] if asked is None or model.ends_at in asked else []
+        wanted = selection.postprocess
+        return [model.ends_at] if wanted is None or model.ends_at in wanted else []
     for holder in (selection, model):
         if (own := getattr(holder, axis)) is not None:
             return list(own)
@@ -116,9 +92,9 @@ _FIELDS = {
 
 
 def _named(rule: SelectionSpec) -> list[tuple[str, frozenset[Any]]]:
-    """The fields of a cell that a rule names, each with the values that it takes."""
-    given = {field: getattr(rule, axis) for axis, field in _FIELDS.items()}
-    return [(field, frozenset(values)) for field, values in given.items() if values is not None]
+    """Return the fields of a cell that a rule names, each with the values that match."""
+    selected = {field: getattr(rule, axis) for axis, field in _FIELDS.items()}
+    return [(field, frozenset(values)) for field, values in selected.items() if values is not None]
 
 
 def _matches(cell: Cell, rule: list[tuple[str, frozenset[Any]]]) -> bool:

@@ -15,45 +15,45 @@ from pydantic_core import CoreSchema
 
 from farm.catalog import DATASETS, SOURCES
 from farm.config.models import ModelSpec
-from farm.datasets.types import CocoSpec, ShapesSpec
+from farm.datasets.types import CocoSpec, SyntheticSpec
 from farm.options import DatasetOptions
 
 
 def model_specs() -> dict[str, type[ModelSpec]]:
-    """By source: the model of a model's entry."""
+    """Return the pydantic model of a model's entry, by source."""
     return {name: source.spec for name, source in SOURCES.items()}
 
 
 def dataset_specs() -> dict[str, type[BaseModel]]:
-    """By type: the model of a data set's entry."""
+    """Return the pydantic model of a data set's entry, by type."""
     return {name: one.spec for name, one in DATASETS.items() if one.spec}
 
 
 @dataclass(frozen=True)
 class _OneOf:
-    """Validates by the model that the entry itself names. tell: reads that name."""
+    """Validates an entry by the model that it names. tag: reads that name."""
 
-    tell: Callable[[Any], str | None]
+    tag: Callable[[Any], str | None]
     models: Callable[[], Mapping[str, type[BaseModel]]]
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         tagged = tuple(Annotated[model, Tag(name)] for name, model in self.models().items())
-        return handler.generate_schema(Annotated[Union[tagged], Discriminator(self.tell)])  # noqa: UP007
+        return handler.generate_schema(Annotated[Union[tagged], Discriminator(self.tag)])  # noqa: UP007
 
 
 def _source(value: Any) -> str:
-    """What a model's entry says of its source; mmdet where it says nothing."""
-    said = value.get("source", "mmdet") if isinstance(value, dict) else "mmdet"
-    return said if isinstance(said, str) else repr(said)
+    """Return the source of a model's entry; mmdet by default."""
+    source = value.get("source", "mmdet") if isinstance(value, dict) else "mmdet"
+    return source if isinstance(source, str) else repr(source)
 
 
 def _type(value: Any) -> str | None:
-    """What a data set's entry says of its type; None where it says nothing."""
-    said = value.get("type") if isinstance(value, dict) else None
-    return said if isinstance(said, str) or said is None else repr(said)
+    """Return the type of a data set's entry; None where it has none."""
+    type_ = value.get("type") if isinstance(value, dict) else None
+    return type_ if isinstance(type_, str) or type_ is None else repr(type_)
 
 
 AnyModelSpec = Annotated[ModelSpec, _OneOf(_source, model_specs)]
-DatasetSpec = Annotated[CocoSpec | ShapesSpec | DatasetOptions, _OneOf(_type, dataset_specs)]
+DatasetSpec = Annotated[CocoSpec | SyntheticSpec | DatasetOptions, _OneOf(_type, dataset_specs)]

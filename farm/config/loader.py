@@ -1,10 +1,11 @@
-"""Matrix: one YAML file, validated, with every error at its line."""
+"""Load a matrix: one YAML file, validated, with every error at its line."""
 
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,27 @@ from pydantic_core import ErrorDetails
 
 from farm.catalog import RUNTIMES
 from farm.config.document import Document, load
-from farm.config.expand import Cell, combinations, expand
+from farm.config.expand import combinations, expand
 from farm.config.kinds import dataset_specs, model_specs
 from farm.config.models import PreprocessSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
 from farm.errors import InputError, nearest, shown, together
 from farm.options import RuntimeOptions, explain
+from farm.specs import Cell
 
 __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
 
+log = logging.getLogger(__name__)
+
 _MOST_CELLS = 50_000
+
+_RENAMED_DATASETS = {"shapes": "synthetic"}
+"""Former names of types of data sets, which matrices may still use."""
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A valid matrix: what it says, its cells, and where in the file each thing was said."""
+    """A valid matrix: its values, its cells, and the lines of the file that set them."""
 
     spec: MatrixSpec
     cells: tuple[Cell, ...]
@@ -39,17 +46,26 @@ class Matrix:
 
     @property
     def folder(self) -> Path:
-        """Relative paths in a matrix start at its own folder."""
+        """The folder of the file, from which relative paths in it start."""
         return self.document.path.resolve().parent
 
 
 def load_matrix(path: Path | str, overrides: Sequence[str] = ()) -> Matrix:
-    """Read, fill in, validate and expand. Raises InputError (all of them in one)."""
+    """Read a matrix file, apply overrides, validate it and expand its cells.
+
+    Raises:
+        InputError: names every mistake with its line.
+    """
     return validate(load(Path(path), overrides))
 
 
 def validate(document: Document) -> Matrix:
-    """The matrix that a document's values say. Raises InputError (all of them in one)."""
+    """Validate a document and expand its cells.
+
+    Raises:
+        InputError: names every mistake with its line.
+    """
+    document = _with_current_names(document)
     try:
         spec = MatrixSpec.model_validate(document.values)
     except ValidationError as error:
@@ -74,8 +90,23 @@ def validate(document: Document) -> Matrix:
     return Matrix(spec, cells, document)
 
 
+def _with_current_names(document: Document) -> Document:
+    """Replace the former name of a data set's type, and warn where it is used."""
+    dataset = document.values.get("dataset")
+    if not isinstance(dataset, dict):
+        return document
+    former = dataset.get("type")
+    if not isinstance(former, str) or former not in _RENAMED_DATASETS:
+        return document
+    current = _RENAMED_DATASETS[former]
+    place = document.where(("dataset", "type"))
+    log.warning("%s: the data set type '%s' is now called '%s'", place, former, current)
+    values = document.values | {"dataset": {**dataset, "type": current}}
+    return replace(document, values=values)
+
+
 def _explain(document: Document, details: ErrorDetails) -> InputError:
-    """One pydantic error in the user's words, at the user's line."""
+    """Explain one of pydantic's errors by the keys and the line of the file."""
     # Tags of unions ('coco') and '[key]' stand in pydantic's path but not in the file.
     key = _path_in(document.values, details["loc"])
     name = ".".join(str(part) for part in key) or "the matrix"
@@ -125,7 +156,7 @@ def _path_in(values: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 
 def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
-    """The keys that the schema knows beside the one at `key`."""
+    """Return the keys that the schema has in the mapping at `key`."""
     from farm.config import schema
 
     holders: dict[str, type[BaseModel]] = {
@@ -155,9 +186,9 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
 def _options(
     document: Document, spec: MatrixSpec
 ) -> tuple[dict[str, dict[str, Any]], list[InputError]]:
-    """Options as their runtimes take them (`"false"` is false), and what is wrong with them.
+    """Validate the options of runtimes (`"false"` is false); return them and their mistakes.
 
-    Those of a runtime that takes any are left as they are: it complains itself.
+    A runtime without an option model reports mistakes itself, when it is used.
     """
     taken, wrong = dict(spec.runtime_options), list[InputError]()
     for runtime, options in spec.runtime_options.items():
@@ -178,7 +209,7 @@ def _wrong_option(
 
 
 def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]:
-    """Names that stand in a selection but are defined nowhere."""
+    """Report names in selections that are defined nowhere."""
     known: dict[str, Any] = {"models": spec.models, "shapes": spec.shapes, "targets": spec.targets}
     selections: list[tuple[tuple[str | int, ...], Any]] = [
         (("models", name), model) for name, model in spec.models.items()

@@ -7,16 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from farm.config.values import (
-    AxesSpec,
-    Finite,
-    Options,
-    StrictModel,
-    Text,
-    Triple,
-    Whole,
-    distinct,
-)
+from farm.config.values import AxesSpec, Options, Triple
+from farm.options import Finite, StrictModel, Text, Whole, distinct
 
 
 def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -32,7 +24,7 @@ def _importable(function: str) -> str:
 
 
 class ModelSpec(AxesSpec):
-    """What models of every source may say: axes of their own in place of the matrix's."""
+    """What models of every source may have: axes of their own in place of the matrix's."""
 
     source: str
     simplify: bool | None = None
@@ -42,7 +34,7 @@ class ModelSpec(AxesSpec):
 class MmdetSpec(ModelSpec):
     """A detector of mmdet. labels: its classes in the order of its labels, where files do not say.
 
-    They are no part of `inputs.Model`: what is exported does not depend on them.
+    They are no part of `specs.Model`: what is exported does not depend on them.
     """
 
     source: Literal["mmdet"] = "mmdet"
@@ -54,7 +46,7 @@ class MmdetSpec(ModelSpec):
 
 
 class PreprocessSpec(StrictModel):
-    """How images are prepared; `inputs.Preprocess` says in which units each value is."""
+    """How images are prepared; `specs.Preprocess` says in which units each value is."""
 
     mean: Triple = (0.0, 0.0, 0.0)
     std: Annotated[Triple, AfterValidator(_positive)] = (1.0, 1.0, 1.0)
@@ -65,7 +57,7 @@ class PreprocessSpec(StrictModel):
 
 
 class OwnFormSpec(ModelSpec):
-    """What a source without a config must be told: its images, its outputs, its classes."""
+    """A model without a config of mmdet: its entry describes its images, outputs and classes."""
 
     outputs: Literal["detections", "raw"] = "detections"
     classes: Annotated[list[Text], AfterValidator(distinct)] = []
@@ -78,7 +70,7 @@ class OwnFormSpec(ModelSpec):
         return "graph" if self.outputs == "detections" else "none"
 
     @model_validator(mode="after")
-    def _told(self) -> OwnFormSpec:
+    def _described(self) -> OwnFormSpec:
         if self.postprocess is not None:
             raise ValueError(
                 "its graph is not cut: leave `postprocess` out; `outputs` says its end"

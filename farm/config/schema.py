@@ -19,7 +19,6 @@ from farm.config.values import (
     Bytes,
     Capability,
     Driver,
-    Finite,
     Name,
     Opset,
     Options,
@@ -27,12 +26,9 @@ from farm.config.values import (
     Precision,
     RuntimeName,
     ShapeDims,
-    StrictModel,
-    Text,
-    Whole,
     axis,
-    distinct,
 )
+from farm.options import Finite, StrictModel, Text, Whole, distinct
 from farm.specs import Tolerance
 
 
@@ -80,10 +76,8 @@ class TargetSpec(StrictModel):
         return self
 
 
-class LimitsSpec(StrictModel):
-    """How far an engine may be from PyTorch. `max_rel_diff` is for raw outputs: the largest
-    difference over the tensor's largest value. `per_box`: a box beyond a limit is one that is not
-    matched, where otherwise it fails the cell."""
+class ToleranceSpec(StrictModel):
+    """How far an engine may be from PyTorch; see `specs.Tolerance` for each field."""
 
     min_score: Annotated[Finite, Field(ge=0, le=1)] = Tolerance.min_score
     min_iou: Annotated[Finite, Field(ge=0, le=1)] = Tolerance.min_iou
@@ -95,32 +89,32 @@ class LimitsSpec(StrictModel):
     per_box: bool = Tolerance.per_box
 
 
-_LOWER: dict[str, dict[str, Any]] = {
+_REDUCED: dict[str, dict[str, Any]] = {
     "fp16": {"min_matched_fraction": 0.95, "max_score_diff": 0.02, "max_rel_diff": 0.02},
     "bf16": {"min_matched_fraction": 0.8, "max_score_diff": 0.08, "max_rel_diff": 0.2},
     "int8": {"min_matched_fraction": 0.6, "max_score_diff": 0.15, "max_rel_diff": 0.5},
 }
-_LOWER["fp16"] |= {"max_box_diff_px": 2.0, "per_box": True}
-_LOWER["bf16"] |= {"max_box_diff_px": 6.0, "min_iou": 0.8, "min_mask_iou": 0.8, "per_box": True}
-_LOWER["int8"] |= {"max_box_diff_px": 10.0, "min_iou": 0.7, "min_mask_iou": 0.7, "per_box": True}
+_REDUCED["fp16"] |= {"max_box_diff_px": 2.0, "per_box": True}
+_REDUCED["bf16"] |= {"max_box_diff_px": 6.0, "min_iou": 0.8, "min_mask_iou": 0.8, "per_box": True}
+_REDUCED["int8"] |= {"max_box_diff_px": 10.0, "min_iou": 0.7, "min_mask_iou": 0.7, "per_box": True}
 
 
-class VerifySpec(LimitsSpec):
-    """When an engine counts as the same detector; read when results are made, so that another
-    tolerance runs nothing again. Only `images`, how many are compared, decides what is run.
+class VerifySpec(ToleranceSpec):
+    """When an engine counts as the same detector. It is read when results are made: another
+    tolerance runs nothing again. Only `images`, how many are compared, is in keys.
 
-    What is said here holds for every precision, what `precisions` says for one; what neither
-    says has a default by precision."""
+    Fields here hold for every precision, those in `precisions` for one; what is set in neither
+    has a default by precision."""
 
     images: Annotated[Whole, Field(ge=1, le=100_000)] = 16
-    precisions: dict[Precision, LimitsSpec] = {}
+    precisions: dict[Precision, ToleranceSpec] = {}
 
     def of(self, precision: str) -> Tolerance:
-        """The tolerance for engines of this precision."""
+        """Return the tolerance for engines of this precision."""
         own = self.precisions.get(precision)
-        given = self.model_dump(include=self.model_fields_set & LimitsSpec.model_fields.keys())
+        common = self.model_dump(include=self.model_fields_set & ToleranceSpec.model_fields.keys())
         special = own.model_dump(include=own.model_fields_set) if own else {}
-        return Tolerance(**{**_LOWER.get(precision, {}), **given, **special})
+        return Tolerance(**{**_REDUCED.get(precision, {}), **common, **special})
 
 
 class CalibrationSpec(StrictModel):
@@ -132,8 +126,11 @@ class CalibrationSpec(StrictModel):
 
 
 class AutoSpec(StrictModel):
-    """How much AP may be lost on the calibration images, in points of 100; `min_score` of fp32's
-    own boxes that stand for annotations; `images` over which layers are ranked."""
+    """How int8 chooses the layers that stay in fp32.
+
+    max_ap_drop: how much AP may be lost on the calibration images, in points of 100. min_score:
+    fp32's boxes of this score are the truth where there are no annotations. images: over how many
+    layers are ranked."""
 
     max_ap_drop: Annotated[Finite, Field(ge=0, le=100)] = 1.0
     min_score: Annotated[Finite, Field(gt=0, lt=1)] = 0.3
@@ -150,18 +147,18 @@ class Int8Spec(StrictModel):
     @field_validator("auto", mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        """`auto: true` is auto with its defaults."""
+        """Take `auto: true` for auto with its defaults."""
         return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 def _auto(value: Any) -> Any:
-    """`int8: auto` is short for `int8: {auto: true}`."""
+    """Take `int8: auto` for `int8: {auto: true}`."""
     return {"auto": True} if value == "auto" else value
 
 
 class MeasureSpec(StrictModel):
-    """How speed is measured, after `warmup_seconds`: for `seconds`, and on until there are
-    `min_samples` (what p95 needs), but no longer than `max_seconds`."""
+    """How speed is measured, after `warmup_seconds`: for `seconds`, then until there are
+    `min_samples` (the 95th percentile needs them), but no longer than `max_seconds`."""
 
     seconds: Annotated[Finite, Field(gt=0, le=3600)] = 3.0
     max_seconds: Annotated[Finite, Field(gt=0, le=3600)] = 30.0

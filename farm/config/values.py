@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-)
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from farm import catalog
 from farm.errors import nearest, shown
+from farm.options import Finite, StrictModel, Whole, distinct
 from farm.units import Dims, parse_bytes, parse_dims
 
 
@@ -28,13 +22,6 @@ def _one_of(kind: str, words: Any) -> AfterValidator:
         return value
 
     return AfterValidator(check)
-
-
-def distinct(values: list[Any]) -> list[Any]:
-    for value, times in Counter(values).items():
-        if times > 1:
-            raise ValueError(f"{shown(str(value))} stands twice")
-    return values
 
 
 def _name(value: str) -> str:
@@ -61,16 +48,9 @@ def _lists(value: Any) -> Any:
     return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _no_switch(value: Any) -> Any:
-    """pydantic takes true for 1; `limit: yes` is a mistake."""
-    if isinstance(value, bool):
-        raise ValueError(f"a number is expected, not {str(value).lower()}")
-    return value
-
-
-def _number(value: Any) -> Any:
-    """YAML reads 8.9 and 580 as numbers."""
-    return str(value) if isinstance(value, int | float) else value
+def _version(value: Any) -> Any:
+    """Take the numbers that YAML reads in 8.9 and 580 for text; true is no number."""
+    return str(value) if type(value) in (int, float) else value
 
 
 def _matches(pattern: str, expected: str) -> AfterValidator:
@@ -83,18 +63,15 @@ def _matches(pattern: str, expected: str) -> AfterValidator:
 
 
 Capability = Annotated[
-    str, BeforeValidator(_number), _matches(r"\d+\.\d", "a compute capability, as 8.9")
+    str, BeforeValidator(_version), _matches(r"\d+\.\d", "a compute capability, as 8.9")
 ]
 Driver = Annotated[
-    str, BeforeValidator(_number), _matches(r"\d+(\.\d+)*", "a driver's version or branch, as 580")
+    str, BeforeValidator(_version), _matches(r"\d+(\.\d+)*", "a driver's version or branch, as 580")
 ]
 Options = Annotated[dict[str, Any], AfterValidator(_json)]
-Text = Annotated[str, Field(min_length=1)]
-Whole = Annotated[int, BeforeValidator(_no_switch)]
-Finite = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_switch)]
 Triple = tuple[Finite, Finite, Finite]
 Name = Annotated[str, AfterValidator(_name)]
-Opset = Annotated[int, _one_of("opset", catalog.OPSETS)]
+Opset = Annotated[Whole, _one_of("opset", catalog.OPSETS)]
 # YAML reads the name of the runtime `null` as no value.
 RuntimeName = Annotated[
     str,
@@ -110,12 +87,6 @@ ShapeDims = Annotated[Dims, BeforeValidator(parse_dims)]
 def axis(item: Any) -> Any:
     """A list of at least one, without repetition."""
     return Annotated[list[item], Field(min_length=1), AfterValidator(distinct)]
-
-
-class StrictModel(BaseModel):
-    """Unknown keys are errors; `\"17\"` is taken for 17, since variables fill in as text."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class AxesSpec(StrictModel):

@@ -1,4 +1,4 @@
-"""`${NAME}` and `${NAME:-default}`: kept whole while YAML is read, then filled in."""
+"""`${NAME}` and `${NAME:-default}`: unchanged while YAML is read, then filled in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHIELDS = "\ue000\ue001\ue002"
 
 
 def shield(text: str) -> str:
-    """Variables as characters that YAML takes in any place, also within `{...}`."""
+    """Replace the marks of variables by characters that YAML accepts anywhere, also in `{...}`."""
 
     def shielded(match: re.Match[str]) -> str:
         return "\ue000" + match[0][2:-1].replace(":-", "\ue001") + "\ue002"
@@ -28,11 +28,12 @@ def shield(text: str) -> str:
 
 
 def unshield(text: str) -> str:
+    """Undo `shield`."""
     return text.replace("\ue000", "${").replace("\ue001", ":-").replace("\ue002", "}")
 
 
-def unfit(text: str) -> str:
-    """Why no value can be this text; empty where one can."""
+def not_plain(text: str) -> str:
+    """Return why a value cannot be this text; empty where it can."""
     if len(text) > LONGEST_TEXT:
         return f"is longer than {LONGEST_TEXT} characters"
     found = _CONTROL.search(text)
@@ -40,10 +41,10 @@ def unfit(text: str) -> str:
 
 
 def fill(values: Any, env: Mapping[str, str], where: Callable[[Key], str]) -> Any:
-    """`values` with every variable in their texts replaced.
+    """Return `values` with every variable in their texts replaced.
 
     Raises:
-        InputError: all variables that are not set, are not well written, or hold no plain text.
+        InputError: names all variables that are not set, malformed, or hold control characters.
     """
     errors: list[InputError] = []
 
@@ -78,5 +79,5 @@ def _wrong(text: str, env: Mapping[str, str]) -> Iterator[str]:
                 f"the environment variable {name[:80]} is not set; set it "
                 f"(export {name[:80]}=...) or write ${{{name[:80]}:-default}}"
             )
-        elif reason := unfit(env.get(name, "")):
+        elif reason := not_plain(env.get(name, "")):
             yield f"the environment variable {name} {reason}"

@@ -1,4 +1,4 @@
-"""YAML text to plain values, strictly: what is not YAML is refused at its line."""
+"""YAML text to plain values, strictly: an error names the line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import yaml
 from yaml.constructor import SafeConstructor
 
-from farm.config.variables import SHIELDS, Key, shield, unfit, unshield
+from farm.config.variables import SHIELDS, Key, not_plain, shield, unshield
 from farm.errors import InputError, shown
 
 STANDARD = "tag:yaml.org,2002:"
@@ -58,7 +58,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def compose(text: str, place: Callable[[int], str]) -> yaml.Node | None:
-    """The root node of one document, None where it is empty; variables in it are shielded.
+    """Return the root node of one document, None where it is empty; variables are shielded.
 
     place: of a line, counted from 1, as errors name it.
 
@@ -83,12 +83,12 @@ def compose(text: str, place: Callable[[int], str]) -> yaml.Node | None:
 
 
 def read(text: str, place: Callable[[int], str]) -> tuple[Any, dict[Key, str]]:
-    """The values of one YAML document, None where it is empty, and the place of each.
+    """Return the values of one YAML document, None where it is empty, and the place of each.
 
     place: of a line, counted from 1, as errors name it.
 
     Raises:
-        InputError: at its line, what is not YAML, no plain value, or over a limit.
+        InputError: something is not YAML, not a plain value, or over a limit; names its line.
     """
     node, reader = compose(text, place), _Reader(place)
     value = None if node is None else reader.value(node, ())
@@ -178,7 +178,7 @@ class _Reader:
 
     def _text(self, node: yaml.Node) -> str:
         text = unshield(str(node.value))
-        if reason := unfit(text):
+        if reason := not_plain(text):
             self._refuse(node, f"the text {shown(text)} {reason}")
         return text
 

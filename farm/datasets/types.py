@@ -1,15 +1,17 @@
-"""The farm's own types of data sets: COCO's files, drawn shapes, and a folder of images."""
+"""The farm's own types of data sets: COCO's files, synthetic images, and a folder of images."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from farm import specs
-from farm.config.values import StrictModel, Text, Whole
 from farm.datasets.base import DatasetType
+from farm.options import StrictModel, Text, Whole
+
+if TYPE_CHECKING:
+    from farm import specs
 
 
 class CocoSpec(StrictModel):
@@ -21,10 +23,10 @@ class CocoSpec(StrictModel):
     limit: Annotated[Whole, Field(ge=1, lt=2**63)] | None = None
 
 
-class ShapesSpec(StrictModel):
+class SyntheticSpec(StrictModel):
     """Drawn images with exact annotations."""
 
-    type: Literal["shapes"]
+    type: Literal["synthetic"]
     count: Annotated[Whole, Field(ge=1, le=100_000)] = 64
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 7
     size: Annotated[Whole, Field(ge=64, le=4096)] = 160
@@ -35,7 +37,7 @@ class _Coco:
         return Path(dataset.images.path), Path(dataset.annotations.path)
 
 
-class _Shapes:
+class _Synthetic:
     def open_dataset(self, dataset: specs.ShapesDataset, folder: Path) -> tuple[Path, Path]:
         from farm.datasets import synthetic
 
@@ -53,5 +55,5 @@ class _Folder:
 
 
 COCO = DatasetType(name="coco", adapter=_Coco, spec=CocoSpec)
-SHAPES = DatasetType(name="shapes", adapter=_Shapes, spec=ShapesSpec)
+SYNTHETIC = DatasetType(name="synthetic", adapter=_Synthetic, spec=SyntheticSpec)
 FOLDER = DatasetType(name="folder", adapter=_Folder)

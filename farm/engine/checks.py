@@ -9,7 +9,7 @@ from farm.config.loader import Matrix
 from farm.engine.scheduler import Executor, Unwatched, require_packages, run_steps
 from farm.engine.status import StepStatus
 from farm.errors import InputError, InputErrors
-from farm.plan.planner import make_plan
+from farm.plan import make_plan
 from farm.plan.steps import STAGES, Plan, Step
 from farm.specs import CheckInputs, CocoDataset
 from farm.store import Store

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from farm.config.expand import Cell
 from farm.errors import InputError, nearest
 from farm.plan import PlannedCell
+from farm.specs import Cell
 from farm.units import format_bytes
 
 AXES = {

@@ -1,6 +1,36 @@
 """Plan: cells become steps, shared steps appear once. Pure: no torch, no Ray, no GPU."""
 
-from farm.plan.planner import make_plan
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
 from farm.plan.steps import HEAVY_STAGES, STAGES, Needs, Plan, PlannedCell, Step
+from farm.specs import ModelFacts
+
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
 
 __all__ = ["HEAVY_STAGES", "STAGES", "Needs", "Plan", "PlannedCell", "Step", "make_plan"]
+
+
+def make_plan(
+    matrix: Matrix,
+    facts: Callable[[str], ModelFacts | None] = lambda key: None,
+    just_checked: Mapping[str, Step] = MappingProxyType({}),
+) -> Plan:
+    """Make the plan of a matrix. Pure but for reading digests of the user's files.
+
+    The planner is imported when it is called: whoever runs steps needs their types alone.
+
+    facts: what the store knows of a model, by the key of its `check`; None before that has run.
+    just_checked: by model, checks that have run for this very plan: what they found is taken as it
+    is, also where the model's own code changes a file that it reads.
+
+    Raises:
+        InputError: a target cannot be resolved. Files that are not there are in `Plan.missing`.
+    """
+    from farm.plan.planner import Planner
+
+    return Planner(matrix, facts, just_checked).plan()

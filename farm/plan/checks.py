@@ -14,18 +14,18 @@ from farm.specs import AnyModel, CheckInputs, ModelFacts, OnnxModel, OtherModel
 Facts = Callable[[str], ModelFacts | None]
 """What the store knows of a model, by the key of its `check`; None before that has run."""
 
-Model = TypeVar("Model", bound=AnyModel)
+M = TypeVar("M", bound=AnyModel)
 
 
 @dataclass(frozen=True)
-class CheckedModel(Generic[Model]):
-    """A model as later steps take it: with what its `check` saw that it is made of.
+class CheckedModel(Generic[M]):
+    """A model as later steps take it: with the digest of what its `check` saw that it is made of.
 
     facts: None where the model, as it is today, was not checked yet. own_code: whether loading it
     runs code of its user's.
     """
 
-    model: Model
+    model: M
     step: Step
     facts: ModelFacts | None
     own_code: bool
@@ -35,20 +35,20 @@ class CheckedModel(Generic[Model]):
         return replace(step, needs=replace(step.needs, apart=True)) if self.own_code else step
 
 
-def check_model(model: Model, values: CheckInputs, facts: Facts) -> CheckedModel[Model]:
-    """Plan the check of a model. values: of its check, for the model as it is named."""
+def check_model(model: M, values: CheckInputs, facts: Facts) -> CheckedModel[M]:
+    """Plan the check of a model. values: the inputs of its first check."""
     step, found = _current(model.name, values, facts)
     return checked_by(model, step, found)
 
 
-def checked_by(model: Model, step: Step, facts: ModelFacts | None) -> CheckedModel[Model]:
-    """The model after this check. facts: what it found."""
+def checked_by(model: M, step: Step, facts: ModelFacts | None) -> CheckedModel[M]:
+    """Return the model as this check found it. facts: its findings."""
     runs = own_code.runs_own_code(_with_used(model, facts), facts)
     return CheckedModel(_with_used(model, facts), step, facts, runs)
 
 
 def _current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, ModelFacts | None]:
-    """The step and what it found; None where the model, as it is today, was not checked yet.
+    """Return the step and its findings; None where the model was not checked in its state today.
 
     Where something that the model was made of has changed since, its state is added to the inputs:
     that is another step, which may have been done before.
@@ -65,8 +65,8 @@ def _current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, Model
         values = replace(values, used=(*values.used, dependencies.state(found.used, places)))
 
 
-def _with_used(model: Model, facts: ModelFacts | None) -> Model:
-    """The model, with what `check` saw that it is made of in the keys of all steps to come."""
+def _with_used(model: M, facts: ModelFacts | None) -> M:
+    """Add the digest of what the model is made of, which is in the keys of all later steps."""
     if facts is None or isinstance(model, OnnxModel | OtherModel):
         return model
     return replace(model, used=dependencies.as_key(facts.used))

@@ -46,7 +46,7 @@ class Module:
 
 
 def code_of(stage: str, values: Any) -> str:
-    """The digest of the code that turns a stage's inputs into its result."""
+    """Return the digest of the code that turns a stage's inputs into its result."""
     roots = [f"farm.stages.{stage}", *_chosen(stage, values)]
     return digest(tuple(inner for root in roots for inner in _in_farm(root)))
 
@@ -215,7 +215,10 @@ def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def _running(tree: ast.AST, functions: bool) -> Iterator[ast.AST]:
-    """The nodes that can run: not those for type checkers alone; within functions, if asked."""
+    """Yield the nodes that can run, without those for type checkers alone.
+
+    functions: also those within functions.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not functions:
             continue

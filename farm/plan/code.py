@@ -1,9 +1,8 @@
-"""The code of a function as planning sees it: found, and digested, without importing any of it."""
+"""Python modules as planning sees them: found, with all that they import, without importing any."""
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,24 +10,16 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.specs import File
-
-
-def code_file(module: str, folder: Path) -> File:
-    """The file of `package.module`, and in its digest all that it imports from `folder`.
-
-    Found as Python would find it, `folder` first. Of an installed package only that one file is
-    in the digest. Raises InputError.
-    """
-    parts = code_parts(module, folder)
-    total = hashlib.sha256()
-    for part in sorted(parts):
-        total.update(part.name.encode() + b"\0" + part.read_bytes() + b"\0")
-    return File(str(parts[-1]), total.hexdigest())
 
 
 def code_parts(module: str, folder: Path) -> list[Path]:
-    """The files in that digest, the module's own last. Raises InputError."""
+    """Return the file of `package.module`, last, after all that it imports from `folder`.
+
+    Found as Python would find it, `folder` first. Of an installed package only that one file.
+
+    Raises:
+        InputError: there is no such module, or one of the files is no Python.
+    """
     path = find_module(module, folder)
     if path is None:
         raise InputError(f"module {module!r} is neither in {folder} nor installed")
@@ -41,7 +32,7 @@ def code_parts(module: str, folder: Path) -> list[Path]:
 
 
 def find_module(module: str, folder: Path | None = None) -> Path | None:
-    """The file of a module, in `folder` or where Python finds it today; imports nothing."""
+    """Return the file of a module, in `folder` or on Python's path, without importing any."""
     names = module.split(".")
     if not all(names) or names[0] == "__main__":  # that is whatever was started
         return None
@@ -57,7 +48,7 @@ def find_module(module: str, folder: Path | None = None) -> Path | None:
 
 
 def find_spec(name: str) -> ModuleSpec | None:
-    """Of a top-level module: where it would be imported from, whether it is imported or not."""
+    """Return where a top-level module would be imported from, also if it is imported already."""
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
         if find and (spec := find(name, None)):
@@ -65,10 +56,10 @@ def find_spec(name: str) -> ModuleSpec | None:
     return None
 
 
-def sought(module: str, folder: Path | None = None) -> ModuleSpec | None:
-    """Where Python would import a module from today; of any form, imports nothing.
+def find_nested_spec(module: str, folder: Path | None = None) -> ModuleSpec | None:
+    """Return where Python would import a module of any form from, without importing any.
 
-    folder: where it is looked for, else on Python's own search path.
+    folder: where to look in place of Python's path.
     """
     head, *rest = module.split(".")
     spec = PathFinder.find_spec(head, [str(folder)]) if folder else find_spec(head)
@@ -105,7 +96,11 @@ def _reach(path: Path, folder: Path, reached: dict[Path, None]) -> None:
 
 
 def parsed(source: str | bytes, path: Path) -> ast.Module:
-    """Raises InputError: it is no Python, or nested deeper than Python can read."""
+    """Parse a file of Python.
+
+    Raises:
+        InputError: it is no Python, or nested more deeply than Python can read.
+    """
     try:
         return ast.parse(source, str(path))
     except (SyntaxError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Can this run there? One answer for cells, shapes, steps and GPUs: the reason why not, or None.
+"""Whether cells, shapes, steps and GPUs go together: the reason why not, or None.
 
-What is known before any heavy work refuses a cell at planning; what is known of a machine keeps a
-step away from it.
+Planning refuses a cell by what is known before any heavy work; the engine keeps a step away from a
+machine that cannot run it.
 """
 
 from __future__ import annotations
@@ -9,26 +9,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 from farm import catalog
-from farm.config.loader import Cell
 from farm.plan.packages import version
 from farm.plan.placement import Machine, stands_for
+from farm.plan.precisions import precision_unsupported
 from farm.plan.steps import Step
-from farm.specs import Gpu, ModelFacts, Shape, Sizes, Target
+from farm.specs import Cell, Gpu, ModelFacts, Shape, Sizes, Target
 from farm.units import Dims
 
 Reason = str | None
-"""Why something cannot be, in words that say what to do instead; None where it can."""
-
-_BOXES_OFF_MASKS = ("segments", "queries")
-"""Kinds of `ModelFacts.mask_frame` whose boxes stand around the pasted masks."""
+"""Why something cannot be done, and what to do instead; None where it can be done."""
 
 
 # Machines -----------------------------------------------------------------------------------
 
 
 def step_unsupported(step: Step, machine: Machine) -> Reason:
-    """Why this machine cannot do the step as it was planned: the key names versions and a
-    processor or a GPU."""
+    """Return why this machine cannot do the step as it was planned.
+
+    The key of a step names versions of packages and a processor or a GPU.
+    """
     return (
         accelerator_unsupported(step, machine)
         or _room_unsupported(step, machine)
@@ -38,7 +37,7 @@ def step_unsupported(step: Step, machine: Machine) -> Reason:
 
 
 def accelerator_unsupported(step: Step, machine: Machine) -> Reason:
-    """Why the machine has not the kind of GPU that the step needs."""
+    """Return why the machine lacks the kind of GPU that the step needs."""
     wanted, there = step.needs.accelerator, machine.accelerators
     if not wanted or there is None or wanted in there:
         return None
@@ -82,7 +81,7 @@ def _target_unsupported(step: Step, machine: Machine) -> Reason:
 
 
 def gpu_unsupported(target: Target, gpu: Gpu) -> Reason:
-    """Why the GPU is not what the target stands for."""
+    """Return why the GPU is not what the target stands for."""
     if stands_for(target, gpu):
         return None
     return (
@@ -104,10 +103,10 @@ def cell_unsupported(
     converts: bool = False,
     auto: bool = False,
 ) -> Reason:
-    """Why the cell cannot be done, as far as that is known before any heavy work.
+    """Return why the cell cannot be done, as far as that is known before any heavy work.
 
-    converts: its file is lowered by the farm, not by the runtime's builder. auto: int8 is held to
-    the AP that it loses.
+    converts: the farm makes the file of its precision, not the runtime's builder. auto: int8 keeps
+    layers in fp32 until it loses little AP.
     """
     host = facts.refused or facts.host_refused
     of_graph = {"graph": facts.refused, "host": host, "none": facts.raw_refused}[cell.postprocess]
@@ -119,15 +118,15 @@ def cell_unsupported(
         or _capability_unsupported(cell, target)
         or _opset_unsupported(cell, facts)
         or _suppression_unsupported(cell, facts)
-        or _precision_unsupported(cell, facts, auto, converts)
+        or precision_unsupported(cell, facts, auto, converts)
     )
 
 
 def shape_unsupported(facts: ModelFacts, shape: Shape, profiles: bool) -> Reason:
-    """Why the shape cannot be used, with the nearest sizes that can; None where it can.
+    """Return why the shape cannot be used, with the nearest sizes that can.
 
-    profiles: the runtime builds for the bounds of a dynamic shape too. To other runtimes they are
-    bounds of the prepared images only, whose own sizes `prepare` looks at.
+    profiles: the runtime builds for the bounds of a dynamic shape, too. For other runtimes they
+    only limit the prepared images, whose sizes `prepare` checks.
     """
     network = "the network takes as heights and widths"
     if not shape.dynamic_size:
@@ -140,27 +139,27 @@ def shape_unsupported(facts: ModelFacts, shape: Shape, profiles: bool) -> Reason
     return next(filter(None, reasons), None)
 
 
-def _size_reason(shape: Shape, end: str, asked: Dims, does: str, sizes: Sizes | None) -> Reason:
-    if sizes is None or sizes.fit(asked.h, asked.w):
+def _size_reason(shape: Shape, end: str, dims: Dims, does: str, sizes: Sizes | None) -> Reason:
+    if sizes is None or sizes.fit(dims.h, dims.w):
         return None
-    nearest = [f"{h}x{w}" for h, w in sizes.nearest(asked.h, asked.w)]
+    nearest = [f"{h}x{w}" for h, w in sizes.nearest(dims.h, dims.w)]
     are = "is" if len(nearest) == 1 else "are"
     return (
-        f"{does} {sizes}, and {end} of shape {shape.name} is {asked.h}x{asked.w} (HxW); the nearest"
+        f"{does} {sizes}, and {end} of shape {shape.name} is {dims.h}x{dims.w} (HxW); the nearest"
         f" {are} {' and '.join(nearest)}"
     )
 
 
 def _input_unsupported(facts: ModelFacts, shape: Shape) -> Reason:
-    """A ready model takes the shapes it was made for, and no others."""
+    """Return why a ready model, whose input is fixed in its file, does not take the shape."""
     low, high = shape.min.as_tuple(), shape.max.as_tuple()
     axes = facts.input_shape or (None,) * 4
     triples = list(zip(axes, low, high, strict=True))
     if all(axis is None or axis == a == b for axis, a, b in triples):
         return None
     takes = "x".join(str(axis or "?") for axis in axes)
-    asked = str(shape.min) if shape.min == shape.max else f"{shape.min} to {shape.max}"
-    return f"the model takes {takes} (NxCxHxW), and shape {shape.name} asks for {asked}"
+    extent = str(shape.min) if shape.min == shape.max else f"{shape.min} to {shape.max}"
+    return f"the model takes {takes} (NxCxHxW), and shape {shape.name} asks for {extent}"
 
 
 def _simplified_unsupported(cell: Cell, shape: Shape, simplify: bool) -> Reason:
@@ -184,7 +183,7 @@ def _capability_unsupported(cell: Cell, target: Target) -> Reason:
 
 
 def _opset_unsupported(cell: Cell, facts: ModelFacts) -> Reason:
-    """The opset of a ready file is its own."""
+    """Return why the runtime does not read the opset: the cell's, or a ready file's own."""
     runtime, opset = catalog.RUNTIMES[cell.runtime], cell.opset or facts.opset
     if not runtime.exported or opset is None:
         return None
@@ -196,8 +195,10 @@ def _opset_unsupported(cell: Cell, facts: ModelFacts) -> Reason:
 
 
 def with_host_suppression(cell: Cell, facts: ModelFacts) -> Cell:
-    """The cell, or where its runtime has no suppression the one that suppresses on the host: its
-    name and the tables then say so."""
+    """Return the cell, with suppression on the host where its runtime has none.
+
+    The name of the cell and the tables then show that.
+    """
     if not _cannot_suppress(cell, facts) or facts.host_refused:
         return cell
     return replace(cell, postprocess="host")
@@ -216,40 +217,3 @@ def _cannot_suppress(cell: Cell, facts: ModelFacts) -> bool:
     if cell.postprocess != "graph" or catalog.RUNTIMES[cell.runtime].suppresses:
         return False
     return bool(facts.suppression or facts.host_refused)
-
-
-def _precision_unsupported(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> Reason:
-    """Why a cell's file cannot have its precision."""
-    if converts and cell.precision in catalog.RUNTIMES[cell.runtime].by_flag:
-        return (
-            f"{cell.runtime} takes no {cell.precision} file; it lowers the fp32 one itself with "
-            f"`runtime_options: {{{cell.runtime}: {{builder_flags: true}}}}`"
-        )
-    if cell.precision == "int8":
-        return _int8_unsupported(cell, facts, auto, converts)
-    return None
-
-
-def _int8_unsupported(cell: Cell, facts: ModelFacts, auto: bool, converts: bool) -> Reason:
-    if not converts:
-        return (
-            "int8 by the builder's flag needs a calibration, which is not done here: leave out "
-            "`builder_flags`, and the file says by itself what is int8"
-        )
-    opset = cell.opset or facts.opset
-    if opset is not None and opset < catalog.INT8_OPSET:
-        return (
-            f"int8 needs opset {catalog.INT8_OPSET} or later, which has a scale for each channel; "
-            f"this file's is {opset}"
-        )
-    if auto and cell.postprocess == "none":
-        return (
-            "int8 auto counts the AP that is lost, and raw outputs have none: leave out `auto`, "
-            "and name layers to keep in `keep_fp32`"
-        )
-    if auto and facts.mask_frame in _BOXES_OFF_MASKS:
-        return (
-            "int8 auto counts the box AP that is lost, and this model's boxes are read off its "
-            "masks, after the engine: leave out `auto`, and name layers to keep in `keep_fp32`"
-        )
-    return None

@@ -17,6 +17,7 @@ Reach = Literal["beside", "above"]
 
 
 def refused(sign: str, where: str) -> InputError:
+    """Return the error of a config of MMDetection 3. sign: by what it is recognised."""
     return InputError(
         f"this is a config of MMDetection 3 ({sign}); the farm runs MMDetection 2.x: take the"
         " config of the same model from MMDetection's branch 2.x, and a checkpoint of that",
@@ -25,9 +26,12 @@ def refused(sign: str, where: str) -> InputError:
 
 
 def refuse_text(text: str, where: str) -> None:
-    """Raises InputError, at its line, for what only a config of MMDetection 3 says in its text.
+    """Refuse the text of a config that only MMDetection 3 can read.
 
-    A text that is no Python says nothing here.
+    A text that is no Python is accepted here.
+
+    Raises:
+        InputError: it has a sign of MMDetection 3; names its line.
     """
     try:
         tree = ast.parse(text)
@@ -52,7 +56,11 @@ def _sign(node: ast.stmt) -> str:
 
 
 def refuse_values(config: Mapping[str, Any], where: str) -> None:
-    """Raises InputError for a merged config with settings of MMDetection 3 in place of 2's."""
+    """Refuse a merged config with settings of MMDetection 3 in place of 2's.
+
+    Raises:
+        InputError: it has such a setting; names it.
+    """
     model, data = config.get("model"), config.get("data")
     if isinstance(model, Mapping) and "data_preprocessor" in model:
         raise refused("its model has a `data_preprocessor`", where)
@@ -64,7 +72,7 @@ def refuse_values(config: Mapping[str, Any], where: str) -> None:
 
 
 def candidates(name: str, folder: Path, reach: Reach) -> Iterator[Path]:
-    """The places in which it is looked for, in this order: the current folder is the first.
+    """Yield the paths at which a file is looked for, in this order, from the current folder on.
 
     folder: the config's.
     """

@@ -1,4 +1,4 @@
-"""A config as planning sees it: found, and digested with its written-out bases, without running it.
+"""Configs as planning sees them: found, and digested with their literal bases, without running any.
 
 What a config reads in any other way is found by the stage `check`; see `farm.plan.dependencies`.
 """
@@ -24,7 +24,7 @@ _MOST_LEVELS = 100
 
 
 def find_config(name: str, folder: Path) -> Path | None:
-    """A path (relative ones start at the matrix's folder), or a config that mmdet ships.
+    """Return the path of a config: a file, from `folder` where relative, or one that mmdet ships.
 
     A link is not followed: mmcv looks for the bases of a config beside the link.
     """
@@ -41,7 +41,11 @@ def find_config(name: str, folder: Path) -> Path | None:
 
 
 def config_file(name: str, folder: Path) -> File:
-    """A config, with the bases that it writes out in one digest. Raises InputError."""
+    """Return a config, with the bases that it names as literals in one digest.
+
+    Raises:
+        InputError: it does not exist, or as `config_parts`.
+    """
     path = find_config(name, folder)
     if path is None:
         raise InputError(
@@ -55,7 +59,12 @@ def config_file(name: str, folder: Path) -> File:
 
 
 def config_parts(path: Path) -> list[Path]:
-    """The config and the bases that it writes out, and theirs, each once. Raises InputError."""
+    """Return the config and the bases that it names as literals, and theirs, each once.
+
+    Raises:
+        InputError: a base does not exist or is among its own bases, there are too many, or a file
+            is no UTF-8 text, no Python, or a config of MMDetection 3.
+    """
     bases: dict[Path, list[Path]] = {}
     reads = _reads(path, (), bases, {})
     if reads > _MOST_READS:
@@ -70,7 +79,7 @@ def config_parts(path: Path) -> list[Path]:
 def _reads(
     path: Path, above: tuple[Path, ...], bases: dict[Path, list[Path]], known: dict[Path, int]
 ) -> int:
-    """How many files mmcv reads for this one; notes the bases of each, in the order of reading."""
+    """Count the files that mmcv reads for this one; adds the bases of each in reading order."""
     if path in above:
         raise InputError(f"config {path} is its own _base_")
     if len(above) > _MOST_LEVELS:
@@ -84,19 +93,21 @@ def _reads(
 
 
 def _bases(path: Path) -> list[Path]:
-    """The paths in `_base_`, where it is set once and written out; else what they are is found
-    when the config is run."""
+    """Return the paths in `_base_`, where it is set once to literals.
+
+    Others are found when the config is run.
+    """
     if path.suffix != ".py":
         return []
     text = text_of(path)
     config_files.refuse_text(text, str(path))
     return [
         Path(os.path.abspath(os.path.join(path.parent, base)))
-        for base in _written_out(code.parsed(text, path))
+        for base in _literal_bases(code.parsed(text, path))
     ]
 
 
-def _written_out(tree: ast.Module) -> list[str]:
+def _literal_bases(tree: ast.Module) -> list[str]:
     stored = [
         node
         for node in ast.walk(tree)
@@ -120,7 +131,11 @@ def _strings(node: ast.expr) -> list[str]:
 
 
 def text_of(path: Path) -> str:
-    """Its text with `{{ fileDirname }}` and its kin filled in as mmcv does."""
+    """Return the text of a config with `{{ fileDirname }}` and the like filled in as mmcv does.
+
+    Raises:
+        InputError: it is no UTF-8 text.
+    """
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:

@@ -1,8 +1,8 @@
-"""What a model is made of beside its own files: whether it is still as `check` found it.
+"""What else a model is made of: modules, files and variables, and whether they have changed.
 
-`check` writes down what it saw (`farm.sources.watch`); a plan looks at the same things again. What
-changed is part of the key of the next `check`, so that what was once found of a state stays true of
-it, and is found again when that state is back.
+`check` records what the model used (`farm.sources.watch`), and a plan compares it with its state
+today. What changed becomes part of the key of the next `check`: each state has a record of its own,
+which is found again when that state returns.
 """
 
 from __future__ import annotations
@@ -30,33 +30,35 @@ _IN_NO_KEY = ("current", "unfollowed")
 
 @dataclass(frozen=True)
 class Where:
-    """folder: from which places are told. modules: where modules are looked for first."""
+    """folder: to which recorded paths are relative. modules: where modules are looked for first."""
 
     folder: Path
     modules: Path | None = None
 
     @cached_property
     def folders(self) -> tuple[str, ...]:
-        """The folder as it was named, and as it is called without links."""
+        """The folder as it was named, and with its links resolved."""
         return tuple(dict.fromkeys((str(self.folder), os.path.realpath(self.folder))))
 
     def name(self, path: str) -> str:
-        """A place as it is written down: the same for the same project in another folder."""
+        """Return a path as it is recorded: the same for the same project in another folder."""
         for folder in self.folders:
             if Path(path).is_relative_to(folder):
                 return os.path.relpath(path, folder)
-        together = os.path.commonpath([path, str(self.folder)])
-        return path if together == os.sep else os.path.relpath(path, self.folder)
+        common = os.path.commonpath([path, str(self.folder)])
+        return path if common == os.sep else os.path.relpath(path, self.folder)
 
     def contains_folder(self, path: str) -> bool:
         """Whether the folder is this one, or lies in it."""
         return any(Path(folder).is_relative_to(path) for folder in self.folders)
 
     def path(self, place: str) -> Path:
+        """Undo `name`."""
         return Path(os.path.normpath(self.folder / place))
 
 
 def where(model: AnyModel) -> Where:
+    """Return the folders to which the paths recorded of a model are relative."""
     if isinstance(model, ModuleModel | OtherModel):
         return Where(Path(model.root).resolve(), Path(model.root).resolve())
     file = model.file if isinstance(model, OnnxModel) else model.config
@@ -64,9 +66,9 @@ def where(model: AnyModel) -> Where:
 
 
 def read(path: Path) -> tuple[Used, ...]:
-    """What is written down there, each thing once; nothing where the file is not there or torn.
+    """Return the entries of a file, each once; none where it does not exist or cannot be read.
 
-    A last line that was cut short with its process is left out.
+    A last line that is incomplete, since its process ended, is skipped.
     """
     try:
         lines = jsonfile.read_bytes(path).decode().splitlines()
@@ -78,6 +80,7 @@ def read(path: Path) -> tuple[Used, ...]:
 
 
 def line(entry: Used) -> str:
+    """Return an entry as a line of the file."""
     return json.dumps(astuple(entry)) + "\n"
 
 
@@ -91,23 +94,23 @@ def _entry(text: str) -> Used | None:
 
 
 def holds(entries: Sequence[Used], places: Where) -> bool:
-    """Whether all of it is still as it was."""
+    """Return whether nothing has changed."""
     return all(now(entry, places) == entry.digest for entry in entries)
 
 
 def state(entries: Sequence[Used], places: Where) -> str:
-    """One digest of how all of it is now, whatever it was before."""
+    """Return one digest of the state of all entries today."""
     return _total(replace(entry, digest=now(entry, places)) for entry in entries)
 
 
 def changed(entries: Sequence[Used], places: Where) -> list[str]:
-    """What is no longer as it was, as people call it."""
+    """Return the names of what has changed, as people call them."""
     found = [one for one in entries if now(one, places) != one.digest]
     return list(dict.fromkeys(called(one) for one in found))
 
 
 def called(entry: Used) -> str:
-    """As people call it."""
+    """Return what people call it."""
     if entry.kind == "variable":
         return f"${entry.name}"
     if entry.kind == "current":
@@ -116,11 +119,11 @@ def called(entry: Used) -> str:
 
 
 def as_key(entries: Iterable[Used]) -> str:
-    """Stands for all of it in the keys of the later steps: by names and contents.
+    """Return the digest of all entries that is in the keys of later steps: of names and contents.
 
-    No folder outside of the project is in it, so that the same project in another one has the same
-    keys. Files out there have their base names alone, in the order of their places, so that two of
-    one name cannot change places unseen. The current folder counts by what is found through it.
+    It holds no path outside of the project, so that the same project elsewhere has the same keys.
+    Files outside have their base names alone, in the order of their paths, so that two of one name
+    cannot be exchanged unnoticed. The current folder counts by what is found through it.
     """
     kept = [one for one in entries if one.kind not in _IN_NO_KEY and not _in_vain(one)]
     out = sorted({(one.place, one.kind, one.digest) for one in kept if _outside(one)})
@@ -130,17 +133,17 @@ def as_key(entries: Iterable[Used]) -> str:
 
 
 def _in_vain(entry: Used) -> bool:
-    """The model is what it is without that file or module, as before anybody looked for it."""
+    """Return whether it was looked for and not found: that changes nothing of the model."""
     return entry.kind in _SOUGHT and entry.digest == fingerprints.MISSING
 
 
 _SOUGHT = ("sought", "import")
 _BY_PLACE = ("file", "folder", "exists", "link")
-_ASKED_FOR = {"exists": fingerprints.existence, "link": fingerprints.link}
+_EXISTENCE = {"exists": fingerprints.existence, "link": fingerprints.link}
 
 
 def _outside(entry: Used) -> bool:
-    """Of the project's folder, or that of the config."""
+    """Return whether it lies outside of the project's folder, or of the config's."""
     above = entry.place.partition(os.sep)[0] in ("", "..")
     return entry.kind in _BY_PLACE and bool(entry.place) and above
 
@@ -152,6 +155,7 @@ def _short(entry: Used) -> str:
 
 
 def unfollowed(entries: Iterable[Used]) -> list[str]:
+    """Return what the model's code did whose outcome may change unnoticed."""
     return [one.name for one in entries if one.kind == "unfollowed"]
 
 
@@ -161,7 +165,7 @@ def _total(entries: Iterable[Used]) -> str:
 
 
 def now(entry: Used, places: Where) -> str:
-    """Its digest today."""
+    """Return the digest of an entry today."""
     if entry.kind in _NOT_COMPARED:
         return entry.digest
     if entry.kind == "variable":
@@ -180,13 +184,13 @@ def now(entry: Used, places: Where) -> str:
     place = places.path(entry.place)
     if entry.kind == "module":
         return fingerprints.content(find_module(entry.name, places.modules) or place)
-    if entry.kind in _ASKED_FOR:
-        return _ASKED_FOR[entry.kind](place, entry.digest.endswith(fingerprints.SIZE))
+    if entry.kind in _EXISTENCE:
+        return _EXISTENCE[entry.kind](place, entry.digest.endswith(fingerprints.SIZE))
     return fingerprints.folder(place) if entry.kind == "folder" else fingerprints.content(place)
 
 
 def current_folder(places: Where) -> str:
-    """Its place; 'missing' where it was removed."""
+    """Return the path of the current folder; 'missing' where it was removed."""
     try:
         return places.name(os.getcwd())
     except OSError:

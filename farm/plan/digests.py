@@ -1,4 +1,4 @@
-"""sha256 of the user's files and folders, remembered by what the file system says of them."""
+"""sha256 of the user's files and folders, cached by their sizes, inodes and times."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from pathlib import Path
 from farm import atomic, jsonfile
 
 GRAIN_NS = 2_000_000_000
-"""A file that changed so lately can change once more without any of its times moving: clocks of
-file systems tick in up to two seconds (FAT), and within a tick all changes have one time."""
+"""A file that changed within this time may change again with the same times: the clock of a file
+system ticks in up to two seconds (FAT)."""
 
 _KNOWN: dict[str, str] = {}
 
 
 def cache_folder() -> Path:
+    """Return the folder of the farm in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "farm"
 
 
 def write_cached(path: Path, text: str) -> None:
-    """By temporary file and rename. Where the cache cannot be written (a read-only home), the next
-    run finds it out again: that costs its time and nothing else."""
+    """Write a file of the cache. One that cannot be written, as in a read-only home, is left out:
+    the next run computes its content again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(path, text, durable=False)
@@ -33,19 +34,26 @@ def write_cached(path: Path, text: str) -> None:
 
 
 def of_file(path: Path) -> str:
-    """sha256 of a file's content, 64 hex digits. Raises OSError."""
+    """Return the sha256 of a file's content, 64 hex digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     return remembered("file", [str(path)], lambda: _read(path))
 
 
 def remembered(what: str, paths: Sequence[str], make: Callable[[], str]) -> str:
-    """What `make` gives, which follows from the content of these files and nothing else.
+    """Return the result of `make`, which depends on the content of these files alone, or its cache.
 
-    what: the purpose, since several things are made of the same files. It is made again where any
-    of them has another size, inode, or time of change (of content or of what is said of it), or
-    changed too lately for these to be trusted. Raises OSError.
+    what: the purpose, since several results are made of the same files. It is made again where a
+    file has another size, inode, or time of change (of its content or its metadata), or changed so
+    recently that these cannot be trusted.
+
+    Raises:
+        OSError: a file cannot be read.
     """
-    mark, settled = _mark(what, paths)
-    if not settled:
+    mark, trusted = _mark(what, paths)
+    if not trusted:
         return make()
     if (found := _KNOWN.get(mark) or _cached(mark)) is None:
         found = make()
@@ -56,7 +64,7 @@ def remembered(what: str, paths: Sequence[str], make: Callable[[], str]) -> str:
 
 
 def _mark(what: str, paths: Sequence[str]) -> tuple[str, bool]:
-    """Stands for the files as they are now, and whether they have been so for long enough."""
+    """Return a digest of the files' metadata, and whether they changed long enough ago."""
     total, newest = hashlib.sha256(what.encode()), 0
     for path in paths:
         stat = os.stat(path)
@@ -88,7 +96,7 @@ def _read(path: Path) -> str:
 
 
 def files_in(folder: Path) -> Iterator[str]:
-    """Each file as `./name` or `folder/name`, in a fixed order; those in a linked folder once."""
+    """Yield each file as `./name` or `folder/name`, in a fixed order; a linked folder's once."""
     seen = {os.path.realpath(folder)}
     for root, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [one for one in sorted(folders) if _to_enter(os.path.join(root, one), seen)]
@@ -97,7 +105,7 @@ def files_in(folder: Path) -> Iterator[str]:
 
 
 def _to_enter(path: str, seen: set[str]) -> bool:
-    """Not a link to where it was already, nor one upwards, which would lead here again."""
+    """Return whether to enter a folder: not by a link to one that was entered, or to a parent."""
     if not os.path.islink(path):
         return True
     target = os.path.realpath(path)

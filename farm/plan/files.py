@@ -8,6 +8,7 @@ from pathlib import Path
 
 from farm.errors import InputError
 from farm.plan import digests
+from farm.plan.code import code_parts
 from farm.plan.digests import files_in
 from farm.specs import File
 
@@ -24,7 +25,11 @@ class NotThere(InputError):
 
 
 def expanded(name: str, folder: Path) -> Path:
-    """`name` from `folder`, with `~` filled in. Raises InputError for what can be no path."""
+    """Return the path of `name` from `folder`, with `~` filled in.
+
+    Raises:
+        InputError: the name cannot be a path.
+    """
     try:
         path = folder / Path(name).expanduser()
         str(path).encode()
@@ -37,7 +42,12 @@ def expanded(name: str, folder: Path) -> Path:
 
 
 def plain_file(kind: str, name: str, folder: Path) -> File:
-    """Any other file. Raises InputError if it is not there or empty."""
+    """Return a file that is no config and no code, with the digest of its content.
+
+    Raises:
+        NotThere: it does not exist, is a folder, or is empty.
+        InputError: the name cannot be a path.
+    """
     path = expanded(name, folder).resolve()
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
@@ -48,7 +58,14 @@ def plain_file(kind: str, name: str, folder: Path) -> File:
 
 
 def image_folder(name: str, folder: Path) -> File:
-    """A folder of images: names and sizes make the digest; reading gigabytes would not be quick."""
+    """Return a folder of images, with a digest of its files' names and sizes.
+
+    Their content is not read: gigabytes would take minutes.
+
+    Raises:
+        NotThere: it does not exist, is a file, or is empty.
+        InputError: the name cannot be a path.
+    """
     path = expanded(name, folder).resolve()
     if not path.is_dir():
         what = "is a file, not a folder" if path.is_file() else "does not exist"
@@ -60,6 +77,19 @@ def image_folder(name: str, folder: Path) -> File:
     for file in files:  # a name may be no UTF-8
         total.update(os.fsencode(f"{file}\0{_size(path / file)}\n"))
     return File(str(path), total.hexdigest())
+
+
+def code_file(module: str, folder: Path) -> File:
+    """Return the file of `package.module`, and in its digest all that it imports from `folder`.
+
+    Raises:
+        InputError: there is no such module, or one of the files is no Python.
+    """
+    parts = code_parts(module, folder)
+    total = hashlib.sha256()
+    for part in sorted(parts):
+        total.update(part.name.encode() + b"\0" + part.read_bytes() + b"\0")
+    return File(str(parts[-1]), total.hexdigest())
 
 
 def _size(path: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""How one thing that a model may be made of is at this moment: digests of it, as short texts."""
+"""The present state of one thing that a model may be made of, as a short text or a digest."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import stat
 from pathlib import Path
 
 from farm.plan import digests
-from farm.plan.code import sought
+from farm.plan.code import find_nested_spec
 
 MISSING = "missing"
 SIZE = " bytes"
-"""At the end of what says of a file its size alone."""
+"""The end of a text that gives the size of a file alone."""
 
 
 def content(path: Path) -> str:
-    """sha256 of a file; what is no file to be read is 'missing' or says what it is instead."""
+    """Return the sha256 of a file; 'missing' where there is none, 'no file' for a pipe."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return "no file"
@@ -27,7 +27,7 @@ def content(path: Path) -> str:
 
 
 def folder(path: Path) -> str:
-    """Of the names in it, folders marked, but for what Python itself puts there."""
+    """Return a digest of the names in a folder, folders marked, without `__pycache__`."""
     try:
         with os.scandir(path) as found:
             names = sorted(one.name + "/" * one.is_dir() for one in found)
@@ -38,9 +38,10 @@ def folder(path: Path) -> str:
 
 
 def existence(path: Path, by_size: bool = False) -> str:
-    """A file that code only asks for may be what a library opens natively: so its content counts.
+    """Return the state of a path whose existence was tested.
 
-    by_size: its size alone does.
+    The content of a file counts: a library may open it where Python cannot see that. by_size: its
+    size counts instead.
     """
     if os.path.isdir(path):
         return "folder"
@@ -50,7 +51,7 @@ def existence(path: Path, by_size: bool = False) -> str:
 
 
 def link(path: Path, by_size: bool = False) -> str:
-    """Where a link leads, which may be to another copy of the same; of all else what it is."""
+    """Return where a link leads; for anything else its state as of `existence`."""
     try:
         return f"link to {os.readlink(path)}"
     except (OSError, ValueError):
@@ -58,13 +59,16 @@ def link(path: Path, by_size: bool = False) -> str:
 
 
 def importable(name: str, folder: Path | None) -> str:
-    """Of a module: 'missing' where Python finds none of this name. folder: the one to look in."""
-    spec = sought(name, folder)
+    """Return the state of a module: 'missing' where Python finds none of this name.
+
+    folder: where to look in place of Python's path.
+    """
+    spec = find_nested_spec(name, folder)
     if spec is None:
         return MISSING
     return content(Path(spec.origin)) if spec.has_location and spec.origin else "found"
 
 
 def variable(value: bytes | None) -> str:
-    """No value is written down: some are secrets."""
+    """Return a digest of a variable's value, which itself is not recorded: it may be a secret."""
     return "not set" if value is None else hashlib.sha256(value).hexdigest()

@@ -13,7 +13,7 @@ _PLAIN = (str, int, float, type(None))
 
 
 def canonical(value: Any) -> Any:
-    """JSON values of frozen inputs, without the fields that are names or places (`key=False`)."""
+    """Return the JSON values of frozen inputs, without names and paths (fields of `key=False`)."""
     if isinstance(value, _PLAIN):
         return value
     kind: Any = type(value)
@@ -27,20 +27,20 @@ def canonical(value: Any) -> Any:
 
 
 _KNOWN: dict[int, tuple[Any, Any]] = {}
-"""What was made of a frozen value, by its identity, which the value kept here keeps its own. The
-inputs of ten thousand steps are put together from some hundred models, shapes and engines."""
+"""The JSON of frozen values, by `id`; each value is kept, too, so that its id is not used again.
+The inputs of ten thousand steps consist of some hundred models, shapes and engines."""
 
 _MOST_KNOWN = 1 << 17
 
 _ALWAYS = object()
-"""In place of the default of a field that is in the key whatever it says."""
+"""In place of the default of a field that is always in the key."""
 
 
 def _frozen(value: Any, fields: tuple[tuple[str, Any], ...]) -> Any:
     if found := _KNOWN.get(id(value)):
         return found[1]
-    said = ((name, getattr(value, name), default) for name, default in fields)
-    made = {name: canonical(own) for name, own, default in said if own != default}
+    fields_of = ((name, getattr(value, name), default) for name, default in fields)
+    made = {name: canonical(own) for name, own, default in fields_of if own != default}
     if len(_KNOWN) >= _MOST_KNOWN:
         _KNOWN.clear()
     _KNOWN[id(value)] = value, made
@@ -49,8 +49,10 @@ def _frozen(value: Any, fields: tuple[tuple[str, Any], ...]) -> Any:
 
 @cache
 def _fields(kind: type) -> tuple[tuple[str, Any], ...] | None:
-    """The fields that are part of the key, each with the default at which it is not; None for
-    what is no dataclass."""
+    """Return the fields that are in the key, each with the default at which it is left out.
+
+    None for what is no dataclass.
+    """
     if not dataclasses.is_dataclass(kind):
         return None
     return tuple(
@@ -61,7 +63,7 @@ def _fields(kind: type) -> tuple[tuple[str, Any], ...] | None:
 
 
 def step_key(stage: str, code: str | int, inputs: Any, tools: Any) -> str:
-    """sha256, 64 hex digits. The same key is the same work, done once, for ever.
+    """Return the key, a sha256 of 64 hex digits. Equal keys are the same work, which is done once.
 
     code: the digest of the farm's code that runs the stage; a number in records from before there
     was one.

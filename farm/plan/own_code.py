@@ -1,7 +1,7 @@
-"""Whether loading a model runs its user's code: then its steps have processes of their own.
+"""Whether loading a model runs its user's code: its steps then have processes of their own.
 
-What that code leaves behind (modules under a common name, replaced functions, variables of the
-environment) would otherwise change the next model that the same process loads.
+That code may import modules under common names, replace functions or set variables of the
+environment, which would change the next model that the same process loads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from farm.specs import AnyModel, Model, ModelFacts, ModuleModel
 
 _HARMLESS = {"dict", "list", "tuple", "set", "range", "len", "int", "float", "str", "bool"}
 _HARMLESS |= {"min", "max", "sum", "abs", "round", "sorted", "zip", "enumerate"}
-"""Functions with which a config is still nothing but values."""
+"""Functions that a config may call and still consist of values alone."""
 
 _CODE = (ast.Import, ast.ImportFrom, ast.Attribute, ast.FunctionDef, ast.ClassDef, ast.Lambda)
 _BUILTINS = {*dir(builtins), "__builtins__", "__loader__", "__spec__"} - _HARMLESS
@@ -25,7 +25,10 @@ _BUILTINS -= {"__file__", "__name__", "Ellipsis", "NotImplemented"}
 
 
 def runs_own_code(model: AnyModel, facts: ModelFacts | None) -> bool:
-    """facts: of `check`, which saw what the model uses; None before that."""
+    """Return whether loading the model runs code of its user's.
+
+    facts: the findings of `check`, which saw what the model uses; None before it has run.
+    """
     if isinstance(model, ModuleModel):
         return True
     if not isinstance(model, Model):
@@ -36,15 +39,15 @@ def runs_own_code(model: AnyModel, facts: ModelFacts | None) -> bool:
 
 
 def _is_code(config: Path) -> bool:
-    """Whether a config, or a base that it writes out, is more than values."""
+    """Return whether a config, or a base that it names, contains more than values."""
     try:
         return config.is_file() and any(map(_has_code, config_parts(config)))
-    except InputError:  # the plan names it
+    except InputError:  # the plan reports it
         return True
 
 
 def _has_code(config: Path) -> bool:
-    """mmcv runs files of Python."""
+    """Return whether one file contains more than values; mmcv runs files of Python."""
     if config.suffix != ".py":
         return False
     tree = code.parsed(text_of(config), config)
@@ -52,7 +55,7 @@ def _has_code(config: Path) -> bool:
 
 
 def _may_do_more(node: ast.AST) -> bool:
-    """Than make a value."""
+    """Return whether a node of the syntax tree may do more than make a value."""
     if isinstance(node, ast.Call):
         return not (isinstance(node.func, ast.Name) and node.func.id in _HARMLESS)
     if isinstance(node, ast.Name):

@@ -38,20 +38,20 @@ RELEASED = ""
 
 @dataclass(frozen=True)
 class Library:
-    """As the installer wrote it down. digest: sha256, as RECORD has it. size: in bytes."""
+    """A library as the installer recorded it. digest: sha256 as in RECORD. size: in bytes."""
 
     name: str
     digest: str
     size: int
 
     def fits(self, root: str) -> bool:
-        """Whether it has that size still; one that is gone changes nothing."""
+        """Return whether it still has that size; one that was removed changes nothing."""
         path = Path(root, self.name)
         return not path.is_file() or path.stat().st_size == self.size
 
 
 def libraries_of(dist: Distribution) -> list[Library]:
-    """Those that its RECORD lists in folders of packages."""
+    """Return the libraries that its RECORD lists in folders of packages."""
     found = []
     for line in (dist.read_text("RECORD") or "").splitlines():
         name, _, rest = line.rpartition(",sha256=")
@@ -62,11 +62,12 @@ def libraries_of(dist: Distribution) -> list[Library]:
 
 
 def small_enough(libraries: Iterable[Library]) -> bool:
+    """Return whether they can be read for a plan."""
     return sum(one.size for one in libraries) <= MOST_READ
 
 
 def library_digest(places: Iterable[Path]) -> str:
-    """Of all libraries in these folders, as they are now; '' where there are none."""
+    """Return a digest of all libraries in these folders as they are now; '' without any."""
     files = [(place, path) for place in places for path in _files(place)]
     read = sum(path.stat().st_size for _, path in files) <= MOST_READ
     parts = [
@@ -88,7 +89,7 @@ def _files(place: Path) -> Sequence[Path]:
 
 @cache
 def version(package: str) -> str:
-    """The installed version; 'absent' if there is none."""
+    """Return the installed version; 'absent' if there is none."""
     found = _distribution(package)
     if found is None:
         return "absent"
@@ -98,7 +99,7 @@ def version(package: str) -> str:
 
 @cache
 def exact_version(package: str) -> str:
-    """`version`, and a digest of the package's code where that is not as it was released."""
+    """Return `version`, with a digest of the package's code where it differs from the release."""
     found = _distribution(package)
     own = own_code(found[1]) if found else RELEASED
     if not own:
@@ -107,11 +108,12 @@ def exact_version(package: str) -> str:
 
 
 def toolchain(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return the exact version of each package, by name."""
     return tuple((package, exact_version(package)) for package in sorted(set(packages)))
 
 
 def distribution(package: str) -> Distribution | None:
-    """What is installed of it, perhaps under another name."""
+    """Return the installed distribution of a package, perhaps under another name."""
     found = _distribution(package)
     return found[1] if found else None
 
@@ -126,7 +128,7 @@ def _distribution(package: str) -> tuple[str, Distribution] | None:
 
 
 def own_code(dist: Distribution) -> str:
-    """A digest of all its code, where that is not what an index has under its version; else ''."""
+    """Return a digest of its code where that differs from the release of its version; else ''."""
     listed, root = dict(listed_code(dist)), os.path.realpath(str(dist.locate_file("")))
     places, libraries = list(code_places(dist)), libraries_of(dist)
     if listed and all(os.path.realpath(place.parent) == root for place in places):
@@ -143,9 +145,10 @@ def own_code(dist: Distribution) -> str:
 
 
 def _own_build(dist: Distribution, listed: dict[str, str]) -> str:
-    """Of the Python code alone: each compilation gives other libraries of the same sources.
+    """Return the digests of the Python code of a package that was not installed from an index.
 
-    Only what is installed from a file, a folder or a repository has this file (PEP 610).
+    Only such packages have `direct_url.json` (PEP 610). Libraries do not count: each compilation of
+    the same sources gives others.
     """
     if not dist.read_text("direct_url.json"):
         return RELEASED
@@ -153,7 +156,7 @@ def _own_build(dist: Distribution, listed: dict[str, str]) -> str:
 
 
 def listed_code(dist: Distribution) -> Iterator[tuple[str, str]]:
-    """The Python files that its RECORD lists, each with its sha256 as it stands there."""
+    """Yield the Python files that its RECORD lists, each with its sha256 as listed."""
     for line in (dist.read_text("RECORD") or "").splitlines():
         name, _, rest = line.rpartition(",sha256=")
         if name.endswith(".py") and not name.startswith(("__editable__", "..", '"')):
@@ -161,7 +164,7 @@ def listed_code(dist: Distribution) -> Iterator[tuple[str, str]]:
 
 
 def code_places(dist: Distribution) -> Iterator[Path]:
-    """The files and folders of its top-level modules, where Python finds them today."""
+    """Yield the files and folders of its top-level modules, where Python finds them today."""
     names = set((dist.read_text("top_level.txt") or "").split())
     names = names or {name.partition("/")[0].removesuffix(".py") for name, _ in listed_code(dist)}
     specs = [find_spec(name) for name in sorted(names - _NOT_ITS_CODE) if name.isidentifier()]
@@ -172,17 +175,17 @@ def code_places(dist: Distribution) -> Iterator[Path]:
 
 
 def _project(dist: Distribution) -> Path | None:
-    """The folder that an editable installation points to (PEP 610)."""
+    """Return the folder that an editable installation points to (PEP 610)."""
     try:
-        said = json.loads(dist.read_text("direct_url.json") or "{}")
-        editable = said.get("dir_info", {}).get("editable")
-        return Path(unquote(urlparse(said["url"]).path)) if editable else None
+        origin = json.loads(dist.read_text("direct_url.json") or "{}")
+        editable = origin.get("dir_info", {}).get("editable")
+        return Path(unquote(urlparse(origin["url"]).path)) if editable else None
     except (ValueError, KeyError, AttributeError):
         return None
 
 
 def _verdict(listed: dict[str, str], root: str) -> str:
-    """Files that are gone change nothing: images of containers leave tests and the like out."""
+    """Compare files with their list. Removed ones are no change: container images omit tests."""
     for name, expected in listed.items():
         path = Path(root, name)
         if path.is_file() and _as_listed(path) != expected:

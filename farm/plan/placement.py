@@ -43,7 +43,7 @@ def cpu_model() -> str:
 
 @cache
 def cores() -> int:
-    """Cores that this process may use: its affinity, and a container's quota (cgroup v2)."""
+    """Return how many cores this process may use, by its affinity and the quota of cgroup v2."""
     allowed = len(os.sched_getaffinity(0))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -54,11 +54,11 @@ def cores() -> int:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine that steps may run on, as far as it is known; the defaults refuse nothing.
+    """A machine that steps may run on, as far as it is known; the defaults exclude nothing.
 
     device: its processor. accelerators: the kinds of its GPUs, as Ray names them; None where they
-    are not known. gpu_count: how many Ray gives away; `gpus` are those that were found, () where
-    nobody asked. versions: of the packages that the plan's steps need.
+    are not known. gpu_count: how many Ray can assign; `gpus`: those that were found, () where they
+    were not looked for. versions: of the packages that the plan's steps need.
     """
 
     host: str
@@ -75,22 +75,25 @@ _MODEL = re.compile(r"\w+\s+((?:[A-Z]+\s+)*[A-Z0-9]*\d[A-Z0-9]*)")
 
 
 def accelerator(name: str) -> str:
-    """As Ray names a GPU: the words in capitals after the maker's, up to the first that holds a
-    digit; all of them where they are not in capitals.
+    """Return Ray's name of a GPU.
+
+    It is made of the capitalised parts after the maker's name, up to the first with a digit; of all
+    parts where they are not in capitals.
 
     `NVIDIA H200` is `H200`, `Tesla V100-SXM2-16GB` is `V100`, `NVIDIA RTX A6000` is `RTX-A6000`,
     `NVIDIA GeForce RTX 4090` is `GeForce-RTX-4090`.
     """
     model = _MODEL.match(name)
-    words = model[1] if model and len(model[1]) > 1 else re.sub(r"^NVIDIA\s+", "", name).strip()
-    return words.replace(" ", "-") or name
+    parts = model[1] if model and len(model[1]) > 1 else re.sub(r"^NVIDIA\s+", "", name).strip()
+    return parts.replace(" ", "-") or name
 
 
 @cache
 def gpus() -> tuple[Gpu, ...]:
-    """This machine's, as nvidia-smi lists them; none where it is not there.
+    """Return the GPUs of this machine as nvidia-smi lists them; none where it is not installed.
 
-    Without CUDA: a process that asks CUDA keeps what it may see, and Ray's workers change that.
+    CUDA is not used: a process that has asked it sees the same GPUs for good, and Ray's workers
+    change which they are.
     """
     query = "--query-gpu=name,compute_cap,driver_version"
     command = ["nvidia-smi", query, "--format=csv,noheader"]
@@ -109,10 +112,12 @@ def target(
     compute_capability: str | None = None,
     driver: str | None = None,
 ) -> Target:
-    """The target of accelerator `kind`; what is not said is this machine's, if it has such a GPU.
+    """Return the target of accelerator `kind`; what is None is taken from this machine's GPU.
 
-    All of it decides which engine is built, and is in its key. Raises InputError for what can be
-    known from nowhere.
+    All of it decides which engine is built, and is in its key.
+
+    Raises:
+        InputError: the compute capability or the driver is neither given nor known.
     """
     here = next((gpu for gpu in gpus() if _is(gpu, kind, device)), None)
     capability = compute_capability or COMPUTE_CAPABILITIES.get(kind)
@@ -133,7 +138,7 @@ def target(
 
 
 def stands_for(wanted: Target, gpu: Gpu) -> bool:
-    """Whether the GPU is what the target stands for."""
+    """Return whether the GPU is what the target stands for."""
     return (
         _is(gpu, wanted.accelerator or "", _exact(wanted))
         and gpu.compute_capability == wanted.compute_capability

@@ -1,15 +1,13 @@
-"""From a matrix to a plan: each cell asks for its steps, and equal steps become one."""
+"""From a matrix to a plan: the steps of each cell, of which equal ones become one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from farm import catalog, specs
-from farm.config.loader import Cell, Matrix
 from farm.parts import EngineRun, Stage
-from farm.plan import compatibility, dependencies, resolve
+from farm.plan import compatibility, dependencies, precisions
 from farm.plan.checks import CheckedModel, Facts, check_model, checked_by
 from farm.plan.placement import cores
 from farm.plan.resolve import ResolvedInputs
@@ -25,33 +23,25 @@ from farm.plan.steps import (
     prepare_step,
     step_to_build,
 )
+from farm.specs import Cell
+
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
 
 RAW_IMAGES = 2
-"""Raw outputs are large, and each holds values enough: so many images are compared."""
-
-
-def make_plan(
-    matrix: Matrix,
-    facts: Facts = lambda key: None,
-    just_checked: Mapping[str, Step] = MappingProxyType({}),
-) -> Plan:
-    """Pure but for reading digests of the user's files; imports no torch, Ray or MLflow.
-
-    just_checked: by model, checks that have run for this very plan: what they found is taken as it
-    is, also where the model's own code changes a file that it reads.
-    """
-    return _Planner(matrix, facts, just_checked).plan()
-
+"""How many images are compared by their raw outputs, which are large and hold many values."""
 
 Made = TypeVar("Made")
 
 
-class _Planner:
+class Planner:
+    """Makes one plan; see `farm.plan.make_plan`. It keeps what cells have in common."""
+
     def __init__(self, matrix: Matrix, facts: Facts, just_checked: Mapping[str, Step]) -> None:
         self.matrix, self.spec = matrix, matrix.spec
         self.known_facts, self.just_checked = facts, just_checked
-        self.given = ResolvedInputs(matrix)
-        self.models, self.shapes = self.given.models, self.given.shapes
+        self.inputs = ResolvedInputs(matrix)
+        self.models, self.shapes = self.inputs.models, self.inputs.shapes
         self.steps: dict[str, Step] = {}
         self.facts: dict[str, specs.ModelFacts] = {}
         self.unchecked: list[str] = []
@@ -60,39 +50,38 @@ class _Planner:
         self._made: dict[tuple[str, tuple[Any, ...]], Any] = {}
 
     def plan(self) -> Plan:
+        """Return the plan of all cells."""
         names = dict.fromkeys(cell.model for cell in self.matrix.cells)
         checks = {name: self._check(name) for name in names}
-        asked = (
+        wanted = (
             compatibility.with_host_suppression(cell, self.facts[cell.model])
             for cell in self.matrix.cells
         )
-        cells = tuple(self._cell(cell, checks[cell.model]) for cell in dict.fromkeys(asked))
-        missing, unchecked = tuple(self.given.missing), tuple(self.unchecked)
-        unseen = {
-            name: tuple(dependencies.unfollowed(facts.used)) for name, facts in self.facts.items()
-        }
-        unseen = {name: told for name, told in unseen.items() if told}
-        return Plan(self.matrix.name, cells, self.steps, missing, unchecked, unseen)
+        cells = tuple(self._cell(cell, checks[cell.model]) for cell in dict.fromkeys(wanted))
+        found = ((name, dependencies.unfollowed(one.used)) for name, one in self.facts.items())
+        unfollowed = {name: tuple(texts) for name, texts in found if texts}
+        problems = tuple(self.inputs.missing), tuple(self.unchecked), unfollowed
+        return Plan(self.matrix.name, cells, self.steps, *problems)
 
-    def _kept(self, step: Step) -> Step:
-        """The step, or its equal that there is already."""
+    def _add(self, step: Step) -> Step:
+        """Return the step of the plan that equals this one: an earlier one, or itself."""
         return self.steps.setdefault(step.key, step)
 
-    def _loading(self, model: str, step: Step) -> Step:
-        """As `_kept`, for a step that loads the model."""
-        return self._kept(self.checked[model].loading(step))
+    def _add_loading(self, model: str, step: Step) -> Step:
+        """As `_add`, for a step that loads the model."""
+        return self._add(self.checked[model].loading(step))
 
     def _check(self, name: str) -> Step:
         model = self.models[name]
         in_int8 = name in self._in_int8
-        measured = resolve.measured_by_auto(self.spec, self.given) if in_int8 else None
-        labels = self.given.labels.get(name, ())
-        values = specs.CheckInputs(model, self.given.dataset, measured, labels=labels)
+        measured = precisions.measured_by_auto(self.spec, self.inputs) if in_int8 else None
+        labels = self.inputs.labels.get(name, ())
+        values = specs.CheckInputs(model, self.inputs.dataset, measured, labels=labels)
         if just_checked := self.just_checked.get(name):
             checked = checked_by(model, just_checked, self.known_facts(just_checked.key))
         else:
             checked = check_model(model, values, self.known_facts)
-        step, facts = self._kept(checked.step), checked.facts
+        step, facts = self._add(checked.step), checked.facts
         self.checked[name], self.models[name] = checked, checked.model
         if facts is None:
             self.unchecked.append(name)
@@ -106,9 +95,9 @@ class _Planner:
             cell,
             facts,
             self.shapes[cell.shape],
-            self.given.targets[cell.target],
+            self.inputs.targets[cell.target],
             simplify=self._simplifies(cell),
-            converts=resolve.converts(self.spec, cell),
+            converts=precisions.converts(self.spec, cell),
             auto=self.spec.int8.auto is not None,
         )
         if reason:
@@ -116,7 +105,7 @@ class _Planner:
         steps = {"check": check}
         of_shape = cell.model, cell.shape
         steps["prepare"] = self._once(
-            "prepare", of_shape, lambda: self._prepare(cell, check, self.given.dataset)
+            "prepare", of_shape, lambda: self._prepare(cell, check, self.inputs.dataset)
         )
         steps["reference"] = self._once(
             "reference",
@@ -129,7 +118,7 @@ class _Planner:
                 (*of_shape, cell.postprocess, cell.opset),
                 lambda: self._export(cell, check),
             )
-        if resolve.converts(self.spec, cell):
+        if precisions.converts(self.spec, cell):
             steps["convert"] = self._once(
                 "convert",
                 (*of_shape, cell.postprocess, cell.opset, cell.precision),
@@ -144,7 +133,7 @@ class _Planner:
         return PlannedCell(cell, {stage: step.key for stage, step in steps.items()})
 
     def _once(self, kind: str, of: tuple[Any, ...], make: Callable[[], Made]) -> Made:
-        """What cells that agree in `of` have in common is made for the first of them."""
+        """Make what cells with the same values `of` share, for the first of them."""
         if (kind, of) not in self._made:
             self._made[kind, of] = make()
         found: Made = self._made[kind, of]
@@ -155,9 +144,9 @@ class _Planner:
         return self.spec.simplify if own is None else own
 
     def _ends_at(self, cell: Cell) -> str:
-        """Without a suppression to cut off, the graph on the host's side is the whole one."""
-        whole = cell.postprocess == "host" and self.facts[cell.model].suppression is None
-        return "graph" if whole else cell.postprocess
+        """Return where the graph ends: without a suppression, `host` cuts nothing off."""
+        uncut = cell.postprocess == "host" and self.facts[cell.model].suppression is None
+        return "graph" if uncut else cell.postprocess
 
     def _prepare(self, cell: Cell, check: Step, images: specs.Dataset) -> Step:
         values = specs.PrepareInputs(
@@ -166,7 +155,7 @@ class _Planner:
             images,
             self.facts[cell.model].sizes if self.shapes[cell.shape].dynamic_size else None,
         )
-        return self._kept(prepare_step(f"{cell.shape} for {cell.model}", values, check))
+        return self._add(prepare_step(f"{cell.shape} for {cell.model}", values, check))
 
     def _reference(self, cell: Cell, prepare: Step) -> Step:
         model, images = self.models[cell.model], self.spec.verify.images
@@ -180,16 +169,16 @@ class _Planner:
         packages += catalog.OWN_STAGES["reference"].packages
         label = f"{cell.model} {cell.shape}"
         step = new_step("reference", label, values, packages, Needs(), prepare)
-        return self._loading(cell.model, step)
+        return self._add_loading(cell.model, step)
 
     def _export(self, cell: Cell, check: Step) -> Step:
         model, shape, ends_at = self.models[cell.model], cell.shape, self._ends_at(cell)
         opset = f"op{cell.opset}" if cell.opset else ""
-        words = [cell.model, opset, shape, ends_at if ends_at != "graph" else ""]
-        label = " ".join(filter(None, words))
+        parts = [cell.model, opset, shape, ends_at if ends_at != "graph" else ""]
+        label = " ".join(filter(None, parts))
         simplifies = self._simplifies(cell)
         values = specs.ExportInputs(model, self.shapes[shape], cell.opset, ends_at, simplifies)
-        return self._loading(cell.model, export_step(label, values, check))
+        return self._add_loading(cell.model, export_step(label, values, check))
 
     def _convert(self, cell: Cell, export: Step, check: Step) -> Step:
         own = self.spec.models[cell.model].keep_fp32
@@ -200,32 +189,28 @@ class _Planner:
             packages += catalog.INT8_PACKAGES
             if self.spec.int8.auto is not None:
                 packages += catalog.OWN_STAGES["evaluate"].packages
-            parents.append(self._prepare(cell, check, self.given.calibration))
-            facts, whole = self.facts[cell.model], self._ends_at(cell) != "host"
+            parents.append(self._prepare(cell, check, self.inputs.calibration))
+            facts, suppresses = self.facts[cell.model], self._ends_at(cell) != "host"
             batch = self.shapes[cell.shape].min.n
-            int8 = resolve.quantisation(
-                self.spec, self.given.calibration, parents[-1].ref, batch, facts, whole
+            int8 = precisions.quantisation(
+                self.spec, self.inputs.calibration, parents[-1].ref, batch, facts, suppresses
             )
         values = specs.ConvertInputs(export.ref, cell.precision, keep, int8)
         label = f"{export.label} {cell.precision}"
-        return self._kept(new_step("convert", label, values, packages, Needs(), *parents))
+        return self._add(new_step("convert", label, values, packages, Needs(), *parents))
 
     def _options(self, cell: Cell) -> specs.EngineOptions:
-        return self._once("options", (cell,), lambda: self._own_options(cell))
+        def made() -> specs.EngineOptions:
+            own = self.inputs.runtime_options.get(cell.runtime, ())
+            shape, workspace = self.shapes[cell.shape], cell.workspace_bytes
+            options = specs.EngineOptions(cell.runtime, cell.precision, shape, workspace, own)
+            return built_for(options, self.inputs.targets[cell.target])
 
-    def _own_options(self, cell: Cell) -> specs.EngineOptions:
-        options = specs.EngineOptions(
-            cell.runtime,
-            cell.precision,
-            self.shapes[cell.shape],
-            cell.workspace_bytes,
-            self.given.runtime_options.get(cell.runtime, ()),
-        )
-        return built_for(options, self.given.targets[cell.target])
+        return self._once("options", (cell,), made)
 
     def _build(self, cell: Cell, file: Step) -> Step:
-        target = self.given.targets[cell.target]
-        return self._kept(step_to_build(cell.id, file.ref, self._options(cell), target, file))
+        target = self.inputs.targets[cell.target]
+        return self._add(step_to_build(cell.id, file.ref, self._options(cell), target, file))
 
     def _engine(self, cell: Cell, built: Step | None) -> specs.Engine:
         facts, ends_at = self.facts[cell.model], self._ends_at(cell)
@@ -246,7 +231,7 @@ class _Planner:
             prepare.ref,
             reference.ref,
             self.facts[cell.model],
-            self.given.targets[cell.target],
+            self.inputs.targets[cell.target],
             measure,
             measure.threads or cores(),
         )
@@ -254,4 +239,4 @@ class _Planner:
         values = stage.from_engine(run)
         parents = [built, prepare, *([reference] if hasattr(values, "reference") else [])]
         step = engine_step(stage, cell.id, values, *parents)
-        return self._kept(step) if built else self._loading(cell.model, step)
+        return self._add(step) if built else self._add_loading(cell.model, step)

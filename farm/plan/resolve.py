@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from farm import catalog, specs
-from farm.config.loader import Cell, Matrix
 from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
-from farm.config.schema import MatrixSpec
-from farm.datasets.types import CocoSpec, ShapesSpec
+from farm.datasets.types import CocoSpec, SyntheticSpec
 from farm.errors import InputError
 from farm.options import ImageFolder, Mark, OutputPlace, marks
 from farm.plan import files, placement
-from farm.plan.code import code_file
 from farm.plan.configs import config_file
 from farm.plan.placement import cpu_model
 
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
+
 CALIBRATION_IMAGES = 64
-"""Where the matrix names none."""
+"""How many, where the matrix names no calibration images."""
 
 
 class ResolvedInputs:
-    """`missing` notes the files that are not there: planning goes on without them."""
+    """The frozen inputs of a matrix. Planning goes on without files that are `missing`."""
 
     def __init__(self, matrix: Matrix) -> None:
         self._matrix, self._spec, self._folder = matrix, matrix.spec, matrix.folder
@@ -47,7 +47,7 @@ class ResolvedInputs:
         }
 
     def _file(self, find: Callable[[], specs.File], name: str, *place: str) -> specs.File:
-        """The file, or a note that it is missing."""
+        """Return the file; where it is not there, adds the error to `missing`."""
         try:
             return find()
         except InputError as error:
@@ -97,7 +97,7 @@ class ResolvedInputs:
 
     def _module(self, name: str, spec: ModuleSpec) -> specs.ModuleModel:
         code = self._file(
-            lambda: code_file(spec.function.partition(":")[0], self._folder),
+            lambda: files.code_file(spec.function.partition(":")[0], self._folder),
             spec.function, "models", name, "function",
         )  # fmt: skip
         weights = spec.checkpoint and self._plain(
@@ -118,7 +118,7 @@ class ResolvedInputs:
         )
 
     def _other(self, name: str, spec: OwnFormSpec) -> specs.OtherModel:
-        """A model of another package's source: what its entry has beyond what all have."""
+        """Return a model of another package's source, with the fields that this source adds."""
         common = {*OwnFormSpec.model_fields}
         values = spec.model_dump(exclude_unset=True, exclude=common)
         return specs.OtherModel(
@@ -134,7 +134,7 @@ class ResolvedInputs:
 
     def _dataset(self) -> specs.Dataset:
         spec, folder = self._spec.dataset, self._folder
-        if isinstance(spec, ShapesSpec):
+        if isinstance(spec, SyntheticSpec):
             return specs.ShapesDataset(spec.count, spec.seed, spec.size)
         if not isinstance(spec, CocoSpec):
             values = spec.model_dump(exclude_unset=True, exclude={"type", "limit"})
@@ -148,8 +148,8 @@ class ResolvedInputs:
 
     @cached_property
     def calibration(self) -> specs.Dataset:
-        """The images that int8 is calibrated with, looked for where a cell is int8; by default the
-        first of the data set, or shapes drawn from another seed than those that are evaluated."""
+        """The images that int8 is calibrated with, looked for where a cell is int8. By default the
+        first of the data set, or synthetic ones of another seed than those that are evaluated."""
         spec, own = self._spec.calibration, self.dataset
         if spec is None:
             if isinstance(own, specs.ShapesDataset):
@@ -181,14 +181,14 @@ class ResolvedInputs:
             raise InputError(error.message, where) from None
 
     def _options(self, runtime: str, options: Mapping[str, Any]) -> specs.Options:
-        """A runtime's options, with files in place of their paths: what is in them counts."""
+        """Return a runtime's options, with the digests of files in place of their paths."""
         model = catalog.RUNTIMES[runtime].options
         return self._resolved(model, options, "runtime_options", runtime)
 
     def _resolved(
         self, model: type[BaseModel] | None, options: Mapping[str, Any], *place: str
     ) -> specs.Options:
-        """Options in the order of their names, with what the model marks as files resolved."""
+        """Return options in the order of their names, with those that name files resolved."""
         fields = model.model_fields if model else {}
         known = dict(options)
         for name, value in options.items():
@@ -199,7 +199,7 @@ class ResolvedInputs:
         return tuple(sorted(known.items()))
 
     def _marked(self, mark: Mark, value: Any, *place: str) -> Any:
-        """What stands in the key for an option that names files, or a place to write."""
+        """Resolve an option that names files, or a place to write."""
         if isinstance(mark, OutputPlace):
             folder = "/" * value.endswith("/")  # it has a file per GPU then
             return specs.CachePath(f"{self._folder / value}{folder}")
@@ -212,42 +212,3 @@ class ResolvedInputs:
 
 def _preprocess(spec: OwnFormSpec) -> specs.Preprocess:
     return specs.Preprocess(**dict(spec.preprocess))
-
-
-def converts(spec: MatrixSpec, cell: Cell) -> bool:
-    """fp32 files are left as they are, and so are those that the builder lowers itself."""
-    runtime, options = catalog.RUNTIMES[cell.runtime], spec.runtime_options
-    flags = runtime.builder_flags and options.get(cell.runtime, {}).get("builder_flags")
-    return runtime.exported and cell.precision != "fp32" and not flags
-
-
-def measured_by_auto(spec: MatrixSpec, given: ResolvedInputs) -> specs.CocoDataset | None:
-    """The matrix's own annotated calibration images, where int8's `auto` holds them against the
-    model; looked for there only."""
-    if spec.calibration is None or spec.int8.auto is None:
-        return None
-    own = given.calibration
-    return own if isinstance(own, specs.CocoDataset) else None
-
-
-def quantisation(
-    spec: MatrixSpec,
-    calibration: specs.Dataset,
-    prepared: specs.Ref,
-    batch: int,
-    facts: specs.ModelFacts,
-    whole: bool,
-) -> specs.Quantisation:
-    """prepared: the calibration images. whole: the graph has its suppression in it."""
-    own, auto = spec.int8, None
-    if own.auto is not None:
-        auto = specs.Auto(
-            own.auto.max_ap_drop,
-            own.auto.min_score,
-            own.auto.images,
-            not isinstance(calibration, specs.FolderDataset),
-            facts.classes,
-            facts.clips_boxes,
-            None if whole else facts.suppression,
-        )
-    return specs.Quantisation(prepared, own.method, own.percentile, batch, auto)

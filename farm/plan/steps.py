@@ -1,4 +1,4 @@
-"""Steps: each one stage with its frozen inputs, its key, and what it needs of a node."""
+"""Steps: one stage each, with its frozen inputs, its key, and what it needs of a node."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from farm import catalog, specs
-from farm.config.loader import Cell
 from farm.errors import InputError
 from farm.parts import Stage
 from farm.plan.closure import code_of
 from farm.plan.keys import step_key
 from farm.plan.packages import toolchain
 from farm.registry import Names
-from farm.specs import Ref, StageInputs
+from farm.specs import Cell, Ref, StageInputs
 
 STAGES = Names(tuple(catalog.OWN_STAGES), catalog.EXTRA_STAGES)
 """In the order of the work; then those of other packages, which run for each engine."""
@@ -28,8 +27,8 @@ class Needs:
 
     exclusive: nothing else of the sweep runs on that node meanwhile.
     accelerator: the kind of GPU, as Ray names it; None for a CPU.
-    optional: where no node has it, what comes before is worth doing all the same.
-    apart: a process of its own, since code of the user's may end it, hang it or change it.
+    optional: the steps before it are run even where no node has that accelerator.
+    apart: it runs in a process of its own, since the user's code may end, block or change it.
     """
 
     cpus: int = 1
@@ -62,7 +61,7 @@ class Step:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell and the step that each of its stages is; `refused` says why it has none."""
+    """A cell with the key of the step of each stage; `refused` says why it cannot be run."""
 
     cell: Cell
     steps: Mapping[str, str]
@@ -98,7 +97,7 @@ def new_step(
     needs: Needs,
     *parents: Step | None,
 ) -> Step:
-    """The step with its key: the farm's own code, the inputs and the packages as installed."""
+    """Return a step with its key, of the farm's code, the inputs and the packages as installed."""
     code, tools = code_of(stage, values), toolchain(packages)
     key = step_key(stage, code, values, tools)
     keys = tuple(parent.key for parent in parents if parent)
@@ -106,7 +105,7 @@ def new_step(
 
 
 def prepare_step(label: str, values: specs.PrepareInputs, *parents: Step) -> Step:
-    """Images are prepared one by one: profiles that differ in their batch share them."""
+    """Return the step that prepares images, which profiles share that differ in their batch."""
     values = dataclasses.replace(values, shape=_one_image(values.shape))
     preparer, dataset = catalog.preparer_of(values.pipeline), catalog.DATASETS[values.dataset.type]
     packages = preparer.packages + dataset.packages
@@ -114,7 +113,7 @@ def prepare_step(label: str, values: specs.PrepareInputs, *parents: Step) -> Ste
 
 
 def export_step(label: str, values: specs.ExportInputs, *parents: Step) -> Step:
-    """Two profiles that differ only in their bounds trace the same graph."""
+    """Return the step that exports, which profiles share that differ in their bounds alone."""
     values = dataclasses.replace(values, shape=_traced(values.shape))
     packages = catalog.SOURCES[values.model.source].packages + catalog.OWN_STAGES["export"].packages
     packages += catalog.SIMPLIFY_PACKAGES * values.simplify
@@ -122,12 +121,13 @@ def export_step(label: str, values: specs.ExportInputs, *parents: Step) -> Step:
 
 
 def build_step(label: str, values: specs.BuildInputs, needs: Needs, *parents: Step) -> Step:
+    """Return the step that builds an engine."""
     packages = catalog.RUNTIMES[values.options.runtime].packages
     return new_step("build", label, values, packages, needs, *parents)
 
 
 def built_for(options: specs.EngineOptions, target: specs.Target) -> specs.EngineOptions:
-    """The options with what an engine is built for where no such GPU need be there."""
+    """Add the compute capability of the target, for runtimes that build without the GPU."""
     if not catalog.RUNTIMES[options.runtime].compute_capabilities:
         return options
     return dataclasses.replace(options, compute_capability=target.compute_capability)
@@ -136,7 +136,10 @@ def built_for(options: specs.EngineOptions, target: specs.Target) -> specs.Engin
 def step_to_build(
     label: str, exported: Ref, options: specs.EngineOptions, target: specs.Target, *parents: Step
 ) -> Step:
-    """The build of an ONNX file for a target: on its own kind of GPU, unless it needs none."""
+    """Return the step that builds an ONNX file for a target.
+
+    It runs on the target's kind of GPU, unless the runtime builds without one.
+    """
     anywhere = bool(catalog.RUNTIMES[options.runtime].compute_capabilities)
     values = specs.BuildInputs(exported, built_for(options, target), target)
     needs = Needs(accelerator=None if anywhere else target.accelerator)

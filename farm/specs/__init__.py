@@ -1,13 +1,13 @@
 """The frozen inputs of the stages: what the plan hands to an executor and a stage receives.
 
-A field marked `key=False` says where something lies or what it is called; it never decides
-what a step produces, so it is not part of the step's key. One marked `default_in_key=False` is
-part of it only where it says something else than its default: work done before the field was
-there keeps its key.
+A field marked `key=False` is a path or a name: it never decides what a step produces, and is not in
+the step's key. One marked `default_in_key=False` is in the key only where it differs from its
+default: work done before the field existed keeps its key.
 """
 
 from __future__ import annotations
 
+from farm.specs.cells import Cell
 from farm.specs.engines import Engine, EngineOptions, Ref, Target
 from farm.specs.gpus import Gpu
 from farm.specs.images import (
@@ -57,6 +57,7 @@ __all__ = [
     "Auto",
     "BuildInputs",
     "CachePath",
+    "Cell",
     "CheckInputs",
     "CocoDataset",
     "ConvertInputs",

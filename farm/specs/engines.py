@@ -26,10 +26,10 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of node to pick an engine for. `device` names the processor model it stands for.
+    """A kind of node that engines are built and measured on. `device`: its model of processor.
 
-    Of a GPU: as its driver names it, or as Ray does; `compute_capability` is `8.9`, `driver` the
-    branch of NVIDIA's driver, `580`.
+    Of a GPU, `device` is the name that its driver or Ray gives it, `compute_capability` is like
+    `8.9`, and `driver` is the branch of NVIDIA's driver, like `580`.
     """
 
     name: str = field(metadata=NOT_IN_KEY)
@@ -41,7 +41,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Ref:
-    """An artifact in the store: what one step left for the next."""
+    """An artifact in the store, which one step writes and later ones read."""
 
     stage: str
     key: str

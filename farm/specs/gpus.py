@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Gpu:
     """One GPU: `NVIDIA H200`, compute capability `9.0`, driver `580.95.05`.
 
-    memory_bytes: 0 where nobody asked.
+    memory_bytes: 0 where it was not looked for.
     """
 
     name: str

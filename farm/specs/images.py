@@ -1,4 +1,4 @@
-"""Images: the data sets they are of, and the shapes they are brought to."""
+"""Images: their data sets, and the shapes to which they are prepared."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class CocoDataset:
-    """Images and annotations in COCO's format; the first `limit` images where it is given."""
+    """Images and annotations in COCO's format; all images, or the first `limit`."""
 
     images: File
     annotations: File
@@ -43,12 +43,12 @@ class CocoDataset:
 
 @dataclass(frozen=True)
 class ShapesDataset:
-    """Coloured shapes drawn by seed, with boxes and masks: a data set that needs no download."""
+    """Images of coloured shapes, drawn by seed, with boxes and masks: they need no download."""
 
     count: int
     seed: int
     size: int
-    type: str = "shapes"
+    type: str = "synthetic"
 
 
 @dataclass(frozen=True)

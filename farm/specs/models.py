@@ -1,4 +1,4 @@
-"""Detectors: where they come from, and what only their own code can tell."""
+"""Detectors: where they come from, and the facts that only their own code has."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class File:
 
 @dataclass(frozen=True)
 class CachePath:
-    """Where a runtime may keep what makes its work faster, and never other."""
+    """Where a runtime may keep a cache, which changes the speed of its work and not the result."""
 
     path: str = field(metadata=NOT_IN_KEY)
 
@@ -150,9 +150,9 @@ class Suppression:
 class Used:
     """One thing that a model was made of, beside the files that its matrix names.
 
-    kind: one of `USED`, which says what `name` and `digest` are. place: where the file lay, from
-    the folder of the config or matrix; absolute where they have no folder in common; of a file
-    that was sought the kind of places.
+    kind: one of `USED`, which describes `name` and `digest`. place: the path of the file, relative
+    to the folder of the config or matrix, or absolute where they have no folder in common; for the
+    kind `sought`, in which folders it was looked for.
     """
 
     kind: str
@@ -167,19 +167,19 @@ USED = {
     "package": "an installed package, and its version",
     "variable": "an environment variable, and the digest of its value",
     "folder": "a folder that was listed, and the digest of the names in it, folders marked",
-    "exists": "a file or folder that was asked for: whether it is there, and a file's content",
-    "link": "what was asked for without following a link: where the link leads",
+    "exists": "a path whose existence was tested: whether it exists, and a file's content",
+    "link": "a path that was inspected without following a link: where the link leads",
     "import": "a module that was looked for in vain; the place is a folder, '' for Python's path",
     "current": "the current folder, by its place: something was looked for from there",
     "sought": "a file that the config names and the farm looked for in several folders",
     "config": "the config as mmcv merged it; compared by nothing, but part of later keys",
-    "unfollowed": "what was done whose outcome may change unseen, in words",
+    "unfollowed": "a description of what was done whose outcome may change unnoticed",
 }
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What only the model's own code can tell: stage `check` finds it, the plan uses it.
+    """What the stage `check` learns by running the model's own code, for the plan.
 
     `pipeline` is the text of a `specs.pipeline.Pipeline`, or the canonical JSON of a test pipeline
     that only MMDetection runs; two models with the same one share their prepared images.
@@ -189,7 +189,7 @@ class ModelFacts:
     "segments" and "queries", whose boxes are those around their masks.
     `refused` says why the model cannot be run here, if so; `host_refused` and `raw_refused` why
     its graph cannot end before the suppression, or at its raw outputs. `suppression` is the one
-    that then runs on the host; None for a model without one, whose graph is whole without it.
+    that then runs on the host; None for a model without one.
     `input_shape` is what a ready model takes (None for a free axis), `opset` a ready file's own.
     `used`: what it was made of when these were found.
     `classes` are the names of label 0, 1, ...; `labels_from` says what gives them in this order.

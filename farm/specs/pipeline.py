@@ -118,12 +118,12 @@ class Pipeline:
 
 
 def is_mmdets(text: str) -> bool:
-    """Whether `ModelFacts.pipeline` is a list of transforms that only MMDetection's code runs."""
+    """Return whether `ModelFacts.pipeline` is a list of transforms that only MMDetection runs."""
     return text.startswith("[")
 
 
 def parsed(text: str) -> Pipeline:
-    """Reads what `Pipeline.text` wrote."""
+    """Read a pipeline from its `text`."""
     values = json.loads(text)
     steps = (_step(name, fields) for one in values["steps"] for name, fields in one.items())
     return Pipeline(Decode(**values["decode"]), tuple(steps))

@@ -1,4 +1,4 @@
-"""Which heights and widths a model takes."""
+"""The heights and widths that a model takes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 LEAST = 32
-"""A matrix asks for no smaller height or width."""
+"""The smallest height or width that a matrix may have."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Sizes:
         )
 
     def nearest(self, *extents: int) -> list[tuple[int, ...]]:
-        """The next that fit: none larger than `extents`, where there are such, and none smaller."""
+        """Return the nearest sizes that fit: none larger than `extents`, and none smaller."""
         below = tuple(self._first(extent, range(extent, 0, -1)) for extent in extents)
         above = tuple(
             self._first(extent, range(extent, max(extent, self.least) + self.multiple))

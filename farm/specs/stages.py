@@ -15,10 +15,9 @@ from farm.specs.sizes import Sizes
 class CheckInputs:
     """`calibration`: annotated images by which int8's `auto` measures AP.
 
-    `dataset`: None where only the model is asked. `used`: in which state those things are that a
-    model of these inputs was made of when it was checked before; one for each time that they were
-    found changed. `labels`: the classes in the order of the model's labels, where the matrix says
-    it.
+    `dataset`: None where only the model is checked. `used`: digests of the state of what the model
+    was made of in earlier checks, one for each time that it had changed. `labels`: the classes in
+    the order of the model's labels, where the matrix has them.
     """
 
     model: AnyModel
@@ -42,7 +41,7 @@ class PrepareInputs:
 class ReferenceInputs:
     """`images` of the prepared images are also run as an exported graph would see them.
 
-    `raw_batch`: only its raw outputs are wanted, from batches of so many images.
+    `raw_batch`: only its raw outputs are recorded, from batches of so many images.
     `classes`: of its labels, as `ModelFacts` has them.
     """
 

@@ -54,7 +54,7 @@ def _check_dataset(dataset: Dataset, facts: ModelFacts, masks: bool) -> Annotati
 
     if isinstance(dataset, ShapesDataset | FolderDataset):
         categories = {"categories": [{"name": name} for name in synthetic.CLASSES]}
-        coco.check_classes(categories, facts.classes, "dataset shapes")
+        coco.check_classes(categories, facts.classes, "the synthetic data set")
         return Annotations(categories, ())
     with tempfile.TemporaryDirectory() as scratch:
         folder, path = open_dataset(dataset, Path(scratch))

@@ -15,7 +15,7 @@ from test_results import row
 import farm
 from farm.cli import main as command_line
 from farm.config.loader import load_matrix
-from farm.plan.planner import make_plan
+from farm.plan import make_plan
 from farm.results import leaderboard
 
 COMMANDS = (

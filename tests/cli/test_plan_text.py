@@ -20,7 +20,7 @@ opsets: [11, 17]
 shapes: {fixed: {opt: 160x160}}
 runtimes: [torch, onnxruntime]
 targets: {cpu: {}, big: {device: Z80}}
-dataset: {type: shapes, count: 6}
+dataset: {type: synthetic, count: 6}
 """
 
 

@@ -17,7 +17,7 @@ from farm.cli.places import kept_matrix, matrix_path
 from farm.cli.reproduce import reproduce
 from farm.config.loader import load_matrix
 from farm.errors import InputError
-from farm.plan.planner import make_plan
+from farm.plan import make_plan
 from farm.results import leaderboard
 
 

@@ -13,10 +13,10 @@ from farm.errors import InputError
 
 def test_a_value_is_where_it_or_its_nearest_parent_was_written(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
-    path.write_text("# a comment\nname: x\ndataset:\n  type: shapes\nopsets: [11,\n  17]\n")
+    path.write_text("# a comment\nname: x\ndataset:\n  type: synthetic\nopsets: [11,\n  17]\n")
     found = load(path, ["dataset.count=3", "opsets=[13]"], {})
     assert found.values == {
-        "name": "x", "dataset": {"type": "shapes", "count": 3}, "opsets": [13],
+        "name": "x", "dataset": {"type": "synthetic", "count": 3}, "opsets": [13],
     }  # fmt: skip
     assert found.where(("name",)) == f"{path}:2"
     assert found.where(("dataset", "type")) == f"{path}:4"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from farm.config import schema
+from farm.catalog import RUNTIMES
+from farm.config import kinds, models, schema
 from farm.config.schema import MeasureSpec, ShapeSpec, VerifySpec
-from farm.datasets.types import ShapesSpec
+from farm.datasets.types import SyntheticSpec
+from farm.options import DatasetOptions
 
 DEFAULTS: dict[Any, dict[str, Any]] = {
-    ShapesSpec: {"type": "shapes", "count": 64, "seed": 7, "size": 160},
+    SyntheticSpec: {"type": "synthetic", "count": 64, "seed": 7, "size": 160},
     schema.CalibrationSpec: {"images": "i", "annotations": None, "limit": 64},
     schema.AutoSpec: {"max_ap_drop": 1.0, "min_score": 0.3, "images": 4},
     schema.Int8Spec: {"method": "percentile", "percentile": 99.99, "auto": None},
@@ -27,7 +30,7 @@ DEFAULTS: dict[Any, dict[str, Any]] = {
         "images": 16, "precisions": {},
     },
 }  # fmt: skip
-NEEDED = {ShapesSpec: {"type": "shapes"}, schema.CalibrationSpec: {"images": "i"}}
+NEEDED = {SyntheticSpec: {"type": "synthetic"}, schema.CalibrationSpec: {"images": "i"}}
 
 
 @pytest.mark.parametrize("kind", DEFAULTS, ids=lambda kind: kind.__name__)
@@ -48,12 +51,12 @@ LOWER = {
 
 @pytest.mark.parametrize("precision", LOWER)
 def test_each_precision_has_its_tolerances(precision: str) -> None:
-    base = {key: DEFAULTS[VerifySpec][key] for key in schema.LimitsSpec.model_fields}
+    base = {key: DEFAULTS[VerifySpec][key] for key in schema.ToleranceSpec.model_fields}
     base |= {"min_mean_mask_iou": 0.0}
     assert asdict(VerifySpec().of(precision)) == base | LOWER[precision]
     own = VerifySpec(
         max_score_diff=0.5, images=3,
-        precisions={"int8": schema.LimitsSpec(max_score_diff=0.25, per_box=False)},
+        precisions={"int8": schema.ToleranceSpec(max_score_diff=0.25, per_box=False)},
     ).of(precision)  # fmt: skip
     said = {"max_score_diff": 0.5} | (
         {"max_score_diff": 0.25, "per_box": False} if precision == "int8" else {}
@@ -120,3 +123,68 @@ def test_what_is_of_a_gpu_needs_its_accelerator() -> None:
         assert "compute_capability and driver are a GPU's" in said
         spec = TypeAdapter(schema.TargetSpec).validate_python({"accelerator": "L4", key: value})
         assert getattr(spec, key) == value
+
+
+def numbers(model: type[BaseModel]) -> list[tuple[type[BaseModel], str, Any]]:
+    """The fields of a model that hold numbers, each with what true would be for it."""
+    found = []
+    for name, field in model.model_fields.items():
+        text = str(field.rebuild_annotation()).replace("typing.", "")
+        if re.search(r"\b(int|float)\b", text) and "bool" not in text:
+            for value in (True, [True], [True, 1, 1], {"fp16": True}):
+                found.append((model, name, value))
+    return found
+
+
+MODELS = [
+    *(one for one in vars(schema).values() if isinstance(one, type) and issubclass(one, BaseModel)),
+    *kinds.model_specs().values(),
+    *kinds.dataset_specs().values(),
+    models.PreprocessSpec,
+    *(one.options for one in RUNTIMES.values() if one.options),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value"),
+    [case for model in dict.fromkeys(MODELS) for case in numbers(model)],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_no_number_of_a_matrix_is_true(model: Any, field: str, value: Any) -> None:
+    """pydantic takes true for 1: in every field, in lists and in tuples, it is refused."""
+    with pytest.raises(ValidationError) as error:
+        model.model_validate({field: value})
+    wrong = [one for one in error.value.errors() if one["loc"][:1] == (field,)]
+    assert wrong, f"{field}: {value} is taken"
+
+
+def test_no_text_of_a_matrix_is_a_number() -> None:
+    """Capabilities and drivers are: YAML reads 8.9 as a number, and true is neither."""
+    for model in dict.fromkeys(MODELS):
+        for name, field in model.model_fields.items():
+            if field.annotation in (str, str | None) and name not in (
+                "source", "type", "compute_capability", "driver",
+            ):  # fmt: skip
+                with pytest.raises(ValidationError) as error:
+                    model.model_validate({name: 1})
+                assert any(one["loc"] == (name,) for one in error.value.errors()), (model, name)
+    target = schema.TargetSpec(accelerator="L4", compute_capability=8.9, driver=580)
+    assert (target.compute_capability, target.driver) == ("8.9", "580")
+    for key in ("compute_capability", "driver"):
+        said = messages(schema.TargetSpec, {"accelerator": "L4", key: True})
+        assert "should be a valid string" in said
+
+
+class OwnOptions(DatasetOptions):
+    """As another package writes it, with types of Python alone."""
+
+    many: int | None = None
+    share: float = 1.0
+    also: bool | int = False
+
+
+def test_true_is_no_number_in_another_packages_entry_either() -> None:
+    for field in ("limit", "many", "share"):
+        said = messages(OwnOptions, {"type": "own", field: True})
+        assert "a number is expected, not true" in said
+    assert OwnOptions(type="own", also=True, many="3").many == 3

@@ -13,8 +13,8 @@ from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan, log_notes
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import InputError, InputErrors
+from farm.plan import make_plan
 from farm.plan import steps as plan_steps
-from farm.plan.planner import make_plan
 from farm.plan.steps import Plan
 from farm.store import Failure, Record, Store
 

@@ -67,7 +67,7 @@ def right(draw: st.DrawFn) -> dict[str, Any]:
     }
     matrix |= draw(axes(["opsets", "precisions", "postprocess"]))
     count = draw(st.integers(1, 100_000))
-    matrix["dataset"] = {"type": "shapes", "count": count, "size": 160}
+    matrix["dataset"] = {"type": "synthetic", "count": count, "size": 160}
     return matrix
 
 

@@ -54,11 +54,11 @@ def test_a_folder_of_ones_own_comes_before_what_is_installed(folder: Path, tmp_p
 def test_what_is_sought_is_found_without_importing_it(folder: Path) -> None:
     for place in (None, folder):
         for module, file in (("one", "one.py"), ("pack.sub.leaf", "pack/sub/leaf.py")):
-            spec = code.sought(module, place)
+            spec = code.find_nested_spec(module, place)
             assert spec is not None and spec.origin == str(folder / file)
         for module in ("nonesuch_mod", "one.a", "pack.gone.a", "nonesuch_mod.a"):
-            assert code.sought(module, place) is None
-    assert code.sought("sys") is not None and code.sought("sys", folder) is None
+            assert code.find_nested_spec(module, place) is None
+    assert code.find_nested_spec("sys") is not None and code.find_nested_spec("sys", folder) is None
 
 
 def test_a_module_that_is_nowhere_is_named(folder: Path) -> None:

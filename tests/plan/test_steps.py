@@ -23,7 +23,7 @@ shapes:
   size: {min: 2x3x32x64, opt: 2x3x64x96, max: 2x3x128x96}
   both: {min: 1x3x32x32, opt: 2x3x64x96, max: 4x3x128x128}
 runtimes: [onnxruntime]
-dataset: {type: shapes, count: 6}
+dataset: {type: synthetic, count: 6}
 """
 
 
@@ -66,7 +66,7 @@ def test_images_are_prepared_one_by_one(plan: Plan) -> None:
 
 def test_each_step_has_the_packages_and_the_node_that_it_needs(plan: Plan) -> None:
     packages = {
-        "prepare": catalog.preparer_of("[]").packages + catalog.DATASETS["shapes"].packages,
+        "prepare": catalog.preparer_of("[]").packages + catalog.DATASETS["synthetic"].packages,
         "export": catalog.SOURCES["mmdet"].packages + catalog.OWN_STAGES["export"].packages,
         "build": catalog.RUNTIMES["onnxruntime"].packages,
         "evaluate": (*catalog.RUNTIMES["onnxruntime"].packages, "numpy", "pycocotools"),

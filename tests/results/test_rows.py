@@ -25,7 +25,7 @@ opsets: [17]
 shapes: {fixed: {opt: 160x160}}
 precisions: [fp32, fp16]
 runtimes: [openvino]
-dataset: {type: shapes, count: 6}
+dataset: {type: synthetic, count: 6}
 """
 FACTS = ModelFacts(("circle",), False, "[]")
 SPEED = {

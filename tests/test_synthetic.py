@@ -1,4 +1,4 @@
-"""The drawn data set: same seed same bytes, and annotations that fit what is drawn."""
+"""The synthetic data set: same seed same bytes, and annotations that fit what is drawn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shapes")
+    folder = tmp_path_factory.mktemp("synthetic")
     draw(folder, COUNT, SEED, SIZE)
     return folder
 
