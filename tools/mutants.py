@@ -46,7 +46,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("config", "engine", "plan", "results", "store")
 MOST_SURVIVORS = 0.05
-LIMIT_S = 60
+LIMIT_S = 120
 """For each test of a mutant: one that hangs is noticed as well."""
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
