@@ -5,8 +5,8 @@
 Takes places by seed from the packages below: operators, comparisons, conditions, constants,
 returned values. Each mutant is written into a copy of the project, where the tests without engines
 that reach the line are run, as the data of `make coverage` says (of lines that run outside of
-tests, at import say: the tests that import the module), and where these notice nothing the slow
-tests in the package's own folder. Prints the survivors; ends with 1 if they are more than 5 %.
+tests, at import say: the tests that import the module), and of lines that no such test reaches the
+slow tests in the package's own folder. Prints the survivors; ends with 1 if they are over 5 %.
 
 Left out, since no test could or should notice it:
 
@@ -196,7 +196,11 @@ class Reach:
         return sorted(found, key=lambda test: (not test.startswith(own), "fuzz" in test, test))
 
     def slow(self, mutant: Mutant) -> list[str]:
-        """The files with slow tests in the package's own folder."""
+        """The files with slow tests in the package's own folder, for a line that no other test
+        function reaches."""
+        contexts = self._data.contexts_by_lineno(str(ROOT / mutant.path)).get(mutant.line, ())
+        if any(map(self._test, contexts)):
+            return []
         own = ROOT / "tests" / Path(mutant.path).parts[1]
         return [
             str(path.relative_to(ROOT))

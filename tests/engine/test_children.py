@@ -111,6 +111,15 @@ def test_a_child_that_outlives_its_parent_is_ended(store: Store) -> None:
     wait_for(lambda: ended(int(mark.read_text())))
 
 
+def test_a_step_that_removes_its_own_folder_ends_itself_alone(store: Store) -> None:
+    here = step("import shutil; shutil.rmtree(context.folder)")
+    outcome = perform(here, str(store.root))
+    assert outcome.status == "transient" and "FileNotFoundError" in outcome.reason
+    child = step("import shutil; shutil.rmtree(context.folder.parent)", APART)
+    outcome = perform_apart(child, str(store.root), 60)
+    assert outcome.status == "failed" and "with exit code 1" in outcome.reason
+
+
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_step_reads_nothing_and_says_nothing_but_to_its_log(
     store: Store, apart: bool, capfd: pytest.CaptureFixture[str]
