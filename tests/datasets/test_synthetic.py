@@ -161,23 +161,26 @@ def test_objects_are_turned_at_random() -> None:
 
 
 DRAWN = {
-    1: ([2, 0, 3], [111, 151, 140], [106.99, 179.64, 60.65], 65.17),
-    2: ([3, 1, 1, 1], [257, 1506, 1320, 100], [125.0, 160.6, 80.47], 54.17),
-    3: ([3], [99], [173.09, 126.56, 198.5], 52.05),
-    4: ([1, 0, 2, 0, 2], [241, 187, 95, 574, 389], [128.25, 98.72, 71.94], 50.86),
+    1: ([2, 0, 3], [111, 151, 140], [106.99, 179.64, 60.65], 65.17, 5.68),
+    2: ([3, 1, 1, 1], [257, 1506, 1320, 100], [125.0, 160.6, 80.47], 54.17, 7.57),
+    3: ([3], [99], [173.09, 126.56, 198.5], 52.05, 5.18),
+    4: ([1, 0, 2, 0, 2], [241, 187, 95, 574, 389], [128.25, 98.72, 71.94], 50.86, 7.65),
 }
-"""Of the demo's images: labels, areas in pixels, the mean of each channel, the deviation."""
+"""Of the demo's images: labels, areas in pixels, the mean of each channel, the deviation, the
+mean step from one pixel to the next."""
 
 
 @pytest.mark.parametrize("number", DRAWN)
 def test_the_demos_images_are_what_its_figures_rest_on(number: int) -> None:
     """A change of what is drawn, or of the order in which chance is asked, shows here."""
-    labels, areas, means, deviation = DRAWN[number]
+    labels, areas, means, deviation, step = DRAWN[number]
     scene = draw_scene(7, number, 160)
     assert scene.labels.tolist() == labels
     assert scene.masks.sum(axis=(1, 2)) == pytest.approx(areas, abs=2)
     assert scene.image.mean(axis=(0, 1)) == pytest.approx(means, abs=0.1)
     assert scene.image.std() == pytest.approx(deviation, abs=0.1)
+    steps = np.abs(np.diff(scene.image.astype(np.float64), axis=1))
+    assert steps.mean() == pytest.approx(step, abs=0.1)
 
 
 def test_what_leans_out_of_the_image_is_cut_off_at_its_edge() -> None:
