@@ -120,3 +120,28 @@ def test_a_mutant_that_fails_or_hangs_a_test_is_noticed_and_put_back(
     (mutant,) = [one for one in tool.mutants(tmp_path / "own.py") if one.after == "number - 1"]
     assert tool.survives(mutant, ["test_own.py"], [], tmp_path) is alive
     assert "number + 1" in (tmp_path / "own.py").read_text()
+
+
+def test_tests_are_those_that_reach_the_line_and_of_others_the_packages_own(
+    tool: Any, tmp_path: Path
+) -> None:
+    coverage = pytest.importorskip("coverage")
+    path = PROJECT / "farm" / "engine" / "scheduler.py"
+    data = coverage.CoverageData(str(tmp_path / "data"))
+    known = "test_parents_run_before_children_and_a_shared_step_once"
+    for context, lines in (
+        (f"engine.test_scheduler.{known}", [1, 2]), ("engine.test_scheduler.test_gone", [1, 2]),
+        ("", [2, 3]),
+    ):  # fmt: skip
+        data.set_context(context)
+        data.add_lines({str(path): lines})
+    data.write()
+    reach = tool.Reach(tmp_path / "data")
+    mutants = [tool.Mutant("farm/engine/scheduler.py", 0, line, "", "") for line in (1, 2, 3, 4)]
+    found = [reach.tests(one) for one in mutants]
+    function = f"tests/engine/test_scheduler.py::{known}"
+    assert found[0] == [function]
+    assert found[1][:2] == [function, "tests/engine/"]
+    assert "tests/engine/test_scheduler.py" in found[1] and found[1][1:] == found[2] == found[3]
+    slow = {"tests/engine/test_ray_cluster.py", "tests/engine/test_ray_executor.py"}
+    assert [set(reach.slow(one)) for one in mutants] == [set(), set(), slow, slow]

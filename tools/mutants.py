@@ -184,16 +184,16 @@ class Reach:
 
     def tests(self, mutant: Mutant) -> list[str]:
         """For pytest: the test functions, and of lines that also run outside of them (at import, in
-        fixtures, in processes of their own) the files that import the module; first those of the
-        package's own folder, which say soonest what is wrong."""
+        fixtures, in processes of their own) the files of the package's own folder and those that
+        import the module. The functions come first, and those of the own folder before others:
+        they say soonest what is wrong."""
         lines = self._data.contexts_by_lineno(str(ROOT / mutant.path))
         contexts = lines.get(mutant.line, [""])
         found = {test for one in contexts if (test := self._test(one))}
         own = f"tests/{Path(mutant.path).parts[1]}/"
         if "" in contexts:
-            files = self._importing(mutant.path) or [own]
-            found = {test for test in found if test.partition("::")[0] not in files} | {*files}
-        return sorted(found, key=lambda test: (not test.startswith(own), "fuzz" in test, test))
+            found |= {*self._importing(mutant.path), own}
+        return sorted(found, key=lambda one: ("::" not in one, own not in one, "fuzz" in one, one))
 
     def slow(self, mutant: Mutant) -> list[str]:
         """The files with slow tests in the package's own folder, for a line that no other test
