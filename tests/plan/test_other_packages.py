@@ -31,10 +31,12 @@ class Options(RuntimeOptions):
 class Kept(OwnFormSpec):
     source: Literal["kept"]
     network: Annotated[Text, InputFile("network")]
+    unsaid: int = 1
 
 class Discs(DatasetOptions):
     type: Literal["discs"]
     seed: int = 5
+    unsaid: int = 1
 
 RUNTIME = Runtime(name="mirror", engines=lambda: None, options=Options)
 SOURCE = Source(name="kept", packages=("onnx",), adapter=lambda: None, spec=Kept, eager=False)
