@@ -5,8 +5,9 @@
 Takes places by seed from the packages below: operators, comparisons, conditions, constants,
 returned values. Each mutant is written into a copy of the project, where the tests without engines
 that reach the line are run, as the data of `make coverage` says (of lines that run outside of
-tests, at import say: the tests that import the module), and of lines that no such test reaches the
-slow tests in the package's own folder. Prints the survivors; ends with 1 if they are over 5 %.
+tests, at import say: the package's own tests and those that import the module). Slow tests in the
+package's own folder are run where they import the module, and of lines that no other test reaches.
+Prints the survivors; ends with 1 if they are more than 5 %.
 
 Left out, since no test could or should notice it:
 
@@ -196,17 +197,17 @@ class Reach:
         return sorted(found, key=lambda one: ("::" not in one, own not in one, "fuzz" in one, one))
 
     def slow(self, mutant: Mutant) -> list[str]:
-        """The files with slow tests in the package's own folder, for a line that no other test
-        function reaches."""
-        contexts = self._data.contexts_by_lineno(str(ROOT / mutant.path)).get(mutant.line, ())
-        if any(map(self._test, contexts)):
-            return []
+        """The files with slow tests in the package's own folder: those that import the module, and
+        for a line that no other test function reaches, all."""
         own = ROOT / "tests" / Path(mutant.path).parts[1]
-        return [
+        found = [
             str(path.relative_to(ROOT))
             for path, text in self._texts.items()
             if path.parent == own and "mark.slow" in text
         ]
+        contexts = self._data.contexts_by_lineno(str(ROOT / mutant.path)).get(mutant.line, ())
+        reached, importing = any(map(self._test, contexts)), self._importing(mutant.path)
+        return [path for path in found if path in importing or not reached]
 
     def _test(self, context: str) -> str | None:
         module, _, function = context.rpartition(".")
