@@ -14,6 +14,7 @@ import psutil
 import pytest
 from own_stage import step
 
+from farm.engine import perform as performing
 from farm.engine.local import InlineExecutor
 from farm.engine.perform import perform
 from farm.engine.process import perform_apart, perform_where_due
@@ -118,6 +119,19 @@ def test_a_step_that_removes_its_own_folder_ends_itself_alone(store: Store) -> N
     child = step("import shutil; shutil.rmtree(context.folder.parent)", APART)
     outcome = perform_apart(child, str(store.root), 60)
     assert outcome.status == "failed" and "with exit code 1" in outcome.reason
+
+
+@pytest.mark.parametrize("proc", [True, False])
+def test_the_peak_is_counted_in_whole_kibibytes(
+    store: Store, proc: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not proc:
+        monkeypatch.setattr(performing, "Path", lambda _: Path("/no/such/proc"))
+    own = step("kept = bytearray(1 << 20)")
+    assert perform(own, str(store.root)).status == "done"
+    record = store.record(own.ref)
+    assert record is not None
+    assert record.peak_host_bytes > 1 << 20 and record.peak_host_bytes % 1024 == 0
 
 
 @pytest.mark.parametrize("apart", [False, True])
