@@ -4,8 +4,19 @@
 
 Takes places by seed from the packages below: operators, comparisons, conditions, constants,
 returned values. Each mutant is written into a copy of the project, where the tests without engines
-that reach the line are run, as the data of `make coverage` says (of lines that run at import: the
-tests that import the module). Prints the survivors; ends with 1 if they are more than 5 %.
+that reach the line are run, as the data of `make coverage` says (of lines that run outside of
+tests, at import say: the package's own tests and those that import the module). Slow tests in the
+package's own folder are run where they import the module, and of lines that no other test reaches.
+Prints the survivors; ends with 1 if they are more than 5 %.
+
+Left out, since no test could or should notice it:
+
+- annotations, decorators, texts, what type checkers alone read, and calls of `log`;
+- how large a limit is: constants named MOST_..., LONGEST_... or ..._S, and the keyword `timeout`
+  (the comparisons with a limit are broken);
+- `strict` of `zip`, which only checks the program itself;
+- the negation of a condition that is one comparison or a `not`: breaking the comparison itself is
+  the same mutant.
 
 Libraries for this (mutmut, cosmic-ray) run one command for all mutants, or load the tests into one
 process, which those that begin processes or Ray do not survive.
@@ -15,10 +26,12 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import copy
 import importlib
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -35,7 +48,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("config", "engine", "plan", "results", "store")
 MOST_SURVIVORS = 0.05
 LIMIT_S = 120
-"""For the tests of one mutant: one that hangs them is noticed as well."""
+"""For each test of a mutant: one that hangs is noticed as well."""
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
@@ -63,7 +76,7 @@ class Mutant:
 
 def changed(node: ast.AST) -> ast.AST | None:
     """Another node in its place; None where there is nothing to break."""
-    other = copy.deepcopy(node)
+    other = copy.copy(node)
     match other:
         case ast.Compare(ops=[one]) if type(one) in _COMPARISONS:
             other.ops = [_COMPARISONS[type(one)]()]
@@ -75,7 +88,7 @@ def changed(node: ast.AST) -> ast.AST | None:
             other.op = ast.And()
         case ast.UnaryOp(op=ast.Not()):
             return other.operand
-        case ast.If() | ast.IfExp() | ast.While():
+        case ast.If() | ast.IfExp() | ast.While() if not _broken_itself(other.test):
             other.test = ast.UnaryOp(ast.Not(), other.test)
         case ast.Constant(value=bool(value)):
             other.value = not value
@@ -90,25 +103,47 @@ def changed(node: ast.AST) -> ast.AST | None:
     return other
 
 
-def places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
-    """Parent, field and position of every node that can be broken, in a fixed order.
+def _broken_itself(test: ast.expr) -> bool:
+    """Whether the mutant of the condition itself is its negation."""
+    match test:
+        case ast.Compare(
+            ops=[ast.Eq() | ast.NotEq() | ast.Is() | ast.IsNot() | ast.In() | ast.NotIn()]
+        ):
+            return True
+        case ast.UnaryOp(op=ast.Not()) | ast.Constant():
+            return True
+    return False
 
-    Neither annotations nor what mypy alone reads, nor texts, nor how a dataclass is made.
-    """
+
+def places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
+    """Parent, field and position of every node that can be broken, in a fixed order."""
     for name, value in ast.iter_fields(tree):
         if name in ("annotation", "returns", "decorator_list"):
             continue
         several = isinstance(value, list)
         for position, node in enumerate(value if several else [value]):
-            if not isinstance(node, ast.AST) or _for_types(node):
+            if not isinstance(node, ast.AST) or _left_out(node):
                 continue
             if changed(node) is not None:
                 yield tree, name, position if several else None
             yield from places(node)
 
 
-def _for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+_LIMIT = re.compile(r"_?(MOST|LONGEST)(_|$)|.*_S$")
+
+
+def _left_out(node: ast.AST) -> bool:
+    """What the module's docstring lists: for type checkers, for the log, limits, `strict`."""
+    match node:
+        case ast.If(test=test):
+            return "TYPE_CHECKING" in ast.dump(test)
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="log")))):
+            return True
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return _LIMIT.match(name) is not None
+        case ast.keyword(arg=name):
+            return name in ("strict", "timeout")
+    return False
 
 
 def mutants(path: Path) -> list[Mutant]:
@@ -149,18 +184,37 @@ class Reach:
         self._texts = {path: path.read_text() for path in self._files.values()}
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """For pytest: the test functions, else the files that import the module; first those of
-        the package's own folder, which say soonest what is wrong."""
+        """For pytest: the test functions, and of lines that also run outside of them (at import, in
+        fixtures, in processes of their own) the files of the package's own folder and those that
+        import the module. The functions come first, and those of the own folder before others:
+        they say soonest what is wrong."""
         lines = self._data.contexts_by_lineno(str(ROOT / mutant.path))
-        named = {test for one in lines.get(mutant.line, ()) if (test := self._test(one))}
+        contexts = lines.get(mutant.line, [""])
+        found = {test for one in contexts if (test := self._test(one))}
         own = f"tests/{Path(mutant.path).parts[1]}/"
-        found = named or self._importing(mutant.path) or [own]
-        return sorted(found, key=lambda test: (not test.startswith(own), "fuzz" in test, test))
+        if "" in contexts:
+            found |= {*self._importing(mutant.path), own}
+        return sorted(found, key=lambda one: ("::" not in one, own not in one, "fuzz" in one, one))
+
+    def slow(self, mutant: Mutant) -> list[str]:
+        """The files with slow tests in the package's own folder: those that import the module, and
+        for a line that no other test function reaches, all."""
+        own = ROOT / "tests" / Path(mutant.path).parts[1]
+        found = [
+            str(path.relative_to(ROOT))
+            for path, text in self._texts.items()
+            if path.parent == own and "mark.slow" in text
+        ]
+        contexts = self._data.contexts_by_lineno(str(ROOT / mutant.path)).get(mutant.line, ())
+        reached, importing = any(map(self._test, contexts)), self._importing(mutant.path)
+        return [path for path in found if path in importing or not reached]
 
     def _test(self, context: str) -> str | None:
         module, _, function = context.rpartition(".")
         path = self._files.get(module.rpartition(".")[2])
-        return f"{path.relative_to(ROOT)}::{function}" if path else None
+        # One that was renamed since would end pytest, which is no notice of a mutant.
+        known = path and f"def {function}(" in self._texts[path]
+        return f"{path.relative_to(ROOT)}::{function}" if path and known else None
 
     def _importing(self, path: str) -> list[str]:
         module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -173,21 +227,39 @@ class Reach:
         ]
 
 
-def survives(mutant: Mutant, tests: Sequence[str], project: Path) -> bool:
+def survives(mutant: Mutant, tests: Sequence[str], slow: Sequence[str], project: Path) -> bool:
     """Whether all of the tests pass with the mutant in the copy of the project."""
     path = project / mutant.path
     kept = path.read_text()
     path.write_text(source(mutant))
-    child = os.fork()
-    if child == 0:
-        _run(tests, project)
+    runs = (("not slow", tests), ("slow", slow))
     try:
-        return _exit_code(child) == 0
+        return all(_passes(marked, files, project) for marked, files in runs if files)
     finally:
         path.write_text(kept)
 
 
-def _run(tests: Sequence[str], project: Path) -> NoReturn:
+def _passes(marked: str, tests: Sequence[str], project: Path) -> bool:
+    child = os.fork()
+    if child == 0:
+        _run(marked, tests, project)
+    _, status = os.waitpid(child, 0)
+    with contextlib.suppress(ProcessLookupError):  # it has left no process
+        os.killpg(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(status) in (_PASSED, _NONE_CHOSEN)
+
+
+_PASSED, _NONE_CHOSEN = pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+class TimeLimit:
+    """A plugin of pytest: a test that takes longer than LIMIT_S ends the process."""
+
+    def pytest_runtest_logstart(self) -> None:
+        signal.alarm(LIMIT_S)
+
+
+def _run(marked: str, tests: Sequence[str], project: Path) -> NoReturn:
     """Run the tests in this process, a child that has the large libraries and nothing of the
     project, and end it."""
     code = 3
@@ -199,23 +271,12 @@ def _run(tests: Sequence[str], project: Path) -> NoReturn:
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in range(3):
             os.dup2(nothing, number)
-        options = ["-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", f"--rootdir={project}"]
-        code = int(pytest.main([*options, *tests]))
+        options = ["-q", "-x", "-m", marked, "-p", "no:cacheprovider", f"--rootdir={project}"]
+        signal.alarm(LIMIT_S)  # to import the tests
+        code = int(pytest.main([*options, *tests], plugins=[TimeLimit()]))
+        signal.alarm(0)
     finally:
         os._exit(code)
-
-
-def _exit_code(child: int) -> int | None:
-    """None where its time was up: it is then ended with all that it began."""
-    ends = time.monotonic() + LIMIT_S
-    while time.monotonic() < ends:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
 
 
 def preload() -> None:
@@ -239,7 +300,9 @@ def sample(count: int, seed: int, only: str) -> list[Mutant]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="modules whose path has this in it")
@@ -253,7 +316,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="farm-mutants-") as folder:
         project = Path(folder) / "farm"
         shutil.copytree(ROOT, project, ignore=_not_copied, symlinks=True)
-        survivors = [one for one in chosen if _report(one, reach.tests(one), project)]
+        survivors = [one for one in chosen if _report(one, reach, project)]
     print(f"{len(survivors)} of {len(chosen)} mutants survived (seed {options.seed}):")
     print("\n".join(f"  {one}" for one in survivors))
     return int(len(survivors) > MOST_SURVIVORS * len(chosen))
@@ -264,9 +327,9 @@ def _not_copied(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if name.startswith(".") or name in ("__pycache__", *top)]
 
 
-def _report(mutant: Mutant, tests: Sequence[str], project: Path) -> bool:
-    started = time.monotonic()
-    alive = not tests or survives(mutant, tests, project)
+def _report(mutant: Mutant, reach: Reach, project: Path) -> bool:
+    started, tests = time.monotonic(), reach.tests(mutant)
+    alive = survives(mutant, tests, reach.slow(mutant), project)
     how = "SURVIVED" if alive else "noticed"
     seconds = time.monotonic() - started
     print(f"{how:<9}{seconds:5.0f} s {len(tests):3} tests  {mutant}", flush=True)

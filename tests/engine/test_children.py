@@ -1,0 +1,200 @@
+"""What a child that performs a step leaves and takes with it: processes, sessions, streams."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from own_stage import step
+
+from farm.engine import perform as performing
+from farm.engine.local import InlineExecutor
+from farm.engine.perform import perform
+from farm.engine.process import perform_apart, perform_where_due
+from farm.plan import Needs, Step
+from farm.store import Store
+
+APART = Needs(apart=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def figures(store: Store, own: Step) -> dict[str, object]:
+    record = store.record(own.ref)
+    assert record is not None
+    return record.figures
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def ended(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_child_has_a_session_and_a_folder_of_its_own(store: Store) -> None:
+    own = step(
+        "import os, tempfile\n"
+        "figures['session'] = os.getsid(0) == os.getpid()\n"
+        "figures['parent'] = os.getppid()\n"
+        "figures['tmp'] = tempfile.gettempdir()\n"
+        "figures['there'] = os.path.isdir(tempfile.gettempdir())",
+        APART,
+    )
+    assert perform_apart(own, str(store.root), 60).status == "done"
+    found = figures(store, own)
+    assert found["session"] is True and found["parent"] == os.getpid() and found["there"] is True
+    assert str(found["tmp"]).startswith(f"{store.root}/tmp/{own.key}.")
+    assert not Path(str(found["tmp"])).exists()
+
+
+@pytest.mark.parametrize("code", ["", "\nimport os; os._exit(3)", "\ntime.sleep(600)"])
+def test_what_a_child_began_ends_with_it(store: Store, code: str) -> None:
+    """Also in a session of its own."""
+    pids = store.root.parent / "pids"
+    own = step(
+        "import subprocess, time\n"
+        "both = [subprocess.Popen(['sleep', '600'], start_new_session=new) for new in (0, 1)]\n"
+        f"open({str(pids)!r}, 'w').write(' '.join(str(one.pid) for one in both)){code}",
+        APART,
+    )
+    other = subprocess.Popen(["sleep", "600"])  # of somebody else: goes on
+    try:
+        perform_apart(own, str(store.root), 8 if "sleep(" in code else 60)
+        found = [int(pid) for pid in pids.read_text().split()]
+        assert len(found) == 2
+        wait_for(lambda: all(map(ended, found)))
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_step_over_its_time_may_be_left_for_the_next_run(store: Store) -> None:
+    endless = step("import time; time.sleep(600)", APART)
+    outcome = perform_apart(endless, str(store.root), 2, late="its time was up")
+    assert (outcome.key, outcome.status, outcome.reason) == (endless.key, "late", "its time was up")
+    assert store.failure(endless.key) is None and list((store.root / "tmp").iterdir()) == []
+    quick = step("figures['n'] = 1", APART)
+    assert perform_apart(quick, str(store.root), 60, late="no").status == "done"
+    crash = step("import os; os._exit(3)", APART)
+    assert perform_apart(crash, str(store.root), 60, late="no").status == "failed"
+
+
+def test_a_child_that_outlives_its_parent_is_ended(store: Store) -> None:
+    mark = store.root.parent / "pid"
+    code = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    text = (
+        "from own_stage import step\nfrom farm.plan import Needs\n"
+        "from farm.engine.process import perform_apart\n"
+        f"perform_apart(step({code!r}, Needs(apart=True)), {str(store.root)!r}, 60)"
+    )
+    path = os.pathsep.join([*sys.path])
+    parent = subprocess.Popen([sys.executable, "-c", text], env={**os.environ, "PYTHONPATH": path})
+    wait_for(lambda: mark.exists() and mark.read_text() != "")
+    assert not ended(int(mark.read_text()))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_for(lambda: ended(int(mark.read_text())))
+
+
+def test_a_step_that_removes_its_own_folder_ends_itself_alone(store: Store) -> None:
+    here = step("import shutil; shutil.rmtree(context.folder)")
+    outcome = perform(here, str(store.root))
+    assert outcome.status == "transient" and "FileNotFoundError" in outcome.reason
+    child = step("import shutil; shutil.rmtree(context.folder.parent)", APART)
+    outcome = perform_apart(child, str(store.root), 60)
+    assert outcome.status == "failed" and "with exit code 1" in outcome.reason
+
+
+@pytest.mark.parametrize("proc", [True, False])
+def test_the_peak_is_counted_in_whole_kibibytes(
+    store: Store, proc: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not proc:
+        monkeypatch.setattr(performing, "Path", lambda _: Path("/no/such/proc"))
+    own = step("kept = bytearray(1 << 20)")
+    assert perform(own, str(store.root)).status == "done"
+    record = store.record(own.ref)
+    assert record is not None
+    assert record.peak_host_bytes > 1 << 20 and record.peak_host_bytes % 1024 == 0
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_step_reads_nothing_and_says_nothing_but_to_its_log(
+    store: Store, apart: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = step(
+        "import os, sys\n"
+        "figures['read'] = sys.stdin.read()\n"
+        "figures['numbers'] = [one.fileno() for one in (sys.stdin, sys.stdout, sys.stderr)]\n"
+        "figures['modes'] = [one.mode for one in (sys.stdin, sys.stdout, sys.stderr)]\n"
+        "print('one'); os.write(1, b'two\\n'); print('three', file=sys.stderr)\n"
+        "os.write(2, b'four\\n')\n"
+        f"# {apart}",
+        Needs(apart=apart),
+    )
+    assert perform_where_due(own, str(store.root), 60).status == "done"
+    found = figures(store, own)
+    assert found == {"read": "", "numbers": [0, 1, 2], "modes": ["r", "w", "w"]}
+    assert store.log_path(own.ref).read_text() == "one\ntwo\nthree\nfour\n"
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_echo_shows_the_log_too(
+    store: Store, apart: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = step(f"print('shown')  # {apart}", Needs(apart=apart))
+    assert perform_where_due(own, str(store.root), 60, True).status == "done"
+    assert "shown" in capfd.readouterr().out
+    assert store.log_path(own.ref).read_text() == "shown\n"
+
+
+def test_a_step_here_keeps_quiet_unless_it_should_echo(
+    store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert perform(step("print('quiet')"), str(store.root)).status == "done"
+    failing = step("raise ValueError('quiet too')")
+    assert perform(failing, str(store.root)).status == "failed"
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+    assert "ValueError: quiet too" in store.log_path(failing.ref).read_text()
+
+
+def test_the_inline_executor_admits_each_step_by_itself(store: Store) -> None:
+    executor = InlineExecutor(store)
+    rare = step("1", Needs(accelerator="H100-9000", optional=True))
+    plain, other = step("2"), step("3", Needs(accelerator="H100-9001", optional=True))
+    left = executor.admit([plain, rare, plain, other])
+    assert list(left) == [rare.key, other.key]
+    assert left[rare.key].startswith("accelerator H100-9000 is not here; run on a Ray cluster")
+    assert executor.admit([plain]) == {}
+
+
+def test_the_inline_executor_is_quiet_unless_it_should_echo(
+    store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    executor = InlineExecutor(store)
+    own = step("print('quiet')")
+    assert executor.take(own) and executor.wait().status == "done"
+    assert capfd.readouterr().out == ""
+    loud = InlineExecutor(store, echo=True)
+    said = step("print('loud')")
+    assert loud.take(said) and loud.wait().status == "done"
+    assert "loud" in capfd.readouterr().out

@@ -1,0 +1,209 @@
+"""Steps on a Ray cluster of three real nodes (all on this machine): who runs what, and when."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from own_stage import step
+
+from farm.engine.scheduler import Outcome
+from farm.errors import InputError
+from farm.plan import Needs, Step
+from farm.store import Store
+
+ray = pytest.importorskip("ray")
+
+pytestmark = pytest.mark.slow  # a Ray cluster of its own
+
+ON_L4, ALONE = Needs(accelerator="L4"), Needs(exclusive=True)
+MEMORY = {"object_store_memory": 100 << 20}
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A head with one CPU, a node with three, and one with two and an L4, as far as Ray knows."""
+    from ray.cluster_utils import Cluster
+
+    assert not ray.is_initialized()
+    folder = tempfile.mkdtemp(prefix="ray")  # a short name: sockets are made in it
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for the workers: `own_stage`
+        patch.setenv("RAY_TMPDIR", folder)  # whoever looks for a Ray does not find this one
+        patch.delenv("RAY_ADDRESS", raising=False)
+        head = {"num_cpus": 1, "include_dashboard": False, **MEMORY}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        cluster.add_node(num_cpus=3, **MEMORY)
+        gpu = {"num_gpus": 1, "resources": {"accelerator_type:L4": 1}}
+        cluster.add_node(num_cpus=2, **gpu, **MEMORY)
+        cluster.wait_for_nodes()
+        yield cluster.address
+        cluster.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cluster") / "store"
+
+
+@pytest.fixture(scope="module")
+def executor(address: str, root: Path) -> Iterator[Any]:
+    from farm.engine.ray import RayExecutor
+
+    found = RayExecutor(Store(root), address, 90)
+    yield found
+    found.stop()
+    assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="module")
+def nodes(executor: Any) -> dict[float, str]:
+    """Ray's names of the nodes, by how many CPUs they have."""
+    return {one["Resources"]["CPU"]: one["NodeID"] for one in ray.nodes()}
+
+
+def own(name: str, needs: Needs | None = None, code: str = "") -> Step:
+    """A step that records where it ran."""
+    where = "import ray; figures['node'] = ray.get_runtime_context().get_node_id()"
+    return step(f"{where}\n{code}  # {name}", needs)
+
+
+def nodes_of(executor: Any, root: Path, *steps: Step) -> list[str]:
+    """Waits for the steps, and says where each ran."""
+    outcomes: dict[str, Outcome] = {}
+    for _ in steps:
+        outcome = executor.wait()
+        outcomes[outcome.key] = outcome
+    assert {outcomes[one.key].status for one in steps} == {"done"}
+    records = [Store(root).record(one.ref) for one in steps]
+    return [one.figures["node"] for one in records if one]
+
+
+def test_a_step_is_admitted_where_one_node_can_run_it(executor: Any, address: str) -> None:
+    fits, gpu = own("a", Needs(cpus=3)), own("b", ON_L4)
+    rare = own("c", Needs(accelerator="H100", optional=True))
+    assert executor.admit([fits, gpu]) == {}
+    left = executor.admit([fits, rare])
+    assert list(left) == [rare.key]
+    assert left[rare.key].startswith("no node has the H100 that this needs: node ")
+    assert "has L4" in left[rare.key] and "has no accelerator" in left[rare.key]
+    with pytest.raises(InputError, match=r"own mine \(it needs H100\)") as error:
+        executor.admit([fits, own("d", Needs(accelerator="H100"))])
+    assert error.value.where == f"Ray cluster {address}"
+    with pytest.raises(InputError, match=r"\(it needs a CPU\): .*has 3 CPUs"):
+        executor.admit([own("e", Needs(cpus=4))])
+
+
+def test_a_step_goes_to_the_largest_node_that_fits(
+    executor: Any, root: Path, nodes: dict[float, str]
+) -> None:
+    steps = [own("three", Needs(cpus=3)), own("two", Needs(cpus=2))]
+    executor.admit(steps)
+    for one in steps:
+        assert executor.take(one)
+        assert nodes_of(executor, root, one) == [nodes[3]]
+
+
+def test_exclusive_steps_have_a_node_each_and_others_wait(
+    executor: Any, root: Path, nodes: dict[float, str]
+) -> None:
+    steps = [own(f"alone {n}", ALONE, "import time; time.sleep(3)") for n in range(4)]
+    plain = own("beside")
+    executor.admit([*steps, plain])
+    assert [executor.take(one) for one in steps] == [True, True, True, False]
+    assert not executor.take(plain)
+    assert set(nodes_of(executor, root, *steps[:3])) == set(nodes.values())
+    assert executor.take(plain)
+    assert not executor.take(steps[3])
+    nodes_of(executor, root, plain)
+
+
+def test_an_exclusive_step_waits_only_for_what_could_run_where_it_will(
+    executor: Any, root: Path, nodes: dict[float, str]
+) -> None:
+    alone = own("large", Needs(cpus=3, exclusive=True))
+    shared = own("shared", None, "import time; time.sleep(1)")
+    gpu = own("on the gpu", ON_L4)
+    executor.admit([alone, shared, gpu])
+    assert executor.take(shared)
+    assert not executor.take(alone)
+    nodes_of(executor, root, shared)
+    assert executor.take(gpu)
+    assert executor.take(alone)
+    outcomes = {one.key: one for one in (executor.wait(), executor.wait())}
+    assert outcomes[alone.key].status == "done"
+    record = Store(root).record(alone.ref)
+    assert record is not None and record.figures["node"] == nodes[3]
+    # The GPU is Ray's word alone: the step finds no CUDA there, and may be tried elsewhere.
+    assert outcomes[gpu.key].status == "transient"
+
+
+def test_no_more_steps_are_taken_for_a_gpu_than_there_are(executor: Any) -> None:
+    first, second = own("gpu 1", ON_L4), own("gpu 2", ON_L4)
+    executor.admit([first, second])
+    assert executor.take(first)
+    assert not executor.take(second)
+    assert executor.wait().key == first.key
+    assert executor.take(second)
+    assert executor.wait().key == second.key
+
+
+def test_so_many_steps_are_taken_as_there_are_cores_and_two_more(executor: Any, root: Path) -> None:
+    steps = [own(f"many {n}", None, "import time; time.sleep(0.2)") for n in range(9)]
+    executor.admit(steps)
+    assert [executor.take(one) for one in steps] == [True] * 8 + [False]
+    nodes_of(executor, root, *steps[:8])
+    alone = own("many alone", Needs(cpus=3, exclusive=True), "import time; time.sleep(3)")
+    more = [own(f"more {n}", None, "import time; time.sleep(0.2)") for n in range(6)]
+    executor.admit([alone, *more])
+    assert executor.take(alone)
+    assert [executor.take(one) for one in more] == [True] * 5 + [False]
+    nodes_of(executor, root, alone, *more[:5])
+
+
+def test_a_step_that_ends_its_process_is_begun_once_alone(executor: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    code = f"import os; open({str(log)!r}, 'a').write('x'); os.kill(os.getpid(), 9)"
+    killed = own("killed", None, code)
+    executor.admit([killed])
+    assert executor.take(killed)
+    outcome = executor.wait()
+    assert (outcome.key, outcome.status) == (killed.key, "transient")
+    assert log.read_text() == "x"
+
+
+def test_an_executor_on_anothers_ray_ends_its_own_steps_alone(
+    executor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from farm.engine.ray import RayExecutor
+
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere:1")
+    second = RayExecutor(Store(tmp_path / "store"), None, 90)
+    with pytest.raises(InputError) as error:
+        second.admit([own("x", Needs(cpus=99))])
+    assert error.value.where == "Ray cluster somewhere:1"
+    mark = tmp_path / "pid"
+    code = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    endless = own("endless", None, code)
+    second.admit([endless])
+    assert second.take(endless)
+    wait_for(lambda: mark.exists() and mark.read_text() != "")
+    second.stop()
+    assert ray.is_initialized()
+    wait_for(lambda: not psutil.pid_exists(int(mark.read_text())))
+
+
+def wait_for(holds: Any) -> None:
+    until = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.1)

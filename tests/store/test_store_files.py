@@ -1,0 +1,131 @@
+"""Files of the store: how they are written, and what in their place is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from farm.specs import Ref
+from farm.store import Failure, Record, Store
+from farm.store.imports import Origin, imports, place, write_origin
+
+KEY, OTHER = "ab" * 32, "cd" * 32
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def record(key: str = KEY) -> Record:
+    return Record("export", key, "a op17", {}, {}, {}, 1.5, 100, {"host": "h"})
+
+
+def publish(store: Store, made: Record, text: str = "onnx") -> None:
+    folder = store.work_folder(made.key)
+    (folder / "model.onnx").write_text(text)
+    store.publish(folder, made)
+
+
+def test_records_and_failures_are_json_with_a_field_a_line(store: Store) -> None:
+    publish(store, record())
+    text = (store.path(Ref("export", KEY)) / "record.json").read_text()
+    said = json.loads(text)
+    assert list(said) == sorted(said) and text.splitlines()[1] == ' "code": "",'
+    assert said == {**asdict(record()), "files": {"model.onnx": 4}}
+    failure = Failure("export", OTHER, "a", "why")
+    store.record_failure(failure, None)
+    text = (store.root / "failed" / f"{OTHER}.json").read_text()
+    assert text.splitlines()[1] == ' "stage": "export",' and json.loads(text) == asdict(failure)
+    assert store.failure(OTHER) == failure
+
+
+def test_the_root_is_absolute_and_of_the_users_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert Store("~/s").root == tmp_path / "s" == Store("s").root
+
+
+def test_of_two_that_publish_the_first_stays(store: Store) -> None:
+    publish(store, record(), "first")
+    folder = store.work_folder(KEY)
+    (folder / "model.onnx").write_text("the second one")
+    store.publish(folder, record())
+    assert (store.path(Ref("export", KEY)) / "model.onnx").read_text() == "first"
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("torn", ["size", "gone", "record"])
+def test_a_torn_artifact_is_none_and_gives_way_to_a_whole_one(store: Store, torn: str) -> None:
+    publish(store, record(), "first")
+    path = store.path(Ref("export", KEY))
+    if torn == "size":
+        (path / "model.onnx").write_text("f")
+    elif torn == "gone":
+        (path / "model.onnx").unlink()
+    else:
+        (path / "record.json").write_text("{")
+    assert store.record(Ref("export", KEY)) is None is store.any_record(Ref("export", KEY))
+    publish(store, record(), "second")
+    assert (path / "model.onnx").read_text() == "second"
+    found = store.record(Ref("export", KEY))
+    assert found is not None and found.files == {"model.onnx": 6}
+
+
+def test_the_log_counts_in_no_size_and_a_failures_log_is_found(store: Store) -> None:
+    folder = store.work_folder(KEY)
+    (folder / "step.log").write_text("so far")
+    store.publish(folder, record())
+    found = store.record(Ref("export", KEY))
+    assert found is not None and found.files == {}
+    store.record_failure(Failure("export", OTHER, "a", "why"), None)
+    assert store.log_path(Ref("export", OTHER)) == store.root / "failed" / f"{OTHER}.log"
+    store.forget(Ref("export", OTHER))
+    assert store.failure(OTHER) is None
+
+
+def test_a_log_that_is_not_there_is_not_kept(store: Store, tmp_path: Path) -> None:
+    for log in (None, tmp_path / "gone"):
+        store.keep_log(KEY, log)
+        assert list((store.root / "failed").iterdir()) == []
+    (tmp_path / "log").write_text("x")
+    store.keep_log(KEY, tmp_path / "log")
+    assert not (tmp_path / "log").exists()
+    assert (store.root / "failed" / f"{KEY}.log").read_text() == "x"
+
+
+def test_what_is_no_folder_of_work_does_no_harm(store: Store) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (store.root / "tmp").mkdir(parents=True)
+    (store.root / "tmp" / f"{KEY}.{socket.gethostname()}.{ended.pid}.1").write_text("a file")
+    assert store.remove_stale_work() == 1
+    assert Store(store.root / "empty").remove_stale_work() == 0
+
+
+def test_folders_of_work_are_apart_and_their_parents_are_made(store: Store) -> None:
+    first, second = store.work_folder(KEY), store.work_folder(KEY)
+    assert first != second and first.is_dir() and first.parent == store.root / "tmp"
+    assert first.name.startswith(f"{KEY}.{socket.gethostname()}.{os.getpid()}.")
+
+
+def test_a_torn_origin_hides_no_other(store: Store) -> None:
+    for digest in ("d1" * 32, "d2" * 32, "d3" * 32):
+        folder = place(store, digest)
+        assert folder == store.root / "elsewhere" / digest
+        folder.mkdir(parents=True)
+        write_origin("r.tar.gz", digest, folder)
+    for digest in ("d1" * 32, "d3" * 32):
+        (place(store, digest) / "origin.json").write_text("[]")
+        (found,) = (one for one in imports(store) if one.origin.digest == "d2" * 32)
+        assert found.store.root == place(store, "d2" * 32)
+    assert str(Origin("n", "0123456789abcdef", 1.0)) == "0123456789ab n"
