@@ -139,7 +139,7 @@ def test_a_plan_of_thousands_of_cells_explains_itself(plan: Plan, tmp_path: Path
     assert lines[0] == f"Matrix coco: {len(plan.cells)} cells, {len(plan.steps)} distinct steps"
     assert len(lines) < 70
     assert all(len(line) <= 80 or "/" in line for line in lines)
-    assert f"export     {len(plan.cells):>7}     144         0" in lines
+    assert ["export", str(len(plan.cells)), "144", "0"] in [line.split() for line in lines]
     assert next(line for line in lines if line.startswith("cells ")).split() == [
         "cells", "cpu", "t4", "a10g", "l4", "h200",
     ]  # fmt: skip

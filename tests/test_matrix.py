@@ -93,7 +93,12 @@ def test_variables_fill_in_with_defaults(tmp_path: Path, monkeypatch: pytest.Mon
         ("  fixed: {opt: 800x1216}", "  fixed: {}", 7, "'shapes.fixed.opt' is missing"),
         ("shapes:\n", "shape:\n", 6, "unknown key 'shape'; did you mean 'shapes'?"),
         ("i, annot", "i, limits: 3, annot", 10, "'dataset.limits'; did you mean 'limit'?"),
-        ("{type: coco, images: i", "{type: shapes, cuont: 1", 10, "'dataset.cuont'; did you mean"),
+        (
+            "{type: coco, images: i",
+            "{type: synthetic, cuont: 1",
+            10,
+            "'dataset.cuont'; did you mean",
+        ),
         ("type: coco", "type: coc", 10, "unknown data set type 'coc'; did you mean 'coco'?"),
         ("{type: coco, ", "{", 10, "'dataset' needs a 'type'"),
         ("{config: a.py", "{config: '${ALSO_NOT_SET}'", 3, "ALSO_NOT_SET is not set"),

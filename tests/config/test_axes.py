@@ -20,7 +20,7 @@ name: own
 models: {a: {config: a.py, checkpoint: a.pth}}
 shapes: {s: {opt: 64x64}}
 runtimes: [onnxruntime]
-dataset: {type: shapes}
+dataset: {type: synthetic}
 """
 ONNX = "o: {source: onnx, file: o.onnx, classes: [x]}"
 RAW = "o: {source: onnx, file: o.onnx, outputs: raw}"
@@ -134,7 +134,7 @@ def test_combinations_are_counted_before_they_are_made(tmp_path: Path) -> None:
 
 def test_sources_and_data_sets_have_their_models() -> None:
     assert model_specs() == {"mmdet": MmdetSpec, "module": ModuleSpec, "onnx": OnnxSpec}
-    assert set(dataset_specs()) == {"coco", "shapes"}
+    assert set(dataset_specs()) == {"coco", "synthetic"}
 
 
 def test_what_is_not_said_of_a_model_has_its_default() -> None:

@@ -87,7 +87,11 @@ def test_what_a_child_began_ends_with_it(store: Store, code: str) -> None:
 def test_a_step_over_its_time_may_be_left_for_the_next_run(store: Store) -> None:
     endless = step("import time; time.sleep(600)", APART)
     outcome = perform_apart(endless, str(store.root), 2, late="its time was up")
-    assert (outcome.key, outcome.status, outcome.reason) == (endless.key, "timed_out", "its time was up")
+    assert (outcome.key, outcome.status, outcome.reason) == (
+        endless.key,
+        "timed_out",
+        "its time was up",
+    )
     assert store.failure(endless.key) is None and list((store.root / "tmp").iterdir()) == []
     quick = step("figures['n'] = 1", APART)
     assert perform_apart(quick, str(store.root), 60, late="no").status == "done"

@@ -32,7 +32,7 @@ def test_a_check_has_its_sources_and_its_data_sets_packages(tmp_path: Path) -> N
     source = set(catalog.SOURCES["mmdet"].packages)
     assert set(dict(alone.step.toolchain)) == source
     assert set(dict(with_images.step.toolchain)) == source | set(
-        catalog.DATASETS["shapes"].packages
+        catalog.DATASETS["synthetic"].packages
     )
     for found in (alone, with_images):
         assert (found.step.stage, found.step.label, found.facts) == ("check", "m", None)

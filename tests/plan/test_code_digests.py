@@ -74,7 +74,7 @@ FOUND_BY_NAME: list[tuple[str, Any, list[str]]] = [
     (
         "check", specs.CheckInputs(MMDET, DRAWN),
         modules_of(
-            catalog.DATASETS["shapes"], catalog.SOURCES["mmdet"], *catalog.preparers_of("mmdet")
+            catalog.DATASETS["synthetic"], catalog.SOURCES["mmdet"], *catalog.preparers_of("mmdet")
         ),
     ),
     (
@@ -83,7 +83,7 @@ FOUND_BY_NAME: list[tuple[str, Any, list[str]]] = [
     ),
     (
         "prepare", specs.PrepareInputs("[]", SHAPE, DRAWN),
-        ["farm.specs.sizes", *modules_of(catalog.preparer_of("[]"), catalog.DATASETS["shapes"])],
+        ["farm.specs.sizes", *modules_of(catalog.preparer_of("[]"), catalog.DATASETS["synthetic"])],
     ),
     ("reference", specs.ReferenceInputs(MMDET, PREPARED, 1), modules_of(catalog.SOURCES["mmdet"])),
     ("export", specs.ExportInputs(ONNX, SHAPE, 17), modules_of(catalog.SOURCES["onnx"])),

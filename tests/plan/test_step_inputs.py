@@ -22,7 +22,7 @@ models: {abc: {config: c.py, checkpoint: c.pth, cfg_options: {b: 2, a: [1]}}}
 opsets: [17]
 shapes: {fixed: {opt: 64x96}}
 runtimes: [onnxruntime]
-dataset: {type: shapes, count: 100, seed: 5, size: 64}
+dataset: {type: synthetic, count: 100, seed: 5, size: 64}
 """
 NMS = Suppression(0.5, False, 100)
 FACTS = ModelFacts(
@@ -284,7 +284,7 @@ def test_engines_are_built_and_opened_with_their_options(folder: Path) -> None:
     (reference,) = found.of_stage("reference")
     engine = specs.Engine(options, built.ref, None)
     assert inputs(found, "verify") == specs.VerifyInputs(
-        engine, prepare.ref, reference.ref, 0.25, "image", target
+        engine, prepare.ref, reference.ref, 2, 0.25, "image", target
     )
     assert inputs(found, "evaluate") == specs.EvaluateInputs(
         engine, prepare.ref, ("cat", "dog"), False, 0.25, "image", target

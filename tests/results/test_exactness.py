@@ -20,7 +20,7 @@ def why(latency: float, first: dict[str, object], second: dict[str, object]) -> 
     rows = [row("x", latency_p50_ms=1.0, **first), row("y", latency_p50_ms=latency, **second)]
     text = pick(rows, Criteria()).why
     assert "next is y" in text
-    return text.endswith(" (within the noise: either will do)")
+    return text.endswith(" (within the noise: either is as good)")
 
 
 def test_a_gap_of_exactly_twice_the_error_is_no_noise() -> None:
