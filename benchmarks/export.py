@@ -36,7 +36,7 @@ def main() -> None:
     from farm.models.families import chosen
 
     names = options.family or [family.name for family in chosen([]) if family.published]
-    chosen(names)  # says which one is unknown
+    chosen(names)  # raises an error that names unknown families
     print(f"{'model':<24} {'export s':>8} {'peak MiB':>8} {'before':>7} {'nodes':>6}  raw")
     for name in names:
         print(line(name, alone(name, options.opset), alone(name, options.opset, "--naive")))
@@ -80,7 +80,7 @@ def ours(name: str, opset: int) -> dict[str, Any]:
 
 
 def naive(name: str, opset: int) -> dict[str, Any]:
-    """mmdet's way: its `onnx_export`, traced with nothing of the farm in place."""
+    """Export with mmdet's own `onnx_export`, without the farm's replacements of operators."""
     import torch
 
     from farm.models.families import chosen

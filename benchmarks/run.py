@@ -96,7 +96,7 @@ def evaluate_against_bare_loop(plan: Plan, store: Store) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         context = Context(store, Path(folder), threads=1)
         for _ in range(ROUNDS):
-            with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells of itself
+            with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
                 own.append(float(evaluate.run(values, context)["images_per_s"]))
             bare.append(bare_loop(values, context))
     return {

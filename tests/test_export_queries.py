@@ -112,10 +112,10 @@ def built(**settings: Any) -> Any:
     """With weights whose scores vary from query to query."""
     torch.manual_seed(2)
     model = build_detector(ConfigDict(settings)).eval()
-    random_weights._part_queries(model)
+    random_weights._spread_queries(model)
     for name, layer in model.named_modules():
         if name.endswith(("fc_cls", "fc_reg")):
-            random_weights._lift(layer, 0, 2 if name.endswith("fc_cls") else 0.2)
+            random_weights._scale_output(layer, 0, 2 if name.endswith("fc_cls") else 0.2)
     with torch.no_grad():
         random_weights._run(model, noise(1, 64, 96))
     return model

@@ -200,7 +200,7 @@ def test_boxes_are_clipped_to_the_image_unless_the_matrix_says_otherwise(tmp_pat
         ("raises", "def make(): raise KeyError('x')", "raises:make cannot be called: KeyError"),
         ("wants", "def make(x): pass", "wants:make cannot be called: TypeError"),
         ("list", "def make(): return [1]", "list:make returns list, expected a torch.nn.Module"),
-        ("flat", "def make(): return nn.ReLU(), (3, 64)", "its input is (3, 64), expected (N, 3"),
+        ("flat", "def make(): return nn.ReLU(), (3, 64)", "input shape (3, 64); expected (N"),
     ],
 )
 def test_a_function_that_makes_no_module_is_told(

@@ -75,6 +75,7 @@ def test_a_hostile_file_is_refused_at_its_line(tmp_path: Path, case: str, said: 
         ('"\\uD800"', r"the text '\ud800' has the control character U+D800"),
         ('{"\\x9b": 1}', r"the text '\x9b' has the control character U+009B"),
         ('"\\U00110000"', "not valid YAML: chr() arg not in range"),
+        ('"\\UFFFFFFFF"', "not valid YAML: "),
         ("\x01", "not valid YAML: the character U+0001 is not allowed"),
         ("\ue000", "not valid YAML: the character U+E000 is not allowed"),
         ("x" * 100_000, "is longer than 10000 characters"),

@@ -6,7 +6,7 @@
 
 A change that only moves or renames the exporter's code gives it another digest, and every record of
 `farm models` would count as an older exporter's. Where all files are equal byte for byte, the two
-digests may stand together in farm/models/exporters.json.
+digests may be listed as one group in farm/models/exporters.json.
 """
 
 from __future__ import annotations

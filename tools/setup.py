@@ -34,7 +34,7 @@ STARTED = time.monotonic()
 
 
 class Stop(Exception):
-    """Setting up cannot go on; the text says why and what to do."""
+    """Setup cannot continue; the message states the reason and what to do."""
 
 
 def venv_folder() -> Path:
@@ -115,7 +115,7 @@ def _folder(venv: Path) -> str:
     if not venv.exists() or (venv / "pyvenv.cfg").is_file():
         return ""
     if not any(path.is_file() for path in venv.rglob("*") if path.name != LOG):
-        return ""  # empty, or left by an attempt that was killed in its first moments
+        return ""  # empty, or from an attempt that was killed at its start
     return f"a folder of its own: {venv} exists and is no virtual environment\n    rename it"
 
 
@@ -134,7 +134,7 @@ def gpus() -> int:
 
 
 def digest(extras: str) -> str:
-    """What the environment was made from: other recipe, place or extras, other digest."""
+    """Return a digest of the recipe, the location and the extras of the environment."""
     text = hashlib.sha256(f"{ROOT}\n{extras}\n".encode())
     for name in RECIPE:
         text.update((ROOT / name).read_bytes())
@@ -168,7 +168,7 @@ class Environment:
         self.log = folder / LOG
 
     def run(self, *command: str) -> str:
-        """Run, showing the lines that tell progress. Returns the last line; raises Stop."""
+        """Run a command and show its progress. Returns the last line; raises Stop."""
         tail = deque([""], maxlen=40)  # type: deque[str]
         with self.log.open("a") as log:
             log.write("$ {}\n".format(" ".join(command)))
@@ -196,7 +196,7 @@ class Environment:
         self.run(str(self.python), "-m", "pip", command, *options, *arguments)
 
     def make(self) -> None:
-        """Create the environment, anew where a killed attempt left one without a working pip."""
+        """Create the environment, or recreate one in which pip does not work."""
         if self._works():
             return
         say(f"virtual environment {self.folder} (Python {sys.version.split()[0]})")

@@ -2,8 +2,8 @@
 
     python tools/train_peaks.py [--iterations N] [--out DIR]
 
-Writes OUT/peaks.pth, and OUT/peaks.onnx (opset 17, free batch, height and width). Its average
-precision is what `farm run matrices/sources.yaml` says.
+Writes OUT/peaks.pth, and OUT/peaks.onnx (opset 17, free batch, height and width). Run
+`farm run matrices/sources.yaml` for its average precision.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def compose(text: str, place: Callable[[int], str]) -> yaml.Node | None:
         mark = error.problem_mark or error.context_mark
         line = mark.line if mark else loader.line
         reason = error.problem or error.context
-    except ValueError as error:  # the code of a character that does not exist
+    except (ValueError, OverflowError) as error:  # the code of a character that does not exist
         line, reason = loader.line, str(error)
     raise InputError(f"not valid YAML: {str(reason)[:200]}", place(line + 1))
 

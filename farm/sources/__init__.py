@@ -1,4 +1,4 @@
-"""Model sources: where a detector comes from. One file or package each; one line in the catalog.
+"""Model sources: where a detector comes from. Each is one file or package, listed in the catalog.
 
 A source provides
 
@@ -24,24 +24,28 @@ from farm.specs import ModelFacts
 
 
 class Detector(Protocol):
-    """A loaded model: its facts, and the answers that engines are held against."""
+    """A loaded model: its facts, and the reference results that engines are compared with."""
 
     @property
     def facts(self) -> ModelFacts: ...
 
     def reference(self, image: npt.NDArray[Any], meta: ImageMeta) -> Detections:
-        """What it finds on one prepared image [3, H, W], in the original image's pixels."""
+        """Detect on one prepared image [3, H, W]; boxes are in pixels of the original image."""
 
     def reference_as_graph(self, image: npt.NDArray[Any]) -> Detections:
-        """The same, told only what an exported graph can know; in network pixels."""
+        """Detect with the information that an exported graph has; boxes in network pixels."""
 
     def raw(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
-        """Its raw outputs by name, for images [N, 3, H, W]."""
+        """Return the raw outputs by name, for images [N, 3, H, W]."""
 
     def graph(self, postprocess: str = "graph") -> Any:
-        """The torch module to export or to run, for sources that PyTorch can run."""
+        """Return the torch module to export or to run, for sources that PyTorch can run.
+
+        Raises:
+            StepFailed: the source has no torch module, or the model cannot be exported.
+        """
 
 
 def source_module(name: str) -> SourceAdapter:
-    """Return what loads a source's models; its heavy imports happen when it is used."""
+    """Return the module of a source by name; its heavy imports happen when it is used."""
     return SOURCES[name].adapter()

@@ -1,9 +1,9 @@
-"""A torch module that a function of the user's returns, as a source; it is its own reference.
+"""The source for a torch module that a user's function returns; it is its own reference.
 
 `package.module:function` is called with the matrix's `options` and returns a `torch.nn.Module`, or
-a pair of it and the shape of its input: (N, C, H, W), None for an axis that is free. The module
-takes images float32 [N, 3, H, W] and returns tensors, in tuples, lists or mappings: with `outputs:
-detections` dets, labels(, masks), else any.
+a pair of the module and its input shape (N, C, H, W), with None for a dynamic axis. The module
+takes images float32 [N, 3, H, W] and returns tensors in tuples, lists or mappings. With `outputs:
+detections` they must be dets, labels(, masks); otherwise they may be any tensors.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OWN_FORM = ("dets", "labels", "masks")
 
 
 class Named(nn.Module):
-    """The user's module; `outputs` are the names of what it returns, known once it has run."""
+    """Wraps the user's module; `outputs` holds the output names, known after the first run."""
 
     outputs: tuple[str, ...] = ()
 
@@ -48,7 +48,7 @@ class Named(nn.Module):
 
 
 def _names(count: int, raw: bool) -> tuple[str, ...]:
-    """Of so many outputs. Raises StepFailed where detections are not of so many."""
+    """Names for `count` outputs. Raises StepFailed where detections have another number."""
     if raw:
         return tuple(f"out_{i}" for i in range(count))
     if count not in (2, 3):
@@ -60,18 +60,25 @@ def _names(count: int, raw: bool) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Loaded(OwnForm):
+    """A loaded torch module of the user's, with named outputs."""
+
     module: Named
 
     def graph(self, postprocess: str = "graph") -> Named:
+        """Return the torch module to export or to run."""
         return self.module
 
 
 def check(model: specs.ModuleModel) -> specs.ModelFacts:
-    """The module is run once, where it takes one size; else at the sizes that tell which it takes.
+    """Run the module and return its facts.
+
+    A module of one fixed input size is run once; any other is run at several sizes, to find out
+    which sizes it accepts.
 
     Raises:
-        InputError: the function cannot be had or called, or its checkpoint does not fit.
-        StepFailed: the module fails at its only size, or its outputs are not in the farm's form.
+        InputError: the function cannot be imported or called, does not return a module, or returns
+            an impossible input shape; or the checkpoint cannot be read or does not fit.
+        StepFailed: the module fails at its only size, or its outputs are not in the farm's format.
     """
     loaded = load(model)
     n, _, height, width = loaded.facts.input_shape or (None,) * 4
@@ -88,7 +95,7 @@ def check(model: specs.ModuleModel) -> specs.ModelFacts:
     names = _names(len(shapes), loaded.module.raw) if shapes else ()
     if names and not loaded.module.raw:
         check_form(dict(zip(names, shapes, strict=True)), n or 1)
-    # A square's multiples say nothing of a side that is free alone.
+    # Sizes are tried with square images, which proves nothing where only one side is dynamic.
     return replace(loaded.facts, masks="masks" in names, sizes=None if height or width else taken)
 
 
@@ -103,9 +110,10 @@ def _run_once(run: sizes.Run, shape: str) -> None:
 
 
 def load(model: specs.ModuleModel) -> Loaded:
-    """In eval mode, on the CPU; what the function draws at random, it draws by the same seed.
+    """Load the module in eval mode, on the CPU; random numbers are drawn with a fixed seed.
 
-    Raises as `check`.
+    Raises:
+        InputError: as `check`.
     """
     module, shape = _made(model)
     if model.checkpoint is not None:
@@ -131,14 +139,18 @@ def load(model: specs.ModuleModel) -> Loaded:
 
 
 def set_threads(threads: int) -> None:
-    """Sets how many cores the module may use."""
+    """Set how many cores the module may use."""
     torch.set_num_threads(threads)
 
 
 def export_onnx(
     detector: Loaded, shape: specs.Shape, opset: int, path: Path, postprocess: str = "graph"
 ) -> None:
-    """Raises StepFailed: the module or one of its operators cannot be written at this opset."""
+    """Write the module as ONNX.
+
+    Raises:
+        StepFailed: the module or one of its operators cannot be exported at this opset.
+    """
     onnx_files.write(detector.module, shape, opset, path)
 
 
@@ -167,7 +179,8 @@ def _axes(shape: Any, model: specs.ModuleModel) -> tuple[int | None, ...] | None
     fits = len(axes) == 4 and all(axis is None or (type(axis) is int and axis > 0) for axis in axes)
     if not fits or axes[1] not in (3, None):
         reason = (
-            f"{model.function} says its input is {axes}, expected (N, 3, H, W), None where free"
+            f"{model.function} returns the input shape {axes}; expected (N, 3, H, W), with None for"
+            " a dynamic axis"
         )
         raise InputError(reason, model.code.path)
     return axes
@@ -194,7 +207,7 @@ def _function(model: specs.ModuleModel) -> Any:
 
 @contextmanager
 def _importable(root: str) -> Iterator[None]:
-    """The matrix's folder is where modules are looked for first."""
+    """Puts the matrix's folder first on the module search path."""
     sys.path.insert(0, root)
     try:
         yield

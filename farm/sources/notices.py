@@ -1,6 +1,6 @@
-"""What the farm finds out or looks for while it reads a config, for whoever wants to know.
+"""Notifies listeners of what the farm finds or looks for while it reads a config.
 
-Imports no library, so that it costs nothing.
+The module imports no library, so that importing it is cheap.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ P = ParamSpec("P")
 
 
 class Notice(Generic[P]):
-    """Calls whoever listens."""
+    """Calls the registered listeners."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[P, None]] = []
 
     def send(self, *arguments: P.args, **named: P.kwargs) -> None:
+        """Call every listener with these arguments."""
         for listen in self._listeners:
             listen(*arguments, **named)
 
     @contextmanager
     def heard_by(self, listen: Callable[P, None]) -> Iterator[None]:
+        """Register a listener for the duration of the block."""
         self._listeners.append(listen)
         try:
             yield
@@ -35,13 +37,13 @@ class Notice(Generic[P]):
 
 
 merged = Notice[[str]]()
-"""With the merged config as text, the same for the same values."""
+"""Sends the merged config as text; equal values give equal text."""
 
 sought = Notice[[str, config_files.Reach]]()
-"""With the name of a file that the farm is about to look for, and where."""
+"""Sends the name of a file that the farm is about to look for, and the folders."""
 
 
 def find(name: str, config: str, reach: config_files.Reach) -> Path | None:
-    """A file that a config names; None where it is in no folder. config: its path."""
+    """Return a file that a config names; None where no folder has it. config: the config's path."""
     sought.send(name, reach)
     return config_files.first(name, Path(config).parent, reach)

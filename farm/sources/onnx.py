@@ -1,7 +1,7 @@
-"""A ready ONNX file as a source; ONNX Runtime, without optimisations, is its reference.
+"""The source for a ready ONNX file; ONNX Runtime without optimisations is its reference.
 
-What PyTorch once said is not in the file, so engines are held against the plainest run of the
-file itself: ONNX Runtime's CPU provider, fp32, its graph left as it is.
+The file does not contain PyTorch's results, so engines are compared with the plainest run of the
+file itself: ONNX Runtime's CPU provider, fp32, without graph optimisations.
 """
 
 from __future__ import annotations
@@ -27,19 +27,29 @@ from farm.sources.own_form import OwnForm, check_form
 
 @dataclass(frozen=True)
 class ReadyFile(OwnForm):
+    """A ready ONNX file that ONNX Runtime runs."""
+
     path: Path
 
     def graph(self, postprocess: str = "graph") -> Any:
+        """Raise an error, since an ONNX file has no torch module.
+
+        Raises:
+            StepFailed: always.
+        """
         raise StepFailed("a ready ONNX file is no torch module")
 
 
 def check(model: specs.OnnxModel) -> specs.ModelFacts:
-    """The file is run once, where it takes one size; else at the sizes that tell which it takes.
+    """Run the file and return its facts.
+
+    A file of one fixed input size is run once; any other is run at several sizes, to find out
+    which sizes it accepts.
 
     Raises:
-        InputError: no detector in one ONNX file.
-        StepFailed: ONNX Runtime refuses it, or its outputs are not in the farm's form.
-        MemoryError: it cannot be run here.
+        InputError: the file is not a detector in a single ONNX file.
+        StepFailed: ONNX Runtime refuses it, or its outputs are not in the farm's format.
+        MemoryError: this machine has too little memory to run it.
     """
     found = load(model)
     n, _, height, width = found.facts.input_shape or (None,) * 4
@@ -58,7 +68,12 @@ def check(model: specs.OnnxModel) -> specs.ModelFacts:
 
 
 def load(model: specs.OnnxModel) -> ReadyFile:
-    """Raises as `check`, but for what is seen only when it runs."""
+    """Load the file for ONNX Runtime.
+
+    Raises:
+        InputError: as `check`.
+        StepFailed: ONNX Runtime refuses the file.
+    """
     path = Path(model.file.path)
     proto = ready_files.read(path)
     names = [output.name for output in proto.graph.output]
@@ -81,7 +96,7 @@ def load(model: specs.OnnxModel) -> ReadyFile:
 
 
 def set_threads(threads: int) -> None:
-    """Does nothing: the reference of a file runs on one core, so that it sums in one order."""
+    """Do nothing: the reference runs on one core, so that its sums have a fixed order."""
 
 
 def _runner(proto: onnx.ModelProto, path: Path) -> Any:
@@ -92,8 +107,8 @@ def _runner(proto: onnx.ModelProto, path: Path) -> Any:
     file = proto.SerializeToString() if ready_files.free_axes(proto.graph) else str(path)
     try:
         session = ort.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
-    except Exception as error:  # each kind of ONNX Runtime's own, of no common class
-        raise _told("refuses it", error) from error
+    except Exception as error:  # ONNX Runtime's error types have no common base class
+        raise _failure("refuses it", error) from error
     for one in session.get_outputs():
         if not re.fullmatch(r"tensor\((float|double|float16|bool|u?int\d+)\)", one.type):
             raise InputError(
@@ -104,14 +119,14 @@ def _runner(proto: onnx.ModelProto, path: Path) -> Any:
     def run(images: Floats) -> dict[str, npt.NDArray[Any]]:
         try:
             return dict(zip(names, session.run(names, {name: images}), strict=True))
-        except Exception as error:  # likewise
+        except Exception as error:  # ONNX Runtime's, as above
             shape = "x".join(map(str, images.shape))
-            raise _told(f"cannot run it at {shape}", error) from error
+            raise _failure(f"cannot run it at {shape}", error) from error
 
     return run
 
 
-def _told(what: str, error: Exception) -> Exception:
+def _failure(what: str, error: Exception) -> Exception:
     reason = " ".join(str(error).split())[:300]
     text = f"ONNX Runtime, which is its reference, {what}: {reason}"
     return MemoryError(text) if out_of_memory(error) else StepFailed(text)
@@ -124,10 +139,10 @@ def export_onnx(
     path: Path,
     postprocess: str = "graph",
 ) -> None:
-    """The file as it is, but that its free axes are bound where the profile's are fixed.
+    """Copy the file, with dynamic axes set to the profile's sizes where the profile fixes them.
 
     Raises:
-        StepFailed: the file does not hold together at that shape.
+        StepFailed: the graph is not consistent at that shape.
     """
     proto = onnx.load(str(detector.path))
     freed = ready_files.free_axes(proto.graph)
@@ -138,12 +153,12 @@ def export_onnx(
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise StepFailed(f"the file does not hold together at {shape.opt}: {reason}") from error
+        raise StepFailed(f"the graph is not consistent at {shape.opt}: {reason}") from error
     onnx.save(proto, str(path))
 
 
 def _bind(graph: onnx.GraphProto, shape: specs.Shape) -> bool:
-    """Give the free axes that the profile fixes their extent; whether there was any."""
+    """Sets the dynamic axes that the profile fixes; returns whether there were any."""
     image = ready_files.images(graph)[0]
     bounds = zip(shape.min.as_tuple(), shape.max.as_tuple(), strict=True)
     named: dict[str, int] = {}
@@ -157,5 +172,5 @@ def _bind(graph: onnx.GraphProto, shape: specs.Shape) -> bool:
             if dim.dim_param and dim.dim_param in named:
                 dim.dim_value = named[dim.dim_param]
     if free:
-        del graph.value_info[:]  # of the free axes; runtimes infer it anew
+        del graph.value_info[:]  # it describes the dynamic axes; runtimes infer it again
     return free

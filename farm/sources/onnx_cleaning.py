@@ -1,4 +1,4 @@
-"""ONNX files without what says where and when they were made, and checked; needs no torch."""
+"""Removes from ONNX files what depends on machine and time, and checks them; needs no torch."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from farm.errors import StepFailed
 
 log = logging.getLogger(__name__)
 
-IR_VERSION = 10  # what every runtime of the farm reads; onnx itself would write its newest
+IR_VERSION = 10  # every runtime of the farm reads it; by default onnx writes its newest
 
 OUTPUTS_WITH_ROWS = ("dets", "labels", "masks", "mask_scores", "boxes", "scores")
-"""Outputs in the form of detections, whose axis 1 counts rows; smaller images can have fewer."""
+"""Outputs of detections, whose axis 1 counts rows; smaller images can have fewer rows."""
 
 
 def reason(error: Exception, doing: str) -> str:
-    """In one line, what failed and why."""
+    """Return in one line what failed and why."""
     return f"{doing} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def finish(path: Path, doing: str) -> None:
-    """Remove what says where and when the file was made, check it, write it again.
+    """Remove what depends on machine and time from the file, check it, and write it again.
+
+    doing: the operation that wrote the file, for the message.
 
     Raises:
-        StepFailed: ONNX refuses the file; says what was being done.
+        StepFailed: ONNX's checker refuses the file; the message names the operation.
     """
     model = onnx.load(str(path))
     model.ir_version = min(model.ir_version, IR_VERSION)
@@ -54,10 +56,10 @@ def _clean(graph: onnx.GraphProto) -> None:
 
 
 def _name_free_axes(graph: onnx.GraphProto) -> None:
-    """Each free axis of a raw output by a name of its own.
+    """Gives each dynamic axis of a raw output a unique name.
 
-    The exporter gives one name to axes of different extents, and a runtime may take what has
-    one name for equal.
+    The exporter may give one name to axes of different extents, and a runtime may assume that axes
+    of one name are equal.
     """
     for output in graph.output:
         if output.name not in OUTPUTS_WITH_ROWS:

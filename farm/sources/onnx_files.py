@@ -1,4 +1,4 @@
-"""ONNX files: written by torch, cleaned, checked, the same for the same inputs."""
+"""Exports a torch module to an ONNX file that is cleaned, checked and reproducible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def tensors(values: Any) -> Iterator[Tensor]:
-    """The tensors of nested lists, tuples and mappings, in their order."""
+    """Yield the tensors of nested lists, tuples and mappings, in their order."""
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, dict):
@@ -33,11 +33,11 @@ def tensors(values: Any) -> Iterator[Tensor]:
 def write(module: Any, shape: specs.Shape, opset: int, path: Path) -> None:
     """Write `path`: `images` [N, 3, H, W] -> the outputs that `module.outputs` names.
 
-    Traced at shape.opt. The axes that differ between shape.min and shape.max are dynamic. A module
-    that knows its outputs only once it has run is run once before.
+    The module is traced at shape.opt; axes that differ between shape.min and shape.max are dynamic.
+    A module whose output names are known only after a run is run once first.
 
     Raises:
-        StepFailed: an operator that this opset cannot express, or a file that ONNX refuses.
+        StepFailed: this opset has no such operator, or ONNX's checker refuses the file.
     """
     images = torch.zeros(shape.opt.as_tuple())
     try:
@@ -51,8 +51,8 @@ def write(module: Any, shape: specs.Shape, opset: int, path: Path) -> None:
                 dynamic_axes=_dynamic_axes(shape, module.outputs),
             )  # fmt: skip
     except (MemoryError, OSError, StepFailed):
-        raise  # of the moment, or told already by the module itself
-    except Exception as error:  # the exporter's symbolics raise whatever they meet
+        raise  # transient, or the module's own error with its reason
+    except Exception as error:  # the exporter's symbolics raise errors of many types
         log.error("export at opset %d failed", opset, exc_info=True)
         lacking = _lacking_operator(error, opset)
         raise StepFailed(lacking or reason(error, f"export at opset {opset}")) from error
@@ -60,7 +60,7 @@ def write(module: Any, shape: specs.Shape, opset: int, path: Path) -> None:
 
 
 def _dynamic_axes(shape: specs.Shape, outputs: tuple[str, ...]) -> dict[str, dict[int, str]]:
-    """The axes of raw outputs are left to the exporter, which follows them through the graph."""
+    """The dynamic axes; those of raw outputs are inferred by the exporter from the graph."""
     batch = {0: "batch"} if shape.dynamic_batch else {}
     size = {2: "height", 3: "width"} if shape.dynamic_size else {}
     axes = {"images": batch | size}
@@ -72,7 +72,7 @@ def _dynamic_axes(shape: specs.Shape, outputs: tuple[str, ...]) -> dict[str, dic
 
 
 def _ignore_known_warnings() -> None:
-    """Tracing warns of every Python branch; those that are passed depend on no input."""
+    """Tracing warns of every Python branch; the branches taken here depend on no input value."""
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message="Constant folding - Only steps=1 can be")

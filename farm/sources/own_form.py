@@ -1,4 +1,4 @@
-"""Models that answer in the farm's own form already: a ready ONNX file, a torch module."""
+"""Models whose outputs are in the farm's format already: a ready ONNX file, a torch module."""
 
 from __future__ import annotations
 
@@ -19,25 +19,29 @@ Run = Callable[[Floats], dict[str, npt.NDArray[Any]]]
 
 @dataclass(frozen=True)
 class OwnForm:
-    """run: images [N, 3, H, W] -> dets, labels(, masks), or raw outputs, by name."""
+    """A detector whose `run` returns the farm's output format.
+
+    run: images [N, 3, H, W] -> dets, labels(, masks), or raw outputs, by name.
+    """
 
     facts: specs.ModelFacts
     run: Run
 
     def reference(self, image: Floats, meta: ImageMeta) -> Detections:
-        """Boxes, and masks as `rles`, in the original image's pixels."""
+        """Detect on one image; boxes, and masks as `rles`, are in pixels of the original image."""
         facts = self.facts
         return to_original(
             self._found(image), meta, facts.clips_boxes, facts.mask_threshold, facts.mask_frame
         )
 
     def reference_as_graph(self, image: Floats) -> Detections:
-        """Boxes in pixels of the network's input; masks as `rles` of it."""
+        """Detect on one image; boxes and masks (`rles`) are in pixels of the network's input."""
         facts = self.facts
         found = self._found(image)
         return in_network_frame(found, image.shape[1:], facts.mask_threshold, facts.mask_frame)
 
     def raw(self, images: Floats) -> dict[str, npt.NDArray[Any]]:
+        """Return the outputs by name, for images [N, 3, H, W]."""
         return self.run(images)
 
     def _found(self, image: Floats) -> Detections:
@@ -48,8 +52,11 @@ class OwnForm:
 
 
 def check_form(shapes: dict[str, tuple[int, ...]], batch: int) -> None:
-    """Raises StepFailed where the outputs for `batch` images are not in the farm's form of
-    detections."""
+    """Check that outputs of these shapes are detections of `batch` images.
+
+    Raises:
+        StepFailed: an output is missing, or has another shape than the farm's format.
+    """
     expected = "dets [N, K, 5] (x1 y1 x2 y2 score), labels [N, K] and perhaps masks [N, K, m, m]"
     dets, labels, masks = (shapes.get(name) for name in ("dets", "labels", "masks"))
     rows = (dets or ())[:2]

@@ -1,4 +1,4 @@
-"""A ready ONNX file as it comes from anywhere: what can be known to be wrong without a run."""
+"""Reads a ready ONNX file of any producer, and finds what is wrong with it without running it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from farm.errors import InputError
 Axes = tuple[int | None, ...]
 
 _MOST = (1024, 3, 16384, 16384)
-"""Extents of images [N, C, H, W], as a matrix admits them."""
+"""The largest extents of images [N, C, H, W] that a matrix allows."""
 
 
 def read(path: Path) -> onnx.ModelProto:
-    """Raises InputError: not one whole, valid ONNX file with outputs."""
+    """Read and check the file.
+
+    Raises:
+        InputError: the file is not a single, complete, valid ONNX file with outputs.
+    """
     try:
         proto = onnx.load(str(path), load_external_data=False)
         whole = all(one.data_location != onnx.TensorProto.EXTERNAL for one in _constants(proto))
-        if whole:  # the checker looks for the other files where this process stands
+        if whole:  # the checker looks for external files in the current folder
             onnx.checker.check_model(proto)
-    except Exception as error:  # protobuf and ONNX raise a dozen kinds for what is no ONNX file
+    except Exception as error:  # protobuf and ONNX raise errors of many types
         reason = " ".join(str(error).split())[:200]
         why = f"not a valid ONNX file ({type(error).__name__}: {reason})"
         raise InputError(why, str(path)) from error
@@ -38,7 +42,7 @@ def read(path: Path) -> onnx.ModelProto:
 
 
 def _constants(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Of its graph and of its functions, those in the branches of their nodes too."""
+    """The constants of the graph and its functions, including the subgraphs of their nodes."""
     yield from _of_graph(proto.graph)
     for function in proto.functions:
         yield from _of_nodes(function.node)
@@ -64,7 +68,11 @@ def _of_sparse(tensors: Iterable[onnx.SparseTensorProto]) -> Iterator[onnx.Tenso
 
 
 def opset(proto: onnx.ModelProto, path: Path) -> int:
-    """Raises InputError: of ONNX's own operators it names none, or one that is not known."""
+    """Return the opset of ONNX's own operators that the file imports.
+
+    Raises:
+        InputError: the file imports none, or one that is not known.
+    """
     versions = [one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")]
     known = onnx.defs.onnx_opset_version()
     if not versions:
@@ -76,15 +84,16 @@ def opset(proto: onnx.ModelProto, path: Path) -> int:
 
 
 def images(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """What it takes, without the constants that older files list among the inputs."""
+    """Return the inputs, without the constants that older files list among them."""
     weights = {one.name for one in graph.initializer}
     return [one for one in graph.input if one.name not in weights]
 
 
 def input_shape(proto: onnx.ModelProto, path: Path) -> Axes:
-    """N, C, H, W of its one input; None for a free axis.
+    """Return N, C, H, W of the only input; None for a dynamic axis.
 
-    Raises InputError: another number of inputs, or one that takes no batch of images.
+    Raises:
+        InputError: the file has another number of inputs, or its input is no batch of images.
     """
     found = images(proto.graph)
     if len(found) != 1:
@@ -108,7 +117,7 @@ def input_shape(proto: onnx.ModelProto, path: Path) -> Axes:
 
 
 def _extent(dim: onnx.TensorShapeProto.Dimension) -> int | None:
-    """None where the axis is free: it has no value, or -1 or 0, as some exporters write it."""
+    """None where the axis is dynamic: it has no value, or -1 or 0, as some exporters write it."""
     return dim.dim_value if dim.HasField("dim_value") and dim.dim_value not in (-1, 0) else None
 
 
@@ -118,7 +127,7 @@ def _type_name(kind: int) -> str:
 
 
 def free_axes(graph: onnx.GraphProto) -> bool:
-    """Write free axes that have -1 or 0 as ONNX does, by a name; whether there was any."""
+    """Name dynamic axes that are written as -1 or 0; return whether there were any."""
     found = False
     for one in (*images(graph), *graph.output):
         for axis, dim in enumerate(one.type.tensor_type.shape.dim):

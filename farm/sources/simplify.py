@@ -1,6 +1,6 @@
-"""A simpler ONNX file with the same outputs, by onnxslim: folded, fused, without dead nodes.
+"""Simplifies an ONNX file with onnxslim: folds constants, fuses nodes, removes dead ones.
 
-Of onnxslim and onnxsim, the first: see docs/internals.md.
+Why onnxslim and not onnxsim: see docs/internals.md.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 
 
 def simplify(path: Path) -> None:
-    """Simplify the file in its place, and check it again.
+    """Simplify the file in place, and check it again.
 
     Raises:
-        StepFailed: onnxslim cannot take the file, or leaves one that ONNX refuses.
+        StepFailed: onnxslim fails on the file, or writes one that ONNX's checker refuses.
     """
     try:
         model = onnxslim.slim(onnx.load(str(path)))
     except (MemoryError, OSError):
-        raise  # of the moment: not the model's fault
-    except Exception as error:  # its passes raise whatever they meet
+        raise  # a transient failure of this machine, not a fault of the model
+    except Exception as error:  # its passes raise errors of many types
         log.error("simplification failed", exc_info=True)
         raise StepFailed(onnx_cleaning.reason(error, "simplification")) from error
     # Extents that onnxslim infers can have one name and differ; ONNX Runtime then shares a buffer.

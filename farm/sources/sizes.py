@@ -1,8 +1,9 @@
-"""Which heights and widths a network takes, found by running it on small images.
+"""Finds which heights and widths a network accepts, by running it on small images.
 
-A network that halves its input several times, doubles it again and joins both (YOLO's necks, HRNet)
-takes multiples of its stride only, or a little less where it rounds up. One that resizes to the
-size of what it joins (FPN) takes any. One without padding in its last layers (SSD) has a least.
+A network that downsamples its input, upsamples it again and concatenates both (YOLO's necks, HRNet)
+accepts only multiples of its stride, or slightly smaller sizes where it rounds up. One that resizes
+to the size of the other map (FPN) accepts any size. One without padding in its last layers (SSD)
+has a smallest size.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ from farm.specs.sizes import LEAST
 log = logging.getLogger(__name__)
 
 _BASES = (128, 256, 512)
-"""Multiples of every stride: around the first that the network takes, others are tried."""
+"""Multiples of every usual stride; sizes near the first accepted one are tried."""
 
 Run = Callable[[int], Any]
-"""Runs the network on images of this height and width; raises where it does not take them."""
+"""Runs the network on images of this height and width; raises where it does not accept them."""
 
 
 def taken(*ways: Run) -> Sizes | None:
-    """None where any size is taken, or where none is and using the model will say why.
+    """Return the accepted sizes; None where every size is accepted, or none of those tried.
 
-    ways: to run the network; the first that runs at all is asked.
+    If none is, a later step that runs the model reports the reason.
+
+    ways: functions that run the network; the first that runs at all is used.
     """
     for way in ways:
         runs = cache(partial(_runs, way))
@@ -41,13 +44,13 @@ def taken(*ways: Run) -> Sizes | None:
 
 
 def _multiple(runs: Callable[[int], bool], base: int) -> int:
-    """The least power of two by which sizes on both sides of `base` are apart."""
+    """The smallest power of two that separates accepted sizes on both sides of `base`."""
     powers = (2**power for power in range(base.bit_length() - 1))
     return next((one for one in powers if runs(base + one) and runs(base - one)), base)
 
 
 def _remainders(runs: Callable[[int], bool], base: int, multiple: int) -> tuple[int, ...]:
-    """Those next to a whole multiple that run: what is rounded up or down has a way to go."""
+    """The remainders of accepted sizes near a multiple, where the network rounds up or down."""
     found = {0}
     for side in (-1, 1):
         steps = (2**power for power in range(multiple.bit_length() - 1))
@@ -60,7 +63,7 @@ def _remainders(runs: Callable[[int], bool], base: int, multiple: int) -> tuple[
 
 
 def _least(runs: Callable[[int], bool], multiple: int, base: int) -> int:
-    """By bisection between a size that is too small and `base`, which is not."""
+    """The smallest accepted size, by bisection between one that is too small and `base`."""
     low, high = -(-LEAST // multiple), base // multiple
     if runs(low * multiple):
         return LEAST
@@ -73,7 +76,7 @@ def _least(runs: Callable[[int], bool], multiple: int, base: int) -> int:
 def _runs(run: Run, size: int) -> bool:
     try:
         run(size)
-    except Exception as error:  # of any layer; the sizes that run are what is asked for
+    except Exception as error:  # any layer may fail; only whether the size runs matters
         if out_of_memory(error):
             raise
         log.debug("not run at %dx%d: %s", size, size, error)

@@ -1,4 +1,4 @@
-"""The user's code: told from installed packages, and imported without stale bytecode."""
+"""Distinguishes the user's code from installed packages, and imports it without old bytecode."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any, Literal
 FARM = str(Path(__file__).resolve().parents[1])
 
 Origin = Literal["farm", "python", "installed", "import", "text", "own"]
-"""own: the user's. import: Python's import machinery. text: code that `exec` was given, or that a
-library makes, whose origin is that of its caller."""
+"""own: the user's code. import: Python's import machinery. text: code run by `exec` or generated
+by a library, whose origin is that of its caller."""
 
 _PACKAGES = ("site-packages", "dist-packages")
 
@@ -25,7 +25,7 @@ _machinery: Any = importlib._bootstrap_external
 
 
 def installed_folders() -> tuple[str, ...]:
-    """Where packages are installed."""
+    """Return the folders in which packages are installed."""
     return _installed_folders(tuple(sys.path))
 
 
@@ -43,17 +43,18 @@ def _python_folders() -> tuple[str, ...]:
 
 
 def _both(paths: list[str]) -> tuple[str, ...]:
-    """With links followed, too."""
+    """The paths as given, and with symbolic links resolved."""
     return tuple(dict.fromkeys(p for path in paths for p in (path, os.path.realpath(path))))
 
 
 def inside(path: str, folders: tuple[str, ...]) -> bool:
+    """Return whether the path is inside one of the folders."""
     return any(path.startswith(f"{folder}/") for folder in folders)
 
 
 @cache
 def origin(path: str) -> Origin:
-    """Of the code in a file, by the name that Python gives it."""
+    """Return the origin of the code in a file, by the file name of its code object."""
     if path.startswith("<frozen importlib"):
         return "import"
     if path.startswith("<"):
@@ -67,14 +68,14 @@ def origin(path: str) -> Origin:
 
 @contextmanager
 def ignored() -> Iterator[None]:
-    """The user's code that is imported in the block, or the decorated function, is compiled anew.
+    """Ignore existing bytecode of the user's code in the block or the decorated function.
 
-    Libraries keep theirs: Torch alone loads hundreds of modules when a first model is built.
+    Libraries keep theirs: torch alone loads hundreds of modules when the first model is built.
     """
     real = _machinery.cache_from_source
 
     def place(source: str, *rest: object, **named: object) -> str:
-        """Where the bytecode of a source is; the error is how Python hears that there is none."""
+        """The bytecode's path of a source; for Python, NotImplementedError means there is none."""
         if origin(source) == "own":
             raise NotImplementedError
         found: str = real(source, *rest, **named)

@@ -1,4 +1,4 @@
-"""PyTorch checkpoints of any source: the file, the weights in it, and how they fit a model.
+"""PyTorch checkpoints of any source: reads the file and loads its weights into a model.
 
 `files` needs no torch; nothing here needs mmcv or mmdet.
 """

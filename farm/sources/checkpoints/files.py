@@ -1,4 +1,4 @@
-"""What a checkpoint's file is, found out without torch and without running anything from it."""
+"""Inspects a checkpoint's file without torch and without running code from it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _ITEM_BYTES |= {"ComplexDouble": 16, "ComplexFloat": 8}
 
 
 class Torn(Exception):
-    """The file is not whole; the text says what of it is not."""
+    """The file is truncated or damaged; the message names the damaged part."""
 
 
 def other_format(path: str) -> str:
-    """What the file is instead of a checkpoint of torch's; empty where it may be one."""
+    """Return the file's format if it is no torch checkpoint; empty if it may be one."""
     with open(path, "rb") as file:
         head = file.read(64)
     start = head.lstrip().lower()
@@ -64,7 +64,7 @@ def _other_zip(path: str, size: int) -> str:
 
 
 def torn_part(path: str) -> str:
-    """What of a zip file is torn; empty where nothing is, or where it is no zip file."""
+    """Return the damaged part of a zip file; empty if it is sound, or no zip file."""
     with open(path, "rb") as file:
         if file.read(4) != _ZIP:
             return ""
@@ -76,22 +76,22 @@ def torn_part(path: str) -> str:
 
 
 def names_in(path: str) -> frozenset[str]:
-    """Every class and function that the file's pickles name, as `package.module.Name`.
+    """Return all classes and functions that the file's pickles name, as `package.module.Name`.
 
     Raises:
-        Torn: a pickle ends early or is none, or a tensor has more values than the file.
+        Torn: a pickle is truncated or invalid, or a tensor has more values than the file.
     """
     try:
         with open(path, "rb") as file:
             return _of_zip(path) if file.read(4) == _ZIP else _of_pickles(file)
     except Torn:
         raise
-    except Exception as error:  # bytes that are no pickle end in any way
+    except Exception as error:  # bytes that are no pickle raise errors of any type
         raise Torn(f"its pickle ends in {type(error).__name__}") from error
 
 
 def missing_packages(names: Iterable[str]) -> list[str]:
-    """The packages of `names` that are not installed."""
+    """Return the packages of `names` that are not installed."""
     tops = sorted({name.partition(".")[0] for name in names} - {""})
     return [top for top in tops if top not in sys.modules and not importlib.util.find_spec(top)]
 
@@ -110,12 +110,12 @@ def _of_zip(path: str) -> frozenset[str]:
 
 
 def _of_pickles(file: IO[bytes]) -> frozenset[str]:
-    """torch's format before 1.6: a number, a version, the machine, the objects, then the values."""
+    """torch's format before 1.6: magic number, version, system information, objects, values."""
     file.seek(0)
     parts = [_read(file) for _ in range(5)]
     objects = parts[3]
     here, end = file.tell(), file.seek(0, 2)
-    if sum(8 + size for size in objects.storages.values()) > end - here:  # each after its count
+    if sum(8 + size for size in objects.storages.values()) > end - here:  # a length before each
         raise Torn("there are fewer values than it says")
     return frozenset(objects.names)
 
@@ -127,7 +127,7 @@ def _read(file: IO[bytes]) -> _Skeleton:
 
 
 class _Inert:
-    """In place of any object of a pickle: takes all that is done to it, and does nothing."""
+    """Replaces every object of a pickle: accepts any call or state, and does nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> _Inert:
         return object.__new__(cls)
@@ -141,9 +141,9 @@ class _Inert:
     __call__ = __setstate__ = __setitem__ = append = extend = add = update = nothing
 
 
-# The one in C reserves memory for whatever number a file has in it.
+# The C implementation allocates as much memory as a number in the file states.
 class _Skeleton(pickle._Unpickler):
-    """Reads a pickle without its classes: which it names, and how many bytes its tensors have."""
+    """Reads a pickle without importing its classes; collects their names and the tensors' sizes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="latin1")

@@ -1,4 +1,4 @@
-"""The weights in a checkpoint: found, named as the model names them, and fit to be loaded."""
+"""Finds the weights in a checkpoint, normalises their names and checks their values."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SHOWN = 5
 
 
 def state_of(content: Any, path: str) -> dict[str, torch.Tensor]:
-    """The tensors by name out of what the file `path` holds.
+    """Return the tensors by name from the unpickled content of the file `path`.
 
     Raises:
-        InputError: there are none, or some that no model can take.
+        InputError: it has no weights, or weights that no model can load.
     """
     expected = "expected `state_dict`, or weights by name"
     if not isinstance(content, dict):
@@ -55,7 +55,7 @@ def _kind(value: Any) -> str:
 
 
 def _unfit(value: torch.Tensor) -> str:
-    """Why no model takes this tensor; empty where one may."""
+    """Why no model can load this tensor; empty where one can."""
     if value.is_meta:
         return "has no values (it is on the device meta)"
     if value.layout != torch.strided or value.is_nested:
@@ -71,7 +71,7 @@ def _unfit(value: torch.Tensor) -> str:
 
 
 def _distinct(value: torch.Tensor) -> torch.Tensor:
-    """Without its repetitions: an expanded tensor can claim terabytes."""
+    """The tensor without repeated values: an expanded tensor can have a size of terabytes."""
     for axis, step in enumerate(value.stride()):
         if step == 0 and value.shape[axis] > 1:
             value = value.narrow(axis, 0, 1)
@@ -83,10 +83,10 @@ def _finite(value: torch.Tensor) -> bool:
 
 
 def _plain(state: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Without `module.` (data-parallel training) and without the averaging hook's copies.
+    """The weights without `module.` (data-parallel training) and without the EMA hook's copies.
 
-    mmdet's EMA hook swaps before it saves: the plain names hold the averaged weights, and the
-    `ema_` ones are what training would go on with.
+    mmdet's EMA hook swaps the two sets before it saves: the plain names hold the averaged weights,
+    and the `ema_` names hold those with which training would continue.
     """
     plain = OrderedDict(
         (key.removeprefix("module."), value)
@@ -98,11 +98,12 @@ def _plain(state: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def word(name: Any) -> str:
-    """A name of the file's as it stands, if a terminal may have it."""
+    """Return a name from the file unchanged if it is safe to print, otherwise escaped."""
     return name if isinstance(name, str) and name.isprintable() and len(name) < 250 else shown(name)
 
 
 def few(items: Iterable[str]) -> str:
+    """Join the first items with commas, and state how many more there are."""
     every = list(items)
     more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
     return ", ".join(every[:_SHOWN]) + more

@@ -1,4 +1,4 @@
-"""A checkpoint: read without running code from it, and fitted to a model key by key."""
+"""Reads a checkpoint without running code from it, and loads it into a model key by key."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from farm.sources.checkpoints.state_dict import few, state_of, word
 
 
 def read(path: str, allow_pickle: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The checkpoint's state dict and its meta (empty where it has none), on the CPU.
+    """Return the checkpoint's state dict and its meta (empty where it has none), on the CPU.
 
     Raises:
-        InputError: no such file, empty, torn, of another format, without weights that a model can
-            take, or holding pickled objects that are not allowed or not installed.
+        InputError: the file is missing, empty, damaged or of another format, has no weights that a
+            model can load, or has pickled objects that are not allowed or not installed.
     """
     if not Path(path).is_file():
         raise InputError("no such checkpoint", path)
@@ -36,7 +36,7 @@ def _unpickle(path: str, allow_pickle: bool) -> Any:
         raise InputError(f"the checkpoint is torn: {part} is damaged; copy it again", path)
     try:
         return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
-    except Exception as error:  # torch raises a dozen kinds for a torn file
+    except Exception as error:  # torch raises many types of error for a damaged file
         if out_of_memory(error):
             raise
         raise InputError(_why(path, error, allow_pickle), path) from error
@@ -73,12 +73,12 @@ def _unsupported(error: Exception) -> str:
 def fit(
     detector: torch.nn.Module, state: dict[str, torch.Tensor], where: str, whole: str = "config"
 ) -> None:
-    """Load `state` into `detector`: every weight finds its place, and none is left over.
+    """Load `state` into `detector`; no weight may be missing or unexpected.
 
-    whole: what people know the detector by.
+    whole: what messages call the source of the model, as "config".
 
     Raises:
-        InputError: names the first missing, unexpected and mismatched keys, with their shapes.
+        InputError: keys are missing, unexpected or mismatched; names the first, with shapes.
     """
     own = detector.state_dict()
     shared = [key for key in own if key in state and torch.is_tensor(own[key])]
@@ -98,7 +98,7 @@ def fit(
     ]:
         raise InputError(f"it does not fit the {whole}: {few(whole_numbers)}", where)
     result = detector.load_state_dict(state, strict=False)
-    # Old checkpoints lack this counter, which only training reads.
+    # Old checkpoints lack this counter, which is used in training only.
     missing = [k for k in result.missing_keys if not k.endswith("num_batches_tracked")]
     problems = []
     if missing:
@@ -110,7 +110,7 @@ def fit(
 
 
 def _class_counts(own: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> str:
-    """A note where the shapes differ as they do between two numbers of classes."""
+    """A note for the message where the shapes differ by the number of classes."""
     shapes = [(own[k].shape, state[k].shape) for k in own if k in state]
     different = [(mine, other) for mine, other in shapes if mine != other]
     if all(len(a) and len(a) == len(b) and a[1:] == b[1:] for a, b in different):

@@ -1,6 +1,6 @@
-"""MMDetection 2.x as a source of detectors: check, load, export.
+"""The source for MMDetection 2.x detectors: check, load, export.
 
-Importing this package is light; torch, mmcv and mmdet are imported by what is called.
+Importing this package is cheap; its functions import torch, mmcv and mmdet when they are called.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ __all__ = ["Detector", "check", "export_onnx", "load", "set_threads", "size"]
 
 
 def check(model: specs.Model) -> specs.ModelFacts:
-    """What only mmdet can tell of `model`: its config parses, its checkpoint fits, its facts.
+    """Load `model` with mmdet and return its facts.
 
     Raises:
-        InputError: config or checkpoint is missing, unreadable, or they do not fit each other.
+        InputError: config or checkpoint is missing or unreadable, or they do not fit each other.
+        StepFailed: the config's test pipeline is of a kind that cannot be prepared here.
     """
     from farm.sources.mmdet import sizes
 
@@ -31,10 +32,11 @@ def check(model: specs.Model) -> specs.ModelFacts:
 
 
 def load(model: specs.Model) -> Detector:
-    """The detector in eval mode, on the CPU, with the checkpoint's weights.
+    """Load the detector in eval mode, on the CPU, with the checkpoint's weights.
 
     Raises:
         InputError: as `check`.
+        StepFailed: as `check`.
     """
     from farm.sources.mmdet import detector
 
@@ -42,10 +44,10 @@ def load(model: specs.Model) -> Detector:
 
 
 def size(model: specs.Model) -> Dims | None:
-    """What its own test pipeline resizes images to; None where that is relative to each image.
+    """Return the size to which its test pipeline resizes; None if relative to each image.
 
     Raises:
-        InputError: its config says neither.
+        InputError: the config states no such size.
     """
     from farm.sources.mmdet import config, sizes
 
@@ -53,7 +55,7 @@ def size(model: specs.Model) -> Dims | None:
 
 
 def set_threads(threads: int) -> None:
-    """Sets how many cores PyTorch may use."""
+    """Set how many cores PyTorch may use."""
     import torch
 
     torch.set_num_threads(threads)
@@ -62,10 +64,12 @@ def set_threads(threads: int) -> None:
 def export_onnx(
     detector: Detector, shape: specs.Shape, opset: int, path: Path, postprocess: str = "graph"
 ) -> None:
-    """Write `detector` as ONNX: `images` -> `dets`, `labels` (and `masks`), or cut before them.
+    """Write `detector` as ONNX: `images` -> `dets`, `labels` (and `masks`).
+
+    With `postprocess` host or none, the graph ends earlier.
 
     Raises:
-        StepFailed: the model or one of its operators cannot be written at this opset.
+        StepFailed: the model or one of its operators cannot be exported at this opset.
     """
     from farm.sources.mmdet import onnx_file
 
@@ -73,7 +77,7 @@ def export_onnx(
 
 
 def __getattr__(name: str) -> type:
-    """`Detector`, imported when first asked for."""
+    """`Detector`, imported at its first use."""
     if name == "Detector":
         from farm.sources.mmdet.detector import Detector
 

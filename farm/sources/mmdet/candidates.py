@@ -1,6 +1,6 @@
-"""Candidate boxes of a batch: the best chosen, decoded, suppressed; as mmdet does, vectorised.
+"""Selects, decodes and suppresses candidate boxes as mmdet does, vectorised over the batch.
 
-A row that does not count has score 0, in every array here: masks keep shapes free of the data.
+A row that does not count has score 0 in every array here, so that no shape depends on the data.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ CAP = 1000
 """Rows per image where mmdet sets no limit (YOLOX). COCO's AP reads the best 100 per image."""
 
 POOL = 3000
-"""Pairs of prior and class that suppression starts from where mmdet takes all over the threshold.
+"""Most pairs of prior and class before suppression, where mmdet takes all above the threshold.
 
-The result is mmdet's unless more than this pass and fewer than `max_per_img` of these survive;
-without it every prior would enter with every class (1.8 million boxes for YOLOv3 at 608x608).
+The result equals mmdet's unless more pairs pass the threshold and fewer than `max_per_img` of these
+survive. Without the limit, suppression would get every prior with every class (1.8 million boxes
+for YOLOv3 at 608x608).
 """
 
 RATIO = abs(float(np.log(16 / 1000)))
-"""mmdet's bound on how much a box may grow or shrink, as a logarithm."""
+"""mmdet's bound on the ratio of a box's size to its prior's, as a logarithm."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,11 @@ class Candidates:
 
 
 def require_counts(test_cfg: Any) -> None:
-    """Raises ValueError where a limit on boxes is none."""
+    """Check that the limits on the number of boxes are whole numbers.
+
+    Raises:
+        ValueError: one is not.
+    """
     for name in ("nms_pre", "max_per_img"):
         value = test_cfg.get(name)
         if value is not None and type(value) is not int:
@@ -50,10 +55,10 @@ def require_counts(test_cfg: Any) -> None:
 
 
 def suppression(test_cfg: Any, max_per_img: int | None) -> Suppression:
-    """The settings as mmdet's `batched_nms` and its callers read them.
+    """Return the settings of suppression as mmdet's `batched_nms` and its callers read them.
 
     Raises:
-        ValueError: a kind of suppression that has no ONNX operator, or limits that are none.
+        ValueError: this kind of suppression cannot be exported, or a limit is no whole number.
     """
     require_counts(test_cfg)
     nms = dict(test_cfg.get("nms") or {"type": None})
@@ -64,7 +69,7 @@ def suppression(test_cfg: Any, max_per_img: int | None) -> Suppression:
         raise ValueError(f"suppression of type {kind!r} cannot be exported; {known}")
     decay = _decay(float(iou), nms) if kind == "soft_nms" else None
     agnostic, limit = nms.pop("class_agnostic", False), nms.pop("max_num", -1)
-    nms.pop("split_thr", None)  # splitting by class changes nothing in the result
+    nms.pop("split_thr", None)  # splitting by class does not change the result
     if nms:
         raise ValueError(f"options of nms that cannot be exported: {', '.join(sorted(nms))}")
     limits = [n for n in (limit, max_per_img) if n is not None and n > 0]
@@ -72,7 +77,7 @@ def suppression(test_cfg: Any, max_per_img: int | None) -> Suppression:
 
 
 def _decay(iou: float, nms: dict[str, Any]) -> Decay:
-    """Out of `nms`, and taken from it; raises ValueError for a method that mmcv has not."""
+    """Soft-NMS's options, removed from `nms`; ValueError for a method that mmcv lacks."""
     options = {name: nms.pop(name) for name in ("sigma", "min_score", "method", "offset")
                if name in nms}  # fmt: skip
     decay = Decay(iou, **options)
@@ -82,20 +87,20 @@ def _decay(iou: float, nms: dict[str, Any]) -> Decay:
 
 
 def rows(feature: Tensor, size: int) -> Tensor:
-    """[N, A * size, h, w] -> [N, h * w * A, size], mmdet's order of priors."""
+    """Reorder [N, A * size, h, w] to [N, h * w * A, size], mmdet's order of priors."""
     return feature.permute(0, 2, 3, 1).reshape(feature.shape[0], -1, size)
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:
-    """[N, P, D] and [N, k] -> [N, k, D]."""
+    """Gather rows: values [N, P, D] and index [N, k] -> [N, k, D]."""
     return values.gather(1, index.unsqueeze(2).expand(-1, -1, values.shape[2]))
 
 
 def top(values: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """The best min(limit, M) of [N, M], best first, and where they were.
+    """Return the best min(limit, M) entries of [N, M], best first, and their indices.
 
-    While tracing the extent is a tensor, and stays one: a file with dynamic axes then takes
-    fewer rows from smaller images. (`Min` has no int64 at opset 11, hence `where`.)
+    While tracing, M is a tensor and must stay one: a graph with dynamic axes then takes fewer rows
+    from smaller images. (`Min` does not support int64 at opset 11, hence `where`.)
     """
     extent = values.shape[1]
     if isinstance(extent, Tensor):
@@ -104,16 +109,16 @@ def top(values: Tensor, limit: int) -> tuple[Tensor, Tensor]:
 
 
 def best_rows(scores: Tensor, limit: int) -> Tensor:
-    """Indices [N, k] of the rows of [N, P, C] that hold its `limit` best entries.
+    """Return indices [N, k] of the rows of [N, P, C] with the best maxima, k = min(limit, P).
 
-    No entry of the best `limit` can stand in another row; taking rows first makes the
-    sort over all entries small.
+    They contain the best `limit` entries; selecting rows first makes the sort over all entries
+    small.
     """
     return top(scores.amax(2), limit)[1]
 
 
 def best_pairs(scores: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best `limit` entries of [N, P, C]: score, row and column, each [N, k]."""
+    """Return score, row and column, each [N, k], of the best `limit` entries of [N, P, C]."""
     classes = scores.shape[2]
     best, index = top(scores.flatten(1), limit)
     row = torch.div(index, classes, rounding_mode="trunc")
@@ -123,7 +128,10 @@ def best_pairs(scores: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
 def decode(
     coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor | None, ratio: float = RATIO
 ) -> Tensor:
-    """mmdet's `delta2bbox` for any leading axes; limits [4] is W H W H, in pixels, if any."""
+    """Decode boxes as mmdet's `delta2bbox`, for any leading axes.
+
+    limits [4]: W H W H in pixels, to which boxes are clipped; None for no clipping.
+    """
     deltas = deltas * deltas.new_tensor(coder.stds) + deltas.new_tensor(coder.means)
     shift, growth = deltas[..., :2], deltas[..., 2:]
     centre = (priors[..., :2] + priors[..., 2:]) * 0.5
@@ -142,11 +150,12 @@ def decode(
 
 
 def suppress(found: Candidates, how: Suppression) -> Candidates:
-    """The survivors, best first, at most `how.keep` per image; empty rows at the end.
+    """Return the survivors, best first, at most `how.keep` per image; empty rows at the end.
 
-    Either kind picks in the order of scores (which soft-NMS lowers), so stopping at `keep` is
-    the same as mmdet's cutting afterwards. Classes are kept apart by mmdet's own offset (the
-    largest coordinate among what counts, plus one, times the class), for the same rounding.
+    Greedy NMS and soft-NMS both pick in the order of scores (which soft-NMS lowers), so stopping at
+    `keep` gives the same as truncating afterwards, as mmdet does. Classes are separated by mmdet's
+    own offset (the largest coordinate of the rows that count, plus one, times the class), so that
+    rounding is the same.
     """
     boxes = found.boxes
     if not how.class_agnostic:
@@ -162,7 +171,7 @@ def suppress(found: Candidates, how: Suppression) -> Candidates:
 
 
 def _greedy(boxes: Tensor, scores: Tensor, how: Suppression) -> Tensor:
-    """`scores` [N, M] of what survives, 0 for what does not."""
+    """`scores` [N, M], set to 0 in rows that do not survive."""
     picked = NonMaxSuppression.apply(boxes, scores.unsqueeze(1), how.keep, how.iou)
     place = picked[:, 0] * scores.shape[1] + picked[:, 2]
     ones = torch.ones_like(place).to(boxes.dtype)
@@ -171,7 +180,7 @@ def _greedy(boxes: Tensor, scores: Tensor, how: Suppression) -> Tensor:
 
 
 def join(levels: list[Candidates]) -> Candidates:
-    """One after the other along the rows."""
+    """Concatenate the candidates of all levels along the rows."""
     return Candidates(
         torch.cat([level.boxes for level in levels], 1),
         torch.cat([level.scores for level in levels], 1),

@@ -1,4 +1,4 @@
-"""The names of a detector's classes: of its checkpoint, its config, or its data set."""
+"""Finds the names of a detector's classes in its options, checkpoint, config or data set."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from farm.sources.mmdet import config
 def of(
     settings: Any, meta: Mapping[str, Any], model: specs.Model, count: int | None
 ) -> tuple[tuple[str, ...], bool]:
-    """The names, and whether their order is that of the training's `CLASSES`.
+    """Return the names, and whether they are in the order of the training's `CLASSES`.
 
-    What `cfg_options` says comes first, then what the checkpoint kept of its training.
-    count: how many classes the model has, where it says so.
+    `cfg_options` take precedence, then the names that training stored in the checkpoint.
+    count: how many classes the model has, if known.
 
     Raises:
-        InputError: it has another number of classes than of names.
+        InputError: the number of names differs from the number of classes.
     """
     stated = _states_classes(dict(model.cfg_options))
     names = () if stated else in_checkpoint(meta)
@@ -41,7 +41,7 @@ def _miscounted(names: int, count: int, stated: bool) -> str:
 
 
 def in_checkpoint(meta: Mapping[str, Any]) -> tuple[str, ...]:
-    """Those that mmdet 2 keeps as `CLASSES`, or MMDetection 3 in its `dataset_meta`."""
+    """Return the names that mmdet 2 stores as `CLASSES`, and MMDetection 3 in `dataset_meta`."""
     later = meta.get("dataset_meta")
     later = later if isinstance(later, Mapping) else {}
     found = (meta.get("CLASSES"), later.get("classes"), later.get("CLASSES"))
@@ -49,7 +49,7 @@ def in_checkpoint(meta: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _states_classes(value: Any, place: str = "") -> bool:
-    """Whether an option, nested or with dots, is the `classes` of `data.test` or a part of it."""
+    """Whether an option, nested or dotted, sets `classes` of `data.test` or of a part of it."""
     if f"{place}.".startswith("data.test.") and place.endswith(".classes"):
         return True
     lead = f"{place}." if place else ""

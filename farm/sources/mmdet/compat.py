@@ -1,4 +1,4 @@
-"""Lets mmcv 1.7 and mmdet 2.28 be imported beside today's torch; import this before them."""
+"""Makes mmcv 1.7 and mmdet 2.28 importable with a current torch; import this before them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import warnings
 import cv2
 import torch
 
-# The farm runs one preparing process per core; OpenCV's own threads would only get in their way.
+# The farm prepares images with one process per core; OpenCV's own threads would compete with them.
 cv2.setNumThreads(0)
 
 
@@ -24,9 +24,9 @@ def _has_torchvision() -> bool:
 
 
 def _import_mmcv() -> None:
-    """mmcv.runner imports torchvision for model-zoo addresses only, which the farm never uses.
+    """Imports mmcv without torchvision, which it needs for addresses of a model zoo only.
 
-    The placeholder is gone afterwards: a module that looks for torchvision later must not find it.
+    The placeholder is removed afterwards: a module that checks for torchvision must not find it.
     """
     placeholder = not _has_torchvision()
     if placeholder:
@@ -46,16 +46,16 @@ def _import_mmcv() -> None:
 
 
 def _warn_of_meshgrid_once() -> None:
-    """torch says once per process how mmdet's prior generators call it; said here, unheard."""
+    """Triggers torch's once-per-process warning on mmdet's use of `meshgrid`, and discards it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.meshgrid")
         torch.meshgrid(torch.zeros(1), torch.zeros(1))
 
 
 def _leave_the_root_logger() -> None:
-    """mmcv takes Python's root logger for one of its own ("root"), and sets it to tell all.
+    """Keeps mmcv from configuring Python's root logger, which it uses under the name "root".
 
-    Each deformable layer of a checkpoint then says that it is "upgraded to version 2".
+    Otherwise each deformable layer of a checkpoint logs that it is "upgraded to version 2".
     """
     from mmcv.utils import logging as mmcv_logging
 

@@ -1,4 +1,4 @@
-"""An mmdet config: read, merged with the matrix's options, and made free of downloads."""
+"""Reads an mmdet config, merges the matrix's options into it, and builds the detector."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from farm.sources.mmdet.patches import missing
 
 @user_code.ignored()
 def read(model: specs.Model) -> mmcv.Config:
-    """The config with `cfg_options` merged over it.
+    """Read the config and merge `cfg_options` into it.
 
     Raises:
-        InputError: no such file, not a config, options that fit nowhere, no model in it.
+        InputError: the file is missing or is no config, an option does not fit, or the config has
+            no model.
     """
     path = model.config.path
     if not Path(path).is_file():
@@ -36,13 +37,13 @@ def read(model: specs.Model) -> mmcv.Config:
     reason = None
     try:
         config = mmcv.Config.fromfile(path)
-    except Exception as error:  # a config is Python: it raises whatever it wants to
+    except Exception as error:  # a config is Python code and may raise anything
         if out_of_memory(error):
             raise
         reason = _unreadable(error)
     if reason and path.endswith(".py"):
         config_files.refuse_text(Path(path).read_text(errors="replace"), path)
-    if reason:  # raised out here, so that mmcv's temporary file is closed before it is told
+    if reason:  # not in the block above, so that mmcv's temporary file is closed first
         raise InputError(reason, path)
     config_files.refuse_values(config, path)
     try:
@@ -56,7 +57,7 @@ def read(model: specs.Model) -> mmcv.Config:
 
 
 def _text(value: Any) -> str:
-    """The same text for the same values; of what is no plain value only its kind."""
+    """Equal text for equal values; a value that is not plain data is written as its type."""
     if isinstance(value, dict):
         items = sorted((str(key), _text(item)) for key, item in value.items())
         return f"{{{', '.join(f'{key!r}: {item}' for key, item in items)}}}"
@@ -67,7 +68,7 @@ def _text(value: Any) -> str:
 
 
 def _unreadable(error: BaseException) -> str:
-    missing = error.__context__  # mmcv raises a bare ImportError over what its import met
+    missing = error.__context__  # mmcv hides the import's error behind a bare ImportError
     if isinstance(error, ImportError) and isinstance(missing, ModuleNotFoundError):
         return f"it needs the package {missing.name}, which is not installed"
     return f"not a config mmcv can read: {in_one_line(error)}"
@@ -75,10 +76,11 @@ def _unreadable(error: BaseException) -> str:
 
 @user_code.ignored()
 def build(config: mmcv.Config, where: str) -> torch.nn.Module:
-    """The detector without weights, in eval mode.
+    """Build the detector, without trained weights, in eval mode.
 
     Raises:
-        InputError: mmdet cannot build it. StepFailed: not from the config alone.
+        InputError: mmdet cannot build it.
+        StepFailed: it needs a file besides the config.
     """
     missing.complete()
     settings = _student(_for_inference(copy.deepcopy(config.model)))
@@ -92,10 +94,11 @@ def build(config: mmcv.Config, where: str) -> torch.nn.Module:
 
 
 def _for_inference(settings: Any) -> Any:
-    """`settings` without what only a training needs.
+    """`settings` without what only training needs.
 
-    Every `pretrained` and `init_cfg` goes: the checkpoint has the weights. mmcv's synchronised
-    normalisation wants a process group even to be made; with learned statistics it is the plain.
+    Every `pretrained` and `init_cfg` is removed, since the checkpoint has the weights. mmcv's
+    synchronised normalisation needs a process group even to be constructed; with learned statistics
+    it computes the same as the plain one, which replaces it.
     """
     if isinstance(settings, dict):
         for key in ("pretrained", "init_cfg"):
@@ -109,9 +112,10 @@ def _for_inference(settings: Any) -> Any:
 
 
 def _student(settings: Any) -> Any:
-    """A distilled detector without its teacher, which neither a test nor a checkpoint knows.
+    """A distilled detector without its teacher, which is not tested and not in the checkpoint.
 
-    mmdet would load it from a config relative to its own sources, and its weights from the web.
+    mmdet would load the teacher's config by a path relative to its own sources, and download its
+    weights.
     """
     if settings.get("type") in ("KnowledgeDistillationSingleStageDetector", "LAD"):
         for key in [key for key in settings if "teacher" in key]:
@@ -121,10 +125,10 @@ def _student(settings: Any) -> Any:
 
 
 def _widen(detector: Any, config: mmcv.Config) -> None:
-    """RF-Next's convolutions get their dilations, which a hook of the config sets, not its model.
+    """Sets the dilations of RF-Next's convolutions, which a hook of the config has, not its model.
 
-    mmdet's own test does so too. Without it, weights of a fixed search fit the plain model, which
-    is another.
+    mmdet's own test does so, too. Without it, the weights of a finished search would load into the
+    plain model, which computes something else.
     """
     hooks = [hook for hook in config.get("custom_hooks") or () if hook["type"] == "RFSearchHook"]
     for hook in hooks[:1]:
@@ -139,10 +143,10 @@ def _widen(detector: Any, config: mmcv.Config) -> None:
 
 
 def class_names(config: mmcv.Config, where: str) -> tuple[str, ...]:
-    """The names in the config, else those of the data set's class; empty where neither has any.
+    """Return the class names of the config, else of the data set's type; empty if neither has any.
 
     Raises:
-        InputError: the config names a file of classes that is not there.
+        InputError: the config names a file of class names that does not exist.
     """
     tested = test_data.parts(config, "test") or [test_data.Part("data.test", {})]
     names = tested[0].settings.get("classes") or config.get("classes")
@@ -155,14 +159,17 @@ def class_names(config: mmcv.Config, where: str) -> tuple[str, ...]:
 
 
 def as_names(value: Any) -> tuple[str, ...]:
-    """Names of classes as a config, a data set or a checkpoint may have them; a text is one."""
+    """Return class names as a tuple, from the forms that configs and checkpoints use.
+
+    A string is one name.
+    """
     if isinstance(value, str):
         return (value,)
     return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
 
 
 def _listed(file: str, where: str) -> list[str]:
-    """The lines of a file of classes, which lies where mmdet looks for it, or at the config."""
+    """The lines of a file of class names, where mmdet looks for it or in the config's folder."""
     path = notices.find(file, where, "beside")
     if path is None:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Where a graph ends before its detections: at the candidates, or at the heads' raw outputs."""
+"""Graphs that end before the detections: at the candidates, or at the heads' raw outputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from farm.specs import Suppression
 class BeforeSuppression(nn.Module):
     """images -> boxes [N, M, 4], scores [N, M] (0: does not take part), labels int64 [N, M].
 
-    For a form that has its `candidates` and, as `how`, their final suppression.
+    For a module that has a method `candidates` and, as `how`, the final suppression of these.
     """
 
     outputs = ("boxes", "scores", "labels")
@@ -40,9 +40,9 @@ class BeforeSuppression(nn.Module):
 
 
 class Raw(nn.Module):
-    """images -> what the model's own `forward_dummy` returns, flattened.
+    """images -> the outputs of the model's own `forward_dummy`, flattened.
 
-    `outputs` (out_0, out_1, ...) are known once it has run.
+    `outputs` (the names out_0, out_1, ...) is set by the first run.
     """
 
     outputs: tuple[str, ...] = ()
@@ -59,10 +59,10 @@ class Raw(nn.Module):
 
 
 def suppression(form: Any) -> Suppression | None:
-    """The final suppression of `form`; None for one that suppresses nothing anywhere.
+    """Return the final suppression of the module `form`; None for one without suppression.
 
     Raises:
-        ValueError: it suppresses in a place where its graph cannot be cut.
+        ValueError: it suppresses in the middle of its graph, which cannot end there.
     """
     if not hasattr(form, "how"):
         raise ValueError(
@@ -74,7 +74,7 @@ def suppression(form: Any) -> Suppression | None:
 
 
 def raw_refusal(model: Any) -> str | None:
-    """Why `model` has no raw outputs, or None."""
+    """Return why `model` has no raw outputs; None where it has."""
     name, method = type(model).__name__, type(model).forward_dummy
     undefined = (
         SingleStageInstanceSegmentor.forward_dummy,
@@ -86,7 +86,7 @@ def raw_refusal(model: Any) -> str | None:
 
 
 def _boxes() -> Tensor:
-    """1000 boxes of 32 to 160 pixels: large enough for RoIAlign to be the same at every opset."""
+    """1000 boxes of 32 to 160 pixels: large enough for RoIAlign to be equal at every opset."""
     index = torch.arange(1000.0)
     corner = torch.stack([index % 96, index % 64], 1)
     return torch.cat([corner, corner + 32 + torch.stack([index % 128, index % 112], 1)], 1)
@@ -97,17 +97,18 @@ _randn = torch.randn
 
 
 def _extract(extractor: Any, features: Any, rois: Tensor, scale: float | None = None) -> Tensor:
-    """The extractors' `forward` in a form that every runtime has right; rois [R, 5]."""
+    """The extractors' `forward`, with operators that every runtime computes right; rois [R, 5]."""
     return pool_rows(extractor, features, rois[:, 1:], rois[:, 0].long(), scale)
 
 
 @contextmanager
 def _exportable(images: Tensor) -> Iterator[None]:
-    """While `forward_dummy` runs: nothing is random, and a trace holds our RoI extraction.
+    """Replaces, while `forward_dummy` runs, random proposals and mmdet's RoI extraction.
 
-    Two-stage models take random rows for proposals, few of which are boxes at all; an engine must
-    see what PyTorch saw. They hang on the images, by nothing: torch's exporter folds what is
-    constant, and dies of a division by 0 where no constant box is narrow.
+    For two-stage models `forward_dummy` draws random rows as proposals, most of which are no valid
+    boxes; an engine must get the same proposals as PyTorch. The fixed ones depend on the images
+    formally (times 0): torch's exporter folds constants, and fails with a division by 0 where no
+    constant box is narrow.
     """
 
     def fixed(*size: int, **options: Any) -> Tensor:

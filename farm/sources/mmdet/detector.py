@@ -1,4 +1,4 @@
-"""A loaded mmdet detector: its facts, mmdet's own answers, and the module to export."""
+"""A loaded mmdet detector: its facts, mmdet's own results, and the module to export."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Detector:
 
     @torch.no_grad()
     def reference(self, image: Image, meta: ImageMeta) -> Detections:
-        """mmdet's own test path on one prepared image [3, H, W].
+        """Run mmdet's own test path on one prepared image [3, H, W].
 
-        Boxes in pixels of the original image; masks as `rles` of the original image.
+        Boxes are in pixels of the original image; masks are `rles` of its size.
         """
         factors = (meta.scale_x, meta.scale_y) * 2
         info = _meta(
@@ -57,10 +57,10 @@ class Detector:
 
     @torch.no_grad()
     def reference_as_graph(self, image: Image) -> Detections:
-        """mmdet's own test path on [3, H, W], told only what an exported graph can know.
+        """Run mmdet's own test path on [3, H, W] with the information that an exported graph has.
 
-        The whole input counts as image. Boxes in pixels of the network's input; masks as `rles`
-        of it, pasted by mmdet.
+        The full input counts as image, padding included. Boxes are in pixels of the network's
+        input; masks are `rles` of its size, pasted by mmdet.
         """
         size = image.shape[1:]
         info = _meta(size, size, size, (1.0, 1.0, 1.0, 1.0), "")
@@ -68,7 +68,7 @@ class Detector:
 
     def _found(self, image: Image, info: dict[str, Any]) -> Detections:
         result = self.model.simple_test(_batch(image), [info], rescale=True)[0]
-        if isinstance(result, dict):  # of the mask transformers
+        if isinstance(result, dict):  # returned by the mask transformers
             result = result["ins_results"]
         boxes, segments = result if isinstance(result, tuple) else (result, None)
         found = _from_classes(boxes, segments)
@@ -78,16 +78,16 @@ class Detector:
 
     @torch.no_grad()
     def raw(self, images: Image) -> dict[str, Image]:
-        """The heads' own outputs for [N, 3, H, W], by name: `forward_dummy`, flattened."""
+        """Return the heads' outputs for [N, 3, H, W] by name: `forward_dummy`, flattened."""
         module: Any = graphs.graph(self.model, "none")
         values = module(torch.from_numpy(images))
         return {n: v.numpy() for n, v in zip(module.outputs, values, strict=True)}
 
     def graph(self, postprocess: str = "graph") -> torch.nn.Module:
-        """The module to export; what it takes and returns is said at `graphs.graph`.
+        """Return the module to export; `graphs.graph` documents its input and outputs.
 
         Raises:
-            StepFailed: the model cannot be exported so; its facts say why.
+            StepFailed: the model cannot be exported with this `postprocess`.
         """
         facts = self.facts
         host = facts.refused or facts.host_refused
@@ -98,10 +98,10 @@ class Detector:
 
 
 def load(model: specs.Model) -> Detector:
-    """Read, build and fit `model`.
+    """Read the config, build the detector and load the checkpoint's weights.
 
     Raises:
-        InputError: config or checkpoint is missing, unreadable, or they do not fit each other.
+        InputError: config or checkpoint is missing or unreadable, or they do not fit each other.
         StepFailed: the config's test pipeline is of a kind that cannot be prepared here.
     """
     where = model.config.path
@@ -127,7 +127,7 @@ def load(model: specs.Model) -> Detector:
 def _labels(
     detector: Any, meta: dict[str, Any], settings: Any, model: specs.Model
 ) -> dict[str, Any]:
-    """Which class each label is, and what says so."""
+    """The facts on the class of each label, and on the source of that order."""
     names, certain = class_names.of(settings, meta, model, class_count(detector))
     found = labels.ordered(settings, names, certain, model.config.path)
     return {
@@ -139,37 +139,37 @@ def _labels(
 
 
 def class_count(detector: Any) -> int | None:
-    """None where the detector does not say."""
+    """Return the number of classes; None where the detector does not state it."""
     head = _last_head(detector) or getattr(detector, "mask_head", None)
     count = getattr(head, "num_classes", None)
-    # Panoptic models name what their semantic half tells apart too, after the objects.
+    # Panoptic models name the classes of their semantic head, too, after those of the objects.
     return count and count + getattr(detector, "num_stuff_classes", 0)
 
 
 def _clips_boxes(detector: Any) -> bool:
-    """Whether the boxes are clipped to the image; the coders of the YOLO heads never do so."""
+    """Whether boxes are clipped to the image; the coders of the YOLO heads never clip."""
     if (stated := graphs.clips_boxes(detector)) is not None:
         return stated
     return coders.clips(getattr(_last_head(detector), "bbox_coder", None))
 
 
 def _mask_threshold(detector: Any) -> float:
-    """The probability (or logit) from which a pixel is the object's."""
+    """The probability (or logit) from which a pixel belongs to the object."""
     if (stated := graphs.mask_threshold(detector)) is not None:
         return stated
     settings = getattr(getattr(detector, "roi_head", None), "test_cfg", None) or {}
     value = settings.get("mask_thr_binary", 0.5)
-    return float(value) if isinstance(value, int | float) else 0.5  # else its graph is refused
+    return float(value) if isinstance(value, int | float) else 0.5  # no export then
 
 
 def _last_head(detector: Any) -> Any:
-    """What makes the final boxes, or None; a cascade has one head per stage."""
+    """The head that predicts the final boxes, or None; a cascade has one head per stage."""
     head = getattr(getattr(detector, "roi_head", detector), "bbox_head", None)
     return head[-1] if isinstance(head, torch.nn.ModuleList) else head
 
 
 def _refusals(detector: Any) -> dict[str, Any]:
-    """Whether its graph can be made, and whether it can be cut before its suppression."""
+    """The facts on export: the final suppression, or why a graph cannot be exported."""
     try:
         form = graphs.graph(detector)
     except ValueError as error:
@@ -208,9 +208,10 @@ def _meta(
 
 
 def _from_classes(per_class: list[Any], segments: Any) -> Detections:
-    """From mmdet's result: one array [K, 5] per class, and the masks in the same order.
+    """Detections from mmdet's result: one array [K, 5] per class, and masks in the same order.
 
-    Mask Scoring R-CNN gives a pair for the masks: they and, in the same form, their scores.
+    Mask Scoring R-CNN returns a pair instead of the masks: the masks, and their scores in the same
+    structure.
     """
     dets = np.concatenate(per_class).astype(np.float32)
     labels = np.concatenate([np.full(len(rows), i) for i, rows in enumerate(per_class)])

@@ -1,4 +1,4 @@
-"""What the forms of all detectors share: their test path, the input's size, their outputs."""
+"""Shared by the modules to export of all detectors: checks, the input's size, the outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from farm.sources.mmdet.candidates import Candidates
 
 
 def require_test_path(model: Any, kind: type) -> None:
-    """Raises ValueError where `model` is no `kind`, or is not tested as one."""
+    """Check that `model` is a `kind` and does not override its test path.
+
+    Raises:
+        ValueError: it is not, or overrides a method.
+    """
     name = type(model).__name__
     if not isinstance(model, kind):
         raise ValueError(f"detector {name} cannot be exported yet")
@@ -24,12 +28,12 @@ def require_test_path(model: Any, kind: type) -> None:
 
 
 def limits(images: Tensor) -> Tensor:
-    """W H W H of the network's input, traced so that it follows a dynamic size."""
+    """Return W H W H of the network's input, traced so that it follows a dynamic size."""
     shape = torch._shape_as_tensor(images).to(images.device)
     return torch.stack([shape[3], shape[2], shape[3], shape[2]]).to(images.dtype)
 
 
 def packed(found: Candidates) -> tuple[Tensor, Tensor]:
-    """dets [N, K, 5] and labels [N, K], which is -1 in empty rows."""
+    """Return dets [N, K, 5] and labels [N, K], which are -1 in empty rows."""
     dets = torch.cat([found.boxes, found.scores.unsqueeze(2)], 2)
     return dets, torch.where(found.scores > 0, found.labels, torch.full_like(found.labels, -1))

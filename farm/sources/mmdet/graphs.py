@@ -1,4 +1,4 @@
-"""The whole detector as one module: images in, a fixed form of detections out."""
+"""The complete detector as one module: from images to detections in a fixed format."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class OneStage(nn.Module):
         self.clips_boxes = dense.clips_boxes(model.bbox_head)
         config = model.bbox_head.test_cfg
         self.last = suppression(config, config.get("max_per_img"))
-        if self.reader.finish is None:  # else more follows it, and it cannot run on the host
+        if self.reader.finish is None:  # else `finish` must follow in the graph
             self.how = self.last
 
     def candidates(self, images: Tensor) -> Candidates:
-        """What there is before the final suppression, where a graph can be cut."""
+        """Return the candidates before the final suppression, where a graph may end."""
         head = self.model.bbox_head
         outs = head(self.model.extract_feat(images))
         return self.reader.read(head, outs, limits(images))
@@ -78,7 +78,7 @@ class TwoStage(nn.Module):
 
 
 class Trident(TwoStage):
-    """Its own test path only repeats what is said of each image for its branches."""
+    """TridentNet, whose own test path only repeats each image's metadata for the branches."""
 
     kind = TridentFasterRCNN
 
@@ -96,28 +96,30 @@ FORMS: dict[type, type[nn.Module]] = {
     YOLACT: segments.Yolact,
     MaskFormer: segments.MaskTransformer,
 }
-"""By detector class, looked up along the MRO; each refuses what follows rules of its own."""
+"""Module to export for a detector's class, looked up along the MRO.
+
+Each raises ValueError for a detector that overrides mmdet's methods."""
 
 REFUSED: dict[type, str] = {
     TwoStagePanopticSegmentor: "answers with a panoptic map alone, where instances have no boxes"
     " and scores any more: there are no detections to export",
 }
-"""By detector class: why no form can be written."""
+"""Why a detector's class cannot be exported."""
 
 
 def graph(model: Any, postprocess: str = "graph") -> nn.Module:
-    """`model` with its post-processing, vectorised over the batch, in eval mode.
+    """Return `model` with its post-processing, vectorised over the batch, in eval mode.
 
     forward(images float32 [N, 3, H, W]) returns dets [N, K, 5] (x1 y1 x2 y2 in network pixels
     and the score, best first), labels int64 [N, K], and for models with masks either [N, K, m, m]
-    probabilities inside each box for its label, or [N, K, h, w] over the whole network input
-    (see `mask_frame`); where these have scores of their own, mask_scores [N, K] follow. Empty rows
-    have score 0 and label -1. `outputs` has their names.
+    probabilities inside each box for its label, or [N, K, h, w] over the full network input
+    (see `mask_frame`). If masks have scores of their own, mask_scores [N, K] follow. Empty rows
+    have score 0 and label -1. `outputs` has the outputs' names.
 
-    `postprocess` (see `catalog.POSTPROCESS`) host and none end it earlier: see `cuts`.
+    With `postprocess` host or none (see `catalog.POSTPROCESS`) the graph ends earlier: see `cuts`.
 
     Raises:
-        ValueError: the model's test path is one that cannot be exported; says which part.
+        ValueError: a part of the model cannot be exported; the message names it.
     """
     if postprocess == "none":
         return cuts.Raw(model).eval()
@@ -130,26 +132,27 @@ def graph(model: Any, postprocess: str = "graph") -> nn.Module:
 
 
 def has_masks(model: Any) -> bool:
+    """Return whether the model predicts masks."""
     return bool(getattr(model, "with_mask", False)) or bool(_stated(model, "mask_frame", ""))
 
 
 def mask_frame(model: Any) -> str:
-    """What the masks of its graph span: each "box", or the whole input (`detections.whole`)."""
+    """Return what masks of the graph cover: each "box", or the full input (`detections.whole`)."""
     return str(_stated(model, "mask_frame", "box"))
 
 
 def mask_threshold(model: Any) -> float | None:
-    """Above which value a pixel is the object's; None where that is its RoI head's to say."""
+    """Return the value above which a pixel is the object's; None where the RoI head has it."""
     return _stated(model, "mask_threshold", None)
 
 
 def clips_boxes(model: Any) -> bool | None:
-    """Whether its boxes end clipped to the image; None where that is its box coder's to say."""
+    """Return whether boxes are clipped to the image; None where the box coder decides it."""
     return _stated(model, "clips_boxes", None)
 
 
 def _stated(model: Any, name: str, otherwise: Any) -> Any:
-    """What its form says of itself."""
+    """An attribute of the module to export; `otherwise` where it has none or is refused."""
     try:
         return getattr(_form(model)(model), name, otherwise)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Detectors of keypoints (CornerNet, CentripetalNet, CenterNet): boxes from heatmaps' peaks."""
+"""Keypoint detectors (CornerNet, CentripetalNet, CenterNet): boxes from peaks of heatmaps."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from farm.sources.mmdet.candidates import Candidates, rows, suppress, suppressio
 from farm.sources.mmdet.forms import limits, packed, require_test_path
 
 PAIRS = 1000
-"""Candidates before suppression: `num_dets`, which mmdet's heads never set otherwise."""
+"""Candidates before suppression: the default of `num_dets`, which mmdet's heads never change."""
 
 _LARGE, _MU_LARGE, _MU = 3500, 1 / 2.1, 1 / 2.4
-"""Section 4.1 of the CentripetalNet paper: the central region, by the box's area in pixels."""
+"""Size of the central region by the box's area in pixels: section 4.1 of the CentripetalNet paper
+(arXiv 2003.09119)."""
 
 Read = Callable[[Any, tuple[Any, ...], Tensor], Candidates]
-"""head, its outputs (per kind a list of levels), limits [4] (W H W H in pixels)."""
+"""Takes a head, its outputs (one list of levels per output), limits [4] (W H W H in pixels)."""
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """The best peaks of each image, best first: every field [N, k].
+    """The best peaks of each image, best first: every field is [N, k].
 
-    place: of the cell in its map (y * width + x); x, y: the same in cells, as floats.
+    place: flat index of the cell in its map (y * width + x). x, y: its column and row, as floats.
     """
 
     score: Tensor
@@ -42,7 +43,10 @@ class Peaks:
 
 
 def peaks(heat: Tensor, test_cfg: Any, limit: int) -> Peaks:
-    """mmdet's `get_local_maximum` and `get_topk_from_heatmap`; heat [N, C, h, w], 0 to 1."""
+    """Find peaks as mmdet's `get_local_maximum` and `get_topk_from_heatmap` do.
+
+    heat [N, C, h, w], values from 0 to 1.
+    """
     kernel = test_cfg.local_maximum_kernel
     highest = nn.functional.max_pool2d(heat, kernel, stride=1, padding=(kernel - 1) // 2)
     heat = torch.where(highest == heat, heat, torch.zeros_like(heat))
@@ -54,24 +58,24 @@ def peaks(heat: Tensor, test_cfg: Any, limit: int) -> Peaks:
 
 
 def _divided(index: Tensor, by: int | Tensor) -> tuple[Tensor, Tensor]:
-    """Quotient and remainder of what is not negative."""
+    """Quotient and remainder of integers that are not negative."""
     quotient = torch.div(index, by, rounding_mode="trunc")
     return quotient, index - quotient * by
 
 
 def at(values: Tensor, found: Peaks) -> Tensor:
-    """[N, D, h, w] at the peaks: [N, k, D] (mmdet's `transpose_and_gather_feat`)."""
+    """Gather [N, D, h, w] at the peaks: [N, k, D] (mmdet's `transpose_and_gather_feat`)."""
     return take(rows(values, values.shape[1]), found.place)
 
 
 def cell(heat: Tensor, limits: Tensor) -> Tensor:
-    """Width and height of a heatmap's cell, in pixels of the network's input (W H W H)."""
+    """Return width and height of a heatmap's cell, in pixels of the network's input (W H W H)."""
     size = torch._shape_as_tensor(heat).to(heat.device)
     return limits[:2] / torch.stack([size[3], size[2]]).to(limits.dtype)
 
 
 def centernet(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`CenterNetHead.decode_heatmap`: the best `topk` peaks, which are the detections."""
+    """Decode boxes as `CenterNetHead.decode_heatmap`: each of the best `topk` peaks is a box."""
     heats, sizes, offsets = (levels[0] for levels in outs)
     found = peaks(heats, head.test_cfg, head.test_cfg.topk)
     centre = torch.stack([found.x, found.y], 2) + at(offsets, found)
@@ -81,12 +85,12 @@ def centernet(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 
 
 Apart = Callable[[Peaks, Peaks, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Both sets of peaks, their corners [N, k, 2] in cells, all boxes [N, k, k, 4] in pixels, and a
-cell's size [2]: bool [N, k, k], whether these two corners are of different objects."""
+"""Takes both sets of peaks, their corners [N, k, 2] in cells, all boxes [N, k, k, 4] in pixels, and
+a cell's size [2]; returns bool [N, k, k], whether two corners belong to different objects."""
 
 
 def cornernet(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`CornerHead.get_bboxes`: corners of one object have embeddings close to each other."""
+    """Decode boxes as `CornerHead.get_bboxes`: corners of one object have similar embeddings."""
     *heats, low_embedding, high_embedding, low_offset, high_offset = (kind[-1] for kind in outs)
 
     def apart(low: Peaks, high: Peaks, *_: Tensor) -> Tensor:
@@ -97,7 +101,10 @@ def cornernet(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 
 
 def centripetalnet(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`CentripetalHead.get_bboxes`: corners point to their centre, near the middle of the box."""
+    """Decode boxes as `CentripetalHead.get_bboxes`.
+
+    Each corner predicts its object's centre, which must be near the middle of the box.
+    """
     low_heat, high_heat, low_offset, high_offset, _, _, low_shift, high_shift = (
         kind[-1] for kind in outs
     )
@@ -105,7 +112,7 @@ def centripetalnet(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidat
     def apart(
         low: Peaks, high: Peaks, first: Tensor, second: Tensor, boxes: Tensor, pixels: Tensor
     ) -> Tensor:
-        # A corner that points out of the image points to its edge (mmdet multiplies by 0).
+        # A predicted centre outside the image becomes its edge (mmdet multiplies by 0).
         first = ((first + at(low_shift, low).exp()) * pixels).clamp(min=0)
         second = ((second - at(high_shift, high).exp()) * pixels).clamp(min=0)
         return _off_centre(_boxes(first, second), boxes, head.test_cfg.distance_threshold)
@@ -116,7 +123,7 @@ def centripetalnet(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidat
 def _pairs(
     head: Any, heats: list[Tensor], offsets: list[Tensor], apart: Apart, limits: Tensor
 ) -> Candidates:
-    """`CornerHead.decode_heatmap`: every pair of the best corners that can be an object."""
+    """`CornerHead.decode_heatmap`: all pairs of the best corners that may belong to an object."""
     limit, pixels = head.test_cfg.corner_topk, cell(heats[0], limits)
     low, high = (peaks(heat.sigmoid(), head.test_cfg, limit) for heat in heats)
     first, second = (
@@ -141,7 +148,7 @@ def _boxes(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _off_centre(centres: Tensor, boxes: Tensor, threshold: float) -> Tensor:
-    """Whether a pair's two centres lie outside the box's central region, or far apart."""
+    """Whether a pair's two centres are outside the box's central region, or far apart."""
     share = torch.where(_area(boxes) > _LARGE, boxes.new_tensor(_MU_LARGE), boxes.new_tensor(_MU))
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2
     half = share.unsqueeze(3) * (boxes[..., 2:] - boxes[..., :2]) / 2
@@ -161,7 +168,7 @@ READERS: dict[type, tuple[Read, bool]] = {
     dense_heads.CornerHead: (cornernet, True),
     dense_heads.CenterNetHead: (centernet, False),
 }
-"""By head class, looked up along the MRO: how it is read, and whether boxes are suppressed."""
+"""For a head's class, looked up along the MRO: its decoder, and whether boxes are suppressed."""
 
 _RULES = (
     "get_bboxes", "_get_bboxes_single", "_bboxes_nms", "decode_heatmap", "forward",
@@ -183,7 +190,7 @@ class Keypoints(nn.Module):
         self.how = suppression(head.test_cfg, limit) if suppresses else None
 
     def candidates(self, images: Tensor) -> Candidates:
-        """What there is before the final suppression, where a graph can be cut."""
+        """Return the candidates before the final suppression, where a graph may end."""
         outs = self.model.bbox_head(self.model.extract_feat(images))
         return self.read(self.model.bbox_head, outs, limits(images))
 

@@ -1,9 +1,8 @@
 """Which class each label of a detector is.
 
-mmdet's data sets in COCO's format number labels by the order of the categories in the annotation
-file, and `CLASSES` only selects among them; its others number by `CLASSES`; those with code of a
-user's number as they like. So what a label means is said by the data that the detector was trained
-with.
+mmdet's data sets in COCO's format number labels in the order of the categories in the annotation
+file, and `CLASSES` only selects among them; its other data sets number by `CLASSES`; those with a
+user's code may number in any way. So the meaning of a label depends on the training data.
 """
 
 from __future__ import annotations
@@ -27,15 +26,19 @@ from farm.sources.mmdet.overrides import overridden
 from farm.sources.mmdet.test_data import Part, parts
 
 _OF_RESULTS = {"evaluate", "format_results", "results2json", "results2txt", "__repr__"}
-"""Methods of data sets by which no box of the training is numbered."""
+"""Methods of data sets that do not affect how training boxes are numbered."""
 _OF_TABLES = {"__init__", "_filter_imgs", "load_annotations"}
-"""Methods with which a data set in Pascal VOC's format still numbers by its `cat2label`."""
+"""Methods that a data set in Pascal VOC's format may override and still number by `cat2label`."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """names: of label 0, 1, ... said_by: what gives this order. Where nothing does, it is the
-    config's, and `doubt` says why; contradicted: that order is known to be wrong or impossible."""
+    """The class names in the order of the labels.
+
+    names: of label 0, 1, ... said_by: the source of this order. If there is none, the order is the
+    config's, and `doubt` gives the reason. contradicted: that order is known to be wrong or
+    impossible.
+    """
 
     names: tuple[str, ...]
     said_by: str = ""
@@ -44,7 +47,7 @@ class Labels:
 
 
 def ordered(config: mmcv.Config, names: tuple[str, ...], certain: bool, where: str) -> Labels:
-    """`names` in the order of the labels, as far as the config's training data says it.
+    """Return `names` in the order of the labels, as far as the training data determines it.
 
     certain: their order is that of the training's `CLASSES`, not just the config's.
     """
@@ -63,7 +66,7 @@ def ordered(config: mmcv.Config, names: tuple[str, ...], certain: bool, where: s
 
 
 def _typed(part: Part, config: mmcv.Config) -> Part:
-    """A part without a type, as when options add its file alone, is of the test's."""
+    """A part with a type: that of the test's data sets if it has none (options may add a file)."""
     if "type" in part.settings:
         return part
     kinds = [one.kind for one in parts(config, "test")] or [CocoDataset]
@@ -71,7 +74,7 @@ def _typed(part: Part, config: mmcv.Config) -> Part:
 
 
 def _unlike_coco(tested: list[Part]) -> list[Part]:
-    """The test's data sets, where they can still tell: none of them numbers by its own file."""
+    """The test's data sets, if none of them numbers by its own annotation file."""
     other = all(part.kind and not issubclass(part.kind, CocoDataset) for part in tested)
     return tested if other else []
 
@@ -89,7 +92,7 @@ def _of_part(part: Part, names: tuple[str, ...], certain: bool, where: str) -> L
 
 
 def _methods(kind: Any) -> frozenset[str]:
-    """Those that others wrote and that may decide how boxes are numbered."""
+    """The overridden methods that may affect how boxes are numbered."""
     reader = overridden(coco_format.COCO) if issubclass(kind, CocoDataset) else frozenset()
     return (overridden(kind) - _OF_RESULTS) | reader
 
@@ -100,12 +103,12 @@ def _foreign(part: Part, methods: Iterable[str]) -> str:
 
 
 def _file(part: Part, where: str) -> Path | None:
-    """As mmdet finds it; and configs are run from elsewhere too."""
+    """The annotation file, searched for where mmdet does and in the folders above the config."""
     return notices.find(part.file, where, "above") if part.file else None
 
 
 def _in_short(error: Exception) -> str:
-    """Raises it, where nothing but memory was lacking."""
+    """The error in one line; an out-of-memory error is raised again."""
     if out_of_memory(error):
         raise error
     return " ".join(text_of(error).split())[:200]
@@ -129,7 +132,7 @@ def _of_coco(part: Part, names: tuple[str, ...], where: str) -> Labels:
             found = numbering.of_categories(
                 part.kind, file, names if selected is None else selected
             )
-    except Exception as error:  # any file, read by any class of the user's
+    except Exception as error:  # any file, read by the user's code
         lead = f"{_foreign(part, methods)}: " if methods else "that one cannot be read: "
         return Labels(names, doubt=f"{lead}{file}: {_in_short(error)} ({option})")
     return _by_file(found, names, part, file)
@@ -161,7 +164,7 @@ def _of_classes(part: Part, names: tuple[str, ...], certain: bool, where: str) -
     try:
         found = _own_table(part, methods, where) if methods else numbering.of_classes(part, where)
         stated = numbering.own_classes(part, where) is not None
-    except Exception as error:  # likewise
+    except Exception as error:  # the user's code, as above
         if certain:
             return Labels(names, said_by)
         lead = _foreign(part, methods) if methods else f"{part.place} is a {kind}"
@@ -173,7 +176,7 @@ def _of_classes(part: Part, names: tuple[str, ...], certain: bool, where: str) -
 
 
 def _own_table(part: Part, methods: frozenset[str], where: str) -> tuple[str, ...]:
-    """By a user's code. Raises ValueError where that does not tell it, besides what it raises."""
+    """The names by the user's code. Raises ValueError where that does not determine them."""
     if not issubclass(part.kind, XMLDataset) or methods - _OF_TABLES:
         raise ValueError("only the one who wrote it knows what the labels of its boxes are")
     if (file := _file(part, where)) is None:

@@ -1,4 +1,4 @@
-"""How MMDetection's own data sets number labels, read from their files without opening them."""
+"""Finds how MMDetection's own data sets number labels, from their files and settings alone."""
 
 from __future__ import annotations
 
@@ -32,21 +32,25 @@ _UNSELECTED = (
     LVISV05Dataset.load_annotations,
     LVISV1Dataset.load_annotations,
 )
-"""These number every category of the file, whatever is in `CLASSES`."""
+"""Types of data set that number every category of the file, regardless of `CLASSES`."""
 
 
 def selects(kind: Any) -> bool:
-    """Whether a data set in COCO's format numbers only the categories in its `CLASSES`."""
+    """Return whether a data set in COCO's format numbers only the categories in `CLASSES`."""
     return kind.load_annotations not in _UNSELECTED
 
 
 def of_categories(kind: Any, file: Path, selected: Sequence[str]) -> list[str]:
-    """In COCO's format: in the order of the file's categories, of which `selected` are numbered.
+    """Return the names of labels of a data set in COCO's format.
 
-    Raises OSError and ValueError as `categories`.
+    They are in the order of the file's categories, of which only those in `selected` get a label.
+
+    Raises:
+        OSError: as `categories`.
+        ValueError: as `categories`.
     """
     found = categories(file)
-    if not selects(kind) or not selected:  # COCO's tools take no names for all
+    if not selects(kind) or not selected:  # COCO's tools read an empty list as all categories
         selected = [one["name"] for one in found]
     if kind.load_annotations in _BY_ID:
         found = sorted(found, key=lambda one: one["id"])
@@ -54,9 +58,12 @@ def of_categories(kind: Any, file: Path, selected: Sequence[str]) -> list[str]:
 
 
 def of_classes(part: Part, where: str) -> tuple[str, ...]:
-    """In any other format: the data set's `CLASSES`, as its settings, file or class have them.
+    """Return the names of labels of any other format: `CLASSES` of its settings, file or type.
 
-    where: the config's path. Raises ValueError: there are none, or their file is not here.
+    where: the config's path.
+
+    Raises:
+        ValueError: there are none, one occurs twice, or their file does not exist.
     """
     if issubclass(part.kind, OpenImagesDataset):
         names = _of_label_file(part, where)
@@ -71,9 +78,10 @@ def of_classes(part: Part, where: str) -> tuple[str, ...]:
 
 
 def stated_classes(part: Part, where: str) -> tuple[str, ...] | None:
-    """The `classes` of its settings, which may be a file's; None where it has none of its own.
+    """Return the `classes` of its settings or of the file they name; None where it has none.
 
-    Raises ValueError: their file is not here.
+    Raises:
+        ValueError: their file does not exist.
     """
     stated = part.settings.get("classes")
     if isinstance(stated, str):
@@ -82,9 +90,9 @@ def stated_classes(part: Part, where: str) -> tuple[str, ...] | None:
 
 
 def own_classes(part: Part, where: str) -> tuple[str, ...] | None:
-    """The classes that a user gave it, by its settings or a class of theirs; else None.
+    """Return the classes that the user chose, by its settings or by a data set type of theirs.
 
-    `CLASSES` of MMDetection's own classes are nobody's choice, where an option adds a file alone.
+    None otherwise: `CLASSES` of MMDetection's own types is a default, not a choice.
     """
     if (stated := stated_classes(part, where)) is not None:
         return stated
@@ -95,7 +103,7 @@ def own_classes(part: Part, where: str) -> tuple[str, ...] | None:
 
 
 def _of_label_file(part: Part, where: str) -> tuple[str, ...]:
-    """Of Open Images: its table of labels, whatever is in `classes`."""
+    """The names of Open Images: from its label file, regardless of `classes`."""
     name = str(part.settings.get("label_file") or "")
     if not name:
         raise ValueError(f"{part.place} names no label_file")

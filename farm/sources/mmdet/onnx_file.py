@@ -1,4 +1,4 @@
-"""The ONNX file of a detector: its operators in standard form while torch writes it."""
+"""Writes the ONNX file of a detector, with standard operators in place of mmcv's."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from farm.sources.mmdet.detector import Detector
 def export(
     detector: Detector, shape: specs.Shape, opset: int, path: Path, postprocess: str = "graph"
 ) -> None:
-    """Write `path`: `images` [N, 3, H, W] -> what `graphs.graph` says of `postprocess`.
+    """Write `path`: `images` [N, 3, H, W] -> the outputs that `graphs.graph` documents.
 
     Raises:
-        StepFailed: an operator that this opset cannot express, or a file that ONNX refuses.
+        StepFailed: the model cannot be exported with this `postprocess`, this opset lacks an
+            operator, or ONNX's checker refuses the file.
     """
     with patches.standard(opset):
         onnx_files.write(detector.graph(postprocess), shape, opset, path)

@@ -1,6 +1,6 @@
-"""How a data set numbers labels that reads its files by code of the user's: opened and observed.
+"""Finds how a data set with code of the user's numbers labels, by opening and observing it.
 
-What its boxes are numbered as is held against the categories that the file gives them.
+The labels that it gives to boxes are compared with the categories of these boxes in the file.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from farm.sources.mmdet.test_data import Part
 
 Box = tuple[float, ...]
 Truth = Mapping[Any, Mapping[Box, set[str]]]
-"""By the id of an image, then by box: the names that the file gives it."""
+"""Maps an image's id, then a box, to the class names that the file gives it."""
 Names = Mapping[int, set[str]]
-"""By label: one name each, if all is well."""
+"""Maps a label to its class names; one each in a consistent data set."""
 
 MOST_IMAGES = 1000
-"""That are looked at; they need not have a box of every class."""
+"""Most images that are read; they need not have a box of every class."""
 
 
 def of_boxes(part: Part, file: Path, where: str, count: int) -> list[str]:
-    """The names of label 0, 1, ... of a data set in COCO's format.
+    """Return the names of labels 0, 1, ... of a data set in COCO's format.
 
     file: its annotation file. where: the config's path. count: how many classes the model has.
 
     Raises:
-        ValueError: its boxes do not tell it. Besides whatever its own code raises.
+        ValueError: its boxes do not determine the names. The data set's own code may raise any
+            other error.
     """
     truth = _boxes(file)
     dataset = _opened(part, file, where)
@@ -51,9 +52,10 @@ def of_boxes(part: Part, file: Path, where: str, count: int) -> list[str]:
 
 
 def of_table(part: Part, file: Path, where: str) -> list[str]:
-    """The same of one in Pascal VOC's format, whose `cat2label` has the label of each name.
+    """Return the names of a data set in Pascal VOC's format, whose `cat2label` maps them to labels.
 
-    Raises as `of_boxes`.
+    Raises:
+        ValueError: as `of_boxes`.
     """
     table = _opened(part, file, where).cat2label
     names: dict[int, set[str]] = defaultdict(set)
@@ -63,7 +65,7 @@ def of_table(part: Part, file: Path, where: str) -> list[str]:
 
 
 def _opened(part: Part, file: Path, where: str) -> Any:
-    """As for training, but without transforms, which need images."""
+    """Opens the data set as for training, but without transforms, which need images."""
     settings = {**part.settings, "ann_file": str(file.absolute()), "pipeline": []}
     settings.pop("proposal_file", None)
     if (classes := numbering.stated_classes(part, where)) is not None:
@@ -94,7 +96,7 @@ def _seen(dataset: Any, truth: Truth) -> Names:
 
 
 def _numbered(results: Any, truth: Truth) -> Iterator[tuple[int, str]]:
-    """Label and name of each box of an image that is in the file under one name."""
+    """Yields label and name of each box that has exactly one name in the file."""
     listed = truth.get(results["img_info"]["id"], {})
     info = results["ann_info"]
     for box, label in zip(info["bboxes"], info["labels"], strict=True):
@@ -104,7 +106,7 @@ def _numbered(results: Any, truth: Truth) -> Iterator[tuple[int, str]]:
 
 
 def _stated(dataset: Any) -> Names:
-    """By its `cat2label`, which such code may leave as it was or never make."""
+    """The names by `cat2label`, which the user's code may leave unchanged or not create."""
     names: dict[int, set[str]] = defaultdict(set)
     numbered = getattr(dataset, "cat_ids", ())
     for category, label in getattr(dataset, "cat2label", {}).items():
@@ -114,7 +116,7 @@ def _stated(dataset: Any) -> Names:
 
 
 def _in_order(names: Names) -> list[str]:
-    """Raises ValueError: labels are not 0, 1, ..., or one stands for several names."""
+    """Raises ValueError: labels are not 0, 1, ..., or a label has several names."""
     if sorted(names) != [*range(len(names))]:
         raise ValueError(f"the data set numbers its classes as {sorted(names)[:20]}")
     for label, several in sorted(names.items()):

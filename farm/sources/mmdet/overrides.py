@@ -1,4 +1,4 @@
-"""Which methods and transforms of a config are not MMDetection's own any more."""
+"""Finds which methods and transforms of a config are not MMDetection's own."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _MODULES = {
     *(f"mmdet.datasets.{name}" for name in _DATASETS),
     *(f"mmdet.datasets.pipelines.{name}" for name in _TRANSFORMS),
 }
-"""MMDetection's by name: people add files to its folders, too."""
+"""MMDetection's modules by name, since users add files to its folders."""
 
 _PYTHONS = {"__dict__", "__weakref__"}
 
 _FUNCTIONS = ("imfrombytes", "imnormalize", "impad", "impad_to_multiple", "imrescale", "imresize")
-"""Of mmcv's, by which mmdet's transforms work."""
+"""Functions of mmcv that mmdet's transforms call."""
 
 
 def overridden(kind: Any) -> frozenset[str]:
-    """The names of the methods, of those that MMDetection calls, that others wrote.
+    """Return the names of methods that MMDetection calls and that are not its own code.
 
-    A class that only has other values (`CLASSES`), or methods that nothing of MMDetection's calls,
-    has none. Of what is no class, its own name.
+    A class that only changes values (`CLASSES`), or adds methods that MMDetection never calls, has
+    none. For an object that is no class, its own name is returned.
     """
     if not isinstance(kind, type):
         return frozenset({getattr(kind, "__name__", "__call__")})
@@ -54,7 +54,7 @@ def overridden(kind: Any) -> frozenset[str]:
 
 
 def is_mmdets(kind: type) -> bool:
-    """Whether the class itself is MMDetection's."""
+    """Return whether the class itself is MMDetection's."""
     return kind.__module__ in _MODULES
 
 
@@ -63,16 +63,20 @@ def _is_code(name: str, value: Any) -> bool:
 
 
 def module_of(function: Any) -> str:
-    """The module that a function was written in, whatever a decorator copied onto it; empty for
-    what is not written in Python."""
+    """Return the module that a function's code is in, even if a decorator copied another name.
+
+    Empty for a function that is not written in Python.
+    """
     return str(getattr(function, "__globals__", {}).get("__name__", ""))
 
 
 def require_mmdets(pipeline: Any) -> None:
-    """pipeline: transforms, perhaps nested, each of a type that is registered.
+    """Check that all transforms, and the functions they call, are MMDetection's or mmcv's.
+
+    pipeline: transforms, possibly nested, each of a registered type.
 
     Raises:
-        StepFailed: one of them, or what they work by, is not MMDetection's or mmcv's.
+        StepFailed: one is not; the message names it.
     """
     for name in _types(pipeline):
         kind = PIPELINES.get(name)

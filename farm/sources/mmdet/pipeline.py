@@ -1,4 +1,4 @@
-"""The test pipeline of a config, as far as it decides pixels, in one canonical text."""
+"""Writes the part of a config's test pipeline that affects pixels as canonical text."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _PAD_OPTIONS = {"type", "size", "size_divisor", "pad_to_square", "pad_val"}
 
 
 def canonical(pipeline: Sequence[Any], place: str = "data.test.pipeline") -> str:
-    """Returns the text of a test pipeline (`ModelFacts.pipeline`): equal text, equal images.
+    """Return the text of a test pipeline (`ModelFacts.pipeline`): equal text means equal images.
 
-    It is the text of a `Pipeline` where that computes the same pixels; else that of `transforms`.
+    It is the text of a `Pipeline` where that computes the same pixels, else that of `transforms`.
 
     Raises:
         StepFailed: as `transforms`.
@@ -40,14 +40,15 @@ def canonical(pipeline: Sequence[Any], place: str = "data.test.pipeline") -> str
 
 
 def transforms(pipeline: Sequence[Any], place: str) -> str:
-    """Returns the transforms of a test pipeline that change pixels, as a list in canonical JSON.
+    """Return the transforms of a test pipeline that change pixels, as a list in canonical JSON.
 
-    The scale of the config is left out, since the shape profile stands in its place (but not one
-    relative to each image's own size); so are flips that are switched off and the packing into
-    tensors. `place` is where `cfg_options` find it.
+    The config's scale is omitted, since the shape profile replaces it (unless it is relative to
+    each image's size), and so are disabled flips and the packing into tensors. `place` is the
+    pipeline's key for `cfg_options`.
 
     Raises:
-        StepFailed: more than one scale, a flip, or a step other than load, resize, normalise, pad.
+        StepFailed: it has several scales, a flip, or a step other than load, resize, normalise,
+            pad; or its steps are not in that order.
     """
     steps = [step for i, outer in enumerate(pipeline) for step in _inner(outer, f"{place}.{i}")]
     for step in steps:
@@ -61,7 +62,7 @@ def transforms(pipeline: Sequence[Any], place: str) -> str:
 
 
 def padded_to(text: str) -> Sizes | None:
-    """Returns the sizes that images of a fixed shape can be padded to; None for any."""
+    """Return the sizes to which images of a fixed shape can be padded; None for any."""
     if is_mmdets(text):
         own = (one for one in json.loads(text) if one["type"] == "RandomCenterCropPad")
         pads = [mapping.centre_pad(one) for one in own]
@@ -82,11 +83,11 @@ def _require_order(names: list[str]) -> None:
 
 
 def _inner(step: Any, place: str) -> list[dict[str, Any]]:
-    """The steps inside a `MultiScaleFlipAug` that does nothing but one scale; else `step`."""
+    """The steps inside a `MultiScaleFlipAug` of one scale without flips; else `step` itself."""
     step = _transform(step, place)
     scale = _single(step.get("img_scale"))
     if step.get("type") != "MultiScaleFlipAug":
-        if step.get("type") == "Resize" and isinstance(scale, list):  # mmdet draws one of them
+        if step.get("type") == "Resize" and isinstance(scale, list):  # mmdet picks one at random
             raise _more_than_once(f"{place}.img_scale='[(W,H)]'")
         return [step]
     factor = _single(step.get("scale_factor"))
@@ -101,7 +102,7 @@ def _inner(step: Any, place: str) -> list[dict[str, Any]]:
 
 
 def _transform(step: Any, place: str) -> dict[str, Any]:
-    """Raises StepFailed for what is no transform."""
+    """Raises StepFailed for a value that is no transform."""
     if not isinstance(step, dict) or not isinstance(step.get("type"), str):
         raise StepFailed(f"{place} is {step!r:.80}; expected a transform, as dict(type='Resize')")
     if step["type"] == "MultiScaleFlipAug" and not isinstance(step.get("transforms"), list):
@@ -138,7 +139,7 @@ def _check(step: dict[str, Any]) -> None:
 
 
 def _kept(step: dict[str, Any]) -> dict[str, Any]:
-    """`step` without what decides no pixel here, and a padding's one number as mmdet reads it."""
+    """`step` without options that affect no pixel, and with its padding value as mmdet reads it."""
     kept = {k: v for k, v in step.items() if k not in ("img_scale", "multiscale_mode")}
     value = kept.get("pad_val")
     if step["type"] == "Pad" and isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""Images as mmdet's own code prepares them, for test pipelines that only mmdet can run."""
+"""Prepares images with mmdet's own code, for test pipelines that only mmdet can run."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ from farm.specs import Shape, Sizes
 
 
 class Preparer:
-    """Makes the network's input from an image file; see `farm.preprocess.preparer`."""
+    """Computes the network's input from an image file; see `farm.preprocess.preparer`."""
 
     def __init__(self, pipeline: str, shape: Shape, sizes: Sizes | None = None) -> None:
-        """Raises StepFailed where mmdet cannot make one of the transforms; names it."""
+        """Build the transforms.
+
+        Raises:
+            StepFailed: mmdet cannot build one of them; the message names it.
+        """
         self._shape, self._sizes = shape, sizes
         steps = [_tuples(step) for step in json.loads(pipeline)]
         resize = next(step for step in steps if step["type"] == "Resize")
@@ -39,7 +43,7 @@ class Preparer:
         self._load, *self._transforms = map(_Transform, steps)
 
     def __call__(self, image_path: str, image_id: int, file_name: str) -> tuple[Image, ImageMeta]:
-        """As `farm.preprocess.Preparer`."""
+        """Prepare one image, as `farm.preprocess.Preparer`."""
         results = self._loaded(image_path)
         original_h, original_w = results["img"].shape[:2]
         if self._factor:
@@ -70,30 +74,34 @@ class _Transform:
     """One transform of a test pipeline; its errors name it and the image."""
 
     def __init__(self, step: Any) -> None:
-        """step: its config, or a callable. Raises StepFailed: mmdet cannot make it."""
+        """step: its config, or a callable. Raises StepFailed: mmdet cannot build it."""
         self._name = step["type"] if isinstance(step, dict) else type(step).__name__
         self._place = f"the test pipeline's {self._name}"
         try:
             self._run = Compose([step])
-        except Exception as error:  # any transform's own view of its options
+        except Exception as error:  # a transform may raise anything on its options
             raise StepFailed(f"{self._place} cannot be made: {in_one_line(error)}") from error
 
     def __call__(self, results: dict[str, Any], image_path: str) -> dict[str, Any]:
         """Raises NoImage and StepFailed, as `farm.preprocess.Preparer`."""
         try:
             found = self._run(results)
-        except Exception as error:  # whatever a transform meets in this image
-            decodes = self._name == "LoadImageFromFile"  # None is OpenCV's answer, or it raises
+        except Exception as error:  # a transform may raise anything on an image
+            decodes = self._name == "LoadImageFromFile"  # OpenCV returns None or raises
             raise failure(error, self._place, decodes, image_path) from error
         require_image((found or {}).get("img"), self._place, image_path)
         return dict(found)
 
 
 class CentrePadding:
-    """`RandomCenterCropPad` to one size (h, w) instead of the next one that fits each image."""
+    """Pads as `RandomCenterCropPad`, but to one size (h, w) for all images."""
 
     def __init__(self, step: dict[str, Any], size: tuple[int, int]) -> None:
-        """Raises StepFailed where the step would never pad to that size."""
+        """Read the step's options.
+
+        Raises:
+            StepFailed: the step can never pad to that size.
+        """
         how = mapping.centre_pad(step)
         require_size(how, size)
         self._how = replace(how, size=size)
@@ -107,7 +115,7 @@ class CentrePadding:
 
 
 def _padded_to(steps: list[dict[str, Any]], size: tuple[int, int]) -> list[Any]:
-    """`steps` padding to `size` (h, w): in the place of their own padding, else at the end."""
+    """`steps` with padding to `size` (h, w), instead of their own padding or at the end."""
     own = next((step for step in steps if step["type"] in PADS), None)
     if own is not None and own["type"] == "RandomCenterCropPad":
         pad: Any = CentrePadding(own, size)
@@ -117,7 +125,7 @@ def _padded_to(steps: list[dict[str, Any]], size: tuple[int, int]) -> list[Any]:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that mmcv's `impad` and configs expect."""
+    """Converts JSON's lists to the tuples that mmcv's `impad` and configs expect."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,8 +1,8 @@
-"""Weights by seed under which a detector finds objects: for trying any config without training.
+"""Writes random weights with which a detector finds objects, to test any config without training.
 
-Plain random weights score nothing, or score everything alike, so that two wrong detectors
-agree. Here every normalisation is set to what it really sees, and the layers that predict are
-scaled to a wanted mean and spread, on one image of noise.
+With plain random weights, all scores are near 0 or all are equal, so that even wrong detectors
+agree. Here every normalisation layer gets the statistics of its real inputs, and the outputs of the
+prediction layers are scaled to a given mean and standard deviation, on one image of noise.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from farm.sources.mmdet import config
 from farm.sources.mmdet.detector import class_count
 from farm.units import Dims
 
-Lift = Mapping[str, tuple[float, float]]
-"""For each layer that predicts (a part of its name): the mean and spread of what it puts out."""
+Targets = Mapping[str, tuple[float, float]]
+"""Mean and standard deviation of a prediction layer's outputs, by a part of the layer's name."""
 
 
 def noise(dims: Dims, seed: int) -> npt.NDArray[np.float32]:
-    """Images [N, 3, H, W] with structure at several scales; each channel of mean 0, spread 1.
+    """Return noise images [N, 3, H, W] with structure at several scales.
 
-    Equal statistics matter: a random net knows no invariance, and multiplies what differs.
+    Each channel has mean 0 and standard deviation 1. Equal statistics matter, since a random
+    network is not invariant to them and amplifies differences.
     """
     random = torch.Generator().manual_seed(seed)
     image = torch.zeros(dims.as_tuple())
@@ -45,46 +46,49 @@ def noise(dims: Dims, seed: int) -> npt.NDArray[np.float32]:
     return ((image - mean) / spread).numpy()
 
 
-def write(model: specs.Model, lift: Lift, dims: Dims, seed: int) -> None:
+def write(model: specs.Model, targets: Targets, dims: Dims, seed: int) -> None:
     """Write `model.checkpoint.path`: the weights of `seed` for `model.config`.
 
     Raises:
         InputError: mmdet cannot build the config.
     """
-    # A larger image: statistics of few places are poor, and that adds up from layer to layer.
+    # A larger image: statistics over few cells are inaccurate, and errors add up over the layers.
     times = 3 if dims.h * dims.w < 40_000 else 2
     large = Dims(1, 3, dims.h * times, dims.w * times)
-    write_for(model, lift, noise(large, seed), seed)
+    write_for(model, targets, noise(large, seed), seed)
 
 
 @torch.no_grad()
 def write_for(
     model: specs.Model,
-    lift: Lift,
+    targets: Targets,
     images: npt.NDArray[np.float32],
     seed: int,
     alter: Callable[[nn.Module], None] = lambda detector: None,
 ) -> None:
-    """`write`, with the images [N, 3, H, W] that the layers are lifted on.
+    """Write the weights as `write` does, with layers scaled on the given images [N, 3, H, W].
 
-    alter: changes the drawn weights before anything is lifted.
+    alter: changes the random weights before any layer is scaled.
+
+    Raises:
+        InputError: as `write`.
     """
     settings = config.read(model)
     torch.manual_seed(seed)
     detector = config.build(settings, model.config.path)
     _fill_uninitialised(detector)
-    _part_queries(detector)
-    _calm(detector)
+    _spread_queries(detector)
+    _weaken_residuals(detector)
     alter(detector)
-    hooks = [_settle(m) for m in detector.modules() if isinstance(m, _BatchNorm)]
+    hooks = [_set_statistics(m) for m in detector.modules() if isinstance(m, _BatchNorm)]
     for name, module in detector.named_modules():
-        if wanted := _wanted(name, module, lift):
-            hooks.append(_lift(module, *wanted))
-    if lift:  # without, it is a model that is refused, and perhaps none that runs on images alone
+        if wanted := _wanted(name, module, targets):
+            hooks.append(_scale_output(module, *wanted))
+    if targets:  # models without targets cannot be exported, and may not run on images alone
         _run(detector, torch.from_numpy(images))
     for hook in hooks:
         hook.remove()
-    # Open Images keeps its names in a file of its annotations.
+    # Open Images has its class names in an annotation file, so the config may have none.
     names = config.class_names(settings, model.config.path) or _numbers(class_count(detector) or 0)
     path = Path(model.checkpoint.path)
     torch.save({"state_dict": detector.state_dict(), "meta": {"CLASSES": names}}, path)
@@ -94,9 +98,9 @@ def _numbers(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _wanted(name: str, module: nn.Module, lift: Lift) -> tuple[float, float] | None:
-    """A normalisation is lifted only where its name is given to the end."""
-    for part, value in lift.items():
+def _wanted(name: str, module: nn.Module, targets: Targets) -> tuple[float, float] | None:
+    """Mean and deviation for a layer; a normalisation layer must match by the end of its name."""
+    for part, value in targets.items():
         if isinstance(module, (nn.Conv2d, nn.Linear)) and part in name:
             return value
         if isinstance(module, _BatchNorm) and name.endswith(part):
@@ -105,9 +109,10 @@ def _wanted(name: str, module: nn.Module, lift: Lift) -> tuple[float, float] | N
 
 
 def _fill_uninitialised(detector: nn.Module) -> None:
-    """mmdet makes some weights with `torch.Tensor(n)` and fills them in `init_weights` only.
+    """Fills weights that mmdet creates by `torch.Tensor(n)` and sets in `init_weights` only.
 
-    Layers that start at zero do nothing: an export without them would be no different.
+    Also fills layers that start at zero: they have no effect, so that a test would not notice if
+    the export omitted them.
     """
     for module in detector.modules():
         if type(module).__name__ == "L2Norm":
@@ -117,14 +122,14 @@ def _fill_uninitialised(detector: nn.Module) -> None:
         if type(module).__name__ == "DeformableDetrTransformer":
             nn.init.normal_(module.get_parameter("level_embeds"))
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not module.weight.any():
-            nn.init.normal_(module.weight, std=0.01)  # shifts of deformable layers start at zero
+            nn.init.normal_(module.weight, std=0.01)  # such as deformable layers' offsets
 
 
-def _calm(detector: nn.Module) -> None:
-    """Residual branches add a fifth of what they did: as trained ones, they correct.
+def _weaken_residuals(detector: nn.Module) -> None:
+    """Scales residual branches to a fifth, so that they are small corrections as in trained models.
 
-    With all of it, each block multiplies what rounding did in the one before: an image moved by
-    one part in 10^7 has scores moved by 10^-3, and two right detectors differ.
+    Otherwise each block amplifies the rounding errors of the previous one: a change of the image by
+    one part in 10^7 changes scores by 10^-3, and two correct detectors differ.
     """
     for module in detector.modules():
         if (last := _last_norm(module)) is not None:
@@ -132,7 +137,7 @@ def _calm(detector: nn.Module) -> None:
 
 
 def _last_norm(block: Any) -> Any:
-    """What a residual branch ends with; None for other modules."""
+    """The last normalisation layer of a residual branch; None for other modules."""
     if isinstance(block, Bottleneck):
         return block.norm3
     if isinstance(block, BasicBlock):
@@ -149,18 +154,21 @@ _QUERIES = {
 }
 
 
-def _part_queries(detector: nn.Module) -> None:
-    """Trained queries look at different places; as torch draws them they hardly do."""
+def _spread_queries(detector: nn.Module) -> None:
+    """Spreads queries, so that they attend to different locations, as trained ones do.
+
+    With torch's initial values they hardly differ.
+    """
     for module in detector.modules():
         name = _QUERIES.get(type(module).__name__)
         if name and not getattr(module, "as_two_stage", False):
             nn.init.normal_(module.get_parameter(name), std=5)
-        if type(module).__name__ == "EmbeddingRPNHead":  # centres and sizes, as parts of the image
+        if type(module).__name__ == "EmbeddingRPNHead":  # centre and size relative to the image
             nn.init.uniform_(module.get_parameter("init_proposal_bboxes.weight"), 0.2, 0.8)
 
 
-def _settle(norm: Any) -> Any:
-    """On its first call the norm takes the statistics of what it is given."""
+def _set_statistics(norm: Any) -> Any:
+    """Sets the norm's running statistics to those of its input, on its first call."""
 
     def hook(_: Any, arguments: tuple[Tensor, ...]) -> None:
         flat = arguments[0].transpose(0, 1).flatten(1)
@@ -173,13 +181,13 @@ def _settle(norm: Any) -> Any:
     return handle
 
 
-def _lift(layer: Any, mean: float, spread: float) -> Any:
-    """On its first call the layer is scaled: each output channel gets this mean and spread."""
+def _scale_output(layer: Any, mean: float, spread: float) -> Any:
+    """Scales the layer on its first call: each output channel gets this mean and deviation."""
 
     def hook(_: Any, __: Any, out: Tensor) -> Tensor:
         channel = -1 if isinstance(layer, nn.Linear) else 1
         flat = out.movedim(channel, 0).flatten(1)
-        if flat.shape[1] < 2:  # a single place has no spread to speak of
+        if flat.shape[1] < 2:  # one cell has no standard deviation
             return out
         factor = spread / flat.std(1).clamp(min=1e-6)
         shift = mean - flat.mean(1) * factor

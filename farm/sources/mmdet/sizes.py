@@ -1,4 +1,4 @@
-"""Which heights and widths a detector's network takes, and what size its config is made for."""
+"""Finds which heights and widths a detector accepts, and for what size its config is made."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from farm.units import Dims
 
 
 def own_scale(settings: Any, where: str) -> Dims | None:
-    """The size that the config's test pipeline resizes to, as mmdet reads it: (width, height).
+    """Return the size to which the config's test pipeline resizes.
 
-    None where it resizes by a factor of each image's own size.
+    mmdet reads a pair as (width, height). None where it resizes by a factor of each image's size.
 
     Raises:
-        InputError: it says neither, or the data sets of `data.test` differ in it.
+        InputError: the pipeline has neither, or the data sets of `data.test` differ in it.
     """
     pipelines = test_data.test_pipelines(settings, where)
     scales = {place: _scale(steps, where) for place, steps in pipelines.items()}
@@ -44,13 +44,13 @@ def _scale(steps: Sequence[Any], where: str) -> Dims | None:
 
 
 def taken(detector: Detector) -> Sizes | None:
-    """Of a detector in eval mode, on the CPU."""
+    """Return the sizes that a detector accepts, which is in eval mode, on the CPU."""
     network = _Network(detector)
     return sizes.taken(_without_values(network), _with_values(network))
 
 
 class _Network(nn.Module):
-    """All of a detector that sees the whole input: RoIs have a size of their own."""
+    """The part of a detector that depends on the input's size: RoIs have a fixed size."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Network(nn.Module):
 
 
 def _without_values(network: nn.Module) -> sizes.Run:
-    """On torch's meta device, which computes shapes only: quick, where all layers have it."""
+    """Runs on torch's meta device, which computes shapes only: fast, if all layers support it."""
     state = {
         name: torch.empty_like(value, device="meta")
         for name, value in (*network.named_parameters(), *network.named_buffers())

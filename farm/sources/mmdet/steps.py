@@ -1,4 +1,4 @@
-"""mmdet's transforms as the steps of a `Pipeline`, where that computes the same pixels."""
+"""Translates mmdet's transforms to steps of a `Pipeline`, where that computes the same pixels."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Transform = Mapping[str, Any]
 
 
 class _Other(Exception):
-    """The transform has options that only mmdet's own code knows, or refuses."""
+    """The transform has options that only mmdet's own code supports or rejects."""
 
 
 def pipeline_of(transforms: Sequence[Transform]) -> Pipeline | None:
-    """Returns the pipeline of these transforms, read from JSON; None where mmdet must run them.
+    """Return the pipeline of these transforms, read from JSON; None where mmdet must run them.
 
-    transforms: the first loads; see `farm.sources.mmdet.pipeline.canonical`.
+    transforms: the first one loads the image; see `farm.sources.mmdet.pipeline.canonical`.
     """
     load, *others = transforms
     try:
@@ -41,10 +41,10 @@ def pipeline_of(transforms: Sequence[Transform]) -> Pipeline | None:
 
 
 def centre_pad(step: Transform) -> CentrePad:
-    """Returns `RandomCenterCropPad` in test mode.
+    """Return the step for `RandomCenterCropPad` in test mode.
 
     Raises:
-        StepFailed: it has no `mean` of three channels, with which it pads.
+        StepFailed: it has no `mean` of three channels, which is the padding's value.
     """
     mode, number = step.get("test_pad_mode", ("logical_or", 127))
     try:
@@ -79,7 +79,7 @@ def _resize(step: Transform) -> Resize:
     factor = options["scale_factor"]
     _require(options["backend"] == "cv2" and options["interpolation"] in INTERPOLATIONS)
     _require(type(options["keep_ratio"]) is bool)
-    _require(factor is None or (type(factor) is float and factor > 0))  # mmdet takes no other
+    _require(factor is None or (type(factor) is float and factor > 0))  # mmdet accepts no other
     return Resize(options["keep_ratio"], options["interpolation"], factor)
 
 
@@ -90,7 +90,7 @@ def _normalize(step: Transform) -> Normalize:
 
 
 def _pad(step: Transform) -> Pad:
-    """One number is the value of the first channel only: OpenCV reads it so."""
+    """A single number pads the first channel only, as OpenCV reads it."""
     options = _options(step, size=None, size_divisor=None, pad_to_square=False, pad_val={})
     size, divisor, square = options["size"], options["size_divisor"], options["pad_to_square"]
     _require(type(square) is bool and (size is not None) + (divisor is not None) + square == 1)
@@ -105,7 +105,7 @@ def _pad(step: Transform) -> Pad:
 def _centre_pad(step: Transform) -> CentrePad:
     known = {"crop_size", "ratios", "border", "mean", "std", "to_rgb", "test_mode"}
     known |= {"type", "test_pad_mode", "test_pad_add_pix", "bbox_clip_border"}
-    _require(set(step) <= known and {"ratios", "border"} <= set(step))  # their defaults train
+    _require(set(step) <= known and {"ratios", "border"} <= set(step))  # defaults train
     _require(all(step.get(name) is None for name in ("ratios", "border", "crop_size")))
     _require(step.get("std") is not None and type(step.get("to_rgb")) is bool)
     _triple(step.get("mean"))
@@ -125,7 +125,7 @@ _READERS: dict[str, Callable[[Transform], Step]] = {
 
 
 def _require_floats(decode: Decode, steps: Sequence[Step]) -> None:
-    """mmdet pads on all sides only what is float32 by then."""
+    """Requires float32 before padding on all sides, as mmdet does."""
     is_float = decode.to_float32
     for step in steps:
         _require(is_float or not isinstance(step, CentrePad))

@@ -1,4 +1,4 @@
-"""The data sets that a config's `data.test` is made of, and the test pipeline that they share."""
+"""Finds the data sets in a config's `data.test`, and the test pipeline that they share."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from farm.errors import InputError
 from farm.sources.mmdet import overrides, pipeline
 
 _BY_FILE = ("ann_file", "img_prefix", "seg_prefix", "proposal_file")
-"""What a data set of several annotation files may have a list of, an entry for each."""
+"""Settings that may be lists, with an entry for each of several annotation files."""
 
 _WITHOUT_PIPELINE = (None, "ConcatDataset", "RepeatDataset", "ClassBalancedDataset")
-"""Wrappers whose `pipeline` mmdet gives to nobody. None: a mapping around data sets."""
+"""Wrappers whose own `pipeline` mmdet ignores. None: a mapping that contains data sets."""
 
 
 @dataclass(frozen=True)
 class Part:
     """One plain data set with one annotation file.
 
-    place: the key of its settings in the config, as `data.train.dataset`. index: which of its
-    annotation files, where the settings list several; the parts of a list share their place.
-    wrappers: what stands around it, the innermost first, as parts of their own.
+    place: the key of its settings in the config, such as `data.train.dataset`. index: which of the
+    annotation files, where the settings list several; these parts have the same `place`. wrappers:
+    the wrappers around it, the innermost first, as parts of their own.
     """
 
     place: str
@@ -39,12 +39,12 @@ class Part:
 
     @property
     def file_option(self) -> str:
-        """By which key `cfg_options` set its annotation file."""
+        """The key by which `cfg_options` set its annotation file."""
         return f"{self.place}.ann_file" + ("" if self.index is None else f".{self.index}")
 
     @property
     def kind(self) -> Any:
-        """Its class; None where it has no type, or one that nothing registered."""
+        """Its class; None where it has no type, or one that is not registered."""
         kind = self.settings.get("type")
         found = DATASETS.get(kind) if isinstance(kind, str) else kind
         return found if isinstance(found, type) else None
@@ -57,9 +57,9 @@ class Part:
 
 
 def parts(config: mmcv.Config, use: str) -> list[Part]:
-    """The plain data sets of `data.<use>`, as mmdet's `build_dataset` would open them.
+    """Return the plain data sets of `data.<use>`, as mmdet's `build_dataset` would open them.
 
-    What is no data set at all, but stands where one belongs, is one without settings.
+    A value that is no data set, where one is expected, becomes a part without settings.
     """
     value = (config.get("data") or {}).get(use)
     return [] if value is None else list(_parts(value, f"data.{use}", ()))
@@ -97,12 +97,12 @@ def _of_file(value: Mapping[str, Any], i: int) -> dict[str, Any]:
 
 
 def canonical_pipeline(config: mmcv.Config, where: str) -> str:
-    """`ModelFacts.pipeline`: of all data sets that `data.test` is made of.
+    """Return `ModelFacts.pipeline`: the one test pipeline of all data sets in `data.test`.
 
     Raises:
-        InputError: the config has none, or data sets with pipelines that differ.
-        StepFailed: it is of a kind that cannot be prepared here, or of transforms that the config's
-            code replaced.
+        InputError: the config has none, or its data sets have different pipelines.
+        StepFailed: the pipeline is of a kind that cannot be prepared here, or the config's code
+            replaced one of its transforms.
     """
     (first, steps), *others = test_pipelines(config, where).items()
     found = pipeline.canonical(steps, first)
@@ -119,13 +119,14 @@ def canonical_pipeline(config: mmcv.Config, where: str) -> str:
 
 
 def test_pipelines(config: mmcv.Config, where: str) -> dict[str, list[Any]]:
-    """The transforms of each data set in `data.test`, by where `cfg_options` find them.
+    """Return the transforms of each data set in `data.test`, by their keys for `cfg_options`.
 
-    mmdet gives each data set its own, and a wrapper's leftover one to nobody. The config's
-    `test_pipeline` counts only where no data set has any.
+    As in mmdet, each data set uses its own pipeline, and a wrapper's unused one is ignored. The
+    config's `test_pipeline` counts only where no data set has one.
 
     Raises:
-        InputError: there is none at all, or one of several data sets has none.
+        InputError: there is no pipeline, only some of the data sets have one, or it is not clear
+            whether a wrapper's or a data set's applies.
     """
     tested = parts(config, "test") or [Part("data.test", {})]
     by_place = {part.place: _pipeline(part, where) for part in tested}
@@ -143,7 +144,7 @@ def test_pipelines(config: mmcv.Config, where: str) -> dict[str, list[Any]]:
 
 
 def _pipeline(part: Part, where: str) -> Any:
-    """Of a data set as mmdet builds it within its wrappers; None where it has none."""
+    """The pipeline of a data set as mmdet builds it in its wrappers; None where it has none."""
     steps = part.settings.get("pipeline")
     for wrapper in part.wrappers:
         kind, own = wrapper.settings.get("type"), wrapper.settings.get("pipeline")

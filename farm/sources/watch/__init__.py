@@ -3,9 +3,9 @@
     with watching(model, folder / used.FILE):
         ...                                     the config is read, the model built
 
-Everything that Python opens, lists or asks for is seen, in child processes by fork too, and is
-written down at once, so that a process that dies leaves what it had used so far. What native code
-opens by itself cannot be seen.
+Everything that Python opens, lists or queries is recorded, also in forked child processes. Each
+record is written at once, so that a process that dies still leaves a list of what it had used.
+Files that native code opens by itself cannot be observed.
 """
 
 from farm.sources.watch.hooks import watching

@@ -1,4 +1,4 @@
-"""The block in which a model is watched: Python's audit events, and imports that find nothing."""
+"""Watches a model by Python's audit events, and by a finder for imports that find nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _now: Seen | None = None
 
 
 class _Last(MetaPathFinder):
-    """Is asked for what no finder before it knows, and does not know it either."""
+    """The last import finder: records names that no other finder knows, and finds nothing."""
 
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
@@ -47,20 +47,21 @@ class _Last(MetaPathFinder):
 
 @contextmanager
 def noted(seen: Seen) -> Iterator[None]:
+    """Record in the block the modules and packages that are not found."""
     finder = _Last(seen)
     sys.meta_path.append(finder)
     try:
         yield
     finally:
-        if finder in sys.meta_path:  # the user's code may do with the list what it wants to
+        if finder in sys.meta_path:  # the user's code may have changed the list
             sys.meta_path.remove(finder)
 
 
 @contextmanager
 def watching(model: AnyModel, out: Path) -> Iterator[None]:
-    """Writes to `out` what the model is made of while the block runs; see `farm.plan.dependencies`.
+    """Write to `out` what the model depends on while the block runs; see `farm.plan.dependencies`.
 
-    A ready ONNX file runs no code, and is all that it is made of.
+    A ready ONNX file runs no code and has no dependency besides itself.
     """
     global _now
     if not isinstance(model, Model | ModuleModel):
@@ -71,7 +72,7 @@ def watching(model: AnyModel, out: Path) -> Iterator[None]:
         out, dependencies.where(model), _known(model), packages, isinstance(model, ModuleModel)
     )
     _install()
-    tempfile.gettempdir()  # Python asks for the current folder when it looks for this one
+    tempfile.gettempdir()  # its first call queries the current folder, which is not the model's
     try:
         with (
             user_code.ignored(),
@@ -88,7 +89,7 @@ def watching(model: AnyModel, out: Path) -> Iterator[None]:
 
 
 def _known(model: Model | ModuleModel) -> set[str]:
-    """The files that are in the key of the check itself."""
+    """The files whose digests are part of the key of `check` itself."""
     if isinstance(model, Model):
         parts = config_parts(Path(model.config.path))
     else:
@@ -99,7 +100,7 @@ def _known(model: Model | ModuleModel) -> set[str]:
 
 @cache
 def _install() -> None:
-    """Audit hooks stay for as long as the process does."""
+    """Installs the audit hook once: Python cannot remove one."""
     sys.addaudithook(_audit)
 
 

@@ -1,4 +1,4 @@
-"""Whose code a file or a caller is: the user's, or an installed package's; and its path."""
+"""Tells whether a file or a caller belongs to the user or to an installed package."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _IMPORTS_FOR_A_CONFIG = "import_modules_from_strings"
 
 
 def asked_by_user(imports_too: bool, everything: bool) -> bool:
-    """Whether the user's code is among the callers, up to the farm's own.
+    """Return whether the user's code is among the callers, up to the farm's own frames.
 
-    imports_too: also where it only imports a package whose own code then runs. everything: all
-    that the farm calls is the user's, wherever it is installed.
+    imports_too: count code that only imports a package whose own code then runs, too. everything:
+    treat all code that the farm calls as the user's, wherever it is installed.
     """
     for frame in _callers():
         kind = user_code.origin(frame.f_code.co_filename)
@@ -36,7 +36,7 @@ def asked_by_user(imports_too: bool, everything: bool) -> bool:
 
 
 def _callers() -> Iterator[FrameType]:
-    """From the innermost outwards, without this package's own."""
+    """Yields the frames from the innermost outwards, without those of this package."""
     frame: FrameType | None = sys._getframe(1)
     here = os.path.dirname(__file__)
     while frame is not None:
@@ -46,12 +46,12 @@ def _callers() -> Iterator[FrameType]:
 
 
 def asked_by_import() -> bool:
-    """Whether it is the import machinery that asks, on whoever's behalf."""
+    """Return whether the caller is Python's import machinery."""
     return next((user_code.origin(f.f_code.co_filename) for f in _callers()), "farm") == "import"
 
 
 def code_of(names: Collection[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The folders of these packages, and the files in them that were installed."""
+    """Return the folders of these packages, and the installed files in them."""
     roots, listed = [], set[str]()
     for name in names:
         if dist := packages.distribution(name):
@@ -62,8 +62,7 @@ def code_of(names: Collection[str]) -> tuple[tuple[str, ...], frozenset[str]]:
 
 
 def packages_of(path: str) -> tuple[str, ...]:
-    """The installed packages that bring the file's top-level module; none for one that nobody
-    installed."""
+    """Return the installed packages that provide the file's top-level module, if any."""
     return tuple(dict.fromkeys(_by_module().get(_top(path), ())))
 
 
@@ -81,18 +80,19 @@ def _by_module() -> dict[str, list[str]]:
 
 
 def absolute(asked: object) -> str | None:
-    """Absolute, as text; None for a descriptor, or what is no path."""
+    """Return the absolute path as text; None for a file descriptor or a value that is no path."""
     if not asked or not isinstance(asked, str | bytes | os.PathLike):
         return None
     return os.path.abspath(os.fsdecode(asked))
 
 
 def is_relative(asked: object) -> bool:
-    """Whether what was asked for depends on the folder that the process is in."""
+    """Return whether a path depends on the process's current folder."""
     return isinstance(asked, str | bytes | os.PathLike) and not os.path.isabs(os.fsdecode(asked))
 
 
 def current() -> str:
+    """Return the current folder; empty if it was removed."""
     try:
         return os.getcwd()
     except OSError:  # it was removed
@@ -100,7 +100,7 @@ def current() -> str:
 
 
 def source(path: str) -> str:
-    """Compiled code stands for its source."""
+    """Return the source file of compiled code, or the path itself."""
     if not path.endswith(".pyc"):
         return path
     try:
@@ -110,6 +110,7 @@ def source(path: str) -> str:
 
 
 def of_module(module: ModuleType) -> str | None:
+    """Return the source file of a module; None for a module without one."""
     path = getattr(module, "__file__", None)
     if not isinstance(path, str):
         return None

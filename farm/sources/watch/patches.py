@@ -1,4 +1,4 @@
-"""The environment and questions for files, which are no audit events: asked by way of us."""
+"""Replaces functions that raise no audit event: the environment, and queries about files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _busy = threading.local()
 
 
 def quietly(handle: Callable[..., None], *arguments: Any) -> None:
-    """What watching itself opens and asks for is not the model's."""
+    """Call `handle`; what it opens or queries itself is not recorded."""
     if getattr(_busy, "yes", False):
         return
     _busy.yes = True
@@ -31,6 +31,7 @@ def quietly(handle: Callable[..., None], *arguments: Any) -> None:
 
 @contextmanager
 def patched(seen: Seen) -> Iterator[None]:
+    """Replace the functions in the block, and restore them afterwards."""
     with ExitStack() as stack:
         for name, made in _environment(seen).items():
             stack.enter_context(_replaced(type(os.environ), name, made))
@@ -56,7 +57,7 @@ def _replaced(holder: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def _environment(seen: Seen) -> dict[str, Any]:
-    """`os.environ` and `os.getenv` look up one variable; to go through all of them is said."""
+    """Records each variable that is looked up, and reports code that iterates over all of them."""
     kind: Any = type(os.environ)
     get, through, put, drop = (
         getattr(kind, f"__{name}__") for name in ("getitem", "iter", "setitem", "delitem")
@@ -75,7 +76,7 @@ def _environment(seen: Seen) -> dict[str, Any]:
         quietly(seen.by_user_unfollowed, ALL_VARIABLES)
         walked.clear()
         for key in through(self):
-            walked.append(key)  # its value is looked up next, or when all names are there
+            walked.append(key)  # the caller looks up its value next, or after it has all names
             yield key
 
     def setitem(self: Any, key: Any, value: Any) -> None:
@@ -94,7 +95,10 @@ def _environment(seen: Seen) -> dict[str, Any]:
 
 @contextmanager
 def _as_able(real: Any, asking: Any) -> Iterator[None]:
-    """`os` says in sets of functions what each can do, and `shutil` looks there."""
+    """Adds the replacement to the sets in which `os` lists functions by what they support.
+
+    `shutil` looks the functions up in these sets (as `os.supports_follow_symlinks`).
+    """
     known = os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks
     able = [one for one in (*known, os.supports_effective_ids) if real in one]
     for one in able:
@@ -107,12 +111,12 @@ def _as_able(real: Any, asking: Any) -> Iterator[None]:
 
 
 def _asking(real: Callable[..., Any], seen: Seen) -> Callable[..., Any]:
-    """`os.path.exists` and its kin ask `os.stat`, `os.path.realpath` asks for each link."""
+    """Wraps `os.stat` and the like, which `os.path.exists` and `os.path.realpath` call."""
     follows = real not in (os.lstat, os.readlink)
 
     @wraps(real)
     def ask(path: Any, *rest: Any, **named: Any) -> Any:
-        if named.get("dir_fd") is None:  # else it says nothing without that folder
+        if named.get("dir_fd") is None:  # else relative to an unknown folder
             quietly(seen.asked_for, path, follows and named.get("follow_symlinks", True))
         return real(path, *rest, **named)
 
@@ -120,7 +124,7 @@ def _asking(real: Callable[..., Any], seen: Seen) -> Callable[..., Any]:
 
 
 def _current(real: Callable[[], Any], seen: Seen) -> Callable[[], Any]:
-    """`os.path.abspath` and `pathlib` ask for it, too."""
+    """Wraps `os.getcwd`, which `os.path.abspath` and `pathlib` call, too."""
 
     @wraps(real)
     def ask() -> Any:

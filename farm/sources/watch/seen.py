@@ -1,4 +1,4 @@
-"""What was seen of one model, written down as it is seen."""
+"""Records what one model uses, writing each observation to a file at once."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ from farm.terminal import plain
 
 _MACHINE = ("/proc", "/sys", "/dev")
 _OF_TEMPORARY_FILES = ("TMPDIR", "TEMP", "TMP")
-"""A step may have a folder of its own for these, which makes no difference to a model."""
+"""Variables of temporary folders: a step may set them, which makes no difference to a model."""
 
 _MOST_READ = 1 << 30
-"""Bytes of files that are only asked for: so much is read of them, the rest counts by size."""
+"""Bytes read in total from files that are only queried; further ones are compared by size."""
 
 _CLOSED = -1
 
 _OF_MODELS = set[str]()
-"""Modules that models of this process have imported: the next one does not import them again."""
+"""Modules that models of this process imported: a later model that uses them does not import them
+again, so they are recorded for it as well."""
 
 
 class Seen:
-    """known: files that planning digests already. in_key: packages whose versions are in the key.
-    everything: all that runs is the user's, see `callers.asked_by_user`."""
+    """Writes the dependencies of one model to a file while the model's code runs.
+
+    known: files that planning digests already. in_key: packages whose versions are in the key.
+    everything: treat all code that runs as the user's, see `origins.asked_by_user`.
+    """
 
     def __init__(
         self,
@@ -53,21 +57,21 @@ class Seen:
         self._out = os.open(out, flags, 0o666)
 
     def close(self) -> None:
-        """The config as it was merged tells nothing more where nothing else was used."""
+        """Stop recording; the merged config is recorded only where other files were used, too."""
         self._modules()
         if self._config and any(kind != "sought" for kind, _, _ in self._noted):
             self._note("config", "config", self._config)
         os.close(self._out)
-        self._out = _CLOSED  # code that has taken one of the patched functions calls it later, too
+        self._out = _CLOSED  # code that kept a reference to a patched function may call it later
 
     def merged(self, text: str) -> None:
-        """The config as mmcv made it, without the place of the project's folder."""
+        """Record the config as mmcv merged it, without the path of the project's folder."""
         for folder in self.places.folders:
             text = text.replace(folder, ".")
         self._config = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
     def sought(self, name: str, reach: config_files.Reach) -> None:
-        """A file that the farm looks for on the config's behalf stands for all its places."""
+        """Record a file that the farm looks for on the config's behalf, for all its locations."""
         found = config_files.first(name, self.places.folder, reach)
         if found is not None:
             self.known.add(os.path.abspath(found))
@@ -76,7 +80,7 @@ class Seen:
         )
 
     def opened(self, asked: object, flags: int) -> None:
-        """A file is about to be opened."""
+        """Record a file that is about to be opened."""
         path = origins.absolute(asked)
         if path is None or path == os.devnull:
             return
@@ -105,15 +109,18 @@ class Seen:
         elif user_code.origin(path) == "installed" and not self._is_extra(path):
             self._installed(path)
         elif self._users(path) and (os.path.isfile(path) or self.by_user()):
-            # a library that looks for a file in vain goes on as it would anywhere
+            # a library that does not find an optional file behaves the same on any machine
             digest = fingerprints.content(Path(path))
             self._note_place("file", path, digest, asked)
             if digest == "no file":
                 self.unfollowed(f"reads {self.places.name(path)}, which is no plain file")
 
     def _users(self, path: str) -> bool:
-        """Neither Python's, the farm's or the system's, nor made by the code itself, nor of a
-        package that has a version."""
+        """Whether a file is the user's.
+
+        Files of Python, of the farm, of the system and of packages with a version are not, nor are
+        files that the code itself wrote.
+        """
         if self._is_extra(path):
             return True
         if user_code.inside(path, (*_MACHINE, *self._roots)):
@@ -121,7 +128,7 @@ class Seen:
         return user_code.origin(path) in ("own", "text") and not self._own(path)
 
     def _is_extra(self, path: str) -> bool:
-        """In the folder of a package that is in the key, and not among what was installed."""
+        """Whether a file was added to the folder of a package that is in the key."""
         if path in self._listed or not user_code.inside(path, self._roots):
             return False
         if not user_code.inside(path, user_code.installed_folders()):
@@ -129,7 +136,7 @@ class Seen:
         return path.endswith(".py") or self.by_user()
 
     def _installed(self, path: str) -> None:
-        """A file of a package that only the user's code imports stands for its version."""
+        """Record the version of a package that only the user's code imports."""
         if user_code.inside(path, self._roots) or not self.by_user():
             return
         names = origins.packages_of(path)
@@ -139,10 +146,11 @@ class Seen:
             self._note("file", "", fingerprints.content(Path(path)), self.places.name(path))
 
     def made(self, path: str) -> None:
-        """By the model's own code: what is in it follows from the rest."""
+        """Note a file that the model's code wrote: its content follows from the other inputs."""
         self._written.add(os.path.realpath(path))
 
     def moved(self, before: str, after: str) -> None:
+        """Note that a file was renamed, for files that the model's code wrote."""
         if self._own(before):
             self.made(after)
 
@@ -151,15 +159,19 @@ class Seen:
         return str(real) in self._written or any(str(p) in self._written for p in real.parents)
 
     def listed(self, asked: object) -> None:
+        """Record a folder whose content the user's code lists."""
         path = origins.absolute(asked)
         if path and self._users(path) and self.by_user() and not origins.asked_by_import():
             self._note_place("folder", path, fingerprints.folder(Path(path)), asked)
 
     def asked_for(self, asked: object, follows: bool = True) -> None:
-        """A file or folder; follows: that which a link leads to, not the link itself."""
+        """Record a query about a file or folder.
+
+        follows: the query is about the target of a link, not about the link itself.
+        """
         path = origins.absolute(asked)
         if path is None or self.places.contains_folder(path) or path in self._added_to:
-            return  # the project's folder is there wherever it is
+            return  # the project's folder exists on every machine
         kind, look = ("exists", fingerprints.existence) if follows else ("link", fingerprints.link)
         known = path in self.known and (follows or not os.path.islink(path))
         known |= (kind, "", self.places.name(path)) in self._noted
@@ -167,28 +179,28 @@ class Seen:
             self._note_place(kind, path, look(Path(path), self._by_size(path)), asked)
 
     def _by_size(self, path: str) -> bool:
-        """Whether there is more to read already than is read of such files."""
+        """Counts the file's bytes; whether the limit on bytes of queried files is exceeded."""
         if os.path.isfile(path):
             self._left_to_read -= os.path.getsize(path)
         return self._left_to_read < 0
 
     def current_folder(self) -> None:
-        """It was asked for by the user's own code."""
+        """Record that the user's own code queried the current folder."""
         if origins.asked_by_user(imports_too=False, everything=self.everything):
             self._depends_on_folder()
 
     def entered(self, asked: object) -> None:
-        """Another folder is about to be the current one."""
+        """Record a change of the current folder if it is by a relative path."""
         if self.by_user() and origins.is_relative(asked):
             self._depends_on_folder()
 
     def _depends_on_folder(self) -> None:
-        """On the one that the process was started in, unless the code has left that."""
+        """Record the folder that the process was started in, unless the code has changed it."""
         if origins.current() == self._folder:
             self._note("current", "", dependencies.current_folder(self.places))
 
     def no_module(self, name: str, path: Sequence[str] | None) -> None:
-        """Python finds none of this name. path: of the package that it would be in."""
+        """Record a module that was not found. path: the search path of its parent package."""
         if not all(part.isidentifier() for part in name.split(".")) or not self.by_user():
             return
         if fingerprints.importable(name, None) == fingerprints.MISSING:
@@ -199,33 +211,37 @@ class Seen:
                 self._note("import", last, fingerprints.MISSING, self.places.name(folder))
 
     def _own_folders(self, path: Sequence[str]) -> list[str]:
-        """Those on a search path that a plan would not search."""
+        """The folders of a search path that planning would not search."""
         folders = [os.path.abspath(one) for one in path if one not in self._search]
         return [one for one in folders if self._users(os.path.join(one, "module"))]
 
     def no_package(self, name: str) -> None:
-        """No package of this name is installed."""
+        """Record that no package of this name is installed."""
         if origins.asked_by_user(imports_too=False, everything=self.everything):
             self._note("package", name, packages.exact_version(name))
 
     def variable(self, name: str, value: bytes | None) -> None:
+        """Record an environment variable that the user's code looks up."""
         if name not in _OF_TEMPORARY_FILES and origins.asked_by_user(
             imports_too=False, everything=self.everything
         ):
             self._note("variable", name, fingerprints.variable(value))
 
     def unfollowed(self, what: str) -> None:
+        """Record an action whose dependencies cannot be tracked; `what` describes it."""
         self._note("unfollowed", plain(what)[:200], "")
 
     def by_user_unfollowed(self, what: str) -> None:
+        """Record the same if the user's code is among the callers."""
         if self.by_user():
             self.unfollowed(what)
 
     def by_user(self) -> bool:
+        """Return whether the user's code is among the callers, its imports included."""
         return origins.asked_by_user(imports_too=True, everything=self.everything)
 
     def _modules(self) -> None:
-        """Modules by name, since another search path finds another file."""
+        """Record imported modules by name, since another search path finds another file."""
         for name in sys.modules.keys() - self._before:
             path = origins.of_module(sys.modules[name])
             if path is not None and path not in self.known and self._users(path):

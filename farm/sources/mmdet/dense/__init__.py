@@ -1,4 +1,4 @@
-"""Dense heads: from a head's raw outputs to candidates, by the rules of its own `get_bboxes`.
+"""Dense heads: decodes a head's raw outputs to candidates, as its own `get_bboxes` does.
 
 A new head is one function in a file of its kind, and one line in `READERS`.
 """
@@ -24,13 +24,13 @@ __all__ = ["READERS", "Reader", "clips_boxes", "reader"]
 
 @dataclass(frozen=True)
 class Reader:
-    """How one kind of head is read.
+    """How one kind of head is decoded.
 
-    read(head, its outputs (per kind a list of levels), limits [4] (W H W H in pixels)) returns
-    the candidates. coders: the kinds of box coder it knows, none where the head decodes itself.
+    read(head, its outputs (one list of levels per output), limits [4] (W H W H in pixels)) returns
+    the candidates. coders: the supported kinds of box coder, none where the head decodes itself.
     check(head) raises ValueError for settings that are not known here.
-    finish(head, what `read` returned, what survived suppression) returns the final boxes,
-    where they differ. clips: whether boxes end clipped to the image, where no coder says so.
+    finish(head, the result of `read`, the survivors of suppression) returns the final boxes,
+    where they differ. clips: whether boxes are clipped to the image, where no coder decides it.
     """
 
     read: Callable[[Any, tuple[Any, ...], Tensor], Candidates]
@@ -57,7 +57,7 @@ READERS: dict[type, Reader] = {
     dense_heads.RepPointsHead: Reader(heads.reppoints, check=levels.check, clips=True),
     dense_heads.GARetinaHead: Reader(guided.guided, _DELTAS, guided.check),
 }
-"""By head class, looked up along the MRO."""
+"""Reader for a head's class, looked up along the MRO."""
 
 _RULES = (
     "get_bboxes", "_get_bboxes_single", "_bbox_post_process", "_bboxes_nms", "_bbox_decode",
@@ -66,10 +66,10 @@ _RULES = (
 
 
 def reader(head: nn.Module) -> Reader:
-    """What reads this head's outputs.
+    """Return the reader for this head.
 
     Raises:
-        ValueError: nothing does: a head, a rule of its own, or a box coder that is not known here.
+        ValueError: the head, a method that it overrides, or its box coder is not known here.
     """
     name = type(head).__name__
     base = next((kind for kind in type(head).__mro__ if kind in READERS), None)
@@ -87,6 +87,6 @@ def reader(head: nn.Module) -> Reader:
 
 
 def clips_boxes(head: Any) -> bool:
-    """Whether its boxes end clipped to the image."""
+    """Return whether the head's boxes are clipped to the image."""
     stated = reader(head).clips
     return coders.clips(getattr(head, "bbox_coder", None)) if stated is None else stated

@@ -1,4 +1,4 @@
-"""How dense heads code boxes, and the priors (anchors or points) that they start from."""
+"""Box coders of dense heads, and the priors (anchors or points) that boxes are relative to."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Decode = Callable[[Any, Tensor, Tensor, Tensor], Tensor]
 
 
 def distances(coder: Any, points: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
-    """mmdet's `distance2bbox`: how far left, up, right and down of a point the sides are."""
+    """Decode as mmdet's `distance2bbox`: distances from a point to the four sides."""
     corners = [points - deltas[..., :2], points + deltas[..., 2:]]
     return clipped(coder, torch.cat(corners, -1), limits)
 
 
 def heights_and_widths(coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
-    """mmdet's `tblr2bboxes`: top and bottom in heights of the prior, left and right in widths."""
+    """Decode as mmdet's `tblr2bboxes`: distances to the sides, relative to the prior's size."""
     deltas = deltas * deltas.new_tensor(coder.normalizer)
     size = priors[..., 2:] - priors[..., :2]
     vertical, horizontal = size[..., 1:] * deltas[..., :2], size[..., :1] * deltas[..., 2:]
@@ -35,7 +35,7 @@ def heights_and_widths(coder: Any, priors: Tensor, deltas: Tensor, limits: Tenso
 
 
 def legacy_shifts(coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
-    """`legacy_delta2bbox`, of mmdet 1: sizes count pixels, so the last one is W - 1 or H - 1."""
+    """Decode as `legacy_delta2bbox` of mmdet 1, where the last pixel is W - 1 or H - 1."""
     deltas = deltas * deltas.new_tensor(coder.stds) + deltas.new_tensor(coder.means)
     size = priors[..., 2:] - priors[..., :2] + 1
     middle = centre(priors) + size * deltas[..., :2]
@@ -44,12 +44,12 @@ def legacy_shifts(coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor) ->
 
 
 def centre(boxes: Tensor) -> Tensor:
-    """[..., 4] -> [..., 2]."""
+    """Return the centres of boxes: [..., 4] -> [..., 2]."""
     return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
 def clipped(coder: Any, boxes: Tensor, limits: Tensor) -> Tensor:
-    """Cut to the network's input where the coder does so."""
+    """Clip boxes to the network's input if the coder does so."""
     return torch.minimum(boxes.clamp(min=0), limits) if coder.clip_border else boxes
 
 
@@ -59,21 +59,22 @@ DECODERS: dict[type, Decode] = {
     coders.DistancePointBBoxCoder: distances,
     coders.TBLRBBoxCoder: heights_and_widths,
 }
-"""By the coder's own class: one derived from it may decode otherwise."""
+"""Decoder for a coder's exact class: a subclass may decode otherwise."""
 
 KNOWN, POINTS = tuple(DECODERS), (coders.DistancePointBBoxCoder,)
 
 
 def decode(coder: Any, priors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
-    """Boxes [..., 4] by the rule of this coder's class."""
+    """Decode boxes [..., 4] as this coder's class does."""
     return DECODERS[type(coder)](coder, priors, deltas, limits)
 
 
 def clips(coder: Any) -> bool:
-    """Whether boxes end clipped to the image; what decodes without a coder does not do so."""
+    """Return whether the coder clips boxes to the image; False for a head without a coder."""
     return getattr(coder, "clip_border", type(coder) is coders.LegacyDeltaXYWHBBoxCoder)
 
 
 def priors(head: Any, features: list[Tensor], **options: Any) -> list[Tensor]:
+    """Return the head's priors for each level's map."""
     sizes = [feature.shape[-2:] for feature in features]
     return head.prior_generator.grid_priors(sizes, device=features[0].device, **options)

@@ -1,4 +1,4 @@
-"""Guided Anchoring's RetinaNet: where anchors are, and of what shape, is predicted too."""
+"""RetinaNet with Guided Anchoring: locations and shapes of anchors are predicted, too."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ from farm.sources.mmdet.candidates import (
 )
 
 _GROWTH = -float(np.log(1e-6))
-"""The largest growth of an anchor: the rule's `wh_ratio_clip`."""
+"""The largest growth of an anchor, as a ratio: `wh_ratio_clip` in mmdet."""
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where its anchors are made by a rule that is not known here."""
+    """Check that the head computes anchors as mmdet's own does.
+
+    Raises:
+        ValueError: it overrides a method, or its anchor coder is not known here.
+    """
     for rule in ("get_anchors", "_get_guided_anchors_single"):
         if getattr(type(head), rule) is not getattr(GuidedAnchorHead, rule):
             raise ValueError(f"head {type(head).__name__} has its own {rule}, which is not known")
@@ -37,7 +41,7 @@ def check(head: Any) -> None:
 
 
 def guided(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`GuidedAnchorHead._get_bboxes_single`: anchors where the place passes `loc_filter_thr`."""
+    """Decode as `GuidedAnchorHead._get_bboxes_single`: locations over `loc_filter_thr` count."""
     sizes = [logits.shape[-2:] for logits in outs[0]]
     squares = head.square_anchor_generator.grid_priors(sizes, device=outs[0][0].device)
     levels = zip(outs[0], outs[1], outs[2], outs[3], squares, strict=True)
@@ -52,7 +56,7 @@ def _level(
     head: Any, logits: Tensor, deltas: Tensor, shape: Tensor, place: Tensor, squares: Tensor,
     limits: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Boxes [N, P, 4] and scores [N, P, C] of the best `nms_pre` anchors, 0 where there is none."""
+    """Boxes [N, P, 4] and scores [N, P, C] of the best `nms_pre` anchors; 0 for missing ones."""
     scores = rows(logits, head.cls_out_channels)
     scores = scores.sigmoid() if head.use_sigmoid_cls else scores.softmax(-1)
     scores, deltas = scores[..., : head.num_classes], rows(deltas, 4)
@@ -66,6 +70,6 @@ def _level(
 
 
 def anchors_of(head: Any, squares: Tensor, shape: Tensor) -> Tensor:
-    """squares [P, 4], and their growth [N, P, 2] -> anchors [N, P, 4]; none is clipped."""
+    """Decode anchors [N, P, 4] from squares [P, 4] and their growth [N, P, 2]; no clipping."""
     deltas = torch.cat([torch.zeros_like(shape), shape], -1)
     return decode(head.anchor_coder, squares, deltas, None, _GROWTH)

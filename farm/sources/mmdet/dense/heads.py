@@ -1,4 +1,4 @@
-"""Dense heads by what they predict: anchors, distributions, points, sides, scores and boxes."""
+"""Decodes dense heads: anchor-based, anchor-free, with distributions, points or buckets."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from farm.sources.mmdet.two_stage import buckets
 
 
 def anchors(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`BaseDenseHead._get_bboxes_single`: per level the best pairs of prior and class.
+    """Decode as `BaseDenseHead._get_bboxes_single`: the best pairs of prior and class per level.
 
-    Where a head has a factor for the scores (the centreness of FCOS, the IoU of DDOD), it is
-    multiplied in after the pairs are chosen by score alone. mmdet's own `onnx_export` chooses
-    by the product, and holds the product against `score_thr`: it loses boxes of low centreness,
-    and takes in others.
+    A head's factor for the scores (the centreness of FCOS, the IoU of DDOD) is multiplied in after
+    the pairs are selected by class score alone. mmdet's own `onnx_export` selects by the product
+    and compares the product with `score_thr`: it loses boxes of low centreness and keeps others
+    instead.
     """
     places = priors(head, outs[0])
     factors = outs[2] if len(outs) > 2 else [None] * len(places)
@@ -46,7 +46,7 @@ def _anchor_level(
 
 
 def gfl(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`GFLHead._get_bboxes_single`: distances in strides, from the anchors' centres."""
+    """Decode as `GFLHead._get_bboxes_single`: distances in strides from the anchors' centres."""
     strides = [stride for stride, _ in head.prior_generator.strides]
     levels = zip(outs[0], outs[1], priors(head, outs[0]), strides, strict=True)
     return join([_distribution_level(head, *level, limits) for level in levels])
@@ -63,7 +63,7 @@ def _distribution_level(
 
 
 def fovea(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`FoveaHead._get_bboxes_single`; boxes are clipped to the last pixel, W - 1 and H - 1."""
+    """Decode as `FoveaHead._get_bboxes_single`; boxes are clipped to W - 1 and H - 1."""
     levels = zip(outs[0], outs[1], priors(head, outs[0]), head.base_edge_list, strict=True)
     return join([_fovea_level(head, *level, limits) for level in levels])
 
@@ -79,7 +79,7 @@ def _fovea_level(
 
 
 def reppoints(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`RepPointsHead._get_bboxes_single`: boxes are clipped to the network's input."""
+    """Decode as `RepPointsHead._get_bboxes_single`; boxes are clipped to the network's input."""
     levels = zip(outs[0], outs[1], priors(head, outs[0]), head.point_strides, strict=True)
     return join([_points_level(head, *level, limits) for level in levels])
 
@@ -93,7 +93,7 @@ def _points_level(
 
 
 def sabl(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`SABLRetinaHead._get_bboxes_single`, from one square per place."""
+    """Decode as `SABLRetinaHead._get_bboxes_single`, from one square per cell."""
     sizes = [logits.shape[-2:] for logits in outs[0]]
     squares = head.square_anchor_generator.grid_priors(sizes, device=outs[0][0].device)
     levels = zip(outs[0], outs[1], squares, strict=True)
@@ -110,7 +110,11 @@ def _sides_level(
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where its boxes are made by a rule that is not known here."""
+    """Check that the head computes boxes as mmdet's own does.
+
+    Raises:
+        ValueError: it overrides a method.
+    """
     levels.check(head)
     for rule in ("forward", "deform_sampling", "anchor_center"):
         if getattr(type(head), rule) is not getattr(TOODHead, rule):
@@ -118,7 +122,7 @@ def check(head: Any) -> None:
 
 
 def tood(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`TOODHead._get_bboxes_single`: boxes in strides, clipped nowhere."""
+    """Decode as `TOODHead._get_bboxes_single`: boxes in strides, never clipped."""
     strides = [stride for stride, _ in head.prior_generator.strides]
     parts = zip(outs[0], outs[1], strides, strict=True)
     return join([_tood_level(head, *part) for part in parts])
@@ -131,9 +135,10 @@ def _tood_level(head: Any, scores: Tensor, boxes: Tensor, stride: int) -> Candid
 
 
 def yolox(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`YOLOXHead.get_bboxes`: the best class per prior, score times objectness >= `score_thr`.
+    """Decode as `YOLOXHead.get_bboxes`: the best class per prior, with its score times objectness.
 
-    The best of the probabilities, not of the logits: where several round to 1, the first counts.
+    The product must be at least `score_thr`. The best class is found among probabilities, not
+    logits: where several round to 1, the first one counts.
     """
     places = torch.cat(priors(head, outs[0], with_stride=True))
     logits = torch.cat([rows(level, head.cls_out_channels) for level in outs[0]], 1)
@@ -146,7 +151,7 @@ def yolox(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 
 
 def yolov3(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
-    """`YOLOV3Head.get_bboxes`: class and objectness over their thresholds; the product."""
+    """Decode as `YOLOV3Head.get_bboxes`: class score times objectness, both over thresholds."""
     features = outs[0]
     levels = zip(features, priors(head, features), head.featmap_strides, strict=True)
     boxes, predictions = zip(*(_yolov3_level(head, *level) for level in levels), strict=True)

@@ -1,4 +1,4 @@
-"""The pairs of prior and class that go on from one level of a dense head."""
+"""Selects the candidate pairs of prior and class of one level of a dense head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from farm.sources.mmdet.candidates import POOL, best_pairs, best_rows, require_c
 
 @dataclass(frozen=True)
 class Pairs:
-    """Of one level, each [N, k]: scores (0: does not count), prior, class."""
+    """Pairs of one level, each field [N, k]: scores (0: does not count), prior, class."""
 
     scores: Tensor
     prior: Tensor
@@ -24,7 +24,11 @@ class Pairs:
 
 
 def check(head: Any) -> None:
-    """Raises ValueError for limits that mmdet takes for slices, with results nobody means."""
+    """Check the limits on the number of boxes.
+
+    Raises:
+        ValueError: mmdet would use a limit in a slice, with a result that cannot be intended.
+    """
     test_cfg = head.test_cfg
     require_counts(test_cfg)
     if test_cfg.get("nms_pre", -1) == 0:
@@ -37,25 +41,26 @@ def check(head: Any) -> None:
 
 
 def best(head: Any, logits: Tensor, activated: bool = False) -> Pairs:
-    """`filter_scores_and_topk` for logits [N, A * C, h, w]: pairs over `score_thr`, at most
-    `nms_pre`, by the score alone (another factor comes in later).
+    """Select pairs over `score_thr` from logits [N, A * C, h, w]: `filter_scores_and_topk`.
 
-    activated: the head has put out scores, not logits.
+    At most `nms_pre` are selected, by the class score alone (factors are applied later).
 
-    With `nms_pre: -1` mmdet takes all but the lowest one of the level: it slices `[:-1]`. Here
-    at most `POOL` enter.
+    activated: the head's output is scores, not logits.
+
+    With `nms_pre: -1` mmdet takes all but the lowest pair of the level, since it slices `[:-1]`.
+    Here, at most `POOL` of them are taken.
     """
     limit, threshold = head.test_cfg.get("nms_pre", -1), head.test_cfg.score_thr
-    # A sigmoid keeps the order, so it is computed for the chosen rows only.
+    # The sigmoid is monotonic, so it is computed for the selected rows only.
     scores = rows(logits, head.cls_out_channels)
     scores = scores if activated or head.use_sigmoid_cls else scores.softmax(-1)
     chosen = best_rows(scores[..., : head.num_classes], limit) if limit > 0 else _all_rows(scores)
-    # The background is cut off after the gathering: OpenVINO folds the two into an invalid one.
+    # The background is dropped after gathering: OpenVINO fuses the two into an invalid operation.
     scores = take(scores, chosen)[..., : head.num_classes]
     scores = scores.sigmoid() if head.use_sigmoid_cls and not activated else scores
     scores, row, label = best_pairs(scores, limit if limit > 0 else POOL)
     passed = scores > threshold
-    if limit < 0:  # those over the threshold come first, so each looks `-limit` places ahead
+    if limit < 0:  # sorted, so a pair counts if another follows `-limit` rows later
         passed = torch.cat([passed[:, -limit:], torch.zeros_like(passed[:, :-limit])], 1)
     scores = torch.where(passed, scores, torch.zeros_like(scores))
     return Pairs(scores, chosen.gather(1, row), label)

@@ -1,4 +1,4 @@
-"""PAA and LAD: scores weighed by predicted IoU, and boxes averaged after suppression."""
+"""PAA and LAD: scores weighted by predicted IoU, and boxes averaged after suppression."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from farm.sources.mmdet.candidates import (
 from farm.sources.mmdet.dense.coders import priors
 
 _LEAST_IOU, _WIDTH = 0.01, 0.025
-"""Of `score_voting`: which boxes have a say, and how fast it fades with their overlap."""
+"""Constants of `score_voting`: the least IoU of boxes that vote, and how IoU weights them."""
 
 
 @dataclass(frozen=True)
 class Voters(Candidates):
-    """Candidates, and those with a say in their boxes, of which there may be more.
+    """Candidates, and the boxes that vote on theirs, of which there may be more.
 
-    voters [N, P, 4]; votes [N, P, C], 0 where a class has none.
+    voters [N, P, 4]; votes [N, P, C]: scores, 0 where a box does not vote for a class.
     """
 
     voters: Tensor
@@ -38,7 +38,7 @@ class Voters(Candidates):
 
 
 def paa(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Voters:
-    """`PAAHead._get_bboxes_single`: the geometric mean of score and IoU, over `score_thr`."""
+    """Decode as `PAAHead._get_bboxes_single`; scores are geometric means of class score and IoU."""
     levels = zip(outs[0], outs[1], outs[2], priors(head, outs[0]), strict=True)
     parts = zip(*(_level(head, *level, limits) for level in levels), strict=True)
     boxes, scores = (torch.cat(part, 1) for part in parts)
@@ -62,10 +62,10 @@ def _level(
 
 
 def voted(head: Any, found: Voters, kept: Candidates) -> Candidates:
-    """`PAAHead.score_voting`: each survivor becomes the mean of the boxes of its class around it.
+    """Average boxes as `PAAHead.score_voting`: each survivor with overlapping boxes of its class.
 
-    They weigh by their score and by how near they lie. A box without any area has no neighbour,
-    not even itself: mmdet makes NaN of it, here it stays.
+    The weights are the boxes' scores and IoUs. A box of zero area overlaps nothing, not even
+    itself: mmdet returns NaN for it, here it stays unchanged.
     """
     if not head.with_score_voting:
         return kept

@@ -1,6 +1,6 @@
-"""Operators of mmcv, and of torch above what an opset has, as standard ONNX.
+"""Replaces operators of mmcv, and those of torch that an opset lacks, with standard ONNX ones.
 
-`standard(opset)` puts each in place of what the model's own code calls, while it is traced.
+`standard(opset)` replaces the functions that the model's own code calls, while it is traced.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ PATCHES: tuple[Patch, ...] = (
     attention.patch_unflatten,
     convolutions.patch_vfnet,
 )
-"""One per operator: takes the opset, and puts back on exit what it replaced."""
+"""Context managers, one per operator: each takes the opset, and restores the original on exit."""
 
 
 @contextmanager
 def standard(opset: int) -> Iterator[None]:
-    """While this is open, the model's code traces to standard operators of `opset`."""
+    """Make the model's code trace to standard operators of `opset`, in the block."""
     with ExitStack() as stack:
         for swap in PATCHES:
             stack.enter_context(swap(opset))

@@ -1,4 +1,4 @@
-"""Attention: multi-scale deformable (all levels at once), and Swin's shifted windows."""
+"""Multi-scale deformable attention, for all levels at once, and Swin's shifted windows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def attention(
     value: Tensor, value_spatial_shapes: Tensor, sampling_locations: Tensor,
     attention_weights: Tensor,
 ) -> Tensor:  # fmt: skip
-    """mmcv's own for the CPU, without its Python loop over the sizes of the levels.
+    """Compute mmcv's CPU attention without its Python loop over the levels' sizes.
 
     value [N, pixels of all levels, heads, C]; value_spatial_shapes int64 [levels, 2] of height and
-    width; sampling_locations [N, queries, heads, levels, points, 2], x and y in parts of the map;
+    width; sampling_locations [N, queries, heads, levels, points, 2], x and y relative to the map;
     attention_weights [N, queries, heads, levels, points]. Returns [N, queries, heads * C].
     """
     images, pixels, heads, channels = value.shape
@@ -51,6 +51,7 @@ def attention(
 
 @contextmanager
 def patch_deform_attention(opset: int) -> Iterator[None]:
+    """Make multi-scale deformable attention trace to `attention`."""
     original, name = multi_scale_deformable_attn_pytorch, "multi_scale_deformable_attn_pytorch"
     with replaced_everywhere(original, name, attention):
         yield
@@ -59,8 +60,8 @@ def patch_deform_attention(opset: int) -> Iterator[None]:
 def _attention(block: Any, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
     """`ShiftWindowMSA.forward`; query [N, h * w, C].
 
-    mmdet's own fixes the batch, decides by the traced size whether to cut the padding off again,
-    and fills its mask region by region.
+    mmdet's own fixes the batch, decides by the traced size whether to crop the padding, and fills
+    its mask region by region.
     """
     size, shift, channels = block.window_size, block.shift_size, block.w_msa.embed_dims
     height, width = hw_shape
@@ -82,14 +83,14 @@ def _attention(block: Any, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
 
 
 def _windows(x: Tensor, rows: int, columns: int, size: int) -> Tensor:
-    """[N, h, w, C] -> [N * windows, size * size, C]."""
+    """Splits [N, h, w, C] into windows: [N * windows, size * size, C]."""
     channels = x.shape[3]
     x = x.view(-1, rows // size, size, columns // size, size, channels)
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, size * size, channels)
 
 
 def _mask(rows: int, columns: int, size: int, shift: int) -> Tensor:
-    """[windows, size * size, size * size]: -100 between places that the shift brought together."""
+    """[windows, size * size, size * size]: -100 between cells that only the shift made adjacent."""
     down, across = (_regions(extent, size, shift) for extent in (rows, columns))
     region = (3 * down.unsqueeze(1) + across).reshape(1, rows, columns, 1)
     region = _windows(region, rows, columns, size).squeeze(2)
@@ -98,26 +99,26 @@ def _mask(rows: int, columns: int, size: int, shift: int) -> Tensor:
 
 
 def _regions(extent: int, size: int, shift: int) -> Tensor:
-    """Before the last window 0, in it 1, and 2 where the shift put the first places."""
+    """0 before the last window, 1 in it, and 2 for the cells that the shift moved to the end."""
     place = torch.arange(extent)
     return (place >= extent - size).long() + (place >= extent - shift).long()
 
 
 @contextmanager
 def patch_shifted_windows(opset: int) -> Iterator[None]:
-    """Shifted windows trace to a graph for every height, width and batch."""
+    """Make shifted windows trace to a graph for every height, width and batch size."""
     with replaced(ShiftWindowMSA, "forward", _attention):
         yield
 
 
 def unflatten(values: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """torch's own: the axis `dim` as several, of `sizes`."""
+    """Compute torch's `unflatten`: split the axis `dim` into axes of `sizes`."""
     place, shape = dim % values.dim(), values.shape
     return values.reshape(*shape[:place], *sizes, *shape[place + 1 :])
 
 
 @contextmanager
 def patch_unflatten(opset: int) -> Iterator[None]:
-    """Attention traces to sizes that stay free, at every opset."""
+    """Make attention trace to sizes that stay dynamic, at every opset."""
     with replaced(Tensor, "unflatten", unflatten):
         yield

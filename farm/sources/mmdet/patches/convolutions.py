@@ -1,4 +1,4 @@
-"""Convolutions of other kinds: masked, padded as TensorFlow does, DyHead's, VFNet's, TOOD's."""
+"""Special convolutions: masked, with TensorFlow's padding, DyHead's, VFNet's and TOOD's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from farm.sources.mmdet.patches.replaced import replaced
 def masked_conv2d(
     features: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, padding: Any = 0, stride: Any = 1
 ) -> Tensor:
-    """mmcv's own: a convolution, zero where the mask [1 or N, h, w] is not over 0."""
+    """Compute mmcv's `masked_conv2d`: zero where the mask [1 or N, h, w] is not above 0."""
     found = F.conv2d(features, weight, bias, stride, padding)
     return found * (mask > 0).unsqueeze(1).to(found.dtype)
 
@@ -39,7 +39,7 @@ def _plain(layer: Any, features: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def guided(head: Any, features: Any) -> tuple[list[Tensor], ...]:
-    """`GuidedAnchorHead.forward` for any batch: each image by its own mask, not by the first's."""
+    """Compute `GuidedAnchorHead.forward` for any batch: each image is masked by its own mask."""
     with replaced(MaskedConv2d, "forward", _plain):
         scores, deltas, shapes, places = _forward(head, features)
     masks = [(place.sigmoid() >= head.loc_filter_thr).to(place.dtype) for place in places]
@@ -49,14 +49,14 @@ def guided(head: Any, features: Any) -> tuple[list[Tensor], ...]:
 
 
 def padded(x: Tensor, part: Any, corner: bool = False) -> Tensor:
-    """[N, C, h, w] with zeros for the kernel, stride and dilation of `part`.
+    """Pad [N, C, h, w] with zeros for the kernel, stride and dilation of `part`.
 
-    corner: all of them below and on the right, instead of half on either side.
+    corner: put all padding below and on the right, instead of half on either side.
     """
     down, across = _missing(x, part, 0), _missing(x, part, 1)
     before = (0, 0) if corner else (across // 2, down // 2)
     ends = [before[0], across - before[0], before[1], down - before[1]]
-    never = all(isinstance(end, int) and not end for end in ends)  # a traced 0 is one of its size
+    never = all(isinstance(end, int) and not end for end in ends)  # a traced 0 may differ elsewhere
     return x if never else nn.functional.pad(x, ends)
 
 
@@ -80,17 +80,17 @@ def _convolved(convolution: Any, x: Tensor) -> Tensor:
 
 @contextmanager
 def patch_same_padding(opset: int) -> Iterator[None]:
-    """Padding traces to arithmetic on the size."""
+    """Make padding trace to arithmetic on the size."""
     adaptive = replaced(AdaptivePadding, "forward", _adaptive)
     with adaptive, replaced(Conv2dAdaptivePadding, "forward", _convolved):
         yield
 
 
 def _dyhead_forward(layer: Any, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-    """`DyDCNv2.forward`: x [N, C, h, w] by shifts and factors predicted for another level.
+    """`DyDCNv2.forward`: x [N, C, h, w] with offsets and masks predicted for another level.
 
-    The level above, a quarter as large, is convolved with the shifts of its neighbour below.
-    mmcv's kernel reads only as many as it has places, from the first on, as if they were its own.
+    A coarser level, with a quarter of the area, is convolved with the offsets of the finer level.
+    mmcv's kernel reads only as many offsets as it has output positions, from the start of memory.
     """
     (down, right), (top, left) = layer.conv.stride, layer.conv.padding
     (high, wide), (tall, broad) = layer.conv.kernel_size, layer.conv.dilation
@@ -103,12 +103,12 @@ def _dyhead_forward(layer: Any, x: Tensor, offset: Tensor, mask: Tensor) -> Tens
 
 
 def _places(extent: Any, kernel: int, stride: int, padding: int, dilation: int) -> Any:
-    """How many places a convolution has along an axis of `extent` pixels."""
+    """The number of output positions of a convolution along an axis of `extent` pixels."""
     return (extent + (2 * padding - dilation * (kernel - 1) - 1)) // stride + 1
 
 
 def _first(values: Tensor, height: Any, width: Any) -> Tensor:
-    """What lies first in the memory of [N, C, h, w], as [N, C, height, width]."""
+    """The first values in the memory of [N, C, h, w], as [N, C, height, width]."""
     batch, channels = values.shape[:2]
     flat = values.flatten(1)[:, : channels * height * width]
     return flat.reshape(batch, channels, height, width)
@@ -116,15 +116,16 @@ def _first(values: Tensor, height: Any, width: Any) -> Tensor:
 
 @contextmanager
 def patch_dyhead(opset: int) -> Iterator[None]:
+    """Make DyHead's convolutions trace for every size."""
     with replaced(DyDCNv2, "forward", _dyhead_forward):
         yield
 
 
 def star(head: Any, sides: Tensor, gradient: float, stride: int) -> Tensor:
-    """`VFNetHead.star_dcn_offset`: to the corners and edges of each box, and its middle.
+    """Compute `VFNetHead.star_dcn_offset`: offsets to corners, edges and centre of each box.
 
-    sides [N, 4, h, w]: how far left, up, right and down they are, in pixels. Returns y and x in
-    turn, in strides: [N, 18, h, w].
+    sides [N, 4, h, w]: distances of the sides left, up, right and down, in pixels. Returns
+    [N, 18, h, w], y and x alternating, in strides.
     """
     left, up, right, down = (sides / stride).split(1, 1)
     rows, columns = (-up, torch.zeros_like(up), down), (-left, torch.zeros_like(left), right)
@@ -134,7 +135,7 @@ def star(head: Any, sides: Tensor, gradient: float, stride: int) -> Tensor:
 
 @contextmanager
 def patch_vfnet(opset: int) -> Iterator[None]:
-    """The same shifts in far fewer nodes."""
+    """Replace VFNet's offsets by `star`, which needs far fewer nodes."""
     with replaced(VFNetHead, "star_dcn_offset", star):
         yield
 
@@ -152,10 +153,10 @@ def _level(head: Any, level: int, feature: Tensor, scale: Any) -> tuple[Tensor, 
     joined = torch.cat(shared, 1)
     mean = F.adaptive_avg_pool2d(joined, (1, 1))
     logits = head.tood_cls(head.cls_decomp(joined, mean))
-    # mmdet's function of its own has the same value, and a gradient that ONNX has no word for.
+    # mmdet's autograd function has the same value, but ONNX has no symbolic for its own gradient.
     scores = (logits.sigmoid() * head.cls_prob_module(joined).sigmoid()).sqrt()
     boxes = _decoded(head, level, scale, head.tood_reg(head.reg_decomp(joined, mean)))
-    # Each side of a box is read off at a place of its own near by.
+    # Each side of a box is sampled at a predicted position of its own, near the cell.
     ones = torch.ones(4, 1, 1, 1, device=boxes.device)
     moved = tood_head.deform_conv2d(
         boxes.contiguous(), head.reg_offset_module(joined).contiguous(), ones, 1, 0, 1, 4, 4
@@ -165,7 +166,7 @@ def _level(head: Any, level: int, feature: Tensor, scale: Any) -> tuple[Tensor, 
 
 
 def _decoded(head: Any, level: int, scale: Any, sides: Tensor) -> Tensor:
-    """Boxes [N, 4, h, w] in strides, of what is predicted for each anchor."""
+    """Boxes [N, 4, h, w] in strides, decoded from the prediction for each anchor."""
     stride, size = head.prior_generator.strides[level][0], sides.shape[-2:]
     anchors = head.prior_generator.single_level_grid_priors(size, level, device=sides.device)
     free = head.anchor_type == "anchor_free"
@@ -180,5 +181,6 @@ def _decoded(head: Any, level: int, scale: Any, sides: Tensor) -> Tensor:
 
 @contextmanager
 def patch_tood(opset: int) -> Iterator[None]:
+    """Replace the forward of TOOD's head by one that can be exported."""
     with replaced(TOODHead, "forward", _tood_forward):
         yield

@@ -1,8 +1,8 @@
 """Deformable convolution, v1 and v2: ONNX's DeformConv from opset 19 on, gathers below.
 
-ONNX Runtime runs both; the operator takes half to three quarters of the time. OpenVINO has the
-operator and runs it as fast, but its reader of ONNX does not know it: `runtimes/openvino.py` tells
-it. A plain OpenVINO reads the files below opset 19 only.
+ONNX Runtime runs both; the operator takes half to three quarters of the gathers' time. OpenVINO has
+the operator and runs it as fast, but its ONNX importer does not support it: `runtimes/openvino.py`
+adds the translation. Without that, OpenVINO reads the files below opset 19 only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Pair = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class Shape:
-    """What mmcv's functions are told beside their tensors; pairs are of y and x."""
+    """The arguments of mmcv's functions besides their tensors; pairs are of y and x."""
 
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -41,7 +41,7 @@ class Shape:
 
 Convolve = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor | None, Shape], Tensor]
 """image [N, C, H, W], offset [N, deform_groups * K * (y, x), h, w], mask [N, deform_groups * K,
-h, w] or None, weight [out, C / groups, kh, kw], bias [out] or None; K = kh * kw places in a kernel.
+h, w] or None, weight [out, C / groups, kh, kw], bias [out] or None; K = kh * kw kernel positions.
 Returns [N, out, h, w]."""
 
 
@@ -49,7 +49,7 @@ def gathered(
     image: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor | None,
     shape: Shape,
 ) -> Tensor:  # fmt: skip
-    """`Convolve`: what is found at the places of each kernel, times the weights."""
+    """Compute `Convolve` by gathers: samples at the kernel positions, times the weights."""
     batch, groups, places = offset.shape[0], shape.deform_groups, weight[0, 0].numel()
     height, width = offset.shape[2], offset.shape[3]
     shift = offset.reshape(batch, groups, places, 2, height, width).permute(3, 0, 4, 5, 2, 1)
@@ -64,7 +64,7 @@ def gathered(
 
 
 def _centres(offset: Tensor, weight: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-    """y [h, 1, K, 1] and x [1, w, K, 1] of every place before it is shifted, in pixels."""
+    """y [h, 1, K, 1] and x [1, w, K, 1] of every kernel position without offset, in pixels."""
     kernel = weight.shape[2:]
     place = torch.meshgrid(*(torch.arange(k) for k in kernel), indexing="ij")
     y, x = (
@@ -77,7 +77,7 @@ def _centres(offset: Tensor, weight: Tensor, shape: Shape) -> tuple[Tensor, Tens
 
 
 def _product(columns: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """columns [N, L * K, C] times weight [out, C / groups, kh, kw]: [N * L, out]."""
+    """Product of columns [N, L * K, C] and weight [out, C / groups, kh, kw]: [N * L, out]."""
     out, own = weight.shape[0], weight.shape[1]
     places = weight[0, 0].numel()
     if groups == 1:
@@ -89,7 +89,7 @@ def _product(columns: Tensor, weight: Tensor, groups: int) -> Tensor:
 
 
 class DeformConv(torch.autograd.Function):
-    """ONNX's DeformConv, of image, weight, offset, bias and perhaps mask; mmcv's in PyTorch."""
+    """ONNX's DeformConv on image, weight, offset, bias and optionally mask; mmcv's in PyTorch."""
 
     @staticmethod
     def forward(ctx: Any, shape: Shape, image: Tensor, weight: Tensor, offset: Tensor,
@@ -112,7 +112,7 @@ def one_operator(
     image: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor | None,
     shape: Shape,
 ) -> Tensor:  # fmt: skip
-    """`Convolve`, from opset 19 on."""
+    """Compute `Convolve` by ONNX's operator, from opset 19 on."""
     bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
     masks = () if mask is None else (mask,)
     return DeformConv.apply(shape, image, weight, offset, bias, *masks)
@@ -120,7 +120,7 @@ def one_operator(
 
 @contextmanager
 def patch_deform_conv(opset: int) -> Iterator[None]:
-    """mmcv's functions and layers trace to `Convolve` of `opset`."""
+    """Make mmcv's functions and layers trace to the `Convolve` for `opset`."""
     convolve = one_operator if opset >= 19 else gathered
 
     def v1(
@@ -140,7 +140,7 @@ def patch_deform_conv(opset: int) -> Iterator[None]:
         return convolve(input, offset, mask, weight, bias, shape)
 
     def layer(self: Any, x: Tensor, offset: Tensor) -> Tensor:
-        """Without mmcv's padding of maps smaller than a kernel, which a trace would fix."""
+        """Omits mmcv's padding of maps smaller than a kernel, which a trace would make constant."""
         return v1(
             x, offset, self.weight, self.stride, self.padding, self.dilation, self.groups,
             self.deform_groups,

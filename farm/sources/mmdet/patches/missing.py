@@ -1,6 +1,6 @@
-"""Operators that mmcv has for CUDA only: the same for the CPU, in PyTorch's own arithmetic.
+"""CPU versions, in plain PyTorch, of operators that mmcv implements for CUDA only.
 
-They are written for export, too: what is traced is standard at every opset.
+They can also be exported: they trace to standard operators at every opset.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _placed = ExitStack()
 
 
 def complete() -> None:
-    """From now on, mmcv and mmdet in this process use them for tensors on the CPU."""
+    """Make mmcv and mmdet in this process use these versions for tensors on the CPU."""
     for name, written in _WRITTEN.items():
         original = getattr(mmcv.ops, name)
         if not hasattr(original, "__wrapped__"):

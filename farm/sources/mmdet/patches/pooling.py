@@ -1,4 +1,4 @@
-"""Pooling: adaptive, corner and deformable RoI pooling, and NAS-FPN's merging of maps."""
+"""Adaptive, corner and deformable RoI pooling, and NAS-FPN's merging of maps, for export."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from farm.sources.mmdet.patches.replaced import replaced
 from farm.sources.mmdet.patches.roi_align import RoiAlign
 
 STEPS = 11
-"""Doublings, so that maps of up to 2048 rows and columns are right, whatever size was traced."""
+"""Doubling steps: enough for maps of up to 2048 rows and columns, whatever size was traced."""
 
 _LESS = 1e-5
-"""Cells taken off each bin, so that rounding adds no sample to bins of a whole number of cells."""
+"""Cells subtracted from each bin, so that rounding adds no sample to bins of integer size."""
 
 _resize = BaseMergeCell._resize
 
 
 def adaptive_max_pool2d(values: Tensor, output_size: Any) -> Tensor:
-    """As torch's, of [N, C, H, W], from one level of a pyramid to a coarser one.
+    """Compute torch's `adaptive_max_pool2d` of [N, C, H, W], to a coarser level of a pyramid.
 
-    Levels halve, rounded up, so that the ratio of traced sizes, rounded up to a power of two, is
-    that of all sizes. (Which holds from two rows and two columns of the coarser level on.)
+    Each level has half the size of the previous one, rounded up, so the ratio of the traced sizes,
+    rounded up to a power of two, holds for all sizes. (This requires at least two rows and two
+    columns in the coarser level.)
     """
     for dim, size in zip((2, 3), output_size, strict=True):
         values = _along(values, dim, size)
@@ -40,7 +41,7 @@ def adaptive_max_pool2d(values: Tensor, output_size: Any) -> Tensor:
 
 
 def _along(values: Tensor, dim: int, size: Any) -> Tensor:
-    """Place i is the maximum from floor(i * extent / size) to ceil((i + 1) * extent / size)."""
+    """Output i is the maximum from floor(i * extent / size) to ceil((i + 1) * extent / size)."""
     extent = values.shape[dim]
     start = torch.arange(size, device=values.device) * extent
     last = torch.div(start + (extent + size - 1), size, rounding_mode="trunc") - 1
@@ -53,23 +54,23 @@ def _along(values: Tensor, dim: int, size: Any) -> Tensor:
 
 
 def _window(extent: int, size: int) -> int:
-    """The most places that one maximum is over."""
+    """The largest number of cells that one maximum covers."""
     ratio = -(-extent // size)
     return (1 << (ratio - 1).bit_length()) + 1
 
 
 @contextmanager
 def patch_adaptive_pool(opset: int) -> Iterator[None]:
-    """`torch.nn.functional.adaptive_max_pool2d` traces to gathers, at every opset."""
+    """Make `torch.nn.functional.adaptive_max_pool2d` trace to gathers, at every opset."""
     with replaced(torch.nn.functional, "adaptive_max_pool2d", adaptive_max_pool2d):
         yield
 
 
 def running_max(values: Tensor, dim: int, backward: bool = False) -> Tensor:
-    """`torch.cummax(values, dim)[0]`, or from the end; exact for extents up to 2 ** STEPS.
+    """Compute `torch.cummax(values, dim)[0]`, or from the end; exact for extents to 2 ** STEPS.
 
-    After step k each place holds the maximum of the 2 ** k places up to it. A shift beyond the
-    extent leaves all as it is: its slices are empty.
+    After step k each position has the maximum of the 2 ** k positions up to it. A shift beyond the
+    extent has no effect, since its slices are empty.
     """
     for step in range(STEPS):
         shift = 1 << step
@@ -93,7 +94,7 @@ def _forward(pool: Any, values: Tensor) -> Tensor:
 
 @contextmanager
 def patch_corner_pool(opset: int) -> Iterator[None]:
-    """`CornerPool` traces to slices and maxima, at every opset."""
+    """Make `CornerPool` trace to slices and maxima, at every opset."""
     with replaced(CornerPool, "forward", _forward):
         yield
 
@@ -102,13 +103,15 @@ def deform_roi_pool(
     input: Tensor, rois: Tensor, offset: Tensor | None, output_size: tuple[int, int],
     spatial_scale: float = 1.0, sampling_ratio: int = 0, gamma: float = 0.1,
 ) -> Tensor:  # fmt: skip
-    """mmcv's own: `aligned` boxes whose bins are shifted by `gamma * offset` of their size.
+    """Compute mmcv's `deform_roi_pool`: bins of `aligned` boxes, shifted by `gamma * offset`.
+
+    Offsets are relative to the box's size.
 
     input [N, C, H, W]; rois [R, 5]: image, x1 y1 x2 y2; offset [R, 2 (x, y), h, w] or None.
     Returns [R, C, h, w].
 
     Raises:
-        ValueError: a number of samples that does not follow the size of the bins.
+        ValueError: a fixed `sampling_ratio`; only samples by the size of the bins are supported.
     """
     if sampling_ratio > 0:
         raise ValueError("deformable RoI pooling with a set number of samples is not known here")
@@ -119,8 +122,8 @@ def deform_roi_pool(
     start = boxes[..., :2] + step * _bins(height, width).to(size)
     if offset is not None:
         start = start + gamma * size * offset.permute(0, 2, 3, 1)
-    # RoIAlign widens a bin narrower than a cell, to the right: it is put where the one sample,
-    # which is in its middle, stays in place.
+    # RoIAlign widens a bin narrower than a cell to the right, so it is moved such that its only
+    # sample, which is at its centre, keeps its position.
     start = start + (step - 1).clamp(max=0) * 0.5
     cells = torch.cat([start, start + step - _LESS], 3).reshape(-1, 4)
     images = rois[:, :1].long().expand(-1, height * width).reshape(-1)
@@ -131,7 +134,7 @@ def deform_roi_pool(
 
 
 def pooled(layer: Any, features: Tensor, rois: Tensor) -> Tensor:
-    """What mmcv's layers with shifts (and a mask) of their own make of any number of boxes."""
+    """Pool as mmcv's layers that predict their offsets (and a mask), for any number of boxes."""
     options = layer.output_size, layer.spatial_scale, layer.sampling_ratio, layer.gamma
     plain = deform_roi_pool(features, rois, None, *options)
     offset = layer.offset_fc(plain.flatten(1)).reshape(-1, 2, *layer.output_size)
@@ -142,21 +145,22 @@ def pooled(layer: Any, features: Tensor, rois: Tensor) -> Tensor:
 
 
 def _bins(height: int, width: int) -> Tensor:
-    """[h, w, 2]: column and row."""
+    """The column and row of each bin: [h, w, 2]."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([x, y], 2)
 
 
 def patch_merge_cells(opset: int) -> AbstractContextManager[None]:
+    """Make the cells of NAS-FPN pool with a constant kernel."""
     return replaced(BaseMergeCell, "_resize", _pooled)
 
 
 def _pooled(cell: Any, feature: Tensor, size: Any) -> Tensor:
-    """As mmcv's own, but by whole numbers where it pools: an operator's kernel is no tensor.
+    """As mmcv's own, but with integers as pooling kernels: ONNX's kernel cannot be a tensor.
 
-    They are those of the traced size. Between levels of a pyramid they are the same at every size
-    that is a multiple of the largest stride, to which such models pad their images; at any other
-    the sums that follow do not fit, and a runtime says so.
+    They follow from the traced size. Between levels of a pyramid they are the same at every
+    multiple of the largest stride, to which such models pad their images. At any other size the
+    following additions get different shapes, and a runtime reports an error.
     """
     have, want = [int(n) for n in feature.shape[-2:]], [int(n) for n in size]
     if have <= want:

@@ -1,4 +1,4 @@
-"""Another function in the place of one, for as long as a graph is traced."""
+"""Replaces functions while a graph is traced."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """`owner.name` is `value` while this is open."""
+    """Set `owner.name` to `value` in the block."""
     before = vars(owner)[name]
     setattr(owner, name, value)
     try:
@@ -21,7 +21,7 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextmanager
 def replaced_everywhere(function: Callable[..., Any], name: str, value: Any) -> Iterator[None]:
-    """As `replaced`, in every module that imported `function` by `name`."""
+    """Replace `function` in every module that imported it by `name`."""
     holders = [m for m in list(sys.modules.values()) if _has(m, name, function)]
     with ExitStack() as stack:
         for holder in holders:

@@ -1,4 +1,4 @@
-"""Features of boxes: mmcv's roi_align in PyTorch, the standard RoiAlign in a file."""
+"""RoIAlign: runs as mmcv's roi_align in PyTorch, and is exported as ONNX's RoiAlign."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from torch import Tensor
 from farm.sources.mmdet.patches.replaced import replaced
 
 _NATIVE = 16
-"""The first opset whose RoiAlign has mmcv's `aligned`."""
+"""The first opset whose RoiAlign has an attribute for mmcv's `aligned`."""
 
 _opset = ContextVar("opset", default=_NATIVE)
 
 
 class RoiAlign(torch.autograd.Function):
-    """Features of boxes, bilinear; ONNX's RoiAlign.
+    """Bilinear features of boxes, exported as ONNX's RoiAlign.
 
     features [N, C, H, W]; boxes [R, 4] in pixels of the network's input; images int64 [R].
     Returns [R, C, size, size].
 
-    From opset 16 on ONNX's own attribute says whether boxes are moved by half a pixel of the
-    feature map (`aligned`). (mmcv's symbolic moves them at every opset, so that from 16 on, where
-    half_pixel is the default, they are moved twice.) Below there is no such attribute, and boxes
-    narrower than one feature pixel are taken for one pixel wide, as without `aligned`.
+    From opset 16 on, an attribute of ONNX's operator states whether boxes are shifted by half a
+    pixel of the feature map (`aligned`). (mmcv's symbolic shifts them at every opset, so that from
+    16 on, where half_pixel is the default, they are shifted twice.) Below opset 16 there is no such
+    attribute, and boxes narrower than one feature pixel are treated as one pixel wide, as without
+    `aligned`.
     """
 
     @staticmethod
@@ -63,9 +64,9 @@ class RoiAlign(torch.autograd.Function):
 
 
 def roi_align(features: Tensor, boxes: Tensor, images: Tensor, layer: Any) -> Tensor:
-    """What mmcv's `RoIAlign` layer makes of boxes [R, 4] in images int64 [R]; square, average.
+    """Pool as mmcv's `RoIAlign` layer: boxes [R, 4] with image indices int64 [R].
 
-    Returns [R, C, size, size].
+    The layer must be square, with average pooling. Returns [R, C, size, size].
     """
     size, scale = layer.output_size[0], layer.spatial_scale
     if layer.aligned and _opset.get() < _NATIVE:
@@ -75,13 +76,13 @@ def roi_align(features: Tensor, boxes: Tensor, images: Tensor, layer: Any) -> Te
 
 
 def _any_width(features: Tensor, places: Tensor, images: Tensor, size: int, ratio: int) -> Tensor:
-    """As `aligned` boxes, by a RoiAlign that widens narrow ones; places [R, 4] in cells.
+    """Pools `aligned` boxes `places` [R, 4], in cells, by a RoiAlign that widens narrow ones.
 
-    The samples of a box that is narrower than a cell, in x or y, lie among three cells at most.
-    There the box is made `count` cells wide, so that each sample is the value of one cell, and the
-    wanted samples are linear combinations of these.
+    The samples of a box that is narrower than a cell, in x or y, are interpolated from three cells
+    at most. In that direction the box is made `count` cells wide, so that each sample is the value
+    of one cell; the required samples are linear combinations of these.
     """
-    count = size * max(1, ratio)  # a ratio is as many samples per bin, averaged afterwards
+    count = size * max(1, ratio)  # the ratio is the number of samples per bin, averaged afterwards
     start, extent = places[:, :2], places[:, 2:] - places[:, :2]
     narrow = extent < 1
     limits = torch.stack([torch._shape_as_tensor(features)[i] for i in (3, 2)]).to(places)
@@ -96,7 +97,7 @@ def _any_width(features: Tensor, places: Tensor, images: Tensor, size: int, rati
 
 
 def _averaged(pooled: Tensor, size: int, ratio: int) -> Tensor:
-    """`avg_pool2d(pooled, ratio)`; OpenVINO's own fails where there are no boxes."""
+    """`avg_pool2d(pooled, ratio)`; OpenVINO's own operator fails where there are no boxes."""
     rows, channels = pooled.shape[:2]
     return pooled.reshape(rows, channels, size, ratio, size, ratio).mean((3, 5))
 
@@ -104,11 +105,11 @@ def _averaged(pooled: Tensor, size: int, ratio: int) -> Tensor:
 def _weights(
     start: Tensor, extent: Tensor, first: Tensor, limits: Tensor, count: int, empty: bool
 ) -> Tensor:
-    """[R, 2 (x, y), count, count]: how much each of the cells from `first` on counts per sample.
+    """[R, 2 (x, y), count, count]: the weight, per sample, of each of the cells from `first` on.
 
-    The rules at the border are mmcv's: zero more than a cell outside, else the nearest cell's
-    value. A box without extent is zero unless the number of its samples is given (`empty`).
-    limits [2] is W, H in cells.
+    Borders are handled as in mmcv: samples more than a cell outside are zero, others take the
+    nearest cell's value. A box of no extent is zero unless its number of samples is fixed
+    (`empty`). limits [2] is W, H in cells.
     """
     index = torch.arange(count, device=start.device, dtype=start.dtype)
     start, extent, first = (x.unsqueeze(2) for x in (start, extent, first))
@@ -132,7 +133,7 @@ def _forward(layer: Any, features: Tensor, rois: Tensor) -> Tensor:
 
 @contextmanager
 def patch_roi_align(opset: int) -> Iterator[None]:
-    """mmcv's `RoIAlign`, and `roi_align` above, trace to what is right at `opset`."""
+    """Make mmcv's `RoIAlign`, and `roi_align` above, trace to operators right at `opset`."""
     token = _opset.set(opset)
     try:
         with replaced(mmcv.ops.RoIAlign, "forward", _forward):

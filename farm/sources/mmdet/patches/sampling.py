@@ -1,4 +1,4 @@
-"""Bilinear sampling as gathers at every opset: grid_sample and CARAFE (arXiv 1905.02188)."""
+"""Bilinear sampling by gathers, at every opset; grid_sample and CARAFE (arXiv 1905.02188)."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from farm.sources.mmdet.patches.replaced import replaced
 
 @dataclass(frozen=True)
 class Line:
-    """Rows, or columns, that are looked at: which (int64), and how much each counts."""
+    """The rows, or columns, of samples: their indices (int64) and weights."""
 
     index: Tensor
     weight: Tensor
 
 
 def extent(values: Tensor, dim: int) -> Tensor:
-    """The size of an axis, traced, int64 []."""
+    """Return the size of an axis as a traced tensor, int64 []."""
     return torch._shape_as_tensor(values)[dim]
 
 
 def bilinear(image: Tensor, y: Tensor, x: Tensor, factor: Tensor | None = None) -> Tensor:
-    """image [N, C, H, W] at y, x [N, P, G] in pixels (0: the centre of the first), zero outside.
+    """Sample image [N, C, H, W] at y, x [N, P, G] in pixels (0: the first's centre), zero outside.
 
-    The channels are G groups, each with places of its own. `factor` [N, P, G] scales what is
-    found. Returns [N, P, C].
+    The channels form G groups, each with its own sample positions. `factor` [N, P, G] scales the
+    samples. Returns [N, P, C].
     """
     rows = lines(y, extent(image, 2))
     if factor is not None:
@@ -44,14 +44,14 @@ def bilinear(image: Tensor, y: Tensor, x: Tensor, factor: Tensor | None = None) 
 
 
 def nearest(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """As `bilinear`, the nearest pixel (halves to the even one)."""
+    """Sample as `bilinear`, but the nearest pixel (halves are rounded to even)."""
     one = torch.ones_like(y)
     rows, columns = _line(y.round(), one, extent(image, 2)), _line(x.round(), one, extent(image, 3))
     return _sampled(image, [rows], [columns])
 
 
 def lines(place: Tensor, extent: Tensor) -> list[Line]:
-    """The two rows, or columns, around `place`; those outside of 0..extent - 1 do not count."""
+    """Return the two rows, or columns, around `place`; those outside 0..extent - 1 weigh 0."""
     low = place.floor()
     share = place - low
     return [_line(low, 1 - share, extent), _line(low + 1, share, extent)]
@@ -64,7 +64,7 @@ def _line(place: Tensor, weight: Tensor, extent: Tensor) -> Line:
 
 
 def _sampled(image: Tensor, rows: list[Line], columns: list[Line]) -> Tensor:
-    """The sum of what is found where the rows and columns cross: [N, P, C]."""
+    """The weighted sum of the pixels at all pairs of a row and a column: [N, P, C]."""
     batch, channels, groups = image.shape[0], image.shape[1], rows[0].index.shape[2]
     width, size = extent(image, 3), extent(image, 2) * extent(image, 3)
     pixels = image.permute(0, 2, 3, 1).reshape(-1, channels // groups)
@@ -86,10 +86,10 @@ def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros",
     align_corners: bool | None = None,
 ) -> Tensor:  # fmt: skip
-    """torch's own, for images: input [N, C, H, W], grid [N, h, w, 2] of x, y in -1..1.
+    """Compute torch's `grid_sample`: input [N, C, H, W], grid [N, h, w, 2] of x, y in -1..1.
 
     Raises:
-        ValueError: a mode that is not written here.
+        ValueError: a mode that is not implemented here.
     """
     if mode not in ("bilinear", "nearest") or padding_mode not in ("zeros", "border"):
         raise ValueError(f"grid_sample with {mode}, {padding_mode} cannot be exported below 16")
@@ -115,7 +115,7 @@ def _within(place: Tensor, extent: Tensor) -> Tensor:
 
 @contextmanager
 def patch_grid_sample(opset: int) -> Iterator[None]:
-    """Below 16 torch's exporter has no grid_sample; from there on its GridSample is right."""
+    """Replace `grid_sample` below opset 16, where torch's exporter has none."""
     if opset >= 16:
         yield
         return
@@ -126,9 +126,9 @@ def patch_grid_sample(opset: int) -> Iterator[None]:
 def carafe(
     features: Tensor, masks: Tensor, kernel_size: int, group_size: int, scale_factor: int
 ) -> Tensor:
-    """mmcv's own, as products of shifted features: of each place of the kernel in turn.
+    """Compute mmcv's `carafe` as a sum, over kernel positions, of shifted features times masks.
 
-    features [N, C, h, w]; masks [N, groups * K, h * s, w * s] for K places of the kernel and the
+    features [N, C, h, w]; masks [N, groups * K, h * s, w * s] for K kernel positions and the
     scale s. Returns [N, C, h * s, w * s], zero outside.
     """
     batch, channels, height, width = features.shape
@@ -147,12 +147,15 @@ def carafe(
 
 
 def _shifted(start: int, reach: int) -> slice:
-    """As long as the map without its padding, whatever its size."""
+    """A slice that is as long as the map without its padding, at any size."""
     return slice(start, start - 2 * reach or None)
 
 
 def patch_carafe(opset: int) -> AbstractContextManager[None]:
-    """CARAFE's pyramid cuts the coarser level at every size, not by whether the traced one fits."""
+    """Make CARAFE's pyramid crop the coarser level at every size.
+
+    mmdet's own decides at the traced size whether to crop.
+    """
     return replaced(FPN_CARAFE, "tensor_add", _sum)
 
 

@@ -1,4 +1,4 @@
-"""Suppression: greedy NMS and soft-NMS, in PyTorch and as standard ONNX."""
+"""Greedy NMS and soft-NMS, in PyTorch and as standard ONNX operators."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METHODS = ("naive", "linear", "gaussian")
 
 
 class NonMaxSuppression(torch.autograd.Function):
-    """Greedy suppression per image; ONNX's NonMaxSuppression, with one class.
+    """Greedy suppression per image, exported as ONNX's NonMaxSuppression with one class.
 
     boxes [N, M, 4] x1 y1 x2 y2; scores [N, 1, M], 0 for rows that do not take part.
     Returns int64 [S, 3]: image, 0, row; at most `keep` rows per image.
@@ -53,13 +53,13 @@ def _picked(boxes: Tensor, scores: Tensor, keep: int, iou: float) -> Tensor:
 
 
 def soft_nms(boxes: Tensor, scores: Tensor, keep: int, decay: Decay) -> Tensor:
-    """`mmcv.ops.soft_nms` per image: each box's score when it was picked, 0 for those never.
+    """Compute `mmcv.ops.soft_nms` per image: a box's score when it is picked, 0 if it never is.
 
     boxes [N, M, 4] x1 y1 x2 y2; scores [N, M], 0 for rows that do not take part.
 
-    Scores only fall, so the first `keep` rounds pick what mmdet keeps of all of them. Of equal
-    scores the first row is picked (mmcv's choice depends on its swapping). An overlap of 0 / 0,
-    between boxes without area, counts as none; mmcv's gaussian makes the score NaN.
+    Scores never increase, so the first `keep` rounds pick the same boxes that mmdet keeps after all
+    rounds. Of equal scores the first row is picked (in mmcv it depends on the order of swaps). An
+    IoU of 0 / 0, between boxes of zero area, counts as 0; with mmcv's gaussian the score is NaN.
     """
     method = METHODS.index(decay.method)
     return _rounds()(
@@ -89,7 +89,7 @@ def _soft_nms(
             weight = torch.where(overlap >= iou, 1 - overlap, torch.ones_like(overlap))
         else:
             weight = torch.exp(-(overlap * overlap) / sigma)
-        own = (row == index) & (best > 0)  # none is left once the best is 0
+        own = (row == index) & (best > 0)  # no candidate remains if the best is 0
         picked = torch.where(own, best, picked)
         left = left * weight
         left = torch.where(own | (left < min_score), torch.zeros_like(left), left)
@@ -98,7 +98,7 @@ def _soft_nms(
 
 @cache
 def _rounds() -> Any:
-    """Compiled, since a traced loop would be unrolled; torch calls its own compiler old."""
+    """The loop, scripted, since tracing would unroll it; torch's deprecation warning is ignored."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         return torch.jit.script(_soft_nms)

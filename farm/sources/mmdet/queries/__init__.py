@@ -1,4 +1,4 @@
-"""Query detectors: a fixed set of queries, each an object or none; no suppression."""
+"""Query detectors: a fixed set of queries, each predicting an object or none; no suppression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deformable DETR: queries look at a few places of each level, near points that they carry."""
+"""Deformable DETR: a query attends to a few points per level, near its reference point."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ from farm.sources.mmdet.queries.detr import detections
 from farm.sources.mmdet.two_stage.parts import require
 
 _FAR = 1e4
-"""As a logit, one whose sigmoid is exactly 1: mmdet has infinity, which not every runtime bears."""
+"""A logit whose sigmoid is exactly 1; mmdet uses infinity, which not every runtime supports."""
 
 
 class Levels(NamedTuple):
-    """shapes int64 [L, 2] of height and width, starts int64 [L] of the levels' pixels in a row;
-    centres [P, 2], x and y of all pixels in parts of the image, and by level (cut by `starts`,
-    a file of fixed sizes is one that OpenVINO cannot compile). Sizes are traced."""
+    """The sizes of the levels, traced, and the positions of their pixels.
+
+    shapes int64 [L, 2]: height and width. starts int64 [L]: index of each level's first pixel among
+    all pixels. Then the centres [P, 2] of all pixels, x and y as fractions of the image, and the
+    same as a list by level (if they were sliced by `starts` instead, OpenVINO could not compile
+    files of fixed sizes).
+    """
 
     shapes: Tensor
     starts: Tensor
@@ -37,7 +41,7 @@ class Levels(NamedTuple):
 class DeformableDetr(nn.Module):
     """images float32 [N, 3, H, W] -> dets [N, K, 5], labels int64 [N, K]; see `graphs.graph`.
 
-    The whole input counts as image, as for `Detr`.
+    The full input counts as image, as for `Detr`.
     """
 
     how = None
@@ -79,9 +83,9 @@ def _levels(maps: list[Tensor]) -> Levels:
 
 
 def _centres(one: Tensor, shape: Tensor) -> Tensor:
-    """[h * w, 2] of a map [N, C, h, w]."""
-    # Floats before the half is added: where sizes are fixed, torch's exporter folds an integer and
-    # a half to a double, and all that follows with it.
+    """The pixel centres [h * w, 2] of a map [N, C, h, w]."""
+    # Converted to float before 0.5 is added: with fixed sizes, torch's exporter would fold integer
+    # + 0.5 to a double, and all following constants, too.
     y, x = (
         (torch.arange(one.shape[2 + i], device=one.device).to(one.dtype) + 0.5)
         / shape[i].to(one.dtype)
@@ -92,7 +96,7 @@ def _centres(one: Tensor, shape: Tensor) -> Tensor:
 
 
 def _encoded(head: Any, maps: list[Tensor], levels: Levels) -> Tensor:
-    """What each pixel of each level has seen: [P, N, C]."""
+    """The encoder's output for the pixels of all levels: [P, N, C]."""
     transformer = head.transformer
     positions = [
         _sequence(head.positional_encoding(torch.zeros_like(one[:, 0], dtype=torch.bool))) + embed
@@ -117,7 +121,7 @@ def _sequence(one: Tensor) -> Tensor:
 
 
 def _learned(head: Any, memory: Tensor, levels: Levels) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries [Q, N, C], their positions, and the points [N, Q, 2] they carry; from training."""
+    """Learned queries [Q, N, C], their positional embeddings and reference points [N, Q, 2]."""
     embedding = head.query_embedding.weight.unsqueeze(1).expand(-1, memory.shape[1], -1)
     positions, queries = embedding.split(memory.shape[2], 2)
     points = head.transformer.reference_points(positions.transpose(0, 1)).sigmoid()
@@ -125,9 +129,10 @@ def _learned(head: Any, memory: Tensor, levels: Levels) -> tuple[Tensor, Tensor,
 
 
 def _proposed(head: Any, memory: Tensor, levels: Levels) -> tuple[Tensor, Tensor, Tensor]:
-    """As `_learned`, with boxes [N, Q, 4]: the most promising pixels of the image.
+    """The same for the two-stage variant, with reference boxes [N, Q, 4] of the best pixels.
 
-    `gen_encoder_output_proposals`: pixels on the border, or of no sensible size, propose nothing.
+    As in `gen_encoder_output_proposals`, pixels close to the border, or whose proposed box is too
+    small or too large, are excluded.
     """
     transformer, last = head.transformer, head.transformer.decoder.num_layers
     sides = _sides(levels)
@@ -147,7 +152,7 @@ def _proposed(head: Any, memory: Tensor, levels: Levels) -> tuple[Tensor, Tensor
 
 
 def _sides(levels: Levels) -> Tensor:
-    """[P, 1]: how large a box each pixel proposes, doubled from level to level."""
+    """[P, 1]: the size of the box that each pixel proposes, doubled from level to level."""
     parts = [torch.full_like(part[:, :1], 0.05 * 2.0**i) for i, part in enumerate(levels.parts)]
     return torch.cat(parts)
 
@@ -174,7 +179,7 @@ def _decoded(
 
 
 def _moved(deltas: Tensor, points: Tensor) -> Tensor:
-    """Boxes [N, Q, 4] that are that far from the points [N, Q, 2] or boxes [N, Q, 4]."""
+    """Boxes [N, Q, 4] from deltas to reference points [N, Q, 2] or boxes [N, Q, 4]."""
     places = inverse_sigmoid(points)
     count = places.shape[-1]
     return torch.cat([deltas[..., :count] + places, deltas[..., count:]], -1).sigmoid()

@@ -1,4 +1,4 @@
-"""DETR: a transformer over the last feature map; and what heads of query detectors share."""
+"""DETR: a transformer over the last feature map. Also functions for all query detectors."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _RULES = (
 
 
 def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best `count` entries of [N, queries, classes]: score, query and class, each [N, count].
+    """Return score, query and class, each [N, count], of the best of [N, queries, classes].
 
-    Their number is that of the head and free of the image, unlike `candidates.best_pairs`'s.
+    `count` is fixed by the head and independent of the image, unlike in `candidates.best_pairs`.
     """
     classes = scores.shape[2]
     values, index = scores.flatten(1).topk(count, dim=1)
@@ -34,15 +34,16 @@ def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def corners(boxes: Tensor) -> Tensor:
-    """[.., 4] as centre and size -> x1 y1 x2 y2, with mmdet's own rounding."""
+    """Convert boxes [.., 4] from centre and size to x1 y1 x2 y2, rounding as mmdet does."""
     centre, half = boxes[..., :2], 0.5 * boxes[..., 2:]
     return torch.cat([centre - half, centre + half], -1)
 
 
 def detections(head: Any, logits: Tensor, boxes: Tensor, size: Tensor) -> Candidates:
-    """`DETRHead._get_bboxes_single` for logits [N, Q, C] and boxes [N, Q, 4] as centre and size.
+    """Select detections as `DETRHead._get_bboxes_single`.
 
-    size [4]: W H W H, in which the boxes are told and to which they are cut.
+    logits [N, Q, C]; boxes [N, Q, 4] as centre and size, relative to size [4], which is W H W H in
+    pixels and to which the boxes are scaled and clipped.
     """
     count = head.test_cfg.get("max_per_img", head.num_query)
     if head.loss_cls.use_sigmoid:
@@ -58,8 +59,8 @@ def detections(head: Any, logits: Tensor, boxes: Tensor, size: Tensor) -> Candid
 class Detr(nn.Module):
     """images float32 [N, 3, H, W] -> dets [N, K, 5], labels int64 [N, K]; see `graphs.graph`.
 
-    The whole input counts as image: mmdet hides the padding from the transformer, which a graph
-    knows nothing of.
+    The full input counts as image: mmdet masks the padding in the transformer, but an exported
+    graph has no information on padding.
     """
 
     how = None

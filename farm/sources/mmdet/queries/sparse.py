@@ -1,4 +1,4 @@
-"""Sparse R-CNN and QueryInst: learned proposals, refined from stage to stage."""
+"""Sparse R-CNN and QueryInst: learned proposals that each stage refines."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def _proposals(head: Any, images: Any, size: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _masks(head: Any, features: list[Tensor], found: Candidates, queries: Tensor) -> Tensor:
-    """Of the chosen queries only, where mmdet makes those of all: [N, K, m, m]."""
+    """Masks [N, K, m, m] of the selected queries only, where mmdet computes those of all."""
     pooled = pool(head.mask_roi_extractor[-1], features, found.boxes)
     logits = head.mask_head[-1](pooled, queries)
     return probabilities(own_map(head.mask_head[-1], logits, found), found)
 
 
 def _check(model: Any) -> None:
-    """Raises ValueError where a part follows rules that are not known here."""
+    """Raises ValueError where a part of the model cannot be exported."""
     rules = ("simple_test_rpn", "_decode_init_proposals")
     require(model.rpn_head, dense_heads.EmbeddingRPNHead, rules)
     head = model.roi_head

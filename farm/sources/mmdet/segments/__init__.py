@@ -1,7 +1,7 @@
-"""Instance segmentation without regions of interest: masks over the whole network input.
+"""Instance segmentation without regions of interest: masks over the full network input.
 
-One file per kind of detector. Their graphs give the masks coarse, as the network makes them, and
-`farm.detections.full_masks` sizes them to the image; most have no boxes but those around the masks.
+One file per kind of detector. Graphs return masks at the network's own low resolution, and
+`farm.detections.full_masks` resizes them to the image; the boxes of most are computed from masks.
 """
 
 from __future__ import annotations

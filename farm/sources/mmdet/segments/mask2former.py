@@ -1,4 +1,4 @@
-"""The head of Mask2Former: each query attends to where its mask was, layer by layer."""
+"""Mask2Former's head: in each layer, a query attends to the pixels of its previous mask."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from farm.sources.mmdet.two_stage.parts import require
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where its layers or its pixel decoder follow rules of their own."""
+    """Check that layers and pixel decoder are mmdet's own.
+
+    Raises:
+        ValueError: one of them computes something else.
+    """
     require(head, dense_heads.Mask2FormerHead, ("forward_head",))
     require(head.pixel_decoder, MSDeformAttnPixelDecoder, ("forward",))
 
 
 def predictions(head: Any, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """`Mask2FormerHead.forward`: logits [N, Q, C + 1] and mask logits [N, Q, h, w]."""
+    """Compute `Mask2FormerHead.forward`: logits [N, Q, C + 1] and mask logits [N, Q, h, w]."""
     pixels, levels = _pixels(head.pixel_decoder, features)
     memories, positions = zip(
         *(_memory(head, i, levels[i]) for i in range(head.num_transformer_feat_level)), strict=True
@@ -51,7 +55,7 @@ def predictions(head: Any, features: list[Tensor]) -> tuple[Tensor, Tensor]:
 def _read(
     head: Any, queries: Tensor, pixels: Tensor, level: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`Mask2FormerHead.forward_head`: logits, mask logits, and what of `level` they hide."""
+    """`Mask2FormerHead.forward_head`: logits, mask logits, and the attention mask on `level`."""
     found = head.transformer_decoder.post_norm(queries).transpose(0, 1)
     masks = head.mask_embed(found) @ pixels.flatten(2)
     masks = masks.reshape(-1, masks.shape[1], *pixels.shape[2:])
@@ -63,19 +67,19 @@ def _read(
 
 
 def _opened(hidden: Tensor) -> Tensor:
-    """`hidden` bool [N * heads, Q, P], where a query to which all is hidden may see all."""
+    """`hidden` bool [N * heads, Q, P], but a query whose pixels are all hidden sees all of them."""
     return hidden & (hidden.to(torch.float32).amin(2, keepdim=True) < 1)
 
 
 def _memory(head: Any, i: int, level: Tensor) -> tuple[Tensor, Tensor]:
-    """What the queries attend to, and its positions: [h * w, N, C] each."""
+    """The keys of the attention, and their positional encoding: [h * w, N, C] each."""
     memory = _sequence(head.decoder_input_projs[i](level))
     position = head.decoder_positional_encoding(_no_padding(level))
     return memory + head.level_embed.weight[i].view(1, 1, -1), _sequence(position)
 
 
 def _pixels(decoder: Any, features: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """`MSDeformAttnPixelDecoder.forward`: pixel embeddings [N, C, h, w]; levels, coarse to fine."""
+    """`MSDeformAttnPixelDecoder.forward`: pixel embeddings [N, C, h, w]; maps, coarse to fine."""
     places = [decoder.num_input_levels - 1 - i for i in range(decoder.num_encoder_levels)]
     outs = _encoded(decoder, [features[place] for place in places], places)
     for i in range(decoder.num_input_levels - decoder.num_encoder_levels - 1, -1, -1):
@@ -87,9 +91,9 @@ def _pixels(decoder: Any, features: list[Tensor]) -> tuple[Tensor, list[Tensor]]
 
 
 def _encoded(decoder: Any, features: list[Tensor], places: list[int]) -> list[Tensor]:
-    """The coarse levels, each pixel of which has looked at all of them.
+    """The coarse levels after the encoder, in which each pixel attends to all of them.
 
-    Sizes stay tensors, so that they follow the input.
+    Sizes stay tensors, so that they follow the input's size.
     """
     maps = [conv(feature) for conv, feature in zip(decoder.input_convs, features, strict=True)]
     shapes = [torch._shape_as_tensor(one)[2:].to(one.device) for one in maps]
@@ -115,7 +119,7 @@ def _encoded(decoder: Any, features: list[Tensor], places: list[int]) -> list[Te
 
 
 def _points(decoder: Any, place: int, one: Tensor, shape: Tensor) -> Tensor:
-    """[h * w, 2]: the centre of each pixel, x and y in parts of the image."""
+    """[h * w, 2]: the centre of each pixel, x and y as fractions of the image."""
     points = decoder.point_generator.single_level_grid_priors(
         one.shape[-2:], place, device=one.device
     )
@@ -128,7 +132,7 @@ def _position(decoder: Any, i: int, one: Tensor) -> Tensor:
 
 
 def _maps(memory: Tensor, like: list[Tensor]) -> list[Tensor]:
-    """[N, C, all pixels] in the shapes of the given maps, one after the other."""
+    """Splits [N, C, all pixels] into maps of the shapes of `like`."""
     maps, start = [], 0
     for one in like:
         stop = start + one.shape[2] * one.shape[3]

@@ -1,4 +1,4 @@
-"""MaskFormer and Mask2Former: queries, each a class and a mask over the whole image."""
+"""MaskFormer and Mask2Former: each query predicts a class and a mask over the full image."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ READERS: dict[type, tuple[Callable[[Any], None], Read]] = {
     dense_heads.MaskFormerHead: (maskformer.check, maskformer.predictions),
     dense_heads.Mask2FormerHead: (mask2former.check, mask2former.predictions),
 }
-"""By head class, looked up along the MRO; a check raises ValueError for parts not known here."""
+"""Check and reader for a head's class, looked up along the MRO.
+
+A check raises ValueError for parts that are not known here."""
 
 
 class MaskTransformer(nn.Module):
     """images float32 [N, 3, H, W] -> dets, labels, masks [N, K, h, w]; see `graphs.graph`.
 
-    Boxes are zeros, masks are logits. The scores are those of the classes alone: mmdet takes them
-    times the mean probability inside the mask at the original image's size, which is known only
-    after the engine (`detections.whole`).
+    Boxes are zeros, masks are logits. Scores are the class scores only: mmdet multiplies them by
+    the mean probability inside the mask at the original image's size, which is computed after the
+    engine (`detections.whole`).
     """
 
     mask_frame = "queries"
@@ -59,12 +61,12 @@ class MaskTransformer(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """`MaskFormerFusionHead.instance_postprocess`: the best pairs of query and class."""
+        """Select the best pairs of query and class: `MaskFormerFusionHead.instance_postprocess`."""
         fusion = self.model.panoptic_fusion_head
         logits, masks = self.read(self.model.panoptic_head, self.model.extract_feat(images))
         scores = logits.softmax(-1)[..., :-1]
         scores, query, labels = best(scores, fusion.test_cfg.get("max_per_image", 100))
-        if fusion.num_stuff_classes:  # what is no thing makes room for nothing else
+        if fusion.num_stuff_classes:  # mmdet drops stuff after selection
             things = labels < fusion.num_things_classes
             scores, order = torch.where(things, scores, torch.zeros_like(scores)).sort(1, True)
             query, labels = query.gather(1, order), labels.gather(1, order)
@@ -73,7 +75,7 @@ class MaskTransformer(nn.Module):
 
 
 def _reader(head: Any) -> tuple[Callable[[Any], None], Read]:
-    """Raises ValueError for a head that is not known here, or has rules of its own."""
+    """Raises ValueError for a head that is not known here or overrides mmdet's methods."""
     base = next((kind for kind in type(head).__mro__ if kind in READERS), None)
     if base is None:
         raise ValueError(f"head {type(head).__name__} cannot be exported yet")

@@ -1,4 +1,4 @@
-"""The head of MaskFormer, for an input that counts as image everywhere: no padding to hide."""
+"""MaskFormer's head, for an input that counts as image everywhere: no padding is masked."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from farm.sources.mmdet.two_stage.parts import require
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where its pixel decoder is not known here."""
+    """Check that the pixel decoder can be exported.
+
+    Raises:
+        ValueError: its kind is not known here.
+    """
     encodes = isinstance(head.pixel_decoder, TransformerEncoderPixelDecoder)
     kind = TransformerEncoderPixelDecoder if encodes else PixelDecoder
     require(head.pixel_decoder, kind, ("forward",))
 
 
 def predictions(head: Any, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """`MaskFormerHead.forward`: logits [N, Q, C + 1] and mask logits [N, Q, h, w]."""
+    """Compute `MaskFormerHead.forward`: logits [N, Q, C + 1] and mask logits [N, Q, h, w]."""
     last = features[-1]
     padding = torch.zeros_like(last[:, 0], dtype=torch.bool)
     if isinstance(head.pixel_decoder, TransformerEncoderPixelDecoder):
@@ -46,7 +50,7 @@ def predictions(head: Any, features: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _encoded(decoder: Any, features: list[Tensor], padding: Tensor) -> tuple[Tensor, Tensor]:
-    """`TransformerEncoderPixelDecoder.forward`: the pixels' embeddings, and the memory."""
+    """`TransformerEncoderPixelDecoder.forward`: pixel embeddings and the encoder's memory."""
     last = decoder.encoder_in_proj(features[-1])
     memory = decoder.encoder(
         query=last.flatten(2).permute(2, 0, 1),

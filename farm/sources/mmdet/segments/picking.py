@@ -1,4 +1,4 @@
-"""Whole maps out of many, one by one."""
+"""Selects maps by index."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from torch import Tensor
 
 
 def picked(values: Tensor, index: Tensor) -> Tensor:
-    """[N, P, ...] and [N, k] -> [N, k, ...], without an index as large as the values."""
+    """Select values [N, P, ...] by index [N, k] -> [N, k, ...].
+
+    Unlike `gather`, this needs no index as large as the result.
+    """
     first = torch.arange(values.shape[0], device=index.device).unsqueeze(1) * values.shape[1]
     chosen = values.flatten(0, 1).index_select(0, (index + first).flatten())
     return chosen.reshape(-1, index.shape[1], *values.shape[2:])

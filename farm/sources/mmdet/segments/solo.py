@@ -1,4 +1,4 @@
-"""SOLO and its kin: one mask per cell of a grid, by matrix NMS."""
+"""SOLO, Decoupled SOLO and SOLOv2: one mask per grid cell, suppressed by matrix NMS."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from farm.sources.mmdet.segments.picking import picked
 from farm.sources.mmdet.two_stage.parts import require
 
 Masks = Callable[[Tensor], Tensor]
-"""Cells int64 [N, k], numbered through all grids, to their masks [N, k, h, w], probabilities."""
+"""Maps cells int64 [N, k], numbered across all grids, to masks [N, k, h, w] of probabilities."""
 
 Read = Callable[[Any, tuple[Any, ...]], tuple[list[Tensor], Masks]]
-"""head, its outputs -> per level scores [N, C, grid, grid], and what gives a cell's mask."""
+"""head, its outputs -> scores [N, C, grid, grid] per level, and the function for cells' masks."""
 
 
 def decayed(masks: Tensor, areas: Tensor, labels: Tensor, scores: Tensor, cfg: Any) -> Tensor:
-    """The scores [N, k] that `mask_matrix_nms` gives, in the same order; 0 under `filter_thr`.
+    """Compute the scores [N, k] of `mask_matrix_nms`, in the same order; 0 below `filter_thr`.
 
-    masks [N, k, P] of zeros and ones; areas [N, k] their sums; labels int64 [N, k]; scores
+    masks [N, k, P] of zeros and ones; areas [N, k] are their sums; labels int64 [N, k]; scores
     [N, k], 0 for rows that do not take part. cfg: `kernel`, `sigma`, `filter_thr`.
 
-    mmdet sorts, and lets each row decay those after it. Here nothing moves: whoever has the
-    better score comes before.
+    mmdet sorts the rows, and each row decays the scores of those after it. Here the order stays,
+    and the scores decide which row counts as earlier.
     """
     inner = masks @ masks.transpose(1, 2)
     union = areas.unsqueeze(2) + areas.unsqueeze(1) - inner
     counts = _before(scores) & (labels.unsqueeze(2) == labels.unsqueeze(1))
     overlap = inner / union.clamp(min=1) * counts.to(masks.dtype)
-    # How far each row was itself decayed takes that much off what it does to others.
+    # A row that overlaps a better one itself decays others less (the divisor in mmdet's formula).
     own = overlap.amax(1).unsqueeze(2)
     decay = _kernel(cfg)
     scores = scores * (decay(overlap) / decay(own)).amin(1)
@@ -49,7 +49,7 @@ def decayed(masks: Tensor, areas: Tensor, labels: Tensor, scores: Tensor, cfg: A
 
 
 def _before(scores: Tensor) -> Tensor:
-    """Bool [N, k, k]: whether row i comes before row j by score, then by place."""
+    """Bool [N, k, k]: whether row i comes before row j by score, and for equal scores by index."""
     place = torch.arange(scores.shape[1], device=scores.device)
     row, column = scores.unsqueeze(2), scores.unsqueeze(1)
     earlier = place.unsqueeze(1) < place.unsqueeze(0)
@@ -65,11 +65,11 @@ def _kernel(cfg: Any) -> Callable[[Tensor], Tensor]:
 class Solo(nn.Module):
     """images float32 [N, 3, H, W] -> dets, labels, masks [N, K, h, w]; see `graphs.graph`.
 
-    Boxes are zeros, as mmdet's own are.
+    Boxes are zeros, as in mmdet.
     """
 
     mask_frame = "segments"
-    how = None  # matrix NMS is arithmetic, which every runtime has
+    how = None  # matrix NMS needs no NMS operator
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -89,9 +89,9 @@ class Solo(nn.Module):
 
 
 def _found(head: Any, levels: list[Tensor], masks_of: Masks) -> tuple[Candidates, Tensor]:
-    """`SOLOHead._get_results_single`, with `nms_pre` candidates where mmdet takes all at first.
+    """`SOLOHead._get_results_single`, with `nms_pre` candidates where mmdet starts with all.
 
-    The result is mmdet's unless more than that score over `score_thr`.
+    The result equals mmdet's unless more than `nms_pre` scores exceed `score_thr`.
     """
     cfg = head.test_cfg
     scores = torch.cat([rows(level, head.cls_out_channels) for level in levels], 1)
@@ -116,21 +116,21 @@ def _strides(head: Any, like: Tensor) -> Tensor:
 
 
 def _solo(head: Any, outs: tuple[Any, ...]) -> tuple[list[Tensor], Masks]:
-    """`SOLOHead.get_results`: every cell's mask is there already."""
+    """`SOLOHead.get_results`: the head predicts the mask of every cell."""
     masks, scores = outs
     every = torch.cat(masks, 1)
     return scores, lambda cell: picked(every, cell)
 
 
 def _decoupled(head: Any, outs: tuple[Any, ...]) -> tuple[list[Tensor], Masks]:
-    """`DecoupledSOLOHead.get_results`: a cell's mask is its column's times its row's."""
+    """`DecoupledSOLOHead.get_results`: a cell's mask is the product of its column's and row's."""
     columns, lines, scores = torch.cat(outs[0], 1), torch.cat(outs[1], 1), outs[2]
     column, line = _columns_and_lines(head, scores[0].device)
     return scores, lambda cell: picked(columns, column[cell]) * picked(lines, line[cell])
 
 
 def _columns_and_lines(head: Any, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Int64 [cells] each: where a cell's column and row stand among those of all grids."""
+    """Int64 [cells] each: the index of a cell's column and of its row among those of all grids."""
     columns: list[int] = []
     lines: list[int] = []
     start = 0
@@ -143,7 +143,7 @@ def _columns_and_lines(head: Any, device: torch.device) -> tuple[Tensor, Tensor]
 
 
 def _solov2(head: Any, outs: tuple[Any, ...]) -> tuple[list[Tensor], Masks]:
-    """`SOLOV2Head.get_results`: each cell has a kernel, run over the features of all masks."""
+    """`SOLOV2Head.get_results`: each cell predicts a kernel for the shared mask features."""
     levels, scores, features = outs
     kernels = torch.cat([rows(level, head.kernel_out_channels) for level in levels], 1)
 
@@ -155,7 +155,7 @@ def _solov2(head: Any, outs: tuple[Any, ...]) -> tuple[list[Tensor], Masks]:
 
 
 def _local_best(scores: Tensor) -> Tensor:
-    """A cell's score where none of its upper and left neighbours has a better one, else 0."""
+    """A cell's score if no upper or left neighbour has a better one, else 0."""
     best = functional.max_pool2d(scores, 2, stride=1, padding=1)[:, :, :-1, :-1]
     return scores * (best == scores).to(scores.dtype)
 
@@ -168,11 +168,11 @@ READERS: dict[type, Read] = {
     dense_heads.DecoupledSOLOLightHead: _decoupled,
     dense_heads.SOLOV2Head: _solov2,
 }
-"""By head class, looked up along the MRO."""
+"""Reader for a head's class, looked up along the MRO."""
 
 
 def _reader(head: Any) -> Read:
-    """Raises ValueError for a head that is not known here, or has rules of its own."""
+    """Raises ValueError for a head that is not known here or overrides mmdet's methods."""
     base = next((kind for kind in type(head).__mro__ if kind in READERS), None)
     if base is None:
         raise ValueError(f"mask head {type(head).__name__} cannot be exported yet")

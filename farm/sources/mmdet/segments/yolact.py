@@ -1,4 +1,4 @@
-"""YOLACT: masks as sums of prototypes, which each box weighs by coefficients of its own."""
+"""YOLACT: a box's mask is the sum of prototypes, weighted by coefficients of the box."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Yolact(nn.Module):
     """images float32 [N, 3, H, W] -> dets, labels, masks [N, K, h, w]; see `graphs.graph`."""
 
     mask_frame = "image"
-    mask_threshold = 0.5  # mmdet's, not to be configured
-    how = None  # fast NMS is arithmetic, which every runtime has
+    mask_threshold = 0.5  # fixed in mmdet's code
+    how = None  # fast NMS needs no NMS operator
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Yolact(nn.Module):
 def _boxes(head: Any, features: list[Tensor], size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`YOLACTHead._get_bboxes_single`: boxes [N, R, 4], scores [N, R, C], coefficients [N, R, D].
 
-    Of each level the `nms_pre` rows with the best scores.
+    Each level contributes its `nms_pre` rows with the best scores.
     """
     outs = head(features)
     levels: Any = zip(*outs, priors(head, outs[0]), strict=True)
@@ -76,9 +76,9 @@ def _level(
 
 
 def _fast_nms(boxes: Tensor, scores: Tensor, cfg: Any) -> tuple[Candidates, Tensor]:
-    """`fast_nms`: the detections, and for each the row [N, K] of `boxes` that it came from.
+    """`fast_nms`: the detections, and the row [N, K] of `boxes` that each comes from.
 
-    A box that overlaps a better one of its class is dropped, even if that one is dropped itself.
+    A box that overlaps a better one of its class is dropped, even if that one is dropped as well.
     """
     images, classes = scores.shape[0], scores.shape[2]
     best, row = top(scores.transpose(1, 2).flatten(0, 1), cfg.top_k)  # [N * C, k]
@@ -96,7 +96,7 @@ def _fast_nms(boxes: Tensor, scores: Tensor, cfg: Any) -> tuple[Candidates, Tens
 
 
 def _iou(boxes: Tensor) -> Tensor:
-    """[G, k, 4] -> [G, k, k]."""
+    """Pairwise IoU: [G, k, 4] -> [G, k, k]."""
     corner = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
     other = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
     inner = (other - corner).clamp(min=0).prod(-1)
@@ -106,9 +106,9 @@ def _iou(boxes: Tensor) -> Tensor:
 
 
 def _inside(boxes: Tensor, masks: Tensor) -> Tensor:
-    """[N, K, h, w]: 1 within each box [N, K, 4] (in parts of the image) and a cell around, else 0.
+    """[N, K, h, w]: 1 inside each box and one cell around it, else 0; `YOLACTProtonet.crop`.
 
-    `YOLACTProtonet.crop`.
+    boxes [N, K, 4], as fractions of the image.
     """
     height, width = masks.shape[2], masks.shape[3]
     x1, y1, x2, y2 = boxes.unsqueeze(-1).unbind(2)
@@ -120,5 +120,5 @@ def _between(first: Tensor, second: Tensor, cells: Any) -> Tensor:
     first, second = first * cells, second * cells
     place = torch.arange(cells, device=first.device, dtype=first.dtype)
     low = (torch.minimum(first, second) - 1).clamp(min=0)
-    # A cell more on either side; beyond the last there is nothing to cut.
+    # One cell more on either side; the upper end needs no clipping, as no cell is beyond it.
     return ((place >= low) & (place < second + 1)).to(first.dtype)

@@ -1,4 +1,4 @@
-"""Two-stage detectors: proposals, then what their RoI head makes of them.
+"""Two-stage detectors: proposals, and detections of the RoI head from these.
 
 A new kind of RoI head is one file and one line in `ROI_HEADS`; of RPN head, in `RPN_HEADS`.
 """
@@ -40,7 +40,7 @@ _Head = TypeVar("_Head")
 
 @dataclass(frozen=True)
 class RoiHead:
-    """How one kind of RoI head is read.
+    """How one kind of RoI head is run.
 
     check(head) raises ValueError, with the part and the reason, where it cannot be exported.
     run(head, features, proposals, limits [4]) returns the final boxes, the masks [N, K, m, m] where
@@ -59,7 +59,7 @@ class RoiHead:
 
 @dataclass(frozen=True)
 class RpnHead:
-    """How one kind of RPN head is read.
+    """How one kind of RPN head is run.
 
     check(head) raises ValueError, with the part and the reason, where it cannot be exported.
     run(head, features, limits [4]) returns the proposals of each image, best first.
@@ -87,11 +87,16 @@ ROI_HEADS: dict[type, RoiHead] = {
     roi_heads.HybridTaskCascadeRoIHead: RoiHead(htc.check, htc.run),
     roi_heads.SCNetRoIHead: RoiHead(scnet.check, scnet.run),
 }
-"""By class, looked up along the MRO; each `check` refuses subclasses with rules of their own."""
+"""Heads by class, looked up along the MRO; each `check` refuses subclasses that compute otherwise.
+"""
 
 
 def rpn_head(model: Any) -> RpnHead:
-    """Raises ValueError for a kind that is not known here, or where there is none."""
+    """Return how the model's RPN head is run.
+
+    Raises:
+        ValueError: its kind is not known here, or the model has none.
+    """
     if not model.with_rpn:
         name = type(model).__name__
         raise ValueError(f"{name} takes its proposals from outside, and a graph takes images alone")
@@ -99,12 +104,20 @@ def rpn_head(model: Any) -> RpnHead:
 
 
 def roi_head(model: Any) -> RoiHead:
-    """Raises ValueError for a kind that is not known here."""
+    """Return how the model's RoI head is run.
+
+    Raises:
+        ValueError: its kind is not known here.
+    """
     return _known(model.roi_head, ROI_HEADS, "RoI")
 
 
 def check(model: Any) -> None:
-    """Raises ValueError where a part of the model follows rules that are not known here."""
+    """Check that all parts of the model can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     rpn_head(model).check(model.rpn_head)
     roi_head(model).check(model.roi_head)
     if model.roi_head.with_mask:

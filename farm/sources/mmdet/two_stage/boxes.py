@@ -1,4 +1,4 @@
-"""Boxes from what a box head makes of regions: the final ones, and those of the next stage."""
+"""Decodes a box head's outputs: to final boxes, and to regions of the next stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from farm.sources.mmdet.two_stage.pooling import pool
 def detections(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor, how: Suppression
 ) -> Candidates:
-    """The final boxes of a RoI head with one box head, from the proposals of each image."""
+    """Return the final boxes of a RoI head with one box head, from each image's proposals."""
     pooled = pool(head.bbox_roi_extractor, features, found.boxes)
     if head.with_shared_head:
         pooled = head.shared_head(pooled)
@@ -32,9 +32,10 @@ def final(
     box_head: Any, test_cfg: Any, found: Candidates, logits: Tensor, regression: Any,
     limits: Tensor, how: Suppression,
 ) -> Candidates:  # fmt: skip
-    """`BBoxHead.get_bboxes` and `multiclass_nms`: from regions [N, R], logits [N * R, classes].
+    """Decode and suppress as `BBoxHead.get_bboxes` and `multiclass_nms`.
 
-    regression: what the box head predicts beside the logits, or None.
+    found: regions [N, R]. logits [N * R, classes + 1]. regression: the box head's second output, or
+    None.
     """
     images, count = found.scores.shape[:2]
     scores = probabilities(box_head, logits)[:, :-1].reshape(images, count, -1)
@@ -56,7 +57,7 @@ def final(
 def refined(
     box_head: Any, boxes: Tensor, logits: Tensor, regression: Any, limits: Tensor
 ) -> Tensor:
-    """`regress_by_class`: regions [N, R, 4] of the next stage, by each one's likeliest class."""
+    """Refine regions [N, R, 4] for the next stage by the most likely class: `regress_by_class`."""
     if isinstance(box_head, SABLHead):
         return buckets.decode(box_head.bbox_coder, boxes, regression, limits)[0]
     if not box_head.reg_class_agnostic:
@@ -67,7 +68,7 @@ def refined(
 
 
 def probabilities(box_head: Any, logits: Tensor) -> Tensor:
-    """[R, classes + 1], the background last."""
+    """Return probabilities [R, classes + 1], the background last."""
     if box_head.custom_activation:
         activated: Tensor = box_head.loss_cls.get_activation(logits)
         return activated

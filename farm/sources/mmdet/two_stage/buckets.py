@@ -1,4 +1,4 @@
-"""Boxes whose sides are found in buckets: `BucketingBBoxCoder`, of SABL."""
+"""SABL's `BucketingBBoxCoder`: the position of each side is classified into buckets."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import Tensor
 def decode(
     coder: Any, boxes: Tensor, regression: tuple[Tensor, Tensor], limits: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`bucket2bbox`: regions [N, R, 4] -> boxes [N, R, 4] and how sure their sides are [N, R].
+    """Decode as `bucket2bbox`: regions [N, R, 4] -> boxes [N, R, 4] and confidences [N, R].
 
     regression: logits and offsets of the buckets, each [N * R, 4 * B], for the sides in the order
-    left, right, top, bottom, counted inwards. limits [4] is W H W H.
+    left, right, top, bottom, numbered inwards. limits [4] is W H W H.
     """
     side = -(-coder.num_buckets // 2)
     scores = regression[0].reshape(*boxes.shape, side).softmax(-1)

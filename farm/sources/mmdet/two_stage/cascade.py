@@ -1,4 +1,4 @@
-"""`CascadeRoIHead`: stages that refine one another's boxes, as in Cascade (Mask) R-CNN."""
+"""`CascadeRoIHead`: each stage refines the boxes of the previous one, as in Cascade R-CNN."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ from farm.sources.mmdet.two_stage.parts import (
 from farm.sources.mmdet.two_stage.pooling import pool
 
 Predict = Callable[[int, Tensor], tuple[Tensor, Any]]
-"""A stage's number and its regions [N, R, 4]: what its box head makes of them."""
+"""Takes a stage's index and its regions [N, R, 4]; returns the outputs of its box head."""
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where a part of it follows rules that are not known here."""
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     require(head, roi_heads.CascadeRoIHead, ("simple_test", "_bbox_forward", "_mask_forward"))
     check_boxes(head)
     if head.with_mask:
@@ -38,7 +42,11 @@ def check(head: Any) -> None:
 
 
 def check_boxes(head: Any) -> None:
-    """Raises ValueError where its box heads follow rules that are not known here."""
+    """Check that the box heads can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     for part in head.bbox_head:
         require_box_head(part)
     for part in head.bbox_roi_extractor:
@@ -49,7 +57,7 @@ def check_boxes(head: Any) -> None:
 def run(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor
 ) -> tuple[Candidates, Tensor | None]:
-    """The final boxes, and where there are mask heads the mean of their masks [N, K, m, m]."""
+    """Return the final boxes, and the mean of the masks [N, K, m, m] where there are mask heads."""
 
     def predict(stage: int, boxes: Tensor) -> tuple[Tensor, Any]:
         predicted = head.bbox_head[stage](pool(head.bbox_roi_extractor[stage], features, boxes))
@@ -66,7 +74,7 @@ def run(
 
 
 def through_stages(head: Any, predict: Predict, found: Candidates, limits: Tensor) -> Candidates:
-    """The final boxes: the last stage's, with the mean of the stages' logits."""
+    """Return the final boxes: those of the last stage, with the mean of all stages' logits."""
     every = []
     for stage, box_head in enumerate(head.bbox_head):
         logits, regression = predict(stage, found.boxes)
@@ -79,7 +87,7 @@ def through_stages(head: Any, predict: Predict, found: Candidates, limits: Tenso
 
 
 def mean(parts: list[Tensor]) -> Tensor:
-    """Of equal shapes; added one after the other, as mmdet does."""
+    """Return the mean of tensors of equal shape, added one by one as mmdet does."""
     total = parts[0]
     for part in parts[1:]:
         total = total + part

@@ -1,4 +1,4 @@
-"""`CascadeRPNHead`: anchors refined in stages, features following the anchors."""
+"""`CascadeRPNHead`: anchors are refined in stages, and features are aligned to the anchors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ _RULES = ("forward", "anchor_offset", "get_bboxes", "_get_bboxes_single", "refin
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where it follows rules that are not known here."""
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     require(head, CascadeRPNHead, ("simple_test_rpn",))
     for stage in head.stages:
         require(stage, StageCascadeRPNHead, _RULES)
@@ -29,7 +33,7 @@ def check(head: Any) -> None:
 
 
 def proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candidates:
-    """The proposals of each image, best first; rows beyond the found ones have score 0."""
+    """Return the proposals of each image, best first; unused rows have score 0."""
     images = features[0].shape[0]
     anchors = [level.expand(images, -1, -1) for level in priors(head.stages[0], features)]
     for stage in head.stages:
@@ -51,9 +55,9 @@ def _offsets(stage: Any, features: list[Tensor], anchors: list[Tensor]) -> list[
 
 
 def _offset(feature: Tensor, anchors: Tensor, stride: int) -> Tensor:
-    """`anchor_offset`: from each place's own 3x3 neighbours to those of its anchor, [N, A, 18].
+    """`anchor_offset`: offsets from each cell's 3x3 neighbourhood to its anchor's grid.
 
-    A is h * w; in cells, y before x.
+    Returns [N, A, 18] with A = h * w, in cells, y before x.
     """
     height, width = feature.shape[-2:]
     x = torch.arange(width, device=feature.device).unsqueeze(0).expand(height, -1).flatten()

@@ -1,4 +1,4 @@
-"""`DoubleHeadRoIHead`: boxes are regressed from a wider region than they are classified from."""
+"""`DoubleHeadRoIHead`: regression uses a larger region than classification."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from farm.sources.mmdet.two_stage.pooling import pool
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where a part of it follows rules that are not known here."""
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     standard.check(head, roi_heads.DoubleHeadRoIHead)
     require(head.bbox_head, bbox_heads.DoubleConvFCBBoxHead, ("forward",))
 
@@ -28,7 +32,7 @@ def check(head: Any) -> None:
 def run(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor
 ) -> tuple[Candidates, Tensor | None]:
-    """The final boxes, and their masks [N, K, m, m] where there is a mask head."""
+    """Return the final boxes, and their masks [N, K, m, m] where there is a mask head."""
     pooled = [
         pool(head.bbox_roi_extractor, features, found.boxes, scale)
         for scale in (None, head.reg_roi_scale_factor)

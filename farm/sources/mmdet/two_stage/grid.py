@@ -1,4 +1,4 @@
-"""`GridRoIHead`: boxes refined by the grid points of heat maps, as in Grid R-CNN."""
+"""`GridRoIHead`: boxes refined by grid points from heatmaps, as in Grid R-CNN."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from farm.sources.mmdet.two_stage.pooling import pool
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where a part of it follows rules that are not known here."""
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     require(head, roi_heads.GridRoIHead, ("simple_test", "simple_test_bboxes", "_bbox_forward"))
     require(head.grid_head, mask_heads.GridHead, ("forward", "get_bboxes"))
     require_box_head(head.bbox_head)
@@ -33,7 +37,7 @@ def check(head: Any) -> None:
 def run(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor
 ) -> tuple[Candidates, None]:
-    """The boxes after suppression, refined; not clipped, as mmdet clips a copy of them."""
+    """Return the boxes after suppression, refined; unclipped, since mmdet clips only a copy."""
     how = suppression(head.test_cfg, head.test_cfg.max_per_img)
     found = detections(head, features, found, limits, how)
     heat = head.grid_head(pool(head.grid_roi_extractor, features, found.boxes))["fused"]
@@ -44,8 +48,8 @@ def run(
 def _refined(grid: Any, boxes: Tensor, heat: Tensor) -> Tensor:
     """`GridHead.get_bboxes`: boxes [R, 4] and heat [R, points, h, w] -> boxes [R, 4].
 
-    The points of a side vote for it by their heat. The maps span twice the box, each point's
-    own a half of that.
+    A side's position is the mean of its points, weighted by their heat. The maps together span
+    twice the box, and the map of each point half of that.
     """
     points, side, width = grid.grid_points, grid.grid_size, grid.whole_map_size // 4 * 2
     score, place = heat.flatten(2).max(2)

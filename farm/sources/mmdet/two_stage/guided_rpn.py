@@ -1,4 +1,4 @@
-"""`GARPNHead`: anchors whose places and shapes are predicted, as in Guided Anchoring."""
+"""`GARPNHead`: anchors whose locations and shapes are predicted, as in Guided Anchoring."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ from farm.sources.mmdet.two_stage.proposals import best_of_level, large
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where it follows rules that are not known here."""
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     require(head, dense_heads.GARPNHead, ("forward_single", "_get_bboxes_single"))
     guided.check(head)
     require_plain_coder(head)
@@ -35,9 +39,10 @@ def check(head: Any) -> None:
 
 
 def proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candidates:
-    """The proposals of each image, best first; rows beyond the found ones have score 0.
+    """Return the proposals of each image, best first; unused rows have score 0.
 
-    `GARPNHead._get_bboxes_single`: suppressed per level, and not across where not asked for.
+    As in `GARPNHead._get_bboxes_single`, they are suppressed per level, and across levels only if
+    the config says so.
     """
     outs = head(features)
     sizes = [logits.shape[-2:] for logits in outs[0]]

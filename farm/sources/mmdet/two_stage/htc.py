@@ -1,4 +1,4 @@
-"""`HybridTaskCascadeRoIHead`: a cascade with semantic features and a flow of masks."""
+"""`HybridTaskCascadeRoIHead`: a cascade with semantic features and mask information flow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from farm.sources.mmdet.two_stage.pooling import pool
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where a part of it follows rules that are not known here."""
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     require(head, roi_heads.HybridTaskCascadeRoIHead, ("simple_test", "_bbox_forward"))
     cascade.check_boxes(head)
     if any(part.custom_activation for part in head.bbox_head):
@@ -38,7 +42,7 @@ def check(head: Any) -> None:
 def run(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor
 ) -> tuple[Candidates, Tensor | None]:
-    """The final boxes, and where there are mask heads the mean of their masks [N, K, m, m]."""
+    """Return the final boxes, and the mean of the masks [N, K, m, m] where there are mask heads."""
     semantic = head.semantic_head(features)[1] if head.with_semantic else None
 
     def pooled(extractor: Any, boxes: Tensor, task: str) -> Tensor:

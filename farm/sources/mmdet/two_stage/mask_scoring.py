@@ -1,4 +1,4 @@
-"""`MaskScoringRoIHead`: masks with scores of their own, as in Mask Scoring R-CNN."""
+"""`MaskScoringRoIHead`: masks have their own scores, as in Mask Scoring R-CNN."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from farm.sources.mmdet.two_stage.parts import require
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where a part of it follows rules that are not known here."""
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     standard.check(head)
     require(head, roi_heads.MaskScoringRoIHead, ("simple_test_mask", "_mask_forward"))
     require(head.mask_iou_head, mask_heads.MaskIoUHead, ("forward", "get_mask_scores"))
@@ -30,7 +34,7 @@ def check(head: Any) -> None:
 def run(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor
 ) -> tuple[Candidates, Tensor, Tensor]:
-    """The final boxes, their masks [N, K, m, m], and these masks' scores [N, K]."""
+    """Return the final boxes, their masks [N, K, m, m], and the scores of the masks [N, K]."""
     how = suppression(head.test_cfg, head.test_cfg.max_per_img)
     found = detections(head, features, found, limits, how)
     pooled = mask_features(head, features, found)

@@ -1,4 +1,4 @@
-"""Masks of the final boxes, pasted after the engine; PointRend refines them where uncertain."""
+"""Masks of the final boxes, which are pasted after the engine; PointRend refines uncertain ones."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from farm.sources.mmdet.two_stage.pooling import pool
 
 
 def masks(head: Any, features: list[Tensor], found: Candidates) -> Tensor:
-    """`FCNMaskHead` on the final boxes: probabilities [N, K, m, m] for each row's own label."""
+    """Run `FCNMaskHead` on the final boxes: probabilities [N, K, m, m] for each row's label."""
     logits = head.mask_head(mask_features(head, features, found))
     return probabilities(own_map(head.mask_head, logits, found), found)
 
 
 def mask_features(head: Any, features: list[Tensor], found: Candidates) -> Tensor:
-    """`_mask_forward`: what the mask head is given, [N * K, C, size, size]."""
+    """Compute the mask head's input as `_mask_forward`: [N * K, C, size, size]."""
     pooled = pool(head.mask_roi_extractor, features, found.boxes)
     return head.shared_head(pooled) if head.with_shared_head else pooled
 
 
 def own_map(mask_head: Any, logits: Tensor, found: Candidates) -> Tensor:
-    """Of [N * K, classes, m, m] each row's own label: [N * K, 1, m, m]."""
+    """Select the map of each row's label from [N * K, classes, m, m]: [N * K, 1, m, m]."""
     if mask_head.class_agnostic:
         return logits
     label = found.labels.reshape(-1, 1, 1, 1)
@@ -41,13 +41,17 @@ def own_map(mask_head: Any, logits: Tensor, found: Candidates) -> Tensor:
 
 
 def probabilities(logits: Tensor, found: Candidates) -> Tensor:
-    """[N * K, 1, m, m] -> [N, K, m, m]."""
+    """Return probabilities [N, K, m, m] of logits [N * K, 1, m, m]."""
     images, count = found.scores.shape[:2]
     return logits.sigmoid().reshape(images, count, logits.shape[2], logits.shape[3])
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where a part of it follows rules that are not known here."""
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     rules = (
         "simple_test", "simple_test_bboxes", "simple_test_mask", "_bbox_forward", "_mask_forward",
         "_mask_point_forward_test", "_get_fine_grained_point_feats",
@@ -71,7 +75,7 @@ def check(head: Any) -> None:
 def run(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor
 ) -> tuple[Candidates, Tensor]:
-    """The final boxes, and their masks [N, K, m, m]."""
+    """Return the final boxes and their masks [N, K, m, m]."""
     how = suppression(head.test_cfg, head.test_cfg.max_per_img)
     found = detections(head, features, found, limits, how)
     coarse = head.mask_head(_pooled(head.mask_roi_extractor.roi_layers[0], features[0], found))
@@ -89,9 +93,9 @@ def run(
 def _refined(
     head: Any, feature: Tensor, found: Candidates, coarse: Tensor, fine: Tensor, size: Any
 ) -> Tensor:
-    """One subdivision step: the most uncertain pixels of [N * K, 1, *size] predicted as points.
+    """One subdivision step: predicts the most uncertain pixels of [N * K, 1, *size] as points.
 
-    Only the map of each box's own class is carried: the others never meet it.
+    Only the map of each box's own class is kept, since classes do not interact.
     """
     height, width = size
     count = min(height * width, head.test_cfg.subdivision_num_points)
@@ -112,7 +116,7 @@ def _scale(head: Any) -> float:
 
 
 def _pooled(layer: Any, feature: Tensor, found: Candidates) -> Tensor:
-    """`SimpleRoIAlign`: [N * K, C, h, w], one sample in the middle of each cell."""
+    """`SimpleRoIAlign`: [N * K, C, h, w], one sample at the centre of each cell."""
     height, width = layer.output_size
     y, x = (torch.arange(side, device=feature.device) for side in (height, width))
     y, x = (y.to(feature.dtype) + 0.5) / height, (x.to(feature.dtype) + 0.5) / width

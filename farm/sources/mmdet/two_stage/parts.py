@@ -1,4 +1,4 @@
-"""What a part of a detector must be, so that the rules written here are its own."""
+"""Checks that parts of a detector compute what the code here expects."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _BOX_HEADS = (
     bbox_heads.DoubleConvFCBBoxHead,
     bbox_heads.SCNetBBoxHead,
 )
-"""Whose own `forward` is called: logits and deltas, or None in the place of the deltas."""
+"""Box heads whose own `forward` is called: it returns logits and deltas, or None for deltas."""
 
 DEFORM_POOLS = (DeformRoIPoolPack, ModulatedDeformRoIPoolPack)
 
 
 def require(part: nn.Module, kind: type, rules: tuple[str, ...]) -> None:
-    """`part` is a `kind` and has no method of its own in the place of the named ones.
+    """Check that `part` is a `kind` and overrides none of the named methods.
 
     Raises:
-        ValueError: names the part and what it does differently.
+        ValueError: it is not, or overrides one; the message names the part and the method.
     """
     name = type(part).__name__
     if not isinstance(part, kind):
@@ -41,13 +41,21 @@ def require(part: nn.Module, kind: type, rules: tuple[str, ...]) -> None:
 
 
 def require_plain_coder(part: Any) -> None:
-    """Raises ValueError where boxes are not coded as shifts and growths."""
+    """Check that boxes are coded as shifts and growths (`DeltaXYWHBBoxCoder`).
+
+    Raises:
+        ValueError: they are not.
+    """
     if type(part.bbox_coder) not in (DeltaXYWHBBoxCoder, LegacyDeltaXYWHBBoxCoder):
         raise ValueError(f"box coder {type(part.bbox_coder).__name__} cannot be exported yet")
 
 
 def require_box_head(part: Any) -> None:
-    """Raises ValueError where it is not read as `boxes.final` reads it."""
+    """Check that `boxes.final` can decode the box head.
+
+    Raises:
+        ValueError: it cannot.
+    """
     if isinstance(part, bbox_heads.SABLHead):
         require(part, bbox_heads.SABLHead, ("get_bboxes", "regress_by_class", "forward"))
         if type(part.bbox_coder) is not BucketingBBoxCoder:
@@ -63,12 +71,20 @@ def require_box_head(part: Any) -> None:
 
 
 def require_mask_head(part: Any) -> None:
-    """Raises ValueError where its masks are not one map of logits per box and class."""
+    """Check that a mask head predicts one map of logits per box and class.
+
+    Raises:
+        ValueError: it does not.
+    """
     require(part, mask_heads.FCNMaskHead, ("get_seg_masks", "forward"))
 
 
 def require_binary_masks(head: Any) -> None:
-    """Raises ValueError where the masks of a RoI head are not cut at a probability."""
+    """Check that masks of a RoI head are thresholded at a probability.
+
+    Raises:
+        ValueError: they are not.
+    """
     value = head.test_cfg.get("mask_thr_binary", 0.5)
     if type(value) not in (int, float) or value < 0:
         raise ValueError(
@@ -78,7 +94,11 @@ def require_binary_masks(head: Any) -> None:
 
 
 def require_extractor(part: Any) -> None:
-    """Raises ValueError where features are not pooled by square RoIAlign as `pooling` does."""
+    """Check that features are pooled by square RoIAlign, as `pooling` does.
+
+    Raises:
+        ValueError: they are not.
+    """
     generic = isinstance(part, roi_extractors.GenericRoIExtractor)
     kinds = roi_extractors.GenericRoIExtractor, roi_extractors.SingleRoIExtractor
     require(part, kinds[0] if generic else kinds[1], ("forward", "roi_rescale"))

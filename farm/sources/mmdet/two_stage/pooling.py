@@ -1,4 +1,4 @@
-"""Features of boxes, from the levels of the pyramid, with context of the whole image."""
+"""Features of boxes from the levels of a pyramid, with context of the full image."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from farm.sources.mmdet.two_stage.parts import require_extractor
 def pool(
     extractor: Any, features: list[Tensor], boxes: Tensor, scale: float | None = None
 ) -> Tensor:
-    """The extractor's own `forward`: features of boxes [N, R, 4], as [N * R, C, size, size].
+    """Pool features as the extractor's `forward`: boxes [N, R, 4] -> [N * R, C, size, size].
 
-    scale: by which boxes grow about their centre, after their level is chosen.
+    scale: factor by which boxes grow about their centre, after their level is selected.
     """
     image = torch.arange(boxes.shape[0], device=boxes.device).unsqueeze(1)
     image = image.expand(-1, boxes.shape[1]).reshape(-1)
@@ -33,7 +33,7 @@ def pool(
 def pool_rows(
     extractor: Any, features: list[Tensor], boxes: Tensor, image: Tensor, scale: float | None = None
 ) -> Tensor:
-    """As `pool`, for boxes [R, 4] in the images int64 [R]."""
+    """Pool features as `pool`, for boxes [R, 4] with image indices int64 [R]."""
     boxes = _ordered(boxes)
     if len(extractor.roi_layers) == 1:
         return _pooled(features[0], boxes, image, extractor.roi_layers[0])
@@ -47,10 +47,10 @@ def pool_rows(
 def _own_level(
     extractor: Any, features: list[Tensor], level: Tensor, boxes: Tensor, image: Tensor
 ) -> Tensor:
-    """`SingleRoIExtractor`: each box [R, 4] from the one level [R] that suits its size.
+    """`SingleRoIExtractor`: each box [R, 4] is pooled from the one level [R] that fits its size.
 
-    Every level pools its own boxes only, and the results are put back in order; a level may have
-    none.
+    Every level pools its own boxes only, and the results are restored to the boxes' order. A level
+    may have no box.
     """
     layers = extractor.roi_layers
     chosen = [(level == i).nonzero().squeeze(1) for i in range(len(layers))]
@@ -64,7 +64,7 @@ def _own_level(
 
 
 def _every_level(extractor: Any, features: list[Tensor], boxes: Tensor, image: Tensor) -> Any:
-    """`GenericRoIExtractor`: each box [R, 4] from all levels, which are added or joined."""
+    """`GenericRoIExtractor`: each box [R, 4] is pooled from all levels, summed or concatenated."""
     pooled = [
         _pooled(features[i], boxes, image, layer) for i, layer in enumerate(extractor.roi_layers)
     ]
@@ -95,15 +95,19 @@ def _grown(boxes: Tensor, scale: float) -> Tensor:
 
 
 def _ordered(boxes: Tensor) -> Tensor:
-    """Boxes whose sides have crossed (a coder of sides can do that) have no extent instead.
+    """Boxes in which x2 < x1 or y2 < y1 get an extent of 0 (a coder of sides may return such).
 
-    mmcv samples neither; a runtime may not survive a negative number of samples.
+    mmcv takes no samples from either; a runtime may crash at a negative number of samples.
     """
     return torch.cat([boxes[:, :2], torch.maximum(boxes[:, :2], boxes[:, 2:])], 1)
 
 
 def check(head: Any, extractors: list[Any]) -> None:
-    """Raises ValueError where semantic features do not fit what `extractors` pool."""
+    """Check that pooled semantic features have the size that `extractors` return.
+
+    Raises:
+        ValueError: their size is no multiple of an extractor's.
+    """
     if not head.with_semantic:
         return
     require_extractor(head.semantic_roi_extractor)
@@ -114,9 +118,9 @@ def check(head: Any, extractors: list[Any]) -> None:
 
 
 def semantic(head: Any, feature: Tensor, boxes: Tensor, extractor: Any) -> Tensor:
-    """Of boxes [N, R, 4], sized as what `extractor` pools: [N * R, C, size, size].
+    """Pool semantic features of boxes [N, R, 4] at the extractor's size: [N * R, C, size, size].
 
-    mmdet pools adaptively, which is plain averaging as the sizes divide.
+    mmdet uses adaptive pooling, which equals average pooling here, since the sizes are divisible.
     """
     pooled = pool(head.semantic_roi_extractor, [feature], boxes)
     times = _size(head.semantic_roi_extractor) // _size(extractor)
@@ -124,7 +128,7 @@ def semantic(head: Any, feature: Tensor, boxes: Tensor, extractor: Any) -> Tenso
 
 
 def with_context(pooled: Tensor, context: Tensor) -> Tensor:
-    """pooled [N * R, C, size, size] plus the context [N, C, 1, 1] of each one's image."""
+    """Add to pooled [N * R, C, size, size] the context [N, C, 1, 1] of each box's image."""
     apart = pooled.reshape(context.shape[0], -1, *pooled.shape[1:])
     return (apart + context.unsqueeze(1)).reshape(pooled.shape)
 

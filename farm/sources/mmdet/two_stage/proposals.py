@@ -1,4 +1,4 @@
-"""Region proposals: what the second stage looks at, by the rules of `RPNHead`."""
+"""Region proposals for the second stage, computed as in `RPNHead`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ from farm.sources.mmdet.two_stage.parts import require, require_plain_coder
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where it follows rules that are not known here."""
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     require(head, dense_heads.RPNHead, ("get_bboxes", "_get_bboxes_single", "_bbox_post_process"))
     require_plain_coder(head)
     suppression(head.test_cfg, head.test_cfg.max_per_img)
 
 
 def proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candidates:
-    """The proposals of each image, best first; rows beyond the found ones have score 0."""
+    """Return the proposals of each image, best first; unused rows have score 0."""
     logits, deltas = head(features)
     return from_levels(head, logits, deltas, priors(head, logits), limits)
 
@@ -40,7 +44,7 @@ def proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candidates:
 def from_levels(
     head: Any, logits: list[Tensor], deltas: list[Tensor], places: list[Tensor], limits: Tensor
 ) -> Candidates:
-    """`RPNHead._get_bboxes_single`: the best `nms_pre` per level, suppressed within their level.
+    """Decode as `RPNHead._get_bboxes_single`: `nms_pre` per level, suppressed within their level.
 
     places: the anchors of each level, [A, 4] or [N, A, 4].
     """
@@ -54,7 +58,7 @@ def best_of_level(
     head: Any, level: int, logits: Tensor, deltas: Tensor, places: Tensor, limits: Tensor,
     counts: Tensor | None = None,
 ) -> Candidates:  # fmt: skip
-    """The best `nms_pre` of [N, A * C, h, w]; `counts` [N, A] says which anchors take part."""
+    """Select the best `nms_pre` of [N, A * C, h, w]; `counts` [N, A]: which anchors take part."""
     logits, deltas = rows(logits, head.cls_out_channels), rows(deltas, 4)
     scores = (logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1))[..., 0]
     if counts is not None:
@@ -67,7 +71,7 @@ def best_of_level(
 
 
 def large(found: Candidates, test_cfg: Any) -> Candidates:
-    """Without those whose sides are `min_bbox_size` or less."""
+    """Return the candidates with score 0 where a side is `min_bbox_size` or less."""
     if test_cfg.min_bbox_size < 0:
         return found
     size = found.boxes[..., 2:] - found.boxes[..., :2]

@@ -1,4 +1,4 @@
-"""`SCNetRoIHead`: a cascade whose one mask head also sees context and the boxes' features."""
+"""`SCNetRoIHead`: a cascade with one mask head, which also gets context and box features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from farm.sources.mmdet.two_stage.pooling import pool
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where a part of it follows rules that are not known here."""
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     rules = ("simple_test", "_bbox_forward", "_mask_forward", "_fuse_glbctx")
     require(head, roi_heads.SCNetRoIHead, rules)
     cascade.check_boxes(head)
@@ -37,7 +41,7 @@ def check(head: Any) -> None:
 def run(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor
 ) -> tuple[Candidates, Tensor]:
-    """The final boxes and their masks [N, K, m, m]."""
+    """Return the final boxes and their masks [N, K, m, m]."""
     semantic = head.semantic_head(features)[1] if head.with_semantic else None
     context = head.glbctx_head(features)[1] if head.with_glbctx else None
 

@@ -1,4 +1,4 @@
-"""`StandardRoIHead`: one box head and perhaps one mask head, as in Faster and Mask R-CNN."""
+"""`StandardRoIHead`: one box head and optionally one mask head, as in Faster and Mask R-CNN."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from farm.sources.mmdet.two_stage.parts import (
 
 
 def check(head: Any, kind: type = roi_heads.StandardRoIHead) -> None:
-    """Raises ValueError where a part of it follows rules that are not known here.
+    """Check that all parts of the head can be exported.
 
-    kind: the class whose rules it must follow.
+    kind: the class whose methods the head must not override.
+
+    Raises:
+        ValueError: one cannot; the message names it.
     """
     require(head, kind, ("simple_test", "simple_test_bboxes", "_bbox_forward"))
     require_box_head(head.bbox_head)
@@ -36,14 +39,18 @@ def check(head: Any, kind: type = roi_heads.StandardRoIHead) -> None:
 
 
 def check_pisa(head: Any) -> None:
-    """As `check`, of `PISARoIHead`, whose own `_bbox_forward` does the same."""
+    """Check a `PISARoIHead` as `check` does; its own `_bbox_forward` computes the same.
+
+    Raises:
+        ValueError: as `check`.
+    """
     check(head, roi_heads.PISARoIHead)
 
 
 def run(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor
 ) -> tuple[Candidates, Tensor | None]:
-    """The final boxes, and their masks [N, K, m, m] where there is a mask head."""
+    """Return the final boxes, and their masks [N, K, m, m] where there is a mask head."""
     how = suppression(head.test_cfg, head.test_cfg.max_per_img)
     found = detections(head, features, found, limits, how)
     return found, masks(head, features, found) if head.with_mask else None

@@ -1,4 +1,4 @@
-"""`TridentRoIHead`: the boxes of branches that see the image at different scales, merged."""
+"""`TridentRoIHead`: merges the boxes of branches with different receptive fields."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from farm.sources.mmdet.two_stage.parts import require
 
 
 def check(head: Any) -> None:
-    """Raises ValueError where a part of it follows rules that are not known here."""
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
     standard.check(head, roi_heads.TridentRoIHead)
     require(head, roi_heads.TridentRoIHead, ("merge_trident_bboxes",))
     if head.with_mask:
@@ -27,9 +31,9 @@ def check(head: Any) -> None:
 def run(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor
 ) -> tuple[Candidates, None]:
-    """The final boxes; what comes in has branches * images in its first axis, by branch.
+    """Return the final boxes. The inputs' first axis is branches * images, ordered by branch.
 
-    mmdet takes them to be by image, which is the same for one image and mixes up several.
+    mmdet assumes the order by image, which is the same for one image and mixes up several.
     """
     how = suppression(head.test_cfg, head.test_cfg.max_per_img)
     found = detections(head, features, found, limits, how)
