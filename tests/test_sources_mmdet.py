@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -277,3 +279,19 @@ def test_files_of_the_same_inputs_are_the_same(tmp_path: Path, whole: Path) -> N
         source.export_onnx(detector, shape("64x64"), 17, tmp_path / name)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert str(ROOT).encode() not in (tmp_path / "a.onnx").read_bytes()
+
+
+# Importing mmcv -----------------------------------------------------------------------------
+
+
+def test_a_half_written_cache_of_yapf_does_not_break_the_import_of_mmdet(tmp_path: Path) -> None:
+    def python(code: str) -> None:
+        home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **home})
+
+    python("import yapf")
+    files = [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+    assert files, "yapf caches its grammar there"
+    for file in files:
+        file.write_bytes(file.read_bytes()[:100])
+    python("import farm.sources.mmdet.compat")

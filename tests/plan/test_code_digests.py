@@ -93,7 +93,8 @@ FOUND_BY_NAME: list[tuple[str, Any, list[str]]] = [
         modules_of(catalog.RUNTIMES["openvino"]),
     ),
     (
-        "verify", specs.VerifyInputs(BUILT, PREPARED, Ref("reference", "k"), 0.5, "box", TARGET),
+        "verify",
+        specs.VerifyInputs(BUILT, PREPARED, Ref("reference", "k"), 80, 0.5, "box", TARGET),
         modules_of(catalog.RUNTIMES["openvino"]),
     ),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.machinery
 import sys
 import types
@@ -21,6 +22,24 @@ def _has_torchvision() -> bool:
         sys.modules.pop("torchvision", None)
         return False
     return True
+
+
+def _import_yapf() -> None:
+    """Imports yapf, which mmcv formats configs with, without the cache of its grammar.
+
+    yapf writes that file in place: a second process that starts meanwhile reads half of it, and one
+    killed while writing would break every later import. Parsing the grammar takes 0.1 s.
+    """
+    try:
+        from yapf_third_party._ylib2to3.pgen2 import driver
+    except ImportError:  # another version of yapf
+        return
+    load_grammar = driver.load_grammar
+    driver.load_grammar = functools.partial(load_grammar, save=False, force=True)
+    try:
+        import yapf  # noqa: F401
+    finally:
+        driver.load_grammar = load_grammar
 
 
 def _import_mmcv() -> None:
@@ -62,6 +81,7 @@ def _leave_the_root_logger() -> None:
     mmcv_logging.logger_initialized["root"] = True
 
 
+_import_yapf()
 _import_mmcv()
 _leave_the_root_logger()
 _warn_of_meshgrid_once()
