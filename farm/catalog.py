@@ -83,7 +83,7 @@ class Preparer(NamedTuple):
 
 _IMAGES = ("numpy", "opencv-python-headless")
 _OPENCV = Preparer("farm.preprocess.opencv", _IMAGES)
-_MMDET = Preparer("farm.sources.mmdet.preparer", (*_IMAGES, "mmcv-full", "mmdet"))
+_MMDET = Preparer("farm.sources.mmdet.data.preparer", (*_IMAGES, "mmcv-full", "mmdet"))
 
 
 def preparers_of(source: str) -> tuple[Preparer, ...]:

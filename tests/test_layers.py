@@ -58,7 +58,7 @@ def imports(path: Path, at_run_time: bool) -> Iterator[str]:
 
 CUDA = ("farm.runtimes.tensorrt.cuda",)
 DESCRIBED = (
-    *("farm.findings", "farm.options", "farm.parts", "farm.registry", "farm.runtimes.base"),
+    *("farm.runtimes.base", "farm.options", "farm.parts", "farm.registry", "farm.runtimes.base"),
 )
 ON_GPUS = [
     path

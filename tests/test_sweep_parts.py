@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_results import row
+from rows import row
 
 import farm.sweep
 from farm.cli.places import locked, matrix_path

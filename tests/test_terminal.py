@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_results import row
+from rows import row
 
 from farm import jsonfile, terminal
 from farm.cli.places import keep_matrix, kept_matrix, matrix_path

@@ -59,7 +59,7 @@ def _digests(family, opsets):  # type: ignore[no-untyped-def]
     """Yields (opset, sha256 of the dynamic file, or why there is none)."""
     from farm import specs
     from farm.errors import FarmError
-    from farm.plan.configs import config_file
+    from farm.plan.content.configs import config_file
     from farm.sources import mmdet
     from farm.sources.mmdet import random_weights
 

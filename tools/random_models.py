@@ -25,10 +25,11 @@ from torch import nn
 
 from farm import specs
 from farm.models import families
-from farm.plan.configs import config_file
+from farm.plan.content.configs import config_file
 from farm.preprocess import preparer
 from farm.run import guarded
-from farm.sources.mmdet import config, random_weights, test_data
+from farm.sources.mmdet import config, random_weights
+from farm.sources.mmdet.data import test_data
 from farm.units import Dims
 
 SIZES = ((160, 160), (128, 160), (128, 160))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm import atomic, jsonfile
 from farm.errors import InputError
-from farm.plan.files import expanded
+from farm.plan.content.files import expanded
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix

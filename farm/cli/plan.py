@@ -11,7 +11,7 @@ from typing import Any
 
 from farm.console import table
 from farm.errors import InputError
-from farm.plan.files import NotThere
+from farm.plan.content.files import NotThere
 from farm.plan.steps import STAGES, Plan, PlannedCell
 from farm.store import Store
 from farm.terminal import plain

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from farm.errors import InputError, shown
-from farm.plan.digests import files_in
+from farm.plan.content.digests import files_in
 
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 _ORIENTATION = 0x0112

@@ -40,7 +40,7 @@ class Detections:
     boxes: float32 [K, 4], x1 y1 x2 y2 in pixels of the frame the producer states;
     scores: float32 [K]; labels: int64 [K];
     masks: None, or not yet pasted: float32 [K, m, m] probabilities inside each box, or [K, h, w]
-    over the whole network input (see `full_masks`);
+    over the whole network input (see `masks`);
     rles: None, or K run-length encoded masks of the original image (pycocotools' form);
     mask_scores: None where `scores` are the masks' too, else float32 [K].
     """

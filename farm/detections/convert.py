@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from farm.detections import Detections, ImageMeta, full_masks
-from farm.detections.masks import paste
+from farm.detections import Detections, ImageMeta
+from farm.detections.masks import in_image, paste
 from farm.errors import LabelOutOfRange
 
 
@@ -61,7 +61,7 @@ def to_original(
 
     clip: whether the model clips its boxes to the image. An exported graph knows only the
     padded network input, so boxes that reach into the padding are cut here.
-    mask_frame: "box" for masks inside each box, else one of `full_masks.KINDS`; see `ModelFacts`.
+    mask_frame: "box" for masks inside each box, else one of `masks.KINDS`; see `ModelFacts`.
     """
     boxes = found.boxes - np.array([meta.left, meta.top] * 2, np.float32)
     if clip:
@@ -69,7 +69,7 @@ def to_original(
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, meta.valid_h)
     boxes /= np.array([meta.scale_x, meta.scale_y] * 2, np.float32)
     if found.masks is not None and mask_frame != "box":
-        return full_masks.in_image(found, boxes, meta, mask_threshold, mask_frame)
+        return in_image(found, boxes, meta, mask_threshold, mask_frame)
     rles = None
     if found.masks is not None:
         rles = paste(found.masks, boxes, meta.original_h, meta.original_w, mask_threshold)

@@ -1,4 +1,4 @@
-"""Paste small mask probabilities into the image, as PyTorch does, with numpy alone."""
+"""Masks in the original image: pasted into boxes, or resized from the network's whole input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from farm.detections import Floats
+from farm.detections import Detections, Floats, ImageMeta
 
 
 def paste(
@@ -64,3 +64,73 @@ def encode(
     full[top : top + pasted.shape[0], left : left + pasted.shape[1]] = pasted
     encoded = coco_mask.encode(full)
     return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
+
+
+KINDS = ("image", "segments", "queries")
+
+
+def in_image(
+    found: Detections, boxes: Floats, meta: ImageMeta, threshold: float, kind: str
+) -> Detections:
+    """`found` with its masks in the original image, best score first.
+
+    found.masks: float32 [K, h, w]; boxes: the model's own in the original's pixels, which count
+    for the kind "image" only; threshold: a pixel with more is the object's.
+    """
+    assert found.masks is not None
+    scores, rles = found.scores, []
+    factors = np.ones(len(found), np.float32)
+    for i, mask in enumerate(resized(found.masks, meta, kind)):
+        inside = mask > threshold
+        rles.append(encode((inside.astype(np.uint8), 0, 0), *inside.shape))
+        if kind == "queries":
+            factors[i] = _mean_probability(mask[inside])
+    if kind != "image":
+        boxes = around(rles)
+    scores = scores * factors
+    order = np.argsort(-scores, kind="stable")
+    return Detections(
+        boxes[order], scores[order], found.labels[order], rles=tuple(rles[i] for i in order)
+    )
+
+
+def around(rles: list[dict[str, Any]] | tuple[dict[str, Any], ...]) -> Floats:
+    """float32 [K, 4], x1 y1 x2 y2 around each run-length encoded mask; zeros for an empty one."""
+    boxes = np.array([coco_mask.toBbox(dict(rle)) for rle in rles], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def resized(masks: Floats, meta: ImageMeta, kind: str) -> list[Floats]:
+    """Each of [K, h, w] at the original's size.
+
+    Bilinear with half-pixel centres, as `torch.nn.functional.interpolate`, which is separable:
+    rows @ mask @ columns.
+    """
+    rows = _resize_weights(masks.shape[1], meta.height, meta.valid_h, meta.original_h, kind)
+    columns = _resize_weights(masks.shape[2], meta.width, meta.valid_w, meta.original_w, kind).T
+    return [rows @ mask @ columns for mask in masks]
+
+
+def _resize_weights(cells: int, size: int, valid: int, original: int, kind: str) -> Floats:
+    """[original, cells], along one axis of `size` pixels, of which `valid` are no padding."""
+    if kind == "image":
+        return _bilinear(original, cells)
+    # The cells of a stride can reach beyond an input that it does not divide.
+    enlarged = cells * -(-size // cells) if kind == "segments" else size
+    weights = _bilinear(original, valid) @ _bilinear(enlarged, cells)[:valid]
+    return np.ascontiguousarray(weights)
+
+
+def _bilinear(to: int, cells: int) -> Floats:
+    """Bilinear weights [to, cells]; beyond the outermost centres the outermost cell counts."""
+    position = (np.arange(to, dtype=np.float32) + 0.5) * np.float32(cells / to) - 0.5
+    position = position.clip(0, cells - 1)
+    distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32)[None])
+    weights: Floats = np.maximum(0, 1 - distance).astype(np.float32)
+    return weights
+
+
+def _mean_probability(logits: npt.NDArray[np.float32]) -> float:
+    """mmdet's mask score; 0 for an empty mask."""
+    return float((1 / (1 + np.exp(-logits.astype(np.float64)))).sum() / (len(logits) + 1e-6))

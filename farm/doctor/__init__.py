@@ -15,10 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from farm import catalog
-from farm.doctor import machine
-from farm.doctor.how import HOW, how
-from farm.doctor.libraries import cpu_runtimes, probes
-from farm.findings import Finding, installed
+from farm.doctor import checks
+from farm.doctor.checks import HOW, cpu_runtimes, how, probes
+from farm.runtimes.base import Finding, installed
 
 __all__ = ["HOW", "Finding", "can_sweep", "cpu_runtimes", "print_report", "report", "sources"]
 
@@ -38,12 +37,12 @@ def report(results: Path = Path("results")) -> list[Finding]:
     with ThreadPoolExecutor(max_workers=3) as pool:
         libraries = list(pool.map(_try, probes()))
     return [
-        machine.python(),
+        checks.python(),
         *libraries,
-        machine.cpu(),
-        machine.memory(),
-        machine.disk(results),
-        machine.compiler(),
+        checks.cpu(),
+        checks.memory(),
+        checks.disk(results),
+        checks.compiler(),
     ]
 
 

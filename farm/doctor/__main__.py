@@ -7,8 +7,7 @@ import sys
 from dataclasses import asdict, replace
 
 from farm.doctor import print_report
-from farm.doctor.how import how
-from farm.doctor.libraries import probes
+from farm.doctor.checks import how, probes
 
 
 def main() -> int:

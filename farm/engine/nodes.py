@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from farm.plan.packages import toolchain
+from farm.plan.content.packages import toolchain
 from farm.plan.placement import Machine, cpu_model
 from farm.plan.placement import gpus as local_gpus
 from farm.plan.steps import Step

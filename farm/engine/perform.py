@@ -24,10 +24,10 @@ from farm.errors import (
     out_of_memory,
     text_of,
 )
-from farm.plan import dependencies
 from farm.plan.compatibility import step_unsupported
+from farm.plan.content import dependencies
+from farm.plan.content.packages import toolchain
 from farm.plan.keys import canonical
-from farm.plan.packages import toolchain
 from farm.plan.placement import Machine, cpu_model
 from farm.plan.steps import Step
 from farm.specs import Gpu

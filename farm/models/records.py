@@ -17,11 +17,11 @@ from typing import Any
 from farm import atomic, jsonfile
 from farm.catalog import OWN_STAGES, RUNTIMES, SOURCES
 from farm.errors import InputError
-from farm.models import own
+from farm.models import families
 from farm.models.families import Family
-from farm.plan import closure
+from farm.plan.content import closure
+from farm.plan.content.packages import version
 from farm.plan.keys import canonical, step_key
-from farm.plan.packages import version
 
 EXPORTER = ("farm.sources.mmdet.graphs", "farm.sources.mmdet.patches", "farm.sources.onnx_files")
 """The modules that write graphs, with all that they import; reading configs is not part of it."""
@@ -111,7 +111,7 @@ def key(family: Family, opset: int, kind: str, runtime: str) -> str:
     """
     values = {"family": canonical(family), "opset": opset, "kind": kind, "runtime": runtime}
     if Path(family.config).is_file():  # mmdet's own are known by its version
-        values["digest"] = own.config_digest(family.config)
+        values["digest"] = families.config_digest(family.config)
     return step_key("trial", _FORM, values, versions(runtime))
 
 

@@ -26,7 +26,7 @@ from farm.errors import in_one_line
 from farm.models.families import Family
 from farm.models.records import Trial
 from farm.plan import Step
-from farm.plan.configs import config_file
+from farm.plan.content.configs import config_file
 from farm.plan.placement import cpu_model
 from farm.plan.steps import export_step, step_to_build
 from farm.runtimes import Session

@@ -15,8 +15,7 @@ from typing import Any
 from farm import jsonfile
 from farm.catalog import OWN_STAGES, RUNTIMES
 from farm.errors import InputError, nearest
-from farm.offline.document import require_key, require_ref, require_version
-from farm.offline.manifest import require_cells
+from farm.offline.manifest import require_cells, require_key, require_ref, require_version
 from farm.plan import Needs, PlannedCell
 from farm.specs import (
     CachePath,

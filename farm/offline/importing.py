@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from farm.cli.places import results_folder, store_folder
 from farm.config.schema import VerifySpec
 from farm.errors import InputError
-from farm.offline import manifest, reading, records
+from farm.offline import manifest, records
 from farm.offline.manifest import Manifest
 from farm.plan import Plan
 from farm.results import leaderboard
@@ -37,9 +37,9 @@ def run(options: argparse.Namespace) -> int:
     results = results_folder(options.results)
     store = Store(store_folder(results))
     with tempfile.TemporaryDirectory(prefix="farm-import-") as scratch:
-        folder = reading.extract(options.records, Path(scratch))
+        folder = records.extract(options.records, Path(scratch))
         with _errors_with_name(folder, options.records):
-            sweep = reading.read_records(folder)
+            sweep = records.read_records(folder)
             tolerances = _tolerances(sweep.verify, folder / manifest.NAME)
         known = [
             row

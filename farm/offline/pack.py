@@ -23,8 +23,8 @@ from farm.engine.status import StepStatus, failure_reasons
 from farm.errors import InputError, InputErrors
 from farm.offline import contents, writing
 from farm.offline.contents import BEFORE, INPUTS, Pack, PackedFile, PackedStep
+from farm.offline.options import select_cells
 from farm.offline.records import small_files
-from farm.offline.selection import select_cells
 from farm.plan import Plan, PlannedCell, Step, make_plan
 from farm.plan.placement import cores
 from farm.specs import Ref

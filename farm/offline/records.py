@@ -1,8 +1,6 @@
-"""Write records to a file for another machine, without large files, and import such a file.
+"""Write records to a file for another machine, without large files; read and import such a file.
 
-sweep.json                               the `Manifest`: cells, the key of each step, thresholds
-store/<stage>/<2 digits>/<key>/...       records with the small files that results need
-store/failed/<key>.json                  failures that would repeat themselves
+Every file is checked before any is kept.
 """
 
 from __future__ import annotations
@@ -10,22 +8,157 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from farm import atomic
-from farm.offline.manifest import NAME, Manifest
-from farm.offline.reading import KEPT, digests
+from farm.catalog import OWN_STAGES
+from farm.errors import InputError
+from farm.offline.archive import Limits, Member, Refused, errors_named, extract_member, members
+from farm.offline.manifest import NAME, Manifest, read_manifest
+from farm.plan import STAGES
+from farm.plan.keys import step_key
+from farm.results import arrays
 from farm.specs import Ref
-from farm.store import Record, Store, imports
+from farm.store import Record, Store, imports, read_failure, read_record
+
+KEPT = {name: stage.files for name, stage in OWN_STAGES.items() if stage.files}
+"""By stage, the small files from which verdicts and statistics are computed."""
+
+LIMITS = Limits(files=100_000, file=arrays.MOST_BYTES, total=2 << 30)
+_KIND = "an archive of records"
+_RECORD = re.compile(r"store/(\w+)/([0-9a-f]{2})/(\2[0-9a-f]{62})/([\w.]+)")
+_FAILURE = re.compile(r"store/failed/[0-9a-f]{64}\.json")
+_MOST_JSON = 4 << 20
+
+
+def extract(path: Path, scratch: Path) -> Path:
+    """Copy the files of records from an archive or a folder to a new folder in `scratch`.
+
+    Raises:
+        InputError: there is no such archive or folder, it is damaged, or a file is not accepted.
+    """
+    if not path.is_dir() and not path.is_file():
+        raise InputError("no such folder or archive of records", str(path))
+    folder = scratch / "records"
+    folder.mkdir(parents=True)
+    for member in members(path, LIMITS, _KIND):
+        with errors_named(path, _KIND):
+            if _accepted(member):
+                extract_member(member, folder)
+    return folder
+
+
+def _accepted(member: Member) -> bool:
+    """Return whether a file belongs to records; what lies beside sweep.json and store/ does not.
+
+    Raises Refused for any other file in the store, and for JSON that is too large for a record.
+    """
+    if member.name == NAME:
+        return True
+    if not member.name.startswith("store/"):
+        return False
+    found = _RECORD.fullmatch(member.name)
+    json = bool(_FAILURE.fullmatch(member.name) or (found and found[4] == "record.json"))
+    if found and (found[1] not in STAGES or not (json or found[4] in KEPT.get(found[1], ()))):
+        raise Refused(f"{member.name!r} is unexpected: records of {found[1]} have no such file")
+    if not found and not json:
+        raise Refused(f"{member.name!r} is unexpected: a store of records has no such file")
+    if json and member.size > _MOST_JSON:
+        raise Refused(f"{member.name!r} has {member.size} bytes, at most {_MOST_JSON} are accepted")
+    return True
+
+
+def read_records(folder: Path) -> Manifest:
+    """Read the manifest of a folder of records, and check every record.
+
+    Raises:
+        InputError: a file is damaged, missing or changed, or no cell has the step of a record.
+    """
+    sweep = read_manifest(folder / NAME)
+    if not (folder / "store").is_dir():
+        raise InputError("it has no records: no store/ is beside sweep.json", str(folder))
+    known = set(sweep.refs)
+    for path in sorted((folder / "store").glob("*/??/*/record.json")):
+        ref = Ref(path.parent.parent.parent.name, path.parent.name)
+        if ref not in known:
+            raise InputError(f"unexpected: no cell of {NAME} has this step", str(path))
+        _check_record(ref, path, sweep.stages)
+    for path in sorted((folder / "store" / "failed").glob("*.json")):
+        with _damaged("a failure", path):
+            failure = read_failure(path)
+        if failure.key != path.stem or Ref(failure.stage, failure.key) not in known:
+            raise InputError(f"unexpected: no cell of {NAME} has this step", str(path))
+    if sweep.digests:
+        _check_digests(sweep.digests, folder)
+    _check_arrays(folder)
+    return sweep
+
+
+@contextmanager
+def _damaged(what: str, path: Path) -> Iterator[None]:
+    """Raise InputError, with the file's name, in place of the error in this block."""
+    try:
+        yield
+    except (OSError, ValueError, InputError) as error:
+        reason = f"damaged: not {what} that can be read ({error})"
+        raise InputError(f"{reason}; copy it here again", str(path)) from None
+
+
+def _check_record(ref: Ref, path: Path, stages: Mapping[str, int]) -> None:
+    with _damaged("a record", path):
+        record = read_record(path)
+        for name, size in record.files.items():
+            if name not in KEPT.get(ref.stage, ()) or (path.parent / name).stat().st_size != size:
+                raise ValueError(f"{name} has not the size that the record states")
+    tools = sorted(record.toolchain.items())
+    code = record.code or stages.get(record.stage, 0)
+    expected = step_key(record.stage, code, record.inputs, tools)
+    if (record.stage, record.key) != (ref.stage, ref.key) or expected != ref.key:
+        reason = f"its key does not fit its inputs (expected {expected}): it was changed"
+        raise InputError(f"{reason}; copy it here again", str(path))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file of the folder's store, by name."""
+    files = sorted(path for path in (folder / "store").rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def _check_digests(expected: Mapping[str, str], folder: Path) -> None:
+    """Compare digests, since a record's key covers neither its figures nor its files."""
+    found = digests(folder)
+    for name in sorted({*found, *expected}):
+        if name not in found:
+            reason = "missing"
+        elif name not in expected:
+            reason = f"unexpected: {NAME} does not list it"
+        elif found[name] != expected[name]:
+            reason = f"changed: its sha256 is not the one that {NAME} states"
+        else:
+            continue
+        raise InputError(f"{reason}; copy it here again", str(folder / name))
+
+
+def _check_arrays(folder: Path) -> None:
+    for stage, names in KEPT.items():
+        for name in names:
+            for path in sorted((folder / "store" / stage).glob(f"*/*/{name}")):
+                with _damaged("an array file", path):
+                    arrays.READERS[name](path)
 
 
 def save(sweep: Manifest, store: Store, archive: Path) -> None:
     """Write the records of the sweep as one .tar.gz. Raises OSError."""
-    members = dict(_members(sweep, store))
+    members = dict(_record_files(sweep, store))
     sweep = replace(sweep, digests={name: _digest(data) for name, data in members.items()})
     text = json.dumps(asdict(sweep), indent=1)
     with atomic.replacing(archive) as part, tarfile.open(part, "w:gz") as tar:
@@ -33,7 +166,7 @@ def save(sweep: Manifest, store: Store, archive: Path) -> None:
             _add(tar, name, data)
 
 
-def _members(sweep: Manifest, store: Store) -> Iterator[tuple[str, bytes]]:
+def _record_files(sweep: Manifest, store: Store) -> Iterator[tuple[str, bytes]]:
     others = [one.store for one in imports.imports(store)]
     for ref in sweep.refs:
         failure = None if store.any_record(ref) else store.failure(ref.key)

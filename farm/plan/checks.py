@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from farm import catalog
-from farm.plan import dependencies, own_code
+from farm.plan.content import dependencies, own_code
 from farm.plan.steps import Needs, Step, new_step
 from farm.specs import AnyModel, CheckInputs, ModelFacts, OnnxModel, OtherModel
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from farm import catalog
-from farm.plan.packages import version
+from farm.plan.content.packages import version
 from farm.plan.placement import Machine, stands_for
 from farm.plan.precisions import precision_unsupported
 from farm.plan.steps import Step

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from farm import catalog, specs
 from farm.parts import EngineRun, Stage
-from farm.plan import compatibility, dependencies, precisions
+from farm.plan import compatibility, precisions
 from farm.plan.checks import CheckedModel, Facts, check_model, checked_by
+from farm.plan.content import dependencies
 from farm.plan.placement import cores
 from farm.plan.resolve import ResolvedInputs
 from farm.plan.steps import (

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from farm import catalog, specs
 from farm.errors import InputError
 from farm.parts import Stage
-from farm.plan.closure import code_of
+from farm.plan.content.closure import code_of
+from farm.plan.content.packages import toolchain
 from farm.plan.keys import step_key
-from farm.plan.packages import toolchain
 from farm.registry import Names
 from farm.specs import Cell, Ref, StageInputs
 

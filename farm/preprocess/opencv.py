@@ -12,9 +12,8 @@ import numpy as np
 
 from farm.detections import ImageMeta
 from farm.preprocess import frame, transforms
-from farm.preprocess.centre_pad import centre_pad, require_size
 from farm.preprocess.failures import failure, not_decoded, require_image
-from farm.preprocess.transforms import Image
+from farm.preprocess.transforms import Image, centre_pad, require_size
 from farm.specs import Shape, Sizes
 from farm.specs.pipeline import (
     CentrePad,

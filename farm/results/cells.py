@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from farm.detections.compare import Agreement, RawAgreement
+from farm.detections.compare import Agreement, RawAgreement, agreement, raw_agreement
 from farm.engine.status import CellStatus
 from farm.plan import STAGES, PlannedCell
-from farm.results.verdict import read_agreement, read_raw_agreement
+from farm.results import arrays
 from farm.specs import Ref, Tolerance
 from farm.store import Record, Store
 from farm.store.imports import HERE
+
+
+def read_agreement(pairs_file: Path, tolerance: Tolerance) -> Agreement:
+    """Compare the pairs of boxes in this file. Raises OSError or ValueError for a damaged file."""
+    return agreement(arrays.pairs(pairs_file), tolerance)
+
+
+def read_raw_agreement(raw_file: Path, tolerance: Tolerance) -> RawAgreement:
+    """Compare the raw outputs in this file. Raises OSError or ValueError for a damaged file."""
+    return raw_agreement(arrays.raw(raw_file), tolerance)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from farm.findings import Finding
 from farm.registry import Part
 
 if TYPE_CHECKING:
@@ -27,6 +27,33 @@ if TYPE_CHECKING:
 
     from farm.options import RuntimeOptions
     from farm.specs import EngineOptions
+
+
+Status = Literal["ok", "warning", "missing"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for: `found` says what there is, `how` how to get what lacks."""
+
+    name: str
+    status: Status
+    found: str
+    how: str = ""
+
+
+def extra(name: str) -> str:
+    """Return the command that installs one of the farm's extras."""
+    return f"pip install -e '.[{name}]' -c constraints.txt"
+
+
+def installed(package: str) -> bool:
+    """Whether the package's metadata are here; nothing is imported."""
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 class Session(Protocol):

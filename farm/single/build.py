@@ -7,9 +7,9 @@ from pathlib import Path
 
 from farm import specs, writable
 from farm.errors import InputError
-from farm.plan.files import plain_file
+from farm.plan.content.files import plain_file
 from farm.runtimes import Runtime
-from farm.single import onnx_file, planned, targets, words, work
+from farm.single import inputs, metadata, steps
 from farm.store import Store
 from farm.units import Dims
 
@@ -23,19 +23,19 @@ def build(options: argparse.Namespace) -> int:
         InputError: an option, or a file that it names, is wrong.
         StepFailed, FarmError: the runtime cannot build the engine.
     """
-    runtime = targets.require_runtime(options.runtime, "--runtime")
-    image = words.image(options.input_img, "--input-img")
+    runtime = inputs.require_runtime(options.runtime, "--runtime")
+    image = inputs.image(options.input_img, "--input-img")
     path = Path(plain_file("ONNX file", options.model, Path.cwd()).path)
-    model = words.detector(options, options.model)
+    model = inputs.detector(options, options.model)
     output = writable.file(options.trt_file, "--trt-file", (model.config.path, path, image))
-    shape = _shape(options, onnx_file.input_extent(path))
-    store = work.open_store(options.results)
-    exported = planned.import_onnx(path, store, options.retry_failed)
+    shape = _shape(options, metadata.input_extent(path))
+    store = steps.open_store(options.results)
+    exported = steps.import_onnx(path, store, options.retry_failed)
     settings = _settings(options, runtime, shape)
     target = _target(options)
-    folder = planned.build_engine(path, exported, settings, target, store, options.retry_failed)
+    folder = steps.build_engine(path, exported, settings, target, store, options.retry_failed)
     engine = sole_file(folder)
-    work.copy_artifact(engine, output)
+    steps.copy_artifact(engine, output)
     print(f"Engine: {output}")
     print(f"In the store: {engine}")
     if not options.verify:
@@ -45,8 +45,8 @@ def build(options: argparse.Namespace) -> int:
 
 def _target(options: argparse.Namespace) -> specs.Target:
     if options.compute_capability:
-        return targets.elsewhere(options.runtime, options.compute_capability)
-    return targets.this_machine(options.runtime)
+        return inputs.elsewhere(options.runtime, options.compute_capability)
+    return inputs.this_machine(options.runtime)
 
 
 def sole_file(folder: Path) -> Path:
@@ -61,11 +61,11 @@ def sole_file(folder: Path) -> Path:
     return files[0]
 
 
-def _shape(options: argparse.Namespace, file: onnx_file.InputExtent) -> specs.Shape:
+def _shape(options: argparse.Namespace, file: metadata.InputExtent) -> specs.Shape:
     """Return --shape, --min-shape and --max-shape as a profile that the file takes."""
-    opt = words.dims(options.shape or file.size or DEFAULT_SHAPE, "--shape")
-    low = words.dims(options.min_shape, "--min-shape") if options.min_shape else opt
-    high = words.dims(options.max_shape, "--max-shape") if options.max_shape else opt
+    opt = inputs.dims(options.shape or file.size or DEFAULT_SHAPE, "--shape")
+    low = inputs.dims(options.min_shape, "--min-shape") if options.min_shape else opt
+    high = inputs.dims(options.max_shape, "--max-shape") if options.max_shape else opt
     if not (low.h <= opt.h <= high.h and low.w <= opt.w <= high.w):
         raise InputError(
             f"--min-shape <= --shape <= --max-shape does not hold for {low.h}x{low.w}, "
@@ -101,10 +101,10 @@ def _verified(
     show: bool,
 ) -> bool:
     """Return whether the engine agrees with ONNX Runtime on the ONNX file as it is."""
-    from farm.single.facts import facts_without_weights, without_flip
+    from farm.single.metadata import facts_without_weights, without_flip
     from farm.single.verify import engine_run, verify
 
-    targets.require_runtime("onnxruntime")
+    inputs.require_runtime("onnxruntime")
     facts = facts_without_weights(without_flip(model))
     plain = specs.EngineOptions("onnxruntime", "fp32", settings.shape)
     short = "trt" if settings.runtime == "tensorrt" else settings.runtime

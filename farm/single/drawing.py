@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from farm.sources.mmdet import compat  # noqa: F401
-
-# isort: split
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from mmdet.core.visualization import imshow_det_bboxes
 from pycocotools import mask as coco_mask
 
+from farm.datasets.image_files import inside
 from farm.detections import Detections
-from farm.single.results import pycocotools_rle
+from farm.errors import InputError
+from farm.single.evaluation import pycocotools_rle
 
 log = logging.getLogger(__name__)
 
@@ -87,3 +89,44 @@ def _masks(found: Detections) -> npt.NDArray[np.bool_] | None:
         return None
     masks: npt.NDArray[np.uint8] = coco_mask.decode([pycocotools_rle(rle) for rle in found.rles])
     return masks.transpose(2, 0, 1).astype(bool)
+
+
+class Painter:
+    """Draws the detections of each image that it is called with; into `folder` if there is one.
+
+    classes, palette: of label 0, 1, ..., set once the model is known.
+    """
+
+    classes: Sequence[str] = ()
+    palette: Any = None
+
+    def __init__(self, min_score: float, folder: Path | None) -> None:
+        self._min_score, self.folder = min_score, folder
+        if folder is None and not has_display():
+            self.folder = Path.cwd() / "show"
+            log.info(f"No display here: painted images go to {self.folder}")
+
+    def require_apart(self, images: Iterable[tuple[Path, str]]) -> None:
+        """Check that no painted image is written over one of these, or outside of the folder.
+
+        Raises:
+            InputError: one is.
+        """
+        for path, name in images if self.folder else ():
+            assert self.folder is not None
+            if not inside(self.folder, name):
+                raise InputError(f"image {name!r} would be painted outside of it", "--show-dir")
+            painted = self.folder / name
+            if painted.exists() and painted.samefile(path):
+                raise InputError(
+                    f"{self.folder} has the data set's own images; give another folder",
+                    "--show-dir",
+                )
+
+    def __call__(self, path: Path, name: str, found: Detections) -> None:
+        import cv2
+
+        file = self.folder / name if self.folder else None
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        assert picture is not None  # it has been prepared
+        paint(picture, found, self.classes, name, self._min_score, file, self.palette)

@@ -1,7 +1,10 @@
-"""Evaluate and format results with the data set's own code in mmdet."""
+"""Evaluate and format results with the data set's own code in mmdet, in the form that it takes."""
 
 from __future__ import annotations
 
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
 import inspect
 import logging
 import signal
@@ -10,15 +13,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from farm.sources.mmdet import compat  # noqa: F401
-
-# isort: split
 import mmcv
 import numpy as np
 import numpy.typing as npt
 from mmdet.core.evaluation import mean_ap, recall
 from mmdet.datasets import CocoDataset, ConcatDataset, CustomDataset, VOCDataset
 
+from farm.detections import Detections
 from farm.errors import FarmError, InputError, nearest
 
 log = logging.getLogger(__name__)
@@ -194,3 +195,27 @@ def _workers_that_end() -> Iterator[None]:
         yield
     finally:
         mean_ap.Pool = pool
+
+
+def as_mmdet(found: Detections, classes: int) -> Any:
+    """Return one image's result: an array [k, 5] (x1 y1 x2 y2 score) for each class, best first.
+
+    With masks, a pair of these and, for each class, its run-length encoded masks; where masks
+    have scores of their own, a pair of masks and scores in their place.
+    """
+    rows = np.hstack([found.boxes, found.scores[:, None]]).astype(np.float32)
+    of_class = [np.flatnonzero(found.labels == label) for label in range(classes)]
+    boxes = [rows[indices] for indices in of_class]
+    if found.rles is None:
+        return boxes
+    masks = [[pycocotools_rle(found.rles[i]) for i in indices] for indices in of_class]
+    if found.mask_scores is None:
+        return boxes, masks
+    return boxes, (masks, [found.mask_scores[indices] for indices in of_class])
+
+
+def pycocotools_rle(rle: dict[str, Any]) -> dict[str, Any]:
+    """Return a run-length encoded mask in pycocotools' form, with bytes: JSON alone needs text."""
+    counts = rle["counts"]
+    coded = counts.encode() if isinstance(counts, str) else counts
+    return {"size": list(rle["size"]), "counts": coded}

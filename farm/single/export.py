@@ -9,8 +9,8 @@ from pathlib import Path
 from farm import specs, writable
 from farm.catalog import OPSETS, SOURCES
 from farm.errors import InputError
-from farm.single import planned, targets, words, work
-from farm.single.shapes import fixed, free
+from farm.single import inputs, steps
+from farm.single.inputs import fixed_shape, free_shape
 from farm.units import Dims
 
 
@@ -21,27 +21,27 @@ def export(options: argparse.Namespace) -> int:
         InputError: an option, or a file that it names, is wrong.
         StepFailed, FarmError: the model cannot be exported.
     """
-    size = words.dims(options.shape, "--shape")
+    size = inputs.dims(options.shape, "--shape")
     if options.opset_version not in OPSETS:
         raise InputError(
             f"{options.opset_version}: expected {OPSETS[0]} to {OPSETS[-1]}", "--opset-version"
         )
-    test_img = words.image(options.test_img, "--test-img")
-    input_img = words.image(options.input_img, "--input-img")
-    model = words.detector(options, options.checkpoint)
+    test_img = inputs.image(options.test_img, "--test-img")
+    input_img = inputs.image(options.input_img, "--input-img")
+    model = inputs.detector(options, options.checkpoint)
     read = (model.config.path, model.checkpoint.path, test_img, input_img)
     output = writable.file(options.output_file, "--output-file", read)
-    store = work.open_store(options.results)
-    checked = planned.check_detector(model, store, options.retry_failed)
+    store = steps.open_store(options.results)
+    checked = steps.check_detector(model, store, options.retry_failed)
     values = specs.ExportInputs(
         checked.model,
-        free(None, None, None, size) if options.dynamic_export else fixed(size),
+        free_shape(None, None, None, size) if options.dynamic_export else fixed_shape(size),
         options.opset_version,
         "none" if options.skip_postprocess else "graph",
         options.simplify,
     )
-    folder = planned.export_onnx(checked, values, store, options.retry_failed)
-    work.copy_artifact(folder / "model.onnx", output)
+    folder = steps.export_onnx(checked, values, store, options.retry_failed)
+    steps.copy_artifact(folder / "model.onnx", output)
     print(f"ONNX file: {output}")
     print(f"In the store: {folder / 'model.onnx'}")
     if options.show:
@@ -65,7 +65,7 @@ def _verified(values: specs.ExportInputs, folder: Path, image: Path | None, show
     """Return whether ONNX Runtime agrees with PyTorch on the file as it is, at every size."""
     from farm.single.verify import engine_run, pytorch_run, verify
 
-    targets.require_runtime("onnxruntime")
+    inputs.require_runtime("onnxruntime")
     detector = SOURCES[values.model.source].adapter().load(values.model)
     options = specs.EngineOptions("onnxruntime", "fp32", values.shape)
     return verify(

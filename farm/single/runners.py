@@ -17,10 +17,9 @@ from farm.catalog import RUNTIMES, SOURCES
 from farm.detections import Detections, Floats, ImageMeta
 from farm.errors import InputError
 from farm.runtimes import Session
-from farm.single import onnx_file, planned, words, work
-from farm.single.facts import facts_without_weights
-from farm.single.shapes import fixed, resized_to
-from farm.single.targets import this_machine
+from farm.single import inputs, metadata, steps
+from farm.single.inputs import fixed_shape, resized_shape, this_machine
+from farm.single.metadata import facts_without_weights
 from farm.single.verify import as_input_error, as_step_failed
 from farm.sources.mmdet.sizes import own_scale
 from farm.stages.inference import Decoding, Outputs, completed, decoding_of, detect
@@ -55,13 +54,13 @@ def opened(options: argparse.Namespace, model: specs.Model, settings: Any) -> It
         StepFailed: the runtime cannot build or run it.
     """
     if options.backend == "torch":
-        yield _pytorch(model, resized_to(own_scale(settings, model.config.path)))
+        yield _pytorch(model, resized_shape(own_scale(settings, model.config.path)))
         return
     engine = _engine(options, model, settings)
     facts = facts_without_weights(model)
     with as_step_failed(options.backend):
         runtime = RUNTIMES[options.backend]
-        session = runtime.open_engine(engine.folder, engine.options, words.threads())
+        session = runtime.open_engine(engine.folder, engine.options, inputs.threads())
     try:
         run = _run(session, engine.options, facts, model.checkpoint.path)
         yield Runner(facts, engine.prepared, run, engine.outputs)
@@ -73,7 +72,7 @@ def _pytorch(model: specs.Model, shape: specs.Shape) -> Runner:
     """Return mmdet's own test path as a runner."""
     import torch
 
-    torch.set_num_threads(words.threads())
+    torch.set_num_threads(inputs.threads())
     detector = SOURCES[model.source].adapter().load(model)
 
     def run(images: Iterable[tuple[Floats, ImageMeta]]) -> Iterator[Detections]:
@@ -95,21 +94,21 @@ class _Engine:
 def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _Engine:
     """Return the engine that the file is, or else build one of it."""
     path = Path(model.checkpoint.path)
-    store = work.open_store(options.results)
-    if found := work.find_artifact(store, "build", path):
+    store = steps.open_store(options.results)
+    if found := steps.find_artifact(store, "build", path):
         built = _built_options(found, options.backend, path)
         folder = store.path(found.ref) / "engine"
         exported = specs.Ref(**found.record.inputs["exported"])
     else:
         built = _options_for(path, options.backend, settings, model.config.path)
-        exported = planned.import_onnx(path, store, options.retry_failed)
+        exported = steps.import_onnx(path, store, options.retry_failed)
         target = this_machine(built.runtime)
-        folder = planned.build_engine(path, exported, built, target, store, options.retry_failed)
+        folder = steps.build_engine(path, exported, built, target, store, options.retry_failed)
         log.info(f"Engine: {folder}")
     file = store.path(exported) / "model.onnx"
-    outputs = onnx_file.outputs(file) if file.is_file() else None
+    outputs = metadata.onnx_outputs(file) if file.is_file() else None
     if not built.shape.dynamic_size:
-        return _Engine(folder, built, fixed(built.shape.opt), outputs)
+        return _Engine(folder, built, fixed_shape(built.shape.opt), outputs)
     scale = own_scale(settings, model.config.path) or built.shape.opt
     return _Engine(folder, built, replace(built.shape, opt=scale), outputs)
 
@@ -117,19 +116,19 @@ def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _
 def _options_for(path: Path, backend: str, settings: Any, where: str) -> specs.EngineOptions:
     """Return the options of an engine for the ONNX file's own size, or else for the config's."""
     try:
-        file = onnx_file.input_extent(path)
+        file = metadata.input_extent(path)
     except InputError as error:
         raise InputError(
             f"{error.message}; nor is it an engine of this store", error.where
         ) from None
     if file.size:
-        shape = fixed(Dims(file.n or 1, 3, *file.size))
+        shape = fixed_shape(Dims(file.n or 1, 3, *file.size))
     else:
-        shape = resized_to(own_scale(settings, where), file.n or 1)
+        shape = resized_shape(own_scale(settings, where), file.n or 1)
     return specs.EngineOptions(backend, "fp32", shape)
 
 
-def _built_options(found: work.FoundArtifact, backend: str, path: Path) -> specs.EngineOptions:
+def _built_options(found: steps.FoundArtifact, backend: str, path: Path) -> specs.EngineOptions:
     """Return the options that the engine was built with, from its record."""
     kept = found.record.inputs["options"]
     if kept["runtime"] != backend:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from farm import atomic, writable
 from farm.errors import InputError, StepFailed, nearest
 from farm.runtimes import engine_runtimes
-from farm.single import targets, words
+from farm.single import inputs
 
 if TYPE_CHECKING:
     from farm.detections import Floats, ImageMeta
-    from farm.single.painter import Painter
+    from farm.single.drawing import Painter
     from farm.single.runners import Runner
 
 
@@ -28,12 +28,17 @@ def test(options: argparse.Namespace) -> int:
     """
     _check(options)
     _require_backend(options.backend)
-    from farm.single.dataset import images, open_dataset
-    from farm.single.names import label_names, log_label_differences, palette
+    from farm.single.dataset import (
+        images,
+        label_names,
+        log_label_differences,
+        open_dataset,
+        palette,
+    )
     from farm.single.runners import opened
     from farm.sources.mmdet import config
 
-    model = words.detector(options, options.model)
+    model = inputs.detector(options, options.model)
     read = (model.config.path, model.checkpoint.path)
     out = writable.file(options.out, "--out", read) if options.out else None
     settings = config.read(model)
@@ -78,7 +83,7 @@ def _require_backend(name: str) -> None:
     if name not in known:
         raise InputError(f"{name!r} runs no model here{nearest(name, known)}", "--backend")
     if name != "torch":
-        targets.require_runtime(name, "--backend")
+        inputs.require_runtime(name, "--backend")
 
 
 def _finish(
@@ -86,9 +91,9 @@ def _finish(
 ) -> Callable[[list[Any]], None]:
     """Return what evaluates or formats the results. Raise InputError now for options it refuses."""
     from farm.single import evaluation
-    from farm.single.annotated import require_evaluable
+    from farm.single.dataset import require_evaluable
 
-    chosen = words.key_values(options.eval_options, "--eval-options")
+    chosen = inputs.key_values(options.eval_options, "--eval-options")
     if "jsonfile_prefix" in chosen:
         writable.file(f"{chosen['jsonfile_prefix']}.json", "--eval-options jsonfile_prefix")
     if options.format_only:
@@ -140,7 +145,7 @@ def _require_matching(dataset: Any, runner: Runner, options: argparse.Namespace)
 def _painter(options: argparse.Namespace, images: list[tuple[Path, str]]) -> Painter | None:
     if not (options.show or options.show_dir):
         return None
-    from farm.single.painter import Painter
+    from farm.single.drawing import Painter
 
     folder = writable.folder(options.show_dir, "--show-dir") if options.show_dir else None
     painter = Painter(options.show_score_thr, folder)
@@ -157,7 +162,7 @@ def _results(runner: Runner, images: list[tuple[Path, str]], paint: Painter | No
     from rich.console import Console
     from rich.progress import track
 
-    from farm.single.results import as_mmdet
+    from farm.single.evaluation import as_mmdet
 
     console = Console(file=sys.__stderr__)  # `plain_output` would take its control characters out
     quiet = not console.is_terminal

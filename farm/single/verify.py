@@ -22,9 +22,8 @@ from farm.errors import (
     WrongOutputs,
     in_one_line,
 )
-from farm.single import words
-from farm.single.compare import Answers, print_comparison
-from farm.single.sample import Sample, sample
+from farm.single import inputs
+from farm.single.compare import Answers, Sample, prepare_sample, print_comparison
 from farm.stages.inference import completed, decoded, decoding_of, network_batch
 from farm.units import Dims
 
@@ -59,7 +58,7 @@ def engine_run(
 
     def run(images: Floats) -> Answers:
         with as_step_failed(name):
-            session = RUNTIMES[options.runtime].open_engine(folder, options, words.threads())
+            session = RUNTIMES[options.runtime].open_engine(folder, options, inputs.threads())
             outputs = completed(session.run(images), decoding)
             session.close()
         if "dets" not in outputs:
@@ -88,7 +87,7 @@ def verify(
     """
     agree = True
     for number, size in enumerate(sizes):
-        one = sample(image, facts, replace(size, n=1))
+        one = prepare_sample(image, facts, replace(size, n=1))
         mirrored = one.network[:, :, ::-1]
         images = np.stack([mirrored if i % 2 else one.network for i in range(size.n)])
         both = reference(images), engine(images)

@@ -26,8 +26,8 @@ from farm.errors import InputError, StepFailed, in_one_line
 from farm.preprocess.settings import pipeline_of
 from farm.sources import onnx_files, sizes, user_code
 from farm.sources.checkpoints import weights
+from farm.sources.detection_outputs import OwnForm, check_form
 from farm.sources.onnx_files import tensors
-from farm.sources.own_form import OwnForm, check_form
 
 _OWN_FORM = ("dets", "labels", "masks")
 

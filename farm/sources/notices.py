@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, ParamSpec
 
-from farm.plan import config_files
+from farm.plan.content import config_files
 
 P = ParamSpec("P")
 

@@ -22,7 +22,7 @@ from farm.detections import Floats
 from farm.errors import InputError, StepFailed, out_of_memory
 from farm.preprocess.settings import pipeline_of
 from farm.sources import ready_files, sizes
-from farm.sources.own_form import OwnForm, check_form
+from farm.sources.detection_outputs import OwnForm, check_form
 
 
 @dataclass(frozen=True)

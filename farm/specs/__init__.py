@@ -7,9 +7,8 @@ default: work done before the field existed keeps its key.
 
 from __future__ import annotations
 
-from farm.specs.cells import Cell
-from farm.specs.engines import Engine, EngineOptions, Ref, Target
-from farm.specs.gpus import Gpu
+from farm.specs.cells import Cell, Tolerance
+from farm.specs.engines import Engine, EngineOptions, Gpu, Ref, Target
 from farm.specs.images import (
     CocoDataset,
     Dataset,
@@ -50,7 +49,6 @@ from farm.specs.stages import (
     StageInputs,
     VerifyInputs,
 )
-from farm.specs.tolerance import Tolerance
 
 __all__ = [
     "AnyModel",

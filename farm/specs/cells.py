@@ -1,4 +1,4 @@
-"""Cells: the combinations that a matrix asks for, and a plan makes steps of."""
+"""Cells: the combinations that a matrix asks for; when an engine counts as equal to PyTorch."""
 
 from __future__ import annotations
 
@@ -28,3 +28,25 @@ class Cell:
         cut = self.postprocess if self.postprocess != "graph" else None
         parts = [self.model, opset, self.shape, cut, self.precision, self.runtime, workspace]
         return ".".join([part for part in parts if part] + [self.target])
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an engine's answers may be from the reference's.
+
+    min_score: boxes that one side scores at least so are compared. min_iou: from which two boxes
+    are a match. min_matched_fraction: of the boxes compared. max_score_diff, max_box_diff_px,
+    min_mask_iou: of every match; min_mean_mask_iou: of the matches' masks on average.
+    max_rel_diff: of raw outputs, the largest difference over the tensor's largest value.
+    per_box: a match beyond a limit counts as none, where otherwise it makes another detector.
+    """
+
+    min_score: float = 0.3
+    min_iou: float = 0.9
+    min_matched_fraction: float = 0.99
+    max_score_diff: float = 1e-3
+    max_box_diff_px: float = 1.0
+    min_mask_iou: float = 0.9
+    min_mean_mask_iou: float = 0.0
+    max_rel_diff: float = 1e-3
+    per_box: bool = False

@@ -185,7 +185,7 @@ class ModelFacts:
     that only MMDetection runs; two models with the same one share their prepared images.
     `clips_boxes`: whether it clips its boxes to the image (YOLOX does not). `mask_threshold`: the
     probability (or logit) from which a pixel is the object's. `mask_frame`: what the engine's masks
-    span: each "box", or the whole input, in one of the ways of `detections.full_masks`: "image",
+    span: each "box", or the whole input, in one of the ways of `detections.masks`: "image",
     "segments" and "queries", whose boxes are those around their masks.
     `refused` says why the model cannot be run here, if so; `host_refused` and `raw_refused` why
     its graph cannot end before the suppression, or at its raw outputs. `suppression` is the one

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from farm.plan import dependencies
+from farm.plan.content import dependencies
 from farm.specs import ModelFacts, Ref
 from farm.store import Store
 from farm.store.figures import model_facts

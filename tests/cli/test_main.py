@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from test_results import row
+from rows import row
 
 import farm
 from farm.cli import main as command_line

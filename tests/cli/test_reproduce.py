@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import PROJECT
-from test_results import row
+from rows import row
 
 from farm.cli import reproduce as command
 from farm.cli.main import main

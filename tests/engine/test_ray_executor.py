@@ -15,7 +15,7 @@ from own_stage import step
 from farm.engine.status import StepStatus
 from farm.errors import InputError
 from farm.plan import Needs
-from farm.plan.packages import exact_version
+from farm.plan.content.packages import exact_version
 from farm.plan.placement import cores, cpu_model
 from farm.store import Store
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_results import row
+from rows import row
 
 from farm.results import leaderboard, tracking
 from farm.results.escaping import without_secrets

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_results import row
+from rows import row
 
 from farm.detections.compare import agreement
 from farm.errors import InputError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from test_results import row
+from rows import row
 
 from farm.results import tracking
 

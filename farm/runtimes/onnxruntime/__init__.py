@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from farm.findings import Finding, extra
-from farm.runtimes.base import Runtime
+from farm.runtimes.base import Finding, Runtime, extra
 
 if TYPE_CHECKING:
     from farm.runtimes.base import EngineAdapter

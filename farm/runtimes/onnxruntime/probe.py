@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from farm.errors import TransientFailure
-from farm.findings import Finding, extra, installed
+from farm.runtimes.base import Finding, extra, installed
 from farm.runtimes.tensorrt.cuda import has_gpu
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")

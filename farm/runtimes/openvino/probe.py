@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from farm.findings import Finding
+from farm.runtimes.base import Finding
 
 
 def probe() -> Finding:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from farm.findings import Finding, extra
-from farm.runtimes.base import Runtime
+from farm.runtimes.base import Finding, Runtime, extra
 from farm.runtimes.tensorrt.options import RtxOptions, TensorRtOptions
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from farm.findings import Finding, installed
+from farm.runtimes.base import Finding, installed
 from farm.runtimes.tensorrt.cuda import has_gpu
 
 

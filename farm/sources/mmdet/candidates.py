@@ -5,12 +5,12 @@ A row that does not count has score 0 in every array here, so that no shape depe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -186,3 +186,13 @@ def join(levels: list[Candidates]) -> Candidates:
         torch.cat([level.scores for level in levels], 1),
         torch.cat([level.labels for level in levels], 1),
     )
+
+
+def picked(values: Tensor, index: Tensor) -> Tensor:
+    """Select values [N, P, ...] by index [N, k] -> [N, k, ...].
+
+    Unlike `gather`, this needs no index as large as the result.
+    """
+    first = torch.arange(values.shape[0], device=index.device).unsqueeze(1) * values.shape[1]
+    chosen = values.flatten(0, 1).index_select(0, (index + first).flatten())
+    return chosen.reshape(-1, index.shape[1], *values.shape[2:])

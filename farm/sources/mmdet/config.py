@@ -17,9 +17,9 @@ from mmdet.models import build_detector
 
 from farm import specs
 from farm.errors import InputError, StepFailed, in_one_line, out_of_memory
-from farm.plan import config_files
+from farm.plan.content import config_files
 from farm.sources import notices, user_code
-from farm.sources.mmdet import test_data
+from farm.sources.mmdet.data import test_data
 from farm.sources.mmdet.patches import missing
 
 

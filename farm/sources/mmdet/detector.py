@@ -14,18 +14,11 @@ import pycocotools.mask
 import torch
 
 from farm import specs
-from farm.detections import Detections, ImageMeta, full_masks
+from farm.detections import Detections, ImageMeta, masks
 from farm.errors import StepFailed
 from farm.sources.checkpoints import weights
-from farm.sources.mmdet import (
-    class_names,
-    config,
-    cuts,
-    graphs,
-    labels,
-    pipeline,
-    test_data,
-)
+from farm.sources.mmdet import config, graphs, partial_graphs
+from farm.sources.mmdet.data import labels, pipeline, test_data
 from farm.sources.mmdet.dense import coders
 
 Image = npt.NDArray[Any]
@@ -73,7 +66,7 @@ class Detector:
         boxes, segments = result if isinstance(result, tuple) else (result, None)
         found = _from_classes(boxes, segments)
         if self.facts.mask_frame == "segments":  # mmdet gives zeros for their boxes
-            found = replace(found, boxes=full_masks.around(found.rles or ()))
+            found = replace(found, boxes=masks.around(found.rles or ()))
         return found
 
     @torch.no_grad()
@@ -116,7 +109,7 @@ def load(model: specs.Model) -> Detector:
         clips_boxes=_clips_boxes(detector),
         mask_threshold=_mask_threshold(detector),
         mask_frame=graphs.mask_frame(detector),
-        raw_refused=cuts.raw_refusal(detector),
+        raw_refused=partial_graphs.raw_refusal(detector),
         padded_to=pipeline.padded_to(prepared),
         **_labels(detector, meta, settings, model),
         **_refusals(detector),
@@ -128,7 +121,7 @@ def _labels(
     detector: Any, meta: dict[str, Any], settings: Any, model: specs.Model
 ) -> dict[str, Any]:
     """The facts on the class of each label, and on the source of that order."""
-    names, certain = class_names.of(settings, meta, model, class_count(detector))
+    names, certain = labels.class_names(settings, meta, model, class_count(detector))
     found = labels.ordered(settings, names, certain, model.config.path)
     return {
         "classes": found.names,
@@ -175,7 +168,7 @@ def _refusals(detector: Any) -> dict[str, Any]:
     except ValueError as error:
         return {"refused": str(error)}
     try:
-        return {"suppression": cuts.suppression(form)}
+        return {"suppression": partial_graphs.suppression(form)}
     except ValueError as error:
         return {"host_refused": str(error)}
 

@@ -24,9 +24,9 @@ from mmdet.models.detectors.panoptic_two_stage_segmentor import TwoStagePanoptic
 from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
 from torch import Tensor, nn
 
-from farm.sources.mmdet import cuts, dense, keypoints, queries, segments, two_stage
+from farm.sources.mmdet import dense, keypoints, partial_graphs, queries, segments, two_stage
 from farm.sources.mmdet.candidates import Candidates, suppress, suppression
-from farm.sources.mmdet.forms import limits, packed, require_test_path
+from farm.sources.mmdet.parts import limits, packed, require_test_path
 
 
 class OneStage(nn.Module):
@@ -116,16 +116,16 @@ def graph(model: Any, postprocess: str = "graph") -> nn.Module:
     (see `mask_frame`). If masks have scores of their own, mask_scores [N, K] follow. Empty rows
     have score 0 and label -1. `outputs` has the outputs' names.
 
-    With `postprocess` host or none (see `catalog.POSTPROCESS`) the graph ends earlier: see `cuts`.
+    With `postprocess` host or none (see `catalog.POSTPROCESS`) the graph ends earlier.
 
     Raises:
         ValueError: a part of the model cannot be exported; the message names it.
     """
     if postprocess == "none":
-        return cuts.Raw(model).eval()
+        return partial_graphs.Raw(model).eval()
     form: Any = _form(model)(model).eval()
-    if postprocess == "host" and cuts.suppression(form):
-        return cuts.BeforeSuppression(form).eval()
+    if postprocess == "host" and partial_graphs.suppression(form):
+        return partial_graphs.BeforeSuppression(form).eval()
     form.outputs = ("dets", "labels") + ("masks",) * has_masks(model)
     form.outputs += ("mask_scores",) * getattr(form, "mask_scores", False)
     return form

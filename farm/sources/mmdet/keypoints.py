@@ -15,7 +15,7 @@ from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates, rows, suppress, suppression, take, top
-from farm.sources.mmdet.forms import limits, packed, require_test_path
+from farm.sources.mmdet.parts import limits, packed, require_test_path
 
 PAIRS = 1000
 """Candidates before suppression: the default of `num_dets`, which mmdet's heads never change."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from farm.errors import InputError
 from farm.sources import sizes
-from farm.sources.mmdet import graphs, test_data
+from farm.sources.mmdet import graphs
+from farm.sources.mmdet.data import test_data
 from farm.sources.mmdet.detector import Detector
 from farm.specs import Sizes
 from farm.units import Dims

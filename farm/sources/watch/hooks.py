@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from farm import catalog
-from farm.plan import dependencies
-from farm.plan.code import code_parts
-from farm.plan.configs import config_parts
+from farm.plan.content import dependencies
+from farm.plan.content.code import code_parts
+from farm.plan.content.configs import config_parts
 from farm.sources import notices, user_code
 from farm.sources.watch.patches import patched, quietly
 from farm.sources.watch.seen import Seen
@@ -59,7 +59,9 @@ def noted(seen: Seen) -> Iterator[None]:
 
 @contextmanager
 def watching(model: AnyModel, out: Path) -> Iterator[None]:
-    """Write to `out` what the model depends on while the block runs; see `farm.plan.dependencies`.
+    """Write to `out` what the model depends on while the block runs.
+
+    `farm.plan.content.dependencies` reads it.
 
     A ready ONNX file runs no code and has no dependency besides itself.
     """

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from types import FrameType, ModuleType
 
-from farm.plan import packages
+from farm.plan.content import packages
 from farm.sources import user_code
 
 _IMPORTS_FOR_A_CONFIG = "import_modules_from_strings"

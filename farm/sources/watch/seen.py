@@ -8,8 +8,8 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from farm.plan import config_files, dependencies, fingerprints, packages
-from farm.plan.code import find_module
+from farm.plan.content import config_files, dependencies, fingerprints, packages
+from farm.plan.content.code import find_module
 from farm.sources import user_code
 from farm.sources.watch import origins
 from farm.specs import Used

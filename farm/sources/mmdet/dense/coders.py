@@ -1,13 +1,13 @@
-"""Box coders of dense heads, and the priors (anchors or points) that boxes are relative to."""
+"""Box coders: shifts, distances, buckets; and the priors (anchors or points) of a dense head."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from mmdet.core.bbox import coder as coders
 from torch import Tensor
@@ -78,3 +78,30 @@ def priors(head: Any, features: list[Tensor], **options: Any) -> list[Tensor]:
     """Return the head's priors for each level's map."""
     sizes = [feature.shape[-2:] for feature in features]
     return head.prior_generator.grid_priors(sizes, device=features[0].device, **options)
+
+
+def decode_buckets(
+    coder: Any, boxes: Tensor, regression: tuple[Tensor, Tensor], limits: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Decode as `bucket2bbox`: regions [N, R, 4] -> boxes [N, R, 4] and confidences [N, R].
+
+    regression: logits and offsets of the buckets, each [N * R, 4 * B], for the sides in the order
+    left, right, top, bottom, numbered inwards. limits [4] is W H W H.
+    """
+    side = -(-coder.num_buckets // 2)
+    scores = regression[0].reshape(*boxes.shape, side).softmax(-1)
+    best, place = scores.topk(2, dim=-1)
+    offset = regression[1].reshape(*boxes.shape, side).gather(-1, place[..., :1]).squeeze(-1)
+    centre, size = (boxes[..., :2] + boxes[..., 2:]) * 0.5, boxes[..., 2:] - boxes[..., :2]
+    size = size * coder.scale_factor
+    width = size / coder.num_buckets
+    width = torch.stack([width, width], -1).flatten(-2)
+    outer = torch.stack([centre - size * 0.5, centre + size * 0.5], -1).flatten(-2)
+    inwards = boxes.new_tensor([1, -1, 1, -1])
+    bucket = (place[..., 0].to(boxes.dtype) + 0.5) * width * inwards
+    sides = outer + bucket - offset * width
+    decoded = sides[..., [0, 2, 1, 3]]
+    if coder.clip_border:
+        decoded = torch.minimum(decoded.clamp(min=0), limits - 1)
+    neighbours = ((place[..., 0] - place[..., 1]).abs() == 1).to(best.dtype)
+    return decoded, (best[..., 0] + best[..., 1] * neighbours).mean(-1)

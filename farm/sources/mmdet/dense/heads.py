@@ -12,10 +12,9 @@ from mmdet.models.dense_heads import TOODHead
 from torch import Tensor
 
 from farm.sources.mmdet.candidates import POOL, Candidates, best_pairs, join, rows, take
-from farm.sources.mmdet.dense import levels
+from farm.sources.mmdet.dense import coders, levels
 from farm.sources.mmdet.dense.coders import centre, decode, priors
 from farm.sources.mmdet.dense.levels import best
-from farm.sources.mmdet.two_stage import buckets
 
 
 def anchors(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
@@ -105,7 +104,9 @@ def _sides_level(
 ) -> Candidates:
     found = best(head, logits)
     classes, offsets = (take(rows(part, 4 * head.side_num), found.prior) for part in regression)
-    boxes, sure = buckets.decode(head.bbox_coder, squares[found.prior], (classes, offsets), limits)
+    boxes, sure = coders.decode_buckets(
+        head.bbox_coder, squares[found.prior], (classes, offsets), limits
+    )
     return Candidates(boxes, found.scores * sure, found.label)
 
 

@@ -13,8 +13,7 @@ from mmdet.models.detectors import DETR
 from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates, take
-from farm.sources.mmdet.forms import limits, packed, require_test_path
-from farm.sources.mmdet.two_stage.parts import require
+from farm.sources.mmdet.parts import limits, packed, require, require_test_path
 
 _RULES = (
     "forward", "forward_single", "get_bboxes", "_get_bboxes_single", "simple_test",

@@ -13,15 +13,17 @@ from mmdet.models.roi_heads import bbox_heads, mask_heads
 from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates, decode, take
-from farm.sources.mmdet.forms import limits, packed, require_test_path
-from farm.sources.mmdet.queries.detr import best, corners
-from farm.sources.mmdet.two_stage.masks import own_map, probabilities
-from farm.sources.mmdet.two_stage.parts import (
+from farm.sources.mmdet.parts import (
+    limits,
+    packed,
     require,
     require_binary_masks,
     require_extractor,
     require_plain_coder,
+    require_test_path,
 )
+from farm.sources.mmdet.queries.detr import best, corners
+from farm.sources.mmdet.two_stage.masks import own_map, probabilities
 from farm.sources.mmdet.two_stage.pooling import pool
 
 

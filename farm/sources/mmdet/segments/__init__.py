@@ -1,7 +1,7 @@
 """Instance segmentation without regions of interest: masks over the full network input.
 
 One file per kind of detector. Graphs return masks at the network's own low resolution, and
-`farm.detections.full_masks` resizes them to the image; the boxes of most are computed from masks.
+`farm.detections.masks` resizes them to the image; the boxes of most are computed from masks.
 """
 
 from __future__ import annotations

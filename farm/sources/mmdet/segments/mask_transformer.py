@@ -14,19 +14,17 @@ from mmdet.models.detectors import MaskFormer
 from mmdet.models.seg_heads.panoptic_fusion_heads import MaskFormerFusionHead
 from torch import Tensor, nn
 
-from farm.sources.mmdet.candidates import Candidates
-from farm.sources.mmdet.forms import packed, require_test_path
+from farm.sources.mmdet.candidates import Candidates, picked
+from farm.sources.mmdet.parts import packed, require, require_test_path
 from farm.sources.mmdet.queries.detr import best
-from farm.sources.mmdet.segments import mask2former, maskformer
-from farm.sources.mmdet.segments.picking import picked
-from farm.sources.mmdet.two_stage.parts import require
+from farm.sources.mmdet.segments import mask_heads
 
 Read = Callable[[Any, list[Tensor]], tuple[Tensor, Tensor]]
 """head, features -> logits [N, Q, classes + 1] and mask logits [N, Q, h, w] of the last layer."""
 
 READERS: dict[type, tuple[Callable[[Any], None], Read]] = {
-    dense_heads.MaskFormerHead: (maskformer.check, maskformer.predictions),
-    dense_heads.Mask2FormerHead: (mask2former.check, mask2former.predictions),
+    dense_heads.MaskFormerHead: (mask_heads.check_maskformer, mask_heads.maskformer_predictions),
+    dense_heads.Mask2FormerHead: (mask_heads.check_mask2former, mask_heads.mask2former_predictions),
 }
 """Check and reader for a head's class, looked up along the MRO.
 

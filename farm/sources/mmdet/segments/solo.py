@@ -14,10 +14,8 @@ from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstance
 from torch import Tensor, nn
 from torch.nn import functional
 
-from farm.sources.mmdet.candidates import CAP, Candidates, best_pairs, rows
-from farm.sources.mmdet.forms import packed, require_test_path
-from farm.sources.mmdet.segments.picking import picked
-from farm.sources.mmdet.two_stage.parts import require
+from farm.sources.mmdet.candidates import CAP, Candidates, best_pairs, picked, rows
+from farm.sources.mmdet.parts import packed, require, require_test_path
 
 Masks = Callable[[Tensor], Tensor]
 """Maps cells int64 [N, k], numbered across all grids, to masks [N, k, h, w] of probabilities."""

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates, best_rows, decode, rows, take, top
 from farm.sources.mmdet.dense.coders import priors
-from farm.sources.mmdet.forms import limits, packed, require_test_path
-from farm.sources.mmdet.two_stage.parts import require
+from farm.sources.mmdet.parts import limits, packed, require, require_test_path
 
 
 class Yolact(nn.Module):

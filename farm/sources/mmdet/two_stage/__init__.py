@@ -1,6 +1,6 @@
 """Two-stage detectors: proposals, and detections of the RoI head from these.
 
-A new kind of RoI head is one file and one line in `ROI_HEADS`; of RPN head, in `RPN_HEADS`.
+A new kind of RoI head is two functions and one line in `ROI_HEADS`; of RPN head, in `RPN_HEADS`.
 """
 
 from __future__ import annotations
@@ -16,21 +16,8 @@ from mmdet.models import dense_heads, roi_heads
 from torch import Tensor
 
 from farm.sources.mmdet.candidates import Candidates
-from farm.sources.mmdet.two_stage import (
-    cascade,
-    cascade_rpn,
-    double,
-    grid,
-    guided_rpn,
-    htc,
-    mask_scoring,
-    masks,
-    proposals,
-    scnet,
-    standard,
-    trident,
-)
-from farm.sources.mmdet.two_stage.parts import require_binary_masks
+from farm.sources.mmdet.parts import require_binary_masks
+from farm.sources.mmdet.two_stage import cascade, masks, proposals, standard
 
 __all__ = ["RoiHead", "RpnHead", "check", "roi_head", "rpn_head"]
 
@@ -71,21 +58,23 @@ class RpnHead:
 
 RPN_HEADS: dict[type, RpnHead] = {
     dense_heads.RPNHead: RpnHead(proposals.check, proposals.proposals),
-    dense_heads.CascadeRPNHead: RpnHead(cascade_rpn.check, cascade_rpn.proposals),
-    dense_heads.GARPNHead: RpnHead(guided_rpn.check, guided_rpn.proposals),
+    dense_heads.CascadeRPNHead: RpnHead(proposals.check_cascade_rpn, proposals.cascade_proposals),
+    dense_heads.GARPNHead: RpnHead(proposals.check_guided_rpn, proposals.guided_proposals),
 }
 
 ROI_HEADS: dict[type, RoiHead] = {
-    roi_heads.StandardRoIHead: RoiHead(standard.check, standard.run),
-    roi_heads.GridRoIHead: RoiHead(grid.check, grid.run, clips_boxes=False),
-    roi_heads.MaskScoringRoIHead: RoiHead(mask_scoring.check, mask_scoring.run, mask_scores=True),
+    roi_heads.StandardRoIHead: RoiHead(standard.check_standard, standard.run_standard),
+    roi_heads.GridRoIHead: RoiHead(standard.check_grid, standard.run_grid, clips_boxes=False),
+    roi_heads.MaskScoringRoIHead: RoiHead(
+        standard.check_scoring, standard.run_scoring, mask_scores=True
+    ),
     roi_heads.PointRendRoIHead: RoiHead(masks.check, masks.run),
-    roi_heads.PISARoIHead: RoiHead(standard.check_pisa, standard.run),
-    roi_heads.DoubleHeadRoIHead: RoiHead(double.check, double.run),
-    roi_heads.TridentRoIHead: RoiHead(trident.check, trident.run),
-    roi_heads.CascadeRoIHead: RoiHead(cascade.check, cascade.run),
-    roi_heads.HybridTaskCascadeRoIHead: RoiHead(htc.check, htc.run),
-    roi_heads.SCNetRoIHead: RoiHead(scnet.check, scnet.run),
+    roi_heads.PISARoIHead: RoiHead(standard.check_pisa, standard.run_standard),
+    roi_heads.DoubleHeadRoIHead: RoiHead(standard.check_double, standard.run_double),
+    roi_heads.TridentRoIHead: RoiHead(standard.check_trident, standard.run_trident),
+    roi_heads.CascadeRoIHead: RoiHead(cascade.check_cascade, cascade.run_cascade),
+    roi_heads.HybridTaskCascadeRoIHead: RoiHead(cascade.check_htc, cascade.run_htc),
+    roi_heads.SCNetRoIHead: RoiHead(cascade.check_scnet, cascade.run_scnet),
 }
 """Heads by class, looked up along the MRO; each `check` refuses subclasses that compute otherwise.
 """

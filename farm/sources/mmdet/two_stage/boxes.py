@@ -12,8 +12,8 @@ from mmdet.models.roi_heads.bbox_heads import SABLHead
 from torch import Tensor
 
 from farm.sources.mmdet.candidates import POOL, Candidates, Suppression, best_pairs, suppress, take
+from farm.sources.mmdet.dense import coders
 from farm.sources.mmdet.dense.coders import decode
-from farm.sources.mmdet.two_stage import buckets
 from farm.sources.mmdet.two_stage.pooling import pool
 
 
@@ -43,7 +43,7 @@ def final(
     scores = torch.where(passed, scores, torch.zeros_like(scores))
     boxes = found.boxes
     if isinstance(box_head, SABLHead):
-        boxes, confidence = buckets.decode(box_head.bbox_coder, boxes, regression, limits)
+        boxes, confidence = coders.decode_buckets(box_head.bbox_coder, boxes, regression, limits)
         scores = scores * confidence.unsqueeze(2)
     scores, row, label = best_pairs(scores, POOL)
     boxes = take(boxes, row)
@@ -59,7 +59,7 @@ def refined(
 ) -> Tensor:
     """Refine regions [N, R, 4] for the next stage by the most likely class: `regress_by_class`."""
     if isinstance(box_head, SABLHead):
-        return buckets.decode(box_head.bbox_coder, boxes, regression, limits)[0]
+        return coders.decode_buckets(box_head.bbox_coder, boxes, regression, limits)[0]
     if not box_head.reg_class_agnostic:
         label = probabilities(box_head, logits)[:, :-1].argmax(1).reshape(-1, 1, 1)
         regression = regression.reshape(-1, box_head.num_classes, 4)

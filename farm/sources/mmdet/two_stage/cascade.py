@@ -1,32 +1,29 @@
-"""`CascadeRoIHead`: each stage refines the boxes of the previous one, as in Cascade R-CNN."""
+"""`CascadeRoIHead` and its variants (Cascade R-CNN, HTC, SCNet): each stage refines the boxes."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
+from collections.abc import Callable
+from typing import Any
+
 from mmdet.models import roi_heads
+from mmdet.models.roi_heads import bbox_heads, mask_heads
 from torch import Tensor
 
 from farm.sources.mmdet.candidates import Candidates, suppression
+from farm.sources.mmdet.parts import require, require_box_head, require_extractor, require_mask_head
+from farm.sources.mmdet.two_stage import pooling
 from farm.sources.mmdet.two_stage.boxes import final, refined
 from farm.sources.mmdet.two_stage.masks import own_map, probabilities
-from farm.sources.mmdet.two_stage.parts import (
-    require,
-    require_box_head,
-    require_extractor,
-    require_mask_head,
-)
 from farm.sources.mmdet.two_stage.pooling import pool
 
 Predict = Callable[[int, Tensor], tuple[Tensor, Any]]
 """Takes a stage's index and its regions [N, R, 4]; returns the outputs of its box head."""
 
 
-def check(head: Any) -> None:
+def check_cascade(head: Any) -> None:
     """Check that all parts of the head can be exported.
 
     Raises:
@@ -54,7 +51,7 @@ def check_boxes(head: Any) -> None:
     suppression(head.test_cfg, head.test_cfg.max_per_img)
 
 
-def run(
+def run_cascade(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor
 ) -> tuple[Candidates, Tensor | None]:
     """Return the final boxes, and the mean of the masks [N, K, m, m] where there are mask heads."""
@@ -92,3 +89,93 @@ def mean(parts: list[Tensor]) -> Tensor:
     for part in parts[1:]:
         total = total + part
     return total / float(len(parts))
+
+
+def check_htc(head: Any) -> None:
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
+    require(head, roi_heads.HybridTaskCascadeRoIHead, ("simple_test", "_bbox_forward"))
+    check_boxes(head)
+    if any(part.custom_activation for part in head.bbox_head):
+        raise ValueError("HTC with an activation of its own cannot be exported yet")
+    extractors = list(head.bbox_roi_extractor)
+    if head.with_mask:
+        for part in head.mask_head:
+            require(part, mask_heads.HTCMaskHead, ("forward", "get_seg_masks"))
+        if not head.mask_info_flow:
+            raise ValueError("HTC without mask_info_flow: mmdet itself cannot run it")
+        require_extractor(head.mask_roi_extractor[-1])
+        extractors.append(head.mask_roi_extractor[-1])
+    pooling.check(head, extractors)
+
+
+def run_htc(
+    head: Any, features: list[Tensor], found: Candidates, limits: Tensor
+) -> tuple[Candidates, Tensor | None]:
+    """Return the final boxes, and the mean of the masks [N, K, m, m] where there are mask heads."""
+    semantic = head.semantic_head(features)[1] if head.with_semantic else None
+
+    def pooled(extractor: Any, boxes: Tensor, task: str) -> Tensor:
+        own = pool(extractor, features, boxes)
+        if semantic is None or task not in head.semantic_fusion:
+            return own
+        return own + pooling.semantic(head, semantic, boxes, extractor)
+
+    def predict(stage: int, boxes: Tensor) -> Any:
+        return head.bbox_head[stage](pooled(head.bbox_roi_extractor[stage], boxes, "bbox"))
+
+    found = through_stages(head, predict, found, limits)
+    if not head.with_mask:
+        return found, None
+    shared = pooled(head.mask_roi_extractor[-1], found.boxes, "mask")
+    maps, last = [], None
+    for mask_head in head.mask_head:
+        logits, last = mask_head(shared, last)
+        maps.append(probabilities(own_map(mask_head, logits, found), found))
+    return found, mean(maps)
+
+
+def check_scnet(head: Any) -> None:
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
+    rules = ("simple_test", "_bbox_forward", "_mask_forward", "_fuse_glbctx")
+    require(head, roi_heads.SCNetRoIHead, rules)
+    check_boxes(head)
+    for part in head.bbox_head:
+        require(part, bbox_heads.SCNetBBoxHead, ("forward",))
+        if part.custom_activation:
+            raise ValueError("SCNet with an activation of its own cannot be exported yet")
+    require_mask_head(head.mask_head)
+    require_extractor(head.mask_roi_extractor)
+    if not head.with_feat_relay:
+        raise ValueError("SCNet without feat_relay_head: mmdet itself cannot run it")
+    pooling.check(head, [*head.bbox_roi_extractor, head.mask_roi_extractor])
+
+
+def run_scnet(
+    head: Any, features: list[Tensor], found: Candidates, limits: Tensor
+) -> tuple[Candidates, Tensor]:
+    """Return the final boxes and their masks [N, K, m, m]."""
+    semantic = head.semantic_head(features)[1] if head.with_semantic else None
+    context = head.glbctx_head(features)[1] if head.with_glbctx else None
+
+    def pooled(extractor: Any, boxes: Tensor) -> Tensor:
+        own = pool(extractor, features, boxes)
+        if semantic is not None:
+            own = own + pooling.semantic(head, semantic, boxes, extractor)
+        return own if context is None else pooling.with_context(own, context)
+
+    def predict(stage: int, boxes: Tensor) -> Any:
+        return head.bbox_head[stage](pooled(head.bbox_roi_extractor[stage], boxes))
+
+    found = through_stages(head, predict, found, limits)
+    last = pooled(head.bbox_roi_extractor[-1], found.boxes)
+    relayed = head.feat_relay_head(head.bbox_head[-1](last, return_shared_feat=True)[2])
+    logits = head.mask_head(pooled(head.mask_roi_extractor, found.boxes) + relayed)
+    return found, probabilities(own_map(head.mask_head, logits, found), found)

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from farm.sources.mmdet.candidates import Candidates, suppression
+from farm.sources.mmdet.parts import require, require_box_head, require_extractor
 from farm.sources.mmdet.two_stage.boxes import detections
-from farm.sources.mmdet.two_stage.parts import require, require_box_head, require_extractor
 from farm.sources.mmdet.two_stage.pooling import pool
 
 

@@ -13,9 +13,9 @@ from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from farm.sources.mmdet.parts import require_extractor
 from farm.sources.mmdet.patches import pooling
 from farm.sources.mmdet.patches.roi_align import roi_align
-from farm.sources.mmdet.two_stage.parts import require_extractor
 
 
 def pool(

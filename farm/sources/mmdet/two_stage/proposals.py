@@ -1,18 +1,20 @@
-"""Region proposals for the second stage, computed as in `RPNHead`."""
+"""Region proposals for the second stage: `RPNHead`, `CascadeRPNHead` and `GARPNHead`."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
+from typing import Any
+
 import torch
 from mmdet.models import dense_heads
+from mmdet.models.dense_heads.cascade_rpn_head import CascadeRPNHead, StageCascadeRPNHead
 from torch import Tensor
 
 from farm.sources.mmdet.candidates import (
     Candidates,
+    Suppression,
     join,
     rows,
     suppress,
@@ -20,8 +22,9 @@ from farm.sources.mmdet.candidates import (
     take,
     top,
 )
+from farm.sources.mmdet.dense import guided
 from farm.sources.mmdet.dense.coders import decode, priors
-from farm.sources.mmdet.two_stage.parts import require, require_plain_coder
+from farm.sources.mmdet.parts import require, require_plain_coder
 
 
 def check(head: Any) -> None:
@@ -78,3 +81,102 @@ def large(found: Candidates, test_cfg: Any) -> Candidates:
     counted = (size > test_cfg.min_bbox_size).all(2)
     scores = torch.where(counted, found.scores, torch.zeros_like(found.scores))
     return Candidates(found.boxes, scores, found.labels)
+
+
+_CASCADE_RULES = ("forward", "anchor_offset", "get_bboxes", "_get_bboxes_single", "refine_bboxes")
+
+
+def check_cascade_rpn(head: Any) -> None:
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
+    require(head, CascadeRPNHead, ("simple_test_rpn",))
+    for stage in head.stages:
+        require(stage, StageCascadeRPNHead, _CASCADE_RULES)
+        require_plain_coder(stage)
+    suppression(head.test_cfg, head.test_cfg.max_per_img)
+
+
+def cascade_proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candidates:
+    """Return the proposals of each image, best first; unused rows have score 0."""
+    images = features[0].shape[0]
+    anchors = [level.expand(images, -1, -1) for level in priors(head.stages[0], features)]
+    for stage in head.stages:
+        offsets = _offsets(stage, features, anchors)
+        features, logits, deltas = stage(features, offsets)
+        if stage is not head.stages[-1]:
+            anchors = [
+                decode(stage.bbox_coder, anchor, rows(delta, 4), limits)
+                for anchor, delta in zip(anchors, deltas, strict=True)
+            ]
+    return from_levels(head.stages[-1], logits, deltas, anchors, limits)
+
+
+def _offsets(stage: Any, features: list[Tensor], anchors: list[Tensor]) -> list[Tensor] | None:
+    if stage.adapt_cfg["type"] != "offset":
+        return None
+    levels = zip(features, anchors, stage.anchor_strides, strict=True)
+    return [_offset(*level) for level in levels]
+
+
+def _offset(feature: Tensor, anchors: Tensor, stride: int) -> Tensor:
+    """`anchor_offset`: offsets from each cell's 3x3 neighbourhood to its anchor's grid.
+
+    Returns [N, A, 18] with A = h * w, in cells, y before x.
+    """
+    height, width = feature.shape[-2:]
+    x = torch.arange(width, device=feature.device).unsqueeze(0).expand(height, -1).flatten()
+    y = torch.arange(height, device=feature.device).unsqueeze(1).expand(-1, width).flatten()
+    own = torch.stack([y, x], 1).to(anchors.dtype)
+    centre = (anchors[..., :2] + anchors[..., 2:]) * 0.5 / stride
+    growth = (anchors[..., 2:] - anchors[..., :2]) / stride / 2 - 1
+    taps = torch.arange(-1, 2, device=feature.device, dtype=anchors.dtype)
+    taps = torch.stack([taps.repeat_interleave(3), taps.repeat(3)], 1)
+    shift = centre[..., [1, 0]] - own
+    return (growth[..., [1, 0]].unsqueeze(2) * taps + shift.unsqueeze(2)).flatten(2)
+
+
+def check_guided_rpn(head: Any) -> None:
+    """Check that all parts of the head can be exported.
+
+    Raises:
+        ValueError: one cannot; the message names it.
+    """
+    require(head, dense_heads.GARPNHead, ("forward_single", "_get_bboxes_single"))
+    guided.check(head)
+    require_plain_coder(head)
+    if _guided_suppression(head, 1).decay is not None:
+        raise ValueError("GARPNHead with soft-NMS: mmdet itself cannot run it")
+
+
+def guided_proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candidates:
+    """Return the proposals of each image, best first; unused rows have score 0.
+
+    As in `GARPNHead._get_bboxes_single`, they are suppressed per level, and across levels only if
+    the config says so.
+    """
+    outs = head(features)
+    sizes = [logits.shape[-2:] for logits in outs[0]]
+    squares = head.square_anchor_generator.grid_priors(sizes, device=features[0].device)
+    levels = list(zip(*outs, squares, strict=True))
+    found = join([_guided_level(head, i, level, limits) for i, level in enumerate(levels)])
+    keep = head.test_cfg.max_per_img
+    if head.test_cfg.get("nms_across_levels", False):
+        return suppress(found, _guided_suppression(head, keep))
+    scores, index = top(found.scores, keep)
+    return Candidates(take(found.boxes, index), scores, found.labels.gather(1, index))
+
+
+def _guided_suppression(head: Any, keep: int) -> Suppression:
+    how = suppression(head.test_cfg, keep)
+    return Suppression(how.iou, True, keep, how.decay)
+
+
+def _guided_level(head: Any, index: int, level: tuple[Tensor, ...], limits: Tensor) -> Candidates:
+    logits, deltas, shape, place, squares = level
+    counts = rows(place, 1).sigmoid().squeeze(2) >= head.loc_filter_thr
+    anchors = guided.anchors_of(head, squares, rows(shape, 2))
+    found = best_of_level(head, index, logits, deltas, anchors, limits, counts)
+    return suppress(large(found, head.test_cfg), _guided_suppression(head, head.test_cfg.nms_post))

@@ -1,0 +1,1 @@
+"""What an mmdet config says of data: test pipeline, data sets and the order of labels."""
