@@ -8,24 +8,27 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm.cli.places import keep_matrix, locked, store_folder
 from farm.cli.progress import Progress
-from farm.config.loader import Matrix
 from farm.engine.checks import checked_plan, log_notes
 from farm.engine.scheduler import Executor, Outcome, run_steps
 from farm.engine.status import CellStatus, failure_reasons, skip_reasons
 from farm.errors import InputErrors
 from farm.plan import make_plan
 from farm.plan.placement import cores
-from farm.plan.steps import Plan, Step
 from farm.results import leaderboard, tracking
-from farm.results.columns import Row
 from farm.results.escaping import shown, without_secrets
 from farm.results.rows import make_rows, places
 from farm.store import Store
 from farm.store.facts import facts_from
 from farm.store.imports import HERE
+
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
+    from farm.plan.steps import Plan, Step
+    from farm.results.columns import Row
 
 log = logging.getLogger(__name__)
 

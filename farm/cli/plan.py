@@ -7,15 +7,17 @@ import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.console import table
-from farm.errors import InputError
 from farm.plan.content.files import NotThere
 from farm.plan.steps import STAGES, Plan, PlannedCell
-from farm.store import Store
 from farm.terminal import plain
 from farm.units import format_bytes
+
+if TYPE_CHECKING:
+    from farm.errors import InputError
+    from farm.store import Store
 
 WIDTH = 80
 _SHOWN_CELLS = 40

@@ -6,9 +6,9 @@ import logging
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm.cli.places import kept_matrix, store_folder
-from farm.config.loader import Matrix
 from farm.console import table
 from farm.engine.checks import checked_plan
 from farm.engine.local import InlineExecutor
@@ -18,9 +18,12 @@ from farm.errors import InputError, InputErrors, nearest
 from farm.plan import make_plan
 from farm.plan.steps import Plan, PlannedCell, Step
 from farm.results import leaderboard
-from farm.results.columns import Row
 from farm.results.rows import make_rows
 from farm.store import Store
+
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
+    from farm.results.columns import Row
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.catalog import RUNTIMES, SOURCES
 from farm.config.models import OwnFormSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
-from farm.config.values import AxesSpec
 from farm.specs import Cell
+
+if TYPE_CHECKING:
+    from farm.config.values import AxesSpec
 
 AXES = ("opsets", "shapes", "postprocess", "precisions", "workspaces", "runtimes", "targets")
 

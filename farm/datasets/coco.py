@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from farm.datasets import segmentations
-from farm.detections import Detections, ImageMeta
 from farm.detections.convert import require_known_labels
 from farm.errors import InputError, StepFailed, nearest
 from farm.store.figures import AP_SUFFIXES
+
+if TYPE_CHECKING:
+    from farm.detections import Detections, ImageMeta
 
 
 def check_classes(annotations: dict[str, Any], classes: Sequence[str], path: str) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from farm.detections import Detections
-from farm.specs import Tolerance
+if TYPE_CHECKING:
+    from farm.detections import Detections
+    from farm.specs import Tolerance
 
 Columns = Mapping[str, npt.NDArray[Any]]
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from farm.detections import Detections, Floats
+if TYPE_CHECKING:
+    from farm.detections import Detections, Floats
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ kept row suppresses those after it whose IoU with it is strictly over the thresh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from farm.detections import Floats
-from farm.specs import Decay, Suppression
+if TYPE_CHECKING:
+    from farm.detections import Floats
+    from farm.specs import Decay, Suppression
 
 
 def suppress(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from farm.config.loader import Matrix
 from farm.engine.scheduler import Executor, Unwatched, require_packages, run_steps
 from farm.engine.status import StepStatus
 from farm.errors import InputError, InputErrors
 from farm.plan import make_plan
 from farm.plan.steps import STAGES, Plan, Step
 from farm.specs import CheckInputs, CocoDataset
-from farm.store import Store
 from farm.store.facts import facts_from
+
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
+    from farm.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from farm.engine.process import CHECK_S, perform_where_due
-from farm.engine.status import Outcome
 from farm.errors import InputError
 from farm.plan import placement
 from farm.plan.compatibility import accelerator_unsupported
-from farm.plan.steps import Step
-from farm.store import Store
+
+if TYPE_CHECKING:
+    from farm.engine.status import Outcome
+    from farm.plan.steps import Step
+    from farm.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -16,9 +16,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from farm.plan.content.packages import toolchain
 from farm.plan.placement import Machine, cpu_model
 from farm.plan.placement import gpus as local_gpus
-from farm.plan.steps import Step
 from farm.specs import Gpu
-from farm.store import Store
+
+if TYPE_CHECKING:
+    from farm.plan.steps import Step
+    from farm.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm import interrupts, logs
 from farm.engine.output import add_traceback, output_to, same_folder
@@ -29,10 +30,12 @@ from farm.plan.content import dependencies
 from farm.plan.content.packages import toolchain
 from farm.plan.keys import canonical
 from farm.plan.placement import Machine, cpu_model
-from farm.plan.steps import Step
-from farm.specs import Gpu
 from farm.stages import Context, stage
 from farm.store import Failure, Record, Store
+
+if TYPE_CHECKING:
+    from farm.plan.steps import Step
+    from farm.specs import Gpu
 
 
 def perform(step: Step, root: str, echo: bool = False) -> Outcome:

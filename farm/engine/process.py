@@ -15,14 +15,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from farm.engine.perform import outcome_of, perform, record_failure
 from farm.engine.status import Outcome, StepStatus
-from farm.plan.steps import Step
 from farm.store import Store
 from farm.units import format_seconds
+
+if TYPE_CHECKING:
+    from farm.plan.steps import Step
 
 CHECK_S = 300.0
 """How long a model's check may take, in seconds."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -20,8 +20,10 @@ from farm.engine.process import CHECK_S, clear_up, perform_where_due
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import InputError, class_name, text_of
 from farm.plan.compatibility import step_unsupported
-from farm.plan.steps import Step
-from farm.store import Store
+
+if TYPE_CHECKING:
+    from farm.plan.steps import Step
+    from farm.store import Store
 
 log = logging.getLogger(__name__)
 

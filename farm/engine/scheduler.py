@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from farm import interrupts
 from farm.engine.status import Outcome, StepStatus, StepStatuses
 from farm.errors import InputError
 from farm.plan.steps import Step
-from farm.store import Store
+
+if TYPE_CHECKING:
+    from farm.store import Store
 
 __all__ = [
     "Executor",

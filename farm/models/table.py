@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from farm.catalog import OPSETS, RUNTIMES
 from farm.models.families import KINDS, Family
-from farm.models.records import Record
 from farm.results.escaping import for_markdown
 from farm.runtimes import engine_runtimes
+
+if TYPE_CHECKING:
+    from farm.models.records import Record
 
 _MARKS = {"same": "●", "older": "◐", "none": "○", "open": "·"}
 

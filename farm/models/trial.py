@@ -13,23 +13,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from farm import specs
-from farm.detections import Detections
 from farm.detections.compare import Agreement, compare
 from farm.engine.local import InlineExecutor
 from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
 from farm.errors import in_one_line
-from farm.models.families import Family
 from farm.models.records import Trial
-from farm.plan import Step
 from farm.plan.content.configs import config_file
 from farm.plan.placement import cpu_model
 from farm.plan.steps import export_step, step_to_build
-from farm.runtimes import Session
 from farm.sources import mmdet as source
 from farm.sources.mmdet import random_weights
 from farm.stages import Context
@@ -37,6 +34,12 @@ from farm.stages.engines import opened
 from farm.stages.inference import decoding_of, detect, network_batch
 from farm.store import Store
 from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm.detections import Detections
+    from farm.models.families import Family
+    from farm.plan import Step
+    from farm.runtimes import Session
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from farm.plan.steps import HEAVY_STAGES, STAGES, Needs, Plan, PlannedCell, Step
-from farm.specs import ModelFacts
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
+    from farm.specs import ModelFacts
 
 __all__ = ["HEAVY_STAGES", "STAGES", "Needs", "Plan", "PlannedCell", "Step", "make_plan"]
 

@@ -7,14 +7,17 @@ machine that cannot run it.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from farm import catalog
 from farm.plan.content.packages import version
 from farm.plan.placement import Machine, stands_for
 from farm.plan.precisions import precision_unsupported
-from farm.plan.steps import Step
-from farm.specs import Cell, Gpu, ModelFacts, Shape, Sizes, Target
-from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm.plan.steps import Step
+    from farm.specs import Cell, Gpu, ModelFacts, Shape, Sizes, Target
+    from farm.units import Dims
 
 Reason = str | None
 """Why something cannot be done, and what to do instead; None where it can be done."""

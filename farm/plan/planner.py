@@ -24,10 +24,10 @@ from farm.plan.steps import (
     prepare_step,
     step_to_build,
 )
-from farm.specs import Cell
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
+    from farm.specs import Cell
 
 RAW_IMAGES = 2
 """How many images are compared by their raw outputs, which are large and hold many values."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from farm import catalog, specs
-from farm.errors import InputError
-from farm.parts import Stage
 from farm.plan.content.closure import code_of
 from farm.plan.content.packages import toolchain
 from farm.plan.keys import step_key
 from farm.registry import Names
 from farm.specs import Cell, Ref, StageInputs
+
+if TYPE_CHECKING:
+    from farm.errors import InputError
+    from farm.parts import Stage
 
 STAGES = Names(tuple(catalog.OWN_STAGES), catalog.EXTRA_STAGES)
 """In the order of the work; then those of other packages, which run for each engine."""

@@ -6,13 +6,15 @@ import contextlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 from onnxruntime.quantization import calibrate
 
-from farm.detections import Floats
 from farm.runtimes.onnxruntime.sessions import cpu_session
+
+if TYPE_CHECKING:
+    from farm.detections import Floats
 
 BINS = 2048
 

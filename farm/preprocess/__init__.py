@@ -7,14 +7,16 @@ pipeline of MMDetection's that has other transforms is run by its own code (`far
 from __future__ import annotations
 
 import importlib
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy.typing as npt
 
 from farm import catalog
-from farm.detections import ImageMeta
 from farm.errors import StepFailed
-from farm.specs import Shape, Sizes
+
+if TYPE_CHECKING:
+    from farm.detections import ImageMeta
+    from farm.specs import Shape, Sizes
 
 
 class NoImage(StepFailed):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from farm.errors import StepFailed
-from farm.specs import Shape, Sizes
+
+if TYPE_CHECKING:
+    from farm.specs import Shape, Sizes
 
 
 def scale(shape: Shape, keep_ratio: bool, height: int, width: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,7 +15,6 @@ from farm.detections import ImageMeta
 from farm.preprocess import frame, transforms
 from farm.preprocess.failures import failure, not_decoded, require_image
 from farm.preprocess.transforms import Image, centre_pad, require_size
-from farm.specs import Shape, Sizes
 from farm.specs.pipeline import (
     CentrePad,
     Normalize,
@@ -25,6 +25,9 @@ from farm.specs.pipeline import (
     name_of,
     parsed,
 )
+
+if TYPE_CHECKING:
+    from farm.specs import Shape, Sizes
 
 
 class Preparer:

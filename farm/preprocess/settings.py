@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from farm.specs import Preprocess
+from typing import TYPE_CHECKING
+
 from farm.specs.pipeline import Normalize, Pad, Pipeline, Resize, Step, Triple
+
+if TYPE_CHECKING:
+    from farm.specs import Preprocess
 
 
 def pipeline_of(how: Preprocess) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from farm.errors import StepFailed
 from farm.specs import Sizes
-from farm.specs.pipeline import CentrePad, Decode, Normalize, Pad, Resize, Triple
+
+if TYPE_CHECKING:
+    from farm.specs.pipeline import CentrePad, Decode, Normalize, Pad, Resize, Triple
 
 Image = npt.NDArray[Any]
 Size = tuple[int, int]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.errors import InputError
-from farm.results.columns import Row
 from farm.store.figures import fraction
+
+if TYPE_CHECKING:
+    from farm.results.columns import Row
 
 CLASS_COLUMNS = (
     ("cell", "cell", "{}"),

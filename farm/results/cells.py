@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.detections.compare import Agreement, RawAgreement, agreement, raw_agreement
 from farm.engine.status import CellStatus
 from farm.plan import STAGES, PlannedCell
 from farm.results import arrays
 from farm.specs import Ref, Tolerance
-from farm.store import Record, Store
 from farm.store.imports import HERE
+
+if TYPE_CHECKING:
+    from farm.store import Record, Store
 
 
 def read_agreement(pairs_file: Path, tolerance: Tolerance) -> Agreement:

@@ -10,15 +10,17 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.catalog import EXTRA_STAGES, OWN_STAGES, RUNTIMES
 from farm.engine.status import CellStatus
 from farm.registry import Lazy, outside, refused
-from farm.results.cells import CellResults
-from farm.store import Record
 from farm.store.figures import AP_NAMES, count, flag, fraction, number, positive, size, text
 from farm.store.imports import HERE
+
+if TYPE_CHECKING:
+    from farm.results.cells import CellResults
+    from farm.store import Record
 
 Row = dict[str, Any]
 Valid = Callable[[Any], bool]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.catalog import OWN_STAGES
-from farm.config.schema import VerifySpec
-from farm.plan import Plan, PlannedCell
 from farm.results.cells import CellResults, FailureReasons, cell_results
 from farm.results.columns import COLUMNS, Row
 from farm.specs import Ref
 from farm.store import Store, imports
 from farm.store.imports import HERE, Imported
+
+if TYPE_CHECKING:
+    from farm.config.schema import VerifySpec
+    from farm.plan import Plan, PlannedCell
 
 AFTER_BUILD = tuple(name for name, stage in OWN_STAGES.items() if stage.from_engine)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from farm.results.columns import Row
 from farm.store.imports import HERE
+
+if TYPE_CHECKING:
+    from farm.results.columns import Row
 
 OBJECTIVES = {
     "latency": ("latency_p50_ms", 1),

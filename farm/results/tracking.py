@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm import atomic, jsonfile
-from farm.results.columns import Row
 from farm.results.escaping import shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from farm.results.columns import Row
 
 EXPERIMENT = "farm"
 _PARAMS = (

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm import specs, writable
 from farm.errors import InputError
 from farm.plan.content.files import plain_file
-from farm.runtimes import Runtime
 from farm.single import inputs, metadata, steps
-from farm.store import Store
 from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm.runtimes import Runtime
+    from farm.store import Store
 
 DEFAULT_SHAPE = (400, 600)
 

@@ -6,18 +6,20 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from farm import specs
 from farm.detections import Detections, Floats, ImageMeta, raw
 from farm.detections.compare import Agreement, compare, raw_agreement
 from farm.preprocess import preparer
 from farm.single.inputs import fixed_shape
 from farm.specs import Tolerance
-from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm import specs
+    from farm.units import Dims
 
 Outputs = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mmcv
 from mmdet.datasets import CocoDataset, ConcatDataset, CustomDataset, build_dataset
@@ -17,7 +17,9 @@ from mmdet.datasets import CocoDataset, ConcatDataset, CustomDataset, build_data
 from farm.datasets.annotations import read_annotations
 from farm.errors import InputError, shown
 from farm.sources.mmdet.config import as_names
-from farm.specs import ModelFacts
+
+if TYPE_CHECKING:
+    from farm.specs import ModelFacts
 
 _LOADING = ("samples_per_gpu", "workers_per_gpu", "persistent_workers")
 

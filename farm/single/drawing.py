@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,9 +18,11 @@ from mmdet.core.visualization import imshow_det_bboxes
 from pycocotools import mask as coco_mask
 
 from farm.datasets.image_files import inside
-from farm.detections import Detections
 from farm.errors import InputError
 from farm.single.evaluation import pycocotools_rle
+
+if TYPE_CHECKING:
+    from farm.detections import Detections
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mmcv
 import numpy as np
@@ -19,8 +19,10 @@ import numpy.typing as npt
 from mmdet.core.evaluation import mean_ap, recall
 from mmdet.datasets import CocoDataset, ConcatDataset, CustomDataset, VOCDataset
 
-from farm.detections import Detections
 from farm.errors import FarmError, InputError, nearest
+
+if TYPE_CHECKING:
+    from farm.detections import Detections
 
 log = logging.getLogger(__name__)
 

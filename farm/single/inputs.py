@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm import specs
 from farm.catalog import RUNTIMES
@@ -17,9 +17,11 @@ from farm.plan.content import files
 from farm.plan.content.configs import config_file
 from farm.plan.content.packages import version
 from farm.plan.placement import cores, cpu_model
-from farm.runtimes import Runtime
 from farm.specs import Shape, Target
 from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm.runtimes import Runtime
 
 _MAX_EXTENT = 1 << 16
 """The upper bound of a free axis: an ONNX file states none."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm import specs
 from farm.catalog import SOURCES
 from farm.errors import InputError
 from farm.plan.content.files import plain_file
-from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm.units import Dims
 
 
 def facts_without_weights(model: specs.Model) -> specs.ModelFacts:

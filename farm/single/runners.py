@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from farm import specs
 from farm.catalog import RUNTIMES, SOURCES
 from farm.detections import Detections, Floats, ImageMeta
 from farm.errors import InputError
-from farm.runtimes import Session
 from farm.single import inputs, metadata, steps
 from farm.single.inputs import fixed_shape, resized_shape, this_machine
 from farm.single.metadata import facts_without_weights
@@ -24,6 +23,9 @@ from farm.single.verify import as_input_error, as_step_failed
 from farm.sources.mmdet.sizes import own_scale
 from farm.stages.inference import Decoding, Outputs, completed, decoding_of, detect
 from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm.runtimes import Session
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm import atomic, specs
 from farm.cli.places import results_folder, store_folder
@@ -14,17 +15,19 @@ from farm.config.loader import Cell
 from farm.engine.local import InlineExecutor
 from farm.engine.scheduler import Outcome, StepStatus, require_packages, run_steps
 from farm.errors import FarmError, InputError, StepFailed
-from farm.plan import Step
 from farm.plan.checks import CheckedModel, check_model, checked_by
 from farm.plan.compatibility import cell_unsupported
 from farm.plan.content.files import plain_file
 from farm.plan.steps import export_step, step_to_build
 from farm.single import metadata
 from farm.single.inputs import free_shape
-from farm.specs import Ref
 from farm.store import Record, Store
 from farm.store.facts import facts_from
 from farm.units import Dims, format_seconds
+
+if TYPE_CHECKING:
+    from farm.plan import Step
+    from farm.specs import Ref
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from farm import specs
 from farm.catalog import RUNTIMES
 from farm.detections import Floats
 from farm.errors import (
@@ -25,7 +24,10 @@ from farm.errors import (
 from farm.single import inputs
 from farm.single.compare import Answers, Sample, prepare_sample, print_comparison
 from farm.stages.inference import completed, decoded, decoding_of, network_batch
-from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm import specs
+    from farm.units import Dims
 
 log = logging.getLogger(__name__)
 

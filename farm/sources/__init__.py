@@ -12,15 +12,17 @@ The package of a source is light to import; see `farm.sources.mmdet`.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from farm.catalog import SOURCES
-from farm.detections import Detections, ImageMeta
-from farm.parts import SourceAdapter
-from farm.specs import ModelFacts
+
+if TYPE_CHECKING:
+    from farm.detections import Detections, ImageMeta
+    from farm.parts import SourceAdapter
+    from farm.specs import ModelFacts
 
 
 class Detector(Protocol):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from farm import specs
 from farm.detections import Detections, Floats, ImageMeta
 from farm.detections.convert import from_outputs, in_network_frame, to_original
 from farm.errors import StepFailed
+
+if TYPE_CHECKING:
+    from farm import specs
 
 Run = Callable[[Floats], dict[str, npt.NDArray[Any]]]
 

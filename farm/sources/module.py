@@ -14,20 +14,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from farm import specs
-from farm.detections import Floats
 from farm.errors import InputError, StepFailed, in_one_line
 from farm.preprocess.settings import pipeline_of
 from farm.sources import onnx_files, sizes, user_code
 from farm.sources.checkpoints import weights
 from farm.sources.detection_outputs import OwnForm, check_form
 from farm.sources.onnx_files import tensors
+
+if TYPE_CHECKING:
+    from farm.detections import Floats
 
 _OWN_FORM = ("dets", "labels", "masks")
 

@@ -10,7 +10,7 @@ import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,13 @@ import onnx
 import onnxruntime as ort
 
 from farm import specs
-from farm.detections import Floats
 from farm.errors import InputError, StepFailed, out_of_memory
 from farm.preprocess.settings import pipeline_of
 from farm.sources import ready_files, sizes
 from farm.sources.detection_outputs import OwnForm, check_form
+
+if TYPE_CHECKING:
+    from farm.detections import Floats
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,16 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from farm import specs
 from farm.errors import StepFailed
 from farm.sources.onnx_cleaning import OUTPUTS_WITH_ROWS, finish, reason
+
+if TYPE_CHECKING:
+    from farm import specs
 
 log = logging.getLogger(__name__)
 

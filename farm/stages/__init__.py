@@ -12,10 +12,11 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from farm.specs import Ref
-from farm.store import Store
+if TYPE_CHECKING:
+    from farm.specs import Ref
+    from farm.store import Store
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.catalog import RUNTIMES
-from farm.specs import BuildInputs, EngineOptions
-from farm.stages import Context
+
+if TYPE_CHECKING:
+    from farm.specs import BuildInputs, EngineOptions
+    from farm.stages import Context
 
 
 def run(inputs: BuildInputs, context: Context) -> Mapping[str, Any]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from farm.errors import StepFailed
 from farm.precision import region, typed
-from farm.specs import ConvertInputs
-from farm.stages import Context
+
+if TYPE_CHECKING:
+    from farm.specs import ConvertInputs
+    from farm.stages import Context
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,10 @@ import numpy.typing as npt
 from farm.catalog import RUNTIMES, SOURCES
 from farm.detections.suppress import suppress
 from farm.runtimes import DeviceTimed, Graphed, Session
-from farm.specs import Engine, Suppression
-from farm.stages import Context
+
+if TYPE_CHECKING:
+    from farm.specs import Engine, Suppression
+    from farm.stages import Context
 
 log = logging.getLogger(__name__)
 

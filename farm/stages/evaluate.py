@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
-from farm.specs import EvaluateInputs
-from farm.stages import Context
 from farm.stages.engines import batch_size, opened
 from farm.stages.inference import Decoding, detect, prepared_batches
+
+if TYPE_CHECKING:
+    from farm.specs import EvaluateInputs
+    from farm.stages import Context
 
 
 def run(inputs: EvaluateInputs, context: Context) -> Mapping[str, Any]:

@@ -6,15 +6,17 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.datasets import open_dataset
 from farm.datasets.annotations import Document, Entry, load_annotations
-from farm.detections import ImageMeta
 from farm.errors import InputError
 from farm.preprocess import NoImage, preparer
 from farm.specs import CocoDataset, Dataset, OtherDataset, Shape, ShapesDataset
 from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm.detections import ImageMeta
 
 MOST = 8
 """Images that are tried; `prepare` meets all others."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.catalog import SOURCES
-from farm.specs import ExportInputs
-from farm.stages import Context
+
+if TYPE_CHECKING:
+    from farm.specs import ExportInputs
+    from farm.stages import Context
 
 
 def run(inputs: ExportInputs, context: Context) -> Mapping[str, Any]:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy.typing as npt
 
-from farm.datasets.prepared import Prepared
 from farm.detections import Detections, Floats, ImageMeta
 from farm.detections.convert import from_outputs, network_meta, require_known_labels, to_original
 from farm.detections.suppress import suppress
 from farm.errors import WrongOutputs
-from farm.specs import ModelFacts, Suppression
+
+if TYPE_CHECKING:
+    from farm.datasets.prepared import Prepared
+    from farm.specs import ModelFacts, Suppression
 
 Outputs = Mapping[str, npt.NDArray[Any]]
 

@@ -10,19 +10,21 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
-from farm.detections import Detections, ImageMeta
 from farm.errors import StepFailed
 from farm.precision import auto, calibrate, quantised
 from farm.runtimes.onnxruntime.sessions import CpuSession, cpu_session
-from farm.specs import Auto, Quantisation
-from farm.stages import Context
 from farm.stages.inference import Decoding, detect, prepared_batches
+
+if TYPE_CHECKING:
+    from farm.detections import Detections, ImageMeta
+    from farm.specs import Auto, Quantisation
+    from farm.stages import Context
 
 log = logging.getLogger(__name__)
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from farm.datasets.prepared import Prepared
-from farm.detections import Floats
-from farm.runtimes import Session
-from farm.specs import MeasureInputs
-from farm.stages import Context
 from farm.stages.engines import device_time_ms, opened, uses_cuda_graph
-from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm.detections import Floats
+    from farm.runtimes import Session
+    from farm.specs import MeasureInputs
+    from farm.stages import Context
+    from farm.units import Dims
 
 # Samples needed for a 99 %-confidence bound of a percentile: MLPerf inference rules.
 NEEDED = {50: 10, 90: 64, 95: 130, 99: 662}

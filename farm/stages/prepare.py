@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.datasets import open_dataset
 from farm.datasets.annotations import load_annotations
 from farm.datasets.prepared import PreparedWriter
 from farm.preprocess import preparer
 from farm.specs import CocoDataset, OtherDataset, PrepareInputs
-from farm.stages import Context
+
+if TYPE_CHECKING:
+    from farm.stages import Context
 
 
 def run(inputs: PrepareInputs, context: Context) -> Mapping[str, Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.catalog import SOURCES
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
 from farm.detections import files, raw
-from farm.sources import Detector
-from farm.specs import ReferenceInputs
-from farm.stages import Context
+
+if TYPE_CHECKING:
+    from farm.sources import Detector
+    from farm.specs import ReferenceInputs
+    from farm.stages import Context
 
 
 def run(inputs: ReferenceInputs, context: Context) -> Mapping[str, Any]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from farm.datasets.prepared import Prepared
 from farm.detections import files, raw
 from farm.detections.matching import match
-from farm.specs import VerifyInputs
-from farm.stages import Context
 from farm.stages.engines import batch_size, opened
 from farm.stages.inference import Decoding, detect, in_network_frame, prepared_batches
+
+if TYPE_CHECKING:
+    from farm.specs import VerifyInputs
+    from farm.stages import Context
 
 
 def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:

@@ -773,7 +773,11 @@ def test_pictures_of_farm_test_have_the_names_of_the_training_data(
             "annotations.json",
             "4 of 4 as other classes than they are, label 0 as 'star': it is 'cir",
         ),
-        ("no.json", "label 0 as 'star'; in the config's order it is 'circle'. Which is right, the"),
+        (
+            "no.json",
+            "label 0 as 'star'; in the config's order it is 'circle'. The training annotation file"
+            " says which is right, and",
+        ),
     ],
 )
 def test_farm_test_says_where_mmdets_evaluation_is_not_by_name(

@@ -6,11 +6,13 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm import atomic
 from farm.errors import StepFailed, TransientFailure
-from farm.runtimes.tensorrt.cuda import Gpu
+
+if TYPE_CHECKING:
+    from farm.runtimes.tensorrt.cuda import Gpu
 
 log = logging.getLogger(__name__)
 

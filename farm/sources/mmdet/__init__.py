@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm import specs
-from farm.units import Dims
-
 if TYPE_CHECKING:
+    from farm import specs
     from farm.sources.mmdet.detector import Detector
+    from farm.units import Dims
 
 __all__ = ["Detector", "check", "export_onnx", "load", "set_threads", "size"]
 

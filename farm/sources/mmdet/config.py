@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.sources.mmdet import compat  # noqa: F401
 
@@ -15,12 +15,14 @@ from mmcv.cnn import RFSearchHook
 from mmdet.datasets import DATASETS
 from mmdet.models import build_detector
 
-from farm import specs
 from farm.errors import InputError, StepFailed, in_one_line, out_of_memory
 from farm.plan.content import config_files
 from farm.sources import notices, user_code
 from farm.sources.mmdet.data import test_data
 from farm.sources.mmdet.patches import missing
+
+if TYPE_CHECKING:
+    from farm import specs
 
 
 @user_code.ignored()

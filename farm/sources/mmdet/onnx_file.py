@@ -7,10 +7,14 @@ from pathlib import Path
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from farm import specs
+from typing import TYPE_CHECKING
+
 from farm.sources import onnx_files
 from farm.sources.mmdet import patches
-from farm.sources.mmdet.detector import Detector
+
+if TYPE_CHECKING:
+    from farm import specs
+    from farm.sources.mmdet.detector import Detector
 
 
 def export(

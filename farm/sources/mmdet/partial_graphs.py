@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.sources.mmdet import compat  # noqa: F401
 
@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from farm.sources.mmdet.patches.replaced import replaced
 from farm.sources.mmdet.two_stage.pooling import pool_rows
 from farm.sources.onnx_files import tensors
-from farm.specs import Suppression
+
+if TYPE_CHECKING:
+    from farm.specs import Suppression
 
 
 class BeforeSuppression(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmcv.ops import DeformRoIPoolPack, ModulatedDeformRoIPoolPack, RoIAlign
@@ -13,7 +13,8 @@ from mmdet.core.bbox.coder import BucketingBBoxCoder, DeltaXYWHBBoxCoder, Legacy
 from mmdet.models.roi_heads import bbox_heads, mask_heads, roi_extractors
 from torch import Tensor, nn
 
-from farm.sources.mmdet.candidates import Candidates
+if TYPE_CHECKING:
+    from farm.sources.mmdet.candidates import Candidates
 
 
 def require_test_path(model: Any, kind: type) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.sources.mmdet import compat  # noqa: F401
 
@@ -22,10 +22,12 @@ from mmdet.models.utils import InvertedResidual
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from farm import specs
 from farm.sources.mmdet import config
 from farm.sources.mmdet.detector import class_count
 from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm import specs
 
 Targets = Mapping[str, tuple[float, float]]
 """Mean and standard deviation of a prediction layer's outputs, by a part of the layer's name."""

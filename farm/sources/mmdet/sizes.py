@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,11 @@ from farm.errors import InputError
 from farm.sources import sizes
 from farm.sources.mmdet import graphs
 from farm.sources.mmdet.data import test_data
-from farm.sources.mmdet.detector import Detector
-from farm.specs import Sizes
 from farm.units import Dims
+
+if TYPE_CHECKING:
+    from farm.sources.mmdet.detector import Detector
+    from farm.specs import Sizes
 
 
 def own_scale(settings: Any, where: str) -> Dims | None:

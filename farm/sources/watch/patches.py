@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from farm.sources.watch.seen import Seen
+if TYPE_CHECKING:
+    from farm.sources.watch.seen import Seen
 
 ALL_VARIABLES = "goes through all environment variables"
 

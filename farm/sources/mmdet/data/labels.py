@@ -11,19 +11,21 @@ from farm.sources.mmdet import compat  # noqa: F401
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mmcv
 from mmdet.datasets import CocoDataset, XMLDataset
 from mmdet.datasets import coco as coco_format
 
-from farm import specs
 from farm.errors import InputError, out_of_memory, text_of
 from farm.sources import notices
 from farm.sources.mmdet import config
 from farm.sources.mmdet.data import numbering
 from farm.sources.mmdet.data.overrides import overridden
 from farm.sources.mmdet.data.test_data import Part, parts
+
+if TYPE_CHECKING:
+    from farm import specs
 
 
 def class_names(

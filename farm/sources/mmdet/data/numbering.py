@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mmcv
 import numpy as np
@@ -28,7 +28,9 @@ from farm.datasets.coco_format import categories
 from farm.sources import notices
 from farm.sources.mmdet.config import as_names
 from farm.sources.mmdet.data import overrides
-from farm.sources.mmdet.data.test_data import Part
+
+if TYPE_CHECKING:
+    from farm.sources.mmdet.data.test_data import Part
 
 _BY_ID = (Objects365V1Dataset.load_annotations,)
 _UNSELECTED = (

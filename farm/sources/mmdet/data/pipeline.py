@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.errors import StepFailed
 from farm.preprocess.transforms import padded_sizes
 from farm.sources.mmdet.data import steps as mapping
-from farm.specs import Sizes
 from farm.specs.pipeline import CentrePad, is_mmdets, parsed
+
+if TYPE_CHECKING:
+    from farm.specs import Sizes
 
 IMAGE_STEPS = ("LoadImageFromFile", "Resize", "Normalize", "Pad", "RandomCenterCropPad")
 PADS = ("Pad", "RandomCenterCropPad")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.sources.mmdet import compat  # noqa: F401
 
@@ -19,7 +19,9 @@ from farm.preprocess.failures import failure, require_image
 from farm.preprocess.transforms import Image, centre_pad, require_size
 from farm.sources.mmdet.data import steps as mapping
 from farm.sources.mmdet.data.pipeline import PADS
-from farm.specs import Shape, Sizes
+
+if TYPE_CHECKING:
+    from farm.specs import Shape, Sizes
 
 
 class Preparer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.sources.mmdet import compat  # noqa: F401
 
@@ -16,8 +16,10 @@ from mmdet.core.bbox import coder as coder_kinds
 from mmdet.models import dense_heads
 from torch import Tensor, nn
 
-from farm.sources.mmdet.candidates import Candidates
 from farm.sources.mmdet.dense import coders, guided, heads, levels, paa
+
+if TYPE_CHECKING:
+    from farm.sources.mmdet.candidates import Candidates
 
 __all__ = ["READERS", "Reader", "clips_boxes", "reader"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.sources.mmdet import compat  # noqa: F401
 
@@ -13,7 +13,8 @@ import torch
 from mmcv.ops import nms
 from torch import Tensor
 
-from farm.specs import Decay
+if TYPE_CHECKING:
+    from farm.specs import Decay
 
 METHODS = ("naive", "linear", "gaussian")
 

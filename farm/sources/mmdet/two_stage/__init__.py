@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from farm.sources.mmdet import compat  # noqa: F401
 
@@ -15,9 +15,11 @@ from farm.sources.mmdet import compat  # noqa: F401
 from mmdet.models import dense_heads, roi_heads
 from torch import Tensor
 
-from farm.sources.mmdet.candidates import Candidates
 from farm.sources.mmdet.parts import require_binary_masks
 from farm.sources.mmdet.two_stage import cascade, masks, proposals, standard
+
+if TYPE_CHECKING:
+    from farm.sources.mmdet.candidates import Candidates
 
 __all__ = ["RoiHead", "RpnHead", "check", "roi_head", "rpn_head"]
 
