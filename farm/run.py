@@ -10,10 +10,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 
-from farm import interrupts, logs
+from farm import interrupts
 from farm.errors import FarmError, InputError, text_of
 from farm.interrupts import Interrupted
-from farm.terminal import plain_output
+from farm.terminal import logs, plain_output
 
 log = logging.getLogger("farm.run")  # also where this module is run as `__main__`
 

@@ -20,7 +20,7 @@ from typing import IO
 
 import pytest
 
-from farm import logs
+from farm.terminal import logs
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FARM_SHARED", PROJECT.parent / "shared"))

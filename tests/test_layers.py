@@ -20,7 +20,6 @@ DESCRIPTORS = ("datasets.base", "datasets.types", "runtimes.base")
 LAYERS = [
     {
         "atomic",
-        "console",
         "errors",
         "interrupts",
         "units",
@@ -30,11 +29,11 @@ LAYERS = [
         "plan",
         "store",
     }
-    | {"findings", "jsonfile", "options", "own_stages", "parts", "registry", "terminal"},
+    | {"jsonfile", "options", "own_stages", "parts", "registry", "terminal"},
     {"own_sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"},
     {"stages"},
     {"engine", "results"},
-    {"__main__", "cli", "doctor", "models", "offline", "run", "single", "sweep", "writable"},
+    {"__main__", "cli", "doctor", "models", "offline", "run", "single", "sweep"},
 ]
 HEAVY = {"torch", "ray", "mlflow", "numpy", "pandas", "mmcv", "mmdet", "onnx", "cv2"}
 
@@ -57,9 +56,7 @@ def imports(path: Path, at_run_time: bool) -> Iterator[str]:
 
 
 CUDA = ("farm.runtimes.tensorrt.cuda",)
-DESCRIBED = (
-    *("farm.runtimes.base", "farm.options", "farm.parts", "farm.registry", "farm.runtimes.base"),
-)
+DESCRIBED = (*("farm.options", "farm.parts", "farm.registry", "farm.runtimes.base"),)
 ON_GPUS = [
     path
     for path in sorted((FARM / "runtimes" / "onnxruntime").glob("*.py"))

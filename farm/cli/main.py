@@ -7,7 +7,6 @@ import json
 import sys
 
 import farm
-from farm import logs
 from farm import run as run_command
 from farm.catalog import POSTPROCESS
 from farm.cli.places import results_folder, store_folder
@@ -15,6 +14,7 @@ from farm.errors import InputError, nearest
 from farm.models import command as models_command
 from farm.offline import options as offline
 from farm.single import options as single
+from farm.terminal import logs
 
 
 def main() -> None:

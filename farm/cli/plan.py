@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm.console import table
 from farm.plan.content.files import NotThere
 from farm.plan.steps import STAGES, Plan, PlannedCell
 from farm.terminal import plain
+from farm.terminal.tables import table
 from farm.units import format_bytes
 
 if TYPE_CHECKING:

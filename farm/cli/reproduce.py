@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.cli.places import kept_matrix, store_folder
-from farm.console import table
 from farm.engine.checks import checked_plan
 from farm.engine.local import InlineExecutor
 from farm.engine.scheduler import Outcome, run_steps
@@ -20,6 +19,7 @@ from farm.plan.steps import Plan, PlannedCell, Step
 from farm.results import leaderboard
 from farm.results.rows import make_rows
 from farm.store import Store
+from farm.terminal.tables import table
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix

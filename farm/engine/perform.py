@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm import interrupts, logs
+from farm import interrupts
 from farm.engine.output import add_traceback, output_to, same_folder
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import (
@@ -32,6 +32,7 @@ from farm.plan.keys import canonical
 from farm.plan.placement import Machine, cpu_model
 from farm.stages import Context, stage
 from farm.store import Failure, Record, Store
+from farm.terminal import logs
 
 if TYPE_CHECKING:
     from farm.plan.steps import Step

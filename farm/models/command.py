@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from farm import writable
 from farm.catalog import OPSETS
+from farm.cli import writable
 from farm.cli.places import results_folder
 from farm.errors import FarmError, InputError, nearest
 from farm.models import table

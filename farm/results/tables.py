@@ -9,12 +9,12 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from farm.console import fields, table
 from farm.results.by_class import CLASS_COLUMNS, by_class
 from farm.results.columns import COLUMNS, Row
 from farm.results.escaping import for_csv, for_markdown
 from farm.store.imports import HERE
 from farm.terminal import plain, plain_lines
+from farm.terminal.tables import fields, table
 
 if TYPE_CHECKING:
     from farm.results.select import Pick

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm import specs, writable
+from farm import specs
+from farm.cli import writable
 from farm.errors import InputError
 from farm.plan.content.files import plain_file
 from farm.single import inputs, metadata, steps

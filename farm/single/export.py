@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from farm import specs, writable
+from farm import specs
 from farm.catalog import OPSETS, SOURCES
+from farm.cli import writable
 from farm.errors import InputError
 from farm.single import inputs, steps
 from farm.single.inputs import fixed_shape, free_shape

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from farm import logs
 from farm.catalog import OPSETS
+from farm.terminal import logs
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
-from farm.console import fields, table
+from farm.terminal.tables import fields, table
 
 HEADINGS, NUMERIC = ("model", "box AP"), (False, True)
 ROWS = [("mask_rcnn_r50_fpn", "0.5000"), ("ssd [b]:smile:", "-")]
@@ -108,7 +108,7 @@ def test_nothing_in_a_cell_steers_the_terminal() -> None:
         assert "\\x" in text
 
 
-SHOW = f"from farm.console import table; print(table({HEADINGS!r}, {ROWS!r}, {NUMERIC!r}))"
+SHOW = f"from farm.terminal.tables import table; print(table({HEADINGS!r}, {ROWS!r}, {NUMERIC!r}))"
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 4), (20, 6)])
@@ -126,9 +126,9 @@ def test_a_table_on_a_terminal_has_its_width(columns: int, lines: int) -> None:
 
 def test_rich_is_imported_for_a_table_alone(tmp_path: Path) -> None:
     code = (
-        "import sys, farm.console, farm.results.tables, farm.cli.plan\n"
+        "import sys, farm.terminal.tables, farm.results.tables, farm.cli.plan\n"
         "print('rich' in sys.modules)\n"
-        "farm.console.table(['a'], [], [False])\n"
+        "farm.terminal.tables.table(['a'], [], [False])\n"
         "print('rich' in sys.modules)"
     )
     done = subprocess.run(

@@ -13,8 +13,8 @@ from contextlib import redirect_stderr
 import pytest
 from conftest import PROJECT
 
-from farm import logs
 from farm.cli.main import _parser
+from farm.terminal import logs
 
 log = logging.getLogger("farm.some.module")
 
