@@ -72,7 +72,7 @@ def _digests(family, opsets):  # type: ignore[no-untyped-def]
         largest = replace(family.shape, n=2)
         shape = specs.Shape("dynamic", family.shape, family.shape, largest)
         try:
-            random_weights.write(model, family.lift, family.shape, family.seed)
+            random_weights.write(model, family.layer_outputs, family.shape, family.seed)
             detector = mmdet.load(model)
         except FarmError as error:
             yield from ((opset, f"refused: {error}") for opset in opsets)

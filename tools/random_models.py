@@ -110,7 +110,7 @@ def write(family: families.Family, folder: Path, path: Path) -> None:
         prepare(str(one), 0, one.name)[0] for one in sorted((folder / "images").iterdir())[:2]
     ]
     batch = np.stack(images).astype(np.float32)
-    random_weights.write_for(model, family.lift, batch, family.seed, _correct)
+    random_weights.write_for(model, family.layer_outputs, batch, family.seed, _correct)
     _spread_boxes(path)
 
 

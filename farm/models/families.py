@@ -29,14 +29,14 @@ FILE = Path(__file__).with_name("families.yaml")
 class Family:
     """One model: its config, and how random weights are made that find objects with it.
 
-    lift: part of a layer's name, with mean and spread of the layer's outputs. shape: the traced
-    one. others: further sizes that a file with dynamic axes is run at. dynamic: False if the model
-    itself takes only one size.
+    layer_outputs: part of a layer's name, with mean and spread of the layer's outputs. shape: the
+    traced one. others: further sizes that a file with dynamic axes is run at. dynamic: False if the
+    model itself takes only one size.
     """
 
     name: str
     config: str
-    lift: dict[str, tuple[float, float]]
+    layer_outputs: dict[str, tuple[float, float]]
     shape: Dims
     others: tuple[Dims, ...]
     options: dict[str, Any]
@@ -114,14 +114,14 @@ def chosen(names: Iterable[str], every: Mapping[str, Family] | None = None) -> l
 
 
 def _family(
-    name: str, config: str, lift: dict[str, list[float]] | None = None, shape: str = "256x320",
-    others: tuple[str, ...] = ("320x256", "192x352"), options: dict[str, Any] | None = None,
+    name: str, config: str, layer_outputs: dict[str, list[float]] | None = None,
+    shape: str = "256x320", others: tuple[str, ...] = ("320x256", "192x352"), options: dict[str, Any] | None = None,
     seed: int = 1, published: bool = False, dynamic: bool = True,
 ) -> Family:  # fmt: skip
-    lifts = {part: (mean, spread) for part, (mean, spread) in (lift or {}).items()}
+    outputs = {part: (mean, spread) for part, (mean, spread) in (layer_outputs or {}).items()}
     sizes = tuple(map(parse_dims, others))
     return Family(
-        name, config, lifts, parse_dims(shape), sizes, options or {}, seed, published, dynamic
+        name, config, outputs, parse_dims(shape), sizes, options or {}, seed, published, dynamic
     )
 
 

@@ -65,7 +65,7 @@ class Subject:
             family.name, "mmdet", config_file(family.config, Path()), specs.File(str(path), ""),
             tuple(family.options.items()),
         )  # fmt: skip
-        random_weights.write(self.model, family.lift, family.shape, family.seed)
+        random_weights.write(self.model, family.layer_outputs, family.shape, family.seed)
         self.detector = source.load(self.model)
         self.expected = cache(self._expected)
 

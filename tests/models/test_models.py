@@ -145,7 +145,10 @@ def test_broken_records_are_named_with_their_line(tmp_path: Path, line: bytes) -
         ("ssd: {config: none.py}", "t.yaml:1: ssd: config 'none.py' is neither a file nor one"),
         ("ssd: {config: ssd/ssd300_coco.py, shap: 3}", "ssd: there is no 'shap'; did you mean 'sh"),
         ("ssd: {config: ssd/ssd300_coco.py, shape: 0x0}", "t.yaml:1: ssd: not a model of the tab"),
-        ("ssd: {config: ssd/ssd300_coco.py, lift: 7}", "t.yaml:1: ssd: not a model of the table"),
+        (
+            "ssd: {config: ssd/ssd300_coco.py, layer_outputs: 7}",
+            "t.yaml:1: ssd: not a model of the table",
+        ),
         ("a: !!int ''", "t.yaml:1: '' is not what the tag"),
         ("a: " + "[" * 5000, "t.yaml:1: not valid YAML: nested more than"),
         ("ssd: 5", "t.yaml:1: ssd: not a model of the table"),
@@ -269,7 +272,7 @@ def test_exporters_that_write_the_same_files_count_as_one(tmp_path: Path) -> Non
 
 def test_weights_that_find_little_are_told(tmp_path: Path) -> None:
     low = {"retina_cls": (-9.0, 0.5), "retina_reg": (0.0, 0.3)}
-    subject = Subject(replace(NARROW["retinanet"], lift=low), tmp_path)
+    subject = Subject(replace(NARROW["retinanet"], layer_outputs=low), tmp_path)
     assert "find 0 boxes of 0 classes" in str(subject.weights_unusable())
 
 

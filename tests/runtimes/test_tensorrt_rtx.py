@@ -128,7 +128,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Shape, 
             name, "mmdet", config_file(family.config, Path()), specs.File(str(path), ""),
             tuple(family.options.items()),
         )  # fmt: skip
-        random_weights.write(model, family.lift, family.shape, family.seed)
+        random_weights.write(model, family.layer_outputs, family.shape, family.seed)
         return source.load(model)
 
     def export(name: str, shape: Shape, postprocess: str) -> Path:

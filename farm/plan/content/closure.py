@@ -22,7 +22,7 @@ from farm import catalog, jsonfile
 from farm.plan.content.code import find_spec
 from farm.plan.content.digests import cache_folder, write_cached
 
-PACKAGE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parents[2]
 
 NEUTRAL = (
     *("farm.catalog", "farm.config", "farm.errors", "farm.plan", "farm.registry", "farm.store"),

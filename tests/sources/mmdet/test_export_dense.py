@@ -73,9 +73,9 @@ CONFIGS: dict[str, tuple[str, dict[str, list[float]]]] = {
 
 def subject(name: str, folder: Path, **options: Any) -> Subject:
     """A narrow model; `options` are of its test_cfg, with __ for the dots within."""
-    file, lift = CONFIGS[name]
+    file, layer_outputs = CONFIGS[name]
     more = {"model.test_cfg." + key.replace("__", "."): value for key, value in options.items()}
-    entry = {"config": file, "lift": lift, "shape": "128x160"}
+    entry = {"config": file, "layer_outputs": layer_outputs, "shape": "128x160"}
     entry["options"] = yaml.safe_load(NARROW) | more
     path = folder / "family.yaml"
     path.write_text(yaml.safe_dump({name: entry}))
