@@ -115,8 +115,9 @@ def chosen(names: Iterable[str], every: Mapping[str, Family] | None = None) -> l
 
 def _family(
     name: str, config: str, layer_outputs: dict[str, list[float]] | None = None,
-    shape: str = "256x320", others: tuple[str, ...] = ("320x256", "192x352"), options: dict[str, Any] | None = None,
-    seed: int = 1, published: bool = False, dynamic: bool = True,
+    shape: str = "256x320", others: tuple[str, ...] = ("320x256", "192x352"),
+    options: dict[str, Any] | None = None, seed: int = 1, published: bool = False,
+    dynamic: bool = True,
 ) -> Family:  # fmt: skip
     outputs = {part: (mean, spread) for part, (mean, spread) in (layer_outputs or {}).items()}
     sizes = tuple(map(parse_dims, others))
