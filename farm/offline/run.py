@@ -217,7 +217,7 @@ def _report(rows: Sequence[Row], run: PackRun) -> None:
     log.info(f"\n{len(states)} cells, {states.count('failed')} failed{pending}.")
     if run.exit_code == 130:
         why = "Interrupted" if run.interrupted else "The time is up"
-        log.warning(f"{why}. What was finished is kept: the same command goes on from there.")
+        log.warning(f"{why}. What was finished is kept: the same command continues from there.")
     log.info(f"Records, for `farm import` on the other machine: {run.records}")
 
 

@@ -108,7 +108,7 @@ def test_a_sweep_cut_short_goes_on_from_there(
     _, said = process.communicate(timeout=60)
     assert process.returncode == code, said
     if code == 130:
-        assert "the same command goes on from there" in said
+        assert "the same command continues from there" in said
         assert "Traceback" not in said
     before = {path: path.stat().st_mtime_ns for path in records(results)}
     assert before and not records(results, "measure")

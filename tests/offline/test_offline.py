@@ -181,7 +181,7 @@ def test_where_nothing_differs_every_step_has_its_planned_key(
 def test_it_resumes_and_ends_when_the_time_is_up(packed: Path, tmp_path: Path) -> None:
     first = run_pack(packed, tmp_path, "--minutes", "0.0001")
     assert first.code == 130, first.err
-    assert "3 pending" in first.err and "the same command goes on from there" in first.err
+    assert "3 pending" in first.err and "the same command continues from there" in first.err
     assert first.records.is_file()
     one = run_pack(packed, tmp_path, "--model", "onestage", "--shape", "fixed")
     assert one.code == 0 and built(one) == CELLS[:1] and one.out.count(" ok") == 1

@@ -396,7 +396,7 @@ def test_engines_are_built_where_nothing_can_run_them(
     assert done.returncode == 1, done.stdout + done.stderr
     (row,) = pd.read_parquet(results / "leaderboard").to_dict("records")
     assert row["status"] == "pending" and row["reason"].startswith("verify has not run: ")
-    assert done.stderr.count("left undone") == 1 and "1 pending" in done.stderr
+    assert done.stderr.count("skipped, with all steps") == 1 and "1 pending" in done.stderr
     assert "pending: " in done.stdout and done.stdout.count("L4") == 1
     assert row["engine_bytes"] > 1e6 and row["runtime_version"] and pd.isna(row["device"])
     assert "L4" in row["reason"]

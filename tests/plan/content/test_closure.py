@@ -74,7 +74,7 @@ OF_THE_GRAPH = {"check", "export", "table of models"}
         ("sources/onnx_cleaning.py", OF_THE_GRAPH | {"export onnx"}),
         ("sources/simplify.py", {"export", "export onnx"}),
         ("sources/checkpoints/weights.py", {"check", "export"}),
-        ("preprocess/centre_pad.py", {"check", "prepare", "export"}),
+        ("preprocess/transforms.py", {"check", "prepare", "export"}),
         ("preprocess/settings.py", {"export onnx"}),
         ("specs/pipeline.py", {"check", "prepare", "export", "export onnx"}),
         ("runtimes/openvino/adapter.py", {"build openvino"}),

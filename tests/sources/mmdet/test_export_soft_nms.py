@@ -18,7 +18,8 @@ from farm.sources.mmdet import compat  # noqa: F401
 import mmcv.ops
 
 from farm.sources.mmdet.candidates import Candidates, suppress, suppression
-from farm.sources.mmdet.patches.suppression import METHODS, Decay, soft_nms
+from farm.sources.mmdet.patches.suppression import METHODS, soft_nms
+from farm.specs import Decay
 
 pytestmark = pytest.mark.slow
 
