@@ -45,7 +45,7 @@ class Needs:
 class Step:
     """One stage with its frozen inputs; a node of the plan's graph, named by its key.
 
-    code: the digest of the farm's own code that runs it; see `plan.closure`.
+    code: the digest of the farm's own code that runs it; see `plan.content.closure`.
     """
 
     stage: str

@@ -21,6 +21,8 @@ from farm.sources.mmdet.config import as_names
 if TYPE_CHECKING:
     from farm.specs import ModelFacts
 
+log = logging.getLogger(__name__)
+
 _LOADING = ("samples_per_gpu", "workers_per_gpu", "persistent_workers")
 
 
@@ -77,8 +79,6 @@ def _require_images(dataset: Any, where: str) -> None:
             f"{len(lost)} of {len(every)} images are not there, the first is {lost[0]}", where
         )
 
-
-log = logging.getLogger(__name__)
 
 _NEEDED = ("area", "iscrowd")
 

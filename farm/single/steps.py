@@ -171,7 +171,7 @@ def import_onnx(path: Path, store: Store, retry_failed: bool) -> specs.Ref:
     """Return the artifact that an ONNX file is: of an export, else the file is taken in as it is.
 
     Raises:
-        InputError: as `onnx_file.input_extent`.
+        InputError: as `metadata.input_extent`.
         StepFailed, FarmError: as `run_step`.
     """
     if found := find_artifact(store, "export", path):

@@ -137,7 +137,7 @@ def has_masks(model: Any) -> bool:
 
 
 def mask_frame(model: Any) -> str:
-    """Return what masks of the graph cover: each "box", or the full input (`detections.whole`)."""
+    """Return what masks of the graph cover: each "box", or the full input (`detections.masks`)."""
     return str(_stated(model, "mask_frame", "box"))
 
 

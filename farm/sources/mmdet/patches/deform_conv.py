@@ -1,7 +1,7 @@
 """Deformable convolution, v1 and v2: ONNX's DeformConv from opset 19 on, gathers below.
 
 ONNX Runtime runs both; the operator takes half to three quarters of the gathers' time. OpenVINO has
-the operator and runs it as fast, but its ONNX importer does not support it: `runtimes/openvino.py`
+the operator and runs it as fast, but its ONNX importer does not support it: `runtimes/openvino/`
 adds the translation. Without that, OpenVINO reads the files below opset 19 only.
 """
 

@@ -36,7 +36,7 @@ class MaskTransformer(nn.Module):
 
     Boxes are zeros, masks are logits. Scores are the class scores only: mmdet multiplies them by
     the mean probability inside the mask at the original image's size, which is computed after the
-    engine (`detections.whole`).
+    engine (`detections.masks`).
     """
 
     mask_frame = "queries"
