@@ -10,6 +10,15 @@ from pycocotools import mask as coco_mask
 
 from farm.detections import Detections, Floats, ImageMeta
 
+KINDS = ("image", "segments", "queries")
+"""How masks over the whole input are resized, and what else mmdet derives from them.
+
+image: probabilities, resized straight to the original (YOLACT). segments: probabilities, enlarged
+by the stride of their cells, cut to the valid part, resized; of models without boxes (SOLO).
+queries: logits, enlarged to the input, cut, resized; the score counts times the mean probability
+inside the mask (MaskFormer, Mask2Former). The box of the last two is the one around the mask.
+"""
+
 
 def paste(
     masks: Floats, boxes: Floats, height: int, width: int, threshold: float
@@ -47,9 +56,7 @@ def _weights(pixels: npt.NDArray[np.int64], low: float, high: float, cells: int)
         return np.zeros((len(pixels), cells), np.float32)
     position = (pixels.astype(np.float32) + 0.5 - np.float32(low)) / np.float32(extent)
     position = position * cells - 0.5
-    distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32)[None])
-    weights: Floats = np.maximum(0, 1 - distance).astype(np.float32)
-    return weights
+    return _tent(position, cells)
 
 
 def encode(
@@ -64,9 +71,6 @@ def encode(
     full[top : top + pasted.shape[0], left : left + pasted.shape[1]] = pasted
     encoded = coco_mask.encode(full)
     return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
-
-
-KINDS = ("image", "segments", "queries")
 
 
 def in_image(
@@ -86,7 +90,7 @@ def in_image(
         if kind == "queries":
             factors[i] = _mean_probability(mask[inside])
     if kind != "image":
-        boxes = around(rles)
+        boxes = boxes_around(rles)
     scores = scores * factors
     order = np.argsort(-scores, kind="stable")
     return Detections(
@@ -94,7 +98,7 @@ def in_image(
     )
 
 
-def around(rles: list[dict[str, Any]] | tuple[dict[str, Any], ...]) -> Floats:
+def boxes_around(rles: list[dict[str, Any]] | tuple[dict[str, Any], ...]) -> Floats:
     """float32 [K, 4], x1 y1 x2 y2 around each run-length encoded mask; zeros for an empty one."""
     boxes = np.array([coco_mask.toBbox(dict(rle)) for rle in rles], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
@@ -126,6 +130,11 @@ def _bilinear(to: int, cells: int) -> Floats:
     """Bilinear weights [to, cells]; beyond the outermost centres the outermost cell counts."""
     position = (np.arange(to, dtype=np.float32) + 0.5) * np.float32(cells / to) - 0.5
     position = position.clip(0, cells - 1)
+    return _tent(position, cells)
+
+
+def _tent(position: Floats, cells: int) -> Floats:
+    """Bilinear weights [positions, cells] of the cells at positions in units of cells."""
     distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32)[None])
     weights: Floats = np.maximum(0, 1 - distance).astype(np.float32)
     return weights

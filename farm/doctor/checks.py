@@ -13,19 +13,21 @@ from pathlib import Path
 
 from farm.catalog import RUNTIMES
 from farm.plan.placement import cores, cpu_model
-from farm.runtimes.base import Finding, Runtime, extra, installed
+from farm.runtimes.base import Finding, Runtime, install_extra, installed
 
 HOW = {
-    "torch": extra("mmdet"),
+    "torch": install_extra("mmdet"),
     "mmcv-full": "make setup (it builds mmcv-full against this torch)",
-    "mmdet": extra("mmdet"),
-    "onnx": extra("mmdet"),
-    "onnxslim": f"{extra('mmdet')} (for `simplify: true` only)",
+    "mmdet": install_extra("mmdet"),
+    "onnx": install_extra("mmdet"),
+    "onnxslim": f"{install_extra('mmdet')} (for `simplify: true` only)",
     "cuda-python": "pip install cuda-python -c constraints.txt (for NVIDIA GPUs only)",
     "NVIDIA GPU": "install NVIDIA's driver, if there is a GPU (for tensorrt and tensorrt_rtx only)",
     "ray": "pip install -e . -c constraints.txt",
     "mlflow": "pip install -e . -c constraints.txt",
 }
+
+SWEEP_DISK_GB = 5
 
 
 def how(name: str) -> str:
@@ -37,7 +39,7 @@ def how(name: str) -> str:
     return RUNTIMES[name].install if name in RUNTIMES and name not in HOW else HOW.get(name, "")
 
 
-def gpu() -> Finding:
+def gpus() -> Finding:
     """Return the NVIDIA GPUs of this machine."""
     from farm.runtimes.tensorrt import cuda
 
@@ -50,7 +52,7 @@ def gpu() -> Finding:
         found = cuda.gpus()
     except cuda.CudaError as error:
         return Finding("NVIDIA GPU", "missing", str(error), HOW["NVIDIA GPU"])
-    names = (f"{gpu}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in found)
+    names = (f"{one}, {one.memory_bytes / 2**30:.0f} GiB" for one in found)
     return Finding("NVIDIA GPU", "ok", "; ".join(names))
 
 
@@ -112,8 +114,9 @@ _BEFORE: dict[str, Callable[[], Finding]] = {
     "onnx": _onnx,
     "onnxslim": _onnxslim,
 }
+
 _AFTER: dict[str, Callable[[], Finding]] = {
-    "NVIDIA GPU": gpu,
+    "NVIDIA GPU": gpus,
     "ray": _ray,
     "mlflow": _mlflow,
 }
@@ -151,9 +154,6 @@ def _packages(runtime: Runtime) -> Finding:
         return Finding(runtime.name, "missing", text, runtime.install)
     text = ", ".join(f"{package} {version(package)}" for package in runtime.packages)
     return Finding(runtime.name, "ok", text)
-
-
-SWEEP_DISK_GB = 5
 
 
 def python() -> Finding:

@@ -133,7 +133,7 @@ def config_digest(config: str) -> str:
     Raises:
         InputError: the file is not there.
     """
-    from farm.sources.mmdet import config as configs
+    from farm.sources.mmdet import config as mmdet_config
     from farm.sources.watch import watching
 
     file = config_file(config, Path())
@@ -141,5 +141,5 @@ def config_digest(config: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         seen = Path(folder) / dependencies.FILE
         with watching(model, seen), contextlib.suppress(FarmError):
-            configs.build(configs.read(model), config)
+            mmdet_config.build(mmdet_config.read(model), config)
         return file.digest + dependencies.as_key(dependencies.read(seen))

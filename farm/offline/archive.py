@@ -20,10 +20,63 @@ from farm.errors import InputError
 from farm.offline.members import CHUNK, Limits, Member, MemberChecks, Refused, extract_member
 
 _HEADER = 64 << 10
+
+
 """The most bytes of a member's headers, with its long name and all extensions."""
 
 
-def archive_members(parts: Sequence[Path], checks: MemberChecks) -> Iterator[Member]:
+__all__ = ["Limits", "Member", "Refused", "errors_named", "extract_member", "members"]
+
+
+def members(
+    source: Path, limits: Limits, kind: str, parts: Sequence[Path] = ()
+) -> Iterator[Member]:
+    """Yield the regular files of an archive (tar, also by gzip, xz or bzip2) or of a folder.
+
+    parts: the files that the archive was split into, in order; by default it is one file.
+
+    Raises:
+        InputError: a member is refused, whose name is said, or the archive is damaged.
+    """
+    checks = MemberChecks(limits)
+    found = (
+        _folder_members(source, checks)
+        if source.is_dir()
+        else _archive_members(parts or [source], checks)
+    )
+    while True:
+        with errors_named(source, kind):
+            try:
+                member = next(found)
+            except StopIteration:
+                return
+        yield member
+
+
+@contextmanager
+def errors_named(source: Path, kind: str) -> Iterator[None]:
+    """Convert what is raised in this block, where a member is found or read.
+
+    Raises:
+        InputError: a member was refused, or the archive is damaged.
+        OSError: the disk has an error, or no room: that is no fault of the archive.
+    """
+    damaged = (
+        tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError, zlib.error,
+        lzma.LZMAError, RecursionError,
+    )  # fmt: skip
+    try:
+        yield
+    except Refused as error:
+        raise InputError(f"refused: {error}", str(source)) from None
+    except damaged as error:
+        if getattr(error, "errno", None):
+            raise  # an error of the disk, not of the archive
+        reason = f"damaged, or not {kind}: {type(error).__name__}: {error}"
+        raise InputError(f"{reason}; copy it here again", str(source)) from None
+
+
+def _archive_members(parts: Sequence[Path], checks: MemberChecks) -> Iterator[Member]:
     """Yield the members of an archive that consists of these files, joined in their order.
 
     Raises:
@@ -165,57 +218,6 @@ class _Bounded(io.RawIOBase):
 
     def tell(self) -> int:
         return self._stream.tell()
-
-
-__all__ = ["Limits", "Member", "Refused", "errors_named", "extract_member", "members"]
-
-
-def members(
-    source: Path, limits: Limits, kind: str, parts: Sequence[Path] = ()
-) -> Iterator[Member]:
-    """Yield the regular files of an archive (tar, also by gzip, xz or bzip2) or of a folder.
-
-    parts: the files that the archive was split into, in order; by default it is one file.
-
-    Raises:
-        InputError: a member is refused, whose name is said, or the archive is damaged.
-    """
-    checks = MemberChecks(limits)
-    found = (
-        _folder_members(source, checks)
-        if source.is_dir()
-        else archive_members(parts or [source], checks)
-    )
-    while True:
-        with errors_named(source, kind):
-            try:
-                member = next(found)
-            except StopIteration:
-                return
-        yield member
-
-
-@contextmanager
-def errors_named(source: Path, kind: str) -> Iterator[None]:
-    """Convert what is raised in this block, where a member is found or read.
-
-    Raises:
-        InputError: a member was refused, or the archive is damaged.
-        OSError: the disk has an error, or no room: that is no fault of the archive.
-    """
-    damaged = (
-        tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError, zlib.error,
-        lzma.LZMAError, RecursionError,
-    )  # fmt: skip
-    try:
-        yield
-    except Refused as error:
-        raise InputError(f"refused: {error}", str(source)) from None
-    except damaged as error:
-        if getattr(error, "errno", None):
-            raise  # an error of the disk, not of the archive
-        reason = f"damaged, or not {kind}: {type(error).__name__}: {error}"
-        raise InputError(f"{reason}; copy it here again", str(source)) from None
 
 
 def _folder_members(folder: Path, checks: MemberChecks) -> Iterator[Member]:

@@ -1,6 +1,6 @@
-"""Read the JSON documents of packs and of records, of which `sweep.json` lists the cells.
+"""Check the JSON documents of packs and of records, and read the manifest of records, `sweep.json`.
 
-Names in it become paths, so all are checked.
+Names in these documents become paths, so all are checked.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ from farm.errors import InputError, nearest
 from farm.plan import STAGES, PlannedCell
 from farm.specs import Ref
 from farm.store.figures import count, require
+
+VERSION = 2
+
+_VERSIONS = (1, VERSION)
+
+NAME = "sweep.json"
 
 
 def read_json(path: Path, kind: str, versions: Collection[int]) -> Mapping[str, Any]:
@@ -60,11 +66,6 @@ def require_key(key: str, what: str, where: str) -> None:
     """Check that a key has 64 hex digits. Raises InputError."""
     if not re.fullmatch("[0-9a-f]{64}", key):
         raise InputError(f"{what}: {key!r} is not a key; expected 64 hex digits", where)
-
-
-VERSION = 2
-_VERSIONS = (1, VERSION)
-NAME = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -122,25 +123,25 @@ def require_cells(sweep: str, cells: Iterable[PlannedCell]) -> None:
     Raises:
         ValueError, InputError: a value that no matrix can have.
     """
-    _name("name", sweep)
+    _require_name("name", sweep)
     for one in cells:
-        _name("target", one.cell.target)
-        _name("model", one.cell.model)
-        _name("shape", one.cell.shape)
-        _known("runtime", one.cell.runtime, RUNTIMES)
-        _known("precision", one.cell.precision, PRECISIONS)
-        _known("postprocess", one.cell.postprocess, POSTPROCESS)
+        _require_name("target", one.cell.target)
+        _require_name("model", one.cell.model)
+        _require_name("shape", one.cell.shape)
+        _require_known("runtime", one.cell.runtime, RUNTIMES)
+        _require_known("precision", one.cell.precision, PRECISIONS)
+        _require_known("postprocess", one.cell.postprocess, POSTPROCESS)
         require("opset", one.cell.opset, count)
         require("workspace_bytes", one.cell.workspace_bytes, count)
 
 
-def _name(what: str, value: str) -> None:
+def _require_name(what: str, value: str) -> None:
     try:
         TypeAdapter(Name).validate_python(value)
     except ValidationError as error:
         raise ValueError(f"{what}: {error.errors()[0]['ctx']['error']}") from None
 
 
-def _known(what: str, value: str, known: Iterable[str]) -> None:
+def _require_known(what: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         raise ValueError(f"unknown {what} {value!r}{nearest(value, known)}")

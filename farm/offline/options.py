@@ -27,6 +27,10 @@ AXES = {
 
 AnyCell = TypeVar("AnyCell", Cell, PlannedCell)
 
+LEAST_PART = 1 << 20
+
+Command = Callable[[str, object, str], argparse.ArgumentParser]
+
 
 def add_cell_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--model`, `--runtime` and so on, each of which may be repeated."""
@@ -64,11 +68,6 @@ def _text(axis: str, value: Any) -> str:
     if value is None:
         return "none"
     return format_bytes(value) if axis == "workspace" else str(value)
-
-
-LEAST_PART = 1 << 20
-
-Command = Callable[[str, object, str], argparse.ArgumentParser]
 
 
 def add_commands(command: Command) -> None:

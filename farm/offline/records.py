@@ -1,6 +1,10 @@
 """Write records to a file for another machine, without large files; read and import such a file.
 
-Every file is checked before any is kept.
+Every file is checked before any is kept: every record's key is computed again from its inputs and
+tools, figures and arrays must have their types, and each file must have the digest that sweep.json
+states (the oldest archives state none). That finds damage and mistakes. It cannot prove that a
+machine measured what it says, so imported records stay apart from those that were made here
+(`store.imports`).
 """
 
 from __future__ import annotations
@@ -64,12 +68,12 @@ def _accepted(member: Member) -> bool:
     if not member.name.startswith("store/"):
         return False
     found = _RECORD.fullmatch(member.name)
-    json = bool(_FAILURE.fullmatch(member.name) or (found and found[4] == "record.json"))
-    if found and (found[1] not in STAGES or not (json or found[4] in KEPT.get(found[1], ()))):
+    is_json = bool(_FAILURE.fullmatch(member.name) or (found and found[4] == "record.json"))
+    if found and (found[1] not in STAGES or not (is_json or found[4] in KEPT.get(found[1], ()))):
         raise Refused(f"{member.name!r} is unexpected: records of {found[1]} have no such file")
-    if not found and not json:
+    if not found and not is_json:
         raise Refused(f"{member.name!r} is unexpected: a store of records has no such file")
-    if json and member.size > _MOST_JSON:
+    if is_json and member.size > _MOST_JSON:
         raise Refused(f"{member.name!r} has {member.size} bytes, at most {_MOST_JSON} are accepted")
     return True
 
@@ -127,10 +131,7 @@ def _check_record(ref: Ref, path: Path, stages: Mapping[str, int]) -> None:
 def digests(folder: Path) -> dict[str, str]:
     """Return the sha256 of every file of the folder's store, by name."""
     files = sorted(path for path in (folder / "store").rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
+    return {path.relative_to(folder).as_posix(): _digest(path.read_bytes()) for path in files}
 
 
 def _check_digests(expected: Mapping[str, str], folder: Path) -> None:
@@ -158,11 +159,11 @@ def _check_arrays(folder: Path) -> None:
 
 def save(sweep: Manifest, store: Store, archive: Path) -> None:
     """Write the records of the sweep as one .tar.gz. Raises OSError."""
-    members = dict(_record_files(sweep, store))
-    sweep = replace(sweep, digests={name: _digest(data) for name, data in members.items()})
+    contents = dict(_record_files(sweep, store))
+    sweep = replace(sweep, digests={name: _digest(data) for name, data in contents.items()})
     text = json.dumps(asdict(sweep), indent=1)
     with atomic.replacing(archive) as part, tarfile.open(part, "w:gz") as tar:
-        for name, data in {NAME: text.encode(), **members}.items():
+        for name, data in {NAME: text.encode(), **contents}.items():
             _add(tar, name, data)
 
 

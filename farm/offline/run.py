@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 TIME_IS_UP = "the time was up"
 
+FOLDER = "packs"
+"""The folder in the results for the store of packs, apart from that of sweeps, and for records."""
+
 
 @dataclass(frozen=True)
 class TimeBudget:
@@ -115,10 +118,6 @@ class LineProgress:
         log.info(f"[{now:>6}] {step.stage:<8} {step.label}: {how}")
 
 
-FOLDER = "packs"
-"""The folder in the results for the store of packs, apart from that of sweeps, and for records."""
-
-
 @dataclass
 class PackRun:
     """One run of a pack. outcomes: of the steps so far. interrupted: its user stopped it."""
@@ -126,7 +125,7 @@ class PackRun:
     pack: Pack
     plan: Plan
     store: Store
-    records: Path
+    output: Path
     clock: TimeBudget
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     interrupted: bool = False
@@ -165,7 +164,7 @@ class PackRun:
         """Write the records of all steps that are done."""
         pack = self.pack
         manifest = Manifest(VERSION, pack.name, pack.verify, dict(self.reasons), self.plan.cells)
-        records.save(manifest, self.store, self.records)
+        records.save(manifest, self.store, self.output)
 
     @property
     def exit_code(self) -> int:
@@ -218,7 +217,7 @@ def _report(rows: Sequence[Row], run: PackRun) -> None:
     if run.exit_code == 130:
         why = "Interrupted" if run.interrupted else "The time is up"
         log.warning(f"{why}. What was finished is kept: the same command continues from there.")
-    log.info(f"Records, for `farm import` on the other machine: {run.records}")
+    log.info(f"Records, for `farm import` on the other machine: {run.output}")
 
 
 def _stem(path: Path) -> str:

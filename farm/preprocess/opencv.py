@@ -14,7 +14,7 @@ import numpy as np
 from farm.detections import ImageMeta
 from farm.preprocess import frame, transforms
 from farm.preprocess.failures import failure, not_decoded, require_image
-from farm.preprocess.transforms import Image, centre_pad, require_size
+from farm.preprocess.transforms import Image, centre_pad, require_centre_padded
 from farm.specs.pipeline import (
     CentrePad,
     Normalize,
@@ -107,7 +107,7 @@ def _filling(step: Step, size: tuple[int, int]) -> Step:
     if isinstance(step, Pad):
         return Pad(size, value=step.value)
     if isinstance(step, CentrePad):
-        require_size(step, size)
+        require_centre_padded(step, size)
         return replace(step, size=size)
     return step
 

@@ -34,7 +34,7 @@ _INTERPOLATIONS = {
 
 
 def decode(content: bytes, how: Decode) -> Image | None:
-    """Decodes the bytes of a file; None where OpenCV knows no image in them.
+    """Decode the bytes of a file; None where OpenCV knows no image in them.
 
     Raises:
         cv2.error: the file is empty, or the image is larger than what OpenCV decodes.
@@ -48,7 +48,7 @@ def decode(content: bytes, how: Decode) -> Image | None:
 
 
 def resize(image: Image, how: Resize, scale: Size) -> Image:
-    """Resizes to `scale` (w, h), or with `keep_ratio` to fit its long and short edge."""
+    """Resize to `scale` (w, h), or with `keep_ratio` to fit its long and short edge."""
     height, width = image.shape[:2]
     if how.keep_ratio:
         long, short = max(height, width), min(height, width)
@@ -58,7 +58,7 @@ def resize(image: Image, how: Resize, scale: Size) -> Image:
 
 
 def normalize(image: Image, how: Normalize) -> Image:
-    """Normalises to float32, with the constants in double precision made from single."""
+    """Normalise to float32; the constants are rounded to single precision, then taken as double."""
     image = image.astype(np.float32)  # a copy, which is changed in place
     if how.to_rgb:
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, image)
@@ -72,42 +72,42 @@ def _by_channel(values: Triple) -> npt.NDArray[np.float64]:
 
 
 def pad(image: Image, how: Pad) -> Image:
-    """Pads on the right and below; an image that is larger stays as it is."""
+    """Pad on the right and below; an image that is larger stays as it is."""
     height, width = image.shape[:2]
-    wanted_h, wanted_w = how.size or _next_size(height, width, how)
+    wanted_h, wanted_w = how.size or _padded_size(height, width, how)
     below, right = max(wanted_h - height, 0), max(wanted_w - width, 0)
     return cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=how.value)
 
 
-def _next_size(height: int, width: int, how: Pad) -> Size:
+def _padded_size(height: int, width: int, how: Pad) -> Size:
     if how.square:
         return (max(height, width),) * 2
     multiple = how.divisor or 1
     return -(-height // multiple) * multiple, -(-width // multiple) * multiple
 
 
-def next_size(how: CentrePad, extent: int) -> int:
-    """Returns the least padded extent that is not under `extent`."""
+def _next_extent(how: CentrePad, extent: int) -> int:
+    """Return the least padded extent that is not under `extent`."""
     if how.mode == "size_divisor":
         return -(-extent // how.number) * how.number
     return (max(extent - how.extra, 0) | how.number) + how.extra
 
 
-def padded_sizes(how: CentrePad) -> Sizes:
-    """Returns the sizes that the step leaves as they are, and pads all others to."""
+def centre_padded_sizes(how: CentrePad) -> Sizes:
+    """Return the sizes that the step leaves as they are, and pads all others to."""
     multiple = how.number if how.mode == "size_divisor" else 1 << how.number.bit_length()
     far = multiple * (1 + how.extra)  # where nothing is cut off at zero
-    own = (r for r in range(multiple) if next_size(how, far + r) == far + r)
+    own = (r for r in range(multiple) if _next_extent(how, far + r) == far + r)
     return Sizes(multiple, tuple(own))
 
 
-def require_size(how: CentrePad, size: tuple[int, int]) -> None:
+def require_centre_padded(how: CentrePad, size: tuple[int, int]) -> None:
     """Check that the step can pad to `size` (h, w), which the network needs.
 
     Raises:
         StepFailed: it never does.
     """
-    fitting = tuple(next_size(how, extent) for extent in size)
+    fitting = tuple(_next_extent(how, extent) for extent in size)
     if fitting != size:
         raise StepFailed(
             f"the test pipeline pads to other sizes than {size[0]}x{size[1]} (HxW); the next"
@@ -116,12 +116,12 @@ def require_size(how: CentrePad, size: tuple[int, int]) -> None:
 
 
 def centre_pad(image: Image, how: CentrePad) -> tuple[Image, int, int]:
-    """Returns the padded image, and where the first row and column of `image` lie in it.
+    """Return the padded image, and where the first row and column of `image` lie in it.
 
     As mmdet does, which at odd extents may cut off the last row or column.
     """
     extents = image.shape[:2]
-    size = how.size or tuple(_own_size(how, extent) for extent in extents)
+    size = how.size or tuple(_own_extent(how, extent) for extent in extents)
     padded = np.empty((*size, image.shape[2]), image.dtype)
     padded[:] = how.value
     (rows, from_rows, top), (columns, from_columns, left) = map(_overlap, extents, size)
@@ -129,9 +129,9 @@ def centre_pad(image: Image, how: CentrePad) -> tuple[Image, int, int]:
     return padded, top, left
 
 
-def _own_size(how: CentrePad, extent: int) -> int:
+def _own_extent(how: CentrePad, extent: int) -> int:
     if how.mode == "size_divisor":
-        return next_size(how, extent)
+        return _next_extent(how, extent)
     return (extent | how.number) + how.extra
 
 

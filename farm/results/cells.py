@@ -77,12 +77,12 @@ def cell_results(
     """
     known = {stage: store.any_record(Ref(stage, key)) for stage, key in planned.steps.items()}
     records = {stage: record for stage, record in known.items() if record}
-    outcome, agreement = _outcome(planned, store, records, reasons), None
+    outcome, found = _outcome(planned, store, records, reasons), None
     if "verify" in records:
-        agreement, reason = _agreement(planned, store, tolerance)
-        if reason and (agreement is None or outcome.status is not CellStatus.FAILED):
+        found, reason = _agreement(planned, store, tolerance)
+        if reason and (found is None or outcome.status is not CellStatus.FAILED):
             outcome = Outcome(CellStatus.FAILED, "verify", reason)
-    return CellResults(planned, sweep, records, outcome, agreement, origin)
+    return CellResults(planned, sweep, records, outcome, found, origin)
 
 
 def _outcome(

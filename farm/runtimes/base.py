@@ -9,6 +9,9 @@ heavy library; the adapter, which does, is imported when an engine is built or o
         return adapter
 
     RUNTIME = Runtime(name="openvino", packages=("openvino",), engines=_adapter)
+
+`Finding`, `install_extra` and `installed` are for probes, by which `farm doctor` looks for a
+runtime.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ Status = Literal["ok", "warning", "missing"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked for: `found` says what there is, `how` how to get what lacks."""
+    """One thing that was looked for: `found` says what there is, `how` how to get it."""
 
     name: str
     status: Status
@@ -42,7 +45,7 @@ class Finding:
     how: str = ""
 
 
-def extra(name: str) -> str:
+def install_extra(name: str) -> str:
     """Return the command that installs one of the farm's extras."""
     return f"pip install -e '.[{name}]' -c constraints.txt"
 

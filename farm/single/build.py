@@ -28,11 +28,11 @@ def build(options: argparse.Namespace) -> int:
         StepFailed, FarmError: the runtime cannot build the engine.
     """
     runtime = inputs.require_runtime(options.runtime, "--runtime")
-    image = inputs.image(options.input_img, "--input-img")
+    image = inputs.image_path(options.input_img, "--input-img")
     path = Path(plain_file("ONNX file", options.model, Path.cwd()).path)
-    model = inputs.detector(options, options.model)
+    model = inputs.detector_spec(options, options.model)
     output = writable.file(options.trt_file, "--trt-file", (model.config.path, path, image))
-    shape = _shape(options, metadata.input_extent(path))
+    shape = _shape(options, metadata.onnx_extent(path))
     store = steps.open_store(options.results)
     exported = steps.import_onnx(path, store, options.retry_failed)
     settings = _settings(options, runtime, shape)
@@ -49,8 +49,8 @@ def build(options: argparse.Namespace) -> int:
 
 def _target(options: argparse.Namespace) -> specs.Target:
     if options.compute_capability:
-        return inputs.elsewhere(options.runtime, options.compute_capability)
-    return inputs.this_machine(options.runtime)
+        return inputs.target_elsewhere(options.runtime, options.compute_capability)
+    return inputs.target_here(options.runtime)
 
 
 def sole_file(folder: Path) -> Path:
@@ -65,11 +65,11 @@ def sole_file(folder: Path) -> Path:
     return files[0]
 
 
-def _shape(options: argparse.Namespace, file: metadata.InputExtent) -> specs.Shape:
+def _shape(options: argparse.Namespace, file: metadata.OnnxExtent) -> specs.Shape:
     """Return --shape, --min-shape and --max-shape as a profile that the file takes."""
-    opt = inputs.dims(options.shape or file.size or DEFAULT_SHAPE, "--shape")
-    low = inputs.dims(options.min_shape, "--min-shape") if options.min_shape else opt
-    high = inputs.dims(options.max_shape, "--max-shape") if options.max_shape else opt
+    opt = inputs.image_size(options.shape or file.size or DEFAULT_SHAPE, "--shape")
+    low = inputs.image_size(options.min_shape, "--min-shape") if options.min_shape else opt
+    high = inputs.image_size(options.max_shape, "--max-shape") if options.max_shape else opt
     if not (low.h <= opt.h <= high.h and low.w <= opt.w <= high.w):
         raise InputError(
             f"--min-shape <= --shape <= --max-shape does not hold for {low.h}x{low.w}, "

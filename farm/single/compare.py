@@ -1,4 +1,4 @@
-"""Compare two ways of running one model on an image by a sweep's tolerance; print the result."""
+"""Prepare an image, and compare two ways of running a model on it by a sweep's tolerance."""
 
 from __future__ import annotations
 

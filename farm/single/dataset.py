@@ -1,4 +1,8 @@
-"""The config's test data set, opened by mmdet's own code: its annotations and its classes."""
+"""The config's test data set, opened by mmdet's own code: its annotations and its classes.
+
+A sweep repairs its copy of an annotation file first; here the file stays. What would crash COCO's
+tools, or let them hang, is an error before any work; what they may count wrongly is logged.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mmcv
-from mmdet.datasets import CocoDataset, ConcatDataset, CustomDataset, build_dataset
+from mmdet.datasets import CocoDataset, CustomDataset, build_dataset
 
 from farm.datasets.annotations import read_annotations
 from farm.errors import InputError, shown
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOADING = ("samples_per_gpu", "workers_per_gpu", "persistent_workers")
+
+_NEEDED = ("area", "iscrowd")
 
 
 def open_dataset(settings: mmcv.Config, where: str) -> Any:
@@ -49,8 +55,7 @@ def open_dataset(settings: mmcv.Config, where: str) -> Any:
             " --cfg-options data.test.ann_file=... data.test.img_prefix=...",
             where,
         ) from error
-    parts = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
-    if wrapped := [one for one in parts if not isinstance(one, CustomDataset)]:
+    if wrapped := [one for one in _parts(dataset) if not isinstance(one, CustomDataset)]:
         name = type(wrapped[0]).__name__
         raise InputError(f"`data.test` is a {name}, for training; expected a plain data set", where)
     _require_images(dataset, where)
@@ -62,16 +67,16 @@ def _cause(error: BaseException) -> BaseException:
     return error.__context__ if isinstance(error, TypeError) and error.__context__ else error
 
 
-def images(dataset: Any) -> list[tuple[Path, str]]:
+def image_files(dataset: Any) -> list[tuple[Path, str]]:
     """Return path and name of every image, in the data set's order."""
     if hasattr(dataset, "datasets"):
-        return [pair for part in dataset.datasets for pair in images(part)]
+        return [pair for part in dataset.datasets for pair in image_files(part)]
     folder = Path(dataset.img_prefix or "")
     return [(folder / info["filename"], info["filename"]) for info in dataset.data_infos]
 
 
 def _require_images(dataset: Any, where: str) -> None:
-    every = images(dataset)
+    every = image_files(dataset)
     if not every:
         raise InputError("its data set has no images", where)
     if lost := [path for path, _ in every if not path.is_file()]:
@@ -80,16 +85,13 @@ def _require_images(dataset: Any, where: str) -> None:
         )
 
 
-_NEEDED = ("area", "iscrowd")
-
-
 def require_evaluable(dataset: Any, metrics: Sequence[str]) -> None:
     """Check that mmdet can evaluate the data set. metrics: of `--eval`.
 
     Raises:
         InputError: an annotation would end mmdet's evaluation, or let it hang.
     """
-    for part in getattr(dataset, "datasets", [dataset]):
+    for part in _parts(dataset):
         if type(part).evaluate is CocoDataset.evaluate:
             _require_needed(part)
             _require_computable(part)
@@ -167,7 +169,7 @@ def _require_format(part: Any, masks: bool) -> None:
 
 def log_label_differences(dataset: Any, facts: ModelFacts) -> None:
     """Log where mmdet's evaluation takes, or may take, a label for another class than it is."""
-    for part in getattr(dataset, "datasets", [dataset]):
+    for part in _parts(dataset):
         evaluated, own = evaluated_names(part), facts.classes
         wrong = [i for i, (a, b) in enumerate(zip(evaluated, own, strict=False)) if a != b]
         if not wrong:
@@ -190,7 +192,7 @@ def log_label_differences(dataset: Any, facts: ModelFacts) -> None:
 
 def label_names(dataset: Any, facts: ModelFacts) -> tuple[str, ...]:
     """Return the names to draw: the model's where their order is known, else the evaluated ones."""
-    return facts.classes if facts.labels_from else evaluated_names(_first(dataset))
+    return facts.classes if facts.labels_from else evaluated_names(_parts(dataset)[0])
 
 
 def evaluated_names(part: Any) -> tuple[str, ...]:
@@ -210,5 +212,6 @@ def palette(dataset: Any, names: Sequence[str]) -> Any:
     return [colours[classes.index(name)] for name in names]
 
 
-def _first(dataset: Any) -> Any:
-    return dataset.datasets[0] if hasattr(dataset, "datasets") else dataset
+def _parts(dataset: Any) -> list[Any]:
+    """Return the data sets that a concatenated one consists of, or the one that it is."""
+    return list(getattr(dataset, "datasets", [dataset]))

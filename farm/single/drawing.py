@@ -117,7 +117,9 @@ class Painter:
         for path, name in images if self.folder else ():
             assert self.folder is not None
             if not inside(self.folder, name):
-                raise InputError(f"image {name!r} would be painted outside of it", "--show-dir")
+                raise InputError(
+                    f"image {name!r} would be painted outside of {self.folder}", "--show-dir"
+                )
             painted = self.folder / name
             if painted.exists() and painted.samefile(path):
                 raise InputError(

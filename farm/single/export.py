@@ -22,14 +22,14 @@ def export(options: argparse.Namespace) -> int:
         InputError: an option, or a file that it names, is wrong.
         StepFailed, FarmError: the model cannot be exported.
     """
-    size = inputs.dims(options.shape, "--shape")
+    size = inputs.image_size(options.shape, "--shape")
     if options.opset_version not in OPSETS:
         raise InputError(
             f"{options.opset_version}: expected {OPSETS[0]} to {OPSETS[-1]}", "--opset-version"
         )
-    test_img = inputs.image(options.test_img, "--test-img")
-    input_img = inputs.image(options.input_img, "--input-img")
-    model = inputs.detector(options, options.checkpoint)
+    test_img = inputs.image_path(options.test_img, "--test-img")
+    input_img = inputs.image_path(options.input_img, "--input-img")
+    model = inputs.detector_spec(options, options.checkpoint)
     read = (model.config.path, model.checkpoint.path, test_img, input_img)
     output = writable.file(options.output_file, "--output-file", read)
     store = steps.open_store(options.results)

@@ -16,7 +16,6 @@ from farm.plan import placement
 from farm.plan.content import files
 from farm.plan.content.configs import config_file
 from farm.plan.content.packages import version
-from farm.plan.placement import cores, cpu_model
 from farm.specs import Shape, Target
 from farm.units import Dims
 
@@ -77,14 +76,14 @@ def require_runtime(name: str, option: str = "") -> Runtime:
     return runtime
 
 
-def this_machine(runtime: str) -> Target:
+def target_here(runtime: str) -> Target:
     """Return the target that is this machine's CPU, or its GPU for runtimes of accelerators.
 
     Raises:
         InputError: the runtime needs a GPU, and there is none.
     """
     if not RUNTIMES[runtime].accelerators:
-        return Target("cpu", cpu_model())
+        return Target("cpu", placement.cpu_model())
     if not placement.gpus():
         ahead = RUNTIMES[runtime].compute_capabilities
         hint = f"; say which it is for: --compute-capability {ahead[-1]}" if ahead else ""
@@ -94,7 +93,7 @@ def this_machine(runtime: str) -> Target:
     return placement.target(kind.lower(), kind, None, gpu.compute_capability, gpu.driver)
 
 
-def elsewhere(runtime: str, capability: str) -> Target:
+def target_elsewhere(runtime: str, capability: str) -> Target:
     """Return the target that is any GPU of this compute capability.
 
     Raises:
@@ -146,7 +145,7 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def dims(numbers: Sequence[int], option: str) -> Dims:
+def image_size(numbers: Sequence[int], option: str) -> Dims:
     """Return the size of one image of 3 channels; one number stands for a square.
 
     Raises:
@@ -165,7 +164,7 @@ def dims(numbers: Sequence[int], option: str) -> Dims:
     return Dims(1, 3, numbers[0], numbers[-1])
 
 
-def detector(options: argparse.Namespace, checkpoint: str) -> specs.Model:
+def detector_spec(options: argparse.Namespace, checkpoint: str) -> specs.Model:
     """Return the detector as a matrix would name it.
 
     Raises:
@@ -183,7 +182,7 @@ def detector(options: argparse.Namespace, checkpoint: str) -> specs.Model:
     )
 
 
-def image(name: str | None, option: str) -> Path | None:
+def image_path(name: str | None, option: str) -> Path | None:
     """Return the path of an image, or None where none is named.
 
     Raises:
@@ -205,4 +204,4 @@ def image(name: str | None, option: str) -> Path | None:
 def threads() -> int:
     """Return the number of cores to run on: OMP_NUM_THREADS, else all that this process may use."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdigit() and int(wanted) else cores()
+    return int(wanted) if wanted.isdigit() and int(wanted) else placement.cores()

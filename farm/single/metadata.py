@@ -1,4 +1,4 @@
-"""What a config and an ONNX file say of a model, without its weights and without running it."""
+"""What a config says of a model without its weights, and what an ONNX file says of itself."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def without_flip(model: specs.Model) -> specs.Model:
 
 
 @dataclass(frozen=True)
-class InputExtent:
+class OnnxExtent:
     """The extent of a file's input [n, 3, h, w]; None for a free axis."""
 
     n: int | None
@@ -92,7 +92,7 @@ class InputExtent:
         return "x".join("any" if axis is None else str(axis) for axis in axes)
 
 
-def raw_model(path: Path) -> specs.OnnxModel:
+def raw_onnx_model(path: Path) -> specs.OnnxModel:
     """Return the file as a model of raw outputs: any outputs will do until they are used.
 
     Raises:
@@ -101,24 +101,24 @@ def raw_model(path: Path) -> specs.OnnxModel:
     return specs.OnnxModel(path.stem, plain_file("ONNX file", str(path), Path()), outputs="raw")
 
 
-def input_extent(path: Path) -> InputExtent:
+def onnx_extent(path: Path) -> OnnxExtent:
     """Return the extent of the file's input.
 
     Raises:
         InputError: the file is not an ONNX file, or does not take a batch of images.
     """
-    axes = _facts(path).input_shape
+    axes = _onnx_facts(path).input_shape
     assert axes is not None  # `load` raises where a file has no such input
-    return InputExtent(axes[0], axes[2], axes[3])
+    return OnnxExtent(axes[0], axes[2], axes[3])
 
 
 def onnx_opset(path: Path) -> int | None:
     """Return the file's opset.
 
     Raises:
-        InputError: as `input_extent`.
+        InputError: as `onnx_extent`.
     """
-    return _facts(path).opset
+    return _onnx_facts(path).opset
 
 
 def onnx_outputs(path: Path) -> tuple[str, ...]:
@@ -129,5 +129,5 @@ def onnx_outputs(path: Path) -> tuple[str, ...]:
     return tuple(one.name for one in model.graph.output)
 
 
-def _facts(path: Path) -> specs.ModelFacts:
-    return SOURCES["onnx"].adapter().load(raw_model(path)).facts
+def _onnx_facts(path: Path) -> specs.ModelFacts:
+    return SOURCES["onnx"].adapter().load(raw_onnx_model(path)).facts

@@ -17,7 +17,7 @@ from farm.catalog import RUNTIMES, SOURCES
 from farm.detections import Detections, Floats, ImageMeta
 from farm.errors import InputError
 from farm.single import inputs, metadata, steps
-from farm.single.inputs import fixed_shape, resized_shape, this_machine
+from farm.single.inputs import fixed_shape, resized_shape, target_here
 from farm.single.metadata import facts_without_weights
 from farm.single.verify import as_input_error, as_step_failed
 from farm.sources.mmdet.sizes import own_scale
@@ -104,7 +104,7 @@ def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _
     else:
         built = _options_for(path, options.backend, settings, model.config.path)
         exported = steps.import_onnx(path, store, options.retry_failed)
-        target = this_machine(built.runtime)
+        target = target_here(built.runtime)
         folder = steps.build_engine(path, exported, built, target, store, options.retry_failed)
         log.info(f"Engine: {folder}")
     file = store.path(exported) / "model.onnx"
@@ -118,7 +118,7 @@ def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _
 def _options_for(path: Path, backend: str, settings: Any, where: str) -> specs.EngineOptions:
     """Return the options of an engine for the ONNX file's own size, or else for the config's."""
     try:
-        file = metadata.input_extent(path)
+        file = metadata.onnx_extent(path)
     except InputError as error:
         raise InputError(
             f"{error.message}; nor is it an engine of this store", error.where

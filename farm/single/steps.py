@@ -171,15 +171,15 @@ def import_onnx(path: Path, store: Store, retry_failed: bool) -> specs.Ref:
     """Return the artifact that an ONNX file is: of an export, else the file is taken in as it is.
 
     Raises:
-        InputError: as `metadata.input_extent`.
+        InputError: as `metadata.onnx_extent`.
         StepFailed, FarmError: as `run_step`.
     """
     if found := find_artifact(store, "export", path):
         return found.ref
-    file = metadata.input_extent(path)
+    file = metadata.onnx_extent(path)
     opt = Dims(file.n or 1, 3, file.h or 1, file.w or 1)
     shape = free_shape(file.n, file.h, file.w, opt)
-    step = export_step(path.name, specs.ExportInputs(metadata.raw_model(path), shape, None))
+    step = export_step(path.name, specs.ExportInputs(metadata.raw_onnx_model(path), shape, None))
     run_step(step, store, retry_failed)
     return step.ref
 

@@ -30,7 +30,7 @@ def test(options: argparse.Namespace) -> int:
     _check(options)
     _require_backend(options.backend)
     from farm.single.dataset import (
-        images,
+        image_files,
         label_names,
         log_label_differences,
         open_dataset,
@@ -39,13 +39,13 @@ def test(options: argparse.Namespace) -> int:
     from farm.single.runners import opened
     from farm.sources.mmdet import config
 
-    model = inputs.detector(options, options.model)
+    model = inputs.detector_spec(options, options.model)
     read = (model.config.path, model.checkpoint.path)
     out = writable.file(options.out, "--out", read) if options.out else None
     settings = config.read(model)
     dataset = open_dataset(settings, model.config.path)
     finish = _finish(options, dataset, settings)
-    files = images(dataset)
+    files = image_files(dataset)
     paint = _painter(options, files)
     with opened(options, model, settings) as runner:
         _require_matching(dataset, runner, options)

@@ -1,4 +1,4 @@
-"""Engines: how they are built, for which kind of node, and what opens them."""
+"""Engines: how they are built, for which kind of node or GPU, and what opens them."""
 
 from __future__ import annotations
 

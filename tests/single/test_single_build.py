@@ -22,7 +22,7 @@ from farm.plan import make_plan, placement
 from farm.plan.content.packages import version
 from farm.plan.keys import canonical
 from farm.single import inputs
-from farm.single.inputs import fixed_shape, this_machine
+from farm.single.inputs import fixed_shape, target_here
 from farm.specs import Gpu, ModelFacts
 from farm.store import Store
 from farm.units import Dims
@@ -197,7 +197,7 @@ def test_a_gpu_here_is_the_target_with_all_that_is_in_an_engines_key(
 ) -> None:
     here = Gpu("NVIDIA H200", "9.0", "580.95.05")
     monkeypatch.setattr("farm.plan.placement.gpus", lambda: (here,))
-    assert canonical(this_machine("tensorrt")) == {
+    assert canonical(target_here("tensorrt")) == {
         "device": "H200", "accelerator": "H200", "compute_capability": "9.0", "driver": "580",
     }  # fmt: skip
 
@@ -308,7 +308,7 @@ def test_a_drawn_or_given_image_is_what_is_compared_on(tool: Tool, exported: Any
 
 def ends_before_suppression(name: str) -> None:
     """The demo's detector as a sweep's `postprocess: host` exports it."""
-    model = inputs.detector(
+    model = inputs.detector_spec(
         argparse.Namespace(config=str(CONFIG), allow_pickle=False), str(DEMO / "onestage.pth")
     )
     mmdet = SOURCES["mmdet"].adapter()

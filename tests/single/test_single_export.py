@@ -337,7 +337,7 @@ def test_a_test_pipeline_of_several_views_is_told_with_the_option_that_mends_it(
 def test_soft_masks_of_queries_are_refused_too() -> None:
     from farm.sources.mmdet import config, graphs
 
-    model = inputs.detector(
+    model = inputs.detector_spec(
         argparse.Namespace(
             config="queryinst/queryinst_r50_fpn_1x_coco.py",
             cfg_options=["model.test_cfg.rcnn.mask_thr_binary=-1"],

@@ -90,7 +90,7 @@ def coco(file: Any, kind: str = "CocoDataset", **more: Any) -> dict[str, Any]:
 
 
 def ordered(train: Any, certain: bool = False, where: str = "/no/config.py") -> labels.Labels:
-    return labels.ordered(mmcv.Config({"data": {"train": train}}), NAMES, certain, where)
+    return labels.in_label_order(mmcv.Config({"data": {"train": train}}), NAMES, certain, where)
 
 
 # In the training data -----------------------------------------------------------------------
@@ -164,7 +164,7 @@ def test_other_data_sets_number_labels_by_their_classes(kind: str) -> None:
     assert ordered(trained).names == ("b", "c", "a")
     assert ordered(trained, certain=True).names == NAMES  # the checkpoint's own
     only_tested = mmcv.Config({"data": {"test": coco("test.txt", kind)}})
-    assert labels.ordered(only_tested, NAMES, False, "").said_by == f"the classes of {kind}"
+    assert labels.in_label_order(only_tested, NAMES, False, "").said_by == f"the classes of {kind}"
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_what_the_users_code_numbers_by_is_asked_of_it_or_in_doubt(
         found = ordered(settings, certain)
         assert not found.said_by and "whose own code (" in found.doubt
         tested = mmcv.Config({"data": {"test": settings}})
-        assert not labels.ordered(tested, NAMES, certain, "").said_by
+        assert not labels.in_label_order(tested, NAMES, certain, "").said_by
 
 
 XML_OF_MINE = data_set(XMLDataset, load_annotations=read_by_mine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from farm.runtimes.base import Finding, Runtime, extra
+from farm.runtimes.base import Finding, Runtime, install_extra
 
 if TYPE_CHECKING:
     from farm.runtimes.base import EngineAdapter
@@ -30,6 +30,6 @@ RUNTIME = Runtime(
     packages=("onnxruntime",),
     engines=_adapter,
     probe=_probe,
-    install=f"{extra('onnxruntime')} (with an NVIDIA GPU: gpu in place of onnxruntime)",
+    install=f"{install_extra('onnxruntime')} (with an NVIDIA GPU: gpu in place of onnxruntime)",
     precisions=("fp32", "fp16", "bf16", "int8"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from farm.errors import TransientFailure
-from farm.runtimes.base import Finding, extra, installed
+from farm.runtimes.base import Finding, install_extra, installed
 from farm.runtimes.tensorrt.cuda import has_gpu
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
@@ -31,7 +31,9 @@ def probe() -> Finding:
     return Finding("onnxruntime", "ok", found)
 
 
-_LIBRARIES = f"{extra('gpu')} (and for TensorRT: pip install tensorrt, of the version it asks for)"
+_LIBRARIES = (
+    f"{install_extra('gpu')} (and for TensorRT: pip install tensorrt, of the version it asks for)"
+)
 
 
 def conflict() -> Finding:
@@ -46,7 +48,7 @@ def conflict() -> Finding:
 
 def mend(gpu: bool) -> str:
     """Return the command that removes both first, since removing one breaks the other."""
-    one = extra("gpu" if gpu else "onnxruntime")
+    one = install_extra("gpu" if gpu else "onnxruntime")
     return f"pip uninstall -y {' '.join(PACKAGES)} && {one}"
 
 

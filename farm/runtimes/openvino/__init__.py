@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from farm.runtimes.base import Finding, Runtime, extra
+from farm.runtimes.base import Finding, Runtime, install_extra
 
 if TYPE_CHECKING:
     from farm.runtimes.base import EngineAdapter
@@ -29,6 +29,6 @@ RUNTIME = Runtime(
     packages=("openvino",),
     engines=_adapter,
     probe=_probe,
-    install=extra("openvino"),
+    install=install_extra("openvino"),
     precisions=("fp32", "fp16", "bf16", "int8"),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from farm.runtimes.base import Finding, Runtime, extra
+from farm.runtimes.base import Finding, Runtime, install_extra
 from farm.runtimes.tensorrt.options import RtxOptions, TensorRtOptions
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ RUNTIME = Runtime(
     engines=_tensorrt,
     options=TensorRtOptions,
     probe=_probe_tensorrt,
-    install=f"{extra('tensorrt')} (for NVIDIA GPUs only)",
+    install=f"{install_extra('tensorrt')} (for NVIDIA GPUs only)",
     workspaces=True,
     precisions=("fp32", "fp16", "bf16", "int8"),
     builder_flags=True,
@@ -64,7 +64,7 @@ RTX = replace(
     engines=_rtx,
     options=RtxOptions,
     probe=_probe_rtx,
-    install=f"{extra('tensorrt_rtx')} (builds on any machine)",
+    install=f"{install_extra('tensorrt_rtx')} (builds on any machine)",
     builder_flags=False,
     max_opsets=(),
     compute_capabilities=("7.5", "8.0", "8.6", "8.9", "12.0"),

@@ -5,12 +5,12 @@ A row that does not count has score 0 in every array here, so that no shape depe
 
 from __future__ import annotations
 
-from farm.sources.mmdet import compat  # noqa: F401
-
-# isort: split
 from dataclasses import dataclass
 from typing import Any
 
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
 import numpy as np
 import torch
 from torch import Tensor
@@ -166,14 +166,19 @@ def suppress(found: Candidates, how: Suppression) -> Candidates:
         scores = soft_nms(boxes, found.scores, how.keep, how.decay)
     else:
         scores = _greedy(boxes, found.scores, how)
-    scores, index = top(scores, how.keep)
+    return best_candidates(found, scores, how.keep)
+
+
+def best_candidates(found: Candidates, scores: Tensor, keep: int) -> Candidates:
+    """Select the `keep` candidates of the highest `scores` [N, M] per image, best first."""
+    scores, index = top(scores, keep)
     return Candidates(take(found.boxes, index), scores, found.labels.gather(1, index))
 
 
 def _greedy(boxes: Tensor, scores: Tensor, how: Suppression) -> Tensor:
     """`scores` [N, M], set to 0 in rows that do not survive."""
-    picked = NonMaxSuppression.apply(boxes, scores.unsqueeze(1), how.keep, how.iou)
-    place = picked[:, 0] * scores.shape[1] + picked[:, 2]
+    survivors = NonMaxSuppression.apply(boxes, scores.unsqueeze(1), how.keep, how.iou)
+    place = survivors[:, 0] * scores.shape[1] + survivors[:, 2]
     ones = torch.ones_like(place).to(boxes.dtype)
     kept = torch.zeros_like(scores).flatten().scatter(0, place, ones)
     return scores * kept.view_as(scores)
@@ -188,10 +193,10 @@ def join(levels: list[Candidates]) -> Candidates:
     )
 
 
-def picked(values: Tensor, index: Tensor) -> Tensor:
+def select_rows(values: Tensor, index: Tensor) -> Tensor:
     """Select values [N, P, ...] by index [N, k] -> [N, k, ...].
 
-    Unlike `gather`, this needs no index as large as the result.
+    Like `take` for values of any rank; it needs no index as large as the result.
     """
     first = torch.arange(values.shape[0], device=index.device).unsqueeze(1) * values.shape[1]
     chosen = values.flatten(0, 1).index_select(0, (index + first).flatten())

@@ -66,7 +66,7 @@ class Detector:
         boxes, segments = result if isinstance(result, tuple) else (result, None)
         found = _from_classes(boxes, segments)
         if self.facts.mask_frame == "segments":  # mmdet gives zeros for their boxes
-            found = replace(found, boxes=masks.around(found.rles or ()))
+            found = replace(found, boxes=masks.boxes_around(found.rles or ()))
         return found
 
     @torch.no_grad()
@@ -122,7 +122,7 @@ def _labels(
 ) -> dict[str, Any]:
     """The facts on the class of each label, and on the source of that order."""
     names, certain = labels.class_names(settings, meta, model, class_count(detector))
-    found = labels.ordered(settings, names, certain, model.config.path)
+    found = labels.in_label_order(settings, names, certain, model.config.path)
     return {
         "classes": found.names,
         "labels_from": found.said_by,
@@ -168,7 +168,7 @@ def _refusals(detector: Any) -> dict[str, Any]:
     except ValueError as error:
         return {"refused": str(error)}
     try:
-        return {"suppression": partial_graphs.suppression(form)}
+        return {"suppression": partial_graphs.final_suppression(form)}
     except ValueError as error:
         return {"host_refused": str(error)}
 

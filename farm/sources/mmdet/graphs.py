@@ -124,7 +124,7 @@ def graph(model: Any, postprocess: str = "graph") -> nn.Module:
     if postprocess == "none":
         return partial_graphs.Raw(model).eval()
     form: Any = _form(model)(model).eval()
-    if postprocess == "host" and partial_graphs.suppression(form):
+    if postprocess == "host" and partial_graphs.final_suppression(form):
         return partial_graphs.BeforeSuppression(form).eval()
     form.outputs = ("dets", "labels") + ("masks",) * has_masks(model)
     form.outputs += ("mask_scores",) * getattr(form, "mask_scores", False)

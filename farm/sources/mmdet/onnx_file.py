@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from typing import TYPE_CHECKING
-
 from farm.sources import onnx_files
 from farm.sources.mmdet import patches
 

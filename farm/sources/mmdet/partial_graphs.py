@@ -60,7 +60,7 @@ class Raw(nn.Module):
         return values
 
 
-def suppression(form: Any) -> Suppression | None:
+def final_suppression(form: Any) -> Suppression | None:
     """Return the final suppression of the module `form`; None for one without suppression.
 
     Raises:

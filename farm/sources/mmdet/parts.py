@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from typing import TYPE_CHECKING, Any
-
 import torch
 from mmcv.ops import DeformRoIPoolPack, ModulatedDeformRoIPoolPack, RoIAlign
 from mmdet.core.bbox.coder import BucketingBBoxCoder, DeltaXYWHBBoxCoder, LegacyDeltaXYWHBBoxCoder
@@ -15,6 +15,20 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from farm.sources.mmdet.candidates import Candidates
+
+
+_BOX_HEADS = (
+    bbox_heads.BBoxHead,
+    bbox_heads.ConvFCBBoxHead,
+    bbox_heads.DoubleConvFCBBoxHead,
+    bbox_heads.SCNetBBoxHead,
+)
+
+
+"""Box heads whose own `forward` is called: it returns logits and deltas, or None for deltas."""
+
+
+DEFORM_POOLS = (DeformRoIPoolPack, ModulatedDeformRoIPoolPack)
 
 
 def require_test_path(model: Any, kind: type) -> None:
@@ -29,29 +43,6 @@ def require_test_path(model: Any, kind: type) -> None:
     for rule in ("simple_test", "extract_feat"):
         if getattr(type(model), rule) is not getattr(kind, rule):
             raise ValueError(f"detector {name} has its own {rule}, which cannot be exported yet")
-
-
-def limits(images: Tensor) -> Tensor:
-    """Return W H W H of the network's input, traced so that it follows a dynamic size."""
-    shape = torch._shape_as_tensor(images).to(images.device)
-    return torch.stack([shape[3], shape[2], shape[3], shape[2]]).to(images.dtype)
-
-
-def packed(found: Candidates) -> tuple[Tensor, Tensor]:
-    """Return dets [N, K, 5] and labels [N, K], which are -1 in empty rows."""
-    dets = torch.cat([found.boxes, found.scores.unsqueeze(2)], 2)
-    return dets, torch.where(found.scores > 0, found.labels, torch.full_like(found.labels, -1))
-
-
-_BOX_HEADS = (
-    bbox_heads.BBoxHead,
-    bbox_heads.ConvFCBBoxHead,
-    bbox_heads.DoubleConvFCBBoxHead,
-    bbox_heads.SCNetBBoxHead,
-)
-"""Box heads whose own `forward` is called: it returns logits and deltas, or None for deltas."""
-
-DEFORM_POOLS = (DeformRoIPoolPack, ModulatedDeformRoIPoolPack)
 
 
 def require(part: nn.Module, kind: type, rules: tuple[str, ...]) -> None:
@@ -78,7 +69,7 @@ def require_plain_coder(part: Any) -> None:
 
 
 def require_box_head(part: Any) -> None:
-    """Check that `boxes.final` can decode the box head.
+    """Check that `two_stage.boxes.final` can decode the box head.
 
     Raises:
         ValueError: it cannot.
@@ -121,7 +112,7 @@ def require_binary_masks(head: Any) -> None:
 
 
 def require_extractor(part: Any) -> None:
-    """Check that features are pooled by square RoIAlign, as `pooling` does.
+    """Check that features are pooled by square RoIAlign, as `two_stage.pooling` does.
 
     Raises:
         ValueError: they are not.
@@ -138,3 +129,15 @@ def require_extractor(part: Any) -> None:
             raise ValueError("only RoIAlign with average pooling can be exported")
         if layer.output_size[0] != layer.output_size[1]:
             raise ValueError(f"RoIAlign to {layer.output_size} is not square")
+
+
+def limits(images: Tensor) -> Tensor:
+    """Return W H W H of the network's input, traced so that it follows a dynamic size."""
+    shape = torch._shape_as_tensor(images).to(images.device)
+    return torch.stack([shape[3], shape[2], shape[3], shape[2]]).to(images.dtype)
+
+
+def packed(found: Candidates) -> tuple[Tensor, Tensor]:
+    """Return dets [N, K, 5] and labels [N, K], which are -1 in empty rows."""
+    dets = torch.cat([found.boxes, found.scores.unsqueeze(2)], 2)
+    return dets, torch.where(found.scores > 0, found.labels, torch.full_like(found.labels, -1))

@@ -643,7 +643,7 @@ def test_a_single_export_has_the_key_of_a_sweep(project: Project) -> None:
     project.write("beside.py", files["beside.py"])
 
     def used_here() -> str:
-        model = inputs.detector(argparse.Namespace(config="c.py"), "c.pth")
+        model = inputs.detector_spec(argparse.Namespace(config="c.py"), "c.pth")
         return check_detector(model, project.store, False).model.used
 
     (step,) = project.check().of_stage("export")

@@ -237,7 +237,7 @@ def test_picking_maps_follows_their_size_in_a_file(tmp_path: Path, opset: int) -
     maps, index = torch.rand(1, 5, 4, 6), torch.tensor([[3, 0]])
     axes = {"maps": {0: "n", 2: "h", 3: "w"}, "index": {0: "n"}}
     torch.onnx.export(
-        Net(candidates.picked), (maps, index), str(path), dynamo=False, opset_version=opset,
+        Net(candidates.select_rows), (maps, index), str(path), dynamo=False, opset_version=opset,
         input_names=["maps", "index"], output_names=["picked"], dynamic_axes=axes,
     )  # fmt: skip
     maps, index = torch.rand(2, 5, 7, 3), torch.tensor([[3, 0], [1, 1]])

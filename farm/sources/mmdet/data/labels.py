@@ -1,18 +1,20 @@
 """The names of a detector's classes, and which class each label is.
 
-mmdet 2 numbers labels by the order of categories in the file that the model was trained with.
+mmdet's data sets in COCO's format number labels in the order of the categories in the annotation
+file, and `CLASSES` only selects among them. Its other data sets number by `CLASSES`; those with a
+user's code may number in any way. So the meaning of a label depends on the training data.
 """
 
 from __future__ import annotations
 
-from farm.sources.mmdet import compat  # noqa: F401
-
-# isort: split
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
 import mmcv
 from mmdet.datasets import CocoDataset, XMLDataset
 from mmdet.datasets import coco as coco_format
@@ -27,6 +29,12 @@ from farm.sources.mmdet.data.test_data import Part, parts
 if TYPE_CHECKING:
     from farm import specs
 
+_OF_RESULTS = {"evaluate", "format_results", "results2json", "results2txt", "__repr__"}
+"""Methods of data sets that do not affect how training boxes are numbered."""
+
+_OF_TABLES = {"__init__", "_filter_imgs", "load_annotations"}
+"""Methods that a data set in Pascal VOC's format may override and still number by `cat2label`."""
+
 
 def class_names(
     settings: Any, meta: Mapping[str, Any], model: specs.Model, count: int | None
@@ -40,7 +48,7 @@ def class_names(
         InputError: the number of names differs from the number of classes.
     """
     stated = _states_classes(dict(model.cfg_options))
-    names = () if stated else in_checkpoint(meta)
+    names = () if stated else names_in_checkpoint(meta)
     certain, where = bool(names), model.checkpoint.path
     if not names:
         names, where = config.class_names(settings, model.config.path), model.config.path
@@ -58,7 +66,7 @@ def _miscounted(names: int, count: int, stated: bool) -> str:
     )
 
 
-def in_checkpoint(meta: Mapping[str, Any]) -> tuple[str, ...]:
+def names_in_checkpoint(meta: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names that mmdet 2 stores as `CLASSES`, and MMDetection 3 in `dataset_meta`."""
     later = meta.get("dataset_meta")
     later = later if isinstance(later, Mapping) else {}
@@ -77,12 +85,6 @@ def _states_classes(value: Any, place: str = "") -> bool:
     return listed and any(_states_classes(one, f"{lead}{i}") for i, one in enumerate(value))
 
 
-_OF_RESULTS = {"evaluate", "format_results", "results2json", "results2txt", "__repr__"}
-"""Methods of data sets that do not affect how training boxes are numbered."""
-_OF_TABLES = {"__init__", "_filter_imgs", "load_annotations"}
-"""Methods that a data set in Pascal VOC's format may override and still number by `cat2label`."""
-
-
 @dataclass(frozen=True)
 class Labels:
     """The class names in the order of the labels.
@@ -98,13 +100,15 @@ class Labels:
     contradicted: bool = False
 
 
-def ordered(config: mmcv.Config, names: tuple[str, ...], certain: bool, where: str) -> Labels:
+def in_label_order(
+    settings: mmcv.Config, names: tuple[str, ...], certain: bool, where: str
+) -> Labels:
     """Return `names` in the order of the labels, as far as the training data determines it.
 
     certain: their order is that of the training's `CLASSES`, not just the config's.
     """
-    data = [_typed(part, config) for part in parts(config, "train")]
-    if not (data := data or _unlike_coco(parts(config, "test"))):
+    data = [_typed(part, settings) for part in parts(settings, "train")]
+    if not (data := data or _unlike_coco(parts(settings, "test"))):
         return Labels(names, doubt="the config names none (data.train.ann_file)")
     found = [_of_part(part, names, certain, where) for part in data]
     if wrong := next((one for one in found if one.contradicted), None):
@@ -117,11 +121,11 @@ def ordered(config: mmcv.Config, names: tuple[str, ...], certain: bool, where: s
     return known[0] if known else found[0]
 
 
-def _typed(part: Part, config: mmcv.Config) -> Part:
+def _typed(part: Part, settings: mmcv.Config) -> Part:
     """A part with a type: that of the test's data sets if it has none (options may add a file)."""
     if "type" in part.settings:
         return part
-    kinds = [one.kind for one in parts(config, "test")] or [CocoDataset]
+    kinds = [one.kind for one in parts(settings, "test")] or [CocoDataset]
     return replace(part, settings={**part.settings, "type": kinds[0]})
 
 

@@ -1,10 +1,11 @@
-"""Finds how data sets of MMDetection number labels: by their files, or by opening them."""
+"""Finds how data sets number labels.
+
+MMDetection's own: by their files and settings alone. Those with a user's code: by opening them and
+comparing the labels of their boxes with the categories of the file.
+"""
 
 from __future__ import annotations
 
-from farm.sources.mmdet import compat  # noqa: F401
-
-# isort: split
 import csv
 import json
 from collections import defaultdict
@@ -12,6 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
 import mmcv
 import numpy as np
 from mmdet.datasets import (
@@ -33,12 +37,24 @@ if TYPE_CHECKING:
     from farm.sources.mmdet.data.test_data import Part
 
 _BY_ID = (Objects365V1Dataset.load_annotations,)
+
 _UNSELECTED = (
     CocoPanopticDataset.load_annotations,
     LVISV05Dataset.load_annotations,
     LVISV1Dataset.load_annotations,
 )
 """Types of data set that number every category of the file, regardless of `CLASSES`."""
+
+Box = tuple[float, ...]
+
+Truth = Mapping[Any, Mapping[Box, set[str]]]
+"""Maps an image's id, then a box, to the class names that the file gives it."""
+
+Names = Mapping[int, set[str]]
+"""Maps a label to its class names; one each in a consistent data set."""
+
+MOST_IMAGES = 1000
+"""Most images that are read; they need not have a box of every class."""
 
 
 def selects(kind: Any) -> bool:
@@ -127,16 +143,6 @@ def _found(name: str, where: str, reach: Any, part: Part, option: str) -> Path:
     if path is None:
         raise ValueError(f"the file of classes is not here: {name} ({part.place}.{option})")
     return path
-
-
-Box = tuple[float, ...]
-Truth = Mapping[Any, Mapping[Box, set[str]]]
-"""Maps an image's id, then a box, to the class names that the file gives it."""
-Names = Mapping[int, set[str]]
-"""Maps a label to its class names; one each in a consistent data set."""
-
-MOST_IMAGES = 1000
-"""Most images that are read; they need not have a box of every class."""
 
 
 def of_boxes(part: Part, file: Path, where: str, count: int) -> list[str]:

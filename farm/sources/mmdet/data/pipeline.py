@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from farm.errors import StepFailed
-from farm.preprocess.transforms import padded_sizes
+from farm.preprocess.transforms import centre_padded_sizes
 from farm.sources.mmdet.data import steps as mapping
 from farm.specs.pipeline import CentrePad, is_mmdets, parsed
 
@@ -70,7 +70,7 @@ def padded_to(text: str) -> Sizes | None:
         pads = [mapping.centre_pad(one) for one in own]
     else:
         pads = [step for step in parsed(text).steps if isinstance(step, CentrePad)]
-    return next(map(padded_sizes, pads), None)
+    return next(map(centre_padded_sizes, pads), None)
 
 
 def _require_order(names: list[str]) -> None:

@@ -16,7 +16,7 @@ from farm.detections import ImageMeta
 from farm.errors import StepFailed, in_one_line
 from farm.preprocess import frame
 from farm.preprocess.failures import failure, require_image
-from farm.preprocess.transforms import Image, centre_pad, require_size
+from farm.preprocess.transforms import Image, centre_pad, require_centre_padded
 from farm.sources.mmdet.data import steps as mapping
 from farm.sources.mmdet.data.pipeline import PADS
 
@@ -104,7 +104,7 @@ class CentrePadding:
             StepFailed: the step can never pad to that size.
         """
         how = mapping.centre_pad(step)
-        require_size(how, size)
+        require_centre_padded(how, size)
         self._how = replace(how, size=size)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from farm.sources.mmdet import compat  # noqa: F401
-
-# isort: split
 from collections.abc import Callable
 from typing import Any
 
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
 import torch
 from mmdet.core.bbox import coder as coders
 from torch import Tensor
@@ -74,7 +74,7 @@ def clips(coder: Any) -> bool:
     return getattr(coder, "clip_border", type(coder) is coders.LegacyDeltaXYWHBBoxCoder)
 
 
-def priors(head: Any, features: list[Tensor], **options: Any) -> list[Tensor]:
+def level_priors(head: Any, features: list[Tensor], **options: Any) -> list[Tensor]:
     """Return the head's priors for each level's map."""
     sizes = [feature.shape[-2:] for feature in features]
     return head.prior_generator.grid_priors(sizes, device=features[0].device, **options)
@@ -92,11 +92,11 @@ def decode_buckets(
     scores = regression[0].reshape(*boxes.shape, side).softmax(-1)
     best, place = scores.topk(2, dim=-1)
     offset = regression[1].reshape(*boxes.shape, side).gather(-1, place[..., :1]).squeeze(-1)
-    centre, size = (boxes[..., :2] + boxes[..., 2:]) * 0.5, boxes[..., 2:] - boxes[..., :2]
+    middle, size = (boxes[..., :2] + boxes[..., 2:]) * 0.5, boxes[..., 2:] - boxes[..., :2]
     size = size * coder.scale_factor
     width = size / coder.num_buckets
     width = torch.stack([width, width], -1).flatten(-2)
-    outer = torch.stack([centre - size * 0.5, centre + size * 0.5], -1).flatten(-2)
+    outer = torch.stack([middle - size * 0.5, middle + size * 0.5], -1).flatten(-2)
     inwards = boxes.new_tensor([1, -1, 1, -1])
     bucket = (place[..., 0].to(boxes.dtype) + 0.5) * width * inwards
     sides = outer + bucket - offset * width

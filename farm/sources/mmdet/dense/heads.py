@@ -13,7 +13,7 @@ from torch import Tensor
 
 from farm.sources.mmdet.candidates import POOL, Candidates, best_pairs, join, rows, take
 from farm.sources.mmdet.dense import coders, levels
-from farm.sources.mmdet.dense.coders import centre, decode, priors
+from farm.sources.mmdet.dense.coders import centre, decode, level_priors
 from farm.sources.mmdet.dense.levels import best
 
 
@@ -25,7 +25,7 @@ def anchors(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
     and compares the product with `score_thr`: it loses boxes of low centreness and keeps others
     instead.
     """
-    places = priors(head, outs[0])
+    places = level_priors(head, outs[0])
     factors = outs[2] if len(outs) > 2 else [None] * len(places)
     levels = zip(outs[0], outs[1], factors, places, strict=True)
     return join([_anchor_level(head, *level, limits) for level in levels])
@@ -47,7 +47,7 @@ def _anchor_level(
 def gfl(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
     """Decode as `GFLHead._get_bboxes_single`: distances in strides from the anchors' centres."""
     strides = [stride for stride, _ in head.prior_generator.strides]
-    levels = zip(outs[0], outs[1], priors(head, outs[0]), strides, strict=True)
+    levels = zip(outs[0], outs[1], level_priors(head, outs[0]), strides, strict=True)
     return join([_distribution_level(head, *level, limits) for level in levels])
 
 
@@ -63,7 +63,7 @@ def _distribution_level(
 
 def fovea(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
     """Decode as `FoveaHead._get_bboxes_single`; boxes are clipped to W - 1 and H - 1."""
-    levels = zip(outs[0], outs[1], priors(head, outs[0]), head.base_edge_list, strict=True)
+    levels = zip(outs[0], outs[1], level_priors(head, outs[0]), head.base_edge_list, strict=True)
     return join([_fovea_level(head, *level, limits) for level in levels])
 
 
@@ -79,7 +79,7 @@ def _fovea_level(
 
 def reppoints(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
     """Decode as `RepPointsHead._get_bboxes_single`; boxes are clipped to the network's input."""
-    levels = zip(outs[0], outs[1], priors(head, outs[0]), head.point_strides, strict=True)
+    levels = zip(outs[0], outs[1], level_priors(head, outs[0]), head.point_strides, strict=True)
     return join([_points_level(head, *level, limits) for level in levels])
 
 
@@ -141,7 +141,7 @@ def yolox(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
     The product must be at least `score_thr`. The best class is found among probabilities, not
     logits: where several round to 1, the first one counts.
     """
-    places = torch.cat(priors(head, outs[0], with_stride=True))
+    places = torch.cat(level_priors(head, outs[0], with_stride=True))
     logits = torch.cat([rows(level, head.cls_out_channels) for level in outs[0]], 1)
     deltas = torch.cat([rows(level, 4) for level in outs[1]], 1)
     objectness = torch.cat([rows(level, 1) for level in outs[2]], 1)[..., 0].sigmoid()
@@ -154,7 +154,7 @@ def yolox(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 def yolov3(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
     """Decode as `YOLOV3Head.get_bboxes`: class score times objectness, both over thresholds."""
     features = outs[0]
-    levels = zip(features, priors(head, features), head.featmap_strides, strict=True)
+    levels = zip(features, level_priors(head, features), head.featmap_strides, strict=True)
     boxes, predictions = zip(*(_yolov3_level(head, *level) for level in levels), strict=True)
     prediction = torch.cat(predictions, 1)
     objectness, classes = prediction[..., 4:5].sigmoid(), prediction[..., 5:].sigmoid()

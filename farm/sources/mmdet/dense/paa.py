@@ -20,7 +20,7 @@ from farm.sources.mmdet.candidates import (
     rows,
     take,
 )
-from farm.sources.mmdet.dense.coders import priors
+from farm.sources.mmdet.dense.coders import level_priors
 
 _LEAST_IOU, _WIDTH = 0.01, 0.025
 """Constants of `score_voting`: the least IoU of boxes that vote, and how IoU weights them."""
@@ -39,7 +39,7 @@ class Voters(Candidates):
 
 def paa(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Voters:
     """Decode as `PAAHead._get_bboxes_single`; scores are geometric means of class score and IoU."""
-    levels = zip(outs[0], outs[1], outs[2], priors(head, outs[0]), strict=True)
+    levels = zip(outs[0], outs[1], outs[2], level_priors(head, outs[0]), strict=True)
     parts = zip(*(_level(head, *level, limits) for level in levels), strict=True)
     boxes, scores = (torch.cat(part, 1) for part in parts)
     scores = torch.where(scores > head.test_cfg.score_thr, scores, torch.zeros_like(scores))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from typing import Any
-
 import torch
 from mmdet.models import dense_heads
 from mmdet.models.plugins.msdeformattn_pixel_decoder import MSDeformAttnPixelDecoder
@@ -165,18 +165,18 @@ def check_maskformer(head: Any) -> None:
 def maskformer_predictions(head: Any, features: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Compute `MaskFormerHead.forward`: logits [N, Q, C + 1] and mask logits [N, Q, h, w]."""
     last = features[-1]
-    padding = torch.zeros_like(last[:, 0], dtype=torch.bool)
+    padding = _no_padding(last)
     if isinstance(head.pixel_decoder, TransformerEncoderPixelDecoder):
         pixels, memory = _encoded_last(head.pixel_decoder, features, padding)
     else:
         pixels, memory = head.pixel_decoder(features, None)
-    memory = head.decoder_input_proj(memory).flatten(2).permute(2, 0, 1)
+    memory = _sequence(head.decoder_input_proj(memory))
     embedding = head.query_embed.weight.unsqueeze(1).repeat(1, last.shape[0], 1)
     layers = head.transformer_decoder(
         query=torch.zeros_like(embedding),
         key=memory,
         value=memory,
-        key_pos=head.decoder_pe(padding).flatten(2).permute(2, 0, 1),
+        key_pos=_sequence(head.decoder_pe(padding)),
         query_pos=embedding,
         key_padding_mask=None,
     )
@@ -189,10 +189,10 @@ def _encoded_last(decoder: Any, features: list[Tensor], padding: Tensor) -> tupl
     """`TransformerEncoderPixelDecoder.forward`: pixel embeddings and the encoder's memory."""
     last = decoder.encoder_in_proj(features[-1])
     memory = decoder.encoder(
-        query=last.flatten(2).permute(2, 0, 1),
+        query=_sequence(last),
         key=None,
         value=None,
-        query_pos=decoder.positional_encoding(padding).flatten(2).permute(2, 0, 1),
+        query_pos=_sequence(decoder.positional_encoding(padding)),
         query_key_padding_mask=None,
     )
     memory = memory.permute(1, 2, 0).reshape(last.shape)

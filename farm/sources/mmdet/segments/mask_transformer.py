@@ -14,7 +14,7 @@ from mmdet.models.detectors import MaskFormer
 from mmdet.models.seg_heads.panoptic_fusion_heads import MaskFormerFusionHead
 from torch import Tensor, nn
 
-from farm.sources.mmdet.candidates import Candidates, picked
+from farm.sources.mmdet.candidates import Candidates, select_rows
 from farm.sources.mmdet.parts import packed, require, require_test_path
 from farm.sources.mmdet.queries.detr import best
 from farm.sources.mmdet.segments import mask_heads
@@ -69,7 +69,7 @@ class MaskTransformer(nn.Module):
             scores, order = torch.where(things, scores, torch.zeros_like(scores)).sort(1, True)
             query, labels = query.gather(1, order), labels.gather(1, order)
         boxes = torch.zeros_like(scores).unsqueeze(2).expand(-1, -1, 4)
-        return *packed(Candidates(boxes, scores, labels)), picked(masks, query)
+        return *packed(Candidates(boxes, scores, labels)), select_rows(masks, query)
 
 
 def _reader(head: Any) -> tuple[Callable[[Any], None], Read]:

@@ -14,7 +14,7 @@ from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstance
 from torch import Tensor, nn
 from torch.nn import functional
 
-from farm.sources.mmdet.candidates import CAP, Candidates, best_pairs, picked, rows
+from farm.sources.mmdet.candidates import CAP, Candidates, best_pairs, rows, select_rows
 from farm.sources.mmdet.parts import packed, require, require_test_path
 
 Masks = Callable[[Tensor], Tensor]
@@ -104,7 +104,7 @@ def _found(head: Any, levels: list[Tensor], masks_of: Masks) -> tuple[Candidates
     limit = scores.shape[1] if cfg.max_per_img <= 0 else cfg.max_per_img
     scores, index = scores.topk(limit, dim=1)
     boxes = torch.zeros_like(scores).unsqueeze(2).expand(-1, -1, 4)
-    return Candidates(boxes, scores, labels.gather(1, index)), picked(masks, index)
+    return Candidates(boxes, scores, labels.gather(1, index)), select_rows(masks, index)
 
 
 def _strides(head: Any, like: Tensor) -> Tensor:
@@ -117,14 +117,14 @@ def _solo(head: Any, outs: tuple[Any, ...]) -> tuple[list[Tensor], Masks]:
     """`SOLOHead.get_results`: the head predicts the mask of every cell."""
     masks, scores = outs
     every = torch.cat(masks, 1)
-    return scores, lambda cell: picked(every, cell)
+    return scores, lambda cell: select_rows(every, cell)
 
 
 def _decoupled(head: Any, outs: tuple[Any, ...]) -> tuple[list[Tensor], Masks]:
     """`DecoupledSOLOHead.get_results`: a cell's mask is the product of its column's and row's."""
     columns, lines, scores = torch.cat(outs[0], 1), torch.cat(outs[1], 1), outs[2]
     column, line = _columns_and_lines(head, scores[0].device)
-    return scores, lambda cell: picked(columns, column[cell]) * picked(lines, line[cell])
+    return scores, lambda cell: select_rows(columns, column[cell]) * select_rows(lines, line[cell])
 
 
 def _columns_and_lines(head: Any, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -146,7 +146,7 @@ def _solov2(head: Any, outs: tuple[Any, ...]) -> tuple[list[Tensor], Masks]:
     kernels = torch.cat([rows(level, head.kernel_out_channels) for level in levels], 1)
 
     def masks(cell: Tensor) -> Tensor:
-        logits = picked(kernels, cell) @ features.flatten(2)
+        logits = select_rows(kernels, cell) @ features.flatten(2)
         return logits.reshape(-1, cell.shape[1], *features.shape[2:]).sigmoid()
 
     return [_local_best(level.sigmoid()) for level in scores], masks

@@ -15,7 +15,7 @@ from mmdet.models.detectors import YOLACT
 from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates, best_rows, decode, rows, take, top
-from farm.sources.mmdet.dense.coders import priors
+from farm.sources.mmdet.dense.coders import level_priors
 from farm.sources.mmdet.parts import limits, packed, require, require_test_path
 
 
@@ -53,7 +53,7 @@ def _boxes(head: Any, features: list[Tensor], size: Tensor) -> tuple[Tensor, Ten
     Each level contributes its `nms_pre` rows with the best scores.
     """
     outs = head(features)
-    levels: Any = zip(*outs, priors(head, outs[0]), strict=True)
+    levels: Any = zip(*outs, level_priors(head, outs[0]), strict=True)
     parts = [_level(head, size, *level) for level in levels]
     boxes, scores, coefficients = (torch.cat(part, 1) for part in zip(*parts, strict=True))
     return boxes, scores, coefficients

@@ -59,7 +59,7 @@ class RpnHead:
 
 
 RPN_HEADS: dict[type, RpnHead] = {
-    dense_heads.RPNHead: RpnHead(proposals.check, proposals.proposals),
+    dense_heads.RPNHead: RpnHead(proposals.check_rpn, proposals.rpn_proposals),
     dense_heads.CascadeRPNHead: RpnHead(proposals.check_cascade_rpn, proposals.cascade_proposals),
     dense_heads.GARPNHead: RpnHead(proposals.check_guided_rpn, proposals.guided_proposals),
 }
@@ -70,7 +70,7 @@ ROI_HEADS: dict[type, RoiHead] = {
     roi_heads.MaskScoringRoIHead: RoiHead(
         standard.check_scoring, standard.run_scoring, mask_scores=True
     ),
-    roi_heads.PointRendRoIHead: RoiHead(masks.check, masks.run),
+    roi_heads.PointRendRoIHead: RoiHead(masks.check_point_rend, masks.run_point_rend),
     roi_heads.PISARoIHead: RoiHead(standard.check_pisa, standard.run_standard),
     roi_heads.DoubleHeadRoIHead: RoiHead(standard.check_double, standard.run_double),
     roi_heads.TridentRoIHead: RoiHead(standard.check_trident, standard.run_trident),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.sources.mmdet import compat  # noqa: F401
 
@@ -11,10 +11,13 @@ import torch
 from mmdet.models.roi_heads.bbox_heads import SABLHead
 from torch import Tensor
 
-from farm.sources.mmdet.candidates import POOL, Candidates, Suppression, best_pairs, suppress, take
+from farm.sources.mmdet.candidates import POOL, Candidates, best_pairs, suppress, take
 from farm.sources.mmdet.dense import coders
 from farm.sources.mmdet.dense.coders import decode
 from farm.sources.mmdet.two_stage.pooling import pool
+
+if TYPE_CHECKING:
+    from farm.specs import Suppression
 
 
 def detections(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from farm.sources.mmdet import compat  # noqa: F401
-
-# isort: split
 from collections.abc import Callable
 from typing import Any
 
+from farm.sources.mmdet import compat  # noqa: F401
+
+# isort: split
 from mmdet.models import roi_heads
 from mmdet.models.roi_heads import bbox_heads, mask_heads
 from torch import Tensor

@@ -46,7 +46,7 @@ def probabilities(logits: Tensor, found: Candidates) -> Tensor:
     return logits.sigmoid().reshape(images, count, logits.shape[2], logits.shape[3])
 
 
-def check(head: Any) -> None:
+def check_point_rend(head: Any) -> None:
     """Check that all parts of the head can be exported.
 
     Raises:
@@ -72,7 +72,7 @@ def check(head: Any) -> None:
     suppression(head.test_cfg, head.test_cfg.max_per_img)
 
 
-def run(
+def run_point_rend(
     head: Any, features: list[Tensor], found: Candidates, limits: Tensor
 ) -> tuple[Candidates, Tensor]:
     """Return the final boxes and their masks [N, K, m, m]."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from typing import Any
-
 import torch
 from mmdet.models import dense_heads
 from mmdet.models.dense_heads.cascade_rpn_head import CascadeRPNHead, StageCascadeRPNHead
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from farm.sources.mmdet.candidates import (
     Candidates,
-    Suppression,
+    best_candidates,
     join,
     rows,
     suppress,
@@ -23,11 +23,14 @@ from farm.sources.mmdet.candidates import (
     top,
 )
 from farm.sources.mmdet.dense import guided
-from farm.sources.mmdet.dense.coders import decode, priors
+from farm.sources.mmdet.dense.coders import decode, level_priors
 from farm.sources.mmdet.parts import require, require_plain_coder
+from farm.specs import Suppression
+
+_CASCADE_RULES = ("forward", "anchor_offset", "get_bboxes", "_get_bboxes_single", "refine_bboxes")
 
 
-def check(head: Any) -> None:
+def check_rpn(head: Any) -> None:
     """Check that all parts of the head can be exported.
 
     Raises:
@@ -38,10 +41,10 @@ def check(head: Any) -> None:
     suppression(head.test_cfg, head.test_cfg.max_per_img)
 
 
-def proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candidates:
+def rpn_proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candidates:
     """Return the proposals of each image, best first; unused rows have score 0."""
     logits, deltas = head(features)
-    return from_levels(head, logits, deltas, priors(head, logits), limits)
+    return from_levels(head, logits, deltas, level_priors(head, logits), limits)
 
 
 def from_levels(
@@ -54,7 +57,7 @@ def from_levels(
     levels = zip(logits, deltas, places, strict=True)
     found = join([best_of_level(head, i, *level, limits) for i, level in enumerate(levels)])
     how = suppression(head.test_cfg, head.test_cfg.max_per_img)
-    return suppress(large(found, head.test_cfg), how)
+    return suppress(without_small(found, head.test_cfg), how)
 
 
 def best_of_level(
@@ -73,7 +76,7 @@ def best_of_level(
     return Candidates(boxes, scores, torch.full_like(index, level))
 
 
-def large(found: Candidates, test_cfg: Any) -> Candidates:
+def without_small(found: Candidates, test_cfg: Any) -> Candidates:
     """Return the candidates with score 0 where a side is `min_bbox_size` or less."""
     if test_cfg.min_bbox_size < 0:
         return found
@@ -81,9 +84,6 @@ def large(found: Candidates, test_cfg: Any) -> Candidates:
     counted = (size > test_cfg.min_bbox_size).all(2)
     scores = torch.where(counted, found.scores, torch.zeros_like(found.scores))
     return Candidates(found.boxes, scores, found.labels)
-
-
-_CASCADE_RULES = ("forward", "anchor_offset", "get_bboxes", "_get_bboxes_single", "refine_bboxes")
 
 
 def check_cascade_rpn(head: Any) -> None:
@@ -102,7 +102,7 @@ def check_cascade_rpn(head: Any) -> None:
 def cascade_proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candidates:
     """Return the proposals of each image, best first; unused rows have score 0."""
     images = features[0].shape[0]
-    anchors = [level.expand(images, -1, -1) for level in priors(head.stages[0], features)]
+    anchors = [level.expand(images, -1, -1) for level in level_priors(head.stages[0], features)]
     for stage in head.stages:
         offsets = _offsets(stage, features, anchors)
         features, logits, deltas = stage(features, offsets)
@@ -165,8 +165,7 @@ def guided_proposals(head: Any, features: list[Tensor], limits: Tensor) -> Candi
     keep = head.test_cfg.max_per_img
     if head.test_cfg.get("nms_across_levels", False):
         return suppress(found, _guided_suppression(head, keep))
-    scores, index = top(found.scores, keep)
-    return Candidates(take(found.boxes, index), scores, found.labels.gather(1, index))
+    return best_candidates(found, found.scores, keep)
 
 
 def _guided_suppression(head: Any, keep: int) -> Suppression:
@@ -179,4 +178,6 @@ def _guided_level(head: Any, index: int, level: tuple[Tensor, ...], limits: Tens
     counts = rows(place, 1).sigmoid().squeeze(2) >= head.loc_filter_thr
     anchors = guided.anchors_of(head, squares, rows(shape, 2))
     found = best_of_level(head, index, logits, deltas, anchors, limits, counts)
-    return suppress(large(found, head.test_cfg), _guided_suppression(head, head.test_cfg.nms_post))
+    return suppress(
+        without_small(found, head.test_cfg), _guided_suppression(head, head.test_cfg.nms_post)
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from farm.sources.mmdet import compat  # noqa: F401
 
 # isort: split
-from typing import Any
-
 import torch
 from mmdet.models import roi_heads
 from mmdet.models.roi_heads import bbox_heads, mask_heads
@@ -37,10 +37,10 @@ def check_standard(head: Any, kind: type = roi_heads.StandardRoIHead) -> None:
 
 
 def check_pisa(head: Any) -> None:
-    """Check a `PISARoIHead` as `check` does; its own `_bbox_forward` computes the same.
+    """Check a `PISARoIHead` as `check_standard` does; its own `_bbox_forward` computes the same.
 
     Raises:
-        ValueError: as `check`.
+        ValueError: as `check_standard`.
     """
     check_standard(head, roi_heads.PISARoIHead)
 
