@@ -159,7 +159,7 @@ def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = hang.format("ctypes.PyDLL(None).sleep(999)")
     call = f"perform_apart(ends.step({code!r}), {str(tmp_path)!r}, 99)"
     text = f"import ends; from farm.engine.process import perform_apart; {call}"
-    path = f"{PROJECT}:{PROJECT / 'tests'}"
+    path = f"{PROJECT}:{PROJECT / 'tests' / 'engine'}"
     parent = subprocess.Popen([sys.executable, "-c", text], env={**os.environ, "PYTHONPATH": path})
     assert soon(lambda: pid.exists() and pid.read_text() != "")
     parent.kill()
