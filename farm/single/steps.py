@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from farm import atomic, specs
 from farm.cli.places import results_folder, store_folder
-from farm.config.loader import Cell
 from farm.engine.local import InlineExecutor
 from farm.engine.scheduler import Outcome, StepStatus, require_packages, run_steps
 from farm.errors import FarmError, InputError, StepFailed
@@ -21,6 +20,7 @@ from farm.plan.content.files import plain_file
 from farm.plan.steps import export_step, step_to_build
 from farm.single import metadata
 from farm.single.inputs import free_shape
+from farm.specs import Cell
 from farm.store import Record, Store
 from farm.store.facts import facts_from
 from farm.units import Dims, format_seconds

@@ -7,15 +7,20 @@ default: work done before the field existed keeps its key.
 
 from __future__ import annotations
 
-from farm.specs.cells import Cell, Tolerance
-from farm.specs.engines import Engine, EngineOptions, Gpu, Ref, Target
-from farm.specs.images import (
+from farm.specs.cells import (
+    Cell,
     CocoDataset,
     Dataset,
+    Engine,
+    EngineOptions,
     FolderDataset,
+    Gpu,
     OtherDataset,
+    Ref,
     Shape,
     ShapesDataset,
+    Target,
+    Tolerance,
 )
 from farm.specs.models import (
     AnyModel,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from farm.specs.engines import Engine, EngineOptions, Ref, Target
-from farm.specs.images import CocoDataset, Dataset, Shape
+from farm.specs.cells import CocoDataset, Dataset, Engine, EngineOptions, Ref, Shape, Target
 from farm.specs.keys import OMITTED_AT_DEFAULT
 from farm.specs.models import AnyModel, Suppression
 from farm.specs.sizes import Sizes
