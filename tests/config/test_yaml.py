@@ -19,9 +19,10 @@ DEMO = (PROJECT / "matrices" / "demo.yaml").read_text()
 
 @pytest.fixture(autouse=True)
 def at_once() -> Iterator[None]:
+    """A bomb that is not refused takes minutes; the bound leaves room for a busy machine."""
     started = time.process_time()
     yield
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 20
 
 
 def refusal(path: Path, *overrides: str) -> str:

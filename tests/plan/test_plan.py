@@ -241,7 +241,7 @@ def test_bases_are_read_once_each_and_never_without_end(tmp_path: Path) -> None:
     (tmp_path / "f.py").write_text("_base_ = 'e.py'\n")
     with pytest.raises(InputError, match="is its own _base_"):
         config_file("e.py", tmp_path)
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 60  # 134217727 reads would take hours
 
 
 def test_bases_are_named_as_mmcv_fills_them_in(tmp_path: Path) -> None:
