@@ -46,6 +46,9 @@ HEAVY = {
 """What the tests without them (`make pythons`) leave out, with the test files that import it."""
 
 
+needs_packages = pytest.mark.skipif(
+    bool(HEAVY), reason="its matrix needs torch, mmdet and OpenVINO"
+)
 needs_mmdet = pytest.mark.skipif("mmdet" in HEAVY, reason="reads the configs that mmdet ships")
 
 
@@ -54,16 +57,15 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def _imports(path: Path) -> bool:
-    """Whether a test file imports any of it, at once or by a module of its source `mmdet`."""
+    """Whether a test file imports any of it, at once or by a module of the farm's that does."""
     names = []
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return any(
-        name.partition(".")[0] in HEAVY or name.startswith("farm.sources.mmdet") for name in names
-    )
+    ours = ("farm.sources.mmdet", "farm.single.evaluation")
+    return any(name.partition(".")[0] in HEAVY or name.startswith(ours) for name in names)
 
 
 Farm = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -70,7 +70,7 @@ def _csv(rows: Sequence[Row]) -> str:
     out = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({name: for_csv(name) for name in names})  # a file may have any names
     writer.writerows({name: for_csv(value) for name, value in row.items()} for row in rows)
     return out.getvalue().rstrip("\n")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from conftest import needs_packages
 from test_scheduler import Scripted
 
 from farm.config.loader import Matrix, load_matrix
@@ -17,6 +18,8 @@ from farm.plan import make_plan
 from farm.plan import steps as plan_steps
 from farm.plan.steps import Plan
 from farm.store import Failure, Record, Store
+
+pytestmark = needs_packages
 
 MATRIX = """\
 name: own

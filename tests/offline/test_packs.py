@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, needs_packages
 from rows import row
 from test_import_trust import FACTS, HOSTILE, KEY, entry, forge, tar
 
@@ -445,6 +445,7 @@ def test_a_gpu_is_the_target_with_its_own_driver(
         assert options == {"timing_cache": specs.CachePath("cache/")}
 
 
+@needs_packages
 def test_every_model_comes_once_before_anything_else_of_one(small_matrix: Path) -> None:
     """Then what differs in one axis, then in two, and so on."""
     words = ["shapes={a: {opt: 160x160}, b: {opt: 192x192}}", "precisions=[fp32, fp16]"]

@@ -229,3 +229,8 @@ def test_a_table_of_more_than_80_columns_has_narrower_gaps(length: int, gap: str
     lines = render([row("x", model="m" * length, opset=17)], "table").splitlines()
     assert lines[3].startswith("m" * length + gap + "onnxruntime")
     assert len(lines[2]) == (80 if gap == "  " else 73)
+
+
+def test_names_of_columns_in_csv_are_as_harmless_as_values() -> None:
+    header = render([row("x") | {"=1+1": 1, "a\0b": 2}], "csv").splitlines()[0]
+    assert header.endswith(",'=1+1,a\\x00b")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import needs_packages
 
 from farm.detections import Detections, Floats, ImageMeta
 from farm.detections.compare import Agreement, agreement, compare
@@ -121,6 +122,7 @@ def test_masks_may_be_judged_by_their_mean(least: float, same: bool) -> None:
         assert found.reason == "masks overlap by 0.950 on average, expected 0.96"
 
 
+@needs_packages
 def test_the_table_of_models_says_what_became_of_the_boxes() -> None:
     from farm.models.trial import SAME, with_agreement
 
