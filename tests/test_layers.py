@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,28 @@ def test_descriptors_are_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_chain_of_imports_is_longer_than_16_modules() -> None:
+    """Of imports at the start of a module; those in functions and for types alone do not count."""
+    names = {".".join(path.relative_to(PROJECT).with_suffix("").parts): path for path in MODULES}
+    modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
+
+    def at_start(path: Path) -> set[str]:
+        found = set()
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    found.add(inner if inner in modules else str(node.module))
+        return found & set(modules)
+
+    @cache
+    def chain(name: str) -> tuple[str, ...]:
+        below = [chain(one) for one in at_start(modules[name]) if one != name]
+        return (name, *max(below, key=len, default=()))
+
+    longest = max(map(chain, modules), key=len)
+    assert len(longest) <= 16, longest
