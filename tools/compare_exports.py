@@ -4,6 +4,8 @@
     cd NEW && python tools/compare_exports.py write new.jsonl [--opset N ...] [--family NAME ...]
     python tools/compare_exports.py compare old.jsonl new.jsonl
 
+Both with the same OMP_NUM_THREADS: rounding in the random weights depends on the threads.
+
 A change that only moves or renames the exporter's code gives it another digest, and every record of
 `farm models` would count as an older exporter's. Where all files are equal byte for byte, the two
 digests may be listed as one group in farm/models/exporters.json.

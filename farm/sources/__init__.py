@@ -17,11 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from farm.catalog import SOURCES
-
 if TYPE_CHECKING:
     from farm.detections import Detections, ImageMeta
-    from farm.parts import SourceAdapter
     from farm.specs import ModelFacts
 
 
@@ -46,8 +43,3 @@ class Detector(Protocol):
         Raises:
             StepFailed: the source has no torch module, or the model cannot be exported.
         """
-
-
-def source_module(name: str) -> SourceAdapter:
-    """Return the module of a source by name; its heavy imports happen when it is used."""
-    return SOURCES[name].adapter()

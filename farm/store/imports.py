@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from farm import atomic, jsonfile
 from farm.errors import InputError
-from farm.specs import Ref
 from farm.store import Store
 
 FOLDER, NAME = "elsewhere", "origin.json"
@@ -76,8 +74,3 @@ def imports(store: Store) -> list[Imported]:
             continue
         found.append(Imported(origin, Store(path.parent)))
     return sorted(found, key=lambda one: one.origin.imported, reverse=True)
-
-
-def has_all(store: Store, refs: Sequence[Ref]) -> bool:
-    """Return whether one of the imports has a record of every one of these steps."""
-    return any(all(one.store.any_record(ref) for ref in refs) for one in imports(store))

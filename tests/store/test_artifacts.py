@@ -15,7 +15,7 @@ from farm.errors import InputError
 from farm.specs import ModelFacts, Ref, Used
 from farm.store import Failure, Record, Store, _parts, figures, read_record
 from farm.store.facts import facts_from
-from farm.store.imports import Origin, has_all, imports, place, write_origin
+from farm.store.imports import Origin, imports, place, write_origin
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 
@@ -231,7 +231,3 @@ def test_imports_are_listed_the_newest_first_and_torn_ones_left_out(
         Origin("d2.tar.gz", "d2" * 32, 9.0), Origin("d1.tar.gz", "d1" * 32, 5.0),
     ]  # fmt: skip
     assert str(found[0].origin) == "d2d2d2d2d2d2 d2.tar.gz"
-    refs = [Ref("export", KEY), Ref("export", OTHER)]
-    publish(found[0].store, record(KEY))
-    publish(found[1].store, record(OTHER))
-    assert has_all(store, refs[:1]) and has_all(store, refs[1:]) and not has_all(store, refs)
