@@ -32,25 +32,16 @@ def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--results", metavar="DIR", help="where results go (default: results)")
     parser.add_argument(
-        "--executor", choices=("ray", "inline"), default="ray", help="inline: in this process"
+        "--executor",
+        choices=("ray", "inline"),
+        default="ray",
+        help="inline: one step after another on this machine, without Ray",
     )
     parser.add_argument(
         "--address", help="a Ray cluster (default: RAY_ADDRESS, else a local one is started)"
     )
     parser.add_argument(
         "--retry-failed", action="store_true", help="try recorded failures once more"
-    )
-    parser.add_argument(
-        "--step-minutes",
-        type=minutes,
-        default=360,
-        help="the time limit of a step (default: 360; none with --executor inline)",
-    )
-    parser.add_argument(
-        "--check-minutes",
-        type=minutes,
-        default=5,
-        help="the time limit of a model's check (default: 5)",
     )
 
 
@@ -100,8 +91,6 @@ def run(options: argparse.Namespace) -> int:
         address=options.address,
         retry_failed=options.retry_failed,
         mlflow=not options.no_mlflow,
-        step_minutes=options.step_minutes,
-        check_minutes=options.check_minutes,
     )
     sweep = run_sweep(matrix, results, choices)
     if sweep.rows:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from farm.cli.places import keep_matrix, locked, store_folder
 from farm.cli.progress import Progress
 from farm.engine.checks import checked_plan, log_notes
+from farm.engine.claims import remove_stale_work
+from farm.engine.limits import Limits, limits_of
 from farm.engine.scheduler import Executor, Outcome, run_steps
 from farm.engine.status import CellStatus, failure_reasons, skip_reasons
 from farm.errors import InputErrors
@@ -41,8 +43,6 @@ class Choices:
     address: str | None = None
     retry_failed: bool = False
     mlflow: bool = True
-    step_minutes: float = 360.0
-    check_minutes: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,17 @@ def run_sweep(matrix: Matrix, results: Path, choices: Choices) -> Sweep:
         raise InputErrors(missing)
     with locked(results, matrix.name):
         keep_matrix(matrix, results)
-        if stale := store.remove_stale_work():
-            log.debug("removed %d working folders of processes that were killed", stale)
+        if stale := remove_stale_work(store):
+            log.debug("removed %d working folders of sweeps that were killed", stale)
         plan, outcomes = make_plan(matrix, facts_from(store)), dict[str, Outcome]()
         log.debug("planned %d steps in %.2f s", len(plan.steps), time.perf_counter() - began)
         interrupted = False
         try:
             with ExitStack() as stack:
-                start = starter(store, choices, stack)
+                start = starter(store, choices, limits_of(matrix.spec.limits), stack)
                 plan = checked_plan(matrix, store, start, choices.retry_failed)
                 log_notes(plan, store)
-                outcomes = _run(plan, store, start, choices)
+                outcomes = _run(plan, store, start, choices, limits_of(matrix.spec.limits))
         except KeyboardInterrupt:
             interrupted = True
         rows = publish(matrix, plan, store, outcomes, results, choices)
@@ -125,7 +125,7 @@ def track(sweep: str, rows: Sequence[Row], store: Store, results: Path) -> None:
 
 
 def _run(
-    plan: Plan, store: Store, start: Callable[[], Executor], choices: Choices
+    plan: Plan, store: Store, start: Callable[[], Executor], choices: Choices, limits: Limits
 ) -> dict[str, Outcome]:
     steps = {key: step for key, step in plan.steps.items() if _is_open(step, store)}
     remaining = [step for step in steps.values() if not store.record(step.ref)]
@@ -133,7 +133,7 @@ def _run(
         todo = f"{len(remaining)} of {len(steps)} steps to do"
         log.info(f"Sweep {plan.name}: {len(plan.cells)} cells, {todo}")
     with Progress(remaining, cores()) as progress:
-        return run_steps(steps, store, start, progress, choices.retry_failed)
+        return run_steps(steps, store, start, progress, choices.retry_failed, limits)
 
 
 def _is_open(step: Step, store: Store) -> bool:
@@ -141,7 +141,9 @@ def _is_open(step: Step, store: Store) -> bool:
     return step.stage != "check" or store.record(step.ref) is not None
 
 
-def starter(store: Store, choices: Choices, stack: ExitStack) -> Callable[[], Executor]:
+def starter(
+    store: Store, choices: Choices, limits: Limits, stack: ExitStack
+) -> Callable[[], Executor]:
     """Return a function that starts the executor at its first call and returns it.
 
     A sweep with nothing to do so needs none. The end of `stack` stops the executor.
@@ -150,21 +152,19 @@ def starter(store: Store, choices: Choices, stack: ExitStack) -> Callable[[], Ex
 
     def start() -> Executor:
         if not started:
-            started.append(_make_executor(store, choices))
+            started.append(_make_executor(store, choices, limits))
             stack.callback(started[0].stop)
         return started[0]
 
     return start
 
 
-def _make_executor(store: Store, choices: Choices) -> Executor:
+def _make_executor(store: Store, choices: Choices, limits: Limits) -> Executor:
     log.debug("starting the executor %s", choices.executor)
     if choices.executor == "inline":
-        from farm.engine.local import InlineExecutor
+        from farm.engine.local import LocalExecutor
 
-        return InlineExecutor(store, check_s=choices.check_minutes * 60)
+        return LocalExecutor(store, limits)
     from farm.engine.ray import RayExecutor
 
-    return RayExecutor(
-        store, choices.address, choices.step_minutes * 60, choices.check_minutes * 60
-    )
+    return RayExecutor(store, choices.address, limits)

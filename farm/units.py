@@ -58,6 +58,17 @@ def parse_dims(text: str) -> Dims:
     return Dims(1, 3, *numbers) if len(numbers) == 2 else Dims(*numbers)
 
 
+def parse_seconds(text: str) -> float:
+    """`'1h30m'` -> 5400.0. Raises ValueError for a number without a unit, and for a time of 0."""
+    pattern = r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6}(?:\.\d{1,9})?)s)?"
+    found = re.fullmatch(pattern, str(text).strip())
+    hours, minutes, seconds = (float(part or 0) for part in (found.groups() if found else "000"))
+    total = 3600 * hours + 60 * minutes + seconds
+    if not 0 < total < 1e9:
+        raise ValueError(f"{shown(text)} is not a time; write 90s, 5m, 2h or 1h30m")
+    return total
+
+
 def format_seconds(seconds: float) -> str:
     """`75.0` -> `'1m15s'`; below a minute one digit after the point."""
     if seconds < 60:

@@ -15,7 +15,7 @@ from rows import row
 import farm.sweep
 from farm.cli.places import locked, matrix_path
 from farm.config.loader import Matrix, load_matrix
-from farm.engine.local import InlineExecutor
+from farm.engine.local import LocalExecutor
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import InputError
 from farm.interrupts import Interrupted
@@ -79,7 +79,7 @@ def test_the_executor_starts_at_the_first_call_and_is_stopped_at_the_end(
 ) -> None:
     made, stopped = [], []
 
-    class Counted(InlineExecutor):
+    class Counted(LocalExecutor):
         def __init__(self, *values: Any, **more: Any) -> None:
             super().__init__(*values, **more)
             made.append(self)
@@ -87,7 +87,7 @@ def test_the_executor_starts_at_the_first_call_and_is_stopped_at_the_end(
         def stop(self) -> None:
             stopped.append(self)
 
-    monkeypatch.setattr("farm.engine.local.InlineExecutor", Counted)
+    monkeypatch.setattr("farm.engine.local.LocalExecutor", Counted)
     with ExitStack() as stack:
         start = starter(store, QUIET, stack)
         assert made == []
@@ -198,4 +198,4 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_choices_are_minutes_in_an_executors_seconds(store: Store) -> None:
     choices = dataclasses.replace(QUIET, check_minutes=0.5)
     executor = farm.sweep._make_executor(store, choices)
-    assert isinstance(executor, InlineExecutor) and executor._check_s == 30.0
+    assert isinstance(executor, LocalExecutor) and executor._check_s == 30.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ _TEXTS = {
     StepStatus.FAILED: "FAILED",
     StepStatus.INVALID_INPUT: "WRONG INPUT",
     StepStatus.TRANSIENT: "FAILED (a temporary reason; run again)",
-    StepStatus.TIMED_OUT: "TIMED OUT",
     StepStatus.BLOCKED: "not run, since a step before it did not end well",
     StepStatus.SKIPPED: "skipped, with all steps that need the same",
 }
@@ -42,7 +41,8 @@ class Progress:
         self._remaining = {step.key: step for step in steps}
         self._total, self._slots = len(self._remaining), slots
         self._running: dict[str, Step] = {}
-        self._seconds: dict[str, list[float]] = defaultdict(list)
+        self._left = Counter(_kind(step) for step in self._remaining.values())
+        self._done, self._seconds = Counter[str](), defaultdict[str, float](float)  # by stage
         self._shown_reasons: set[str] = set()
         self._started = time.monotonic()
         # A copy of stderr, since a step that runs in this process redirects stderr to its log.
@@ -79,8 +79,10 @@ class Progress:
         self._running.pop(step.key, None)
         if self._remaining.pop(step.key, None) is None:
             return
+        self._left[_kind(step)] -= 1
         if outcome.status is StepStatus.DONE:
-            self._seconds[step.stage].append(outcome.seconds)
+            self._done[step.stage] += 1
+            self._seconds[step.stage] += outcome.seconds
         if outcome.status is StepStatus.DONE and self._live:
             return  # the bar shows it
         if outcome.status is StepStatus.SKIPPED:
@@ -100,17 +102,16 @@ class Progress:
     def remaining_seconds(self) -> float | None:
         """Estimate the remaining time from the mean time of each stage so far; None before any step
         has ended. Exclusive steps run one after another."""
-        if not self._seconds:
+        if not self._done:
             return None
-        every = [one for seconds in self._seconds.values() for one in seconds]
+        every = sum(self._seconds.values()) / sum(self._done.values())
         shared = alone = 0.0
-        for step in self._remaining.values():
-            seconds = self._seconds.get(step.stage) or every
-            mean = sum(seconds) / len(seconds)
-            if step.needs.exclusive:
-                alone += mean
+        for (stage, exclusive), count in self._left.items():
+            mean = self._seconds[stage] / self._done[stage] if self._done[stage] else every
+            if exclusive:
+                alone += count * mean
             else:
-                shared += mean
+                shared += count * mean
         return shared / self._slots + alone
 
     def _remaining_text(self) -> str:
@@ -128,3 +129,7 @@ class Progress:
         from rich.text import Text
 
         return Text(line, no_wrap=True, overflow="ellipsis")
+
+
+def _kind(step: Step) -> tuple[str, bool]:
+    return step.stage, step.needs.exclusive

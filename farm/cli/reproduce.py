@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from farm.cli.places import kept_matrix, store_folder
 from farm.engine.checks import checked_plan
-from farm.engine.local import InlineExecutor
+from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import failure_reasons, skip_reasons
 from farm.errors import InputError, InputErrors, nearest
@@ -52,7 +52,7 @@ def reproduce(cell: str, results: Path, sweep: str | None) -> int:
     store = Store(store_folder(results))
     if missing := make_plan(matrix).missing:
         raise InputErrors(missing)
-    plan = checked_plan(matrix, store, lambda: InlineExecutor(store), retry_failed=False)
+    plan = checked_plan(matrix, store, lambda: LocalExecutor(store), retry_failed=False)
     planned = next((one for one in plan.cells if one.cell.id == cell), None)
     if planned is None:
         raise InputError(f"the matrix of the sweep has no cell {cell} any more", str(results))
@@ -79,7 +79,7 @@ def _recorded(cell: str, results: Path, sweep: str | None) -> Row:
 
 def _again(matrix: Matrix, plan: Plan, planned: PlannedCell, store: Store) -> Row:
     steps = _with_parents(plan, planned.steps.values())
-    outcomes = run_steps(steps, store, lambda: InlineExecutor(store, echo=True), _Lines())
+    outcomes = run_steps(steps, store, lambda: LocalExecutor(store, echo=True), _Lines())
     only = Plan(plan.name, (planned,), plan.steps, (), ())
     failed, skipped = failure_reasons(outcomes.values()), skip_reasons(outcomes.values())
     return make_rows(only, store, matrix.spec.verify, failed, skipped)[0]

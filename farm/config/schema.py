@@ -19,6 +19,7 @@ from farm.config.values import (
     Bytes,
     Capability,
     Driver,
+    Duration,
     Name,
     Opset,
     Options,
@@ -173,6 +174,32 @@ class MeasureSpec(StrictModel):
         return self
 
 
+class LimitsSpec(StrictModel):
+    """The limits of a step: its time by stage, and the memory of its processes together. What is
+    not set has a default (`engine.limits`). They are in no key: a step that has reached one is
+    tried again when it is raised.
+
+    stages: those of other packages."""
+
+    check: Duration | None = None
+    prepare: Duration | None = None
+    reference: Duration | None = None
+    export: Duration | None = None
+    convert: Duration | None = None
+    build: Duration | None = None
+    verify: Duration | None = None
+    evaluate: Duration | None = None
+    measure: Duration | None = None
+    memory: Bytes | None = None
+    stages: dict[Text, Duration] = {}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The times that are set, by stage."""
+        own = self.model_dump(exclude={"memory", "stages"}, exclude_none=True)
+        return {**own, **self.stages}
+
+
 class MatrixSpec(StrictModel):
     """One matrix file. Built when it is first used: other packages' parts are then loaded."""
 
@@ -197,4 +224,5 @@ class MatrixSpec(StrictModel):
     include: Annotated[list[SelectionSpec], Field(max_length=500)] = []
     verify: VerifySpec = VerifySpec()
     measure: MeasureSpec = MeasureSpec()
+    limits: LimitsSpec = LimitsSpec()
     results: Text | None = None

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from farm import catalog
 from farm.errors import nearest, shown
 from farm.options import Finite, StrictModel, Whole, distinct
-from farm.units import Dims, parse_bytes, parse_dims
+from farm.units import Dims, parse_bytes, parse_dims, parse_seconds
 
 
 def _one_of(kind: str, words: Any) -> AfterValidator:
@@ -81,6 +81,7 @@ RuntimeName = Annotated[
 Precision = Annotated[str, _one_of("precision", catalog.PRECISIONS)]
 Postprocess = Annotated[str, _one_of("postprocess", catalog.POSTPROCESS)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+Duration = Annotated[float, BeforeValidator(parse_seconds)]
 ShapeDims = Annotated[Dims, BeforeValidator(parse_dims)]
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from farm.engine.limits import limits_of
 from farm.engine.scheduler import Executor, Unwatched, require_packages, run_steps
 from farm.engine.status import StepStatus
 from farm.errors import InputError, InputErrors
@@ -62,7 +63,8 @@ def _run(
     matrix: Matrix, checks: Mapping[str, Step], store: Store, start: Callable[[], Executor]
 ) -> dict[str, str]:
     """Run the checks. Returns why some have no result this time, by key. Raises InputError."""
-    outcomes = run_steps(checks, store, start, Unwatched()).values()
+    limits = limits_of(matrix.spec.limits)
+    outcomes = run_steps(checks, store, start, Unwatched(), limits=limits).values()
     errors = [
         InputError(outcome.reason, _where(matrix, checks[outcome.key], outcome.reason))
         for outcome in outcomes
@@ -70,8 +72,8 @@ def _run(
     ]
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
-    unrecorded = (StepStatus.TRANSIENT, StepStatus.TIMED_OUT)
-    return {outcome.key: outcome.reason for outcome in outcomes if outcome.status in unrecorded}
+    unrecorded = (one for one in outcomes if one.status is StepStatus.TRANSIENT)
+    return {outcome.key: outcome.reason for outcome in unrecorded}
 
 
 def log_notes(plan: Plan, store: Store) -> None:

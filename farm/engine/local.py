@@ -1,4 +1,4 @@
-"""Run every step in this process, one after another, for debugging; `check` has its own process."""
+"""Run a plan's steps one after another in worker processes of this machine, without Ray."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from farm.engine.process import CHECK_S, perform_where_due
+from farm.engine.limits import Limits
+from farm.engine.supervise import shared_supervisor
 from farm.errors import InputError
 from farm.plan import placement
 from farm.plan.compatibility import accelerator_unsupported
@@ -19,12 +20,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class InlineExecutor:
-    """An executor of `run_steps` that runs one step at a time. echo: show the steps' logs on the
-    terminal. check_s: the time limit of a check, in seconds."""
+class LocalExecutor:
+    """An executor of `run_steps` that runs one step at a time.
 
-    def __init__(self, store: Store, echo: bool = False, check_s: float = CHECK_S) -> None:
-        self._store, self._echo, self._check_s = store, echo, check_s
+    echo: show the steps' logs on the terminal. until: when the run ends, by `time.monotonic`; the
+    step that runs then and all later ones are SKIPPED.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        limits: Limits | None = None,
+        echo: bool = False,
+        until: float | None = None,
+    ) -> None:
+        self._store, self._limits, self._until = store, limits or Limits(), until
+        self._supervisor = shared_supervisor(echo)
         self._taken: Step | None = None
 
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
@@ -56,10 +67,11 @@ class InlineExecutor:
         return True
 
     def wait(self) -> Outcome:
-        """Perform the step that was taken."""
+        """Run the step that was taken to its end."""
         assert self._taken is not None
         step, self._taken = self._taken, None
-        return perform_where_due(step, str(self._store.root), self._check_s, self._echo)
+        limit = self._limits.of(step.stage)
+        return self._supervisor.run(step, str(self._store.root), limit, self._until)
 
     def stop(self) -> None:
-        """Do nothing: no step runs outside of `wait`."""
+        """Do nothing: no step runs outside of `wait`, and the workers end with this process."""

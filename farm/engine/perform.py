@@ -17,12 +17,13 @@ from farm import interrupts
 from farm.engine.output import add_traceback, output_to, same_folder
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import (
+    FailureKind,
     FarmError,
     InputError,
     TransientFailure,
     chain,
     class_name,
-    out_of_memory,
+    failure_kind,
     text_of,
 )
 from farm.plan.compatibility import step_unsupported
@@ -39,10 +40,11 @@ if TYPE_CHECKING:
     from farm.specs import Gpu
 
 
-def perform(step: Step, root: str, echo: bool = False) -> Outcome:
+def perform(step: Step, root: str, echo: bool = False, folder: Path | None = None) -> Outcome:
     """Run the step unless it is in the store, and return how it ended.
 
-    root: the store's folder. echo: show the step's log on the terminal too.
+    root: the store's folder. echo: show the step's log on the terminal too. folder: the step's
+    working folder, which is then its owner's to remove.
 
     Raises:
         Interrupted: the user or the system ends this process; nothing else is raised.
@@ -52,7 +54,8 @@ def perform(step: Step, root: str, echo: bool = False) -> Outcome:
     try:
         if store.record(step.ref):
             return Outcome(step.key, StepStatus.DONE)
-        folder = store.work_folder(step.key)
+        own = folder is None
+        folder = folder or store.work_folder(step.key)
     except OSError as error:
         return outcome_of(step, store, None, error, 0.0)
     text = folder / "step.log"
@@ -71,7 +74,8 @@ def perform(step: Step, root: str, echo: bool = False) -> Outcome:
         add_traceback(error, text, echo)
         return outcome_of(step, store, text, error, time.perf_counter() - started)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if own:
+            shutil.rmtree(folder, ignore_errors=True)
     return Outcome(step.key, StepStatus.DONE, seconds=time.perf_counter() - started)
 
 
@@ -117,34 +121,44 @@ def outcome_of(
     try:
         return _recorded(step, store, log, error, seconds)
     except OSError as full:  # it cannot be recorded
-        return Outcome(step.key, StepStatus.TRANSIENT, _reason(full, store), seconds)
+        reason = _reason(full, store)
+        return Outcome(step.key, StepStatus.TRANSIENT, reason, seconds, FailureKind.IO)
 
 
 def _recorded(
     step: Step, store: Store, log: Path | None, error: BaseException, seconds: float
 ) -> Outcome:
-    if isinstance(error, TransientFailure | OSError) or out_of_memory(error):
+    kind, reason = failure_kind(error), _reason(error, store)
+    if isinstance(error, TransientFailure | OSError) or kind is FailureKind.OOM:
         with suppress(OSError):  # on a full disk there is no room for the log either
             store.keep_log(step.key, log)
-        return Outcome(step.key, StepStatus.TRANSIENT, _reason(error, store), seconds)
-    reason = _reason(error, store)
+        return Outcome(step.key, StepStatus.TRANSIENT, reason, seconds, kind)
     if isinstance(error, InputError):
         store.keep_log(step.key, log)
-        return Outcome(step.key, StepStatus.INVALID_INPUT, reason, seconds)
-    return record_failure(step, store, log, reason, seconds)
+        return Outcome(step.key, StepStatus.INVALID_INPUT, reason, seconds, kind)
+    return record_failure(step, store, log, reason, seconds, kind)
 
 
 def record_failure(
-    step: Step, store: Store, log: Path | None, reason: str, seconds: float
+    step: Step,
+    store: Store,
+    log: Path | None,
+    reason: str,
+    seconds: float,
+    kind: FailureKind,
+    limit: float = 0.0,
 ) -> Outcome:
     """Record a failure that the same inputs will always give; the next run shows it again.
+
+    limit: the limit that the step has reached, in seconds or bytes.
 
     Raises:
         OSError: it cannot be written.
     """
     beside = [*log.parent.glob(dependencies.FILE)] if log else []
-    store.record_failure(Failure(step.stage, step.key, step.label, reason), log, beside)
-    return Outcome(step.key, StepStatus.FAILED, reason, seconds)
+    failure = Failure(step.stage, step.key, step.label, reason, kind, limit)
+    store.record_failure(failure, log, beside)
+    return Outcome(step.key, StepStatus.FAILED, reason, seconds, kind)
 
 
 def _reason(error: BaseException, store: Store) -> str:

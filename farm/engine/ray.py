@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,13 +14,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
 from farm.engine.connect import connect, off_stdout
+from farm.engine.limits import Limits
 from farm.engine.nodes import Node, Nodes
-from farm.engine.process import CHECK_S, clear_up, perform_where_due
 from farm.engine.status import Outcome, StepStatus
-from farm.errors import InputError, class_name, text_of
+from farm.engine.supervise import clear_up, shared_supervisor
+from farm.errors import FailureKind, InputError, class_name, text_of
 from farm.plan.compatibility import step_unsupported
 
 if TYPE_CHECKING:
+    from farm.engine.limits import Limit
     from farm.plan.steps import Step
     from farm.store import Store
 
@@ -29,30 +30,28 @@ log = logging.getLogger(__name__)
 
 # Ray queues tasks that find no free core; a few more than there are cores keep all of them busy.
 _QUEUE = 2
-_LIMIT_CHECK_S = 5.0
+
+_INTERRUPTED_S = 5.0
+"""How often an interruption is looked for that a library has caught, in seconds."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A running step. node: the node it was submitted to; None where Ray chooses. began: by
-    `time.monotonic`."""
+    """A running step. node: the node it was submitted to; None where Ray chooses."""
 
     step: Step
     node: str | None
-    began: float
 
 
 class RayExecutor:
     """An executor of `run_steps` that takes as many steps as the cluster has cores and GPUs.
 
-    An exclusive step gets all cores of one node. limit_s: the time limit of a step; check_s: that
-    of a model's check, both in seconds.
+    An exclusive step gets all cores of one node. Each task supervises the worker process in which
+    its step runs; see `engine.supervise`.
     """
 
-    def __init__(
-        self, store: Store, address: str | None, limit_s: float, check_s: float = CHECK_S
-    ) -> None:
-        self._store, self._limit_s, self._check_s = store, limit_s, check_s
+    def __init__(self, store: Store, address: str | None, limits: Limits | None = None) -> None:
+        self._store, self._limits = store, limits or Limits()
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._own = not ray.is_initialized()
         if self._own:
@@ -114,39 +113,28 @@ class RayExecutor:
         return [node for node in nodes if users.count(node.id) < node.machine.gpu_count]
 
     def wait(self) -> Outcome:
-        """Wait until a step has ended or has reached its time limit.
+        """Wait until a step has ended; its supervisor keeps its limits.
 
         Raises:
             Interrupted: the user or the system ends the run.
         """
         while True:
             interrupts.check()
-            done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=self._wait_s())
+            done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=_INTERRUPTED_S)
             if done:
                 return self._ended(done[0])
-            for ref, task in self._tasks.items():
-                if time.monotonic() - task.began > self._limit_s:
-                    ray.cancel(ref, force=True)
-                    del self._tasks[ref]
-                    clear_up(self._store, task.step.key)
-                    reason = f"took longer than {self._limit_s / 60:g} minutes (--step-minutes)"
-                    return Outcome(task.step.key, StepStatus.TIMED_OUT, reason)
-
-    def _wait_s(self) -> float:
-        """Seconds until a step may reach its limit, but few enough to notice an interruption."""
-        began = min(task.began for task in self._tasks.values())
-        remaining = began + self._limit_s - time.monotonic()
-        return min(max(remaining, 0.1), _LIMIT_CHECK_S)
 
     def _ended(self, ref: Any) -> Outcome:
         task = self._tasks.pop(ref)
         try:
             outcome: Outcome = ray.get(ref)
         except ray.exceptions.RayError as error:
-            # The worker or its node died, or was killed for memory; `perform` itself never raises.
+            # The task's process or its node died, or was killed for memory; a supervisor never
+            # raises.
             clear_up(self._store, task.step.key)
             log.debug("lost %s %s", task.step.stage, task.step.label, exc_info=error)
-            return Outcome(task.step.key, StepStatus.TRANSIENT, _why_lost(error))
+            why, kind = _why_lost(error)
+            return Outcome(task.step.key, StepStatus.TRANSIENT, why, kind=kind)
         return outcome
 
     def stop(self) -> None:
@@ -169,29 +157,27 @@ class RayExecutor:
         if node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node.id, soft=False)
         if step.needs.exclusive and node is not None:
-            # All cores of the node, and a new process without the threads and memory of another
-            # engine: Ray does not share workers between environments.
-            options["num_cpus"] = node.machine.cpus
-            options["runtime_env"] = {"env_vars": {"FARM_EXCLUSIVE": "1"}}
-        call = _perform_alone if step.needs.exclusive or step.needs.accelerator else _perform
-        ref = call.options(**options).remote(step, str(self._store.root), self._check_s)
+            options["num_cpus"] = node.machine.cpus  # all cores of the node
+        limit = self._limits.of(step.stage)
+        ref = _supervise.options(**options).remote(step, str(self._store.root), limit)
         where = node.machine.host if node else "any node"
         log.debug("%s %s: %g CPUs of %s", step.stage, step.label, options["num_cpus"], where)
-        self._tasks[ref] = Task(step, node.id if node else None, time.monotonic())
+        self._tasks[ref] = Task(step, node.id if node else None)
 
 
-_perform = ray.remote(perform_where_due)
-# In a process that ends after the step: one that has used a GPU keeps its memory and its errors.
-# (Ray does this by itself only where the decorator requests GPUs, not where the options do.)
-_perform_alone = ray.remote(max_calls=1)(perform_where_due)
+@ray.remote
+def _supervise(step: Step, root: str, limit: Limit) -> Outcome:
+    return shared_supervisor().run(step, root, limit)
 
 
-def _why_lost(error: Exception) -> str:
-    """Why a task has no outcome."""
+def _why_lost(error: Exception) -> tuple[str, FailureKind]:
+    """Why a task has no outcome, and the class of that."""
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        return "Ray ended it, since memory ran out on its node", FailureKind.OOM
     if isinstance(error, ray.exceptions.WorkerCrashedError):
-        return "its process ended: its code ended or crashed it, or it was killed (out of memory?)"
+        return "the process that supervised it was killed", FailureKind.NODE_LOST
     first = text_of(error).strip().partition("\n")[0]
-    return f"{class_name(error)}: {first}"
+    return f"{class_name(error)}: {first}", FailureKind.NODE_LOST
 
 
 def _any_can_run(step: Step, nodes: list[Node]) -> bool:

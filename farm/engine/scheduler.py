@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from farm import interrupts
+from farm.engine.claims import Claims
+from farm.engine.limits import Limits
+from farm.engine.ready import ReadySteps
 from farm.engine.status import Outcome, StepStatus, StepStatuses
-from farm.errors import InputError
+from farm.errors import FailureKind, InputError
 from farm.plan.steps import Step
 
 if TYPE_CHECKING:
-    from farm.store import Store
+    from farm.specs import Ref
+    from farm.store import Failure, Store
 
 __all__ = [
     "Executor",
@@ -29,6 +33,10 @@ log = logging.getLogger(__name__)
 
 TRIES = 3
 """How often a step is started at most that fails for a temporary reason."""
+
+_KILLERS = (FailureKind.CRASH, FailureKind.OOM)
+_MOST_KILLED = 2
+"""How many workers a step may cost."""
 
 
 class Executor(Protocol):
@@ -103,112 +111,177 @@ def run_steps(
     start: Callable[[], Executor],
     watcher: Watcher,
     retry_failed: bool = False,
+    limits: Limits | None = None,
 ) -> dict[str, Outcome]:
     """Run the steps that are not in the store, parents first. Returns the outcome of every step.
 
-    start: makes the executor; it is called only if there is something to do. An interruption loses
-    the steps that are running and nothing else.
+    start: makes the executor; it is called only if there is something to do. limits: a step that
+    reached a lower one in an earlier run is tried again. An interruption loses the steps that are
+    running and nothing else.
 
     Raises:
         InputError: no node can run one of the steps.
         Interrupted: the user or the system ends the run.
     """
-    run = _Run(steps, watcher)
-    run.find_known(store, retry_failed)
-    if not run.waiting:
+    run = _Run(steps, store, watcher)
+    run.find_known(retry_failed, limits or Limits())
+    if not run.remaining:
         return run.outcomes
     executor = start()
-    run.skip(executor.admit(run.waiting.values()))
-    run.block()
-    while run.waiting or run.running:
-        interrupts.check()
-        run.start_ready(executor)
-        run.end(executor.wait())
+    run.skip(executor.admit(run.remaining.values()))
+    run.find_ready()
+    try:
+        while run.remaining:
+            interrupts.check()
+            run.start_ready(executor)
+            if run.running:
+                run.end(executor.wait())
+    finally:
+        run.claims.release_all()
     return run.outcomes
 
 
 class _Run:
     """One run of a plan: which steps wait and which run, and how the others ended.
 
-    Every status changes by `StepStatuses.change`, which allows what TRANSITIONS has.
+    Every status changes by `StepStatuses.change`, which allows what TRANSITIONS has. What is done
+    for a step that ends does not depend on how many others there are.
     """
 
-    def __init__(self, steps: Mapping[str, Step], watcher: Watcher) -> None:
-        self.waiting, self.running = dict(steps), dict[str, Step]()
+    def __init__(self, steps: Mapping[str, Step], store: Store, watcher: Watcher) -> None:
+        self.remaining, self.running = dict(steps), dict[str, Step]()
         self.outcomes: dict[str, Outcome] = {}
+        self.claims = Claims(store)
+        self._steps, self._store, self._watcher = steps, store, watcher
         self._statuses = StepStatuses(steps)
-        self._tries: Counter[str] = Counter()
-        self._watcher = watcher
+        self._tries, self._killed = Counter[str](), Counter[str]()
+        self._ready = ReadySteps()
+        self._pending: dict[str, int] = {}  # how many parents each waiting step waits for
+        self._children: dict[str, list[str]] = defaultdict(list)
+        for key, step in steps.items():
+            for parent in step.parents:
+                self._children[parent].append(key)
 
-    def find_known(self, store: Store, retry_failed: bool) -> None:
+    def find_known(self, retry_failed: bool, limits: Limits) -> None:
         """End the steps that need no work: done, or failed in a way that would repeat itself."""
-        for key, step in list(self.waiting.items()):
-            if store.record(step.ref):
+        for key, step in self._steps.items():
+            if self._store.record(step.ref):
                 self._change(step, Outcome(key, StepStatus.DONE))
-            elif failure := store.failure(key):
-                if retry_failed:
+            elif failure := self._store.failure(key):
+                if retry_failed or limits.of(step.stage).allows_more_than(failure):
                     log.debug("%s %s failed before and is tried again", step.stage, step.label)
-                    store.forget(step.ref)
+                    self._store.forget(step.ref)
                 else:
-                    self._change(step, Outcome(key, StepStatus.FAILED, failure.reason))
+                    self._change(step, _failed_before(failure))
         known = Counter(str(outcome.status) for outcome in self.outcomes.values())
         log.debug("found in the store: %s", dict(known) or "nothing")
 
     def skip(self, reasons: Mapping[str, str]) -> None:
         """End the optional steps that no node can run. reasons: why, by key."""
         for key, reason in reasons.items():
-            self._end(self.waiting[key], Outcome(key, StepStatus.SKIPPED, reason))
+            self._end(self.remaining[key], Outcome(key, StepStatus.SKIPPED, reason))
 
-    def block(self) -> None:
-        """End the steps that wait for one that did not end well; parents stand before children."""
-        for key, step in list(self.waiting.items()):
-            ends = (self.outcomes[parent] for parent in step.parents if parent in self.outcomes)
-            bad = next((end for end in ends if end.status is not StepStatus.DONE), None)
-            if bad:
-                self._end(step, Outcome(key, StepStatus.BLOCKED, bad.reason))
-
-    def start_ready(self, executor: Executor) -> None:
-        """Offer every ready step to the executor. It is asked once for steps of equal needs: where
-        it has no room for one, it has none for the others.
+    def find_ready(self) -> None:
+        """Count the parents that each step waits for; end those that wait for a step that did not
+        end well. Parents stand before children.
 
         Raises:
-            RuntimeError: nothing runs and nothing is ready: a parent is not in the plan.
+            RuntimeError: a parent is not in the plan.
         """
-        full = set()
-        for step in self._ready():
-            kind = (step.needs, getattr(step.inputs, "target", None))
-            if kind in full:
+        for key, step in list(self.remaining.items()):
+            self._await_parents(key, step)
+
+    def _await_parents(self, key: str, step: Step) -> None:
+        ends = [self.outcomes.get(parent) for parent in step.parents]
+        if bad := next((end for end in ends if end and end.status is not StepStatus.DONE), None):
+            self._end(step, Outcome(key, StepStatus.BLOCKED, bad.reason))
+            return
+        if any(parent not in self._steps for parent in step.parents):
+            name = f"{step.stage} {step.label}"
+            raise RuntimeError(f"{name} waits for a step that is not planned")
+        self._pending[key] = ends.count(None)
+        if not self._pending[key]:
+            self._ready.add(step)
+
+    def start_ready(self, executor: Executor) -> None:
+        """Offer the ready steps to the executor until it has no room for more.
+
+        A step that another sweep runs at this moment is put off.
+        """
+        for step in self._ready.offered():
+            if not self.claims.claim(step):
+                self._ready.put_off(step)
+                continue
+            if outcome := self._ended_elsewhere(step):
+                self._ready.take(step)
+                self.claims.release(step.key)
+                self._finish(step, outcome)
                 continue
             if not executor.take(step):
-                full.add(kind)
+                self._ready.declare_full(step)
                 continue
+            self._ready.take(step)
             log.debug("submitted %s %s (%s)", step.stage, step.label, step.key[:12])
             self._statuses.change(step.key, StepStatus.RUNNING)
-            self.running[step.key] = self.waiting.pop(step.key)
+            self.running[step.key] = step
             self._watcher.started(step)
         if not self.running:
-            stuck = ", ".join(f"{step.stage} {step.label}" for step in self.waiting.values())
-            raise RuntimeError(f"no step can go on: {stuck} wait for steps that are not planned")
+            self._ready.wait_for_others()
 
-    def _ready(self) -> list[Step]:
-        """Steps whose parents are done; those that need a node for themselves come last."""
-        steps = self.waiting.values()
-        ready = [step for step in steps if all(key in self.outcomes for key in step.parents)]
-        return sorted(ready, key=lambda step: step.needs.exclusive)
+    def _ended_elsewhere(self, step: Step) -> Outcome | None:
+        """The outcome of a step that another sweep has run since this one began."""
+        if self._store.path(step.ref).exists() and self._store.record(step.ref):
+            return Outcome(step.key, StepStatus.DONE)
+        failure = self._store.failure(step.key) if step.key not in self._tries else None
+        return _failed_before(failure) if failure else None
 
     def end(self, outcome: Outcome) -> None:
         """Take the outcome of a running step; a transient failure is tried again."""
-        step = self.running[outcome.key]
+        step = self.running.pop(outcome.key)
+        self.claims.release(step.key)
         self._tries[step.key] += 1
-        if outcome.status is StepStatus.TRANSIENT and self._tries[step.key] < TRIES:
+        self._killed[step.key] += outcome.kind in _KILLERS
+        again = self._tries[step.key] < TRIES and self._killed[step.key] < _MOST_KILLED
+        if outcome.status is StepStatus.TRANSIENT and again:
             log.debug("%s %s is tried again: %s", step.stage, step.label, outcome.reason)
             self._statuses.change(step.key, StepStatus.TRANSIENT)
             self._statuses.change(step.key, StepStatus.WAITING)
-            self.waiting[step.key] = self.running.pop(step.key)
+            if outcome.altered:
+                self._make_anew(outcome.altered)
+            self._await_parents(step.key, step)
             return
-        self._end(step, outcome)
-        if outcome.status is not StepStatus.DONE:
-            self.block()
+        self._finish(step, outcome)
+
+    def _make_anew(self, altered: Ref) -> None:
+        """Run a parent again whose artifact is no longer what it was."""
+        if altered.key in self.outcomes and not self._store.record(altered):
+            parent = self._steps[altered.key]
+            del self.outcomes[altered.key]
+            self._statuses.change(altered.key, StepStatus.WAITING)
+            self.remaining[altered.key] = parent
+            for child in self._children[altered.key]:
+                if self._pending.get(child) is not None and child in self.remaining:
+                    self._pending[child] += 1
+                    self._ready.withdraw(self._steps[child])
+            self._await_parents(altered.key, parent)
+
+    def _finish(self, step: Step, outcome: Outcome) -> None:
+        """End a step, and with it the wait of its children."""
+        ended = [(step, outcome)]
+        while ended:
+            one, end = ended.pop()
+            self._end(one, end)
+            for child in self._children[one.key]:
+                if child not in self.remaining or child in self.running:
+                    continue
+                if end.status is not StepStatus.DONE:
+                    blocked = Outcome(child, StepStatus.BLOCKED, end.reason)
+                    ended.append((self._steps[child], blocked))
+                elif self._pending[child] == 1:
+                    self._pending[child] = 0
+                    self._ready.add(self._steps[child])
+                else:
+                    self._pending[child] -= 1
 
     def _end(self, step: Step, outcome: Outcome) -> None:
         self._change(step, outcome)
@@ -217,5 +290,9 @@ class _Run:
     def _change(self, step: Step, outcome: Outcome) -> None:
         self._statuses.change(step.key, outcome.status)
         self.outcomes[step.key] = outcome
-        self.waiting.pop(step.key, None)
-        self.running.pop(step.key, None)
+        self.remaining.pop(step.key, None)
+
+
+def _failed_before(failure: Failure) -> Outcome:
+    kind = FailureKind(failure.kind) if failure.kind else None
+    return Outcome(failure.key, StepStatus.FAILED, failure.reason, kind=kind)

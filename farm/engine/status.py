@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from farm.errors import FailureKind
+    from farm.specs import Ref
 
 
 class StepStatus(str, Enum):
@@ -27,9 +32,6 @@ class StepStatus(str, Enum):
 
     TRANSIENT = "transient"
     """It failed for a temporary reason (a lost node, no memory); worth another try."""
-
-    TIMED_OUT = "timed_out"
-    """It took longer than its limit; only the next run tries it again."""
 
     BLOCKED = "blocked"
     """One of its parents did not end well."""
@@ -82,8 +84,10 @@ TRANSITIONS: Mapping[StepStatus, frozenset[StepStatus]] = {
     StepStatus.RUNNING: _ENDS - {StepStatus.BLOCKED},
     # Another try, while there are tries left.
     StepStatus.TRANSIENT: frozenset({StepStatus.WAITING}),
+    # A step after it has found that its artifact was altered.
+    StepStatus.DONE: frozenset({StepStatus.WAITING}),
     # Every other status is final.
-    **dict.fromkeys(_ENDS - {StepStatus.TRANSIENT}, frozenset()),
+    **dict.fromkeys(_ENDS - {StepStatus.TRANSIENT, StepStatus.DONE}, frozenset()),
 }
 """The statuses that may follow each status; the scheduler allows no other change."""
 
@@ -94,7 +98,6 @@ CELL_STATUSES: Mapping[StepStatus, CellStatus] = {
             StepStatus.FAILED,
             StepStatus.INVALID_INPUT,
             StepStatus.TRANSIENT,
-            StepStatus.TIMED_OUT,
         ),
         CellStatus.FAILED,
     ),
@@ -119,12 +122,15 @@ class InvalidTransition(RuntimeError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended. reason: why it did not end well. seconds: how long it ran."""
+    """How a step ended. reason, kind: why it did not end well, and the class of that. seconds: how
+    long it ran. altered: a parent whose artifact is not what was published."""
 
     key: str
     status: StepStatus
     reason: str = ""
     seconds: float = 0.0
+    kind: FailureKind | None = None
+    altered: Ref | None = None
 
 
 class StepStatuses:

@@ -20,7 +20,7 @@ import torch
 
 from farm import specs
 from farm.detections.compare import Agreement, compare
-from farm.engine.local import InlineExecutor
+from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
 from farm.errors import in_one_line
 from farm.models.records import Trial
@@ -125,7 +125,7 @@ class Subject:
             store = Store(Path(scratch) / "store")
             exported, builds = self._steps(opset, kind, runtimes)
             steps = {step.key: step for step in (exported, *builds)}
-            outcomes = run_steps(steps, store, lambda: InlineExecutor(store), Unwatched())
+            outcomes = run_steps(steps, store, lambda: LocalExecutor(store), Unwatched())
             record = store.record(exported.ref)
             if record is None:
                 reason = outcomes[exported.key].reason

@@ -24,7 +24,7 @@ from farm.specs import (
 )
 from farm.store.figures import count
 
-VERSION = 4
+VERSION = 5
 NAME = "pack.json"
 
 BEFORE = tuple(name for name, stage in OWN_STAGES.items() if not stage.on_target)
@@ -70,7 +70,7 @@ class PackedStep:
 class Pack:
     """The part of a sweep that is packed.
 
-    name: of the sweep. verify: the matrix's tolerances. threads: those that the matrix sets for
+    name: of the sweep. verify, limits: as the matrix has them. threads: those that it sets for
     `measure`; None for all cores of the machine. any_processor: the CPU targets for which the
     matrix names no processor. reasons: by a step's key, why it failed before the sweep was packed.
     files: of the archive, by name.
@@ -79,6 +79,7 @@ class Pack:
     version: int
     name: str
     verify: dict[str, Any]
+    limits: dict[str, Any]
     threads: int | None
     any_processor: tuple[str, ...]
     cells: tuple[PlannedCell, ...]

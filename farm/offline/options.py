@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from farm.errors import InputError, nearest
+from farm.errors import InputError, nearest, shown
 from farm.plan import PlannedCell
+from farm.plan.steps import STAGES
 from farm.run import add_sweep_arguments, minutes
 from farm.specs import Cell
-from farm.units import format_bytes, parse_bytes
+from farm.units import format_bytes, parse_bytes, parse_seconds
 
 AXES = {
     "model": "model",
@@ -108,8 +109,8 @@ def _add_run_pack(parser: argparse.ArgumentParser) -> None:
         help="stop after so many minutes; a later run continues (default: 60)",
     )
     parser.add_argument(
-        "--step-minutes", type=minutes, default=10,
-        help="stop a step that takes longer (default: 10)",
+        "--limit", type=_limit, action="append", default=[], metavar="STAGE=TIME",
+        help="stop a step of this stage that takes longer, e.g. build=20m (default: the matrix's)",
     )  # fmt: skip
     parser.add_argument(
         "--retry-failed", action="store_true", help="run steps with recorded failures again"
@@ -149,3 +150,18 @@ def _import(options: argparse.Namespace) -> int:
     from farm.offline.importing import run
 
     return run(options)
+
+
+def _limit(text: str) -> tuple[str, float]:
+    """Raises ArgumentTypeError for what is no limit."""
+    stage, _, time = text.partition("=")
+    try:
+        return _known_stage(stage), parse_seconds(time)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _known_stage(name: str) -> str:
+    if name not in STAGES:
+        raise ValueError(f"unknown stage {shown(name)}{nearest(name, STAGES)}")
+    return name

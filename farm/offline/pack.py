@@ -18,6 +18,7 @@ from farm.cli.places import results_folder, store_folder
 from farm.cli.progress import Progress
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan
+from farm.engine.limits import limits_of
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import StepStatus, failure_reasons
 from farm.errors import InputError, InputErrors
@@ -47,7 +48,6 @@ def pack(options: argparse.Namespace) -> int:
     store = Store(store_folder(results_folder(options.results, matrix)))
     choices = Choices(
         executor=options.executor, address=options.address, retry_failed=options.retry_failed,
-        step_minutes=options.step_minutes, check_minutes=options.check_minutes,
     )  # fmt: skip
     plan, outcomes = run_before(matrix, store, choices)
     found = describe(matrix, plan, outcomes)
@@ -110,12 +110,13 @@ def run_before(
     if missing := make_plan(matrix).missing:
         raise InputErrors(missing)
     with ExitStack() as stack:
-        start = starter(store, choices, stack)
+        limits = limits_of(matrix.spec.limits)
+        start = starter(store, choices, limits, stack)
         plan = checked_plan(matrix, store, start, choices.retry_failed, BEFORE)
         steps = {key: step for key, step in plan.steps.items() if step.stage in BEFORE}
         remaining = [step for step in steps.values() if not store.record(step.ref)]
         with Progress(remaining, cores()) as progress:
-            outcomes = run_steps(steps, store, start, progress, choices.retry_failed)
+            outcomes = run_steps(steps, store, start, progress, choices.retry_failed, limits)
     return plan, outcomes
 
 
@@ -158,6 +159,7 @@ def describe(matrix: Matrix, plan: Plan, outcomes: Mapping[str, Outcome]) -> Pac
         plan.name,
         # Defaults are left out: a stated tolerance would hold for every precision.
         spec.verify.model_dump(exclude_unset=True),
+        spec.limits.model_dump(exclude_unset=True),
         spec.measure.threads,
         tuple(name for name, one in spec.targets.items() if not (one.accelerator or one.device)),
         cells,

@@ -7,17 +7,20 @@ import fcntl
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from farm.cli.places import results_folder
-from farm.config.schema import VerifySpec
-from farm.engine.process import perform_apart
+from farm.config.schema import LimitsSpec, VerifySpec
+from farm.engine.claims import remove_stale_work
+from farm.engine.limits import Limits, limits_of
+from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import run_steps
 from farm.engine.status import Outcome, StepStatus, failure_reasons, skip_reasons
+from farm.engine.supervise import TIME_IS_UP
 from farm.errors import InputError
 from farm.offline import records
 from farm.offline.contents import Pack
@@ -34,8 +37,6 @@ from farm.store import Store
 from farm.units import format_seconds
 
 log = logging.getLogger(__name__)
-
-TIME_IS_UP = "the time was up"
 
 FOLDER = "packs"
 """The folder in the results for the store of packs, apart from that of sweeps, and for records."""
@@ -54,48 +55,9 @@ class TimeBudget:
         return time.monotonic() - self.began
 
     @property
-    def remaining(self) -> float:
-        """The seconds until the end; negative after it."""
-        return self.seconds - self.passed
-
-
-class LocalExecutor:
-    """An executor of `run_steps`, in which a step that crashes or hangs stops no other.
-
-    A step that takes longer than `step_s` is stopped and TIMED_OUT. When the time of the run is up,
-    the step under way is stopped, and no other is started: they are SKIPPED.
-    """
-
-    def __init__(self, store: Store, clock: TimeBudget, step_s: float) -> None:
-        self._store, self._clock, self._step_s = store, clock, step_s
-        self._step: Step | None = None
-
-    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
-        """Admit every step: `relocate` has planned only those that can run here."""
-        return {}
-
-    def take(self, step: Step) -> bool:
-        """Take the step unless one is under way."""
-        if self._step is not None:
-            return False
-        self._step = step
-        return True
-
-    def wait(self) -> Outcome:
-        """Run the step that was taken to its end."""
-        assert self._step is not None
-        step, self._step = self._step, None
-        limit = min(self._step_s, self._clock.remaining)
-        if limit <= 0:
-            return Outcome(step.key, StepStatus.SKIPPED, TIME_IS_UP)
-        reason = f"took longer than {format_seconds(self._step_s)} (--step-minutes)"
-        outcome = perform_apart(step, str(self._store.root), limit, late=reason)
-        if outcome.status is StepStatus.TIMED_OUT and limit < self._step_s:
-            return replace(outcome, status=StepStatus.SKIPPED, reason=TIME_IS_UP)
-        return outcome
-
-    def stop(self) -> None:
-        """Do nothing: the process of an interrupted step has ended."""
+    def end(self) -> float:
+        """When it is over, by `time.monotonic`."""
+        return self.began + self.seconds
 
 
 class LineProgress:
@@ -130,14 +92,20 @@ class PackRun:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     interrupted: bool = False
 
-    def run(self, step_s: float, retry_failed: bool) -> list[Row]:
-        """Run cell by cell, so that most cells are complete when the time is up."""
-        executor, lines = LocalExecutor(self.store, self.clock, step_s), LineProgress(self.clock)
+    def run(self, limits: Limits, retry_failed: bool) -> list[Row]:
+        """Run cell by cell, so that most cells are complete when the time is up.
+
+        A step that crashes, hangs or runs out of memory stops no other.
+        """
+        lines = LineProgress(self.clock)
+        executor = LocalExecutor(self.store, limits, until=self.clock.end)
         try:
             for cell in self.plan.cells:
                 steps = self._steps(cell)
                 retries = retry_failed and not set(steps) & set(self.outcomes)
-                self.outcomes |= run_steps(steps, self.store, lambda: executor, lines, retries)
+                self.outcomes |= run_steps(
+                    steps, self.store, lambda: executor, lines, retries, limits
+                )
                 self.save()
         except KeyboardInterrupt:
             self.interrupted = True
@@ -186,7 +154,7 @@ def run_pack(options: argparse.Namespace) -> int:
     output = options.records or folder / f"{_stem(parts[0])}.records.tar.gz"
     with _exclusive(folder):
         store = Store(folder / "store")
-        store.remove_stale_work()
+        remove_stale_work(store)
         output.parent.mkdir(parents=True, exist_ok=True)
         pack = unpack(parts, store)
         here = relocate(
@@ -199,7 +167,9 @@ def run_pack(options: argparse.Namespace) -> int:
             log.info(f"{number} cells are not run here: {reason}")
         log.info(f"{len(here.plan.cells)} cells to run, {len(here.plan.steps)} steps")
         run = PackRun(pack, here.plan, store, output, clock)
-        rows = run.run(options.step_minutes * 60, options.retry_failed)
+        limits = limits_of(LimitsSpec.model_validate(pack.limits))
+        own = replace(limits, seconds={**limits.seconds, **dict(options.limit)})
+        rows = run.run(own, options.retry_failed)
     _report(rows, run)
     return run.exit_code
 

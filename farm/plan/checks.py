@@ -32,7 +32,7 @@ class CheckedModel(Generic[M]):
 
     def loading(self, step: Step) -> Step:
         """Give a step that loads the model a process of its own, where the model needs that."""
-        return replace(step, needs=replace(step.needs, apart=True)) if self.own_code else step
+        return replace(step, needs=replace(step.needs, own_process=True)) if self.own_code else step
 
 
 def check_model(model: M, values: CheckInputs, facts: Facts) -> CheckedModel[M]:
@@ -58,7 +58,7 @@ def _current(label: str, values: CheckInputs, facts: Facts) -> tuple[Step, Model
         packages += catalog.DATASETS[values.dataset.type].packages
     places = dependencies.where(values.model)
     while True:
-        step = new_step("check", label, values, packages, Needs(apart=True))
+        step = new_step("check", label, values, packages, Needs(own_process=True))
         found = facts(step.key)
         if found is None or dependencies.holds(found.used, places):
             return step, found

@@ -31,14 +31,15 @@ class Needs:
     exclusive: nothing else of the sweep runs on that node meanwhile.
     accelerator: the kind of GPU, as Ray names it; None for a CPU.
     optional: the steps before it are run even where no node has that accelerator.
-    apart: it runs in a process of its own, since the user's code may end, block or change it.
+    own_process: it runs in a new process that no other step has, since the user's code may end,
+    block or change it.
     """
 
     cpus: int = 1
     exclusive: bool = False
     accelerator: str | None = None
     optional: bool = False
-    apart: bool = False
+    own_process: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from farm import atomic, specs
 from farm.cli.places import results_folder, store_folder
-from farm.engine.local import InlineExecutor
+from farm.engine.claims import remove_stale_work
+from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Outcome, StepStatus, require_packages, run_steps
 from farm.errors import FarmError, InputError, StepFailed
 from farm.plan.checks import CheckedModel, check_model, checked_by
@@ -64,8 +65,8 @@ def run_step(step: Step, store: Store, retry_failed: bool = False) -> Path:
     if store.failure(step.key) and not retry_failed:
         log.info(f"{step.stage} {step.label}: failed before; --retry-failed tries it once more")
     require_packages([step], store)
-    store.remove_stale_work()
-    executor = InlineExecutor(store, echo=log.isEnabledFor(logging.DEBUG))
+    remove_stale_work(store)
+    executor = LocalExecutor(store, echo=log.isEnabledFor(logging.DEBUG))
     outcomes = run_steps({step.key: step}, store, lambda: executor, _Lines(), retry_failed)
     _raise_unless_done(step, outcomes[step.key], store)
     return store.path(step.ref)

@@ -52,12 +52,18 @@ class Record:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failure that the same inputs will always give."""
+    """A failure that the same inputs will always give.
+
+    kind: its class, a `FailureKind`; empty in the oldest files. limit: the limit that the step has
+    reached, in seconds or bytes; a run with a higher one tries the step again.
+    """
 
     stage: str
     key: str
     label: str
     reason: str
+    kind: str = ""
+    limit: float = 0.0
 
 
 class Store:
@@ -177,16 +183,6 @@ class Store:
         """Delete a recorded failure, so that the step is tried again."""
         (self.root / "failed" / f"{ref.key}.json").unlink(missing_ok=True)
 
-    def remove_stale_work(self) -> int:
-        """Remove the working folders of killed processes of this machine; return how many."""
-        count = 0
-        for folder in (self.root / "tmp").glob("*"):
-            _, host, pid, _ = _parts(folder.name)
-            if host == socket.gethostname() and not _alive(pid):
-                shutil.rmtree(folder, ignore_errors=True)
-                count += 1
-        return count
-
 
 def read_record(path: Path) -> Record:
     """Read a record.
@@ -219,23 +215,3 @@ def _require_readable(record: str) -> None:
 def read_failure(path: Path) -> Failure:
     """Raises OSError, ValueError for what is no JSON, and InputError for what is no failure."""
     return jsonfile.decode(Failure, jsonfile.read(path))
-
-
-def _parts(name: str) -> tuple[str, str, int, str]:
-    """The key, host (which may have dots), process id and time in a working folder's name."""
-    key, _, rest = name.partition(".")
-    host, _, tail = rest.rpartition(".")
-    host, _, pid = host.rpartition(".")
-    return key, host, int(pid) if pid.isdigit() else -1, tail
-
-
-def _alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

@@ -25,5 +25,5 @@ class Code:
 
 def step(code: str, apart: bool = True) -> Step:
     key = hashlib.sha256(code.encode()).hexdigest()
-    needs = Needs(apart=apart)
+    needs = Needs(own_process=apart)
     return Step("check", key, "bad", Code(code), (), (), needs, "")  # type: ignore[arg-type]

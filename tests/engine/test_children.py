@@ -15,13 +15,13 @@ import pytest
 from own_stage import step
 
 from farm.engine import perform as performing
-from farm.engine.local import InlineExecutor
+from farm.engine.local import LocalExecutor
 from farm.engine.perform import perform
 from farm.engine.process import perform_apart, perform_where_due
 from farm.plan import Needs, Step
 from farm.store import Store
 
-APART = Needs(apart=True)
+APART = Needs(own_process=True)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_child_that_outlives_its_parent_is_ended(store: Store) -> None:
     text = (
         "from own_stage import step\nfrom farm.plan import Needs\n"
         "from farm.engine.process import perform_apart\n"
-        f"perform_apart(step({code!r}, Needs(apart=True)), {str(store.root)!r}, 60)"
+        f"perform_apart(step({code!r}, Needs(own_process=True)), {str(store.root)!r}, 60)"
     )
     path = os.pathsep.join([*sys.path])
     parent = subprocess.Popen([sys.executable, "-c", text], env={**os.environ, "PYTHONPATH": path})
@@ -150,7 +150,7 @@ def test_a_step_reads_nothing_and_says_nothing_but_to_its_log(
         "print('one'); os.write(1, b'two\\n'); print('three', file=sys.stderr)\n"
         "os.write(2, b'four\\n')\n"
         f"# {apart}",
-        Needs(apart=apart),
+        Needs(own_process=apart),
     )
     assert perform_where_due(own, str(store.root), 60).status == "done"
     found = figures(store, own)
@@ -164,7 +164,7 @@ def test_a_step_reads_nothing_and_says_nothing_but_to_its_log(
 def test_an_echo_shows_the_log_too(
     store: Store, apart: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    own = step(f"print('shown')  # {apart}", Needs(apart=apart))
+    own = step(f"print('shown')  # {apart}", Needs(own_process=apart))
     assert perform_where_due(own, str(store.root), 60, True).status == "done"
     assert "shown" in capfd.readouterr().out
     assert store.log_path(own.ref).read_text() == "shown\n"
@@ -182,7 +182,7 @@ def test_a_step_here_keeps_quiet_unless_it_should_echo(
 
 
 def test_the_inline_executor_admits_each_step_by_itself(store: Store) -> None:
-    executor = InlineExecutor(store)
+    executor = LocalExecutor(store)
     rare = step("1", Needs(accelerator="H100-9000", optional=True))
     plain, other = step("2"), step("3", Needs(accelerator="H100-9001", optional=True))
     left = executor.admit([plain, rare, plain, other])
@@ -194,11 +194,11 @@ def test_the_inline_executor_admits_each_step_by_itself(store: Store) -> None:
 def test_the_inline_executor_is_quiet_unless_it_should_echo(
     store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    executor = InlineExecutor(store)
+    executor = LocalExecutor(store)
     own = step("print('quiet')")
     assert executor.take(own) and executor.wait().status == "done"
     assert capfd.readouterr().out == ""
-    loud = InlineExecutor(store, echo=True)
+    loud = LocalExecutor(store, echo=True)
     said = step("print('loud')")
     assert loud.take(said) and loud.wait().status == "done"
     assert "loud" in capfd.readouterr().out

@@ -176,7 +176,7 @@ import os, sys
 print("said"); os.chdir("/"); sys.stdout.close(); sys.stderr = None; os.closerange(0, 3)
 raise KeyboardInterrupt
 """
-    outcome = perform(ends.step(code, apart=False), str(tmp_path))
+    outcome = perform(ends.step(code, own_process=False), str(tmp_path))
     assert (outcome.status, outcome.reason) == ("failed", "its code raised KeyboardInterrupt")
     assert before == (Path.cwd(), sys.stdin, sys.stdout, sys.stderr)
     assert [os.fstat(number) for number in range(3)] and not sys.stdout.closed
@@ -196,7 +196,7 @@ def f():
     raise SystemExit
 f()
 """
-    perform(ends.step(code, apart=False), str(tmp_path))
+    perform(ends.step(code, own_process=False), str(tmp_path))
     assert capfd.readouterr() == ("", "")
     assert "loud" in Store(tmp_path).log_path(ends.step(code).ref).read_text()
 
@@ -205,7 +205,7 @@ def test_a_failure_for_which_the_disk_has_no_room_is_of_the_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Store, "record_failure", full_disk)
-    outcome = perform(ends.step("1 / 0", apart=False), str(tmp_path))
+    outcome = perform(ends.step("1 / 0", own_process=False), str(tmp_path))
     assert outcome.status == "transient" and "disk is full" in outcome.reason
 
 
@@ -217,7 +217,7 @@ def test_ctrl_c_is_not_taken_for_the_codes_own(tmp_path: Path, wrap: str) -> Non
     interrupts.forget()
     try:
         with pytest.raises((interrupts.Interrupted, ZeroDivisionError)):
-            perform(ends.step(code, apart=False), str(tmp_path))
+            perform(ends.step(code, own_process=False), str(tmp_path))
         with pytest.raises(interrupts.Interrupted):
             interrupts.check()
     finally:

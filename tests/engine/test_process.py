@@ -14,14 +14,14 @@ from conftest import full_disk
 from own_stage import step
 
 from farm.engine import process
-from farm.engine.local import InlineExecutor
+from farm.engine.local import LocalExecutor
 from farm.engine.process import clear_up, perform_apart, perform_where_due
 from farm.errors import InputError
 from farm.plan import Needs, placement
 from farm.plan.placement import Gpu
 from farm.store import Store
 
-APART = Needs(apart=True)
+APART = Needs(own_process=True)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_the_worker_ends_where_its_parent_is_no_more(store: Store, tmp_path: Pat
 
 
 def test_the_inline_executor_takes_one_step_at_a_time(store: Store) -> None:
-    executor = InlineExecutor(store)
+    executor = LocalExecutor(store)
     first, second = step("figures['n'] = 1"), step("raise ValueError('x')")
     assert executor.take(first) and not executor.take(second)
     outcome = executor.wait()
@@ -166,7 +166,7 @@ def test_the_inline_executor_admits_what_this_machine_has(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "gpus", lambda: (Gpu("NVIDIA L4", "8.9", "580.1"),))
-    executor = InlineExecutor(store)
+    executor = LocalExecutor(store)
     cpu, here = step("1"), step("2", Needs(accelerator="L4"))
     optional = step("3", Needs(accelerator="H100", optional=True))
     assert executor.admit([cpu, here, optional]) == {

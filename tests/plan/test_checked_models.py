@@ -37,7 +37,7 @@ def test_a_check_has_its_sources_and_its_data_sets_packages(tmp_path: Path) -> N
     )
     for found in (alone, with_images):
         assert (found.step.stage, found.step.label, found.facts) == ("check", "m", None)
-        assert found.step.needs == Needs(apart=True) and found.model == own and not found.own_code
+        assert found.step.needs == Needs(own_process=True) and found.model == own and not found.own_code
 
 
 def test_a_check_is_planned_anew_where_what_it_saw_has_changed(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_only_models_that_run_code_are_loaded_in_a_process_of_their_own(tmp_path
     bare = replace(step, needs=Needs(cpus=3))
     assert checked_by(plain, step, FACTS).loading(bare) is bare
     trusting = replace(plain, allow_pickle=True)
-    assert checked_by(trusting, step, FACTS).loading(bare).needs == Needs(cpus=3, apart=True)
+    assert checked_by(trusting, step, FACTS).loading(bare).needs == Needs(cpus=3, own_process=True)
     used = replace(FACTS, used=(Used("module", "m", "d"),))
     assert checked_by(file, step, used).model is file
     assert not checked_by(file, step, used).own_code

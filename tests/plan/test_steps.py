@@ -76,7 +76,7 @@ def test_each_step_has_the_packages_and_the_node_that_it_needs(plan: Plan) -> No
         step = plan.of_stage(stage)[0]
         assert [name for name, _ in step.toolchain] == sorted(set(names)), stage
         assert step.needs.exclusive == (stage == "measure") and step.needs.accelerator is None
-    assert plan.of_stage("check")[0].needs == Needs(apart=True)
+    assert plan.of_stage("check")[0].needs == Needs(own_process=True)
     assert len({step.key for step in plan.steps.values()}) == len(plan.steps)
 
 

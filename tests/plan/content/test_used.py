@@ -21,7 +21,7 @@ from conftest import PROJECT
 
 from farm.cli.plan import as_text
 from farm.config.loader import load_matrix
-from farm.engine.local import InlineExecutor
+from farm.engine.local import LocalExecutor
 from farm.engine.perform import perform
 from farm.engine.scheduler import Outcome
 from farm.plan import Plan, Step, make_plan
@@ -631,7 +631,7 @@ def test_a_sweep_takes_what_it_has_just_checked(project: Project) -> None:
     keys = set()
     for _ in range(2):
         assert project.plan().unchecked == ("m",)
-        plan = checked_plan(matrix, project.store, partial(InlineExecutor, project.store), False)
+        plan = checked_plan(matrix, project.store, partial(LocalExecutor, project.store), False)
         assert plan.unchecked == ()
         keys |= {step.key for step in plan.of_stage("export")}
     assert len(keys) == 2

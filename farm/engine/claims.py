@@ -1,0 +1,74 @@
+"""Claims of steps, so that sweeps that share a store do not run the same step at the same time."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from farm.lease import Lease
+
+if TYPE_CHECKING:
+    from farm.plan.steps import Step
+    from farm.store import Store
+
+log = logging.getLogger(__name__)
+
+EXPIRES_S = 20.0
+"""After how many seconds without a sign of life the steps of a dead sweep are free."""
+
+
+class Claims:
+    """The claims of one run, each a lease in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._held: dict[str, Lease | None] = {}
+
+    def claim(self, step: Step) -> bool:
+        """Claim the step, and return whether no other sweep has it."""
+        if step.key in self._held:
+            return True
+        lease = Lease(path_of(self._store, step.key), EXPIRES_S)
+        try:
+            if not lease.acquire():
+                return False
+        except OSError as error:  # the step itself will say what is wrong with the store
+            log.debug("%s %s cannot be claimed: %s", step.stage, step.label, error)
+        self._held[step.key] = lease
+        return True
+
+    def release(self, key: str) -> None:
+        """Give a claim back."""
+        if lease := self._held.pop(key, None):
+            lease.release()
+
+    def release_all(self) -> None:
+        """Give all claims back."""
+        for key in list(self._held):
+            self.release(key)
+
+
+def path_of(store: Store, key: str) -> Path:
+    """Return the file of a step's claim."""
+    return store.root / "claims" / key
+
+
+def remove_stale_work(store: Store) -> int:
+    """Remove the working folders of steps that no living sweep has claimed; return how many."""
+    count = 0
+    for folder in (store.root / "tmp").glob("*"):
+        lease = Lease(path_of(store, folder.name.partition(".")[0]), EXPIRES_S)
+        try:
+            if not lease.acquire():
+                continue
+        except OSError as error:
+            log.debug("%s is not removed: %s", folder, error)
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_file():
+            folder.unlink(missing_ok=True)
+        lease.release()
+        count += 1
+    return count

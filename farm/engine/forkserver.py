@@ -1,0 +1,247 @@
+"""The fork server: a warm, clean process that forks the processes in which steps run.
+
+It has imported what steps need and has neither threads nor state of a step, so a fork of it is as
+good as a new interpreter and costs milliseconds. It becomes the parent of whatever its children
+leave behind (PR_SET_CHILD_SUBREAPER), so that this can be found and ended. `engine.workers` is the
+other side.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import importlib
+import os
+import pickle
+import resource
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from farm.plan.steps import Step
+
+PRELOADED = (
+    "numpy",
+    "farm.engine.perform",
+    *(f"farm.stages.{name}" for name in ("prepare", "build", "verify", "evaluate", "measure")),
+)
+"""Modules that are imported before the first fork: those that start no thread."""
+
+MOST_BYTES = 1 << 12
+"""Of one message between the server and its client."""
+
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A step for a worker process.
+
+    folder: its working folder in the store. current: the current folder. changes: of environment
+    variables since the server was started; None removes one. seconds: its time limit.
+    memory_bytes: how much memory it may ask for; None for no such limit.
+    """
+
+    step: Step
+    root: str
+    folder: Path
+    current: str
+    echo: bool
+    changes: tuple[tuple[str, str | None], ...]
+    seconds: float
+    memory_bytes: int | None
+
+    @property
+    def outcome_file(self) -> Path:
+        """Where the outcome is written if the step's code has closed the connection."""
+        return self.folder.with_name(f"{self.folder.name}.outcome")
+
+
+def serve(descriptor: int, parent: int, temporary: str) -> NoReturn:
+    """Fork a child for each connection that comes over the socket, and report each child's end.
+
+    descriptor: of the socket. parent: the process id of the client. temporary: a folder for
+    temporary files, which is removed at the end. Messages to the client are pickled tuples:
+    `("forked", pid)` and `("ended", pid, exit code)`, negative for a signal.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: _end_all(set(children), temporary))
+    _end_with_parent(parent, signal.SIGTERM)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _preload()
+    control, (wake, woken) = socket.socket(fileno=descriptor), os.pipe()
+    for number in (wake, woken):
+        os.set_blocking(number, False)
+    children = set[int]()
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    control.send(pickle.dumps(("ready", os.getpid())))
+    sources: list[Any] = [control, wake]
+    while True:
+        readable, _, _ = select.select(sources, [], [])
+        if wake in readable:
+            with suppress(BlockingIOError):
+                os.read(wake, 1 << 16)
+        _report_ended(control, children)
+        if control in readable:
+            message, received, _, _ = socket.recv_fds(control, MOST_BYTES, 1)
+            if not message:
+                _end_all(children, temporary)
+            children.add(_fork(control, wake, woken, received[0], message.decode()))
+
+
+def _preload() -> None:
+    one_thread = _BLAS_THREADS not in os.environ
+    if one_thread:  # a library's threads do not survive a fork
+        os.environ[_BLAS_THREADS] = "1"
+    for name in PRELOADED:
+        with suppress(ImportError):  # the step that needs it says what is missing
+            importlib.import_module(name)
+    if one_thread:
+        del os.environ[_BLAS_THREADS]
+    gc.collect()
+    gc.freeze()  # so that a child's collections do not copy these pages
+
+
+def _report_ended(control: socket.socket, children: set[int]) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid in children:  # else it is what a child has left behind
+            children.remove(pid)
+            control.send(pickle.dumps(("ended", pid, os.waitstatus_to_exitcode(status))))
+
+
+def _fork(control: socket.socket, wake: int, woken: int, connection: int, temporary: str) -> int:
+    pid = os.fork()
+    if pid:
+        os.close(connection)
+        control.send(pickle.dumps(("forked", pid)))
+        return pid
+    server = os.getppid()
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        control.close()
+        os.close(wake)
+        os.close(woken)
+        os.setsid()  # Ctrl-C is the client's to handle
+        _end_with_parent(server, signal.SIGKILL)
+        _work(connection, temporary)
+    except BaseException:  # a step's own errors do not come here
+        sys.excepthook(*sys.exc_info())
+    os._exit(1)
+
+
+def _work(descriptor: int, temporary: str) -> NoReturn:
+    """Perform the steps that come over the connection, until it is closed."""
+    os.environ["TMPDIR"], tempfile.tempdir = temporary, None
+    faulthandler.enable()
+    connection, identity = Connection(descriptor), os.fstat(descriptor).st_ino
+    variables = dict(os.environ)
+    while True:
+        try:
+            work: Work = pickle.loads(connection.recv_bytes())
+        except EOFError:
+            os._exit(0)  # without the threads and exit handlers of the steps' code
+        _prepare(work, variables)
+        answer = pickle.dumps(_perform(work))
+        try:
+            if os.fstat(descriptor).st_ino != identity:  # another file has this number now
+                raise OSError("the connection was closed")
+            connection.send_bytes(answer)
+        except OSError:
+            work.outcome_file.write_bytes(answer)
+            os._exit(0)
+
+
+def _prepare(work: Work, variables: Mapping[str, str]) -> None:
+    """Set the current folder, the environment variables and the memory limit as the step's are."""
+    changed = {name: value for name, value in work.changes if value is not None}
+    wanted = {**variables, **changed}
+    for name, value in work.changes:
+        if value is None:
+            wanted.pop(name, None)
+    if wanted != dict(os.environ):
+        os.environ.clear()
+        os.environ.update(wanted)
+    with suppress(OSError):  # it is no more: what needs it says so
+        os.chdir(work.current)
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    with suppress(ValueError, OSError):  # above the hard limit, which then holds
+        resource.setrlimit(resource.RLIMIT_DATA, (work.memory_bytes or hard, hard))
+
+
+def _perform(work: Work) -> Any:
+    from farm.engine.perform import perform
+
+    # The log then says where the step was when it is killed.
+    faulthandler.dump_traceback_later(max(work.seconds - 1, work.seconds * 0.9, 0.01))
+    try:
+        return perform(work.step, work.root, work.echo, work.folder)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that this one has started, and theirs; parents come first."""
+    found = children_of(pid)
+    for child in found:
+        found += children_of(child)
+    return found
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that this one has started, or that have become its own."""
+    found = list[int]()
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):  # each thread has its own
+        with suppress(OSError):
+            found += map(int, path.read_text().split())
+    return found
+
+
+def kill(pids: list[int]) -> None:
+    """Kill processes, which may have ended already."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _end_all(children: set[int], temporary: str) -> NoReturn:
+    """End all children and what they have started, also what they have left behind."""
+    while found := descendants(os.getpid()):
+        kill(found)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, 0):
+                pass
+    shutil.rmtree(temporary, ignore_errors=True)
+    os._exit(0)
+
+
+def _end_with_parent(parent: int, number: int) -> None:
+    """Let the kernel send this process the signal when its parent ends, which may be killed."""
+    if sys.platform == "linux":
+        _prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None).prctl(option, value)

@@ -1,0 +1,197 @@
+"""Run a step in a worker process, and say how it ended, whatever its code does to the process."""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from farm.engine.forkserver import Work
+from farm.engine.hosts import share_host
+from farm.engine.perform import outcome_of, record_failure
+from farm.engine.status import Outcome, StepStatus
+from farm.engine.workers import Ended, ForkServer, Interpreter, Worker, own_interpreter
+from farm.errors import FailureKind
+from farm.store import Store
+from farm.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from farm.engine.limits import Limit
+    from farm.plan.steps import Step
+
+TIME_IS_UP = "the time was up"
+
+# What kills a step from outside: too little memory, or a machine that shuts down.
+_KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_CRASHES = 2
+"""How many workers a step may crash: an earlier step of the first one may have been the cause."""
+
+
+@cache
+def shared_supervisor(echo: bool = False) -> Supervisor:
+    """Return the supervisor of this process, which ends with it."""
+    supervisor = Supervisor(echo)
+    atexit.register(supervisor.close)
+    return supervisor
+
+
+class Supervisor:
+    """Runs steps in worker processes, one at a time.
+
+    A worker is kept for the next step that runs in the same interpreter. A step that must be alone,
+    or whose code is a user's, has a new one, and so has the next step after a failure.
+
+    echo: show the steps' logs on the terminal, too.
+    """
+
+    def __init__(self, echo: bool = False) -> None:
+        self._echo = echo
+        self._servers: dict[Interpreter, tuple[ForkServer, dict[str, str]]] = {}
+        self._kept: dict[Interpreter, Worker] = {}
+
+    def run(self, step: Step, root: str, limit: Limit, until: float | None = None) -> Outcome:
+        """Run the step unless it is in the store, and return how it ended.
+
+        root: the store's folder. until: the time, by `time.monotonic`, at which the run ends: the
+        step is then SKIPPED.
+
+        Raises:
+            Interrupted: the user or the system ends this process.
+        """
+        store, started = Store(root), time.perf_counter()
+        try:
+            if store.record(step.ref):
+                return Outcome(step.key, StepStatus.DONE)
+            with share_host(step.needs.exclusive), _work_folder(store, step) as folder:
+                outcome = self._supervised(step, store, folder, limit, until)
+        except Exception as error:  # no room for the folder, or no process can be started
+            outcome = outcome_of(step, store, None, error, 0.0)
+        return replace(outcome, seconds=time.perf_counter() - started)
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._kept.values():
+            worker.close()
+        for server, _ in self._servers.values():
+            server.close()
+        self._kept, self._servers = {}, {}
+
+    def _supervised(
+        self, step: Step, store: Store, folder: Path, limit: Limit, until: float | None
+    ) -> Outcome:
+        for remaining in reversed(range(_CRASHES)):
+            left = math.inf if until is None else until - time.monotonic()
+            seconds = min(limit.seconds, left)
+            if seconds <= 0:
+                break
+            end = self._perform(step, store, folder, replace(limit, seconds=seconds))
+            if isinstance(end, Outcome):
+                return end
+            if published := store.record(step.ref):
+                return Outcome(published.key, StepStatus.DONE)
+            if end.limit == "time" and seconds < limit.seconds:
+                break
+            if remaining and not end.limit and end.code < 0 and -end.code not in _KILLED:
+                continue
+            return _outcome(step, store, folder, limit, end)
+        return Outcome(step.key, StepStatus.SKIPPED, TIME_IS_UP)
+
+    def _perform(self, step: Step, store: Store, folder: Path, limit: Limit) -> Outcome | Ended:
+        interpreter = own_interpreter()
+        alone = step.needs.own_process or step.needs.exclusive or bool(step.needs.accelerator)
+        kept = None if alone else self._kept.pop(interpreter, None)
+        server, environment = self._server(interpreter)
+        worker = kept or Worker(server)
+        changed = tuple(
+            (name, os.environ.get(name))
+            for name in environment.keys() | os.environ.keys()
+            if environment.get(name) != os.environ.get(name)
+        )
+        memory = None if step.needs.accelerator else limit.memory_bytes  # drivers ask for more
+        work = Work(
+            step, str(store.root), folder, os.getcwd(), self._echo, changed, limit.seconds, memory
+        )
+        keep = False
+        try:
+            end = worker.perform(work, limit)
+            keep = not alone and isinstance(end, Outcome) and end.status is StepStatus.DONE
+        finally:
+            if keep:
+                self._kept[interpreter] = worker
+                server.kill_strays()
+            else:
+                worker.close()
+        return end
+
+    def _server(self, interpreter: Interpreter) -> tuple[ForkServer, dict[str, str]]:
+        """The fork server, and the environment variables that it was started with."""
+        if (known := self._servers.get(interpreter)) and known[0].alive:
+            return known
+        found = ForkServer(interpreter, self._echo), dict(os.environ)
+        self._servers[interpreter] = found
+        return found
+
+
+@contextmanager
+def _work_folder(store: Store, step: Step) -> Iterator[Path]:
+    folder = store.work_folder(step.key)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.with_name(f"{folder.name}.outcome").unlink(missing_ok=True)
+
+
+def _outcome(step: Step, store: Store, folder: Path, limit: Limit, end: Ended) -> Outcome:
+    """The outcome of a step whose process has ended before it."""
+    log = folder / "step.log"
+    if end.limit:
+        return _over_its_limit(step, store, log, limit, end)
+    if -end.code in _KILLED:
+        store.keep_log(step.key, log)
+        memory = -end.code == signal.SIGKILL
+        reason = f"its process was killed by {_signal(-end.code)}{': out of memory?' * memory}"
+        kind = FailureKind.OOM if memory else FailureKind.NODE_LOST
+        return Outcome(step.key, StepStatus.TRANSIENT, reason, kind=kind)
+    if end.code < 0:
+        reason = f"its code ended by {_signal(-end.code)}"
+    else:
+        reason = f"its code ended the process with exit code {end.code}{_last_line(log)}"
+    return record_failure(step, store, log, reason, 0.0, FailureKind.CRASH)
+
+
+def _over_its_limit(step: Step, store: Store, log: Path, limit: Limit, end: Ended) -> Outcome:
+    if end.limit == "time":
+        reason = f"it did not finish within {format_seconds(limit.seconds)}"
+        more, kind, value = f"{step.stage}: TIME", FailureKind.TIMEOUT, limit.seconds
+    else:
+        reason = f"it used more than {format_bytes(limit.most_bytes)} of memory"
+        more, kind, value = "memory: SIZE", FailureKind.OOM, float(limit.most_bytes)
+    reason += f"; `limits: {{{more}}}` in the matrix allows more"
+    return record_failure(step, store, log, reason, 0.0, kind, value)
+
+
+def clear_up(store: Store, key: str) -> None:
+    """Keep the log of a step whose supervisor has ended, and remove its working folders."""
+    for folder in sorted((store.root / "tmp").glob(f"{key}.*")):
+        store.keep_log(key, folder / "step.log")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _signal(number: int) -> str:
+    return f"signal {number} ({signal.strsignal(number) or 'unknown'})"
+
+
+def _last_line(log: Path) -> str:
+    text = log.read_text(errors="replace").strip() if log.exists() else ""
+    return f"; its log ends with: {text.splitlines()[-1][:300]}" if text else ""

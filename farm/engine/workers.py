@@ -1,0 +1,221 @@
+"""Worker processes: each performs one step after another, under the eye of the process that has
+started it; see `engine.forkserver` for their side."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import farm
+from farm.engine import forkserver
+from farm.engine.forkserver import descendants
+from farm.engine.limits import Limit, used_memory
+from farm.errors import TransientFailure
+
+if TYPE_CHECKING:
+    from farm.engine.forkserver import Work
+    from farm.engine.status import Outcome
+
+# The server finds the modules of this process, and none in the current folder, which `-c` adds.
+_START = "import sys; sys.path[:] = {path}; from farm.engine.forkserver import serve; serve{args}"
+
+_START_S, _END_S = 120.0, 5.0
+"""How long a server may take to start, and to end, in seconds."""
+
+_WATCH_S = 0.25
+"""How often the memory of a step is looked at, in seconds."""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python to run steps in. path: its `sys.path`; None adds the farm to its own."""
+
+    python: str
+    path: tuple[str, ...] | None = None
+
+    @property
+    def all_paths(self) -> str:
+        """The value of `sys.path` as Python code."""
+        parent = str(Path(farm.__file__).parent.parent)
+        return repr([*self.path]) if self.path is not None else f"[{parent!r}, *sys.path[1:]]"
+
+
+def own_interpreter() -> Interpreter:
+    """Return the interpreter of this process, with the same modules."""
+    return Interpreter(sys.executable, tuple(sys.path))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a worker ended before its step did. code: its exit code, negative for a signal. limit:
+    the limit for which it was killed."""
+
+    code: int
+    limit: str = ""
+
+
+class Worker:
+    """A process in which steps run; one at a time."""
+
+    def __init__(self, server: ForkServer) -> None:
+        self.temporary = tempfile.mkdtemp(dir=server.temporary)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.pid = server.fork(theirs, self.temporary)
+        self._server, self._connection = server, Connection(ours.detach())
+
+    def perform(self, work: Work, limit: Limit) -> Outcome | Ended:
+        """Perform a step, and return its outcome, or how the process ended before."""
+        with suppress(OSError):  # it has ended, which is found below
+            self._connection.send_bytes(pickle.dumps(work))
+        until, most = time.monotonic() + limit.seconds, limit.most_bytes
+        while True:
+            remaining = until - time.monotonic()
+            wait = min(_WATCH_S, max(remaining, 0))
+            sources: list[Any] = [self._connection, self._server.control]
+            readable, _, _ = select.select(sources, [], [], wait)
+            if self._connection in readable and (outcome := self._answer()) is not None:
+                return outcome
+            if readable and (code := self._server.exit_code(self.pid, 0)) is not None:
+                return self._after_end(work, code)
+            if remaining <= 0:
+                return Ended(self.kill(), "time")
+            if not readable and used_memory([self.pid, *descendants(self.pid)]) > most:
+                return Ended(self.kill(), "memory")
+
+    def _answer(self) -> Outcome | None:
+        try:
+            outcome: Outcome = pickle.loads(self._connection.recv_bytes())
+        except (EOFError, OSError, pickle.UnpicklingError):
+            self._server.exit_code(self.pid, 0.05)  # do not ask for the same end at full speed
+            return None
+        return outcome
+
+    def _after_end(self, work: Work, code: int) -> Outcome | Ended:
+        if self._connection.poll() and (outcome := self._answer()) is not None:
+            return outcome
+        try:
+            written: Outcome = pickle.loads(work.outcome_file.read_bytes())
+        except FileNotFoundError:
+            return Ended(code)
+        return written
+
+    def kill(self) -> int:
+        """Kill the process with all that it has started. Returns its exit code."""
+        with suppress(OSError):  # the group is empty
+            os.killpg(self.pid, signal.SIGKILL)
+        forkserver.kill([self.pid, *descendants(self.pid)])
+        code = self._server.exit_code(self.pid, _END_S)
+        return -signal.SIGKILL if code is None else code
+
+    def close(self) -> None:
+        """End the process, and remove what it has left."""
+        self._connection.close()
+        if self._server.exit_code(self.pid, 0) is None:
+            self.kill()
+        self._server.kill_strays()
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+class ForkServer:
+    """A fork server of this process, in one interpreter. echo: its children may write to the
+    terminal.
+
+    Raises:
+        TransientFailure: it cannot be started.
+    """
+
+    def __init__(self, interpreter: Interpreter, echo: bool) -> None:
+        self.temporary = tempfile.mkdtemp(prefix="farm-")
+        self._alive, self._exits = set[int](), dict[int, int]()
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        args = (theirs.fileno(), os.getpid(), self.temporary)
+        with theirs, tempfile.TemporaryFile() as output:
+            sink = None if echo else output
+            self._process = subprocess.Popen(
+                [interpreter.python, "-c", _START.format(path=interpreter.all_paths, args=args)],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+            if self._message(_START_S) is None:
+                self.close()
+                output.seek(0)
+                said = output.read().decode(errors="replace").strip().splitlines()
+                why = f": {said[-1]}" if said else ""
+                raise TransientFailure(f"{interpreter.python} cannot run steps{why}")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still fork."""
+        return self._process.poll() is None
+
+    def fork(self, connection: socket.socket, temporary: str) -> int:
+        """Fork a child that serves the connection. Returns its process id."""
+        socket.send_fds(self.control, [temporary.encode()], [connection.fileno()])
+        while (message := self._message(_START_S)) is not None:
+            if message[0] == "forked":
+                self._alive.add(message[1])
+                return int(message[1])
+        raise TransientFailure("the fork server of the steps' processes has ended")
+
+    def exit_code(self, pid: int, wait_s: float) -> int | None:
+        """Return the exit code of a child that ends within that time; None if it does not."""
+        until = time.monotonic() + wait_s
+        while pid not in self._exits:
+            if self._message(max(until - time.monotonic(), 0)) is None:
+                gone = self._process.poll() is not None
+                return -signal.SIGKILL if gone else None
+        return self._exits[pid]
+
+    def _message(self, wait_s: float) -> tuple[Any, ...] | None:
+        """The next message; None if none comes in time, or the server has ended."""
+        if not select.select([self.control], [], [], wait_s)[0]:
+            return None
+        try:
+            data = self.control.recv(forkserver.MOST_BYTES)
+        except OSError:
+            data = b""
+        if not data:
+            self._process.wait()
+            return None
+        message: tuple[Any, ...] = pickle.loads(data)
+        if message[0] == "ended":
+            self._exits[message[1]] = message[2]
+            self._alive.discard(message[1])
+        return message
+
+    def kill_strays(self) -> None:
+        """Kill the processes that steps have left behind; the server has become their parent."""
+        for _ in range(100):
+            children = set(forkserver.children_of(self._process.pid)) - self._alive
+            if not children:
+                return
+            forkserver.kill([*children, *chain.from_iterable(map(descendants, children))])
+            time.sleep(0.001)
+
+    def close(self) -> None:
+        """End the server with all its children."""
+        self.control.close()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            forkserver.kill([self._process.pid, *descendants(self._process.pid)])
+            self._process.wait()
+        shutil.rmtree(self.temporary, ignore_errors=True)
