@@ -97,19 +97,22 @@ def decode(kind: type[T], value: Any, where: str = "") -> T:
     """
     from pydantic import ValidationError
 
-    adapter = _adapter(cast(Hashable, kind))
+    known = adapter(cast(Hashable, kind))
     text = json.dumps([value], ensure_ascii=False)
     text = _SURROGATE.sub(lambda one: f"\\\\u{ord(one[0]):04x}", text)
     try:
-        found: T = adapter.validate_json(text)[0]
+        found: T = known.validate_json(text)[0]
     except ValidationError as error:
         raise InputError(_reason(error.errors()[0]), where) from None
     return found
 
 
 @functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """Of a list, since an adapter's settings reach the dataclasses inside a type, not the type."""
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what decodes lists of a kind.
+
+    Of a list, since an adapter's settings reach the dataclasses inside a type, not the type itself.
+    """
     from pydantic import ConfigDict, TypeAdapter
 
     config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)

@@ -109,6 +109,10 @@ def _preload() -> None:
     for name in PRELOADED:
         with suppress(ImportError):  # the step that needs it says what is missing
             importlib.import_module(name)
+    with suppress(ImportError):
+        from farm.store import warm_up
+
+        warm_up()
     if one_thread:
         del os.environ[_BLAS_THREADS]
     gc.collect()

@@ -184,6 +184,12 @@ class Store:
         (self.root / "failed" / f"{ref.key}.json").unlink(missing_ok=True)
 
 
+def warm_up() -> None:
+    """Prepare the reading of records, which takes a while the first time."""
+    jsonfile.adapter(Record)
+    jsonfile.adapter(Failure)
+
+
 def read_record(path: Path) -> Record:
     """Read a record.
 

@@ -23,7 +23,7 @@ class Code:
         return names.get("model")
 
 
-def step(code: str, apart: bool = True) -> Step:
+def step(code: str, own_process: bool = True) -> Step:
     key = hashlib.sha256(code.encode()).hexdigest()
-    needs = Needs(own_process=apart)
+    needs = Needs(own_process=own_process)
     return Step("check", key, "bad", Code(code), (), (), needs, "")  # type: ignore[arg-type]

@@ -9,8 +9,12 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from farm.engine.limits import Limit
+from farm.engine.status import Outcome
+from farm.engine.supervise import shared_supervisor
 from farm.plan import Step
 from farm.plan.steps import Needs
 from farm.specs import Target
@@ -43,3 +47,8 @@ def step(
     key = hashlib.sha256(code.encode()).hexdigest()
     inputs: Any = Inputs(code, target)
     return Step("own", key, "mine", inputs, toolchain, (), needs or Needs(), "c0de")
+
+
+def supervised(one: Step, root: Path | str, limit: Limit = Limit(60)) -> Outcome:  # noqa: B008
+    """Run a step as every executor does."""
+    return shared_supervisor().run(one, str(root), limit)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from own_stage import step
+from own_stage import step, supervised
 
 from farm.engine import perform as performing
+from farm.engine.limits import Limit
 from farm.engine.local import LocalExecutor
 from farm.engine.perform import perform
-from farm.engine.process import perform_apart, perform_where_due
+from farm.engine.supervise import Supervisor
 from farm.plan import Needs, Step
 from farm.store import Store
 
@@ -50,15 +51,14 @@ def test_a_child_has_a_session_and_a_folder_of_its_own(store: Store) -> None:
     own = step(
         "import os, tempfile\n"
         "figures['session'] = os.getsid(0) == os.getpid()\n"
-        "figures['parent'] = os.getppid()\n"
         "figures['tmp'] = tempfile.gettempdir()\n"
         "figures['there'] = os.path.isdir(tempfile.gettempdir())",
         APART,
     )
-    assert perform_apart(own, str(store.root), 60).status == "done"
+    assert supervised(own, store.root).status == "done"
     found = figures(store, own)
-    assert found["session"] is True and found["parent"] == os.getpid() and found["there"] is True
-    assert str(found["tmp"]).startswith(f"{store.root}/tmp/{own.key}.")
+    assert found["session"] is True and found["there"] is True
+    assert "/farm-" in str(found["tmp"]) and not str(found["tmp"]).startswith(str(store.root))
     assert not Path(str(found["tmp"])).exists()
 
 
@@ -74,7 +74,7 @@ def test_what_a_child_began_ends_with_it(store: Store, code: str) -> None:
     )
     other = subprocess.Popen(["sleep", "600"])  # of somebody else: goes on
     try:
-        perform_apart(own, str(store.root), 8 if "sleep(" in code else 60)
+        supervised(own, store.root, Limit(4 if "sleep(" in code else 60))
         found = [int(pid) for pid in pids.read_text().split()]
         assert len(found) == 2
         wait_for(lambda: all(map(ended, found)))
@@ -84,28 +84,12 @@ def test_what_a_child_began_ends_with_it(store: Store, code: str) -> None:
         other.wait()
 
 
-def test_a_step_over_its_time_may_be_left_for_the_next_run(store: Store) -> None:
-    endless = step("import time; time.sleep(600)", APART)
-    outcome = perform_apart(endless, str(store.root), 2, late="its time was up")
-    assert (outcome.key, outcome.status, outcome.reason) == (
-        endless.key,
-        "timed_out",
-        "its time was up",
-    )
-    assert store.failure(endless.key) is None and list((store.root / "tmp").iterdir()) == []
-    quick = step("figures['n'] = 1", APART)
-    assert perform_apart(quick, str(store.root), 60, late="no").status == "done"
-    crash = step("import os; os._exit(3)", APART)
-    assert perform_apart(crash, str(store.root), 60, late="no").status == "failed"
-
-
 def test_a_child_that_outlives_its_parent_is_ended(store: Store) -> None:
     mark = store.root.parent / "pid"
     code = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     text = (
-        "from own_stage import step\nfrom farm.plan import Needs\n"
-        "from farm.engine.process import perform_apart\n"
-        f"perform_apart(step({code!r}, Needs(own_process=True)), {str(store.root)!r}, 60)"
+        "from own_stage import step, supervised\nfrom farm.plan import Needs\n"
+        f"supervised(step({code!r}, Needs(own_process=True)), {str(store.root)!r})"
     )
     path = os.pathsep.join([*sys.path])
     parent = subprocess.Popen([sys.executable, "-c", text], env={**os.environ, "PYTHONPATH": path})
@@ -121,7 +105,7 @@ def test_a_step_that_removes_its_own_folder_ends_itself_alone(store: Store) -> N
     outcome = perform(here, str(store.root))
     assert outcome.status == "transient" and "FileNotFoundError" in outcome.reason
     child = step("import shutil; shutil.rmtree(context.folder.parent)", APART)
-    outcome = perform_apart(child, str(store.root), 60)
+    outcome = supervised(child, store.root)
     assert outcome.status == "failed" and "with exit code 1" in outcome.reason
 
 
@@ -138,9 +122,9 @@ def test_the_peak_is_counted_in_whole_kibibytes(
     assert record.peak_host_bytes > 1 << 20 and record.peak_host_bytes % 1024 == 0
 
 
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("own_process", [False, True])
 def test_a_step_reads_nothing_and_says_nothing_but_to_its_log(
-    store: Store, apart: bool, capfd: pytest.CaptureFixture[str]
+    store: Store, own_process: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     own = step(
         "import os, sys\n"
@@ -149,10 +133,10 @@ def test_a_step_reads_nothing_and_says_nothing_but_to_its_log(
         "figures['modes'] = [one.mode for one in (sys.stdin, sys.stdout, sys.stderr)]\n"
         "print('one'); os.write(1, b'two\\n'); print('three', file=sys.stderr)\n"
         "os.write(2, b'four\\n')\n"
-        f"# {apart}",
-        Needs(own_process=apart),
+        f"# {own_process}",
+        Needs(own_process=own_process),
     )
-    assert perform_where_due(own, str(store.root), 60).status == "done"
+    assert supervised(own, store.root).status == "done"
     found = figures(store, own)
     assert found == {"read": "", "numbers": [0, 1, 2], "modes": ["r", "w", "w"]}
     assert store.log_path(own.ref).read_text() == "one\ntwo\nthree\nfour\n"
@@ -160,12 +144,14 @@ def test_a_step_reads_nothing_and_says_nothing_but_to_its_log(
     assert (said.out, said.err) == ("", "")
 
 
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("own_process", [False, True])
 def test_an_echo_shows_the_log_too(
-    store: Store, apart: bool, capfd: pytest.CaptureFixture[str]
+    store: Store, own_process: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    own = step(f"print('shown')  # {apart}", Needs(own_process=apart))
-    assert perform_where_due(own, str(store.root), 60, True).status == "done"
+    own = step(f"print('shown')  # {own_process}", Needs(own_process=own_process))
+    supervisor = Supervisor(echo=True)
+    assert supervisor.run(own, str(store.root), Limit(60)).status == "done"
+    supervisor.close()
     assert "shown" in capfd.readouterr().out
     assert store.log_path(own.ref).read_text() == "shown\n"
 

@@ -9,16 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ends
 import pytest
 from conftest import PROJECT, full_disk
+from own_stage import supervised
 
 from farm import interrupts
+from farm.engine.claims import remove_stale_work
+from farm.engine.limits import Limit
 from farm.engine.perform import perform
-from farm.engine.process import perform_apart
 from farm.engine.scheduler import Outcome
 from farm.errors import InputError, StepFailed, out_of_memory, text_of
 from farm.store import Store
@@ -67,16 +68,15 @@ PASSING = {
         "ValueError: x",
 }  # fmt: skip
 
-MORE = "`farm run --retry-failed --check-minutes N` allows more time"
+MORE = "`limits: {check: TIME}` in the matrix allows more"
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """All of them in one store, two at a time."""
+    """All of them in one store."""
     root = str(tmp_path_factory.mktemp("ends") / "store")
     codes = [*FAILED, *PASSING]
-    with ThreadPoolExecutor(2) as pool:
-        ended = pool.map(lambda code: perform_apart(ends.step(code), root, 60), codes)
+    ended = [supervised(ends.step(code), root) for code in codes]
     assert not list((Path(root) / "tmp").iterdir())
     for code in codes:
         failure = Store(root).failure(ends.step(code).key)
@@ -106,9 +106,9 @@ HANGS = {
 
 @pytest.mark.parametrize("how", HANGS)
 def test_code_that_never_ends_is_ended_and_the_log_says_where(tmp_path: Path, how: str) -> None:
-    outcome = perform_apart(ends.step(HANGS[how]), str(tmp_path), 2.5)
+    outcome = supervised(ends.step(HANGS[how]), tmp_path, Limit(2.5))
     assert outcome.status == "failed"
-    assert outcome.reason == f"did not finish within 2.5s; {MORE}"
+    assert outcome.reason == f"it did not finish within 2.5s; {MORE}"
     assert 2.4 < outcome.seconds < 10
     log = Store(tmp_path).log_path(ends.step(HANGS[how]).ref).read_text()
     assert re.search(r'File "<string>", line \d+ in <module>\n.*ends.py", line \d+ in model', log)
@@ -139,7 +139,7 @@ child = subprocess.Popen(["sleep", "999"], start_new_session={own_session})
 open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
 raise ValueError
 """
-    assert perform_apart(ends.step(code), str(tmp_path / "store"), 60).status == "failed"
+    assert supervised(ends.step(code), tmp_path / "store").status == "failed"
     assert soon(lambda: gone(int((tmp_path / "pid").read_text())))
 
 
@@ -149,7 +149,7 @@ import os, tempfile
 open({str(tmp_path / "name")!r}, "w").write(tempfile.mkdtemp())
 os._exit(1)
 """
-    perform_apart(ends.step(code), str(tmp_path / "store"), 60)
+    supervised(ends.step(code), tmp_path / "store")
     assert not Path((tmp_path / "name").read_text()).exists()
 
 
@@ -157,15 +157,15 @@ def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     hang = f"import ctypes, os; open({str(pid)!r}, 'w').write(str(os.getpid()))\n{{}}"
     code = hang.format("ctypes.PyDLL(None).sleep(999)")
-    call = f"perform_apart(ends.step({code!r}), {str(tmp_path)!r}, 99)"
-    text = f"import ends; from farm.engine.process import perform_apart; {call}"
+    call = f"supervised(ends.step({code!r}), {str(tmp_path)!r})"
+    text = f"import ends; from own_stage import supervised; {call}"
     path = f"{PROJECT}:{PROJECT / 'tests' / 'engine'}"
     parent = subprocess.Popen([sys.executable, "-c", text], env={**os.environ, "PYTHONPATH": path})
     assert soon(lambda: pid.exists() and pid.read_text() != "")
     parent.kill()
     parent.wait()
     assert soon(lambda: gone(int(pid.read_text())))
-    assert Store(tmp_path).remove_stale_work() > 0  # by the next run
+    assert remove_stale_work(Store(tmp_path)) > 0  # by the next run
 
 
 def test_a_step_in_this_process_leaves_it_as_it_was(tmp_path: Path) -> None:
@@ -264,19 +264,3 @@ def test_other_errors_are_not_of_memory() -> None:
 
 def test_texts_of_errors_are_printable() -> None:
     assert text_of(ValueError("a\x1b[31m\n\u202e\ud800é")) == "a\\x1b[31m\n\\u202e\\ud800é"
-
-
-@pytest.mark.parametrize("option", ["--step-minutes", "--check-minutes"])
-@pytest.mark.parametrize("value", ["nan", "0", "-1", "inf", "1e999", "x"])
-def test_a_limit_is_a_number_above_zero(
-    option: str, value: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import argparse
-
-    from farm.run import add_arguments
-
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    with pytest.raises(SystemExit) as end:
-        parser.parse_args(["m.yaml", f"{option}={value}"])
-    assert end.value.code == 2 and option in capsys.readouterr().err

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import pickle
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import full_disk
-from own_stage import step
+from own_stage import step, supervised
 
-from farm.engine import process
+from farm.engine import supervise
+from farm.engine.limits import Limit
 from farm.engine.local import LocalExecutor
-from farm.engine.process import clear_up, perform_apart, perform_where_due
+from farm.engine.supervise import clear_up
 from farm.errors import InputError
 from farm.plan import Needs, placement
 from farm.plan.placement import Gpu
 from farm.store import Store
 
 APART = Needs(own_process=True)
+ALONE = (APART, Needs(exclusive=True))
 
 
 @pytest.fixture
@@ -29,29 +27,33 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
+def test_a_worker_is_kept_for_the_next_step_unless_that_must_be_alone(store: Store) -> None:
+    code = "import os; figures['pid'] = os.getpid()"
+    kept = [pid_of(store, f"{code}  # {n}", Needs()) for n in range(2)]
+    alone = [pid_of(store, f"{code}  # {n}", needs) for n, needs in enumerate(ALONE, start=2)]
+    assert kept[0] == kept[1] != os.getpid() and len({*alone, kept[0]}) == 1 + len(ALONE)
+    assert pid_of(store, f"{code}  # again", Needs()) == kept[0]
+    assert supervised(step("raise ValueError"), store.root).status == "failed"
+    assert pid_of(store, f"{code}  # after a failure", Needs()) != kept[0]
+
+
 def pid_of(store: Store, code: str, needs: Needs) -> int:
     own = step(code, needs)
-    assert perform_where_due(own, str(store.root), 60).status == "done"
+    assert supervised(own, store.root).status == "done"
     record = store.record(own.ref)
     assert record is not None
     return int(record.figures["pid"])
 
 
-def test_only_steps_that_need_it_have_a_process_of_their_own(store: Store) -> None:
-    code = "import os; figures['pid'] = os.getpid()"
-    assert pid_of(store, code, Needs()) == os.getpid()
-    assert pid_of(store, f"{code}  # apart", APART) != os.getpid()
-
-
 def test_a_child_leaves_what_a_step_here_leaves(store: Store) -> None:
     own = step("print('log'); (context.folder / 'f').write_text('abc')", APART)
-    outcome = perform_apart(own, str(store.root), 60)
+    outcome = supervised(own, store.root)
     record = store.record(own.ref)
     assert outcome.status == "done" and 0 < outcome.seconds < 60
     assert record is not None and record.files == {"f": 3}
     assert store.log_path(own.ref).read_text() == "log\n"
     assert list((store.root / "tmp").iterdir()) == []
-    again = perform_apart(own, str(store.root), 60)
+    again = supervised(own, store.root)
     assert (again.status, again.seconds) == ("done", 0.0)
 
 
@@ -74,7 +76,7 @@ ENDS = {
 @pytest.mark.parametrize("code", ENDS)
 def test_the_end_of_a_child_is_the_end_of_its_step(code: str, store: Store) -> None:
     own = step(code, APART)
-    outcome = perform_apart(own, str(store.root), 60)
+    outcome = supervised(own, store.root)
     status, reason = ENDS[code]
     assert outcome.status == status
     assert outcome.reason.startswith(reason)
@@ -84,12 +86,14 @@ def test_the_end_of_a_child_is_the_end_of_its_step(code: str, store: Store) -> N
 
 def test_a_step_over_its_time_is_ended_with_its_trace_in_the_log(store: Store) -> None:
     own = step("import time; time.sleep(600)", APART)
-    outcome = perform_apart(own, str(store.root), 6)
-    assert outcome.status == "failed"
+    outcome = supervised(own, store.root, Limit(3))
+    assert (outcome.status, outcome.kind) == ("failed", "timeout")
     assert outcome.reason == (
-        "did not finish within 6.0s; `farm run --retry-failed --check-minutes N` allows more time"
+        "it did not finish within 3.0s; `limits: {own: TIME}` in the matrix allows more"
     )
-    assert 6 <= outcome.seconds < 60
+    assert 3 <= outcome.seconds < 60
+    failure = store.failure(own.key)
+    assert failure is not None and (failure.kind, failure.limit) == ("timeout", 3.0)
     assert "Timeout (0:00:0" in store.log_path(own.ref).read_text()
 
 
@@ -97,31 +101,8 @@ def test_no_room_for_a_childs_folder_is_transient(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Store, "work_folder", full_disk)
-    outcome = perform_apart(step("", APART), str(store.root), 60)
+    outcome = supervised(step("", APART), store.root)
     assert outcome.status == "transient" and outcome.reason.startswith("the disk is full")
-
-
-def test_a_child_that_published_and_was_then_killed_is_done(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = step("figures['n'] = 1", APART)
-
-    def lost(self: Path) -> bytes:
-        raise FileNotFoundError(self)
-
-    monkeypatch.setattr(process.Path, "read_bytes", lost)  # its answer never came
-    assert process.perform_apart(own, str(store.root), 60).status == "done"
-
-
-def test_a_check_has_its_own_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = []
-    monkeypatch.setattr(process, "perform_apart", lambda *values: limits.append(values))
-    own = step("", APART)
-    for one in (replace(own, stage="check"), replace(own, stage="export")):
-        perform_where_due(one, "root", 7.0, True)
-    assert [(values[1], values[2], values[3]) for values in limits] == [
-        ("root", 7.0, True), ("root", None, True),
-    ]  # fmt: skip
 
 
 def test_what_a_lost_process_was_working_on_is_removed_and_its_log_kept(store: Store) -> None:
@@ -136,19 +117,9 @@ def test_what_a_lost_process_was_working_on_is_removed_and_its_log_kept(store: S
 def test_a_log_that_ends_in_a_long_line_is_cut(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("first\n" + "x" * 999 + "\n")
-    assert process._last_line(log) == f"; its log ends with: {'x' * 300}"
+    assert supervise._last_line(log) == f"; its log ends with: {'x' * 300}"
     log.write_text("\n")
-    assert process._last_line(log) == "" == process._last_line(None)
-
-
-def test_the_worker_ends_where_its_parent_is_no_more(store: Store, tmp_path: Path) -> None:
-    own = step("figures['n'] = 1", APART)
-    folder = tmp_path / "work"
-    folder.mkdir()
-    work = process.ChildWork(own, str(store.root), False, folder, os.getpid() + 1, None)
-    code = process._START.format(path=sys.path)
-    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(work), check=False)
-    assert done.returncode == 1 and not work.outcome_file.exists() and store.record(own.ref) is None
+    assert supervise._last_line(log) == "" == ""
 
 
 def test_the_inline_executor_takes_one_step_at_a_time(store: Store) -> None:

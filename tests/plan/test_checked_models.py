@@ -37,7 +37,11 @@ def test_a_check_has_its_sources_and_its_data_sets_packages(tmp_path: Path) -> N
     )
     for found in (alone, with_images):
         assert (found.step.stage, found.step.label, found.facts) == ("check", "m", None)
-        assert found.step.needs == Needs(own_process=True) and found.model == own and not found.own_code
+        assert (
+            found.step.needs == Needs(own_process=True)
+            and found.model == own
+            and not found.own_code
+        )
 
 
 def test_a_check_is_planned_anew_where_what_it_saw_has_changed(tmp_path: Path) -> None:

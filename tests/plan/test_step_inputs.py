@@ -99,7 +99,9 @@ def test_a_module_is_its_function_its_code_and_its_weights(
     assert (model.checkpoint and model.checkpoint.path) == (
         str(folder / "w.pth") if checkpoint else None
     )
-    assert all(step.needs.apart for step in found.of_stage("reference") + found.of_stage("export"))
+    assert all(
+        step.needs.own_process for step in found.of_stage("reference") + found.of_stage("export")
+    )
 
 
 def test_the_data_set_is_its_images_its_annotations_and_its_limit(folder: Path) -> None:
@@ -313,10 +315,10 @@ def test_pytorch_runs_the_model_itself(folder: Path) -> None:
     engine = inputs(found, "verify").engine
     assert engine.built is None and engine.model == inputs(found, "check").model
     # What loads a model that may run any code has a process of its own.
-    apart = {stage: found.of_stage(stage)[0].needs.apart for stage in cell.steps}
+    apart = {stage: found.of_stage(stage)[0].needs.own_process for stage in cell.steps}
     assert apart == {**dict.fromkeys(cell.steps, True), "prepare": False}
     plain = plan(folder, "runtimes=[torch]")
-    assert not plain.of_stage("measure")[0].needs.apart
+    assert not plain.of_stage("measure")[0].needs.own_process
 
 
 def test_a_model_that_was_not_checked_is_listed_and_its_cells_are_refused_nothing(

@@ -117,9 +117,9 @@ def _require_apart(plan: Plan) -> None:
     apart = {
         (step.label.split()[0].split(".")[0], step.stage)
         for step in plan.steps.values()
-        if step.needs.apart
+        if step.needs.own_process
     }
     loading = {"check", "reference", "export", "verify", "evaluate", "measure"}
     assert apart == {*((name, stage) for name in "ab" for stage in loading), ("plain", "check")}
     engines = [s for s in plan.steps.values() if "onnxruntime" in s.label and s.stage != "check"]
-    assert not any(step.needs.apart for step in engines)
+    assert not any(step.needs.own_process for step in engines)
