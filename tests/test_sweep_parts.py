@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import socket
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from rows import row
 import farm.sweep
 from farm.cli.places import locked, matrix_path
 from farm.config.loader import Matrix, load_matrix
+from farm.engine.limits import Limits
 from farm.engine.local import LocalExecutor
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import InputError
@@ -89,7 +89,7 @@ def test_the_executor_starts_at_the_first_call_and_is_stopped_at_the_end(
 
     monkeypatch.setattr("farm.engine.local.LocalExecutor", Counted)
     with ExitStack() as stack:
-        start = starter(store, QUIET, stack)
+        start = starter(store, QUIET, Limits(), stack)
         assert made == []
         assert start() is start() and len(made) == 1 and stopped == []
     assert stopped == made
@@ -111,7 +111,7 @@ def test_rows_say_which_steps_failed_and_which_were_skipped(
     keys = {one.cell.precision: one.steps for one in plan.cells}
     shared = keys["fp32"].keys() - {"build", "verify", "evaluate", "measure"}
     outcomes = {
-        keys["fp32"]["build"]: (StepStatus.TIMED_OUT, "too slow"),
+        keys["fp32"]["build"]: (StepStatus.FAILED, "too slow"),
         keys["fp32"]["verify"]: (StepStatus.BLOCKED, "too slow"),
         keys["fp16"]["convert"]: (StepStatus.SKIPPED, "no node"),
     }
@@ -195,7 +195,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert error.value.where == str(tmp_path / "r")
 
 
-def test_choices_are_minutes_in_an_executors_seconds(store: Store) -> None:
-    choices = dataclasses.replace(QUIET, check_minutes=0.5)
-    executor = farm.sweep._make_executor(store, choices)
-    assert isinstance(executor, LocalExecutor) and executor._check_s == 30.0
+def test_an_executor_has_the_limits_of_the_matrix(store: Store) -> None:
+    limits = Limits({"check": 30.0})
+    executor = farm.sweep._make_executor(store, QUIET, limits)
+    assert isinstance(executor, LocalExecutor) and executor._limits == limits

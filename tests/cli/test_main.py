@@ -99,8 +99,9 @@ def test_every_argument_has_a_help_text(name: str) -> None:
     [
         ["nonesuch"], ["plan"], ["best"], ["reproduce"], ["export"], ["build"], ["test"],
         ["run", "m.yaml", "--executor", "none"], ["run", "m.yaml", "--nonesuch"],
-        ["run", "m.yaml", "--step-minutes", "0"], ["run", "m.yaml", "--check-minutes", "inf"],
-        ["run", "m.yaml", "--check-minutes", "long"], ["leaderboard", "--format", "xml"],
+        ["run", "m.yaml", "--step-minutes", "9"], ["run", "m.yaml", "--check-minutes", "9"],
+        ["run-pack", "p", "--limit", "build"], ["run-pack", "p", "--limit", "build=0s"],
+        ["run-pack", "p", "--limit", "bild=9s"], ["leaderboard", "--format", "xml"],
         ["leaderboard", "x"], ["best", "--target", "cpu", "--max-ap-drop", "-1"],
         ["best", "--target", "cpu", "--max-latency-ms", "nan"],
         ["best", "--target", "cpu", "--objective", "beauty"], ["doctor", "x"],
@@ -115,7 +116,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     found = parsed("run", "m.yaml", "opsets=[17]")
     expected = {
         "matrix": "m.yaml", "overrides": ["opsets=[17]"], "executor": "ray", "address": None,
-        "retry_failed": False, "step_minutes": 360, "check_minutes": 5, "no_mlflow": False,
+        "retry_failed": False, "no_mlflow": False,
         "results": None,
     }  # fmt: skip
     assert expected.items() <= found.items()

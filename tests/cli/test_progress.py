@@ -52,7 +52,6 @@ def test_each_step_that_ends_is_a_line_with_the_time_left(
         ("failed", "FAILED\n    line 1\n    line 2\n"),
         ("input", "WRONG INPUT\n    line 1\n    line 2\n"),
         ("transient", "FAILED (a temporary reason; run again)\n    line 1\n    line 2\n"),
-        ("timed_out", "TIMED OUT\n    line 1\n    line 2\n"),
         ("blocked", "not run, since a step before it did not end well\n"),
         ("skipped", "skipped, with all steps that need the same\n    line 1\n    line 2\n"),
     ],

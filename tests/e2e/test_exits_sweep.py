@@ -63,7 +63,7 @@ def forward_exits_at_once(): return Net(lambda: os._exit(0))
 """
 IMPORT_EXITS = "import sys\nsys.exit(0)\ndef import_exits(): pass\n"
 
-MORE = "`farm run --retry-failed --check-minutes N` allows more time"
+MORE = "`limits: {check: TIME}` in the matrix allows more"
 
 
 def matrix(folder: Path, *names: str, more: str = "") -> Path:
@@ -120,9 +120,9 @@ def test_a_check_that_hangs_costs_its_own_cells_and_its_own_minutes(
     both = (matrix(tmp_path, "good", "hang"), *words)
     for _ in range(2):
         started = time.monotonic()
-        done = farm("run", *both, "--check-minutes", "0.1")
+        done = farm("run", *both, "limits.check=6s")
         assert done.returncode == 1, done.stderr
-        reason = f"did not finish within 6.0s; {MORE}"
+        reason = f"it did not finish within 6.0s; {MORE}"
         assert rows(tmp_path / "r")["hang"] == ("failed", "check", reason)
         assert rows(tmp_path / "r")["good"][0] == "ok"
     assert time.monotonic() - started < 6

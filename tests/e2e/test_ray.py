@@ -1,4 +1,4 @@
-"""Steps on a real Ray that is told of GPUs which this machine may not have."""
+"""Steps on a real Ray that counts on GPUs which this machine may not have."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ KIND = "L4"
 
 @dataclass(frozen=True)
 class Noted(Step):
-    """Leaves the number of the process that performs it."""
+    """Leaves the number of the process that performs it, and the GPUs that it sees."""
 
     notes: str = ""
 
     @property
     def ref(self) -> Ref:
-        (Path(self.notes) / self.key).write_text(str(os.getpid()))
+        note = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}"
+        (Path(self.notes) / self.key).write_text(note)
         return super().ref
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     ray = pytest.importorskip("ray")
-    # Workers do not find the tests' modules.
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     kind = {f"accelerator_type:{KIND}": 1}
-    ray.init(
-        address="local", num_cpus=4, num_gpus=2, resources=kind, include_dashboard=False,
-        object_store_memory=100 << 20, log_to_driver=False, _node_ip_address="127.0.0.1",
-    )  # fmt: skip
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for the workers: `own_stage`
+        ray.init(
+            address="local", num_cpus=4, num_gpus=2, resources=kind, include_dashboard=False,
+            object_store_memory=100 << 20, log_to_driver=False, _node_ip_address="127.0.0.1",
+        )  # fmt: skip
+        yield
     ray.shutdown()
 
 
@@ -49,7 +50,7 @@ def cluster() -> Iterator[None]:
 def executor(cluster: None, tmp_path: Path) -> Any:
     from farm.engine.ray import RayExecutor
 
-    return RayExecutor(Store(tmp_path / "store"), None, 60)
+    return RayExecutor(Store(tmp_path / "store"), None)
 
 
 def noted(folder: Path, key: str, accelerator: str | None = KIND) -> Noted:
@@ -59,13 +60,17 @@ def noted(folder: Path, key: str, accelerator: str | None = KIND) -> Noted:
     )  # type: ignore[arg-type]
 
 
-def test_each_step_on_a_gpu_has_a_process_of_its_own(executor: Any, tmp_path: Path) -> None:
+def test_each_step_on_a_gpu_has_a_process_of_its_own_and_sees_the_gpu_of_its_task(
+    executor: Any, tmp_path: Path
+) -> None:
     steps = [noted(tmp_path, key) for key in "abc"]
     executor.admit(steps)
     for step in steps:
         assert executor.take(step)
         executor.wait()
-    assert len({(tmp_path / step.key).read_text() for step in steps}) == len(steps)
+    notes = [(tmp_path / step.key).read_text().split() for step in steps]
+    assert len({pid for pid, _ in notes}) == len(steps)
+    assert {gpu for _, gpu in notes} <= {"0", "1"}
 
 
 def test_no_more_steps_than_gpus_are_under_way(executor: Any, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def executor(address: str, root: Path) -> Iterator[Any]:
     from farm.engine.ray import RayExecutor
 
-    found = RayExecutor(Store(root), address, 90)
+    found = RayExecutor(Store(root), address)
     yield found
     found.stop()
     assert not ray.is_initialized()
@@ -187,7 +187,7 @@ def test_an_executor_on_anothers_ray_ends_its_own_steps_alone(
     from farm.engine.ray import RayExecutor
 
     monkeypatch.setenv("RAY_ADDRESS", "somewhere:1")
-    second = RayExecutor(Store(tmp_path / "store"), None, 90)
+    second = RayExecutor(Store(tmp_path / "store"), None)
     with pytest.raises(InputError) as error:
         second.admit([own("x", Needs(cpus=99))])
     assert error.value.where == "Ray cluster somewhere:1"

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from own_stage import step
 
+from farm.engine.limits import Limits
 from farm.engine.status import StepStatus
 from farm.errors import InputError
 from farm.plan import Needs
@@ -37,7 +39,7 @@ def executor(root: Path) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for the workers: `own_stage`
-        found = RayExecutor(Store(root), None, 60)
+        found = RayExecutor(Store(root), None)
         yield found
         found.stop()
     assert not ray.is_initialized()
@@ -56,16 +58,13 @@ def test_a_step_of_a_worker_is_in_the_store(executor: Any, root: Path) -> None:
 def test_an_exclusive_step_has_a_process_and_all_cores_for_itself(
     executor: Any, root: Path
 ) -> None:
-    code = (
-        "import os; figures['alone'] = os.environ.get('FARM_EXCLUSIVE'); figures['p'] = os.getpid()"
-    )
+    code = "import os; figures['p'] = os.getpid()"
     steps = [step(f"{code}  # {number}", Needs(exclusive=True)) for number in range(2)]
     executor.admit(steps)
     for one in steps:
         assert executor.take(one)
         assert executor.wait().status == "done"
     records = [Store(root).record(one.ref) for one in steps]
-    assert [one and one.figures["alone"] for one in records] == ["1", "1"]
     assert len({one.figures["p"] for one in records if one}) == 2
 
 
@@ -97,18 +96,39 @@ def test_a_worker_that_is_killed_is_transient_and_its_log_kept(executor: Any, ro
     outcome = executor.wait()
     assert (outcome.key, outcome.status) == (own.key, "transient")
     assert Store(root).log_path(own.ref).read_text() == "so far\n"
-    assert outcome.reason.startswith("its process ended: its code ended or crashed it")
+    assert outcome.reason == "its process was killed by signal 9 (Killed): out of memory?"
+    assert outcome.kind == "oom"
+
+
+def test_a_supervisor_that_is_killed_takes_its_step_along(executor: Any, root: Path) -> None:
+    pids = root.parent / "pids"
+    own = step(
+        "import os, psutil, time; print('so far', flush=True)\n"
+        "server = psutil.Process().parent()\n"
+        f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{server.pid}}')\n"
+        "server.parent().kill(); time.sleep(600)"
+    )
+    executor.admit([own])
+    assert executor.take(own)
+    outcome = executor.wait()
+    assert (outcome.status, outcome.kind) == ("transient", "node_lost")
+    assert outcome.reason == "the process that supervised it was killed"
+    assert Store(root).log_path(own.ref).read_text() == "so far\n"
+    until = time.monotonic() + 30
+    while any(psutil.pid_exists(int(pid)) for pid in pids.read_text().split()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_a_step_over_its_limit_is_given_up(executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "_limit_s", 1.5)
+    monkeypatch.setattr(executor, "_limits", Limits({"own": 1.5}))
     own = step("import time; time.sleep(600)")
     executor.admit([own])
     started = time.monotonic()
     assert executor.take(own)
     outcome = executor.wait()
-    assert outcome.status is StepStatus.TIMED_OUT and 1.5 <= time.monotonic() - started < 60
-    assert outcome.reason == "took longer than 0.025 minutes (--step-minutes)"
+    assert outcome.status is StepStatus.FAILED and 1.5 <= time.monotonic() - started < 60
+    assert outcome.reason.startswith("it did not finish within 1.5s; `limits: {own: TIME}`")
 
 
 def test_an_exclusive_step_waits_for_the_others_and_they_for_it(executor: Any) -> None:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from farm import interrupts
+from farm.engine.claims import Claims
+from farm.engine.limits import Limits
 from farm.engine.scheduler import TRIES, Outcome, StepStatus, require_packages, run_steps
 from farm.engine.status import TRANSITIONS, InvalidTransition, StepStatuses
-from farm.errors import InputError
+from farm.errors import FailureKind, InputError
 from farm.interrupts import Interrupted
 from farm.plan import Step
 from farm.plan.steps import Needs
+from farm.specs import Ref
 from farm.store import Failure, Record, Store
 
 
 @dataclass
 class Scripted:
     """An executor of `slots` places. ends: how each step ends, one status a try ('done' where
-    nothing is said). optional: reasons that `admit` returns by key."""
+    nothing is said). optional: reasons that `admit` returns by key. outcomes: of a step's first
+    tries, before `ends`."""
 
     slots: int = 1
     ends: Mapping[str, list[str]] = field(default_factory=dict)
+    outcomes: dict[str, list[Callable[[], Outcome]]] = field(default_factory=dict)
     optional: Mapping[str, str] = field(default_factory=dict)
     admitted: list[str] = field(default_factory=list)
     taken: list[str] = field(default_factory=list)
@@ -47,6 +55,8 @@ class Scripted:
 
     def wait(self) -> Outcome:
         step = self.running.pop(0)
+        if self.outcomes.get(step.key):
+            return self.outcomes[step.key].pop(0)()
         tried = self.taken.count(step.key)
         statuses = self.ends.get(step.key, [])
         status = statuses[min(tried, len(statuses)) - 1] if statuses else "done"
@@ -96,6 +106,16 @@ def store(tmp_path: Path) -> Store:
 def finish(store: Store, key: str) -> None:
     folder = store.work_folder(key)
     store.publish(folder, Record("export", key, key, {}, {}, {}, 1.0, 1, {}))
+
+
+def altered(store: Store, parent: str) -> Callable[[], Outcome]:
+    """How the step `m` ends that finds its parent altered: the artifact is removed by then."""
+
+    def end() -> Outcome:
+        shutil.rmtree(store.path(Ref("export", parent)))
+        return Outcome("m", StepStatus.TRANSIENT, "altered", altered=Ref("export", parent))
+
+    return end
 
 
 def statuses(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
@@ -149,7 +169,7 @@ def test_what_waits_for_a_failed_step_is_skipped_with_its_reason(store: Store) -
     assert ("blocked", "d") in events and ("started", "d") not in events
 
 
-@pytest.mark.parametrize("status", ["failed", "input", "timed_out"])
+@pytest.mark.parametrize("status", ["failed", "input", "skipped"])
 def test_only_a_transient_failure_is_tried_again(store: Store, status: str) -> None:
     executor = Scripted(ends={"a": [status]})
     outcomes, events = run(steps(step("a"), step("b", "a")), executor, store)
@@ -245,7 +265,7 @@ def test_an_interrupt_that_a_library_swallowed_stops_the_next_round(
 
 
 def test_steps_whose_parents_are_not_planned_are_named(store: Store) -> None:
-    with pytest.raises(RuntimeError, match="export B wait for steps that are not planned"):
+    with pytest.raises(RuntimeError, match="export B waits for a step that is not planned"):
         run(steps(step("b", "nonesuch")), Scripted(), store)
 
 
@@ -271,9 +291,11 @@ def test_runs_make_every_transition_of_the_table_and_no_other(
     monkeypatch.setattr(StepStatuses, "change", noted)
     finish(store, "a")
     store.record_failure(Failure("export", "b", "b", "no operator"), None)
-    ends = {"c": ["failed"], "d": ["input"], "e": ["transient", "timed_out"], "f": ["transient"]}
+    ends = {"c": ["failed"], "d": ["input"], "e": ["transient", "failed"], "f": ["transient"]}
     planned = steps(*(step(key) for key in "abcdefghi"), step("j", "i"), step("k", "b"))
     run(planned, Scripted(ends={**ends, "g": ["skipped"]}, optional={"h": "no H100"}), store)
+    finish(store, "l")
+    run(steps(step("l"), step("m", "l")), Scripted(outcomes={"m": [altered(store, "l")]}), store)
     assert made == {(old, new) for old, allowed in TRANSITIONS.items() for new in allowed}
 
 
@@ -289,3 +311,84 @@ def test_packages_that_are_not_installed_are_named_for_steps_still_to_run(store:
             [done, using("c", ("z", "absent"), ("y", "absent")), using("d", ("z", "absent"))], store
         )
     assert error.value.message.startswith("y, z not installed; `farm doctor` says")
+
+
+def test_a_parent_that_was_altered_is_made_anew_and_its_child_runs_again(store: Store) -> None:
+    for key in "al":
+        finish(store, key)
+    planned = steps(step("a"), step("l", "a"), step("m", "l"), step("n", "l"), step("o", "m"))
+    executor = Scripted(outcomes={"m": [altered(store, "l")]})
+    outcomes, _ = run(planned, executor, store)
+    assert executor.taken == ["m", "l", "m", "n", "o"]
+    assert statuses(outcomes) == dict.fromkeys("almno", "done")
+
+
+def test_a_parent_that_cannot_be_made_anew_blocks_its_children(store: Store) -> None:
+    finish(store, "l")
+    planned = steps(step("l"), step("m", "l"), step("n", "m"))
+    executor = Scripted(outcomes={"m": [altered(store, "l")]}, ends={"l": ["failed"]})
+    outcomes, _ = run(planned, executor, store)
+    assert executor.taken == ["m", "l"]
+    assert statuses(outcomes) == {"l": "failed", "m": "blocked", "n": "blocked"}
+
+
+@pytest.mark.parametrize("kind", [FailureKind.OOM, FailureKind.CRASH])
+def test_a_step_that_has_killed_two_workers_gets_no_third(store: Store, kind: FailureKind) -> None:
+    killed = Outcome("a", StepStatus.TRANSIENT, "killed", kind=kind)
+    executor = Scripted(outcomes={"a": [lambda: killed] * 9})
+    outcomes, _ = run(steps(step("a")), executor, store)
+    assert executor.taken == ["a", "a"] and statuses(outcomes) == {"a": "transient"}
+
+
+def test_a_step_that_reached_a_limit_is_tried_again_under_a_higher_one(store: Store) -> None:
+    def taken(limits: Limits) -> list[str]:
+        failure = Failure("export", "a", "a", "too slow", FailureKind.TIMEOUT, 60.0)
+        store.record_failure(failure, None)
+        executor = Scripted(ends={"a": ["failed"]})
+        outcomes = run_steps(steps(step("a")), store, lambda: executor, Notes(), limits=limits)
+        assert outcomes["a"].status is StepStatus.FAILED
+        return executor.taken
+
+    assert taken(Limits({"export": 60.0})) == []
+    assert taken(Limits({"build": 61.0, "export": 30.0})) == []
+    assert taken(Limits({"export": 61.0})) == ["a"]
+
+
+def test_a_failure_keeps_its_class(store: Store) -> None:
+    store.record_failure(Failure("export", "a", "a", "no operator", "unsupported"), None)
+    outcomes, _ = run(steps(step("a")), Scripted(), store)
+    assert outcomes["a"].kind is FailureKind.UNSUPPORTED
+
+
+def test_a_step_that_another_sweep_is_running_is_awaited_and_not_run(store: Store) -> None:
+    """Also where it fails there."""
+    other = Claims(store)
+    assert other.claim(step("a")) and other.claim(step("b"))
+    executor = Scripted()
+
+    def work() -> None:
+        time.sleep(0.5)
+        finish(store, "a")
+        store.record_failure(Failure("export", "b", "b", "no operator"), None)
+        other.release_all()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    outcomes, _ = run(steps(step("a"), step("b"), step("c", "a"), step("d")), executor, store)
+    thread.join()
+    assert executor.taken == ["d", "c"]
+    assert statuses(outcomes) == {"a": "done", "b": "failed", "c": "done", "d": "done"}
+
+
+def test_claims_are_given_back_however_the_run_ends(store: Store) -> None:
+    with pytest.raises(Interrupted):
+        run(DIAMOND, Scripted(ends={"b": ["interrupt"]}), store)
+    assert list((store.root / "claims").iterdir()) == []
+
+
+def test_the_work_for_a_step_does_not_grow_with_the_number_of_steps(store: Store) -> None:
+    """The executor is asked a bounded number of times per step, whatever waits."""
+    many = steps(step("a"), *(step(f"b{n}", "a") for n in range(500)))
+    executor = Scripted(slots=2)
+    run(many, executor, store)
+    assert len(executor.taken) == 501 and len(executor.refused) <= 501

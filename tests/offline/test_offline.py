@@ -21,10 +21,13 @@ import pytest
 from conftest import PROJECT, Farm
 
 from farm.config.loader import load_matrix
+from farm.engine.limits import Limits
+from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import StepStatus, run_steps
+from farm.engine.supervise import TIME_IS_UP, Supervisor
 from farm.offline import contents
 from farm.offline.relocate import relocate, this_machine
-from farm.offline.run import TIME_IS_UP, LineProgress, LocalExecutor, TimeBudget
+from farm.offline.run import LineProgress, TimeBudget
 from farm.offline.unpack import unpack
 from farm.plan import make_plan
 from farm.store import Store
@@ -228,27 +231,29 @@ def test_a_crash_and_a_hang_cost_their_own_step(packed: Path, tmp_path: Path) ->
     pack = unpack([packed], store)
     plan = relocate(pack, pack.cells[:1], this_machine(), "cache/").plan
     build, *others = plan.steps.values()
-    clock = TimeBudget(time.monotonic(), 600)
-    late = LocalExecutor(store, clock, 0.05)
-    assert late.take(build) and not late.take(others[0])
-    stuck = late.wait()
-    assert stuck.status is StepStatus.TIMED_OUT and "--step-minutes" in stuck.reason
-    assert store.failure(build.key) is None  # the next run tries it again
-    over = LocalExecutor(store, TimeBudget(time.monotonic(), 0.05), 600)
-    over.take(build)
+    over = LocalExecutor(store, until=time.monotonic() + 0.05)
+    assert over.take(build) and not over.take(others[0])
     assert over.wait().status is StepStatus.SKIPPED
+    assert store.failure(build.key) is None  # the next run tries it again
+    late = LocalExecutor(store, Limits({"build": 0.05}))
+    late.take(build)
+    stuck = late.wait()
+    assert (stuck.status, stuck.kind) == (StepStatus.FAILED, "timeout")
+    assert store.failure(build.key) is not None
     dead = tmp_path / "dead"
     dead.mkdir()
     (dead / "sitecustomize.py").write_text(
         "import sys\n"
-        "if 'run_child' in sys.orig_argv[-1]:\n"
-        "    import os; os.kill(os.getpid(), 11)\n"
+        "if 'serve' in sys.orig_argv[-1]:\n"
+        "    import os; os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), 11))\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{dead}:{os.environ.get('PYTHONPATH', '')}")
-        outcomes = run_steps(
-            plan.steps, store, lambda: LocalExecutor(store, clock, 600), LineProgress(clock)
-        )
+        executor = LocalExecutor(store)
+        executor._supervisor = Supervisor()
+        lines = LineProgress(TimeBudget(time.monotonic(), 600))
+        outcomes = run_steps(plan.steps, store, lambda: executor, lines, retry_failed=True)
+        executor._supervisor.close()
     assert "signal 11" in outcomes[build.key].reason
     assert {outcomes[step.key].status for step in others} == {"blocked"}
     failure = store.failure(build.key)
@@ -260,10 +265,10 @@ def test_a_failure_is_brought_home_and_can_be_tried_again(
     packed: Path, tmp_path: Path, farm: Farm
 ) -> None:
     """A step that takes longer than it may is no record, but a reason all the same."""
-    late = run_pack(packed, tmp_path, "--model", "twostage", "--step-minutes", "0.002")
-    assert late.code == 1 and "took longer than" in late.out + late.err
+    late = run_pack(packed, tmp_path, "--model", "twostage", "--limit", "build=0.1s")
+    assert late.code == 1 and "did not finish within" in late.out + late.err
     told = farm("import", late.records, "--results", tmp_path / "home", "--no-mlflow")
-    assert told.returncode == 0 and "took longer than" in told.stdout
+    assert told.returncode == 0 and "did not finish within" in told.stdout
     again = run_pack(packed, tmp_path, "--model", "twostage", "--retry-failed")
     assert again.code == 0, again.err
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +9,7 @@ import pytest
 
 from farm.errors import InputError
 from farm.specs import ModelFacts, Ref, Used
-from farm.store import Failure, Record, Store, _parts, figures, read_record
+from farm.store import Failure, Record, Store, figures, read_record
 from farm.store.facts import facts_from
 from farm.store.imports import Origin, imports, place, write_origin
 
@@ -101,28 +97,6 @@ def test_files_kept_with_a_failure_go_when_the_step_succeeds(store: Store) -> No
     store.keep_log(OTHER, folder / "gone")
     publish(store, record())
     assert list((store.root / "failed").iterdir()) == []
-
-
-def test_only_leftovers_of_processes_that_ended_here_are_removed(store: Store) -> None:
-    host, ended = socket.gethostname(), subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    names = {
-        f"{KEY}.{host}.{ended.pid}.1": False, f"{KEY}.{host}.{os.getpid()}.2": True,
-        f"{KEY}.other.host.{ended.pid}.3": True, f"{KEY}.{host}.1.4": True,
-        f"{KEY}.{host}.x.5": False, f"{KEY}.{host}.0.6": False,
-        f"{KEY}.{host}.{10**30}.7": True, "odd": True,
-    }  # fmt: skip
-    for name in names:
-        (store.root / "tmp" / name).mkdir(parents=True)
-    assert store.remove_stale_work() == 3
-    assert {name: (store.root / "tmp" / name).exists() for name in names} == names
-
-
-def test_a_work_folders_name_is_read_back(store: Store) -> None:
-    key, host, pid, _ = _parts(store.work_folder(KEY).name)
-    assert (key, host, pid) == (KEY, socket.gethostname(), os.getpid())
-    assert _parts(f"{KEY}.a.b.12.34") == (KEY, "a.b", 12, "34")
-    assert _parts("nothing") == ("nothing", "", -1, "")
 
 
 def test_a_record_that_could_not_be_read_back_is_not_kept(store: Store, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.engine.claims import remove_stale_work
 from farm.specs import Ref
 from farm.store import Failure, Record, Store
 
@@ -106,16 +106,5 @@ def test_sigkill_leaves_whole_artifacts_and_nothing_else(tmp_path: Path, seconds
     for folder in published:
         found = store.record(Ref("export", folder.name))
         assert found is not None and found.files == {"a": 100_000, "b": 100_000}
-    store.remove_stale_work()
+    remove_stale_work(store)
     assert list((tmp_path / "tmp").iterdir()) == []
-
-
-def test_sweep_out_leaves_work_under_way(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    mine = store.work_folder(KEY)
-    other = tmp_path / "tmp" / f"{KEY}.another-host.example.{2**22 + 1}.7"
-    other.mkdir()
-    dead = tmp_path / "tmp" / mine.name.replace(f".{os.getpid()}.", f".{2**22 + 1}.")
-    dead.mkdir()
-    assert store.remove_stale_work() == 1
-    assert mine.exists() and other.exists() and not dead.exists()

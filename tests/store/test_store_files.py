@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -101,15 +99,6 @@ def test_a_log_that_is_not_there_is_not_kept(store: Store, tmp_path: Path) -> No
     store.keep_log(KEY, tmp_path / "log")
     assert not (tmp_path / "log").exists()
     assert (store.root / "failed" / f"{KEY}.log").read_text() == "x"
-
-
-def test_what_is_no_folder_of_work_does_no_harm(store: Store) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    (store.root / "tmp").mkdir(parents=True)
-    (store.root / "tmp" / f"{KEY}.{socket.gethostname()}.{ended.pid}.1").write_text("a file")
-    assert store.remove_stale_work() == 1
-    assert Store(store.root / "empty").remove_stale_work() == 0
 
 
 def test_folders_of_work_are_apart_and_their_parents_are_made(store: Store) -> None:
