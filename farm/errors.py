@@ -109,10 +109,10 @@ class FailureKind(str, Enum):
 
 def failure_kind(error: BaseException) -> FailureKind:
     """Return the class of the failure that an exception of a step means."""
-    if isinstance(error, InputError):
-        return FailureKind.BAD_INPUT
     if out_of_memory(error):
         return FailureKind.OOM
+    if isinstance(error, InputError):
+        return FailureKind.BAD_INPUT
     if isinstance(error, TransientFailure):
         return FailureKind.NODE_LOST
     if isinstance(error, OSError):

@@ -202,7 +202,7 @@ sys.addaudithook(hook)
         ("import", "farm.cli.main", signal.SIGTERM),
         ("import", "pydantic", signal.SIGINT),
         ("import", "farm.sweep", signal.SIGTERM),
-        ("subprocess.Popen", "run_child", signal.SIGTERM),
+        ("subprocess.Popen", "forkserver import serve", signal.SIGTERM),
         ("subprocess.Popen", "gcs_server", signal.SIGTERM),
         ("subprocess.Popen", "raylet/raylet", signal.SIGINT),
     ],
@@ -217,7 +217,7 @@ def test_a_signal_at_any_moment_is_130_and_leaves_no_process(
         "KILL_EVENT": event, "KILL_AT": at, "KILL_BY": str(int(by)), "EXITS_MARK": str(tmp_path),
     }  # fmt: skip
     words = ["run", str(matrix(tmp_path, "hang")), "--results", str(tmp_path / "r"), "--no-mlflow"]
-    if "farm" in at or at == "run_child":
+    if "farm" in at or at.startswith("forkserver"):
         words += ["--executor", "inline"]
     started = time.monotonic()
     done = subprocess.run(
