@@ -72,8 +72,8 @@ class Supervisor:
         try:
             if store.record(step.ref):
                 return Outcome(step.key, StepStatus.DONE)
-            with share_host(step.needs.exclusive), _work_folder(store, step) as folder:
-                outcome = self._supervised(step, store, folder, limit, until)
+            with share_host(step.needs.exclusive):
+                outcome = self._supervised(step, store, limit, until)
         except Exception as error:  # no room for the folder, or no process can be started
             outcome = outcome_of(step, store, None, error, 0.0)
         return replace(outcome, seconds=time.perf_counter() - started)
@@ -86,24 +86,23 @@ class Supervisor:
             server.close()
         self._kept, self._servers = {}, {}
 
-    def _supervised(
-        self, step: Step, store: Store, folder: Path, limit: Limit, until: float | None
-    ) -> Outcome:
+    def _supervised(self, step: Step, store: Store, limit: Limit, until: float | None) -> Outcome:
         for remaining in reversed(range(_CRASHES)):
             left = math.inf if until is None else until - time.monotonic()
             seconds = min(limit.seconds, left)
             if seconds <= 0:
                 break
-            end = self._perform(step, store, folder, replace(limit, seconds=seconds))
-            if isinstance(end, Outcome):
-                return end
-            if published := store.record(step.ref):
-                return Outcome(published.key, StepStatus.DONE)
-            if end.limit == "time" and seconds < limit.seconds:
-                break
-            if remaining and not end.limit and end.code < 0 and -end.code not in _KILLED:
-                continue
-            return _outcome(step, store, folder, limit, end)
+            with _work_folder(store, step) as folder:
+                end = self._perform(step, store, folder, replace(limit, seconds=seconds))
+                if isinstance(end, Outcome):
+                    return end
+                if store.record(step.ref):  # it was published before
+                    return Outcome(step.key, StepStatus.DONE)
+                if end.limit == "time" and seconds < limit.seconds:
+                    break
+                if remaining and not end.limit and end.code < 0 and -end.code not in _KILLED:
+                    continue
+                return _outcome(step, store, folder, limit, end)
         return Outcome(step.key, StepStatus.SKIPPED, TIME_IS_UP)
 
     def _perform(self, step: Step, store: Store, folder: Path, limit: Limit) -> Outcome | Ended:
