@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 import ray
 
 import farm
-from farm.errors import InputError
+from farm.errors import FarmError, InputError, class_name, text_of
 from farm.interrupts import Interrupted
 from farm.plan.placement import cores
 
@@ -31,6 +33,7 @@ def connect(address: str | None) -> None:
 
     Raises:
         InputError: no cluster answers at that address.
+        FarmError: Ray cannot be started here.
         Interrupted: SIGTERM came meanwhile.
     """
     with _own_handlers():
@@ -126,11 +129,43 @@ def _join(address: str) -> None:
 
 
 def _start() -> None:
-    ray.init(
-        address="local",
-        num_cpus=cores(),
-        include_dashboard=False,
-        object_store_memory=100 << 20,  # artifacts are in the store, so no object is large
-        _node_ip_address="127.0.0.1",
-        **_QUIET,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cores(),
+            include_dashboard=False,
+            object_store_memory=100 << 20,  # artifacts are in the store, so no object is large
+            _node_ip_address="127.0.0.1",
+            **_QUIET,
+        )
+    except (OSError, ValueError, RuntimeError, TimeoutError) as error:
+        disconnect()
+        reason = text_of(error).strip().partition("\n")[0]
+        raise FarmError(
+            f"Ray cannot be started on this machine: {class_name(error)}: {reason}; `farm doctor`"
+            " says more, and --executor inline does without Ray"
+        ) from error
+
+
+def disconnect() -> None:
+    """End the Ray that `connect` has started, and remove the folder of its session."""
+    folder = _session_folder()
+    ray.shutdown()
+    if folder is None:
+        return
+    for _ in range(20):  # its last processes may still be writing their logs
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(0.05)
+    latest = folder.parent / "session_latest"
+    if latest.is_symlink() and not latest.exists():
+        latest.unlink(missing_ok=True)
+
+
+def _session_folder() -> Path | None:
+    """The folder in which a Ray of this process keeps logs and sockets."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    if node is None or not node.is_head():  # else it is another program's Ray
+        return None
+    return Path(node.get_session_dir_path())

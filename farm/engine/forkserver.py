@@ -16,7 +16,6 @@ import os
 import pickle
 import resource
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -70,14 +69,13 @@ class Work:
         return self.folder.with_name(f"{self.folder.name}.outcome")
 
 
-def serve(descriptor: int, parent: int, temporary: str) -> NoReturn:
+def serve(descriptor: int, parent: int) -> NoReturn:
     """Fork a child for each connection that comes over the socket, and report each child's end.
 
-    descriptor: of the socket. parent: the process id of the client. temporary: a folder for
-    temporary files, which is removed at the end. Messages to the client are pickled tuples:
-    `("forked", pid)` and `("ended", pid, exit code)`, negative for a signal.
+    descriptor: of the socket. parent: the process id of the client. Messages to the client are
+    pickled tuples: `("forked", pid)` and `("ended", pid, exit code)`, negative for a signal.
     """
-    signal.signal(signal.SIGTERM, lambda *_: _end_all(set(children), temporary))
+    signal.signal(signal.SIGTERM, lambda *_: _end_all())
     _end_with_parent(parent, signal.SIGTERM)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _preload()
@@ -98,7 +96,7 @@ def serve(descriptor: int, parent: int, temporary: str) -> NoReturn:
         if control in readable:
             message, received, _, _ = socket.recv_fds(control, MOST_BYTES, 1)
             if not message:
-                _end_all(children, temporary)
+                _end_all()
             children.add(_fork(control, wake, woken, received[0], message.decode()))
 
 
@@ -228,14 +226,13 @@ def kill(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _end_all(children: set[int], temporary: str) -> NoReturn:
+def _end_all() -> NoReturn:
     """End all children and what they have started, also what they have left behind."""
     while found := descendants(os.getpid()):
         kill(found)
         with suppress(ChildProcessError):
             while os.waitpid(-1, 0):
                 pass
-    shutil.rmtree(temporary, ignore_errors=True)
     os._exit(0)
 
 

@@ -13,11 +13,12 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
-from farm.engine.connect import connect, off_stdout
+from farm.engine.connect import connect, disconnect, off_stdout
 from farm.engine.limits import Limits
 from farm.engine.nodes import Node, Nodes
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.supervise import clear_up, shared_supervisor
+from farm.engine.temporary import remove_abandoned
 from farm.errors import FailureKind, InputError, class_name, text_of
 from farm.plan.compatibility import step_unsupported
 
@@ -144,7 +145,11 @@ class RayExecutor:
             if self._own:
                 # Ray ends the workers itself. Cancelling their tasks first would race with those
                 # that end at that moment, and Ray would then abort this process.
-                ray.shutdown()
+                if self._address:
+                    ray.shutdown()
+                else:
+                    disconnect()
+                    remove_abandoned()  # Ray has killed the supervisors of the workers
                 return
             for ref in tasks:
                 ray.cancel(ref, force=True)

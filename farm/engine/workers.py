@@ -24,6 +24,7 @@ import farm
 from farm.engine import forkserver
 from farm.engine.forkserver import descendants
 from farm.engine.limits import Limit, used_memory
+from farm.engine.temporary import TemporaryFolder
 from farm.errors import TransientFailure
 
 if TYPE_CHECKING:
@@ -140,10 +141,11 @@ class ForkServer:
     """
 
     def __init__(self, interpreter: Interpreter, echo: bool) -> None:
-        self.temporary = tempfile.mkdtemp(prefix="farm-")
+        self._folder = TemporaryFolder()
+        self.temporary = str(self._folder.path)
         self._alive, self._exits = set[int](), dict[int, int]()
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        args = (theirs.fileno(), os.getpid(), self.temporary)
+        args = (theirs.fileno(), os.getpid())
         with theirs, tempfile.TemporaryFile() as output:
             sink = None if echo else output
             self._process = subprocess.Popen(
@@ -218,4 +220,4 @@ class ForkServer:
         except subprocess.TimeoutExpired:
             forkserver.kill([self._process.pid, *descendants(self._process.pid)])
             self._process.wait()
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        self._folder.remove()

@@ -1,0 +1,57 @@
+"""Temporary folders of workers, also of those that were killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+
+from farm.engine.temporary import TemporaryFolder, remove_abandoned
+
+MAKE = """
+import sys, tempfile
+tempfile.tempdir = sys.argv[1]
+from farm.engine.temporary import TemporaryFolder
+folder = TemporaryFolder()
+(folder.path / "file").write_text("x")
+print(folder.path, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_folder_is_its_owners_until_it_is_removed(folder: Path) -> None:
+    own, other = TemporaryFolder(), TemporaryFolder()
+    assert own.path != other.path and own.path.parent == folder
+    (own.path / "a").write_text("x")
+    remove_abandoned()
+    assert (own.path / "a").exists() and other.path.exists()
+    own.remove()
+    other.remove()
+    assert list(folder.iterdir()) == []
+
+
+def test_the_folder_of_a_process_that_was_killed_is_removed_by_the_next(folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAKE, str(folder)], env={"PYTHONPATH": str(PROJECT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    path = Path(process.stdout.readline().strip())
+    remove_abandoned()
+    assert (path / "file").exists()
+    process.kill()
+    process.communicate()
+    TemporaryFolder().remove()
+    assert not path.exists()
+    (folder / "farm-worker-odd").write_text("no folder")
+    remove_abandoned()
