@@ -6,10 +6,13 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm import interrupts
 from farm.terminal import plain
+
+if TYPE_CHECKING:
+    from farm.specs import Ref
 
 _LONGEST, _LONGEST_ERROR, _LONGEST_TEXT, _MOST_ERRORS, _MOST_WORDS = 80, 300, 50_000, 20, 40
 
@@ -71,6 +74,19 @@ class LabelOutOfRange(WrongOutputs):
 
 class TransientFailure(FarmError):
     """A stage failed for a temporary reason (a lost node, no memory); it is not recorded."""
+
+
+class AlteredArtifact(TransientFailure):
+    """An artifact that a step reads is not as its own step left it, which has to run again: the
+    fault of neither. ref: that artifact. what: of it is altered, as `images.bin is altered`."""
+
+    def __init__(self, ref: Ref, what: str) -> None:
+        super().__init__(ref, what)
+        self.ref, self.what = ref, what
+
+    def __str__(self) -> str:
+        step = f"{self.ref.stage} {self.ref.key[:12]}"
+        return f"of {step}, which it reads, {self.what}; that step has to run again"
 
 
 # The messages of torch, numpy, ONNX Runtime, OpenVINO, OpenCV, TensorRT and CUDA.

@@ -104,6 +104,7 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
             "python": platform.python_version(),
         },
         code=step.code,
+        parents=context.parents,
     )
 
 

@@ -29,7 +29,7 @@ from farm.plan import STAGES
 from farm.plan.keys import step_key
 from farm.results import arrays
 from farm.specs import Ref
-from farm.store import Record, Store, imports, read_failure, read_record
+from farm.store import Record, Store, as_json, imports, read_failure, read_record
 
 KEPT = {name: stage.files for name, stage in OWN_STAGES.items() if stage.files}
 """By stage, the small files from which verdicts and statistics are computed."""
@@ -120,6 +120,8 @@ def _check_record(ref: Ref, path: Path, stages: Mapping[str, int]) -> None:
         for name, size in record.files.items():
             if name not in KEPT.get(ref.stage, ()) or (path.parent / name).stat().st_size != size:
                 raise ValueError(f"{name} has not the size that the record states")
+        if record.digest and integrity.altered(path.parent, record, anew=True):
+            raise ValueError("changed: a file has not the sha256 that the record states")
     tools = sorted(record.toolchain.items())
     code = record.code or stages.get(record.stage, 0)
     expected = step_key(record.stage, code, record.inputs, tools)
@@ -195,8 +197,7 @@ def small_files(record: Record, folder: Path) -> Iterator[tuple[str, bytes]]:
         node={name: value for name, value in record.node.items() if name != "host"},
     )
     prefix = f"store/{record.stage}/{record.key[:2]}/{record.key}"
-    text = json.dumps(asdict(packed), indent=1, sort_keys=True)
-    yield f"{prefix}/record.json", text.encode()
+    yield f"{prefix}/record.json", as_json(packed).encode()
     for name in sorted(keep):
         yield f"{prefix}/{name}", (folder / name).read_bytes()
 
