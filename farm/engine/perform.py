@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm import interrupts
+from farm.engine.inputs import unchanged
 from farm.engine.output import add_traceback, output_to, same_folder
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import (
@@ -81,7 +82,8 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
     context = Context(store, folder, threads=step.needs.cpus)
     _check_node(step)
     try:
-        figures = stage(step.stage)(step.inputs, context)
+        with unchanged(step.inputs, store.root):
+            figures = stage(step.stage)(step.inputs, context)
     except BaseException as error:
         for one in chain(
             error

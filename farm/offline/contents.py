@@ -24,7 +24,7 @@ from farm.specs import (
 )
 from farm.store.figures import count
 
-VERSION = 4
+VERSION = 5
 NAME = "pack.json"
 
 BEFORE = tuple(name for name, stage in OWN_STAGES.items() if not stage.on_target)

@@ -29,7 +29,7 @@ from farm.plan import STAGES
 from farm.plan.keys import step_key
 from farm.results import arrays
 from farm.specs import Ref
-from farm.store import Record, Store, as_json, imports, read_failure, read_record
+from farm.store import Record, Store, as_json, imports, integrity, read_failure, read_record
 
 KEPT = {name: stage.files for name, stage in OWN_STAGES.items() if stage.files}
 """By stage, the small files from which verdicts and statistics are computed."""

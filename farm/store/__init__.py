@@ -77,9 +77,10 @@ class Store:
         Raises:
             OSError: a file cannot be read, for another reason than that it is not there.
         """
-        return self._compared(ref, anew)[1]
+        return self.compared(ref, anew)[1]
 
-    def _compared(self, ref: Ref, anew: bool) -> tuple[Record | None, list[Alteration]]:
+    def compared(self, ref: Ref, anew: bool = False) -> tuple[Record | None, list[Alteration]]:
+        """Return the record, if that is as the step left it, and what `altered` returns."""
         folder = self.path(ref)
         try:
             record = read_record(folder / NAME)
@@ -102,26 +103,31 @@ class Store:
             AlteredArtifact: it is not whole, or not there any more.
             OSError: it cannot be read.
         """
-        record, found = self._compared(ref, anew=False)
+        record, found = self.compared(ref)
         if found or record is None:
-            self.discard(ref, found)
+            self.discard(ref, integrity.listed(found))
             raise AlteredArtifact(ref, integrity.listed(found))
         return record
 
-    def discard(self, ref: Ref, found: Sequence[Alteration]) -> None:
-        """Remove an artifact, so that its step counts as not done, and log why.
+    def discard(self, ref: Ref, reason: str) -> None:
+        """Remove an artifact, and log the reason as a warning. Raises OSError."""
+        if self.remove(ref):
+            log.warning(f"{ref.stage} {ref.key[:12]}: {reason}; it is made anew")
+
+    def remove(self, ref: Ref) -> bool:
+        """Remove an artifact, so that its step counts as not done; return whether it was there.
 
         Raises:
             OSError: it cannot be removed.
         """
         integrity.forget(self.path(ref))
         if not self.path(ref).exists():
-            return  # another step has found it
-        log.warning(f"{ref.stage} {ref.key[:12]}: {integrity.listed(found)}; the step runs again")
+            return False  # another step has removed it
         folder = self.work_folder(ref.key)
         with suppress(FileNotFoundError):
-            self.path(ref).rename(folder / "altered")  # whole or not there, also for others
+            self.path(ref).rename(folder / "altered")  # at once, so that nobody sees a part of it
         shutil.rmtree(folder, ignore_errors=True)
+        return True
 
     def refs(self, stage: str) -> Iterator[Ref]:
         """Yield every finished step of a stage."""

@@ -86,7 +86,7 @@ def as_json(record: Record) -> str:
     """
     try:
         value = jsonfile.parse(json.dumps(asdict(record)).encode())
-        value["digest"] = _own_digest(value)
+        value["digest"] = digest_of(value)
         _decode(value)
     except InputError as error:  # which the user could not correct
         raise ValueError(f"the record cannot be kept: {error}") from None
@@ -103,13 +103,13 @@ def read_record(path: Path) -> Record:
     """
     value = jsonfile.read(path)
     record = _decode(value)
-    if record.digest and record.digest != _own_digest(value):
+    if record.digest and record.digest != digest_of(value):
         raise InputError("changed: its sha256 is not the one that it states")
     return record
 
 
-def _own_digest(record: dict[str, Any]) -> str:
-    """The digest of a record as parsed JSON, in which every value has one way to be written."""
+def digest_of(record: dict[str, Any]) -> str:
+    """Return the sha256 of a record, parsed from JSON, without its own `digest`."""
     return _sha256({name: value for name, value in record.items() if name != "digest"})
 
 

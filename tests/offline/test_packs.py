@@ -130,7 +130,7 @@ MODEL = {
 }  # fmt: skip
 
 WRONG: dict[str, tuple[Callable[[Any], object], str]] = {
-    "another version": (lambda p: p.update(version=3), "version 3; this farm reads version 4"),
+    "another version": (lambda p: p.update(version=3), "version 3; this farm reads version 5"),
     "no version": (lambda p: p.pop("version"), "version None"),
     "a field more": (lambda p: p.update(more=1), "'more'"),
     "cells as text": (lambda p: p.update(cells="x"), "cells"),
