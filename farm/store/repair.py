@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from farm.specs import Ref
 from farm.store import integrity
 
 if TYPE_CHECKING:
-    from farm.specs import Ref
     from farm.store import Record, Store
 
 _BUILDS = "build/"
