@@ -26,30 +26,32 @@ def discard_altered(store: Store, refs: Iterable[Ref]) -> list[Ref]:
     Raises:
         OSError: an artifact cannot be read or removed.
     """
-    gone, contents = dict[str, Ref](), dict[str, str]()
+    gone, absent, contents = list[Ref](), set[str](), dict[str, str]()
     for ref in refs:
         name = f"{ref.stage}/{ref.key}"
         if not store.path(ref).exists():
+            absent.add(name)
             continue
         record, found = store.compared(ref)
-        if reason := integrity.listed(found) if found else outdated(record, contents, gone):
+        if reason := integrity.listed(found) if found else outdated(record, contents, absent):
             store.discard(ref, reason)
-            gone[name] = ref
+            gone.append(ref)
+            absent.add(name)
         elif record:
             contents[name] = record.content
-    return list(gone.values())
+    return gone
 
 
 def outdated(
-    record: Record | None, contents: Mapping[str, str], gone: Collection[str] = ()
+    record: Record | None, contents: Mapping[str, str], absent: Collection[str] = ()
 ) -> str | None:
     """Return why an artifact is not of its parents as they are; None if it is.
 
-    contents: the digests of the parents' files, by `<stage>/<key>`; others are not compared. gone:
-    the parents that will be made anew.
+    contents: the digests of the parents' files, by `<stage>/<key>`; others are not compared.
+    absent: the parents that will be made anew.
     """
     for parent, content in record.parents.items() if record else ():
-        if parent in gone and parent.startswith(_BUILDS):
+        if parent in absent and parent.startswith(_BUILDS):
             return "its engine is made anew"
         if contents.get(parent, content) != content:
             return f"it was made of another {parent.partition('/')[0]} than is there now"
