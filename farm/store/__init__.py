@@ -1,6 +1,7 @@
 """Store: content-addressed artifacts. A step is done as soon as its folder has its final name.
 
     <root>/<stage>/<first two digits of key>/<key>/record.json   a finished step and its files
+                                             .../checked.json    which of them were compared
     <root>/failed/<key>.json, .log                               a failure that will repeat itself
     <root>/tmp/<key>.<host>.<pid>.<time>/                        a running step
     <root>/elsewhere/<digest>/                                   imported records; see `imports`
