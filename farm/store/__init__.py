@@ -105,6 +105,8 @@ class Store:
             OSError: it cannot be read.
         """
         record, found = self.compared(ref)
+        if found:  # perhaps in an artifact that another step has removed and that is made by now
+            record, found = self.compared(ref)
         if found or record is None:
             self.discard(ref, integrity.listed(found))
             raise AlteredArtifact(ref, integrity.listed(found))

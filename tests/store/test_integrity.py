@@ -151,6 +151,26 @@ def test_an_artifact_that_is_not_there_is_no_fault_of_the_step(
     assert (copy.ref, copy.what, str(copy)) == (EXPORT, "record.json is missing", str(error.value))
 
 
+def test_what_was_made_anew_meanwhile_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two steps that find the same alteration the second must not remove what is whole again."""
+    (publish(store) / "model.onnx").write_text("onnX")
+    compared, looks = Store.compared, []
+
+    def slow(self: Store, ref: Ref, anew: bool = False) -> object:
+        found = compared(self, ref, anew)
+        looks.append(found)
+        if len(looks) == 1:
+            store.remove(ref)
+            publish(store)
+        return found
+
+    monkeypatch.setattr(Store, "compared", slow)
+    assert store.require_whole(EXPORT).files and len(looks) == 2
+    assert store.record(EXPORT) and capsys.readouterr().err == ""
+
+
 def test_a_file_is_read_once_and_again_when_it_changed(
     store: Store, later: None, reads: list[str]
 ) -> None:
