@@ -201,6 +201,22 @@ def test_a_file_that_has_just_changed_is_not_trusted_by_other_processes(
     assert not (store.path(EXPORT) / integrity.MEMORY).exists()
 
 
+def test_a_file_that_changes_while_it_is_read_is_not_taken_for_whole(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = publish(store)
+    of_file = integrity.of_file
+
+    def overtaken(path: Path) -> str:
+        digest = of_file(path)
+        path.write_text("edam")
+        return digest
+
+    monkeypatch.setattr(integrity, "of_file", overtaken)
+    assert Alteration("model.onnx", "altered") in store.altered(EXPORT)
+    assert (folder / "model.onnx").read_text() == "edam"
+
+
 MEMORIES = [b"", b"{", b"[]", b"{}", b'{"record": "x", "files": {"model.onnx": 3}}', b"\xff"]
 
 
