@@ -191,7 +191,7 @@ def test_a_file_is_read_once_and_again_when_it_changed(
 
 
 def test_a_file_that_has_just_changed_is_not_trusted_by_other_processes(
-    store: Store, reads: list[str]
+    store: Store, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(store)
     reads.clear()
@@ -199,6 +199,13 @@ def test_a_file_that_has_just_changed_is_not_trusted_by_other_processes(
     in_another_process()
     assert store.altered(EXPORT) == [] and len(reads) == 4
     assert not (store.path(EXPORT) / integrity.MEMORY).exists()
+    now = integrity.time.time_ns
+    monkeypatch.setattr(integrity.time, "time_ns", lambda: now() + 60_000_000_000)
+    assert store.altered(EXPORT) == [] and len(reads) == 4  # it was read too early to be told
+    assert not (store.path(EXPORT) / integrity.MEMORY).exists()
+    in_another_process()
+    assert store.altered(EXPORT) == [] and len(reads) == 6
+    assert (store.path(EXPORT) / integrity.MEMORY).exists()
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_taken_for_whole(
@@ -331,3 +338,5 @@ def test_records_of_earlier_versions_are_read_where_they_were_imported(store: St
     found = store.any_record(EXPORT)
     assert store.record(EXPORT) is None and found is not None and store.altered(EXPORT) == []
     assert replace(found, node={}).foreign is False and found.foreign
+    (folder / "model.onnx").write_text("on")
+    assert store.altered(EXPORT) == [Alteration("model.onnx", "altered")]  # by its size alone
