@@ -51,7 +51,7 @@ class Store:
         None, too, if the record was changed or has no digests, since an earlier version made it.
         """
         record = self.any_record(ref)
-        return record if record and record.has_digests and not record.foreign else None
+        return record if record and not record.foreign else None
 
     def any_record(self, ref: Ref) -> Record | None:
         """Return the record as `record` does, also of a step that was done on another machine.
