@@ -32,9 +32,9 @@ def checked(picked: Pick, store: Store) -> Pick:
     reason = altered(picked.best, store) if picked.best else None
     if picked.best is None or reason is None:
         return picked
-    cell = picked.best["cell"]
-    why = f"{cell} is the best, but {reason}"
-    return replace(picked, best=None, why=why, left_out={cell: reason, **picked.left_out})
+    why = "the best cell was altered since its sweep"
+    left_out = {picked.best["cell"]: reason, **picked.left_out}
+    return replace(picked, best=None, why=why, left_out=left_out)
 
 
 def altered(row: Row, store: Store) -> str | None:

@@ -60,7 +60,7 @@ def test_an_edited_record_is_not_shipped(stage: str, store: Store) -> None:
     assert altered(PICKED, store) == f"{said}: run the sweep again, which makes it anew"
     next_best = row("b", latency_p50_ms=99.0)
     found = picked(store, next_best)
-    assert found.best is None and said in found.why and found.why.startswith("a is the best, but")
+    assert found.best is None and found.why == "the best cell was altered since its sweep"
     assert said in found.left_out["a"] and next_best in found.eligible
 
 
