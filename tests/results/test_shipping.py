@@ -10,7 +10,7 @@ from rows import row
 from farm.results.select import Criteria, Pick, pick
 from farm.results.shipping import altered, checked
 from farm.specs import Ref
-from farm.store import Record, Store
+from farm.store import Record, Store, integrity
 from farm.store.imports import imports, place, write_origin
 
 KEYS = {stage: f"{n}" * 64 for n, stage in enumerate(("export", "build", "evaluate", "measure"))}
@@ -71,6 +71,16 @@ def test_an_altered_file_that_is_handed_out_is_not_shipped(stage: str, store: St
     assert f"out is altered ({stage}" in str(altered(PICKED, store))
     path(store, stage, "out").unlink()
     assert f"out is missing ({stage}" in str(altered(PICKED, store))
+
+
+def test_what_is_handed_out_is_read_whatever_was_found_before(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any(store.altered(Ref(stage, key)) for stage, key in KEYS.items())
+    read, of_file = [], integrity.of_file
+    monkeypatch.setattr(integrity, "of_file", lambda path: read.append(path) or of_file(path))
+    assert altered(PICKED, store) is None
+    assert read == [path(store, stage, "out") for stage in ("export", "build")]
 
 
 def test_steps_that_are_not_in_the_store_are_passed_over(store: Store, tmp_path: Path) -> None:
