@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,22 @@ def test_an_altered_file_that_is_handed_out_is_not_shipped(stage: str, store: St
     assert f"out is altered ({stage}" in str(altered(PICKED, store))
     path(store, stage, "out").unlink()
     assert f"out is missing ({stage}" in str(altered(PICKED, store))
+
+
+def test_figures_of_another_engine_than_is_there_ship_nothing(store: Store) -> None:
+    ref = Ref("evaluate", KEYS["evaluate"])
+    record = store.record(ref)
+    build = store.record(Ref("build", KEYS["build"]))
+    assert record is not None and build is not None
+    for content, said in (
+        (build.content, None),
+        ("0" * 64, "it was made of another build than is there now (evaluate"),
+    ):
+        store.remove(ref)
+        parents = {f"build/{KEYS['build']}": content}
+        store.publish(store.work_folder(ref.key), replace(record, parents=parents))
+        found = altered(PICKED, store)
+        assert found is None if said is None else said in str(found)
 
 
 def test_what_is_handed_out_is_read_whatever_was_found_before(
