@@ -6,11 +6,13 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm import interrupts
 from farm.terminal import plain
+
+if TYPE_CHECKING:
+    from farm.specs import Ref
 
 _LONGEST, _LONGEST_ERROR, _LONGEST_TEXT, _MOST_ERRORS, _MOST_WORDS = 80, 300, 50_000, 20, 40
 
@@ -74,52 +76,17 @@ class TransientFailure(FarmError):
     """A stage failed for a temporary reason (a lost node, no memory); it is not recorded."""
 
 
-class FailureKind(str, Enum):
-    """The class of a failure, in records, leaderboards and MLflow."""
+class AlteredArtifact(TransientFailure):
+    """An artifact that a step reads is not as its own step left it, which has to run again: the
+    fault of neither. ref: that artifact. what: of it is altered, as `images.bin is altered`."""
 
-    CRASH = "crash"
-    """The code of the step ended its process, or a native library did."""
+    def __init__(self, ref: Ref, what: str) -> None:
+        super().__init__(ref, what)
+        self.ref, self.what = ref, what
 
-    OOM = "oom"
-    """Memory ran out, of the host or of a GPU."""
-
-    TIMEOUT = "timeout"
-    """The step reached its time limit."""
-
-    NODE_LOST = "node_lost"
-    """The node or its worker was lost, or is no longer what the step needs."""
-
-    IO = "io"
-    """A file could not be read or written, for instance because the disk is full."""
-
-    UNSUPPORTED = "unsupported"
-    """The exporter or the runtime does not support the model."""
-
-    MISMATCH = "mismatch"
-    """The engine is another detector than PyTorch's."""
-
-    BAD_INPUT = "bad_input"
-    """The user's files are wrong."""
-
-    BUG = "bug"
-    """An error that nobody has foreseen, of the farm, a library or the model's own code."""
-
-    __str__ = str.__str__  # the value; Python 3.12 would otherwise format the member's name
-
-
-def failure_kind(error: BaseException) -> FailureKind:
-    """Return the class of the failure that an exception of a step means."""
-    if out_of_memory(error):
-        return FailureKind.OOM
-    if isinstance(error, InputError):
-        return FailureKind.BAD_INPUT
-    if isinstance(error, TransientFailure):
-        return FailureKind.NODE_LOST
-    if isinstance(error, OSError):
-        return FailureKind.IO
-    if isinstance(error, StepFailed):
-        return FailureKind.UNSUPPORTED
-    return FailureKind.BUG if isinstance(error, Exception) else FailureKind.CRASH
+    def __str__(self) -> str:
+        step = f"{self.ref.stage} {self.ref.key[:12]}"
+        return f"of {step}, which it reads, {self.what}; that step has to run again"
 
 
 # The messages of torch, numpy, ONNX Runtime, OpenVINO, OpenCV, TensorRT and CUDA.

@@ -26,6 +26,7 @@ from farm.results.rows import make_rows, places
 from farm.store import Store
 from farm.store.facts import facts_from
 from farm.store.imports import HERE
+from farm.store.repair import discard_altered
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
@@ -128,6 +129,7 @@ def _run(
     plan: Plan, store: Store, start: Callable[[], Executor], choices: Choices, limits: Limits
 ) -> dict[str, Outcome]:
     steps = {key: step for key, step in plan.steps.items() if _is_open(step, store)}
+    discard_altered(store, (step.ref for step in steps.values()))
     remaining = [step for step in steps.values() if not store.record(step.ref)]
     if remaining:
         todo = f"{len(remaining)} of {len(steps)} steps to do"

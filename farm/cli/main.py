@@ -9,6 +9,7 @@ import sys
 import farm
 from farm import run as run_command
 from farm.catalog import POSTPROCESS
+from farm.cli import store as store_command
 from farm.cli.places import results_folder, store_folder
 from farm.errors import InputError, nearest
 from farm.models import command as models_command
@@ -110,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     table = command("models", models_command.models, "check which models export, and print it")
     models_command.add_arguments(table)
 
+    kept = command("store", store_command.verify, "look after the artifacts that sweeps have made")
+    store_command.add_commands(kept)
+
     command("doctor", _doctor, "show what this machine can run, what is missing and how to get it")
     return parser
 
@@ -154,6 +158,7 @@ def _best(options: argparse.Namespace) -> int:
     from farm.results import leaderboard
     from farm.results.rows import places
     from farm.results.select import Criteria, pareto, pick
+    from farm.results.shipping import checked
     from farm.results.tables import pick_as_json, pick_as_text, render
     from farm.store import Store
 
@@ -166,8 +171,8 @@ def _best(options: argparse.Namespace) -> int:
         options.objective, options.max_ap_drop, options.max_latency_ms, options.model,
         options.postprocess, frozenset([cpu_model(), *map(str, gpus())]),
     )  # fmt: skip
-    picked = pick(rows, criteria)
     store = Store(store_folder(results))
+    picked = checked(pick(rows, criteria), store)
     where = places(picked.best, store) if picked.best else {}
     if options.pareto and picked.best:
         front = pareto(picked.eligible)

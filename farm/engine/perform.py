@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm import interrupts
+from farm.engine.inputs import unchanged
 from farm.engine.output import add_traceback, output_to, same_folder
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import (
-    FailureKind,
+    AlteredArtifact,
     FarmError,
     InputError,
     TransientFailure,
     chain,
     class_name,
-    failure_kind,
     text_of,
 )
+from farm.failures import FailureKind, failure_kind
 from farm.plan.compatibility import step_unsupported
 from farm.plan.content import dependencies
 from farm.plan.content.packages import toolchain
@@ -85,7 +86,8 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
     context = Context(store, folder, threads=step.needs.cpus)
     _check_node(step)
     try:
-        figures = stage(step.stage)(step.inputs, context)
+        with unchanged(step.inputs, store.root):
+            figures = stage(step.stage)(step.inputs, context)
     except BaseException as error:
         for one in chain(
             error
@@ -108,6 +110,7 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
             "python": platform.python_version(),
         },
         code=step.code,
+        parents=context.parents,
     )
 
 
@@ -132,7 +135,8 @@ def _recorded(
     if isinstance(error, TransientFailure | OSError) or kind is FailureKind.OOM:
         with suppress(OSError):  # on a full disk there is no room for the log either
             store.keep_log(step.key, log)
-        return Outcome(step.key, StepStatus.TRANSIENT, reason, seconds, kind)
+        altered = error.ref if isinstance(error, AlteredArtifact) else None
+        return Outcome(step.key, StepStatus.TRANSIENT, reason, seconds, kind, altered)
     if isinstance(error, InputError):
         store.keep_log(step.key, log)
         return Outcome(step.key, StepStatus.INVALID_INPUT, reason, seconds, kind)

@@ -12,7 +12,8 @@ from farm.engine.claims import Claims
 from farm.engine.limits import Limits
 from farm.engine.ready import ReadySteps
 from farm.engine.status import Outcome, StepStatus, StepStatuses
-from farm.errors import FailureKind, InputError
+from farm.errors import InputError
+from farm.failures import FailureKind
 from farm.plan.steps import Step
 
 if TYPE_CHECKING:

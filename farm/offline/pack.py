@@ -30,6 +30,7 @@ from farm.plan import Plan, PlannedCell, Step, make_plan
 from farm.plan.placement import cores
 from farm.specs import Ref
 from farm.store import Store
+from farm.store.repair import discard_altered
 from farm.sweep import Choices, starter
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ def run_before(
         start = starter(store, choices, limits, stack)
         plan = checked_plan(matrix, store, start, choices.retry_failed, BEFORE)
         steps = {key: step for key, step in plan.steps.items() if step.stage in BEFORE}
+        discard_altered(store, (step.ref for step in steps.values()))
         remaining = [step for step in steps.values() if not store.record(step.ref)]
         with Progress(remaining, cores()) as progress:
             outcomes = run_steps(steps, store, start, progress, choices.retry_failed, limits)

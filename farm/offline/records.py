@@ -29,7 +29,7 @@ from farm.plan import STAGES
 from farm.plan.keys import step_key
 from farm.results import arrays
 from farm.specs import Ref
-from farm.store import Record, Store, imports, read_failure, read_record
+from farm.store import Record, Store, as_json, imports, integrity, read_failure, read_record
 
 KEPT = {name: stage.files for name, stage in OWN_STAGES.items() if stage.files}
 """By stage, the small files from which verdicts and statistics are computed."""
@@ -120,6 +120,10 @@ def _check_record(ref: Ref, path: Path, stages: Mapping[str, int]) -> None:
         for name, size in record.files.items():
             if name not in KEPT.get(ref.stage, ()) or (path.parent / name).stat().st_size != size:
                 raise ValueError(f"{name} has not the size that the record states")
+    for name in record.files if record.digest else ():
+        if integrity.of_file(path.parent / name) != record.digests.get(name):
+            reason = "changed: its sha256 is not the one that its record states"
+            raise InputError(f"{reason}; copy it here again", str(path.parent / name))
     tools = sorted(record.toolchain.items())
     code = record.code or stages.get(record.stage, 0)
     expected = step_key(record.stage, code, record.inputs, tools)
@@ -186,19 +190,21 @@ def small_files(record: Record, folder: Path) -> Iterator[tuple[str, bytes]]:
 
     These are the record, without the name of its machine, and the files in `KEPT`.
     """
-    keep = {name for name in record.files if name in KEPT.get(record.stage, ())}
+    keep = sorted(name for name in record.files if name in KEPT.get(record.stage, ()))
+    contents = {name: (folder / name).read_bytes() for name in keep}
     packed = replace(
         record,
-        files={name: size for name, size in record.files.items() if name in keep},
-        left_out={name: size for name, size in record.files.items() if name not in keep}
+        files={name: size for name, size in record.files.items() if name in contents},
+        left_out={name: size for name, size in record.files.items() if name not in contents}
         | record.left_out,
         node={name: value for name, value in record.node.items() if name != "host"},
+        # Records of earlier versions have none.
+        digests={name: _digest(data) for name, data in contents.items()} | record.digests,
     )
     prefix = f"store/{record.stage}/{record.key[:2]}/{record.key}"
-    text = json.dumps(asdict(packed), indent=1, sort_keys=True)
-    yield f"{prefix}/record.json", text.encode()
-    for name in sorted(keep):
-        yield f"{prefix}/{name}", (folder / name).read_bytes()
+    yield f"{prefix}/record.json", as_json(packed).encode()
+    for name, data in contents.items():
+        yield f"{prefix}/{name}", data
 
 
 def _digest(data: bytes) -> str:

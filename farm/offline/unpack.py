@@ -63,11 +63,11 @@ def _description(found: Iterator[Member], archive: Path) -> Pack:
 
 
 def _has(store: Store, pack: Pack, ref: Ref) -> bool:
-    """Return whether the store has the artifact, with all files that the pack has of it."""
+    """Return whether the store has the artifact unaltered, with all files of it in the pack."""
     folder = store.path(ref)
     prefix = f"store/{folder.relative_to(store.root).as_posix()}/"
     own = (name.removeprefix(prefix) for name in pack.files if name.startswith(prefix))
-    return store.any_record(ref) is not None and all((folder / name).is_file() for name in own)
+    return not store.altered(ref) and all((folder / name).is_file() for name in own)
 
 
 @contextmanager

@@ -109,9 +109,12 @@ def _agreement(
 ) -> tuple[Agreement | RawAgreement | None, str | None]:
     """The agreement, and why the engine is not the same detector (None if it is)."""
     raw = planned.cell.postprocess == "none"
-    folder = store.path(Ref("verify", planned.steps["verify"]))
+    ref = Ref("verify", planned.steps["verify"])
+    folder = store.path(ref)
     pairs = folder / ("raw.npz" if raw else "pairs.npz")
     try:
+        if store.altered(ref):
+            return None, "its pairs were altered; run the sweep again, which makes them anew"
         found = read_raw_agreement(pairs, tolerance) if raw else read_agreement(pairs, tolerance)
     except (OSError, ValueError):
         return None, f"its pairs cannot be read; remove {pairs.parent} and run again"

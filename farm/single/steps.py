@@ -24,6 +24,7 @@ from farm.single.inputs import free_shape
 from farm.specs import Cell
 from farm.store import Record, Store
 from farm.store.facts import facts_from
+from farm.store.repair import discard_altered
 from farm.units import Dims, format_seconds
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def run_step(step: Step, store: Store, retry_failed: bool = False) -> Path:
         StepFailed: the step failed, and would fail again.
         FarmError: the step ended otherwise, for instance out of memory.
     """
+    discard_altered(store, [step.ref])
     if store.record(step.ref):
         log.info(f"{step.stage} {step.label}: found in the store, nothing to do")
         log.debug(store.log_path(step.ref).read_text(errors="replace"))
@@ -127,7 +129,7 @@ def find_artifact(store: Store, stage: str, path: Path) -> FoundArtifact | None:
             if record.files[name] != size:
                 continue
             digest = digest or _sha256(path)
-            if _sha256(store.path(ref) / name) == digest:
+            if record.digests[name] == digest and not store.altered(ref):
                 return FoundArtifact(record, ref)
     return None
 
@@ -149,6 +151,8 @@ def check_detector(
     """
     values, facts = specs.CheckInputs(model, None), facts_from(store)
     found = check_model(model, values, facts)
+    while discard_altered(store, [found.step.ref]):
+        found = check_model(model, values, facts)
     if found.facts is not None and not (retry_failed and store.failure(found.step.key)):
         return found
     with contextlib.suppress(StepFailed):

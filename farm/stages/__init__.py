@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """The store, a stage's working folder, and how many cores (`threads`) it may use."""
+    """The store, a stage's working folder, and how many cores (`threads`) it may use.
+
+    parents: the digests of the artifacts that the stage has read so far, as a record has them.
+    """
 
     store: Store
     folder: Path
     threads: int
+    parents: dict[str, str] = field(default_factory=dict)
 
     def artifact(self, ref: Ref) -> Path:
-        """Return the folder of a finished step."""
+        """Return the folder of a finished step, whose files are as that step left them.
+
+        Raises:
+            AlteredArtifact: they are not; it is removed, so that its step can run again.
+        """
+        self.parents[f"{ref.stage}/{ref.key}"] = self.store.require_whole(ref).content
         return self.store.path(ref)
 
 

@@ -1,6 +1,7 @@
 """Store: content-addressed artifacts. A step is done as soon as its folder has its final name.
 
     <root>/<stage>/<first two digits of key>/<key>/record.json   a finished step and its files
+                                             .../checked.json    which of them were compared
     <root>/failed/<key>.json, .log                               a failure that will repeat itself
     <root>/tmp/<key>.<host>.<pid>.<time>/                        a running step
     <root>/elsewhere/<digest>/                                   imported records; see `imports`
@@ -11,59 +12,44 @@ A folder gets its final name by one rename, so a killed process leaves no partia
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from farm import atomic, jsonfile
-from farm.errors import InputError
+from farm import atomic
+from farm.errors import AlteredArtifact, InputError
 from farm.specs import Ref
-from farm.store.figures import count, require, require_figures, size, text
+from farm.store import integrity
+from farm.store.integrity import Alteration
+from farm.store.records import (
+    LOG,
+    NAME,
+    Failure,
+    Record,
+    as_json,
+    read_failure,
+    read_record,
+    warm_up,
+)
 
+__all__ = [
+    "Alteration",
+    "Failure",
+    "Record",
+    "Store",
+    "as_json",
+    "read_failure",
+    "read_record",
+    "warm_up",
+]
 
-@dataclass(frozen=True)
-class Record:
-    """What is kept of a finished step beside its files.
-
-    figures: the stage's own numbers, raw; verdicts are computed from them later.
-    files: the size in bytes of each file, by which a torn artifact is found.
-    left_out: the files of an imported record that have stayed on the other machine.
-    code: the digest of the farm's code that ran the step; empty in the oldest records.
-    """
-
-    stage: str
-    key: str
-    label: str
-    figures: dict[str, Any]
-    inputs: dict[str, Any]
-    toolchain: dict[str, str]
-    seconds: float
-    peak_host_bytes: int
-    node: dict[str, Any]
-    files: dict[str, int] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
-    code: str = ""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A failure that the same inputs will always give.
-
-    kind: its class, a `FailureKind`; empty in the oldest files. limit: the limit that the step has
-    reached, in seconds or bytes; a run with a higher one tries the step again.
-    """
-
-    stage: str
-    key: str
-    label: str
-    reason: str
-    kind: str = ""
-    limit: float = 0.0
+log = logging.getLogger(__name__)
 
 
 class Store:
@@ -79,28 +65,94 @@ class Store:
     def record(self, ref: Ref) -> Record | None:
         """Return the record of a step that was done here, else None.
 
-        It is None too if its files are torn, or if it was imported: records that earlier versions
-        imported stand among the others, and name no host.
+        Only the record and the sizes of its files are compared; `altered` reads the files. It is
+        None, too, if the record was changed or has no digests, since an earlier version made it.
         """
         record = self.any_record(ref)
-        foreign = record and (record.left_out or (record.node and "host" not in record.node))
-        return None if foreign else record
+        return record if record and not record.foreign else None
 
     def any_record(self, ref: Ref) -> Record | None:
-        """Return the record as `record` does, also of a step that was done on another machine."""
+        """Return the record as `record` does, also of a step that was done on another machine.
+
+        Those that earlier versions imported have no digests.
+        """
         folder = self.path(ref)
         try:
-            record = read_record(folder / "record.json")
+            record = read_record(folder / NAME)
             complete = (record.stage, record.key) == (ref.stage, ref.key) and all(
                 (folder / name).stat().st_size == size for name, size in record.files.items()
             )
         except (OSError, ValueError, InputError):
             return None
-        return record if complete else None
+        return record if complete and (record.has_digests or record.foreign) else None
+
+    def altered(self, ref: Ref, anew: bool = False) -> list[Alteration]:
+        """Return what of an artifact is not as its step left it; nothing if it is whole.
+
+        A file that was found unaltered is not read again while its size, inode and times stay.
+
+        anew: read every file all the same.
+
+        Raises:
+            OSError: a file cannot be read, for another reason than that it is not there.
+        """
+        return self.compared(ref, anew)[1]
+
+    def compared(self, ref: Ref, anew: bool = False) -> tuple[Record | None, list[Alteration]]:
+        """Return the record, if that is as the step left it, and what `altered` returns."""
+        folder = self.path(ref)
+        try:
+            record = read_record(folder / NAME)
+        except (FileNotFoundError, NotADirectoryError):
+            return None, [Alteration(NAME, "missing")]
+        except (ValueError, InputError):
+            return None, [Alteration(NAME, "altered")]
+        if (record.stage, record.key) != (ref.stage, ref.key):
+            return None, [Alteration(NAME, "that of another step")]
+        if not record.has_digests and (record.digest or not record.foreign):
+            return None, [Alteration(NAME, "without digests, as earlier versions wrote it")]
+        return record, integrity.altered(folder, record, anew)
+
+    def require_whole(self, ref: Ref) -> Record:
+        """Return the record of an artifact that a step reads, which must be as its step left it.
+
+        One that is not is removed, so that its step can run again.
+
+        Raises:
+            AlteredArtifact: it is not whole, or not there any more.
+            OSError: it cannot be read.
+        """
+        record, found = self.compared(ref)
+        if found:  # perhaps in an artifact that another step has removed and that is made by now
+            record, found = self.compared(ref)
+        if found or record is None:
+            self.discard(ref, integrity.listed(found))
+            raise AlteredArtifact(ref, integrity.listed(found))
+        return record
+
+    def discard(self, ref: Ref, reason: str) -> None:
+        """Remove an artifact, and log the reason as a warning. Raises OSError."""
+        if self.remove(ref):
+            log.warning(f"{ref.stage} {ref.key[:12]}: {reason}; it is made anew")
+
+    def remove(self, ref: Ref) -> bool:
+        """Remove an artifact, so that its step counts as not done; return whether it was there.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        integrity.forget(self.path(ref))
+        if not self.path(ref).exists():
+            return False  # another step has removed it
+        folder = self.work_folder(ref.key)
+        with suppress(FileNotFoundError):
+            self.path(ref).rename(folder / "altered")  # at once, so that nobody sees a part of it
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
 
     def refs(self, stage: str) -> Iterator[Ref]:
         """Yield every finished step of a stage."""
-        for path in sorted((self.root / stage).glob("*/*/record.json")):
+        for path in sorted((self.root / stage).glob(f"*/*/{NAME}")):
             yield Ref(stage, path.parent.name)
 
     def failure(self, key: str) -> Failure | None:
@@ -113,7 +165,7 @@ class Store:
 
     def log_path(self, ref: Ref) -> Path:
         """Return the path of the step's log, whether it ended well or not."""
-        done = self.path(ref) / "step.log"
+        done = self.path(ref) / LOG
         return done if done.exists() else self.root / "failed" / f"{ref.key}.log"
 
     def work_folder(self, key: str) -> Path:
@@ -127,21 +179,17 @@ class Store:
         """Make a working folder the artifact of its step. If another node was faster, its artifact
         stays.
 
+        Nothing is synced to the disk: what a power failure leaves has other digests, and is made
+        anew.
+
         Raises:
             ValueError: the record could not be read back.
             OSError: the artifact cannot be written.
         """
-        files = {
-            str(path.relative_to(folder)): path.stat().st_size
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != "step.log"
-        }
-        full = {**asdict(record), "files": files}
-        written = json.dumps(full, indent=1, sort_keys=True)
-        _require_readable(written)
-        (folder / "record.json").write_text(written)
-        for name in (*files, "record.json"):
-            atomic.sync(folder / name)
+        digests = integrity.digests(folder)
+        files = {name: (folder / name).stat().st_size for name in digests}
+        written = as_json(replace(record, files=files, digests=digests))
+        (folder / NAME).write_text(written)
         ref = Ref(record.stage, record.key)
         artifact = self.path(ref)
         artifact.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +201,6 @@ class Store:
             if self.record(ref) is None:
                 raise
             shutil.rmtree(folder, ignore_errors=True)
-        atomic.sync(artifact.parent)
         for old in (self.root / "failed").glob(f"{record.key}.*"):
             old.unlink(missing_ok=True)
 
@@ -182,42 +229,3 @@ class Store:
     def forget(self, ref: Ref) -> None:
         """Delete a recorded failure, so that the step is tried again."""
         (self.root / "failed" / f"{ref.key}.json").unlink(missing_ok=True)
-
-
-def warm_up() -> None:
-    """Prepare the reading of records, which takes a while the first time."""
-    jsonfile.adapter(Record)
-    jsonfile.adapter(Failure)
-
-
-def read_record(path: Path) -> Record:
-    """Read a record.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is no JSON.
-        InputError: it is no record.
-    """
-    return _record(jsonfile.read(path))
-
-
-def _record(value: Any) -> Record:
-    record = jsonfile.decode(Record, value)
-    require_figures(record.stage, record.figures)
-    require("seconds", record.seconds, size)
-    for name, value in (("peak_host_bytes", record.peak_host_bytes), *record.files.items()):
-        require(name, value, count)
-    require("node.device", record.node.get("device"), text)
-    return record
-
-
-def _require_readable(record: str) -> None:
-    try:
-        _record(jsonfile.parse(record.encode()))
-    except InputError as error:  # which the user could not correct
-        raise ValueError(f"the record cannot be kept: {error}") from None
-
-
-def read_failure(path: Path) -> Failure:
-    """Raises OSError, ValueError for what is no JSON, and InputError for what is no failure."""
-    return jsonfile.decode(Failure, jsonfile.read(path))

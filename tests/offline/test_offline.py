@@ -32,6 +32,7 @@ from farm.offline.unpack import unpack
 from farm.plan import make_plan
 from farm.store import Store
 from farm.store.facts import facts_from
+from farm.store.records import digest_of
 
 pytestmark = pytest.mark.slow
 
@@ -359,7 +360,11 @@ def test_bad_records_are_told(done: Path, tmp_path: Path, farm: Farm) -> None:
     sweep.write_text(whole)
     record = next((folder / "store" / "measure").glob("*/*/record.json"))
     good = record.read_text()
-    record.write_text(good.replace('"seconds": 0.1', '"seconds": 0.2'))
+    changed = good.replace('"seconds": 0.1', '"seconds": 0.2')
+    record.write_text(changed)
+    assert f"{record}: damaged" in told(folder) and "changed: its sha256" in told(folder)
+    digest = digest_of(json.loads(changed))
+    record.write_text(json.dumps({**json.loads(changed), "digest": digest}))
     assert f"{record}: its key does not fit its inputs" in told(folder)
     record.write_text(good)
     samples = record.with_name("samples.npy")

@@ -181,7 +181,8 @@ def test_pairs_that_cannot_be_read_fail_the_cell_with_what_to_do(plan: Plan, sto
     path.write_bytes(b"x" * path.stat().st_size)
     found = rows_of(plan, store)["fp32"]
     assert (found["status"], found["failed_stage"]) == ("failed", "verify")
-    assert found["reason"] == f"its pairs cannot be read; remove {path.parent} and run again"
+    again = "run the sweep again, which makes them anew"
+    assert found["reason"] == f"its pairs were altered; {again}"
     assert found["matched_fraction"] is None
 
 

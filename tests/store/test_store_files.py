@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from farm.specs import Ref
 from farm.store import Failure, Record, Store
 from farm.store.imports import Origin, imports, place, write_origin
+from farm.store.records import digest_of
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 
@@ -37,7 +39,9 @@ def test_records_and_failures_are_json_with_a_field_a_line(store: Store) -> None
     text = (store.path(Ref("export", KEY)) / "record.json").read_text()
     said = json.loads(text)
     assert list(said) == sorted(said) and text.splitlines()[1] == ' "code": "",'
-    assert said == {**asdict(record()), "files": {"model.onnx": 4}}
+    assert said["digest"] == digest_of(said)
+    files = {"files": {"model.onnx": 4}, "digests": {"model.onnx": sha256(b"onnx").hexdigest()}}
+    assert said == {**asdict(record()), **files, "digest": said["digest"]}
     failure = Failure("export", OTHER, "a", "why")
     store.record_failure(failure, None)
     text = (store.root / "failed" / f"{OTHER}.json").read_text()

@@ -1,0 +1,144 @@
+"""Records and failures as files: what each has, and the digests by which a change is noticed.
+
+A record has the sha256 of each file of its artifact and one over itself, so that neither a file nor
+a figure can change unnoticed. The digests find damage and mistakes; whoever writes new digests,
+too, is not found out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from farm import jsonfile
+from farm.errors import InputError
+from farm.store.figures import count, require, require_figures, size, text
+
+NAME = "record.json"
+LOG = "step.log"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept of a finished step beside its files.
+
+    figures: the stage's own numbers, raw; verdicts are computed from them later.
+    files: the size in bytes of each file, by which a torn artifact is found at once.
+    left_out: the files of an imported record that have stayed on the other machine.
+    code: the digest of the farm's code that ran the step; empty in the oldest records.
+    digests: the sha256 of each file, also of those left out; empty in records of earlier versions.
+    parents: the digest of the files of each artifact that the step read, by `<stage>/<key>`.
+    digest: the sha256 of the record without this field; empty where it has not been written yet,
+    and in records of earlier versions.
+    """
+
+    stage: str
+    key: str
+    label: str
+    figures: dict[str, Any]
+    inputs: dict[str, Any]
+    toolchain: dict[str, str]
+    seconds: float
+    peak_host_bytes: int
+    node: dict[str, Any]
+    files: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    code: str = ""
+    digests: dict[str, str] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the step was done on another machine: records that earlier versions imported
+        stand among a store's own, and name no host."""
+        return bool(self.left_out or (self.node and "host" not in self.node))
+
+    @property
+    def has_digests(self) -> bool:
+        """Whether it has its own digest and that of every file."""
+        return bool(self.digest) and set(self.files) <= set(self.digests)
+
+    @property
+    def content(self) -> str:
+        """The digest of all its files, by which two makes of one artifact are told apart."""
+        return _sha256([[name, self.digests.get(name)] for name in sorted(self.files)])
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failure that the same inputs will always give.
+
+    kind: its class, a `FailureKind`; empty in the oldest files. limit: the limit that the step has
+    reached, in seconds or bytes; a run with a higher one tries the step again.
+    """
+
+    stage: str
+    key: str
+    label: str
+    reason: str
+    kind: str = ""
+    limit: float = 0.0
+
+
+def as_json(record: Record) -> str:
+    """Return the record as the text of its file, with its own digest.
+
+    Raises:
+        ValueError: it could not be read back.
+    """
+    try:
+        value = jsonfile.parse(json.dumps(asdict(record)).encode())
+        value["digest"] = digest_of(value)
+        _decode(value)
+    except InputError as error:  # which the user could not correct
+        raise ValueError(f"the record cannot be kept: {error}") from None
+    return json.dumps(value, indent=1, sort_keys=True)
+
+
+def read_record(path: Path) -> Record:
+    """Read a record. One of an earlier version has no digest that could be compared.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no JSON.
+        InputError: it is no record, or was changed.
+    """
+    value = jsonfile.read(path)
+    record = _decode(value)
+    if record.digest and record.digest != digest_of(value):
+        raise InputError("changed: its sha256 is not the one that it states")
+    return record
+
+
+def digest_of(record: dict[str, Any]) -> str:
+    """Return the sha256 of a record, parsed from JSON, without its own `digest`."""
+    return _sha256({name: value for name, value in record.items() if name != "digest"})
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _decode(value: Any) -> Record:
+    record = jsonfile.decode(Record, value)
+    require_figures(record.stage, record.figures)
+    require("seconds", record.seconds, size)
+    for name, value in (("peak_host_bytes", record.peak_host_bytes), *record.files.items()):
+        require(name, value, count)
+    require("node.device", record.node.get("device"), text)
+    return record
+
+
+def read_failure(path: Path) -> Failure:
+    """Raises OSError, ValueError for what is no JSON, and InputError for what is no failure."""
+    return jsonfile.decode(Failure, jsonfile.read(path))
+
+
+def warm_up() -> None:
+    """Prepare the reading of records, which takes a while the first time."""
+    jsonfile.adapter(Record)
+    jsonfile.adapter(Failure)
