@@ -113,7 +113,7 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Give the lease back. What another has taken over stays; what cannot be removed expires."""
+        """Give the lease back. What another took over stays; what cannot be removed expires."""
         held = self._owner == os.getpid()  # in a forked child it is the parent's
         self._owner = None
         _HEART.remove(self)
