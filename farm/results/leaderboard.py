@@ -64,14 +64,14 @@ def read(folder: Path, target: str | None = None, sweep: str | None = None) -> l
     return rows
 
 
-def of_sweep(folder: Path, sweep: str, target: str) -> list[Row]:
-    """Return the rows of one sweep and target, if there are any.
+def of_sweep(folder: Path, sweep: str, target: str = "*") -> list[Row]:
+    """Return the rows of one sweep, of one target or of all, if there are any.
 
     Raises:
         InputError: a file is damaged or of a newer version.
     """
-    found = folder / "leaderboard" / f"target={target}" / f"sweep={sweep}"
-    return [row for path in sorted(found.glob("*.parquet")) for row in _read_file(path)]
+    found = (folder / "leaderboard").glob(f"target={target}/sweep={sweep}/*.parquet")
+    return [row for path in sorted(found) for row in _read_file(path)]
 
 
 def _read_file(path: Path) -> list[Row]:

@@ -76,7 +76,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def _csv_column(rows: Sequence[Row], name: str) -> list[Any]:
-    values = [row.get(name) for row in rows]
+    values: list[Any] = [row.get(name) for row in rows]
     texts = {value: for_csv(value) for value in set(values) if isinstance(value, str)}
     return [texts.get(value, value) for value in values] if texts else values
 
@@ -137,7 +137,7 @@ def _table(rows: Sequence[Row]) -> str:
 def _texts(rows: Sequence[Row], column: Shown, escaped: Callable[[str], str]) -> list[str]:
     """What is shown of a column's values, which are of one type; equal ones are made once."""
     name, _, form = column
-    values = [row.get(name) for row in rows]
+    values: list[Any] = [row.get(name) for row in rows]
     texts = {value: escaped(_text(value, form)) for value in set(values)}
     return [texts[value] for value in values]
 

@@ -25,10 +25,11 @@ class Database:
     """The experiment of the farm in the database of the results, which is whole."""
 
     def __init__(self, results: Path) -> None:
-        from mlflow.store.db.utils import create_sqlalchemy_engine
+        from mlflow.store.db import utils
         from mlflow.store.tracking.dbmodels import models
 
-        self._engine = create_sqlalchemy_engine(address(results))
+        untyped: Any = utils
+        self._engine = untyped.create_sqlalchemy_engine(address(results))
         self._runs, self._tags = models.SqlRun.__table__, models.SqlTag.__table__
         self._params, self._metrics = models.SqlParam.__table__, models.SqlMetric.__table__
         self._latest = models.SqlLatestMetric.__table__
@@ -65,7 +66,7 @@ class Database:
         self, parent: str, cells: Sequence[Content], known: Mapping[str, Known]
     ) -> dict[str, Known]:
         """Write the runs of the cells, and return them; known: those that cells have already."""
-        written = {}
+        written: dict[str, Known] = {}
         for part in _parts(cells):
             with self._engine.begin() as connection:
                 runs = self._placed(connection, parent, part, known)
@@ -92,7 +93,8 @@ class Database:
             found = connection.execute(query).first()
         if found is None:
             location = (results / "mlflow-artifacts").as_uri()
-            SqlAlchemyStore(address(results), location).create_experiment(EXPERIMENT, location)
+            untyped: Any = SqlAlchemyStore
+            untyped(address(results), location).create_experiment(EXPERIMENT, location)
             with self._engine.connect() as connection:
                 found = connection.execute(query).one()
         return int(found[0]), str(found[1])

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -106,8 +106,8 @@ def set_aside(results: Path, why: str) -> None:
 def _outdated(path: Path) -> str | None:
     """Migrate a database of an older MLflow; return why if that fails."""
     from alembic.script import ScriptDirectory
-    from mlflow.store.db import utils
 
+    utils = _utils()
     with closing(sqlite3.connect(path)) as database:
         (version,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
     scripts = ScriptDirectory.from_config(utils._get_alembic_config(""))
@@ -126,6 +126,13 @@ def _outdated(path: Path) -> str | None:
     return None
 
 
+def _utils() -> Any:
+    """MLflow's functions for databases, which have no types."""
+    from mlflow.store.db import utils
+
+    return utils
+
+
 def _replace(path: Path, make: Callable[[Path], None]) -> None:
     part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     try:
@@ -139,18 +146,18 @@ def _replace(path: Path, make: Callable[[Path], None]) -> None:
 
 
 def _made(part: Path, results: Path) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.store.tracking import sqlalchemy_store
 
+    stores: Any = sqlalchemy_store.SqlAlchemyStore  # it has no types
     location, uri = (results / "mlflow-artifacts").as_uri(), f"sqlite:///{part}"
-    store = SqlAlchemyStore(uri, location)
+    store = stores(uri, location)
     store.create_experiment(EXPERIMENT, location)
     store.engine.dispose()
-    SqlAlchemyStore._engine_map.pop(uri, None)
+    stores._engine_map.pop(uri, None)
 
 
 def _migrated(path: Path, part: Path) -> None:
-    from mlflow.store.db import utils
-
+    utils = _utils()
     with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(part)) as new:
         old.backup(new)
     engine = utils.create_sqlalchemy_engine(f"sqlite:///{part}")
