@@ -12,6 +12,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from farm import atomic
+from farm.errors import InputError
 from farm.lease import Lease
 from farm.results.tracking.runs import EXPERIMENT
 
@@ -29,6 +30,12 @@ _BESIDE = ("-journal", "-wal", "-shm")
 _MOVED = (
     "%s is broken (%s). It is now %s, and a new one has the runs of this sweep; other sweeps are"
     " logged when they are run again."
+)
+
+
+_NEWER = (
+    "it is of a newer MLflow (version {} of the tables), and stays as it is: update MLflow, or give"
+    " other --results"
 )
 
 
@@ -72,7 +79,8 @@ def require(results: Path) -> None:
 
     Raises:
         OSError: it cannot be read or made.
-        Exception: whatever MLflow raises, as for a database of a newer MLflow.
+        InputError: it is of a newer MLflow.
+        Exception: whatever MLflow raises.
     """
     path = database_path(results)
     if path.is_dir():
@@ -115,8 +123,10 @@ def _outdated(path: Path) -> str | None:
     engine = utils.create_sqlalchemy_engine(f"sqlite:///{path}")
     complete = utils._all_tables_exist(engine)
     engine.dispose()
-    if version not in known or (version in scripts.get_heads() and complete):
-        return None  # of a newer one, MLflow says so itself
+    if version not in known:
+        raise InputError(_NEWER.format(version), str(path))
+    if version in scripts.get_heads() and complete:
+        return None
     try:
         _replace(path, lambda part: _migrated(path, part))
     except OSError:
