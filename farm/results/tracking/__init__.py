@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from farm import atomic, jsonfile
 from farm.results.escaping import shown
 from farm.results.tracking import own_file
-from farm.results.tracking.runs import Known, Place, digest_of, of_cell, of_sweep
+from farm.results.tracking.runs import EXPERIMENT, Known, Place, digest_of, of_cell, of_sweep
 
 if TYPE_CHECKING:
     from farm.results.columns import Row
+
+__all__ = ["EXPERIMENT", "is_logged", "log_sweep", "tracking_uri"]
 
 
 def tracking_uri(results: Path) -> str:

@@ -21,9 +21,9 @@ from farm.results.tracking import own_file
 
 
 @pytest.fixture
-def results(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def results(tmp_path: Path, tracked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "mlflow.db").write_bytes(template.read_bytes())
+    (tmp_path / "mlflow.db").write_bytes(tracked.read_bytes())
     return tmp_path
 
 
