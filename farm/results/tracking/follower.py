@@ -97,10 +97,10 @@ class Tracker:
             log.warning("MLflow is not up to date; the same command run again logs the rest.")
             return
         try:
-            found = json.loads(told.splitlines()[-1])
+            found = json.loads(told)
             for warning in found["warnings"]:
                 log.warning(plain(warning))
-        except (ValueError, IndexError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             code = self._process.returncode
             log.warning(f"MLflow could not be written: its process ended with {code}.")
 
@@ -173,8 +173,11 @@ class _Kept(logging.Handler):
 
 def _main(arguments: Sequence[str]) -> None:
     os.nice(19)  # what is measured beside it must not be disturbed
+    told = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints would fill the pipe, which is read at the end
     warnings = follow(arguments[1], Path(arguments[2]), Store(Path(arguments[3])))
-    print("\n" + json.dumps({"warnings": warnings}), flush=True)
+    with told:
+        json.dump({"warnings": warnings}, told)
 
 
 if __name__ == "__main__":

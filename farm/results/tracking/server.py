@@ -29,6 +29,7 @@ class Server:
         # So a server that is down is noticed in seconds, not minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
         from mlflow import MlflowClient
 
         self._client: MlflowClient = MlflowClient(tracking_uri=uri)
