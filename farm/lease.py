@@ -201,7 +201,7 @@ class Lease:
         claim._token = self._token
         if not claim._taken():
             return False
-        if True:
+        if holder(self.path) == other:
             # The claim was taken over, perhaps, while this process was suspended.
             with contextlib.suppress(FileNotFoundError):
                 claim.path.rename(self.path)

@@ -204,3 +204,17 @@ def tool(
         return Done(int(end.value.code or 0), *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database with the run of a sweep `t`; it takes seconds to make."""
+    from rows import row
+
+    from farm.results import tracking
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        tracking.log_sweep("t", [row("z", sweep="t")], {"z": {}}, folder)
+    return folder / "mlflow.db"

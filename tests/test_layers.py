@@ -30,7 +30,7 @@ LAYERS = [
         "plan",
         "store",
     }
-    | {"jsonfile", "options", "own_stages", "parts", "registry", "terminal"},
+    | {"jsonfile", "lease", "options", "own_stages", "parts", "registry", "terminal"},
     {"own_sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"},
     {"stages"},
     {"engine", "results"},

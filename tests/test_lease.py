@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -249,6 +250,20 @@ def test_a_holder_that_comes_back_while_it_is_replaced_stays(
     assert [one.name for one in tmp_path.iterdir()] == ["a"]
 
 
+def test_who_is_suspended_while_it_creates_the_file_may_have_lost_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, dump = tmp_path / "a", json.dump
+
+    def slow(value: object, file: IO[str]) -> None:
+        time.sleep(0.2)
+        path.unlink()  # as one does who takes it over
+        dump(value, file)
+
+    monkeypatch.setattr(json, "dump", slow)
+    assert not Lease(path, 0.1).acquire()
+
+
 def test_a_lease_whose_file_is_gone_is_lost(tmp_path: Path) -> None:
     own = Lease(tmp_path / "a", 60)
     assert own.acquire()
@@ -277,10 +292,10 @@ def test_the_thread_notices_a_loss_by_itself_and_touches_no_other_file(tmp_path:
 def test_one_thread_serves_all_leases_also_the_short_ones(tmp_path: Path) -> None:
     long, short = Lease(tmp_path / "long", 1000), Lease(tmp_path / "short", 1.5)
     assert long.acquire()
-    time.sleep(0.05)  # the thread sleeps for minutes now
+    time.sleep(0.5)  # the thread sleeps for minutes now
     assert short.acquire()
     time.sleep(3)
-    assert not short.lost and not Lease(tmp_path / "short", 1.5).acquire()
+    assert not Lease(tmp_path / "short", 1.5).acquire() and not short.lost
     assert sum(thread.name == "leases" for thread in threading.enumerate()) == 1
     long.release()
     short.release()
@@ -293,7 +308,8 @@ def test_a_forked_child_holds_none_of_its_parents_leases(tmp_path: Path) -> None
     if child == 0:
         own.release()
         with Lease(tmp_path / "b", 60):
-            os._exit(lease._HEART._thread is None)
+            thread = lease._HEART._thread
+            os._exit(thread is None or not thread.is_alive())
     assert os.waitpid(child, 0)[1] == 0
     assert (tmp_path / "a").exists() and not own.lost
     own.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 
@@ -148,6 +149,7 @@ def _leaderboard(options: argparse.Namespace) -> int:
     from farm.results import leaderboard
     from farm.results.tables import render, render_by_class
 
+    gc.disable()  # a seventh of the time of many rows; the command ends at once
     rows = leaderboard.read(results_folder(options.results), options.target, options.sweep)
     print((render_by_class if options.by_class else render)(rows, options.format))
     return 0

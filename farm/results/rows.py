@@ -41,7 +41,7 @@ def make_rows(
         if row["status"] == "pending" and not _begun(cell, store):
             row = next(_done_elsewhere(plan, cell, others, tolerances), row)
         rows.append(row)
-    return _with_speedups(rows)
+    return with_speedups(rows)
 
 
 def imported_rows(
@@ -50,7 +50,7 @@ def imported_rows(
     """Make the rows of one import, which is found by its digest."""
     (one,) = (one for one in imports.imports(store) if one.origin.digest == digest)
     reasons, origin = FailureReasons(failed, {}), str(one.origin)
-    return _with_speedups(
+    return with_speedups(
         [_row(plan, cell, one.store, tolerances, reasons, origin) for cell in plan.cells]
     )
 
@@ -93,7 +93,8 @@ def _encodable(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
-def _with_speedups(rows: Sequence[Row]) -> list[Row]:
+def with_speedups(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with how many times faster each is than its cell in fp32."""
     fp32 = {
         _but_precision(row): row["latency_p50_ms"] for row in rows if row["precision"] == "fp32"
     }

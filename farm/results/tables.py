@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from farm.results.by_class import CLASS_COLUMNS, by_class
@@ -69,10 +69,16 @@ def _csv(rows: Sequence[Row]) -> str:
     """Every column that one of the rows has."""
     out = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writerow({name: for_csv(name) for name in names})  # a file may have any names
-    writer.writerows({name: for_csv(value) for name, value in row.items()} for row in rows)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(map(for_csv, names))  # a file may have any names
+    writer.writerows(zip(*(_csv_column(rows, name) for name in names), strict=True))
     return out.getvalue().rstrip("\n")
+
+
+def _csv_column(rows: Sequence[Row], name: str) -> list[Any]:
+    values: list[Any] = [row.get(name) for row in rows]
+    texts = {value: for_csv(value) for value in set(values) if isinstance(value, str)}
+    return [texts.get(value, value) for value in values] if texts else values
 
 
 def render_by_class(rows: Sequence[Row], form: str) -> str:
@@ -98,7 +104,7 @@ def _shown(rows: Sequence[Row]) -> list[Shown]:
     return [
         (name, COLUMNS[name].heading, COLUMNS[name].form)
         for name in dict.fromkeys((*_FIRST, *headed))
-        if any(row.get(name) not in (None, defaults.get(name)) for row in rows)
+        if {row.get(name) for row in rows} - {None, defaults.get(name)}
     ]
 
 
@@ -110,8 +116,7 @@ def _markdown(rows: Sequence[Row]) -> str:
 def _lined_markdown(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
     lines = ["| " + " | ".join(heading for _, heading, _ in columns) + " |"]
     lines.append("|" + "---|" * len(columns))
-    for row in rows:
-        cells = (for_markdown(_text(row.get(name), form)) for name, _, form in columns)
+    for cells in zip(*(_texts(rows, one, for_markdown) for one in columns), strict=True):
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -119,18 +124,28 @@ def _lined_markdown(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
 def _table(rows: Sequence[Row]) -> str:
     """A block for each target and sweep, with the reasons of its failures below."""
     blocks = []
-    for target, sweep in dict.fromkeys((row["target"], row["sweep"]) for row in rows):
-        own = [row for row in rows if (row["target"], row["sweep"]) == (target, sweep)]
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["target"], row["sweep"]), []).append(row)
+    for (target, sweep), own in groups.items():
         title = plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")
         lines = [title.rstrip(": "), _lined(own, _shown(own))]
         blocks.append("\n".join(lines + _reasons(own) + _origins(own)))
     return "\n\n".join(blocks)
 
 
+def _texts(rows: Sequence[Row], column: Shown, escaped: Callable[[str], str]) -> list[str]:
+    """What is shown of a column's values, which are of one type; equal ones are made once."""
+    name, _, form = column
+    values: list[Any] = [row.get(name) for row in rows]
+    texts = {value: escaped(_text(value, form)) for value in set(values)}
+    return [texts[value] for value in values]
+
+
 def _lined(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
     """The columns under their headings."""
     headings = [heading for _, heading, _ in columns]
-    cells = [[_text(row.get(name), form) for name, _, form in columns] for row in rows]
+    cells = zip(*(_texts(rows, one, str) for one in columns), strict=True)
     return table(headings, cells, [form != "{}" or name == "opset" for name, _, form in columns])
 
 

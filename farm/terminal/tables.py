@@ -1,6 +1,8 @@
 """Tables as text: wrapped to the width of a terminal, and as wide as they are in a pipe.
 
-There are no colours, and nothing in a cell can steer the terminal. rich does the layout.
+There are no colours, and nothing in a cell can steer the terminal. rich folds texts and knows the
+widths of characters; the rest is laid out here, by the distinct texts of each column, since rich
+takes a millisecond a row.
 """
 
 from __future__ import annotations
@@ -8,8 +10,8 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from farm.terminal import plain
 
@@ -24,6 +26,9 @@ _USUAL = 80
 
 _LEAST_TEXT = 8
 """Texts are folded to no fewer columns; where that is too wide, the table is divided."""
+
+_Column = Sequence[str]
+"""The texts of a column, that of its heading first."""
 
 
 def terminal_width() -> int | None:
@@ -47,41 +52,109 @@ def table(
     In a pipe texts are not folded and tables not divided; gaps are narrower over 80 columns.
     """
     width = width or terminal_width()
-    lines = [[plain(text) for text in row] for row in (headings, *rows)]
-    widths = _natural_widths(lines)
+    lines = (headings, *rows)
+    columns = [_plain_column(column) for column in zip(*lines, strict=True)]
+    widths = [_width(column) for column in columns]
     gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= (width or _USUAL) else 1
-    folded = [
+    if width is None:
+        return _laid_out(columns, numeric, widths, gap)
+    least = [
         own if right else min(own, _LEAST_TEXT) for own, right in zip(widths, numeric, strict=True)
     ]
-    if width is not None and sum(folded) + len(folded) - 1 > width:
-        return _divided(lines, numeric, width)
-    return _rendered(_table(lines, numeric, gap), width or _UNBOUNDED)
+    room = width - gap * (len(widths) - 1)
+    if sum(least) > room:
+        return _divided(columns, numeric, width)
+    return _laid_out(columns, numeric, _narrowed(widths, numeric, room), gap)
 
 
-def _natural_widths(lines: Sequence[Sequence[str]]) -> list[int]:
-    """The columns of a terminal that each column takes, when nothing is folded."""
+def _plain_column(column: _Column) -> _Column:
+    shown = {text: plain(text) for text in set(column)}
+    return [shown[text] for text in column]
+
+
+def _cells(text: str) -> int:
+    """The columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
     from rich.cells import cell_len
 
-    return [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    return cell_len(text)
 
 
-def _divided(lines: Sequence[Sequence[str]], numeric: Sequence[bool], width: int) -> str:
+def _width(column: _Column) -> int:
+    """The columns of a terminal that a column takes, when nothing is folded."""
+    return max(map(_cells, set(column)))
+
+
+def _narrowed(widths: Sequence[int], numeric: Sequence[bool], room: int) -> list[int]:
+    """The widths in which a table fits: the widest columns of texts lose as much as it needs."""
+    found = list(widths)
+    texts = [index for index, right in enumerate(numeric) if not right]
+    for _ in range(sum(found) - room):
+        found[max(texts, key=lambda index: found[index])] -= 1
+    return found
+
+
+def _divided(columns: Sequence[_Column], numeric: Sequence[bool], width: int) -> str:
     """The table as several tables, each with as many columns as fit, after the row's number."""
-    numbers = ["#", *map(str, range(1, len(lines)))]
-    numbered = [[number, *line] for number, line in zip(numbers, lines, strict=True)]
-    widths = _natural_widths(numbered)
+    numbers = ["#", *map(str, range(1, len(columns[0])))]
+    first = _width(numbers)
     groups: list[list[int]] = []
     room = 0
-    for column, own in enumerate(widths[1:], start=1):
+    for index, column in enumerate(columns):
+        own = _width(column)
         if room < own + 1 or not groups:
-            groups.append([0])
-            room = width - widths[0]
-        groups[-1].append(column)
+            groups.append([])
+            room = width - first
+        groups[-1].append(index)
         room -= own + 1
-    parts = [[[line[column] for column in group] for line in numbered] for group in groups]
-    rights = [[True, *(numeric[column - 1] for column in group[1:])] for group in groups]
-    tables = (_table(part, right, 1) for part, right in zip(parts, rights, strict=True))
-    return "\n\n".join(_rendered(made, _UNBOUNDED) for made in tables)
+    tables = []
+    for group in groups:
+        part = [numbers, *(columns[index] for index in group)]
+        right = [True, *(numeric[index] for index in group)]
+        tables.append(_laid_out(part, right, [_width(column) for column in part], 1))
+    return "\n\n".join(tables)
+
+
+def _laid_out(
+    columns: Sequence[_Column], numeric: Sequence[bool], widths: Sequence[int], gap: int
+) -> str:
+    """The columns beside one another, with a line of dashes below the headings."""
+    padded = []
+    for column, right, width in zip(columns, numeric, widths, strict=True):
+        shown = {text: _padded(text, right, width) for text in set(column)}
+        padded.append([shown[column[0]], ["-" * width], *(shown[text] for text in column[1:])])
+    between = " " * gap
+    lines = (line for row in zip(*padded, strict=True) for line in _lines(row, widths))
+    return "\n".join(between.join(line).rstrip() for line in lines)
+
+
+def _padded(text: str, right: bool, width: int) -> list[str]:
+    """The lines of a cell, each as wide as its column."""
+    lines = [text] if _cells(text) <= width else _folded(text, width)
+    gaps = [" " * (width - _cells(line)) for line in lines]
+    return [gap + line if right else line + gap for gap, line in zip(gaps, lines, strict=True)]
+
+
+def _folded(text: str, width: int) -> list[str]:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
+    return [line.plain.rstrip() for line in Text(text).wrap(console, width, overflow="fold")]
+
+
+def _lines(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[Iterable[str]]:
+    """The lines of one row: as many as its cell with most lines has."""
+    most = max(map(len, cells), default=0)
+    if most == 1:
+        yield (cell[0] for cell in cells)
+        return
+    for index in range(most):
+        yield (
+            cell[index] if index < len(cell) else " " * width
+            for cell, width in zip(cells, widths, strict=True)
+        )
 
 
 def fields(pairs: Iterable[tuple[str, str]], indent: int = 2) -> str:
@@ -94,22 +167,6 @@ def fields(pairs: Iterable[tuple[str, str]], indent: int = 2) -> str:
     for name, value in pairs:
         grid.add_row(Text(" " * indent + plain(name)), Text(plain(value, "\n")))
     return _rendered(grid, _UNBOUNDED)
-
-
-def _table(lines: Sequence[Sequence[str]], numeric: Sequence[bool], gap: int) -> Table:
-    """A table of the headings, a line of dashes and the rows."""
-    from rich.rule import Rule
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False)
-    for heading, right in zip(lines[0], numeric, strict=True):
-        justify: Literal["left", "right"] = "right" if right else "left"
-        made.add_column(Text(heading), justify=justify, overflow="fold", no_wrap=right)
-    made.add_row(*(Rule(characters="-") for _ in numeric))
-    for row in lines[1:]:
-        made.add_row(*map(Text, row))
-    return made
 
 
 def _rendered(made: Table, width: int) -> str:

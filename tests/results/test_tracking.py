@@ -13,6 +13,8 @@ from mlflow.entities import Run
 from rows import row
 
 from farm.results import tracking
+from farm.results.tracking import database
+from farm.results.tracking.server import Server
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,10 @@ def cells(*rows: dict[str, Any], **links: str) -> tuple[list[dict[str, Any]], di
 
 def log(results: Path, *rows: dict[str, Any], sweep: str = "s", **links: str) -> bool:
     return tracking.log_sweep(sweep, *cells(*rows, **links), results)
+
+
+def client_of(results: Path) -> MlflowClient:
+    return MlflowClient(tracking_uri=tracking.tracking_uri(results))
 
 
 def runs(results: Path) -> tuple[dict[str, Run], dict[str, Run]]:
@@ -166,18 +172,11 @@ def test_runs_of_other_programs_under_the_parent_are_left_alone(results: Path) -
     assert [one.data.metrics["box_ap"] for one in children] == [0.25]
 
 
-def test_a_database_that_was_removed_is_written_again(
-    results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_that_was_removed_is_made_and_written_again(results: Path) -> None:
     log(results, row("x"))
     (results / "mlflow.db").unlink()
-
-    def client(*_: object) -> None:
-        raise ConnectionError("asked")
-
-    monkeypatch.setattr(tracking, "_client", client)
-    with pytest.raises(ConnectionError, match="asked"):
-        log(results, row("x"))
+    assert log(results, row("x")) and set(runs(results)[1]) == {"x"}
+    assert not log(results, row("x"))
 
 
 def test_an_address_of_the_environment_is_respected(
@@ -209,25 +208,166 @@ def test_long_texts_and_many_tags_are_cut_to_what_mlflow_takes(results: Path) ->
     many = {f"text{n}": "x" for n in range(150)}
     assert log(results, row("x", reason="r" * 6000, **many))
     found = tags(runs(results)[1]["x"])
-    assert len(found["farm.reason"]) == 5000
+    assert len(found["farm.reason"]) == 5000 and len(found["farm.digest"]) == 64
     assert sum(name.startswith("farm.") for name in found) <= 104
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"opset": 17}, {"opset": 18}),
+        ({"workspace_bytes": 4}, {}),
+        ({}, {"box_ap": None, "status": "failed", "reason": "why"}),
+    ],
+)
+@pytest.mark.parametrize("where", ["own", "other"])
+def test_what_mlflow_cannot_change_in_a_run_makes_a_new_one(
+    where: str, before: Any, after: Any, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A param of another value, and a param or a metric that is no more."""
+    if where == "other":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
+    log(results, row("x", **before), row("y"))
+    client, (old, other) = client_of(results), (runs(results)[1][name] for name in "xy")
+    assert log(results, row("x", **after), row("y"))
+    experiment = old.info.experiment_id
+    found = client.search_runs([experiment], "tags.`farm.cell` = 'x'")
+    superseded = {one.info.run_id: one.data.tags.get("farm.superseded") for one in found}
+    (new,) = (run for run, by in superseded.items() if by is None)
+    assert superseded == {new: None, old.info.run_id: new}
+    kept = client.get_run(old.info.run_id)
+    assert kept.data.params == old.data.params and kept.data.metrics == old.data.metrics
+    assert client.get_run(new).data.tags["mlflow.parentRunId"] == tags(old)["mlflow.parentRunId"]
+    assert client.get_run(other.info.run_id).info.end_time == other.info.end_time
+    assert not log(results, row("x", **after), row("y"))
+    (results / "tracked" / "s.json").unlink()
+    assert log(results, row("x", **after), row("y"))
+    assert len(client.search_runs([experiment], "tags.`farm.cell` = 'x'")) == 2
+
+
+def test_a_param_that_is_new_needs_no_new_run(results: Path) -> None:
+    log(results, row("x"))
+    before = runs(results)[1]["x"].info.run_id
+    log(results, row("x", opset=18))
+    after = runs(results)[1]["x"]
+    assert after.info.run_id == before and after.data.params["opset"] == "18"
+
+
+def test_a_server_and_the_own_database_get_the_same_runs(
+    results: Path, tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written by MLflow's client there, and to its tables here; a run that changes, too."""
+
+    def content(run: Run) -> Any:
+        data, info = run.data, run.info
+        own = {name: value for name, value in data.tags.items() if name != "mlflow.parentRunId"}
+        history = {
+            name: [one.value for one in client_of(results).get_metric_history(info.run_id, name)]
+            for name in data.metrics
+        }
+        return (
+            own, data.params, data.metrics, history, info.status, info.run_name, info.user_id,
+            info.lifecycle_stage, info.end_time is None, info.start_time > 0,
+            info.artifact_uri.endswith(f"/{info.run_id}/artifacts"),
+        )  # fmt: skip
+
+    def both() -> Any:
+        return [{name: content(run) for name, run in found.items()} for found in runs(results)]
+
+    steps = [
+        [row("x", opset=17), row("y", status="failed", reason="why\n", failed_stage="build")],
+        [row("x", opset=17), row("y", box_ap=0.75, fallback="n/a")],
+    ]
+    here = []
+    for rows in steps:
+        log(results, *rows, engine="/e")
+        here.append(both())
+    (tmp_path / "other.db").write_bytes(template.read_bytes())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
+    for rows, expected in zip(steps, here, strict=True):
+        log(results, *rows, engine="/e")
+        assert both() == expected
+
+
+def test_a_new_cell_takes_three_calls_and_a_changed_one_no_search(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
+    calls = list[str]()
+    for name in ("create_run", "log_batch", "set_terminated", "get_run", "search_runs", "set_tag"):
+        made = getattr(MlflowClient, name)
+
+        def counted(*args: Any, _made: Any = made, _name: str = name, **more: Any) -> Any:
+            calls.append(_name)
+            return _made(*args, **more)
+
+        monkeypatch.setattr(MlflowClient, name, counted)
+    log(results, row("x"), row("y"))
+    cell, parent = ["create_run", "log_batch", "set_terminated"], ["search_runs", "create_run"]
+    assert calls == [*parent, "search_runs", *cell, *cell, "log_batch", "set_terminated"]
+    calls.clear()
+    log(results, row("x"), row("y", box_ap=0.25))
+    written = ["log_batch", "set_terminated"]
+    assert calls == ["search_runs", "get_run", *written, *written]
+
+
+def test_a_run_that_was_removed_there_is_made_again(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
+    log(results, row("x"), row("y"))
+    client_of(results).delete_run(runs(results)[1]["x"].info.run_id)
+    assert log(results, row("x", box_ap=0.25), row("y"))
+    assert {name: one.data.metrics["box_ap"] for name, one in runs(results)[1].items()} == {
+        "x": 0.25, "y": 0.5,
+    }  # fmt: skip
+
+
+def test_a_sweep_under_way_is_running_until_it_is_complete(results: Path) -> None:
+    one, links = cells(row("x"))
+    assert tracking.log_sweep("s", one, links, results, complete=False)
+    assert not tracking.log_sweep("s", one, links, results, complete=False)
+    parent = runs(results)[0]["s"]
+    assert state_of(parent) == "RUNNING" and parent.info.end_time is None
+    assert tracking.log_sweep("s", one, links, results)
+    parent = runs(results)[0]["s"]
+    assert state_of(parent) == "FINISHED" and parent.info.end_time
+
+
+def test_a_note_of_an_earlier_version_is_replaced_and_its_runs_are_kept(results: Path) -> None:
+    log(results, row("x"))
+    before, mark = runs(results)[1]["x"].info, results / "tracked" / "s.json"
+    mark.write_text(json.dumps({"server": "sqlite:///x", "cells": {"x": "0" * 64}}))
+    assert log(results, row("x")) and not log(results, row("x"))
+    assert runs(results)[1]["x"].info.end_time == before.end_time
 
 
 def test_thousands_of_children_are_found_page_by_page(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
     log(results, *(row(f"c{n}") for n in range(3)))
     parents, children = runs(results)
-    client = MlflowClient(tracking_uri=tracking.tracking_uri(results))
-    search = client.search_runs
+    search = MlflowClient.search_runs
 
     def small_pages(*arguments: Any, **options: Any) -> Any:
         return search(*arguments, **{**options, "max_results": 2})
 
-    monkeypatch.setattr(client, "search_runs", small_pages)
-    parent = parents["s"].info
-    found = tracking._children(client, parent.experiment_id, parent.run_id)
-    assert {name: run for name, (run, _) in found.items()} == {
+    monkeypatch.setattr(MlflowClient, "search_runs", small_pages)
+    found = Server(tracking.tracking_uri(results)).children(parents["s"].info.run_id)
+    assert {name: one.run for name, one in found.items()} == {
         name: run.info.run_id for name, run in children.items()
     }
-    assert all(len(digest) == 64 for _, digest in found.values())
+    assert all(len(one.digest) == 64 for one in found.values())
+
+
+def test_hundreds_of_runs_are_written_in_parts(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_AT_ONCE", 2)
+    rows = [row(f"c{n}", box_ap=n / 10) for n in range(5)]
+    log(results, *rows)
+    log(results, *({**one, "latency_p50_ms": 5.0} for one in rows))
+    found = runs(results)[1]
+    assert [found[f"c{n}"].data.metrics["box_ap"] for n in range(5)] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert {one.data.metrics["latency_p50_ms"] for one in found.values()} == {5.0}

@@ -124,11 +124,29 @@ def test_a_table_on_a_terminal_has_its_width(columns: int, lines: int) -> None:
     assert len(found) == lines and max(map(len, found)) <= columns
 
 
-def test_rich_is_imported_for_a_table_alone(tmp_path: Path) -> None:
+def test_a_cell_of_several_lines_leaves_the_others_of_its_row_empty_below() -> None:
+    rows = [("one two three four", "1"), ("short", "2")]
+    assert table(("name", "n"), rows, NUMERIC, width=11).splitlines() == [
+        "name      n",
+        "--------- -",
+        "one two   1",
+        "three",
+        "four",
+        "short     2",
+    ]
+
+
+def test_equal_texts_of_many_rows_are_laid_out_alike() -> None:
+    lines = table(HEADINGS, [*ROWS] * 1000, NUMERIC).splitlines()
+    assert len(lines) == 2002 and lines[2:] == lines[2:4] * 1000
+
+
+def test_rich_is_imported_only_where_texts_are_folded_or_not_ascii(tmp_path: Path) -> None:
     code = (
         "import sys, farm.terminal.tables, farm.results.tables, farm.cli.plan\n"
+        "farm.terminal.tables.table(['a'], [['b']], [False], 80)\n"
         "print('rich' in sys.modules)\n"
-        "farm.terminal.tables.table(['a'], [], [False])\n"
+        "farm.terminal.tables.table(['a'], [['b' * 20]], [False], 10)\n"
         "print('rich' in sys.modules)"
     )
     done = subprocess.run(

@@ -1,0 +1,171 @@
+"""Log a sweep to MLflow: a parent run with a child for each cell, made from the rows."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from farm import atomic, jsonfile
+from farm.results.escaping import shown
+from farm.results.tracking import own_file
+from farm.results.tracking.runs import EXPERIMENT, Known, Place, digest_of, of_cell, of_sweep
+
+if TYPE_CHECKING:
+    from farm.results.columns import Row
+
+__all__ = ["EXPERIMENT", "is_logged", "log_sweep", "tracking_uri"]
+
+
+def tracking_uri(results: Path) -> str:
+    """Return `MLFLOW_TRACKING_URI`, or the address of an SQLite file in the results."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or own_file.address(results)
+
+
+def log_sweep(
+    sweep: str,
+    rows: Sequence[Row],
+    links: Mapping[str, Row],
+    results: Path,
+    complete: bool = True,
+) -> bool:
+    """Update MLflow, and return whether anything had changed. A sweep has one parent run, also when
+    it is run again.
+
+    links: the paths of each cell's ONNX file and engine, by name. complete: the rows are all of the
+    sweep's; else it is under way.
+
+    Raises:
+        OSError: the files of the results cannot be written.
+        Exception: whatever MLflow raises for its server or database.
+    """
+    state = _State(sweep, rows, links, results, complete)
+    if state.is_logged():
+        return False
+    kept = state.forget()
+    for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # a new database logs each migration
+    if not state.own:
+        from farm.results.tracking.server import Server
+
+        state.keep(*_written(Server(state.uri), state, kept))
+        return True
+    from farm.results.tracking.database import Database
+
+    own_file.require(results)
+    try:
+        with Database(results) as database:
+            state.keep(*_written(database, state))
+    except Exception as error:
+        if (why := _torn(error)) is None:
+            raise
+        own_file.set_aside(results, why)  # too large to be read in whole before
+        own_file.require(results)
+        with Database(results) as database:
+            state.keep(*_written(database, state))
+    return True
+
+
+def is_logged(sweep: str, rows: Sequence[Row], links: Mapping[str, Row], results: Path) -> bool:
+    """Return whether MLflow has all of a sweep's rows, by what was noted beside the results."""
+    return _State(sweep, rows, links, results, True).is_logged()
+
+
+def _written(place: Place, state: _State, kept: Any = None) -> tuple[str, dict[str, Known]]:
+    """Write what has changed; return the parent's id, and the runs of all cells."""
+    content = of_sweep(state.sweep, state.rows, state.complete)
+    parent = place.parent(content)
+    known = _runs(kept) if _runs(kept) and kept["parent"] == parent else None
+    if known is not None:
+        try:
+            known |= place.write(parent, state.changed(known), known)
+        except Exception:  # a run was removed there, perhaps: look at what is there
+            known = None
+    if known is None:
+        known = place.children(parent)
+        known |= place.write(parent, state.changed(known), known)
+    place.finish(parent, content)
+    return parent, known
+
+
+def _runs(kept: Any) -> dict[str, Known]:
+    """The runs that were noted; nothing where the note is of an earlier version or damaged."""
+    try:
+        return {cell: Known(str(run), digest) for cell, (digest, run) in kept["cells"].items()}
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return {}
+
+
+def _torn(error: BaseException) -> str | None:
+    """What SQLite says of a database that is broken, where the error comes from that."""
+    from sqlalchemy.exc import DatabaseError
+
+    found = type(error) is DatabaseError or type(error.__cause__) is DatabaseError
+    return str(getattr(error, "orig", error)) if found else None
+
+
+class _State:
+    """What is to be logged of a sweep, and the note of what was: `tracked/SWEEP.json`."""
+
+    def __init__(
+        self,
+        sweep: str,
+        rows: Sequence[Row],
+        links: Mapping[str, Row],
+        results: Path,
+        complete: bool,
+    ) -> None:
+        self.sweep, self.rows, self.complete, self.results = sweep, rows, complete, results
+        self.uri = tracking_uri(results)
+        self.own = self.uri == own_file.address(results)
+        self._links = links
+        self._digests = {row["cell"]: digest_of(row, links[row["cell"]]) for row in rows}
+        self._mark = results / "tracked" / f"{sweep}.json"
+        self._kept = _read(self._mark)
+
+    def is_logged(self) -> bool:
+        """Return whether there is nothing to do."""
+        known = _runs(self._kept)
+        return (
+            {cell: one.digest for cell, one in known.items()} == self._digests
+            and self._kept["server"] == shown(self.uri)
+            and self._kept.get("complete") == self.complete
+            and (not self.own or self._is_sound())
+        )
+
+    def _is_sound(self) -> bool:
+        path = own_file.database_path(self.results)
+        return path.is_file() and own_file.fault(path) is None
+
+    def changed(self, known: Mapping[str, Known]) -> list[Any]:
+        """Return the content of the runs of cells that differ from what is known."""
+        return [
+            of_cell(row, self._links[row["cell"]], digest)
+            for row, digest in zip(self.rows, self._digests.values(), strict=True)
+            if row["cell"] not in known or known[row["cell"]].digest != digest
+        ]
+
+    def forget(self) -> Any:
+        """Remove the note, and return it if it is of this server: nobody may rely on it while runs
+        are created."""
+        self._mark.unlink(missing_ok=True)
+        same = isinstance(self._kept, dict) and self._kept.get("server") == shown(self.uri)
+        return self._kept if same else None
+
+    def keep(self, parent: str, known: Mapping[str, Known]) -> None:
+        """Note what MLflow has. Raises OSError."""
+        runs = {cell: (known[cell].digest, known[cell].run) for cell in self._digests}
+        note = {"server": shown(self.uri), "parent": parent, "complete": self.complete}
+        self._mark.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(self._mark, json.dumps({**note, "cells": runs}))
+
+
+def _read(path: Path) -> Any:
+    """What was logged last; None if nothing was, or the file is damaged."""
+    try:
+        return jsonfile.read(path)
+    except (OSError, ValueError):
+        return None
