@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from itertools import compress
 from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 from typing import Any
@@ -90,40 +91,43 @@ def _list(value: tuple[Any, ...] | list[Any]) -> str:
 
 
 _TEXT_OF = _Texts({str: encode_basestring_ascii, int: repr, float: _number})
-_TEXT_OF |= {tuple: _list, list: _list, type(None): lambda _: "null"}
+_TEXT_OF |= {tuple: _list, list: _list}
+_TEXT_OF |= {type(None): lambda _: "null", bool: lambda value: "true" if value else "false"}
 
 
 def _object(fields: tuple[tuple[str, Any], ...]) -> Text:
     """Return what encodes a dataclass with these fields."""
-    starts = [f'"{name}":' for name, _ in fields]
     if len(fields) < 2:  # attrgetter returns no tuple
         return _encode
     values = attrgetter(*(name for name, _ in fields))
-    if all(default is _ALWAYS for _, default in fields):
+    defaults = tuple(default for _, default in fields)
+    whole = _template(name for name, _ in fields)
+    if all(default is _ALWAYS for default in defaults):
+        return lambda value: whole % tuple([_TEXT_OF[type(own)](own) for own in values(value)])
 
-        def text(value: Any) -> str:
-            pairs = zip(starts, values(value), strict=True)
-            return f"{{{','.join([start + _TEXT_OF[type(own)](own) for start, own in pairs])}}}"
+    def text(value: Any) -> str:
+        found = values(value)
+        kept = tuple([own != default for own, default in zip(found, defaults, strict=True)])
+        parts = [_TEXT_OF[type(own)](own) for own in compress(found, kept)]
+        return template(kept) % tuple(parts)
 
-        return text
-    defaults = [default for _, default in fields]
+    @cache
+    def template(kept: tuple[bool, ...]) -> str:
+        return _template(name for name, _ in compress(fields, kept))
 
-    def text_without_defaults(value: Any) -> str:
-        parts = [
-            start + _TEXT_OF[type(own)](own)
-            for start, own, default in zip(starts, values(value), defaults, strict=True)
-            if default is _ALWAYS or own != default
-        ]
-        return f"{{{','.join(parts)}}}"
+    return text
 
-    return text_without_defaults
+
+def _template(names: Iterable[str]) -> str:
+    """Return JSON text of an object with these names, into which its values are formatted."""
+    return "{" + ",".join(f'"{name}":%s' for name in names) + "}"
 
 
 _KNOWN: dict[int, tuple[Any, str]] = {}
 """The texts of frozen values, by `id`; each value is kept, too, so that its id is not used again.
 The inputs of ten thousand steps consist of some hundred models, shapes and engines."""
 
-_MOST_KNOWN = 1 << 12
+_MOST_KNOWN = 1 << 14
 """So few are soon encoded again, and take little memory."""
 
 
@@ -160,8 +164,8 @@ def step_key(stage: str, code: str | int, inputs: Any, tools: Any) -> str:
         ValueError: a number is not finite.
     """
     versions = _tools_text(tools) if type(tools) is tuple else canonical_text(tools)
-    parts = _whole(type(inputs))(inputs), canonical_text(stage), versions, canonical_text(code)
-    text = '{{"inputs":{},"stage":{},"toolchain":{},"version":{}}}'.format(*parts)
+    own, name, version = _whole(type(inputs))(inputs), canonical_text(stage), canonical_text(code)
+    text = f'{{"inputs":{own},"stage":{name},"toolchain":{versions},"version":{version}}}'
     return hashlib.sha256(text.encode()).hexdigest()
 
 

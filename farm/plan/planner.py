@@ -233,10 +233,14 @@ class Planner:
         return self._add(new_step("convert", label, values, packages, Needs(), *parents))
 
     def _options(self, cell: Cell) -> specs.EngineOptions:
-        own = self.inputs.runtime_options.get(cell.runtime, ())
-        shape, workspace = self.shapes[cell.shape], cell.workspace_bytes
-        options = specs.EngineOptions(cell.runtime, cell.precision, shape, workspace, own)
-        return built_for(options, self.inputs.targets[cell.target])
+        def made() -> specs.EngineOptions:
+            own = self.inputs.runtime_options.get(cell.runtime, ())
+            shape, workspace = self.shapes[cell.shape], cell.workspace_bytes
+            options = specs.EngineOptions(cell.runtime, cell.precision, shape, workspace, own)
+            return built_for(options, self.inputs.targets[cell.target])
+
+        of = cell.runtime, cell.precision, cell.shape, cell.workspace_bytes, cell.target
+        return self._once("options", of, made)
 
     def _engine(self, cell: Cell, options: specs.EngineOptions, built: Step | None) -> specs.Engine:
         facts, ends_at = self.facts[cell.model], self._ends_at(cell)
