@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from farm.catalog import OWN_STAGES
@@ -10,6 +11,7 @@ from farm.results.cells import CellResults, FailureReasons, cell_results
 from farm.results.columns import COLUMNS, Row
 from farm.specs import Ref
 from farm.store import Store, imports
+from farm.store.cache import CachedStore
 from farm.store.imports import HERE, Imported
 
 if TYPE_CHECKING:
@@ -34,8 +36,10 @@ def make_rows(
     failed: why steps failed that have no record in the store, by key. not_begun: why steps were not
     started.
     """
-    reasons, others = FailureReasons(failed, not_begun or {}), imports.imports(store)
-    rows = []
+    # Cells share most of their steps, whose records are read once.
+    store = CachedStore.of(store)
+    others = [replace(one, store=CachedStore.of(one.store)) for one in imports.imports(store)]
+    reasons, rows = FailureReasons(failed, not_begun or {}), []
     for cell in plan.cells:
         row = _row(plan, cell, store, tolerances, reasons)
         if row["status"] == "pending" and not _begun(cell, store):
@@ -50,8 +54,9 @@ def imported_rows(
     """Make the rows of one import, which is found by its digest."""
     (one,) = (one for one in imports.imports(store) if one.origin.digest == digest)
     reasons, origin = FailureReasons(failed, {}), str(one.origin)
+    known = CachedStore.of(one.store)
     return _with_speedups(
-        [_row(plan, cell, one.store, tolerances, reasons, origin) for cell in plan.cells]
+        [_row(plan, cell, known, tolerances, reasons, origin) for cell in plan.cells]
     )
 
 
