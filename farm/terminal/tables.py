@@ -55,7 +55,24 @@ def table(
     ]
     if width is not None and sum(folded) + len(folded) - 1 > width:
         return _divided(lines, numeric, width)
-    return _rendered(_table(lines, numeric, gap), width or _UNBOUNDED)
+    if width is not None and sum(widths) + gap * (len(widths) - 1) > width:
+        return _rendered(_table(lines, numeric, gap), width)
+    return _unfolded(lines, numeric, widths, gap)
+
+
+def _unfolded(
+    lines: Sequence[Sequence[str]], numeric: Sequence[bool], widths: Sequence[int], gap: int
+) -> str:
+    """The table where it fits: rich takes seconds for the thousands of rows of a large sweep."""
+    from rich.cells import cell_len
+
+    def cell(text: str, width: int, right: bool) -> str:
+        blanks = " " * (width - cell_len(text))
+        return blanks + text if right else text + blanks
+
+    rows = (lines[0], ["-" * width for width in widths], *lines[1:])
+    cells = (map(cell, row, widths, numeric) for row in rows)
+    return "\n".join((" " * gap).join(row).rstrip() for row in cells)
 
 
 def _natural_widths(lines: Sequence[Sequence[str]]) -> list[int]:
@@ -80,8 +97,8 @@ def _divided(lines: Sequence[Sequence[str]], numeric: Sequence[bool], width: int
         room -= own + 1
     parts = [[[line[column] for column in group] for line in numbered] for group in groups]
     rights = [[True, *(numeric[column - 1] for column in group[1:])] for group in groups]
-    tables = (_table(part, right, 1) for part, right in zip(parts, rights, strict=True))
-    return "\n\n".join(_rendered(made, _UNBOUNDED) for made in tables)
+    tables = zip(parts, rights, strict=True)
+    return "\n\n".join(_unfolded(part, right, _natural_widths(part), 1) for part, right in tables)
 
 
 def fields(pairs: Iterable[tuple[str, str]], indent: int = 2) -> str:
