@@ -23,7 +23,8 @@ def canonical(value: Any) -> Any:
     """Return the JSON values of frozen inputs, without names and paths (fields of `key=False`)."""
     if isinstance(value, _PLAIN):
         return value
-    if (fields := _fields(type(value))) is not None:
+    kind: Any = type(value)
+    if (fields := _fields(kind)) is not None:
         found = ((name, getattr(value, name), default) for name, default in fields)
         return {
             name: canonical(own)
@@ -164,7 +165,8 @@ def step_key(stage: str, code: str | int, inputs: Any, tools: Any) -> str:
         ValueError: a number is not finite.
     """
     versions = _tools_text(tools) if type(tools) is tuple else canonical_text(tools)
-    own, name, version = _whole(type(inputs))(inputs), canonical_text(stage), canonical_text(code)
+    kind: Any = type(inputs)
+    own, name, version = _whole(kind)(inputs), canonical_text(stage), canonical_text(code)
     text = f'{{"inputs":{own},"stage":{name},"toolchain":{versions},"version":{version}}}'
     return hashlib.sha256(text.encode()).hexdigest()
 
