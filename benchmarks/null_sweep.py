@@ -59,7 +59,7 @@ def run(matrix: Path, results: Path, *words: str) -> None:
         subprocess.CalledProcessError: a cell failed, or the run did.
     """
     command = [sys.executable, "-m", "farm", "run", str(matrix), "--results", str(results), *words]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def _write_model(path: Path) -> None:

@@ -65,6 +65,8 @@ def parse(data: bytes) -> Any:
         value = json.loads(data.decode(), parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if data.count(b"[") + data.count(b"{") <= _DEEPEST:  # as in most files: they need no walk
+        return value
     level = [value]
     for _ in range(_DEEPEST):
         level = [one for holder in level for one in _inside(holder)]
@@ -99,7 +101,8 @@ def decode(kind: type[T], value: Any, where: str = "") -> T:
 
     known = adapter(cast(Hashable, kind))
     text = json.dumps([value], ensure_ascii=False)
-    text = _SURROGATE.sub(lambda one: f"\\\\u{ord(one[0]):04x}", text)
+    if not text.isascii():
+        text = _SURROGATE.sub(lambda one: f"\\\\u{ord(one[0]):04x}", text)
     try:
         found: T = known.validate_json(text)[0]
     except ValidationError as error:

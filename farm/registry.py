@@ -69,6 +69,9 @@ class Registry(Mapping[str, P], Generic[P]):
     def __getitem__(self, name: str) -> P:
         return self.parts[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.parts
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.parts)
 

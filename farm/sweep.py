@@ -23,7 +23,7 @@ from farm.plan.placement import cores
 from farm.results import leaderboard, tracking
 from farm.results.escaping import shown, without_secrets
 from farm.results.rows import make_rows, places
-from farm.store import Store
+from farm.store.cache import CachedStore
 from farm.store.facts import facts_from
 from farm.store.imports import HERE
 from farm.store.repair import discard_altered
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from farm.config.loader import Matrix
     from farm.plan.steps import Plan, Step
     from farm.results.columns import Row
+    from farm.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -70,20 +71,20 @@ def run_sweep(matrix: Matrix, results: Path, choices: Choices) -> Sweep:
     Raises:
         InputError: something that the user must correct, found before any heavy work.
     """
-    store, began = Store(store_folder(results)), time.perf_counter()
-    if missing := make_plan(matrix).missing:
-        raise InputErrors(missing)
+    store, began = CachedStore(store_folder(results)), time.perf_counter()
+    plan, outcomes = make_plan(matrix, facts_from(store)), dict[str, Outcome]()
+    log.debug("planned %d steps in %.2f s", len(plan.steps), time.perf_counter() - began)
+    if plan.missing:
+        raise InputErrors(plan.missing)
     with locked(results, matrix.name):
         keep_matrix(matrix, results)
         if stale := remove_stale_work(store):
             log.debug("removed %d working folders of sweeps that were killed", stale)
-        plan, outcomes = make_plan(matrix, facts_from(store)), dict[str, Outcome]()
-        log.debug("planned %d steps in %.2f s", len(plan.steps), time.perf_counter() - began)
         interrupted = False
         try:
             with ExitStack() as stack:
                 start = starter(store, choices, limits_of(matrix.spec.limits), stack)
-                plan = checked_plan(matrix, store, start, choices.retry_failed)
+                plan = checked_plan(matrix, store, start, choices.retry_failed, planned=plan)
                 log_notes(plan, store)
                 outcomes = _run(plan, store, start, choices, limits_of(matrix.spec.limits))
         except KeyboardInterrupt:

@@ -157,7 +157,7 @@ def test_missing_files_end_a_sweep_before_anything_is_written(
 def test_an_interrupted_sweep_keeps_its_rows_and_its_matrix(
     matrix: Matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise Interrupted
 
     monkeypatch.setattr(farm.sweep, "checked_plan", interrupted)
@@ -173,7 +173,9 @@ def test_working_folders_of_killed_processes_are_removed_by_the_next_sweep(
 ) -> None:
     stale = tmp_path / "r" / "store" / "tmp" / f"{'a' * 64}.{socket.gethostname()}.0.1"
     stale.mkdir(parents=True)
-    monkeypatch.setattr(farm.sweep, "checked_plan", lambda *_: (_ for _ in ()).throw(Interrupted))
+    monkeypatch.setattr(
+        farm.sweep, "checked_plan", lambda *_, **__: (_ for _ in ()).throw(Interrupted)
+    )
     run_sweep(matrix, tmp_path / "r", QUIET)
     assert not stale.exists()
 

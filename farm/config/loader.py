@@ -26,7 +26,7 @@ __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
 
 log = logging.getLogger(__name__)
 
-_MOST_CELLS = 50_000
+_MOST_CELLS = 250_000
 
 _RENAMED_DATASETS = {"shapes": "synthetic"}
 """Former names of types of data sets, which matrices may still use."""

@@ -29,19 +29,20 @@ def checked_plan(
     start: Callable[[], Executor],
     retry_failed: bool,
     stages: Sequence[str] = STAGES,
+    planned: Plan | None = None,
 ) -> Plan:
     """Check every model and return the plan that follows from what was found.
 
     A model whose check fails for another reason than wrong input loses its own cells alone.
 
     start: makes the executor. stages: those that will run on this machine, so that their packages
-    must be installed.
+    must be installed. planned: the plan by what the store knows, where the caller has made it.
 
     Raises:
         InputError: files of the user are wrong, or a package is missing.
         Interrupted: the user or the system ends the run.
     """
-    plan = make_plan(matrix, facts_from(store))
+    plan = planned or make_plan(matrix, facts_from(store))
     while discard_altered(store, (step.ref for step in plan.of_stage("check"))):
         plan = make_plan(matrix, facts_from(store))
     require_packages((step for step in plan.steps.values() if step.stage in stages), store)

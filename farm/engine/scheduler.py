@@ -255,6 +255,7 @@ class _Run:
 
     def _make_anew(self, altered: Ref) -> None:
         """Run a parent again whose artifact is no longer what it was."""
+        self._store.drop(altered)
         if altered.key in self.outcomes and not self._store.record(altered):
             parent = self._steps[altered.key]
             del self.outcomes[altered.key]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -33,4 +35,18 @@ def make_plan(
     """
     from farm.plan.planner import Planner
 
-    return Planner(matrix, facts, just_checked).plan()
+    with _uncollected():
+        return Planner(matrix, facts, just_checked).plan()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Switch the cyclic garbage collector off: it would look at all steps again and again, as they
+    become more, and a plan has no cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

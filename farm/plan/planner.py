@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from farm import catalog, specs
@@ -21,8 +22,10 @@ from farm.plan.steps import (
     engine_step,
     export_step,
     new_step,
+    one_image,
     prepare_step,
     step_to_build,
+    traced,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +52,11 @@ class Planner:
         self.checked: dict[str, CheckedModel[specs.AnyModel]] = {}
         self._in_int8 = {cell.model for cell in matrix.cells if cell.precision == "int8"}
         self._made: dict[tuple[str, tuple[Any, ...]], Any] = {}
+        self._refs: dict[str, specs.Ref] = {}
+        self._prepared_as = _first_alike(self.shapes, one_image)
+        self._traced_as = _first_alike(self.shapes, traced)
+        self._engine_stages = catalog.engine_stages()
+        self._threads = self.spec.measure.threads or cores()
 
     def plan(self) -> Plan:
         """Return the plan of all cells."""
@@ -67,6 +75,10 @@ class Planner:
     def _add(self, step: Step) -> Step:
         """Return the step of the plan that equals this one: an earlier one, or itself."""
         return self.steps.setdefault(step.key, step)
+
+    def _ref(self, shared: Step) -> specs.Ref:
+        """Return the same reference each time to a step that many others read."""
+        return self._refs.get(shared.key) or self._refs.setdefault(shared.key, shared.ref)
 
     def _add_loading(self, model: str, step: Step) -> Step:
         """As `_add`, for a step that loads the model."""
@@ -91,47 +103,67 @@ class Planner:
         return step
 
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
-        facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
+        facts, converts = self.facts[cell.model], precisions.converts(self.spec, cell)
         reason = compatibility.cell_unsupported(
             cell,
             facts,
             self.shapes[cell.shape],
             self.inputs.targets[cell.target],
             simplify=self._simplifies(cell),
-            converts=precisions.converts(self.spec, cell),
+            converts=converts,
             auto=self.spec.int8.auto is not None,
         )
         if reason:
             return PlannedCell(cell, {"check": check.key}, reason)
+        steps = self._of_file(cell, check, converts)
+        self._add_engine(cell, steps)
+        return PlannedCell(cell, {stage: step.key for stage, step in steps.items()})
+
+    def _of_file(self, cell: Cell, check: Step, converts: bool) -> dict[str, Step]:
+        """Return the steps up to the file that an engine is made of, which cells share."""
+        # Profiles that differ in what a stage does not look at share its steps.
+        prepared = cell.model, self._prepared_as[cell.shape], cell.postprocess
+        file = cell.model, self._traced_as[cell.shape], cell.postprocess, cell.opset
+        batch = self.shapes[cell.shape].min.n
         steps = {"check": check}
-        of_shape = cell.model, cell.shape
         steps["prepare"] = self._once(
-            "prepare", of_shape, lambda: self._prepare(cell, check, self.inputs.dataset)
+            "prepare", prepared[:2], lambda: self._prepare(cell, check, self.inputs.dataset)
         )
         steps["reference"] = self._once(
             "reference",
-            (*of_shape, cell.postprocess),
+            (*prepared, batch if cell.postprocess == "none" else None),
             lambda: self._reference(cell, steps["prepare"]),
         )
-        if runtime.exported:
-            steps["export"] = self._once(
-                "export",
-                (*of_shape, cell.postprocess, cell.opset),
-                lambda: self._export(cell, check),
-            )
-        if precisions.converts(self.spec, cell):
+        if catalog.RUNTIMES[cell.runtime].exported:
+            steps["export"] = self._once("export", file, lambda: self._export(cell, check))
+        if converts:
             steps["convert"] = self._once(
                 "convert",
-                (*of_shape, cell.postprocess, cell.opset, cell.precision),
+                (*file, *prepared, batch, cell.precision),
                 lambda: self._convert(cell, steps["export"], check),
             )
-        if runtime.exported:
-            steps["build"] = self._build(cell, steps.get("convert") or steps["export"])
-        for name, stage in catalog.engine_stages().items():
+        return steps
+
+    def _add_engine(self, cell: Cell, steps: dict[str, Step]) -> None:
+        """Add the steps that build and run the engine of a cell: all stages run the same one."""
+        label, target = cell.id, self.inputs.targets[cell.target]
+        options, exported = self._options(cell), catalog.RUNTIMES[cell.runtime].exported
+        if exported:
+            file = steps.get("convert") or steps["export"]
+            steps["build"] = self._add(step_to_build(label, self._ref(file), options, target, file))
+        run = EngineRun(
+            self._engine(cell, options, steps.get("build")),
+            self._ref(steps["prepare"]),
+            self._ref(steps["reference"]),
+            self.facts[cell.model],
+            target,
+            self.spec.measure,
+            self._threads,
+        )
+        for name, stage in self._engine_stages.items():
             takes_outputs = stage.raw_outputs or cell.postprocess != "none"
-            if takes_outputs and (stage.eager or runtime.exported):
-                steps[name] = self._run(stage, cell, steps)
-        return PlannedCell(cell, {stage: step.key for stage, step in steps.items()})
+            if takes_outputs and (stage.eager or exported):
+                steps[name] = self._run(stage, cell, label, run, steps)
 
     def _once(self, kind: str, of: tuple[Any, ...], make: Callable[[], Made]) -> Made:
         """Make what cells with the same values `of` share, for the first of them."""
@@ -207,37 +239,41 @@ class Planner:
             options = specs.EngineOptions(cell.runtime, cell.precision, shape, workspace, own)
             return built_for(options, self.inputs.targets[cell.target])
 
-        return self._once("options", (cell,), made)
+        of = cell.runtime, cell.precision, cell.shape, cell.workspace_bytes, cell.target
+        return self._once("options", of, made)
 
-    def _build(self, cell: Cell, file: Step) -> Step:
-        target = self.inputs.targets[cell.target]
-        return self._add(step_to_build(cell.id, file.ref, self._options(cell), target, file))
-
-    def _engine(self, cell: Cell, built: Step | None) -> specs.Engine:
+    def _engine(self, cell: Cell, options: specs.EngineOptions, built: Step | None) -> specs.Engine:
         facts, ends_at = self.facts[cell.model], self._ends_at(cell)
         return specs.Engine(
-            self._options(cell),
+            options,
             built.ref if built else None,
             None if built else self.models[cell.model],
             ends_at,
             facts.suppression if ends_at == "host" else None,
         )
 
-    def _run(self, stage: Stage, cell: Cell, steps: Mapping[str, Step]) -> Step:
-        """Plan a stage that runs the engine of a cell: all of them run the same one."""
-        prepare, reference, built = steps["prepare"], steps["reference"], steps.get("build")
-        measure = self.spec.measure
-        run = EngineRun(
-            self._once("engine", (cell,), lambda: self._engine(cell, built)),
-            prepare.ref,
-            reference.ref,
-            self.facts[cell.model],
-            self.inputs.targets[cell.target],
-            measure,
-            measure.threads or cores(),
-        )
+    def _run(
+        self, stage: Stage, cell: Cell, label: str, run: EngineRun, steps: Mapping[str, Step]
+    ) -> Step:
+        """Plan a stage that runs the engine of a cell."""
         assert stage.from_engine is not None
-        values = stage.from_engine(run)
-        parents = [built, prepare, *([reference] if hasattr(values, "reference") else [])]
-        step = engine_step(stage, cell.id, values, *parents)
+        built, values = steps.get("build"), stage.from_engine(run)
+        parents = [built, steps["prepare"]]
+        if hasattr(values, "reference"):
+            parents.append(steps["reference"])
+        step = engine_step(stage, label, values, *parents)
         return self._add(step) if built else self._add_loading(cell.model, step)
+
+
+def _first_alike(
+    shapes: Mapping[str, specs.Shape], seen_as: Callable[[specs.Shape], specs.Shape]
+) -> dict[str, str]:
+    """Return for each shape the first one that a stage cannot tell from it.
+
+    seen_as: what the stage sees of a shape.
+    """
+    first: dict[specs.Shape, str] = {}
+    return {
+        name: first.setdefault(replace(seen_as(shape), name=""), name)
+        for name, shape in shapes.items()
+    }

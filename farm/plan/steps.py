@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 from farm import catalog, specs
@@ -110,7 +111,7 @@ def new_step(
 
 def prepare_step(label: str, values: specs.PrepareInputs, *parents: Step) -> Step:
     """Return the step that prepares images, which profiles share that differ in their batch."""
-    values = dataclasses.replace(values, shape=_one_image(values.shape))
+    values = dataclasses.replace(values, shape=one_image(values.shape))
     preparer, dataset = catalog.preparer_of(values.pipeline), catalog.DATASETS[values.dataset.type]
     packages = preparer.packages + dataset.packages
     return new_step("prepare", label, values, packages, Needs(), *parents)
@@ -118,7 +119,7 @@ def prepare_step(label: str, values: specs.PrepareInputs, *parents: Step) -> Ste
 
 def export_step(label: str, values: specs.ExportInputs, *parents: Step) -> Step:
     """Return the step that exports, which profiles share that differ in their bounds alone."""
-    values = dataclasses.replace(values, shape=_traced(values.shape))
+    values = dataclasses.replace(values, shape=traced(values.shape))
     packages = catalog.SOURCES[values.model.source].packages + catalog.OWN_STAGES["export"].packages
     packages += catalog.SIMPLIFY_PACKAGES * values.simplify
     return new_step("export", label, values, packages, Needs(), *parents)
@@ -146,7 +147,7 @@ def step_to_build(
     """
     anywhere = bool(catalog.RUNTIMES[options.runtime].compute_capabilities)
     values = specs.BuildInputs(exported, built_for(options, target), target)
-    needs = Needs(accelerator=None if anywhere else target.accelerator)
+    needs = _needs(False, None if anywhere else target.accelerator, False)
     return build_step(label, values, needs, *parents)
 
 
@@ -156,19 +157,25 @@ def engine_step(
     """Plan a stage that runs an engine, on the target of its cell."""
     runtime, target = catalog.RUNTIMES[values.engine.options.runtime], values.target
     ahead = bool(runtime.compute_capabilities)
-    needs = Needs(exclusive=stage.exclusive, accelerator=target.accelerator, optional=ahead)
+    needs = _needs(stage.exclusive, target.accelerator, ahead)
     packages = runtime.packages + stage.packages
     return new_step(stage.name, label, values, packages, needs, *parents)
 
 
-def _one_image(shape: specs.Shape) -> specs.Shape:
-    """The profile without its batch: images are prepared one by one."""
+@cache
+def _needs(exclusive: bool, accelerator: str | None, optional: bool) -> Needs:
+    """Return the same needs each time: all steps of a plan have one of a few."""
+    return Needs(exclusive=exclusive, accelerator=accelerator, optional=optional)
+
+
+def one_image(shape: specs.Shape) -> specs.Shape:
+    """Return the profile without its batch: images are prepared one by one."""
     low, opt, high = (dataclasses.replace(x, n=1) for x in (shape.min, shape.opt, shape.max))
     return specs.Shape(shape.name, low, opt, high)
 
 
-def _traced(shape: specs.Shape) -> specs.Shape:
-    """The profile as export sees it: the traced shape, and which axes are free."""
+def traced(shape: specs.Shape) -> specs.Shape:
+    """Return the profile as export sees it: the traced shape, and which axes are free."""
     if not shape.dynamic:
         return shape
     opt = shape.opt

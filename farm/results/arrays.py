@@ -11,8 +11,9 @@ import math
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,8 +62,7 @@ def samples(path: Path) -> npt.NDArray[Any]:
         OSError: the file cannot be read.
         ValueError: it is damaged, or a latency is negative or not finite.
     """
-    data = read_bytes(path, MOST_BYTES)
-    found = _array(io.BytesIO(data), len(data), "f")
+    found = _array(read_bytes(path, MOST_BYTES), "f")
     if not (np.isfinite(found) & (found >= 0)).all():
         raise ValueError("a latency is negative or not finite")
     return found
@@ -82,10 +82,7 @@ def _columns(path: Path, needed: Mapping[str, str], optional: Mapping[str, str])
             _require_names(set(members), needed, kinds, len(file.infolist()))
             if sum(one.file_size for one in members.values()) > MOST_BYTES:
                 raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes")
-            found = {
-                name: _array(io.BytesIO(file.read(one)), one.file_size, kinds[name])
-                for name, one in members.items()
-            }
+            found = {name: _array(file.read(one), kinds[name]) for name, one in members.items()}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"not a .npz file: {error}") from None
     if len({len(one) for one in found.values()}) > 1:
@@ -104,11 +101,28 @@ def _require_names(
         raise ValueError("it has an array twice")
 
 
-def _array(file: IO[bytes], size: int, kind: str) -> npt.NDArray[Any]:
-    """Read a .npy of `size` bytes, with one axis of floating-point numbers (`f`) or texts (`U`).
+def _array(data: bytes, kind: str) -> npt.NDArray[Any]:
+    """Return the array of a .npy, with one axis of floating-point numbers (`f`) or texts (`U`).
 
     Raises ValueError.
     """
+    length = 2 if data[6:7] == b"\1" else 4  # bytes that say how long the rest of the header is
+    start = 8 + length + int.from_bytes(data[8 : 8 + length], "little")
+    shape, dtype = _header(data[:start])
+    if len(shape) != 1 or dtype.kind != kind or dtype.itemsize == 0:
+        raise ValueError(f"an array of {dtype} with shape {shape}, expected one axis of {kind!r}")
+    if math.prod(shape) * dtype.itemsize != len(data) - start:
+        raise ValueError(f"an array of shape {shape} does not fit its {len(data)} bytes")
+    return np.frombuffer(data[start:], dtype)
+
+
+@lru_cache(maxsize=1024)
+def _header(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape and type in the header of a .npy; those of a sweep are much the same.
+
+    Raises ValueError.
+    """
+    file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -117,8 +131,4 @@ def _array(file: IO[bytes], size: int, kind: str) -> npt.NDArray[Any]:
     if version not in readers:
         raise ValueError(f"an array of format {version}")
     shape, _, dtype = readers[version](file)
-    if len(shape) != 1 or dtype.kind != kind or dtype.itemsize == 0:
-        raise ValueError(f"an array of {dtype} with shape {shape}, expected one axis of {kind!r}")
-    if math.prod(shape) * dtype.itemsize != size - file.tell():
-        raise ValueError(f"an array of shape {shape} does not fit its {size} bytes")
-    return np.frombuffer(file.read(), dtype)
+    return shape, dtype

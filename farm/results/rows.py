@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from farm.catalog import OWN_STAGES
 from farm.results.cells import CellResults, FailureReasons, cell_results
 from farm.results.columns import COLUMNS, Row
-from farm.specs import Ref
+from farm.specs import Ref, Tolerance
 from farm.store import Store, imports
+from farm.store.cache import CachedStore
 from farm.store.imports import HERE, Imported
 
 if TYPE_CHECKING:
@@ -34,12 +36,15 @@ def make_rows(
     failed: why steps failed that have no record in the store, by key. not_begun: why steps were not
     started.
     """
-    reasons, others = FailureReasons(failed, not_begun or {}), imports.imports(store)
-    rows = []
+    # Cells share most of their steps, whose records are read once.
+    store = CachedStore.of(store)
+    others = [replace(one, store=CachedStore.of(one.store)) for one in imports.imports(store)]
+    reasons, rows = FailureReasons(failed, not_begun or {}), []
+    limits = _by_precision(plan, tolerances)
     for cell in plan.cells:
-        row = _row(plan, cell, store, tolerances, reasons)
+        row = _row(plan, cell, store, limits, reasons)
         if row["status"] == "pending" and not _begun(cell, store):
-            row = next(_done_elsewhere(plan, cell, others, tolerances), row)
+            row = next(_done_elsewhere(plan, cell, others, limits), row)
         rows.append(row)
     return with_speedups(rows)
 
@@ -50,13 +55,20 @@ def imported_rows(
     """Make the rows of one import, which is found by its digest."""
     (one,) = (one for one in imports.imports(store) if one.origin.digest == digest)
     reasons, origin = FailureReasons(failed, {}), str(one.origin)
-    return with_speedups(
-        [_row(plan, cell, one.store, tolerances, reasons, origin) for cell in plan.cells]
-    )
+    known, limits = CachedStore.of(one.store), _by_precision(plan, tolerances)
+    return with_speedups([_row(plan, cell, known, limits, reasons, origin) for cell in plan.cells])
+
+
+def _by_precision(plan: Plan, tolerances: VerifySpec) -> Mapping[str, Tolerance]:
+    precisions = {cell.cell.precision for cell in plan.cells}
+    return {precision: tolerances.of(precision) for precision in precisions}
 
 
 def _done_elsewhere(
-    plan: Plan, cell: PlannedCell, others: Sequence[Imported], tolerances: VerifySpec
+    plan: Plan,
+    cell: PlannedCell,
+    others: Sequence[Imported],
+    tolerances: Mapping[str, Tolerance],
 ) -> Iterator[Row]:
     """The rows that imports have of the cell. All figures of a row are of one machine."""
     for one in others:
@@ -75,11 +87,11 @@ def _row(
     plan: Plan,
     cell: PlannedCell,
     store: Store,
-    tolerances: VerifySpec,
+    tolerances: Mapping[str, Tolerance],
     reasons: FailureReasons,
     origin: str = HERE,
 ) -> Row:
-    own = tolerances.of(cell.cell.precision)
+    own = tolerances[cell.cell.precision]
     return row_of(cell_results(cell, plan.name, store, own, reasons, origin))
 
 

@@ -150,6 +150,9 @@ class Store:
         shutil.rmtree(folder, ignore_errors=True)
         return True
 
+    def drop(self, ref: Ref) -> None:
+        """Forget what was read of a step: nothing here, see `CachedStore`."""
+
     def refs(self, stage: str) -> Iterator[Ref]:
         """Yield every finished step of a stage."""
         for path in sorted((self.root / stage).glob(f"*/*/{NAME}")):

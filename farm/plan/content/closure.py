@@ -47,14 +47,23 @@ class Module:
 
 def code_of(stage: str, values: Any) -> str:
     """Return the digest of the code that turns a stage's inputs into its result."""
-    roots = [f"farm.stages.{stage}", *_chosen(stage, values)]
+    roots = (f"farm.stages.{stage}", *_chosen(stage, values))
+    if all(map(_is_ours, roots)):  # most steps: a plan has many
+        return digest(roots)
     return digest(tuple(inner for root in roots for inner in _in_farm(root)))
+
+
+_OURS = f"{PACKAGE.name}."
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith(_OURS)
 
 
 def _in_farm(root: str) -> Iterator[str]:
     """The root, or for a module of another package the farm's modules that it imports; its own
     code is in the key by its package."""
-    if root.partition(".")[0] == PACKAGE.name:
+    if _is_ours(root):
         yield root
         return
     yield from _imported_by(root.partition(".")[0])
@@ -68,7 +77,7 @@ def _imported_by(package: str) -> tuple[str, ...]:
     files = origin.parent.rglob("*.py") if origin and origin.name == "__init__.py" else [origin]
     read = (_module(path.read_bytes()) for path in sorted(filter(None, files)))
     named = {name for module in read for name in module.imports}
-    return tuple(sorted(name for name in named if name.startswith(f"{PACKAGE.name}.")))
+    return tuple(sorted(filter(_is_ours, named)))
 
 
 def _chosen(stage: str, values: Any) -> Iterator[str]:

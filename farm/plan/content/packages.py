@@ -109,7 +109,14 @@ def exact_version(package: str) -> str:
 
 def toolchain(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Return the exact version of each package, by name."""
-    return tuple((package, exact_version(package)) for package in sorted(set(packages)))
+    names = tuple(packages)
+    return _by_name(names, tuple(map(exact_version, names)))
+
+
+@cache
+def _by_name(names: tuple[str, ...], versions: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the same tuple each time: all steps of a plan have one of a few."""
+    return tuple(sorted(dict(zip(names, versions, strict=True)).items()))
 
 
 def distribution(package: str) -> Distribution | None:
