@@ -149,7 +149,9 @@ def _results(rows: Rows, images: Ids, categories: Ids) -> Any:
     """The rows as `load_res` takes them. In its table the area would be the box's also of masks."""
     if rows.rles is None:
         return np.column_stack([images, rows.boxes, rows.scores, categories])
-    columns = zip(images.tolist(), categories.tolist(), rows.scores.tolist(), rows.rles, strict=True)
+    columns = zip(
+        images.tolist(), categories.tolist(), rows.scores.tolist(), rows.rles, strict=True
+    )
     return [
         {"image_id": image, "category_id": category, "score": score, "segmentation": rle}
         for image, category, score, rle in columns
@@ -160,7 +162,7 @@ def _results(rows: Rows, images: Ids, categories: Ids) -> Any:
 
 
 def by_pycocotools(truth: Truth, rows: Rows) -> Floats64:
-    """Return the precision by pycocotools, as mmdet's `evaluate` does, and keep what it prints to itself."""
+    """Return the precision by pycocotools, as mmdet's `evaluate` does; nothing is printed."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -55,7 +55,8 @@ class Prepared:
     def __init__(self, folder: Path) -> None:
         self.annotations = folder / "annotations.json"
         self._index = json.loads((folder / "images.json").read_text())
-        self._data = np.memmap(folder / "images.bin", np.uint8, mode="r")
+        # A plain array over the map: slicing a memmap takes longer than a small image does.
+        self._data = np.asarray(np.memmap(folder / "images.bin", np.uint8, mode="r"))
         self.metas = [ImageMeta(**row["meta"]) for row in self._index]
 
     def __len__(self) -> int:

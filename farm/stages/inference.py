@@ -80,9 +80,8 @@ def detect_all(
     """Return the detections of all images, as `detect` yields them.
 
     cores: how many the session uses. Where this process may use more, a second thread loads the
-    next batch and decodes the last one while a batch runs, so that the session hardly waits. It
-    works for a few hundredths of the time; on a node whose cores are all at work, as long as its
-    work would have taken anyway.
+    next batch and suppresses and decodes the last one while a batch runs, so that the session
+    hardly waits: that is one core more than the session's, for as long as this work takes.
 
     Raises:
         WrongOutputs: as `decoded`.
