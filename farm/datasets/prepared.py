@@ -73,7 +73,8 @@ class Prepared:
         dtype, shape = np.dtype(row["dtype"]), tuple(row["shape"])
         size = dtype.itemsize * int(np.prod(shape))
         start = row["offset"]
-        return self._data[start : start + size].view(dtype).reshape(shape)
+        stored: npt.NDArray[Any] = self._data[start : start + size].view(dtype).reshape(shape)
+        return stored
 
     def batches(self, size: int) -> Iterator[tuple[range, Floats]]:
         """Yield all images in order as float32 [size, 3, H, W], with the indices each one holds.
