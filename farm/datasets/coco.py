@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 _ALL, _AP50, _AP75 = np.s_[:, :, :, 0], np.s_[0, :, :, 0], np.s_[5, :, :, 0]
-_PARTS = (_ALL, _AP50, _AP75, *(np.s_[:, :, :, size] for size in (1, 2, 3)))
+_PARTS: tuple[Any, ...] = (_ALL, _AP50, _AP75, *(np.s_[:, :, :, size] for size in (1, 2, 3)))
 """Where the figures of `AP_SUFFIXES` are in what `precision` returns."""
 
 

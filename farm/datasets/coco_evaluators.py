@@ -116,8 +116,9 @@ def by_hotcoco(truth: Truth, rows: Rows) -> Floats64:
     evaluation.params.cat_ids = list(range(1, len(categories) + 1))
     evaluation.evaluate()
     evaluation.accumulate()
-    found_precision: Floats64 = evaluation.eval["precision"][..., -1]
-    return found_precision
+    assert evaluation.eval is not None
+    curves: Floats64 = evaluation.eval["precision"][..., -1]
+    return curves
 
 
 def _counted(truth: Truth) -> list[dict[str, Any]]:
@@ -179,8 +180,9 @@ def by_pycocotools(truth: Truth, rows: Rows) -> Floats64:
         evaluation.params.catIds = list(truth.categories)
         evaluation.evaluate()
         evaluation.accumulate()
-    found_precision: Floats64 = evaluation.eval["precision"][..., -1]
-    return found_precision
+    assert evaluation.eval is not None
+    curves: Floats64 = evaluation.eval["precision"][..., -1]
+    return curves
 
 
 def _as_coco(known: Any, rows: Rows) -> Any:
