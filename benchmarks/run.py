@@ -10,8 +10,6 @@ OpenVINO's own benchmark_app on the same engine's model, input and threads.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import re
 import subprocess
@@ -96,8 +94,7 @@ def evaluate_against_bare_loop(plan: Plan, store: Store) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         context = Context(store, Path(folder), threads=1)
         for _ in range(ROUNDS):
-            with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-                own.append(float(evaluate.run(values, context)["images_per_s"]))
+            own.append(float(evaluate.run(values, context)["images_per_s"]))
             bare.append(bare_loop(values, context))
     return {
         "evaluate_images_per_s": float(np.median(own)),

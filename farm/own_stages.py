@@ -34,7 +34,7 @@ def _measure(run: EngineRun) -> specs.MeasureInputs:
     )  # fmt: skip
 
 
-_AP = ("pycocotools", "numpy")
+_AP = ("hotcoco", "pycocotools", "numpy")
 
 STAGES = (
     Stage(name="check", inputs=specs.CheckInputs),

@@ -1,4 +1,4 @@
-"""COCO annotations and COCO's average precision, by pycocotools as mmdet's `evaluate` uses it.
+"""COCO annotations and COCO's average precision, as mmdet's `evaluate` uses it.
 
 AP is the same figure as mmdet's. Its AP50 and the rest are taken at up to 1000 detections an image,
 these at COCO's own 100.
@@ -6,21 +6,26 @@ these at COCO's own 100.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from farm.datasets import segmentations
+from farm.datasets.coco_evaluators import Floats64, Rows, Truth, precision
 from farm.detections.convert import require_known_labels
 from farm.errors import InputError, StepFailed, nearest
 from farm.store.figures import AP_SUFFIXES
 
 if TYPE_CHECKING:
     from farm.detections import Detections, ImageMeta
+
+
+_ALL, _AP50, _AP75 = np.s_[:, :, :, 0], np.s_[0, :, :, 0], np.s_[5, :, :, 0]
+_PARTS: tuple[Any, ...] = (_ALL, _AP50, _AP75, *(np.s_[:, :, :, size] for size in (1, 2, 3)))
+"""Where the figures of `AP_SUFFIXES` are in what `precision` returns."""
 
 
 def check_classes(annotations: dict[str, Any], classes: Sequence[str], path: str) -> None:
@@ -58,20 +63,20 @@ def average_precision(
         StepFailed: annotations without masks, or with such as pycocotools would misread or never
             finish.
     """
-    coco = COCO(str(annotations))
+    document = json.loads(annotations.read_bytes())
     if masks:
-        _require_masks(coco.dataset, classes)
-    ids = {one["name"]: one["id"] for one in coco.dataset["categories"]}
-    categories = {name: ids[name] for name in classes}
-    images = [meta.image_id for meta in metas]
+        _require_masks(document, classes)
+    ids = {one["name"]: one["id"] for one in document["categories"]}
+    categories = [ids[name] for name in classes]
+    truth = Truth(document, [meta.image_id for meta in metas], categories)
     figures: dict[str, Any] = {}
-    for kind, prefix in (("bbox", "box"), ("segm", "mask"))[: 2 if masks else 1]:
-        rows = _rows(found, metas, list(categories.values()), kind)
-        values, by_class = _evaluate(coco, rows, kind, categories, images)
+    for kind in ("box", "mask")[: 2 if masks else 1]:
+        curves = precision(truth, _rows(found, metas, categories, kind))
+        values = [_mean(curves[part]) for part in _PARTS]
         figures |= {
-            f"{prefix}_ap{suffix}": value for suffix, value in zip(AP_SUFFIXES, values, strict=True)
+            f"{kind}_ap{suffix}": value for suffix, value in zip(AP_SUFFIXES, values, strict=True)
         }
-        figures[f"{prefix}_ap_by_class"] = by_class
+        figures[f"{kind}_ap_by_class"] = _by_class(curves, classes, categories)
     return figures
 
 
@@ -84,62 +89,40 @@ def _require_masks(document: dict[str, Any], classes: Sequence[str]) -> None:
 
 
 def _rows(
-    found: Sequence[Detections], metas: Sequence[ImageMeta], categories: list[int], kind: str
-) -> list[dict[str, Any]]:
-    rows = []
+    found: Sequence[Detections], metas: Sequence[ImageMeta], categories: Sequence[int], kind: str
+) -> Rows:
+    """The detections of all images; of masks with their own scores, where they have some."""
     for one, meta in zip(found, metas, strict=True):
         require_known_labels(one, len(categories), meta.file_name)
-        for i, (box, score, label) in enumerate(
-            zip(one.boxes.tolist(), one.scores.tolist(), one.labels.tolist(), strict=True)
-        ):
-            row = {"image_id": meta.image_id, "category_id": categories[label], "score": score}
-            if kind == "bbox":
-                row["bbox"] = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-            elif one.rles is not None:
-                row["segmentation"] = one.rles[i]
-                if one.mask_scores is not None:
-                    row["score"] = float(one.mask_scores[i])
-            rows.append(row)
-    return rows
+    boxes = np.concatenate([np.zeros((0, 4)), *(one.boxes for one in found)]).astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    labels = np.concatenate([np.zeros(0, np.int64), *(one.labels for one in found)])
+    images = np.array([meta.image_id for meta in metas], np.int64)
+    scores, rles = [one.scores for one in found], None
+    if kind == "mask":
+        scores = [one.scores if one.mask_scores is None else one.mask_scores for one in found]
+        rles = [rle for one in found for rle in one.rles or ()]
+    return Rows(
+        np.repeat(images, [len(one) for one in found]),
+        np.array(categories, np.int64)[labels],
+        np.concatenate([np.zeros(0), *scores]).astype(np.float64),
+        boxes,
+        rles,
+    )
 
 
-def _evaluate(
-    coco: COCO,
-    rows: list[dict[str, Any]],
-    kind: str,
-    categories: Mapping[str, int],
-    images: list[int],
-) -> tuple[list[float | None], dict[str, float | None]]:
-    """COCOeval's first figures, and the AP of each of `categories`."""
-    evaluation = COCOeval(coco, _results(coco, rows), kind)
-    evaluation.params.catIds = list(categories.values())
-    evaluation.params.imgIds = images
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    # COCOeval gives -1 where no object of that size exists.
-    values = [
-        float(v) if v > -1 else None for v in np.asarray(evaluation.stats[: len(AP_SUFFIXES)])
-    ]
-    return values, _by_class(evaluation, categories)
+def _mean(curves: Floats64) -> float | None:
+    """The mean as pycocotools takes it; None where no object of that size exists."""
+    values = curves[curves > -1]
+    return float(values.mean()) if len(values) else None
 
 
-def _results(coco: COCO, rows: list[dict[str, Any]]) -> COCO:
-    """Load results, of which there may be none: `loadRes` fails for an empty list."""
-    if rows:
-        return coco.loadRes(rows)
-    results = COCO()
-    results.dataset = {**coco.dataset, "annotations": []}
-    results.createIndex()
-    return results
-
-
-def _by_class(evaluation: COCOeval, categories: Mapping[str, int]) -> dict[str, float | None]:
-    """AP over all sizes at most detections; None for a class without objects."""
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoUs, recalls, sorted categories
-    index = {category: k for k, category in enumerate(evaluation.params.catIds)}
-    found = {}
-    for name, category in categories.items():
-        values = precision[:, :, index[category]]
-        found[name] = float(values[values > -1].mean()) if (values > -1).any() else None
-    return found
+def _by_class(
+    curves: Floats64, classes: Sequence[str], categories: Sequence[int]
+) -> dict[str, float | None]:
+    """AP of each class over all sizes; None for a class without objects."""
+    index = {category: k for k, category in enumerate(sorted(categories))}
+    return {
+        name: _mean(curves[:, :, index[category], 0])
+        for name, category in zip(classes, categories, strict=True)
+    }

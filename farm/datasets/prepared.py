@@ -55,7 +55,8 @@ class Prepared:
     def __init__(self, folder: Path) -> None:
         self.annotations = folder / "annotations.json"
         self._index = json.loads((folder / "images.json").read_text())
-        self._data = np.memmap(folder / "images.bin", np.uint8, mode="r")
+        # A plain array over the map: slicing a memmap takes longer than a small image does.
+        self._data = np.asarray(np.memmap(folder / "images.bin", np.uint8, mode="r"))
         self.metas = [ImageMeta(**row["meta"]) for row in self._index]
 
     def __len__(self) -> int:
@@ -63,13 +64,17 @@ class Prepared:
 
     def image(self, i: int) -> Floats:
         """Return a copy of an image, float32 [3, H, W]."""
+        pixels: Floats = self._stored(i).astype(np.float32)
+        return pixels
+
+    def _stored(self, i: int) -> npt.NDArray[Any]:
+        """An image as the file has it, uint8 or float32."""
         row = self._index[i]
         dtype, shape = np.dtype(row["dtype"]), tuple(row["shape"])
         size = dtype.itemsize * int(np.prod(shape))
         start = row["offset"]
-        stored = self._data[start : start + size].view(dtype).reshape(shape)
-        pixels: Floats = stored.astype(np.float32)
-        return pixels
+        stored: npt.NDArray[Any] = self._data[start : start + size].view(dtype).reshape(shape)
+        return stored
 
     def batches(self, size: int) -> Iterator[tuple[range, Floats]]:
         """Yield all images in order as float32 [size, 3, H, W], with the indices each one holds.
@@ -86,7 +91,8 @@ class Prepared:
                 and self._index[stop]["shape"] == self._index[start]["shape"]
             ):
                 stop += 1
-            images = [self.image(i) for i in range(start, stop)]
-            images += [images[-1]] * (size - len(images))
-            yield range(start, stop), np.stack(images)
+            images = np.empty((size, *self._index[start]["shape"]), np.float32)
+            for place in range(size):  # each pixel is copied once
+                images[place] = self._stored(min(start + place, stop - 1))
+            yield range(start, stop), images
             start = stop

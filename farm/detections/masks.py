@@ -9,6 +9,9 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from farm.detections import Detections, Floats, ImageMeta
+from farm.errors import WrongOutputs
+
+Ids = npt.NDArray[np.int64]
 
 KINDS = ("image", "segments", "queries")
 """How masks over the whole input are resized, and what else mmdet derives from them.
@@ -28,49 +31,71 @@ def paste(
     masks: float32 [K, m, m] probabilities inside each box; boxes: float32 [K, 4] in the
     image's pixels. The same sampling as mmdet's `_do_paste_mask` (bilinear, half-pixel
     centres, zeros outside), which is separable: rows @ mask @ columns.
+
+    Raises:
+        WrongOutputs: a box is not finite.
     """
-    return tuple(
-        encode(_paste_one(mask, box, height, width, threshold), height, width)
-        for mask, box in zip(masks, boxes, strict=True)
-    )
+    if not np.isfinite(boxes).all():
+        raise WrongOutputs("it gives a box of NaN or infinity, into which no mask can be pasted")
+    left, right = _covered(boxes[:, 0], boxes[:, 2], width)
+    top, bottom = _covered(boxes[:, 1], boxes[:, 3], height)
+    rows = _weights(top, bottom, boxes[:, 1], boxes[:, 3], masks.shape[1])
+    columns = _weights(left, right, boxes[:, 0], boxes[:, 2], masks.shape[2])
+    rles = []
+    for i, mask in enumerate(masks):
+        inside = (rows[i] @ mask @ columns[i].T) >= threshold
+        rles.append(encode(inside, int(top[i]), int(left[i]), height, width))
+    return tuple(rles)
 
 
-def _paste_one(
-    mask: Floats, box: Floats, height: int, width: int, threshold: float
-) -> tuple[npt.NDArray[np.uint8], int, int]:
-    """Return the window that the mask covers, and its top left corner."""
-    x1, y1, x2, y2 = (float(value) for value in box)
-    left, right = max(int(np.floor(x1)) - 1, 0), min(int(np.ceil(x2)) + 1, width)
-    top, bottom = max(int(np.floor(y1)) - 1, 0), min(int(np.ceil(y2)) + 1, height)
-    if right <= left or bottom <= top:
-        return np.zeros((0, 0), np.uint8), 0, 0
-    rows = _weights(np.arange(top, bottom), y1, y2, mask.shape[0])
-    columns = _weights(np.arange(left, right), x1, x2, mask.shape[1])
-    return ((rows @ mask @ columns.T) >= threshold).astype(np.uint8), top, left
+def _covered(low: Floats, high: Floats, size: int) -> tuple[Ids, Ids]:
+    """The first pixel of `size` that each extent can cover, and the one after the last."""
+    first = (np.floor(low.astype(np.float64)) - 1).clip(0, size).astype(np.int64)
+    after = (np.ceil(high.astype(np.float64)) + 1).clip(0, size).astype(np.int64)
+    return first, np.maximum(first, after)
 
 
-def _weights(pixels: npt.NDArray[np.int64], low: float, high: float, cells: int) -> Floats:
-    """Bilinear weights [pixels, cells] of the mask's cells at each pixel's centre."""
-    extent = high - low
-    if extent <= 0:
-        return np.zeros((len(pixels), cells), np.float32)
-    position = (pixels.astype(np.float32) + 0.5 - np.float32(low)) / np.float32(extent)
-    position = position * cells - 0.5
-    return _tent(position, cells)
+def _weights(first: Ids, after: Ids, low: Floats, high: Floats, cells: int) -> list[Floats]:
+    """Bilinear weights [after - first, cells] of the cells of each of K masks at pixels' centres.
+
+    All at once, since a call of numpy costs more than the arithmetic of one small mask.
+    """
+    lengths = after - first
+    ends = lengths.cumsum()
+    pixels = np.arange(lengths.sum()) - (ends - lengths - first).repeat(lengths)
+    extent = high.astype(np.float64) - low
+    empty = extent <= 0
+    extents = np.where(empty, 1, extent).astype(np.float32).repeat(lengths)
+    position = (pixels.astype(np.float32) + 0.5 - low.repeat(lengths)) / extents
+    weights = _tent(position * cells - 0.5, cells)
+    if empty.any():
+        weights[empty.repeat(lengths)] = 0
+    return np.split(weights, ends[:-1])
 
 
 def encode(
-    window: tuple[npt.NDArray[np.uint8], int, int], height: int, width: int
+    inside: npt.NDArray[np.bool_], top: int, left: int, height: int, width: int
 ) -> dict[str, Any]:
     """Run-length encode a mask that is empty outside of a window of a height x width image.
 
-    window: its pixels (0 or 1), and the row and column of its top left corner.
+    inside: the window's pixels; top, left: where its corner is. The same text as pycocotools'
+    `encode` gives for the whole image, most of whose pixels are never looked at.
     """
-    pasted, top, left = window
-    full = np.zeros((height, width), np.uint8, order="F")
-    full[top : top + pasted.shape[0], left : left + pasted.shape[1]] = pasted
-    encoded = coco_mask.encode(full)
-    return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
+    rows, columns = inside.shape
+    # A pixel outside ends each column, unless an object may go on into the next one.
+    step = rows if rows == height else rows + 1
+    line = np.zeros(columns * step + 2, np.bool_)
+    line[1:-1].reshape(columns, step)[:, :rows] = inside.T
+    changes = (line[1:] != line[:-1]).nonzero()[0]
+    bounds = np.empty(len(changes) + 2, np.int64)
+    bounds[0], bounds[-1] = 0, height * width
+    bounds[1:-1] = changes + changes // step * (height - step) + (left * height + top)
+    runs = (bounds[1:] - bounds[:-1]).tolist()
+    if len(runs) > 1 and not runs[-1]:
+        runs.pop()
+    size = [height, width]
+    encoded = coco_mask.frPyObjects({"size": size, "counts": runs}, height, width)
+    return {"size": size, "counts": encoded["counts"].decode("ascii")}
 
 
 def in_image(
@@ -86,7 +111,7 @@ def in_image(
     factors = np.ones(len(found), np.float32)
     for i, mask in enumerate(resized(found.masks, meta, kind)):
         inside = mask > threshold
-        rles.append(encode((inside.astype(np.uint8), 0, 0), *inside.shape))
+        rles.append(_encode_whole(inside))
         if kind == "queries":
             factors[i] = _mean_probability(mask[inside])
     if kind != "image":
@@ -96,6 +121,11 @@ def in_image(
     return Detections(
         boxes[order], scores[order], found.labels[order], rles=tuple(rles[i] for i in order)
     )
+
+
+def _encode_whole(inside: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    encoded = coco_mask.encode(np.asfortranarray(inside, np.uint8))
+    return {"size": [*inside.shape], "counts": encoded["counts"].decode("ascii")}
 
 
 def boxes_around(rles: list[dict[str, Any]] | tuple[dict[str, Any], ...]) -> Floats:
@@ -134,9 +164,17 @@ def _bilinear(to: int, cells: int) -> Floats:
 
 
 def _tent(position: Floats, cells: int) -> Floats:
-    """Bilinear weights [positions, cells] of the cells at positions in units of cells."""
-    distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32)[None])
-    weights: Floats = np.maximum(0, 1 - distance).astype(np.float32)
+    """Bilinear weights [positions, cells] of the cells at positions in units of cells.
+
+    max(0, 1 - distance), which is over 0 for two neighbours at most.
+    """
+    weights = np.zeros((len(position), cells), np.float32)
+    lower = np.floor(position.clip(-1, cells)).astype(np.int64)
+    for cell in (lower, lower + 1):
+        (there,) = ((cell >= 0) & (cell < cells)).nonzero()
+        near = cell[there]
+        distance = np.abs(position[there] - near.astype(np.float32))
+        weights[there, near] = np.maximum(0, 1 - distance)
     return weights
 
 

@@ -23,8 +23,12 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def opened(engine: Engine, context: Context, threads: int) -> Iterator[Session]:
+def opened(
+    engine: Engine, context: Context, threads: int, suppresses: bool = True
+) -> Iterator[Session]:
     """Open an engine, with the suppression on the host as part of `run` where there is one.
+
+    suppresses: False leaves that to the caller.
 
     Raises:
         StepFailed: the engine cannot be opened.
@@ -38,7 +42,7 @@ def opened(engine: Engine, context: Context, threads: int) -> Iterator[Session]:
         assert engine.model is not None
         detector = SOURCES[engine.model.source].adapter().load(engine.model)
         session = runtime.open_module(detector.graph(engine.postprocess), threads)
-    if engine.suppression is not None:
+    if suppresses and engine.suppression is not None:
         session = Suppressing(session, engine.suppression)
     log.debug("opened an engine of %s on %d cores", engine.options.runtime, threads)
     try:

@@ -6,7 +6,9 @@ single-model tools and the table of models.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -70,6 +72,45 @@ def detect(session: Runs, batches: Iterable[Batch], decoding: Decoding) -> Itera
     """
     for images, metas in batches:
         yield from decoded(completed(session.run(images), decoding), metas, decoding)
+
+
+def detect_all(
+    session: Runs, batches: Iterable[Batch], decoding: Decoding, cores: int
+) -> list[Detections]:
+    """Return the detections of all images, as `detect` yields them.
+
+    cores: how many the session uses. Where this process may use more, a second thread loads the
+    next batch and suppresses and decodes the last one while a batch runs, so that the session
+    hardly waits: that is one core more than the session's, for as long as this work takes.
+
+    Raises:
+        WrongOutputs: as `decoded`.
+    """
+    if usable_cores() <= cores:
+        return list(detect(session, batches, decoding))
+    found: list[Detections] = []
+    with ThreadPoolExecutor(1, "decoding") as other:
+        pending = iter(batches)
+
+        def turn(outputs: Outputs | None, metas: Sequence[ImageMeta]) -> Batch | None:
+            if outputs is not None:
+                found.extend(decoded(completed(outputs, decoding), metas, decoding))
+            return next(pending, None)
+
+        batch = next(pending, None)
+        beside = other.submit(turn, None, ())
+        while batch is not None:
+            outputs = session.run(batch[0])
+            following = beside.result()
+            beside = other.submit(turn, outputs, batch[1])
+            batch = following
+        beside.result()
+    return found
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def completed(outputs: Outputs, decoding: Decoding) -> Outputs:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import itertools
 import json
 import logging
@@ -168,8 +166,7 @@ class _AutoSearch:
 
     def _precision(self, found: Sequence[Detections]) -> float:
         prepared, classes = self._quantiser.prepared, self._how.classes
-        with contextlib.redirect_stdout(io.StringIO()):
-            figures = coco.average_precision(self._truth, found, prepared.metas, classes, False)
+        figures = coco.average_precision(self._truth, found, prepared.metas, classes, False)
         value: float | None = figures[self._metric]
         if value is None or (not value and found is self._fp32):
             raise StepFailed(

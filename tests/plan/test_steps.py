@@ -69,7 +69,7 @@ def test_each_step_has_the_packages_and_the_node_that_it_needs(plan: Plan) -> No
         "prepare": catalog.preparer_of("[]").packages + catalog.DATASETS["synthetic"].packages,
         "export": catalog.SOURCES["mmdet"].packages + catalog.OWN_STAGES["export"].packages,
         "build": catalog.RUNTIMES["onnxruntime"].packages,
-        "evaluate": (*catalog.RUNTIMES["onnxruntime"].packages, "numpy", "pycocotools"),
+        "evaluate": (*catalog.RUNTIMES["onnxruntime"].packages, "hotcoco", "numpy", "pycocotools"),
         "measure": catalog.RUNTIMES["onnxruntime"].packages,
     }
     for stage, names in packages.items():

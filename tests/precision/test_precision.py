@@ -615,7 +615,7 @@ def test_auto_counts_ap_with_a_package_that_is_in_its_key(tmp_path: Path) -> Non
         return {name for name, _ in step.toolchain}
 
     assert packages() == {"onnx", "onnxruntime"}
-    assert packages("int8=auto") == {"onnx", "onnxruntime", "numpy", "pycocotools"}
+    assert packages("int8=auto") == {"onnx", "onnxruntime", "hotcoco", "numpy", "pycocotools"}
 
 
 def test_what_cannot_be_quantised_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +13,17 @@ from conftest import needs_packages
 
 from farm.detections import Detections, Floats, ImageMeta
 from farm.detections.compare import Agreement, agreement, compare
+from farm.detections.convert import from_outputs
 from farm.errors import LabelOutOfRange, WrongOutputs
 from farm.models.records import Trial
 from farm.specs import Suppression, Tolerance
+from farm.stages import inference
 from farm.stages.inference import (
     Batch,
     Decoding,
     completed,
     detect,
+    detect_all,
     in_network_frame,
     network_batch,
 )
@@ -63,6 +67,64 @@ def test_a_batch_runs_when_its_first_image_is_asked_for() -> None:
     assert session.seen == []
     next(found)
     assert len(session.seen) == 1
+
+
+@dataclass
+class Counting(Session):
+    """Finds as many boxes in the n-th batch as n; notes in which thread it ran."""
+
+    threads: set[int] = field(default_factory=set)
+
+    def run(self, images: Floats) -> dict[str, Any]:
+        self.threads.add(threading.get_ident())
+        found = super().run(images)
+        count = len(self.seen)
+        return {"dets": found["dets"].repeat(count, 1), "labels": found["labels"].repeat(count, 1)}
+
+
+NAMES = [f"{i}.png" for i in range(7)]
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_all_images_have_the_same_detections_in_order_with_a_second_thread(
+    count: int, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "usable_cores", lambda: cores)
+    session, decoders = Counting(), set()
+    monkeypatch.setattr(
+        inference, "from_outputs",
+        lambda outputs: decoders.add(threading.get_ident()) or from_outputs(outputs),
+    )  # fmt: skip
+    found = detect_all(session, batches(*NAMES[:count], size=2), Decoding(1), 1)
+    assert [len(one) for one in found] == list(range(1, count + 1))
+    assert all((one.boxes == [4, 4, 8, 8]).all() for one in found)
+    here = {threading.get_ident()} if count else set()
+    assert session.threads == here
+    assert (decoders == here) == (cores == 1 or not count)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_what_fails_in_either_thread_is_raised(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "usable_cores", lambda: cores)
+    before = threading.active_count()
+    with pytest.raises(LabelOutOfRange):
+        detect_all(Session(label=4), batches(*NAMES), Decoding(4), 1)
+
+    def broken() -> Iterator[Batch]:
+        yield from batches(*NAMES[:3])
+        raise OSError("the map is gone")
+
+    with pytest.raises(OSError, match="the map is gone"):
+        detect_all(Session(), broken(), Decoding(1), 1)
+
+    class Failing:
+        def run(self, images: Floats) -> dict[str, Any]:
+            raise WrongOutputs("no more")
+
+    with pytest.raises(WrongOutputs, match="no more"):
+        detect_all(Failing(), batches(*NAMES), Decoding(1), 1)
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("label", [4, -1])

@@ -79,6 +79,7 @@ def test_batches_hold_neighbours_of_one_size_and_are_filled_up(tmp_path: Path) -
     batches = list(Prepared(tmp_path).batches(2))
     assert [list(indices) for indices, _ in batches] == [[0, 1], [2], [3], [4]]
     assert all(images.shape[0] == 2 for _, images in batches)
+    assert [float(image.max()) for image in batches[0][1]] == [0, 1]
     assert [float(image.max()) for image in batches[1][1]] == [2, 2]
     np.testing.assert_array_equal(
         fitted(Prepared(tmp_path), Dims(2, 3, 4, 12))[1, 0, 0], [1] * 8 + [0] * 4

@@ -23,8 +23,10 @@ MOST_READ = 32_000_000
 
 _LIBRARY = re.compile(r"\.(so(\.\d+)*|pyd|dll|dylib)$")
 
-# The same library under another distribution's name.
+# The same library under another distribution's name; or what does its work where it is missing,
+# with the same results (see `farm.datasets.coco_evaluators`).
 _ALTERNATIVES = {
+    "hotcoco": ("pycocotools",),
     "onnxruntime": ("onnxruntime-gpu",),
     "tensorrt": ("tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11"),
     "opencv-python-headless": ("opencv-python", "opencv-contrib-python"),

@@ -1,0 +1,206 @@
+"""COCO's precision over recall, by hotcoco or by pycocotools: the same numbers to the last bit.
+
+hotcoco is pycocotools written anew in Rust, and ten to fifty times faster. Where it is not
+installed, pycocotools does its work; a step's key says which of the two was there. Both match at
+COCO's own ten IoUs and four sizes, at most 100 detections an image and class.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int64]
+Floats64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The objects of a data set: an annotation file as stage `prepare` leaves it.
+
+    document: `images`, `annotations` and `categories`. images, categories: ids of those that count.
+    """
+
+    document: dict[str, Any]
+    images: Sequence[int]
+    categories: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The detections of all images, N rows; equal scores of an image rank in this order.
+
+    images, categories: ids [N]. scores: float64 [N]. boxes: float64 [N, 4], x y width height in
+    pixels. rles: where masks are matched, a run-length encoded mask for each row.
+    """
+
+    images: Ids
+    categories: Ids
+    scores: Floats64
+    boxes: Floats64
+    rles: Sequence[dict[str, Any]] | None = None
+
+
+Evaluator = Callable[[Truth, Rows], Floats64]
+
+
+def precision(truth: Truth, rows: Rows) -> Floats64:
+    """Match boxes, or masks where the rows have them.
+
+    Returns the precision [IoUs, 101 recalls, categories by their ids, sizes]: IoUs from 0.5 in
+    steps of 0.05; all sizes, small, medium, large; -1 where a category has no object of that size.
+    """
+    return evaluator(rows)(truth, rows)
+
+
+def evaluator(rows: Rows) -> Evaluator:
+    """Return hotcoco's; pycocotools' where that is not installed, or a row has a NaN.
+
+    A NaN is an object found to pycocotools, and none, or an error, to hotcoco.
+    """
+    if not _hotcoco_is_installed() or np.isnan(rows.boxes).any() or np.isnan(rows.scores).any():
+        return by_pycocotools
+    return by_hotcoco
+
+
+@cache
+def _hotcoco_is_installed() -> bool:
+    """By its metadata, as in a step's key: a copy that is broken is an error, never replaced."""
+    try:
+        importlib.metadata.distribution("hotcoco")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    # What it computes is over before threads pay, and a step has the cores that it was given.
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
+    return True
+
+
+# hotcoco --------------------------------------------------------------------------------------
+
+
+def by_hotcoco(truth: Truth, rows: Rows) -> Floats64:
+    """Return the precision by hotcoco.
+
+    It is given columns, with images and categories numbered from 1 in the order of their ids: so
+    it parses nothing, and ids of any size are equal to it.
+    """
+    from hotcoco import COCO, COCOeval
+
+    images, categories = np.unique(truth.images), np.unique(truth.categories)
+    objects = _counted(truth)
+    masks = None if rows.rles is None else [one["segmentation"] for one in objects]
+    known = COCO.from_arrays(
+        _numbered_images(truth, images, rows.rles is not None),
+        [{"id": i, "name": str(i)} for i in range(1, len(categories) + 1)],
+        _numbers(images, [one["image_id"] for one in objects]),
+        _numbers(categories, [one["category_id"] for one in objects]),
+        np.array([one["bbox"] for one in objects], np.float64).reshape(-1, 4),
+        ids=np.arange(1, len(objects) + 1),
+        area=np.array([one["area"] for one in objects], np.float64),
+        iscrowd=np.array([one["iscrowd"] for one in objects], np.int64),
+        segmentation=masks,
+    )
+    numbered = _numbers(images, rows.images), _numbers(categories, rows.categories)
+    found = known.load_res(_results(rows, *numbered))
+    evaluation = COCOeval(known, found, "bbox" if rows.rles is None else "segm")
+    evaluation.params.img_ids = list(range(1, len(images) + 1))
+    evaluation.params.cat_ids = list(range(1, len(categories) + 1))
+    evaluation.evaluate()
+    evaluation.accumulate()
+    assert evaluation.eval is not None
+    curves: Floats64 = evaluation.eval["precision"][..., -1]
+    return curves
+
+
+def _counted(truth: Truth) -> list[dict[str, Any]]:
+    """The objects that count; of others the segmentations may be anything."""
+    images, categories = set(truth.images), set(truth.categories)
+    return [
+        one
+        for one in truth.document["annotations"]
+        if one["image_id"] in images and one["category_id"] in categories
+    ]
+
+
+def _numbered_images(truth: Truth, ids: Ids, masks: bool) -> list[dict[str, Any]]:
+    """The images that count; boxes need no sizes of them, which may then be missing or odd."""
+    sizes = {one["id"]: one for one in truth.document["images"]} if masks else {}
+    found = []
+    for number, image in enumerate(ids.tolist(), start=1):
+        size = sizes[image] if masks else {"height": 0, "width": 0}
+        found.append({"id": number, "height": size["height"], "width": size["width"]})
+    return found
+
+
+def _numbers(known: Ids, ids: Any) -> Ids:
+    numbers: Ids = np.searchsorted(known, np.asarray(ids, np.int64)) + 1
+    return numbers
+
+
+def _results(rows: Rows, images: Ids, categories: Ids) -> Any:
+    """The rows as `load_res` takes them. In its table the area would be the box's also of masks."""
+    if rows.rles is None:
+        return np.column_stack([images, rows.boxes, rows.scores, categories])
+    columns = zip(
+        images.tolist(), categories.tolist(), rows.scores.tolist(), rows.rles, strict=True
+    )
+    return [
+        {"image_id": image, "category_id": category, "score": score, "segmentation": rle}
+        for image, category, score, rle in columns
+    ]
+
+
+# pycocotools ----------------------------------------------------------------------------------
+
+
+def by_pycocotools(truth: Truth, rows: Rows) -> Floats64:
+    """Return the precision by pycocotools, as mmdet's `evaluate` does; nothing is printed."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        known = COCO()
+        # It writes into the entries.
+        known.dataset = {
+            **truth.document, "annotations": [dict(one) for one in truth.document["annotations"]]
+        }  # fmt: skip
+        known.createIndex()
+        kind = "bbox" if rows.rles is None else "segm"
+        evaluation = COCOeval(known, _as_coco(known, rows), kind)
+        evaluation.params.imgIds = list(truth.images)
+        evaluation.params.catIds = list(truth.categories)
+        evaluation.evaluate()
+        evaluation.accumulate()
+    assert evaluation.eval is not None
+    curves: Floats64 = evaluation.eval["precision"][..., -1]
+    return curves
+
+
+def _as_coco(known: Any, rows: Rows) -> Any:
+    """Load the rows, of which there may be none: `loadRes` fails for an empty list."""
+    from pycocotools.coco import COCO
+
+    columns = zip(rows.images.tolist(), rows.categories.tolist(), rows.scores.tolist(), strict=True)
+    named = [
+        {"image_id": image, "category_id": category, "score": score}
+        for image, category, score in columns
+    ]
+    if named and rows.rles is None:
+        boxes = rows.boxes.tolist()
+        return known.loadRes([{**a, "bbox": b} for a, b in zip(named, boxes, strict=True)])
+    if named:
+        rles = rows.rles or ()
+        return known.loadRes([{**a, "segmentation": b} for a, b in zip(named, rles, strict=True)])
+    results = COCO()
+    results.dataset = {**known.dataset, "annotations": []}
+    results.createIndex()
+    return results
