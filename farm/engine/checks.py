@@ -14,7 +14,6 @@ from farm.plan import make_plan
 from farm.plan.steps import STAGES, Plan, Step
 from farm.specs import CheckInputs, CocoDataset
 from farm.store.facts import facts_from
-from farm.store.repair import discard_altered
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
@@ -42,9 +41,7 @@ def checked_plan(
         InputError: files of the user are wrong, or a package is missing.
         Interrupted: the user or the system ends the run.
     """
-    plan = planned or make_plan(matrix, facts_from(store))
-    while discard_altered(store, (step.ref for step in plan.of_stage("check"))):
-        plan = make_plan(matrix, facts_from(store))
+    plan = planned or make_plan(matrix, facts_from(store, repair=True))
     require_packages((step for step in plan.steps.values() if step.stage in stages), store)
     if retry_failed:
         for step in plan.of_stage("check"):

@@ -149,10 +149,8 @@ def check_detector(
     Raises:
         InputError: the config or the checkpoint is wrong.
     """
-    values, facts = specs.CheckInputs(model, None), facts_from(store)
+    values, facts = specs.CheckInputs(model, None), facts_from(store, repair=True)
     found = check_model(model, values, facts)
-    while discard_altered(store, [found.step.ref]):
-        found = check_model(model, values, facts)
     if found.facts is not None and not (retry_failed and store.failure(found.step.key)):
         return found
     with contextlib.suppress(StepFailed):

@@ -9,20 +9,24 @@ from farm.plan.content import dependencies
 from farm.specs import ModelFacts, Ref
 from farm.store import Store
 from farm.store.figures import model_facts
+from farm.store.repair import discard_altered
 
 
 def facts_from(
-    store: Store, reasons: Mapping[str, str] | None = None
+    store: Store, reasons: Mapping[str, str] | None = None, repair: bool = False
 ) -> Callable[[str], ModelFacts | None]:
     """Return a function that gives a model's facts by the key of its check; None before the check.
 
     The facts of a failed check refuse all cells of the model, with the reason. Imported records
     and failures do not count.
 
-    reasons: why checks have failed that the store has no record of, by key.
+    reasons: why checks have failed that the store has no record of, by key. repair: remove what a
+    check has left and what was altered since, so that it runs again.
     """
 
     def facts(key: str) -> ModelFacts | None:
+        if repair:
+            discard_altered(store, [Ref("check", key)])
         record = store.record(Ref("check", key))
         failure = store.failure(key) if record is None else None
         why = failure.reason if failure else (reasons or {}).get(key)

@@ -256,3 +256,14 @@ def test_a_file_that_somebody_else_overwrites_meanwhile(files: Path, store: Stor
     outcome = perform(own, str(store.root))
     thread.join()
     assert (outcome.status, store.record(own.ref)) == ("transient", None)
+
+
+def test_a_record_names_the_artifacts_that_its_step_read(store: Store) -> None:
+    parent = step("(context.folder / 'out').write_text('made')")
+    assert perform(parent, str(store.root)).status == "done"
+    made = store.record(parent.ref)
+    child = step(f"from farm.specs import Ref\ncontext.artifact(Ref('own', {parent.key!r}))")
+    assert perform(child, str(store.root)).status == "done"
+    record = store.record(child.ref)
+    assert record is not None and made is not None and made.parents == {}
+    assert record.parents == {f"own/{parent.key}": made.content}

@@ -101,6 +101,11 @@ def test_a_pack_becomes_artifacts_of_a_store(members: dict[str, bytes], tmp_path
     (store.path(export) / "engine").unlink()
     assert unpack([archive], store) == pack  # what is torn here comes from the pack again
     assert store.record(export) is not None
+    engine = store.path(export) / "engine"
+    good = engine.read_bytes()
+    engine.write_bytes(good[:-1] + b"X")
+    unpack([archive], store)  # and what was altered
+    assert engine.read_bytes() == good
     # An earlier pack may have had its record alone.
     whole = store.record(export)
     assert whole is not None
