@@ -62,7 +62,8 @@ class Planner:
         found = ((name, dependencies.unfollowed(one.used)) for name, one in self.facts.items())
         unfollowed = {name: tuple(texts) for name, texts in found if texts}
         problems = tuple(self.inputs.missing), tuple(self.unchecked), unfollowed
-        return Plan(self.matrix.name, cells, self.steps, *problems)
+        unmade = self.inputs.environments.unmade
+        return Plan(self.matrix.name, cells, self.steps, *problems, unmade)
 
     def _add(self, step: Step) -> Step:
         """Return the step of the plan that equals this one: an earlier one, or itself."""
@@ -91,7 +92,8 @@ class Planner:
         return step
 
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
-        facts, runtime = self.facts[cell.model], catalog.RUNTIMES[cell.runtime]
+        facts, runtime = self.facts[cell.model], catalog.runtime_of(cell.runtime)
+        environments = self.inputs.environments
         reason = compatibility.cell_unsupported(
             cell,
             facts,
@@ -100,9 +102,12 @@ class Planner:
             simplify=self._simplifies(cell),
             converts=precisions.converts(self.spec, cell),
             auto=self.spec.int8.auto is not None,
+            release=environments.release(cell.runtime),
         )
         if reason:
             return PlannedCell(cell, {"check": check.key}, reason)
+        if reason := environments.refused(cell.runtime):
+            return PlannedCell(cell, {"check": check.key}, reason, "build")
         steps = {"check": check}
         of_shape = cell.model, cell.shape
         steps["prepare"] = self._once(
@@ -202,16 +207,17 @@ class Planner:
 
     def _options(self, cell: Cell) -> specs.EngineOptions:
         def made() -> specs.EngineOptions:
-            own = self.inputs.runtime_options.get(cell.runtime, ())
+            name, own = cell.runtime.partition("@")[0], self.inputs.options_of(cell.runtime)
             shape, workspace = self.shapes[cell.shape], cell.workspace_bytes
-            options = specs.EngineOptions(cell.runtime, cell.precision, shape, workspace, own)
+            options = specs.EngineOptions(name, cell.precision, shape, workspace, own)
             return built_for(options, self.inputs.targets[cell.target])
 
         return self._once("options", (cell,), made)
 
     def _build(self, cell: Cell, file: Step) -> Step:
-        target = self.inputs.targets[cell.target]
-        return self._add(step_to_build(cell.id, file.ref, self._options(cell), target, file))
+        target, options = self.inputs.targets[cell.target], self._options(cell)
+        place = self.inputs.environments.place(cell.runtime)
+        return self._add(step_to_build(cell.id, file.ref, options, target, file, place=place))
 
     def _engine(self, cell: Cell, built: Step | None) -> specs.Engine:
         facts, ends_at = self.facts[cell.model], self._ends_at(cell)
@@ -239,5 +245,6 @@ class Planner:
         assert stage.from_engine is not None
         values = stage.from_engine(run)
         parents = [built, prepare, *([reference] if hasattr(values, "reference") else [])]
-        step = engine_step(stage, cell.id, values, *parents)
+        place = self.inputs.environments.place(cell.runtime)
+        step = engine_step(stage, cell.id, values, *parents, place=place)
         return self._add(step) if built else self._add_loading(cell.model, step)

@@ -89,7 +89,8 @@ def _outcome(
     planned: PlannedCell, store: Store, records: Mapping[str, Record], reasons: FailureReasons
 ) -> Outcome:
     if planned.refused:
-        return Outcome(CellStatus.FAILED, "check" if not records else "export", planned.refused)
+        at = planned.refused_stage or ("check" if not records else "export")
+        return Outcome(CellStatus.FAILED, at, planned.refused)
     missing = [stage for stage in STAGES if stage in planned.steps and stage not in records]
     for stage in missing:
         key = planned.steps[stage]
