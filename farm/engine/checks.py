@@ -10,6 +10,7 @@ from farm.engine.scheduler import Executor, Unwatched, require_packages, run_ste
 from farm.engine.status import StepStatus
 from farm.errors import InputError, InputErrors
 from farm.plan import make_plan
+from farm.plan.environments import make_environments
 from farm.plan.steps import STAGES, Plan, Step
 from farm.specs import CheckInputs, CocoDataset
 from farm.store.facts import facts_from
@@ -39,6 +40,7 @@ def checked_plan(
         InputError: files of the user are wrong, or a package is missing.
         Interrupted: the user or the system ends the run.
     """
+    make_environments(matrix)
     plan = make_plan(matrix, facts_from(store))
     require_packages((step for step in plan.steps.values() if step.stage in stages), store)
     if retry_failed:

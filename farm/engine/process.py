@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from farm import environments
 from farm.engine.perform import outcome_of, perform, record_failure
 from farm.engine.status import Outcome, StepStatus
+from farm.environments import EnvironmentFailed
 from farm.store import Store
 from farm.units import format_seconds
 
 if TYPE_CHECKING:
     from farm.plan.steps import Step
+    from farm.specs import Environment
 
 CHECK_S = 300.0
 """How long a model's check may take, in seconds."""
@@ -34,6 +37,8 @@ CHECK_S = 300.0
 _START = (
     "import sys; sys.path[:] = {path!r}; from farm.engine.process import run_child; run_child()"
 )
+
+_START_IN_ENVIRONMENT = "from farm.engine.process import run_child; run_child()"
 
 _MARK = "FARM_STEP_FOLDER"
 """In the environment of the child and of all processes that it starts."""
@@ -48,16 +53,21 @@ _KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class ChildWork:
     """A step for a child process.
 
-    folder: for its outcome and its temporary files. parent: the process id of its parent.
+    place: the folder for its outcome and its temporary files. parent: the process id of its parent.
     deadline: when it will be killed, by `time.monotonic`; None for no limit.
     """
 
     step: Step
     root: str
     echo: bool
-    folder: Path
+    place: str  # no path: each version of Python pickles paths by another module's name
     parent: int
     deadline: float | None
+
+    @property
+    def folder(self) -> Path:
+        """The folder for its outcome and its temporary files."""
+        return Path(self.place)
 
     @property
     def outcome_file(self) -> Path:
@@ -98,9 +108,9 @@ def perform_apart(
             return Outcome(step.key, StepStatus.DONE)
         with _work_folder(store, step) as folder:
             deadline = None if limit_s is None else time.monotonic() + limit_s
-            work = ChildWork(step, root, echo, folder, os.getpid(), deadline)
+            work = ChildWork(step, root, echo, str(folder), os.getpid(), deadline)
             outcome = _outcome(work, _run(work, limit_s), limit_s, store, late)
-    except OSError as error:  # no room for the folder, or no process can be started
+    except (OSError, EnvironmentFailed) as error:  # no room, no process, or no environment
         outcome = outcome_of(step, store, None, error, 0.0)
     return replace(outcome, seconds=time.perf_counter() - started)
 
@@ -116,14 +126,15 @@ def _work_folder(store: Store, step: Step) -> Iterator[Path]:
 
 
 def _run(work: ChildWork, limit_s: float | None) -> End:
+    words, variables = _command(work.step.environment)
     with (work.folder / "child.log").open("wb") as log:
         output = None if work.echo else log
         process = subprocess.Popen(
-            [sys.executable, "-c", _START.format(path=sys.path)],
+            words,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            env={**os.environ, "TMPDIR": str(work.folder / "tmp"), _MARK: str(work.folder)},
+            env={**variables, "TMPDIR": str(work.folder / "tmp"), _MARK: str(work.folder)},
             start_new_session=True,  # Ctrl-C is this process's to handle
         )
         try:
@@ -134,6 +145,20 @@ def _run(work: ChildWork, limit_s: float | None) -> End:
         finally:
             _kill_all(process, str(work.folder))
     return End(process.pid, code)
+
+
+def _command(environment: Environment | None) -> tuple[list[str], dict[str, str]]:
+    """Return the command that starts the child, and its variables.
+
+    In a container Ray has started this process, too, so that the child needs nothing else.
+
+    Raises:
+        EnvironmentFailed: the environment cannot be made here.
+    """
+    if environment is None or environment.image:
+        return [sys.executable, "-c", _START.format(path=sys.path)], dict(os.environ)
+    words = environments.command(environment, _START_IN_ENVIRONMENT)
+    return words, environments.variables(os.environ)
 
 
 def _kill_all(process: subprocess.Popen[bytes], mark: str) -> None:

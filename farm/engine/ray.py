@@ -173,6 +173,9 @@ class RayExecutor:
             # engine: Ray does not share workers between environments.
             options["num_cpus"] = node.machine.cpus
             options["runtime_env"] = {"env_vars": {"FARM_EXCLUSIVE": "1"}}
+        if step.environment and step.environment.image:
+            environment = options.setdefault("runtime_env", {})
+            environment["image_uri"] = step.environment.image
         call = _perform_alone if step.needs.exclusive or step.needs.accelerator else _perform
         ref = call.options(**options).remote(step, str(self._store.root), self._check_s)
         where = node.machine.host if node else "any node"

@@ -80,13 +80,15 @@ class Unwatched:
 def require_packages(steps: Iterable[Step], store: Store) -> None:
     """Require the packages of the steps to be installed here: their versions are in the keys.
 
+    Those of a step with an environment of its own were looked for when that was made.
+
     Raises:
         InputError: a package of a step that is not in the store is missing.
     """
     absent = {
         name
         for step in steps
-        if not store.record(step.ref)
+        if step.environment is None and not store.record(step.ref)
         for name, version in step.toolchain
         if version == "absent"
     }
