@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -103,29 +103,44 @@ def _make(environment: Environment, folder: Path) -> None:
         OSError: the folder cannot be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(folder.with_name(f"{folder.name}.lock")):
+    with _one_at_a_time(folder.with_name(f"{folder.name}.lock")) as alone:
         if uv.python_of(folder).exists():
             return  # made by another process meanwhile
         shutil.rmtree(folder, ignore_errors=True)  # its Python was removed
+        for left in folder.parent.glob(f"{folder.name}.*.part") if alone else ():
+            shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
         part = folder.with_name(f"{folder.name}.{uuid4().hex[:8]}.part")
         try:
             _install(environment, part)
-            with suppress(FileExistsError):  # made meanwhile, where files cannot be locked
-                part.rename(folder)
+            _publish(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _install(environment: Environment, folder: Path) -> None:
-    lock = folder.with_name(f"{folder.name}.txt")
-    lock.write_text(environment.lock)
+def _publish(part: Path, folder: Path) -> None:
     try:
-        uv.run("venv", "--relocatable", "--quiet", "--python", _base(environment), str(folder))
-        python = str(uv.python_of(folder))
-        uv.run("pip", "install", "--quiet", "--python", python, "--no-deps", "-r", str(lock))
-    finally:
-        lock.unlink(missing_ok=True)
-    (folder / "lock.txt").write_text(environment.lock)
+        part.rename(folder)
+    except OSError:
+        if not uv.python_of(folder).exists():  # else it was made meanwhile, without a lock
+            raise
+
+
+def _install(environment: Environment, folder: Path) -> None:
+    _make_python(_base(environment), folder)
+    lock = folder / "lock.txt"
+    lock.write_text(environment.lock)
+    python = str(uv.python_of(folder))
+    uv.run("pip", "install", "--quiet", "--python", python, "--no-deps", "-r", str(lock))
+
+
+def _make_python(base: str, folder: Path) -> None:
+    try:
+        uv.run("venv", "--relocatable", "--quiet", "--python", base, str(folder))
+    except EnvironmentFailed as error:
+        if base == sys.executable:
+            raise
+        why = f"there is no Python {base} here, and uv cannot get it: {error}"
+        raise EnvironmentFailed(why) from None
 
 
 def _base(environment: Environment) -> str:
@@ -136,12 +151,16 @@ def _base(environment: Environment) -> str:
 
 
 @contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
+def _one_at_a_time(path: Path) -> Iterator[bool]:
     """Let one process of this machine make an environment, and the others wait for it.
 
-    A file system without locks lets them all make it; the first one's is kept.
+    Yields whether it does: a file system without locks lets them all make it, and keeps the first
+    one's.
     """
     with path.open("w") as file:
-        with suppress(OSError):
+        try:
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            alone = True
+        except OSError:
+            alone = False
+        yield alone

@@ -13,7 +13,7 @@ from farm.environments.errors import EnvironmentFailed
 _MINUTES = 30
 """How long one call may take: some runtimes download gigabytes."""
 
-_LONGEST = 500
+_LONGEST = 400
 
 _FROM_PIP = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
@@ -76,7 +76,8 @@ def reason(text: str) -> str:
     lines = [line.strip() for line in text.splitlines()]
     useful = [_without_marks(line) for line in lines if not _NOISE.match(line)]
     useful = [line for line in useful if line and not line.startswith("No solution found")]
-    return " ".join(useful).removesuffix(".")[:_LONGEST]
+    found = " ".join(useful).removesuffix(".")
+    return found if len(found) <= _LONGEST else f"{found[:_LONGEST]}..."
 
 
 def _without_marks(line: str) -> str:

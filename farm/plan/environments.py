@@ -70,7 +70,8 @@ class Environments:
         for name in self.unmade:
             wanted = self.wanted[name]
             assert wanted is not None
-            log.info(f"Making the environment of {name}: {', '.join(wanted.requirements)}")
+            log.info(f"Making the environment of {name}")
+            log.debug("it asks for: %s", ", ".join(wanted.requirements))
             self.known[name] = found = environments.make(wanted, packages_of(name))
             if found.failed:
                 log.warning(found.failed)
