@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+import wheels
 
+from farm.environments import state
 from farm.terminal import logs
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -204,3 +206,16 @@ def tool(
         return Done(int(end.value.code or 0), *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels that uv installs from, and from nowhere else: it needs no network."""
+    folder = tmp_path / "wheels"
+    for version in ("1.0", "1.1", "2.0"):
+        wheels.add(folder, "farmdemo", version)
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("FARM_ENVIRONMENTS", str(tmp_path / "environments"))
+    monkeypatch.setattr(state, "_KNOWN", {})
+    return folder

@@ -13,6 +13,8 @@ from farm.environments.errors import EnvironmentFailed
 _MINUTES = 30
 """How long one call may take: some runtimes download gigabytes."""
 
+_FLAGS = ("--no-progress", "--color", "never")
+
 _LONGEST = 400
 
 _FROM_PIP = {
@@ -36,7 +38,7 @@ def run(*words: str, stdin: str = "") -> str:
     Raises:
         EnvironmentFailed: it could not do that, took too long, or is not installed.
     """
-    command = [_binary(), *words, "--no-progress", "--color", "never"]
+    command = [_binary(), *words, *_FLAGS]
     try:
         done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, errors="replace", check=False,

@@ -25,7 +25,7 @@ _ABSENT = "absent"
 _ASK_S = 300.0
 _LONGEST = 300
 
-# Of the modules that it imports only `pydantic` is no part of Python.
+# It imports nothing but Python's own modules.
 _ASK = """
 import json
 from farm.plan.content.packages import toolchain
@@ -121,19 +121,14 @@ def _ask(environment: Environment, packages: Iterable[str]) -> dict[str, str]:
         why = done.stderr.strip().rpartition("\n")[2][:_LONGEST] or f"exit code {done.returncode}"
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         why = f"{type(error).__name__}: {error}"[:_LONGEST]
-    raise EnvironmentFailed(f"{words[0]} does not run the farm's code: {why}{_needed(environment)}")
+    hint = " (it needs Python 3.10 or later)" if environment.interpreter else ""
+    raise EnvironmentFailed(f"{words[0]} does not run the farm's code: {why}{hint}")
 
 
 def _require(environment: Environment, versions: Mapping[str, str]) -> None:
     lacking = sorted(name for name, version in versions.items() if version == _ABSENT)
     if lacking:
         raise EnvironmentFailed(f"{environment.interpreter} lacks {', '.join(lacking)}")
-
-
-def _needed(environment: Environment) -> str:
-    if not environment.interpreter:
-        return ""
-    return f" (Python from 3.10 on with {', '.join(map(package_of, WORKER))})"
 
 
 def _remembered(environment: Environment) -> dict[str, str]:
