@@ -215,7 +215,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for version in ("1.0", "1.1", "2.0"):
         wheels.add(folder, "farmdemo", version)
     monkeypatch.setenv("UV_FIND_LINKS", str(folder))
-    monkeypatch.setenv("UV_NO_INDEX", "1")
+    (tmp_path / "uv.toml").write_text("no-index = true\n")
+    monkeypatch.setenv("UV_CONFIG_FILE", str(tmp_path / "uv.toml"))
     monkeypatch.setenv("FARM_ENVIRONMENTS", str(tmp_path / "environments"))
     monkeypatch.setattr(state, "_KNOWN", {})
     return folder

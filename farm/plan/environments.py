@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from farm import catalog, environments
 from farm.config import releases
 from farm.environments import locking
-from farm.errors import InputError, shown
+from farm.errors import InputError
 from farm.plan.steps import Place
 from farm.specs import Environment
 
@@ -100,7 +100,7 @@ class Environments:
         for runtime, wanted in self.wanted.items():
             if wanted and wanted.interpreter and not os.access(wanted.interpreter, os.X_OK):
                 place = ("environments", runtime.partition("@")[2], "interpreter")
-                message = f"no program {shown(wanted.interpreter)}; expected the path of a Python"
+                message = f"{wanted.interpreter} is no program; expected the path of a Python"
                 yield InputError(message, self._matrix.document.where(place))
 
 
