@@ -63,9 +63,7 @@ def test_a_release_that_is_nowhere_is_named(index: Path) -> None:
         locked(Environment("demo@3", ("farmdemo==3.*",), python_version()))
     assert "\n" not in str(e.value)
     wheels.add(index, "asks", "1.0", needs=("farmdemo==2.0",))
-    with pytest.raises(
-        EnvironmentFailed, match=r"^Because all versions of asks depend on farm"
-    ):
+    with pytest.raises(EnvironmentFailed, match=r"^Because all versions of asks depend on farm"):
         locked(Environment("asks@1", ("asks==1.0", "farmdemo==1.0"), python_version()))
 
 
