@@ -29,12 +29,17 @@ def unknown(runtime: str, environments: Iterable[str]) -> str | None:
     return None
 
 
-def requirement(runtime: str) -> str:
-    """Return what pip takes for a runtime of a release.
+def requirements(runtime: str) -> tuple[str, ...]:
+    """Return what pip takes for a runtime of a release: its package, and what that needs.
 
     One or two numbers (`2025.2`) are its newest release that begins so; any other version
     (`1.20.1`, `2026.0.0rc1`) is exactly that one.
     """
     name, _, release = runtime.partition("@")
-    package = runtime_of(name).packages[0]
-    return f"{package}=={release}{'.*' if _PARTIAL.fullmatch(release) else ''}"
+    wanted = f"=={release}{'.*' if _PARTIAL.fullmatch(release) else ''}"
+    return (f"{runtime_of(name).packages[0]}{wanted}", *needs(name, wanted))
+
+
+def needs(runtime: str, release: str = "") -> tuple[str, ...]:
+    """Return what an environment has beside the packages of a runtime. release: `==1.6.*`."""
+    return tuple(one.replace("{release}", release) for one in runtime_of(runtime).needs)

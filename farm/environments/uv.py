@@ -78,6 +78,11 @@ def reason(text: str) -> str:
     lines = [line.strip() for line in text.splitlines()]
     useful = [_without_marks(line) for line in lines if not _NOISE.match(line)]
     useful = [line for line in useful if line and not line.startswith("No solution found")]
+    outputs = [place for place, line in enumerate(useful) if line in ("[stdout]", "[stderr]")]
+    if outputs:  # of a package's own build
+        printed = useful[outputs[0] :]
+        errors = [line for line in printed if re.match(r"[\w.]+(Error|Exception): ", line)]
+        useful = useful[: outputs[0]] + (errors or printed)[-1:]
     found = " ".join(useful).removesuffix(".")
     return found if len(found) <= _LONGEST else f"{found[:_LONGEST]}..."
 

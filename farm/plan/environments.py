@@ -83,14 +83,14 @@ class Environments:
         packages = catalog.RUNTIMES[name].packages
         spec = self._matrix.spec.environments.get(rest)
         if spec is None:
-            own = (releases.requirement(runtime),)
+            own = releases.requirements(runtime)
             return _made_of(runtime, locking.with_needed(own, packages))
         if spec.image is not None:
             return Environment(runtime, image=spec.image)
         if spec.interpreter is not None:
             return Environment(runtime, interpreter=self._path(spec.interpreter))
-        needed = locking.with_needed(tuple(spec.requirements), packages)
-        return _made_of(runtime, needed, spec.python)
+        own = (*spec.requirements, *releases.needs(name))
+        return _made_of(runtime, locking.with_needed(own, packages), spec.python)
 
     def _path(self, interpreter: str) -> str:
         """Return the path of an interpreter; links are kept, by which Python finds its packages."""

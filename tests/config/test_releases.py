@@ -74,7 +74,7 @@ def test_rules_select_by_the_whole_name(tmp_path: Path) -> None:
 )
 def test_few_numbers_are_the_newest_release_that_begins_so(runtime: str, expected: str) -> None:
     assert releases.unknown(runtime, ()) is None
-    assert releases.requirement(runtime) == expected
+    assert releases.requirements(runtime)[0] == expected
 
 
 def test_an_environment_comes_before_a_version(tmp_path: Path) -> None:
@@ -157,3 +157,13 @@ def test_environments_may_stand_in_a_file_of_their_own(
     assert "envs2.yaml: cannot read environments: No such file" in refusal(
         tmp_path, "environments=envs2.yaml"
     )
+
+
+def test_what_a_runtime_needs_beside_its_package_has_the_same_release() -> None:
+    assert releases.requirements("tensorrt_rtx@1.6") == (
+        "tensorrt-rtx-cu13-bindings==1.6.*",
+        "cuda-bindings>=12.6",
+        "tensorrt-rtx-cu13-libs==1.6.*",
+    )
+    assert releases.needs("tensorrt_rtx")[1] == "tensorrt-rtx-cu13-libs"
+    assert releases.requirements("openvino@2025.2") == ("openvino==2025.2.*",)

@@ -56,3 +56,17 @@ def test_it_runs_and_fails_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(uv, "_FLAGS", ())
     with pytest.raises(EnvironmentFailed, match=r"did not finish within 0\.001 minutes"):
         uv.run("60")
+
+
+def test_of_a_build_that_fails_the_error_is_told_and_not_its_traceback() -> None:
+    text = (
+        "error: Failed to build `demo==1.0`\n  cause: The build backend returned an error\n"
+        "  cause: Call to `build_wheel` failed (exit status: 1)\n\n"
+        "         [stdout]\n         running build\n\n         [stderr]\n"
+        '           File "x.py", line 1, in y\n             ^^^^\n'
+        "         RuntimeError: no compiler\n\nhint: look there\n"
+    )
+    assert uv.reason(text) == (
+        "Failed to build `demo==1.0` The build backend returned an error Call to `build_wheel`"
+        " failed (exit status: 1) RuntimeError: no compiler"
+    )
