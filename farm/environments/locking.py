@@ -49,15 +49,23 @@ def package_of(requirement: str) -> str:
 def with_needed(own: tuple[str, ...], packages: tuple[str, ...]) -> tuple[str, ...]:
     """Return the requirements of an environment, with those of the farm's code and its runtime.
 
-    own: the matrix's. packages: of the runtime, by name, in any release.
+    own: the matrix's. packages: of the runtime, by name, in any release. One that is installed
+    here from elsewhere than an index is not added: an index may have another one of that name.
     """
     there = {package_of(one) for one in own}
-    needed = [*packages, *WORKER]
+    needed = [*(name for name in packages if not _of_no_index(name)), *WORKER]
     return own + tuple(
         one
         for one in needed
         if there.isdisjoint({package_of(one), *ALTERNATIVES.get(package_of(one), ())})
     )
+
+
+def _of_no_index(package: str) -> bool:
+    try:
+        return importlib.metadata.distribution(package).read_text("direct_url.json") is not None
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def python_version() -> str:

@@ -92,15 +92,14 @@ def _made(wanted: Environment, packages: set[str]) -> Known:
         if wanted.image:
             return Known(wanted)
         if wanted.interpreter:
-            versions = _ask(wanted, packages | {package_of(one) for one in WORKER})
-            _require(wanted, versions)
-            return Known(wanted, versions)
+            needed = packages | {package_of(one) for one in WORKER}
+            return Known(wanted, _require(_ask(wanted, needed)))
         resolved = locked(wanted)
         assert resolved is not None
         interpreter(resolved)
         versions = _remembered(resolved)
         if not versions.keys() >= packages:
-            versions = {**versions, **_ask(resolved, packages)}
+            versions = {**versions, **_require(_ask(resolved, packages))}
             _remember(resolved, versions)
         return Known(resolved, versions)
     except EnvironmentFailed as error:
@@ -125,10 +124,15 @@ def _ask(environment: Environment, packages: Iterable[str]) -> dict[str, str]:
     raise EnvironmentFailed(f"{words[0]} does not run the farm's code: {why}{hint}")
 
 
-def _require(environment: Environment, versions: Mapping[str, str]) -> None:
-    lacking = sorted(name for name, version in versions.items() if version == _ABSENT)
-    if lacking:
-        raise EnvironmentFailed(f"{environment.interpreter} lacks {', '.join(lacking)}")
+def _require(versions: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the versions, if all packages are there.
+
+    Raises:
+        EnvironmentFailed: names those that are not.
+    """
+    if lacking := sorted(name for name, version in versions.items() if version == _ABSENT):
+        raise EnvironmentFailed(f"it lacks {', '.join(lacking)}, which its steps need")
+    return versions
 
 
 def _remembered(environment: Environment) -> dict[str, str]:

@@ -85,3 +85,17 @@ def test_locks_differ_by_what_is_asked_for(index: Path) -> None:
     assert len(places) == 3
     reversed_ = Environment("c", ("b", "a"), "3.11"), Environment("d", ("a", "b"), "3.11")
     assert locking._place(reversed_[0]) == locking._place(reversed_[1])
+
+
+def test_what_is_installed_from_elsewhere_is_not_taken_from_an_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "farmown-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: farmown\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ("farmown", "pytest", "nonesuch")
+    assert with_needed((), names)[:3] == names and "farmown" in dict(locking._installed())
+    (info / "direct_url.json").write_text('{"url": "file:///somewhere", "dir_info": {}}')
+    assert with_needed((), names)[:2] == names[1:]
+    assert "farmown" not in dict(locking._installed())
