@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import wheels
 
+from farm.cli.plan import as_json, as_text
 from farm.config.loader import load_matrix
 from farm.environments import locking, state, uv
 from farm.plan import Plan, Step, compatibility, make_plan
@@ -78,6 +79,13 @@ def test_a_plan_makes_nothing_and_says_so(
         "openvino": "unknown until openvino@2025.2 is made"
     }
     assert not (path.parent / "environments").exists()
+    text = as_text(plan, Store(path.parent / "store"))
+    assert "Environments not made yet: openvino@2025.2, openvino@2026.0.\n" in text
+    assert "the keys of their steps are provisional" in text
+    shown = as_json(plan, Store(path.parent / "store"))
+    assert shown["unmade"] == ["openvino@2025.2", "openvino@2026.0"]
+    named = {one["environment"] for one in shown["steps"].values()}
+    assert named == {None, "openvino@2025.2", "openvino@2026.0"}
 
 
 def test_keys_have_the_versions_of_the_environment(releases: Path, path: Path) -> None:
