@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import wheels
 
 from farm.environments import EnvironmentFailed, command, interpreter, making, uv, variables
 from farm.environments.locking import locked, python_version
@@ -142,3 +143,14 @@ def test_this_python_is_taken_where_its_version_fits() -> None:
         assert making._base(Environment("a", python=version)) == sys.executable
     assert making._base(Environment("a", python="3.1")) == "3.1"
     assert making._base(Environment("a", python=f"{here}1")) == f"{here}1"
+
+
+def test_it_holds_what_its_lock_names_and_can_be_moved(demo: Environment, index: Path) -> None:
+    wheels.add(index, "asks", "1.0", needs=("farmdemo",))
+    bare = Environment("asks@1", python=demo.python, lock="asks==1.0\n")
+    code = (
+        "import asks\nfrom importlib.util import find_spec\nprint(int(not find_spec('farmdemo')))"
+    )
+    assert run(bare, code) == 1
+    made = making.root() / bare.digest
+    assert "relocatable = true" in (made / "pyvenv.cfg").read_text()

@@ -12,8 +12,11 @@ import wheels
 
 from farm.cli.plan import as_json, as_text
 from farm.config.loader import load_matrix
+from farm.engine.checks import checked_plan
+from farm.engine.local import InlineExecutor
 from farm.environments import locking, state, uv
-from farm.plan import Plan, Step, compatibility, make_plan
+from farm.errors import InputError
+from farm.plan import Plan, Step, compatibility, make_plan, precisions
 from farm.plan.environments import make_environments, packages_of
 from farm.plan.placement import Machine
 from farm.results.rows import make_rows
@@ -197,6 +200,21 @@ def test_limits_of_a_release_are_those_of_its_environment(path: Path) -> None:
             cell, FACTS, shape, target, simplify=False, release=release
         )  # fmt: skip
         assert (reason == "tensorrt@8.6 8.6.1 reads opsets up to 17, not 20") == refused
+
+
+def test_a_sweep_makes_environments_before_it_plans(releases: Path, path: Path) -> None:
+    matrix, store = load_matrix(path), Store(path.parent / "store")
+    with pytest.raises(InputError, match=r"a\.onnx"):  # it is no model, which its check finds
+        checked_plan(matrix, store, lambda: InlineExecutor(store), retry_failed=False)
+    assert make_plan(matrix).unmade == ()
+
+
+def test_options_of_a_release_decide_who_lowers_the_precision(path: Path) -> None:
+    gpu = ("runtimes=[tensorrt@10.3]", "targets={g: {accelerator: L4, driver: 580}}")
+    own = "runtime_options={tensorrt: {builder_flags: true}, tensorrt@10.3: {builder_flags: false}}"
+    for options, expected in (("runtime_options={}", True), (own, True), (own[:49] + "}", False)):
+        matrix = load_matrix(path, (*gpu, options, "precisions=[fp16]"))
+        assert precisions.converts(matrix.spec, matrix.cells[0]) == expected
 
 
 def test_packages_whose_versions_are_asked_for() -> None:
