@@ -49,11 +49,13 @@ def package_of(requirement: str) -> str:
 def with_needed(own: tuple[str, ...], packages: tuple[str, ...]) -> tuple[str, ...]:
     """Return the requirements of an environment, with those of the farm's code and its runtime.
 
-    own: the matrix's. packages: of the runtime, by name, in any release. One that is installed
-    here from elsewhere than an index is not added: an index may have another one of that name.
+    own: the matrix's. packages: of the runtime and the stages, by name, in any release. One that
+    is installed here from elsewhere than an index is not added: an index may have another one of
+    that name.
     """
-    there = {package_of(one) for one in own}
-    needed = [*(name for name in packages if not _of_no_index(name)), *WORKER]
+    there, farms = {package_of(one) for one in own}, {package_of(one) for one in WORKER}
+    of_parts = (name for name in packages if package_of(name) not in farms)
+    needed = [*(name for name in of_parts if not _of_no_index(name)), *WORKER]
     return own + tuple(
         one
         for one in needed

@@ -80,7 +80,7 @@ class Environments:
         name, at, rest = runtime.partition("@")
         if not at:
             return None
-        packages = catalog.RUNTIMES[name].packages
+        packages = packages_of(runtime)
         spec = self._matrix.spec.environments.get(rest)
         if spec is None:
             own = releases.requirements(runtime)

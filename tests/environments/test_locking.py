@@ -27,6 +27,7 @@ def test_requirements_are_completed_by_what_is_not_among_them() -> None:
     assert plain == ("openvino==2025.2.*", *locking.WORKER)
     assert with_needed(("NumPy<2",), ("openvino",))[:2] == ("NumPy<2", "openvino")
     assert not any(one.startswith("numpy") for one in with_needed(("NumPy<2",), ()))
+    assert with_needed((), ("openvino", "pycocotools")) == ("openvino", *locking.WORKER)
     gpu = with_needed(("onnxruntime_gpu[cuda]==1.20.*", "opencv-python"), ("onnxruntime",))
     assert [package_of(one) for one in gpu if one.startswith(("onnxruntime", "opencv"))] == [
         "onnxruntime-gpu", "opencv-python",
