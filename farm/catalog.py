@@ -43,6 +43,15 @@ RUNTIMES = Registry(
 """What builds and runs engines; see `farm.runtimes.base`."""
 
 
+def runtime_of(name: str) -> Runtime:
+    """Return the descriptor of a cell's runtime, which may name a release: `openvino@2025.2`.
+
+    Raises:
+        KeyError: there is no such runtime.
+    """
+    return RUNTIMES[name.partition("@")[0]]
+
+
 SOURCES = Registry(
     Source,
     "farm.sources",

@@ -9,11 +9,15 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from farm import interrupts
 from farm.errors import FarmError, InputError, text_of
 from farm.interrupts import Interrupted
 from farm.terminal import logs, plain_output
+
+if TYPE_CHECKING:
+    from farm.sweep import Sweep
 
 log = logging.getLogger("farm.run")  # also where this module is run as `__main__`
 
@@ -81,7 +85,6 @@ def run(options: argparse.Namespace) -> int:
     from farm.cli.places import results_folder
     from farm.config.loader import load_matrix
     from farm.engine.status import CellStatus
-    from farm.results.tables import render
     from farm.sweep import Choices, run_sweep
 
     matrix = load_matrix(options.matrix, options.overrides)
@@ -92,9 +95,7 @@ def run(options: argparse.Namespace) -> int:
         retry_failed=options.retry_failed,
         mlflow=not options.no_mlflow,
     )
-    sweep = run_sweep(matrix, results, choices)
-    if sweep.rows:
-        print(render(sweep.rows, "table"))
+    sweep = run_sweep(matrix, results, choices, _show)
     if sweep.interrupted:
         log.warning("Interrupted. Finished steps are kept; the same command continues from there.")
         return sweep.exit_code
@@ -103,6 +104,13 @@ def run(options: argparse.Namespace) -> int:
     failed = f"{len(sweep.rows)} cells, {counts[CellStatus.FAILED]} failed{pending}"
     log.info(f"\n{failed}. Results: {results}")
     return sweep.exit_code
+
+
+def _show(sweep: Sweep) -> None:
+    from farm.results.tables import render
+
+    if sweep.rows:
+        print(render(sweep.rows, "table"), flush=True)
 
 
 Command = Callable[[argparse.Namespace], int]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,16 @@ from farm.cli.progress import Progress
 from farm.engine.checks import checked_plan, log_notes
 from farm.engine.claims import remove_stale_work
 from farm.engine.limits import Limits, limits_of
-from farm.engine.scheduler import Executor, Outcome, run_steps
-from farm.engine.status import CellStatus, failure_reasons, skip_reasons
+from farm.engine.scheduler import Executor, Outcome, Unwatched, Watcher, Watchers, run_steps
+from farm.engine.status import CellStatus, failure_classes, failure_reasons, skip_reasons
 from farm.errors import InputErrors
+from farm.live import LiveRows
 from farm.plan import make_plan
 from farm.plan.placement import cores
-from farm.results import leaderboard, tracking
-from farm.results.escaping import shown, without_secrets
-from farm.results.rows import make_rows, places
+from farm.results import leaderboard
+from farm.results.board import Board
+from farm.results.rows import make_rows
+from farm.results.tracking.follower import Tracker
 from farm.store.cache import CachedStore
 from farm.store.facts import facts_from
 from farm.store.imports import HERE
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     from farm.store import Store
 
 log = logging.getLogger(__name__)
+
+_INTERRUPTED_S = 3.0
+"""How long MLflow is waited for after an interruption, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +71,18 @@ class Sweep:
         return 0 if all(ok) else 1
 
 
-def run_sweep(matrix: Matrix, results: Path, choices: Choices) -> Sweep:
+def run_sweep(
+    matrix: Matrix, results: Path, choices: Choices, show: Callable[[Sweep], None] = lambda _: None
+) -> Sweep:
     """Run a matrix, and write its rows of the leaderboard even if it is interrupted.
+
+    show: is called when the leaderboard is on the disk, before MLflow is waited for.
 
     Raises:
         InputError: something that the user must correct, found before any heavy work.
     """
     store, began = CachedStore(store_folder(results)), time.perf_counter()
-    plan, outcomes = make_plan(matrix, facts_from(store)), dict[str, Outcome]()
+    plan, outcomes = make_plan(matrix, facts_from(store, repair=True)), dict[str, Outcome]()
     log.debug("planned %d steps in %.2f s", len(plan.steps), time.perf_counter() - began)
     if plan.missing:
         raise InputErrors(plan.missing)
@@ -80,63 +90,75 @@ def run_sweep(matrix: Matrix, results: Path, choices: Choices) -> Sweep:
         keep_matrix(matrix, results)
         if stale := remove_stale_work(store):
             log.debug("removed %d working folders of sweeps that were killed", stale)
-        interrupted = False
+        interrupted, tracker = False, Tracker(matrix.name, results, store)
         try:
             with ExitStack() as stack:
                 start = starter(store, choices, limits_of(matrix.spec.limits), stack)
-                plan = checked_plan(matrix, store, start, choices.retry_failed, planned=plan)
+                plan = checked_plan(
+                    matrix, store, start, choices.retry_failed, planned=plan, outcomes=outcomes
+                )
                 log_notes(plan, store)
-                outcomes = _run(plan, store, start, choices, limits_of(matrix.spec.limits))
+                live = partial(
+                    _live, matrix, plan, store, results, tracker if choices.mlflow else None
+                )
+                outcomes |= _run(plan, store, start, choices, limits_of(matrix.spec.limits), live)
         except KeyboardInterrupt:
             interrupted = True
-        rows = publish(matrix, plan, store, outcomes, results, choices)
-    return Sweep(plan, rows, interrupted)
+        sweep = Sweep(plan, publish(matrix, plan, store, outcomes, results), interrupted)
+        show(sweep)
+        if choices.mlflow:
+            tracker.close(sweep.rows, _INTERRUPTED_S if interrupted else None)
+    return sweep
 
 
-def publish(
+def _live(
     matrix: Matrix,
     plan: Plan,
     store: Store,
-    outcomes: Mapping[str, Outcome],
     results: Path,
-    choices: Choices,
+    tracker: Tracker | None,
+    remaining: Sequence[Step],
+) -> LiveRows:
+    """A watcher that writes the rows while the sweep runs, and logs them to MLflow."""
+    rows = make_rows(plan, store, matrix.spec.verify, {})
+    board = Board(results, plan.name, rows, tracker.update if tracker else lambda: None)
+    return LiveRows(plan, remaining, store, matrix.spec.verify, board)
+
+
+def publish(
+    matrix: Matrix, plan: Plan, store: Store, outcomes: Mapping[str, Outcome], results: Path
 ) -> list[Row]:
-    """Write the sweep's rows of the leaderboard and its runs in MLflow, both from the store.
+    """Write the sweep's rows of the leaderboard, made from the store. Returns them.
 
     Raises:
         OSError: the leaderboard cannot be written.
     """
-    failed, skipped = failure_reasons(outcomes.values()), skip_reasons(outcomes.values())
-    rows = make_rows(plan, store, matrix.spec.verify, failed, skipped)
+    ends = outcomes.values()
+    reasons = failure_reasons(ends), skip_reasons(ends), failure_classes(ends)
+    rows = make_rows(plan, store, matrix.spec.verify, *reasons)
     leaderboard.write(rows, results, plan.name)
-    if choices.mlflow:
-        track(plan.name, rows, store, results)
     return rows
 
 
-def track(sweep: str, rows: Sequence[Row], store: Store, results: Path) -> None:
-    """Bring MLflow up to date; a warning says so if that fails."""
-    links = {row["cell"]: places(row, store) for row in rows}
-    try:
-        tracking.log_sweep(sweep, rows, links, results)
-    except Exception as error:  # servers and databases raise anything; the results are on disk
-        uri = tracking.tracking_uri(results)
-        why = without_secrets(f"{type(error).__name__}: {error}", uri)
-        log.warning(f"MLflow at {shown(uri)} could not be written ({why}).")
-        log.warning("The leaderboard is complete; the same command run again logs it.")
-
-
 def _run(
-    plan: Plan, store: Store, start: Callable[[], Executor], choices: Choices, limits: Limits
+    plan: Plan,
+    store: Store,
+    start: Callable[[], Executor],
+    choices: Choices,
+    limits: Limits,
+    live: Callable[[Sequence[Step]], Watcher],
 ) -> dict[str, Outcome]:
     steps = {key: step for key, step in plan.steps.items() if _is_open(step, store)}
     discard_altered(store, (step.ref for step in steps.values()))
     remaining = [step for step in steps.values() if not store.record(step.ref)]
-    if remaining:
-        todo = f"{len(remaining)} of {len(steps)} steps to do"
-        log.info(f"Sweep {plan.name}: {len(plan.cells)} cells, {todo}")
+    if not remaining:
+        return run_steps(steps, store, start, Unwatched(), choices.retry_failed, limits)
+    log.info(
+        f"Sweep {plan.name}: {len(plan.cells)} cells, {len(remaining)} of {len(steps)} steps to do"
+    )
     with Progress(remaining, cores()) as progress:
-        return run_steps(steps, store, start, progress, choices.retry_failed, limits)
+        watchers = Watchers(progress, live(remaining))
+        return run_steps(steps, store, start, watchers, choices.retry_failed, limits)
 
 
 def _is_open(step: Step, store: Store) -> bool:

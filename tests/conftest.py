@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+import wheels
 
+from farm.environments import state
 from farm.terminal import logs
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -218,3 +220,17 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         tracking.log_sweep("t", [row("z", sweep="t")], {"z": {}}, folder)
     return folder / "mlflow.db"
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels that uv installs from, and from nowhere else: it needs no network."""
+    folder = tmp_path / "wheels"
+    for version in ("1.0", "1.1", "2.0"):
+        wheels.add(folder, "farmdemo", version)
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    (tmp_path / "uv.toml").write_text("no-index = true\n")
+    monkeypatch.setenv("UV_CONFIG_FILE", str(tmp_path / "uv.toml"))
+    monkeypatch.setenv("FARM_ENVIRONMENTS", str(tmp_path / "environments"))
+    monkeypatch.setattr(state, "_KNOWN", {})
+    return folder

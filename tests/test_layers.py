@@ -21,6 +21,8 @@ DESCRIPTORS = ("datasets.base", "datasets.types", "runtimes.base")
 LAYERS = [
     {
         "atomic",
+        "caches",
+        "environments",
         "errors",
         "interrupts",
         "units",

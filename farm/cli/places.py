@@ -6,12 +6,13 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm import atomic, jsonfile
 from farm.errors import InputError
+from farm.lease import Lease
 from farm.plan.content.files import expanded
 
 if TYPE_CHECKING:
@@ -126,9 +127,15 @@ def locked(results: Path, sweep: str) -> Iterator[None]:
         file = path.open("w")
     except OSError as error:
         raise InputError(f"cannot write here: {error.strerror}", str(results)) from None
-    with file:
+    running = InputError(f"sweep {sweep} is already running there", str(results))
+    with file, ExitStack() as stack:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"sweep {sweep} is already running there", str(results)) from None
+            raise running from None
+        except OSError:  # a file system without locks (ENOSYS, ENOLCK)
+            lease = Lease(path.with_suffix(".lease"))
+            if not lease.acquire():
+                raise running from None
+            stack.callback(lease.release)
         yield

@@ -33,6 +33,7 @@ def as_text(plan: Plan, store: Store) -> str:
         _cells(plan.cells),
         _refused(plan.cells),
         _unchecked(plan),
+        _unmade(plan),
         _unfollowed(plan),
         _missing(plan.missing),
     ]
@@ -115,6 +116,16 @@ def _unchecked(plan: Plan) -> list[str]:
     ]
 
 
+def _unmade(plan: Plan) -> list[str]:
+    """The runtimes whose environments are not made yet."""
+    if not plan.unmade:
+        return []
+    return [
+        *_wrapped("Environments not made yet: ", f"{', '.join(plan.unmade)}."),
+        "`farm run` makes them; until then the keys of their steps are provisional.",
+    ]
+
+
 def _unfollowed(plan: Plan) -> list[str]:
     """What the models' code uses and a plan cannot check for changes."""
     what = "; ".join(f"{name} {', '.join(used)}" for name, used in plan.unfollowed.items())
@@ -181,11 +192,13 @@ def as_json(plan: Plan, store: Store) -> dict[str, Any]:
                 "parents": list(step.parents),
                 "exclusive": step.needs.exclusive,
                 "accelerator": step.needs.accelerator,
+                "environment": step.environment.name if step.environment else None,
                 "in_store": store.record(step.ref) is not None,
             }
             for key, step in plan.steps.items()
         },
         "missing": [str(error) for error in plan.missing],
         "unchecked": list(plan.unchecked),
+        "unmade": list(plan.unmade),
         "unfollowed": {name: list(what) for name, what in plan.unfollowed.items()},
     }

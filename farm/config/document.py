@@ -53,31 +53,50 @@ def load(
         raise InputError(f"more than {_MOST_OVERRIDES} overrides; write them into the matrix")
     for override in overrides:
         _apply(document, override)
-    document.values = fill(document.values, os.environ if env is None else env, document.where)
+    variables = os.environ if env is None else env
+    document.values = fill(document.values, variables, document.where)
+    _include(document, "environments", variables)
     return document
 
 
-def _text(path: Path) -> str:
+def _include(document: Document, key: str, env: Mapping[str, str]) -> None:
+    """Put what a file says in place of its name. The name is relative to the matrix's folder."""
+    name, place = document.values.get(key), document.where((key,))
+    if not isinstance(name, str):
+        return
+    path = document.path.resolve().parent / Path(name).expanduser()
+    try:
+        values, places = read(_text(path, key), lambda line: f"{path}:{line}")
+    except InputError as error:
+        raise error if error.where != str(path) else InputError(str(error), place) from None
+    if not isinstance(values, dict):
+        raise InputError(f"{key} are a mapping of names to values", f"{path}:1")
+    document.overridden = {one: at for one, at in document.overridden.items() if one[0] != key}
+    document.places |= {(key, *inner): at for inner, at in places.items()} | {(key,): f"{path}:1"}
+    document.values[key] = fill({key: values}, env, document.where)[key]
+
+
+def _text(path: Path, what: str = "the matrix") -> str:
     try:
         if path.exists() and not path.is_file():
-            raise InputError("cannot read the matrix: it is not a file", str(path))
+            raise InputError(f"cannot read {what}: it is not a file", str(path))
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"cannot read the matrix: {reason}", str(path)) from None
+        raise InputError(f"cannot read {what}: {reason}", str(path)) from None
     if len(data) > _MOST_BYTES:
         raise InputError("it has more than 1 MiB, which no matrix needs", str(path))
     if data.startswith(_UTF_16):
         raise InputError(
-            "cannot read the matrix: it is UTF-16 or UTF-32; save it as UTF-8", f"{path}:1"
+            f"cannot read {what}: it is UTF-16 or UTF-32; save it as UTF-8", f"{path}:1"
         )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         reason = "it is not UTF-8 text; save it as UTF-8"
-        raise InputError(f"cannot read the matrix: {reason}", f"{path}:{line}") from None
+        raise InputError(f"cannot read {what}: {reason}", f"{path}:{line}") from None
 
 
 def _apply(document: Document, override: str) -> None:

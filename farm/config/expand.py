@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from farm.catalog import RUNTIMES, SOURCES
+from farm.catalog import SOURCES, runtime_of
 from farm.config.models import OwnFormSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
 from farm.specs import Cell
@@ -54,7 +54,7 @@ def _cells_of(spec: MatrixSpec, name: str, selection: AxesSpec) -> Iterator[Cell
         axes["opsets"],
     )
     for runtime, target, precision, workspace, shape, postprocess, opset in every:
-        known = RUNTIMES[runtime]
+        known = runtime_of(runtime)
         fits = known.accelerators == (spec.targets[target].accelerator is not None)
         if fits and precision in known.precisions and (known.exported or source.eager):
             yield Cell(

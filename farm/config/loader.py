@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from farm.catalog import RUNTIMES
+from farm.catalog import RUNTIMES, runtime_of
+from farm.config import releases
 from farm.config.document import Document, load
 from farm.config.expand import combinations, expand
 from farm.config.kinds import dataset_specs, model_specs
@@ -162,6 +163,7 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     holders: dict[str, type[BaseModel]] = {
         "shapes": schema.ShapeSpec,
         "targets": schema.TargetSpec,
+        "environments": schema.EnvironmentSpec,
         "include": schema.SelectionSpec,
         "exclude": schema.SelectionSpec,
         "verify": schema.VerifySpec,
@@ -192,7 +194,7 @@ def _options(
     """
     taken, wrong = dict(spec.runtime_options), list[InputError]()
     for runtime, options in spec.runtime_options.items():
-        if (line := RUNTIMES.get(runtime)) and (known := line.options):
+        if known := runtime_of(runtime).options:
             try:
                 taken[runtime] = known.model_validate(options).model_dump(exclude_unset=True)
             except ValidationError as error:
@@ -223,8 +225,18 @@ def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]
                 if word not in words:
                     message = f"{axis[:-1]} {shown(word)} is not defined{nearest(word, words)}"
                     yield InputError(message, document.where((*key, axis, i)))
-    for name in spec.runtime_options:
-        if name not in RUNTIMES:
-            yield InputError(
-                f"unknown runtime {shown(name)}", document.where(("runtime_options", name))
-            )
+    yield from _unknown_releases(document, spec, selections)
+
+
+def _unknown_releases(
+    document: Document, spec: MatrixSpec, selections: list[tuple[tuple[str | int, ...], Any]]
+) -> Iterator[InputError]:
+    """Report runtimes whose part after the @ is neither an environment nor a version."""
+    named: list[tuple[tuple[str | int, ...], str]]
+    named = [(("runtime_options", name), name) for name in spec.runtime_options]
+    for key, holder in [((), spec), *selections]:
+        words = getattr(holder, "runtimes", None) or ()
+        named += [((*key, "runtimes", i), word) for i, word in enumerate(words)]
+    for place, word in named:
+        if reason := releases.unknown(word, spec.environments):
+            yield InputError(reason, document.where(place))

@@ -25,6 +25,8 @@ from farm.config.values import (
     Options,
     Postprocess,
     Precision,
+    PythonVersion,
+    Requirement,
     RuntimeName,
     ShapeDims,
     axis,
@@ -74,6 +76,25 @@ class TargetSpec(StrictModel):
     def _of_a_gpu(self) -> TargetSpec:
         if self.accelerator is None and (self.compute_capability or self.driver):
             raise ValueError("compute_capability and driver are a GPU's: name its `accelerator`")
+        return self
+
+
+class EnvironmentSpec(StrictModel):
+    """Where the steps of an engine run: a Python that is made of `requirements` for a version, or
+    is ready (`interpreter`), or a container `image`; see `specs.Environment`."""
+
+    requirements: Annotated[list[Requirement], AfterValidator(distinct)] = []
+    python: PythonVersion | None = None
+    interpreter: Text | None = None
+    image: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> EnvironmentSpec:
+        made = bool(self.requirements or self.python)
+        if made + (self.interpreter is not None) + (self.image is not None) != 1:
+            raise ValueError(
+                "give either `requirements` and perhaps `python`, or `interpreter`, or `image`"
+            )
         return self
 
 
@@ -213,6 +234,7 @@ class MatrixSpec(StrictModel):
     precisions: axis(Precision) = ["fp32"]  # type: ignore[valid-type]
     workspaces: axis(Bytes) = [1 << 30]  # type: ignore[valid-type]
     runtimes: axis(RuntimeName)  # type: ignore[valid-type]
+    environments: dict[Name, EnvironmentSpec] = {}
     targets: Annotated[dict[Name, TargetSpec], Field(min_length=1)] = {"cpu": TargetSpec()}
     dataset: DatasetSpec
     simplify: bool = False
@@ -226,3 +248,9 @@ class MatrixSpec(StrictModel):
     measure: MeasureSpec = MeasureSpec()
     limits: LimitsSpec = LimitsSpec()
     results: Text | None = None
+
+    def options_of(self, runtime: str) -> dict[str, Any]:
+        """Return the options of a cell's runtime: those of `openvino@2025.2` replace those of
+        `openvino`."""
+        common = self.runtime_options.get(runtime.partition("@")[0], {})
+        return {**common, **self.runtime_options.get(runtime, {})}

@@ -24,6 +24,44 @@ def _one_of(kind: str, words: Any) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _runtime(value: str) -> str:
+    """Check `NAME`, `NAME@VERSION` or `NAME@ENVIRONMENT`; the loader checks what follows the @."""
+    name, at, rest = value.partition("@")
+    if name not in catalog.RUNTIMES:
+        raise ValueError(f"unknown runtime {shown(value)}{nearest(name, catalog.RUNTIMES)}")
+    if not at:
+        return value
+    if not catalog.RUNTIMES[name].exported:
+        raise ValueError(
+            f"{name} runs the model itself, with the farm's own packages: only runtimes that build"
+            " engines have releases"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", rest):
+        raise ValueError(
+            f"{shown(value)}: a version or the name of an environment follows the @, as in"
+            f" {name}@1.20"
+        )
+    return value
+
+
+def _requirement(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][^\r\n]{0,499}", value):
+        raise ValueError(
+            f"{shown(value)} is no requirement; expected a package as pip takes it, such as"
+            " openvino==2025.2.*"
+        )
+    return value
+
+
+def _python(value: Any) -> Any:
+    """Refuse the number that YAML reads in 3.10."""
+    if isinstance(value, float):
+        if value == 3.1:
+            raise ValueError("YAML reads 3.10 as 3.1; write it in quotes: '3.10'")
+        return str(value)
+    return value
+
+
 def _name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", value):
         raise ValueError(
@@ -76,7 +114,13 @@ Opset = Annotated[Whole, _one_of("opset", catalog.OPSETS)]
 RuntimeName = Annotated[
     str,
     BeforeValidator(lambda value: "null" if value is None else value),
-    _one_of("runtime", catalog.RUNTIMES),
+    AfterValidator(_runtime),
+]
+Requirement = Annotated[str, AfterValidator(_requirement)]
+PythonVersion = Annotated[
+    str,
+    BeforeValidator(_python),
+    _matches(r"3\.[1-9]\d(\.\d+)?", "a version of Python from 3.10 on, as '3.12'"),
 ]
 Precision = Annotated[str, _one_of("precision", catalog.PRECISIONS)]
 Postprocess = Annotated[str, _one_of("postprocess", catalog.POSTPROCESS)]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from farm.engine.limits import limits_of
 from farm.engine.scheduler import Executor, Unwatched, require_packages, run_steps
-from farm.engine.status import StepStatus
+from farm.engine.status import Outcome, StepStatus
 from farm.errors import InputError, InputErrors
 from farm.plan import make_plan
+from farm.plan.environments import make_environments
 from farm.plan.steps import STAGES, Plan, Step
 from farm.specs import CheckInputs, CocoDataset
 from farm.store.facts import facts_from
@@ -29,6 +30,7 @@ def checked_plan(
     retry_failed: bool,
     stages: Sequence[str] = STAGES,
     planned: Plan | None = None,
+    outcomes: dict[str, Outcome] | None = None,
 ) -> Plan:
     """Check every model and return the plan that follows from what was found.
 
@@ -36,12 +38,16 @@ def checked_plan(
 
     start: makes the executor. stages: those that will run on this machine, so that their packages
     must be installed. planned: the plan by what the store knows, where the caller has made it.
+    outcomes: gets how the checks have ended.
 
     Raises:
         InputError: files of the user are wrong, or a package is missing.
         Interrupted: the user or the system ends the run.
     """
-    plan = planned or make_plan(matrix, facts_from(store, repair=True))
+    make_environments(matrix)
+    if planned is None or planned.unmade:
+        planned = make_plan(matrix, facts_from(store, repair=True))
+    plan = planned
     require_packages((step for step in plan.steps.values() if step.stage in stages), store)
     if retry_failed:
         for step in plan.of_stage("check"):
@@ -52,7 +58,11 @@ def checked_plan(
         many = "" if len(plan.unchecked) == 1 else "s"
         log.info(f"Checking {len(plan.unchecked)} model{many}: configs, checkpoints, classes")
         checks = {step.key: step for step in plan.of_stage("check") if step.key not in reasons}
-        reasons |= _run(matrix, checks, store, start)
+        ended = _run(matrix, checks, store, start)
+        unrecorded = (one for one in ended.values() if one.status is StepStatus.TRANSIENT)
+        reasons |= {one.key: one.reason for one in unrecorded}
+        if outcomes is not None:
+            outcomes |= ended
         # Two models of the same config and checkpoint share a check, but may lie beside different
         # modules: the next plan compares what the check found with the files of each.
         checked |= {step.label: step for step in checks.values()}
@@ -62,19 +72,18 @@ def checked_plan(
 
 def _run(
     matrix: Matrix, checks: Mapping[str, Step], store: Store, start: Callable[[], Executor]
-) -> dict[str, str]:
-    """Run the checks. Returns why some have no result this time, by key. Raises InputError."""
+) -> dict[str, Outcome]:
+    """Run the checks. Raises InputError."""
     limits = limits_of(matrix.spec.limits)
-    outcomes = run_steps(checks, store, start, Unwatched(), limits=limits).values()
+    outcomes = run_steps(checks, store, start, Unwatched(), limits=limits)
     errors = [
         InputError(outcome.reason, _where(matrix, checks[outcome.key], outcome.reason))
-        for outcome in outcomes
+        for outcome in outcomes.values()
         if outcome.status is StepStatus.INVALID_INPUT
     ]
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)
-    unrecorded = (one for one in outcomes if one.status is StepStatus.TRANSIENT)
-    return {outcome.key: outcome.reason for outcome in unrecorded}
+    return outcomes
 
 
 def log_notes(plan: Plan, store: Store) -> None:

@@ -56,7 +56,7 @@ class Work:
 
     step: Step
     root: str
-    folder: Path
+    folder: str  # no path: each version of Python pickles paths by another module's name
     current: str
     echo: bool
     changes: tuple[tuple[str, str | None], ...]
@@ -66,7 +66,7 @@ class Work:
     @property
     def outcome_file(self) -> Path:
         """Where the outcome is written if the step's code has closed the connection."""
-        return self.folder.with_name(f"{self.folder.name}.outcome")
+        return Path(f"{self.folder}.outcome")
 
 
 def serve(descriptor: int, parent: int) -> NoReturn:
@@ -197,7 +197,7 @@ def _perform(work: Work) -> Any:
     # The log then says where the step was when it is killed.
     faulthandler.dump_traceback_later(max(work.seconds - 1, work.seconds * 0.9, 0.01))
     try:
-        return perform(work.step, work.root, work.echo, work.folder)
+        return perform(work.step, work.root, work.echo, Path(work.folder))
     finally:
         faulthandler.cancel_dump_traceback_later()
 

@@ -42,12 +42,19 @@ class LocalExecutor:
         """Return why this machine cannot run them, by key, of the optional steps.
 
         Raises:
-            InputError: a step that is not optional needs a GPU that this machine does not have.
+            InputError: a step that is not optional needs a GPU that this machine does not have, or
+                a container, which only Ray starts.
         """
         kinds = tuple(placement.accelerator(gpu.name) for gpu in placement.gpus())
         here, reasons = placement.Machine("here", "", {}, accelerators=kinds), dict[str, str]()
         log.debug("this machine's accelerators: %s", ", ".join(kinds) or "none")
         for step in steps:
+            if step.environment and step.environment.image:
+                raise InputError(
+                    f"{step.stage} {step.label} runs in the container image "
+                    f"{step.environment.image}, which only Ray starts: use --executor ray",
+                    "--executor inline",
+                )
             if accelerator_unsupported(step, here) is None:
                 continue
             reason = (

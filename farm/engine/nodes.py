@@ -55,7 +55,8 @@ class Nodes:
 
     def learn_for(self, steps: Iterable[Step]) -> None:
         """Let every node report what these steps need to know of it."""
-        packages = {name for step in steps for name, _ in step.toolchain}
+        own = (step for step in steps if step.environment is None)
+        packages = {name for step in own for name, _ in step.toolchain}
         if not packages <= self._packages:
             self._packages |= packages
             self._known.clear()

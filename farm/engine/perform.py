@@ -187,7 +187,9 @@ def _one_line(text: str) -> str:
 
 def _check_node(step: Step) -> None:
     versions = dict(toolchain(name for name, _ in step.toolchain))
-    here = Machine(platform.node(), cpu_model(), versions, _own_gpus(step))
+    environment = step.environment.digest if step.environment else ""
+    gpus = _own_gpus(step)
+    here = Machine(platform.node(), cpu_model(), versions, gpus, environment=environment)
     if reason := step_unsupported(step, here):
         raise TransientFailure(reason)
 

@@ -164,6 +164,8 @@ class RayExecutor:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node.id, soft=False)
         if step.needs.exclusive and node is not None:
             options["num_cpus"] = node.machine.cpus  # all cores of the node
+        if step.environment and step.environment.image:
+            options["runtime_env"] = {"image_uri": step.environment.image}
         limit = self._limits.of(step.stage)
         ref = _supervise.options(**options).remote(step, str(self._store.root), limit)
         where = node.machine.host if node else "any node"

@@ -26,6 +26,7 @@ __all__ = [
     "StepStatus",
     "Unwatched",
     "Watcher",
+    "Watchers",
     "require_packages",
     "run_steps",
 ]
@@ -86,8 +87,27 @@ class Unwatched:
         """Do nothing."""
 
 
+class Watchers:
+    """Several watchers as one."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+
+    def started(self, step: Step) -> None:
+        """Tell all of them that the executor has taken the step."""
+        for watcher in self._watchers:
+            watcher.started(step)
+
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        """Tell all of them how the step ended."""
+        for watcher in self._watchers:
+            watcher.ended(step, outcome)
+
+
 def require_packages(steps: Iterable[Step], store: Store) -> None:
     """Require the packages of the steps to be installed here: their versions are in the keys.
+
+    Those of a step with an environment of its own were looked for when that was made.
 
     Raises:
         InputError: a package of a step that is not in the store is missing.
@@ -95,7 +115,7 @@ def require_packages(steps: Iterable[Step], store: Store) -> None:
     absent = {
         name
         for step in steps
-        if not store.record(step.ref)
+        if step.environment is None and not store.record(step.ref)
         for name, version in step.toolchain
         if version == "absent"
     }

@@ -162,6 +162,11 @@ def failure_reasons(outcomes: Iterable[Outcome]) -> dict[str, str]:
     return {one.key: one.reason for one in outcomes if one.status.is_failure}
 
 
+def failure_classes(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """Return the classes of the failures of steps, by key, as far as they are known."""
+    return {one.key: one.kind.value for one in outcomes if one.status.is_failure and one.kind}
+
+
 def skip_reasons(outcomes: Iterable[Outcome]) -> dict[str, str]:
     """Return why steps were skipped, by key."""
     return {one.key: one.reason for one in outcomes if one.status is StepStatus.SKIPPED}

@@ -7,8 +7,9 @@ import math
 import os
 import shutil
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -19,7 +20,7 @@ from farm.engine.forkserver import Work
 from farm.engine.hosts import share_host
 from farm.engine.perform import outcome_of, record_failure
 from farm.engine.status import Outcome, StepStatus
-from farm.engine.workers import Ended, ForkServer, Interpreter, Worker, own_interpreter
+from farm.engine.workers import Ended, ForkServer, Worker
 from farm.failures import FailureKind
 from farm.store import Store
 from farm.units import format_bytes, format_seconds
@@ -27,11 +28,15 @@ from farm.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from farm.engine.limits import Limit
     from farm.plan.steps import Step
+    from farm.specs import Environment
 
 TIME_IS_UP = "the time was up"
 
 # What kills a step from outside: too little memory, or a machine that shuts down.
 _KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_Kind = tuple[str, tuple[str, ...]]
+"""The digest of an environment, and where modules are found."""
 
 _CRASHES = 2
 """How many workers a step may crash: an earlier step of the first one may have been the cause."""
@@ -48,7 +53,7 @@ def shared_supervisor(echo: bool = False) -> Supervisor:
 class Supervisor:
     """Runs steps in worker processes, one at a time.
 
-    A worker is kept for the next step that runs in the same interpreter. A step that must be alone,
+    A worker is kept for the next step in the same environment. A step that must be alone,
     or whose code is a user's, has a new one, and so has the next step after a failure.
 
     echo: show the steps' logs on the terminal, too.
@@ -56,8 +61,8 @@ class Supervisor:
 
     def __init__(self, echo: bool = False) -> None:
         self._echo = echo
-        self._servers: dict[Interpreter, tuple[ForkServer, dict[str, str]]] = {}
-        self._kept: dict[Interpreter, Worker] = {}
+        self._servers: dict[_Kind, tuple[ForkServer, dict[str, str]]] = {}
+        self._kept: dict[_Kind, Worker] = {}
 
     def run(self, step: Step, root: str, limit: Limit, until: float | None = None) -> Outcome:
         """Run the step unless it is in the store, and return how it ended.
@@ -106,19 +111,20 @@ class Supervisor:
         return Outcome(step.key, StepStatus.SKIPPED, TIME_IS_UP)
 
     def _perform(self, step: Step, store: Store, folder: Path, limit: Limit) -> Outcome | Ended:
-        interpreter = own_interpreter()
+        kind = step.environment.digest if step.environment else "", tuple(sys.path)
         alone = step.needs.own_process or step.needs.exclusive or bool(step.needs.accelerator)
-        kept = None if alone else self._kept.pop(interpreter, None)
-        server, environment = self._server(interpreter)
-        worker = kept or Worker(server)
-        changed = tuple(
-            (name, os.environ.get(name))
-            for name in environment.keys() | os.environ.keys()
-            if environment.get(name) != os.environ.get(name)
-        )
-        memory = None if step.needs.accelerator else limit.memory_bytes  # drivers ask for more
+        server, variables = self._server(kind, step.environment)
+        worker = (None if alone else self._kept.pop(kind, None)) or Worker(server)
         work = Work(
-            step, str(store.root), folder, os.getcwd(), self._echo, changed, limit.seconds, memory
+            step=step,
+            root=str(store.root),
+            folder=str(folder),
+            current=os.getcwd(),
+            echo=self._echo,
+            changes=_changes(variables),
+            seconds=limit.seconds,
+            # The drivers of GPUs ask for more than they use.
+            memory_bytes=None if step.needs.accelerator else limit.memory_bytes,
         )
         keep = False
         try:
@@ -126,19 +132,31 @@ class Supervisor:
             keep = not alone and isinstance(end, Outcome) and end.status is StepStatus.DONE
         finally:
             if keep:
-                self._kept[interpreter] = worker
+                self._kept[kind] = worker
                 server.kill_strays()
             else:
                 worker.close()
         return end
 
-    def _server(self, interpreter: Interpreter) -> tuple[ForkServer, dict[str, str]]:
+    def _server(
+        self, kind: _Kind, environment: Environment | None
+    ) -> tuple[ForkServer, dict[str, str]]:
         """The fork server, and the environment variables that it was started with."""
-        if (known := self._servers.get(interpreter)) and known[0].alive:
-            return known
-        found = ForkServer(interpreter, self._echo), dict(os.environ)
-        self._servers[interpreter] = found
+        if known := self._servers.get(kind):
+            if known[0].alive:
+                return known
+            known[0].close()
+            self._kept.pop(kind, None)
+        found = ForkServer(environment, self._echo), dict(os.environ)
+        self._servers[kind] = found
         return found
+
+
+def _changes(variables: Mapping[str, str]) -> tuple[tuple[str, str | None], ...]:
+    """The environment variables of this process that are not these; None for one that is gone."""
+    now = os.environ
+    names = (name for name in variables.keys() | now.keys() if variables.get(name) != now.get(name))
+    return tuple((name, now.get(name)) for name in names)
 
 
 @contextmanager

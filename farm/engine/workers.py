@@ -17,10 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import farm
+from farm import environments
 from farm.engine import forkserver
 from farm.engine.forkserver import descendants
 from farm.engine.limits import Limit, used_memory
@@ -30,34 +29,15 @@ from farm.errors import TransientFailure
 if TYPE_CHECKING:
     from farm.engine.forkserver import Work
     from farm.engine.status import Outcome
+    from farm.specs import Environment
 
-# The server finds the modules of this process, and none in the current folder, which `-c` adds.
-_START = "import sys; sys.path[:] = {path}; from farm.engine.forkserver import serve; serve{args}"
+_SERVE = "from farm.engine.forkserver import serve; serve{args}"
 
 _START_S, _END_S = 120.0, 5.0
 """How long a server may take to start, and to end, in seconds."""
 
 _WATCH_S = 0.25
 """How often the memory of a step is looked at, in seconds."""
-
-
-@dataclass(frozen=True)
-class Interpreter:
-    """A Python to run steps in. path: its `sys.path`; None adds the farm to its own."""
-
-    python: str
-    path: tuple[str, ...] | None = None
-
-    @property
-    def all_paths(self) -> str:
-        """The value of `sys.path` as Python code."""
-        parent = str(Path(farm.__file__).parent.parent)
-        return repr([*self.path]) if self.path is not None else f"[{parent!r}, *sys.path[1:]]"
-
-
-def own_interpreter() -> Interpreter:
-    """Return the interpreter of this process, with the same modules."""
-    return Interpreter(sys.executable, tuple(sys.path))
 
 
 @dataclass(frozen=True)
@@ -133,26 +113,29 @@ class Worker:
 
 
 class ForkServer:
-    """A fork server of this process, in one interpreter. echo: its children may write to the
-    terminal.
+    """A fork server of this process, in one environment.
+
+    environment: None for that of this process. echo: its children may write to the terminal.
 
     Raises:
-        TransientFailure: it cannot be started.
+        TransientFailure: it cannot be started, or its environment cannot be made.
     """
 
-    def __init__(self, interpreter: Interpreter, echo: bool) -> None:
-        self._folder = TemporaryFolder()
-        self.temporary = str(self._folder.path)
-        self._alive, self._exits = set[int](), dict[int, int]()
+    def __init__(self, environment: Environment | None, echo: bool) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        args = (theirs.fileno(), os.getpid())
         with theirs, tempfile.TemporaryFile() as output:
+            serve = _SERVE.format(args=(theirs.fileno(), os.getpid()))
+            command, variables = _command(environment, serve)
+            self._folder = TemporaryFolder()
+            self.temporary = str(self._folder.path)
+            self._alive, self._exits = set[int](), dict[int, int]()
             sink = None if echo else output
             self._process = subprocess.Popen(
-                [interpreter.python, "-c", _START.format(path=interpreter.all_paths, args=args)],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
+                env=variables,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -161,7 +144,7 @@ class ForkServer:
                 output.seek(0)
                 said = output.read().decode(errors="replace").strip().splitlines()
                 why = f": {said[-1]}" if said else ""
-                raise TransientFailure(f"{interpreter.python} cannot run steps{why}")
+                raise TransientFailure(f"{command[0]} cannot run steps{why}")
 
     @property
     def alive(self) -> bool:
@@ -221,3 +204,17 @@ class ForkServer:
             forkserver.kill([self._process.pid, *descendants(self._process.pid)])
             self._process.wait()
         self._folder.remove()
+
+
+def _command(environment: Environment | None, code: str) -> tuple[list[str], dict[str, str]]:
+    """The command that runs Python code in an environment, and its variables.
+
+    In a container Ray has started this process, too, so that the server needs nothing else.
+
+    Raises EnvironmentFailed.
+    """
+    if environment is not None and not environment.image:
+        return environments.command(environment, code), environments.variables(os.environ)
+    # It finds the modules of this process, and none in the current folder, which `-c` adds.
+    own = f"import sys; sys.path[:] = {sys.path!r}; {code}"
+    return [sys.executable, "-c", own], dict(os.environ)

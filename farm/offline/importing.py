@@ -23,7 +23,6 @@ from farm.results.rows import imported_rows
 from farm.results.tables import render
 from farm.store import Store
 from farm.store.imports import HERE
-from farm.sweep import track
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +50,9 @@ def run(options: argparse.Namespace) -> int:
     rows = imported_rows(_plan(sweep), store, digest, tolerances, sweep.reasons)
     merged = merged_rows(known, rows)
     leaderboard.write(merged, results, sweep.name, complete=False)
+    print(render(rows, "table"), flush=True)
     if not options.no_mlflow:
-        track(sweep.name, merged, store, results)
-    print(render(rows, "table"))
+        Tracker(sweep.name, results, store).close(merged)
     failed = sum(row["status"] != "ok" for row in rows)
     log.info(f"\n{len(rows)} cells, {failed} not ok; {count} new records. Results: {results}")
     if own := sum(row["origin"] == HERE for row in merged):

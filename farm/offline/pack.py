@@ -66,10 +66,22 @@ def select(matrix: Matrix, options: argparse.Namespace) -> Matrix:
     """Return the matrix with the selected cells and their models alone, so that the files of other
     models may be absent.
 
+    Cells whose runtime has an environment of its own are left out: it cannot be made without a
+    network.
+
     Raises:
-        InputError: no cell has the values of the options.
+        InputError: no cell has the values of the options, or none is left.
     """
-    cells = select_cells(matrix.cells, options)
+    selected = select_cells(matrix.cells, options)
+    cells = tuple(cell for cell in selected if "@" not in cell.runtime)
+    if not cells:
+        raise InputError(
+            f"every cell runs in an environment of its own, such as {selected[0].runtime}, which a "
+            "machine without network cannot make",
+            str(matrix.document.path),
+        )
+    if out := len(selected) - len(cells):
+        log.info(f"{out} cells are not packed: they run in environments of their own.")
     names = {cell.model for cell in cells}
     models = {name: model for name, model in matrix.spec.models.items() if name in names}
     return replace(matrix, spec=matrix.spec.model_copy(update={"models": models}), cells=cells)
@@ -78,7 +90,7 @@ def select(matrix: Matrix, options: argparse.Namespace) -> Matrix:
 def _require_no_libraries(matrix: Matrix) -> None:
     """Check that no option names libraries, which a pack does not contain. Raises InputError."""
     for runtime in dict.fromkeys(cell.runtime for cell in matrix.cells):
-        values = matrix.spec.runtime_options.get(runtime, {})
+        values = matrix.spec.options_of(runtime)
         if named := contents.libraries(values):
             raise InputError(
                 f"{named[0]!r}: a pack does not contain libraries; leave them out with "

@@ -58,6 +58,10 @@ def _room_unsupported(step: Step, machine: Machine) -> Reason:
 
 
 def _versions_unsupported(step: Step, machine: Machine) -> Reason:
+    if (step.environment.digest if step.environment else "") != machine.environment:
+        return None  # the step's own process compares them, in its environment
+    if step.environment and step.environment.image:
+        return None
     for name, planned in step.toolchain:
         if (here := machine.versions.get(name)) != planned:
             return (
@@ -105,21 +109,23 @@ def cell_unsupported(
     simplify: bool,
     converts: bool = False,
     auto: bool = False,
+    release: str | None = None,
 ) -> Reason:
     """Return why the cell cannot be done, as far as that is known before any heavy work.
 
     converts: the farm makes the file of its precision, not the runtime's builder. auto: int8 keeps
-    layers in fp32 until it loses little AP.
+    layers in fp32 until it loses little AP. release: of the runtime's package; '' where it is not
+    known, None for the one that is installed here.
     """
     host = facts.refused or facts.host_refused
     of_graph = {"graph": facts.refused, "host": host, "none": facts.raw_refused}[cell.postprocess]
     return (
         of_graph
         or _input_unsupported(facts, shape)
-        or shape_unsupported(facts, shape, catalog.RUNTIMES[cell.runtime].profiles)
+        or shape_unsupported(facts, shape, catalog.runtime_of(cell.runtime).profiles)
         or _simplified_unsupported(cell, shape, simplify)
         or _capability_unsupported(cell, target)
-        or _opset_unsupported(cell, facts)
+        or _opset_unsupported(cell, facts, release)
         or _suppression_unsupported(cell, facts)
         or precision_unsupported(cell, facts, auto, converts)
     )
@@ -166,7 +172,7 @@ def _input_unsupported(facts: ModelFacts, shape: Shape) -> Reason:
 
 
 def _simplified_unsupported(cell: Cell, shape: Shape, simplify: bool) -> Reason:
-    runtime = catalog.RUNTIMES[cell.runtime]
+    runtime = catalog.runtime_of(cell.runtime)
     if simplify and shape.dynamic and runtime.exported and not runtime.simplified_dynamic:
         return (
             f"{cell.runtime} is not known to take a simplified model with dynamic shapes: "
@@ -176,7 +182,7 @@ def _simplified_unsupported(cell: Cell, shape: Shape, simplify: bool) -> Reason:
 
 
 def _capability_unsupported(cell: Cell, target: Target) -> Reason:
-    built_for = catalog.RUNTIMES[cell.runtime].compute_capabilities
+    built_for = catalog.runtime_of(cell.runtime).compute_capabilities
     if not built_for or target.compute_capability in built_for:
         return None
     return (
@@ -185,15 +191,16 @@ def _capability_unsupported(cell: Cell, target: Target) -> Reason:
     )
 
 
-def _opset_unsupported(cell: Cell, facts: ModelFacts) -> Reason:
+def _opset_unsupported(cell: Cell, facts: ModelFacts, release: str | None) -> Reason:
     """Return why the runtime does not read the opset: the cell's, or a ready file's own."""
-    runtime, opset = catalog.RUNTIMES[cell.runtime], cell.opset or facts.opset
+    runtime, opset = catalog.runtime_of(cell.runtime), cell.opset or facts.opset
     if not runtime.exported or opset is None:
         return None
-    found = version(runtime.packages[0]) if runtime.packages else ""
+    if release is None:
+        release = version(runtime.packages[0]) if runtime.packages else ""
     for begins, most in runtime.max_opsets:
-        if found.startswith(begins) and opset > most:
-            return f"{cell.runtime} {found} reads opsets up to {most}, not {opset}"
+        if release.startswith(begins) and opset > most:
+            return f"{cell.runtime} {release} reads opsets up to {most}, not {opset}"
     return None
 
 
@@ -217,6 +224,6 @@ def _suppression_unsupported(cell: Cell, facts: ModelFacts) -> Reason:
 
 
 def _cannot_suppress(cell: Cell, facts: ModelFacts) -> bool:
-    if cell.postprocess != "graph" or catalog.RUNTIMES[cell.runtime].suppresses:
+    if cell.postprocess != "graph" or catalog.runtime_of(cell.runtime).suppresses:
         return False
     return bool(facts.suppression or facts.host_refused)

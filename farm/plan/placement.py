@@ -58,7 +58,8 @@ class Machine:
 
     device: its processor. accelerators: the kinds of its GPUs, as Ray names them; None where they
     are not known. gpu_count: how many Ray can assign; `gpus`: those that were found, () where they
-    were not looked for. versions: of the packages that the plan's steps need.
+    were not looked for. versions: of the packages that the plan's steps need. environment: the
+    digest of the one that has these versions; '' for the farm's own.
     """
 
     host: str
@@ -69,6 +70,7 @@ class Machine:
     gpu_count: float = math.inf
     cpus: float = math.inf
     sees_store: bool = True
+    environment: str = ""
 
 
 _MODEL = re.compile(r"\w+\s+((?:[A-Z]+\s+)*[A-Z0-9]*\d[A-Z0-9]*)")

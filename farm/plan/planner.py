@@ -70,7 +70,8 @@ class Planner:
         found = ((name, dependencies.unfollowed(one.used)) for name, one in self.facts.items())
         unfollowed = {name: tuple(texts) for name, texts in found if texts}
         problems = tuple(self.inputs.missing), tuple(self.unchecked), unfollowed
-        return Plan(self.matrix.name, cells, self.steps, *problems)
+        unmade = self.inputs.environments.unmade
+        return Plan(self.matrix.name, cells, self.steps, *problems, unmade)
 
     def _add(self, step: Step) -> Step:
         """Return the step of the plan that equals this one: an earlier one, or itself."""
@@ -104,6 +105,7 @@ class Planner:
 
     def _cell(self, cell: Cell, check: Step) -> PlannedCell:
         facts, converts = self.facts[cell.model], precisions.converts(self.spec, cell)
+        environments = self.inputs.environments
         reason = compatibility.cell_unsupported(
             cell,
             facts,
@@ -112,9 +114,12 @@ class Planner:
             simplify=self._simplifies(cell),
             converts=converts,
             auto=self.spec.int8.auto is not None,
+            release=environments.release(cell.runtime),
         )
         if reason:
             return PlannedCell(cell, {"check": check.key}, reason)
+        if reason := environments.refused(cell.runtime):
+            return PlannedCell(cell, {"check": check.key}, reason, "build")
         steps = self._of_file(cell, check, converts)
         self._add_engine(cell, steps)
         return PlannedCell(cell, {stage: step.key for stage, step in steps.items()})
@@ -134,7 +139,7 @@ class Planner:
             (*prepared, batch if cell.postprocess == "none" else None),
             lambda: self._reference(cell, steps["prepare"]),
         )
-        if catalog.RUNTIMES[cell.runtime].exported:
+        if catalog.runtime_of(cell.runtime).exported:
             steps["export"] = self._once("export", file, lambda: self._export(cell, check))
         if converts:
             steps["convert"] = self._once(
@@ -147,10 +152,12 @@ class Planner:
     def _add_engine(self, cell: Cell, steps: dict[str, Step]) -> None:
         """Add the steps that build and run the engine of a cell: all stages run the same one."""
         label, target = cell.id, self.inputs.targets[cell.target]
-        options, exported = self._options(cell), catalog.RUNTIMES[cell.runtime].exported
+        options, exported = self._options(cell), catalog.runtime_of(cell.runtime).exported
+        place = self.inputs.environments.place(cell.runtime)
         if exported:
             file = steps.get("convert") or steps["export"]
-            steps["build"] = self._add(step_to_build(label, self._ref(file), options, target, file))
+            build = step_to_build(label, self._ref(file), options, target, file, place=place)
+            steps["build"] = self._add(build)
         run = EngineRun(
             self._engine(cell, options, steps.get("build")),
             self._ref(steps["prepare"]),
@@ -234,9 +241,9 @@ class Planner:
 
     def _options(self, cell: Cell) -> specs.EngineOptions:
         def made() -> specs.EngineOptions:
-            own = self.inputs.runtime_options.get(cell.runtime, ())
+            name, own = cell.runtime.partition("@")[0], self.inputs.options_of(cell.runtime)
             shape, workspace = self.shapes[cell.shape], cell.workspace_bytes
-            options = specs.EngineOptions(cell.runtime, cell.precision, shape, workspace, own)
+            options = specs.EngineOptions(name, cell.precision, shape, workspace, own)
             return built_for(options, self.inputs.targets[cell.target])
 
         of = cell.runtime, cell.precision, cell.shape, cell.workspace_bytes, cell.target
@@ -261,7 +268,8 @@ class Planner:
         parents = [built, steps["prepare"]]
         if hasattr(values, "reference"):
             parents.append(steps["reference"])
-        step = engine_step(stage, label, values, *parents)
+        place = self.inputs.environments.place(cell.runtime)
+        step = engine_step(stage, label, values, *parents, place=place)
         return self._add(step) if built else self._add_loading(cell.model, step)
 
 

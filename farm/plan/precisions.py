@@ -19,8 +19,8 @@ def converts(spec: MatrixSpec, cell: specs.Cell) -> bool:
 
     It does not for fp32, nor where flags of the runtime's builder lower the precision.
     """
-    runtime, options = catalog.RUNTIMES[cell.runtime], spec.runtime_options
-    flags = runtime.builder_flags and options.get(cell.runtime, {}).get("builder_flags")
+    runtime, options = catalog.runtime_of(cell.runtime), spec.options_of(cell.runtime)
+    flags = runtime.builder_flags and options.get("builder_flags")
     return runtime.exported and cell.precision != "fp32" and not flags
 
 
@@ -70,7 +70,7 @@ def precision_unsupported(
     auto: int8 keeps layers in fp32 until it loses little AP. converted: the farm makes the file of
     this precision, not the runtime's builder.
     """
-    if converted and cell.precision in catalog.RUNTIMES[cell.runtime].by_flag:
+    if converted and cell.precision in catalog.runtime_of(cell.runtime).by_flag:
         return (
             f"{cell.runtime} takes no {cell.precision} file; it lowers the fp32 one itself with "
             f"`runtime_options: {{{cell.runtime}: {{builder_flags: true}}}}`"

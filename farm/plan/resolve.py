@@ -17,6 +17,7 @@ from farm.options import ImageFolder, Mark, OutputPlace, marks
 from farm.plan import placement
 from farm.plan.content import files
 from farm.plan.content.configs import config_file
+from farm.plan.environments import Environments
 from farm.plan.placement import cpu_model
 
 if TYPE_CHECKING:
@@ -42,10 +43,18 @@ class ResolvedInputs:
         self.shapes = {name: self._shape(name) for name in self._spec.shapes}
         used = dict.fromkeys(cell.target for cell in matrix.cells)
         self.targets = {name: self._target(name) for name in used}
+        self.environments = Environments(matrix)
+        self.missing += self.environments.missing
         self.runtime_options = {
             name: self._options(name, options)
             for name, options in self._spec.runtime_options.items()
         }
+
+    def options_of(self, runtime: str) -> specs.Options:
+        """Return the options of a cell's runtime: those of `openvino@2025.2` replace those of
+        `openvino`."""
+        own = [self.runtime_options.get(name, ()) for name in (runtime.partition("@")[0], runtime)]
+        return tuple(sorted({**dict(own[0]), **dict(own[1])}.items()))
 
     def _file(self, find: Callable[[], specs.File], name: str, *place: str) -> specs.File:
         """Return the file; where it is not there, adds the error to `missing`."""
@@ -183,7 +192,7 @@ class ResolvedInputs:
 
     def _options(self, runtime: str, options: Mapping[str, Any]) -> specs.Options:
         """Return a runtime's options, with the digests of files in place of their paths."""
-        model = catalog.RUNTIMES[runtime].options
+        model = catalog.runtime_of(runtime).options
         return self._resolved(model, options, "runtime_options", runtime)
 
     def _resolved(

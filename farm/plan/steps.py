@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -48,6 +48,7 @@ class Step:
     """One stage with its frozen inputs; a node of the plan's graph, named by its key.
 
     code: the digest of the farm's own code that runs it; see `plan.content.closure`.
+    environment: where its process runs; None for the environment that the farm itself runs in.
     """
 
     stage: str
@@ -58,6 +59,7 @@ class Step:
     parents: tuple[str, ...]
     needs: Needs
     code: str
+    environment: specs.Environment | None = None
 
     @property
     def ref(self) -> Ref:
@@ -66,11 +68,15 @@ class Step:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell with the key of the step of each stage; `refused` says why it cannot be run."""
+    """A cell with the key of the step of each stage; `refused` says why it cannot be run.
+
+    refused_stage: the stage that it is refused for, where that is not the export.
+    """
 
     cell: Cell
     steps: Mapping[str, str]
     refused: str | None = None
+    refused_stage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ class Plan:
     Where a model has not been checked yet, or not since something changed that it is made of
     (`unchecked`), the keys of its steps are provisional: which models share their prepared images
     is known only from their configs. `unfollowed`: by model, what its code did whose outcome may
-    change unseen.
+    change unseen. `unmade`: runtimes whose environments are not made yet, so that the keys of
+    their steps are provisional, too.
     """
 
     name: str
@@ -89,9 +96,18 @@ class Plan:
     missing: tuple[InputError, ...]
     unchecked: tuple[str, ...]
     unfollowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unmade: tuple[str, ...] = ()
 
     def of_stage(self, stage: str) -> list[Step]:
         return [step for step in self.steps.values() if step.stage == stage]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a step's process runs, and which versions its packages have there."""
+
+    environment: specs.Environment
+    versions: Callable[[tuple[str, ...]], tuple[tuple[str, str], ...]]
 
 
 def new_step(
@@ -101,12 +117,18 @@ def new_step(
     packages: tuple[str, ...],
     needs: Needs,
     *parents: Step | None,
+    place: Place | None = None,
 ) -> Step:
-    """Return a step with its key, of the farm's code, the inputs and the packages as installed."""
-    code, tools = code_of(stage, values), toolchain(packages)
+    """Return a step with its key, of the farm's code, the inputs and the packages as installed.
+
+    place: its environment; None for the one that the farm runs in.
+    """
+    code = code_of(stage, values)
+    tools = place.versions(packages) if place else toolchain(packages)
     key = step_key(stage, code, values, tools)
     keys = tuple(parent.key for parent in parents if parent)
-    return Step(stage, key, label, values, tools, keys, needs, code)
+    environment = place.environment if place else None
+    return Step(stage, key, label, values, tools, keys, needs, code, environment)
 
 
 def prepare_step(label: str, values: specs.PrepareInputs, *parents: Step) -> Step:
@@ -125,10 +147,16 @@ def export_step(label: str, values: specs.ExportInputs, *parents: Step) -> Step:
     return new_step("export", label, values, packages, Needs(), *parents)
 
 
-def build_step(label: str, values: specs.BuildInputs, needs: Needs, *parents: Step) -> Step:
+def build_step(
+    label: str,
+    values: specs.BuildInputs,
+    needs: Needs,
+    *parents: Step,
+    place: Place | None = None,
+) -> Step:
     """Return the step that builds an engine."""
     packages = catalog.RUNTIMES[values.options.runtime].packages
-    return new_step("build", label, values, packages, needs, *parents)
+    return new_step("build", label, values, packages, needs, *parents, place=place)
 
 
 def built_for(options: specs.EngineOptions, target: specs.Target) -> specs.EngineOptions:
@@ -139,7 +167,12 @@ def built_for(options: specs.EngineOptions, target: specs.Target) -> specs.Engin
 
 
 def step_to_build(
-    label: str, exported: Ref, options: specs.EngineOptions, target: specs.Target, *parents: Step
+    label: str,
+    exported: Ref,
+    options: specs.EngineOptions,
+    target: specs.Target,
+    *parents: Step,
+    place: Place | None = None,
 ) -> Step:
     """Return the step that builds an ONNX file for a target.
 
@@ -148,18 +181,22 @@ def step_to_build(
     anywhere = bool(catalog.RUNTIMES[options.runtime].compute_capabilities)
     values = specs.BuildInputs(exported, built_for(options, target), target)
     needs = _needs(False, None if anywhere else target.accelerator, False)
-    return build_step(label, values, needs, *parents)
+    return build_step(label, values, needs, *parents, place=place)
 
 
 def engine_step(
-    stage: Stage, label: str, values: specs.EngineInputs, *parents: Step | None
+    stage: Stage,
+    label: str,
+    values: specs.EngineInputs,
+    *parents: Step | None,
+    place: Place | None = None,
 ) -> Step:
     """Plan a stage that runs an engine, on the target of its cell."""
     runtime, target = catalog.RUNTIMES[values.engine.options.runtime], values.target
     ahead = bool(runtime.compute_capabilities)
     needs = _needs(stage.exclusive, target.accelerator, ahead)
     packages = runtime.packages + stage.packages
-    return new_step(stage.name, label, values, packages, needs, *parents)
+    return new_step(stage.name, label, values, packages, needs, *parents, place=place)
 
 
 @cache

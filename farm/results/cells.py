@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.detections.compare import Agreement, RawAgreement, agreement, raw_agreement
 from farm.engine.status import CellStatus
+from farm.failures import FailureKind
 from farm.plan import STAGES, PlannedCell
 from farm.results import arrays
 from farm.specs import Ref, Tolerance
@@ -30,19 +31,27 @@ def read_raw_agreement(raw_file: Path, tolerance: Tolerance) -> RawAgreement:
 
 @dataclass(frozen=True)
 class FailureReasons:
-    """Why steps without a record failed or were not started, by their keys."""
+    """Why steps without a record failed or were not started, by their keys.
+
+    classes: of those that failed.
+    """
 
     failed: Mapping[str, str]
     not_begun: Mapping[str, str]
+    classes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a cell ended: failed at `failed_stage`, or pending; with the reason if it is not OK."""
+    """How a cell ended: failed at `failed_stage`, or pending; with the reason if it is not OK.
+
+    failure_class: of a failure, a `FailureKind`; None where it is not known.
+    """
 
     status: CellStatus
     failed_stage: str | None = None
     reason: str | None = None
+    failure_class: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,8 @@ def cell_results(
     if "verify" in records:
         found, reason = _agreement(planned, store, tolerance)
         if reason and (found is None or outcome.status is not CellStatus.FAILED):
-            outcome = Outcome(CellStatus.FAILED, "verify", reason)
+            kind = FailureKind.MISMATCH.value if found else FailureKind.IO.value
+            outcome = Outcome(CellStatus.FAILED, "verify", reason, kind)
     return CellResults(planned, sweep, records, outcome, found, origin)
 
 
@@ -89,19 +99,32 @@ def _outcome(
     planned: PlannedCell, store: Store, records: Mapping[str, Record], reasons: FailureReasons
 ) -> Outcome:
     if planned.refused:
-        return Outcome(CellStatus.FAILED, "check" if not records else "export", planned.refused)
+        at = planned.refused_stage or ("check" if not records else "export")
+        return Outcome(
+            CellStatus.FAILED, at, planned.refused, _refused_class(planned, store, reasons)
+        )
     missing = [stage for stage in STAGES if stage in planned.steps and stage not in records]
     for stage in missing:
         key = planned.steps[stage]
         failure = store.failure(key)
         reason = failure.reason if failure else reasons.failed.get(key)
         if reason is not None:
-            return Outcome(CellStatus.FAILED, stage, reason)
+            kind = failure.kind if failure else reasons.classes.get(key)
+            return Outcome(CellStatus.FAILED, stage, reason, kind or None)
     if not missing:
         return Outcome(CellStatus.OK)
     why = reasons.not_begun.get(planned.steps[missing[0]])
     waiting = f"{missing[0]} has not run"
     return Outcome(CellStatus.PENDING, None, f"{waiting}: {why}" if why else waiting)
+
+
+def _refused_class(planned: PlannedCell, store: Store, reasons: FailureReasons) -> str:
+    """The class of the failure of its model's check, if that is the reason."""
+    check = planned.steps["check"]
+    failure = store.failure(check)
+    if failure and failure.reason == planned.refused:
+        return failure.kind or FailureKind.UNSUPPORTED.value
+    return reasons.classes.get(check, FailureKind.UNSUPPORTED.value)
 
 
 def _agreement(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from farm.catalog import EXTRA_STAGES, OWN_STAGES, RUNTIMES
+from farm.catalog import EXTRA_STAGES, OWN_STAGES, runtime_of
 from farm.engine.status import CellStatus
 from farm.registry import Lazy, outside, refused
 from farm.store.figures import AP_NAMES, count, flag, fraction, number, positive, size, text
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Valid = Callable[[Any], bool]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """The version of the files that are written; a new column raises it, and has it as `since`."""
 
 PARTITIONS = ("target", "sweep")
@@ -120,14 +120,14 @@ def _last(cell: CellResults) -> Record | None:
 
 
 def _device(cell: CellResults) -> str | None:
-    ahead = RUNTIMES[cell.planned.cell.runtime].compute_capabilities
+    ahead = runtime_of(cell.planned.cell.runtime).compute_capabilities
     # An engine that was built ahead of time may run on another machine.
     record = cell.records.get("measure") if ahead else _last(cell)
     return record.node.get("device") if record else None
 
 
 def _runtime_version(cell: CellResults) -> str | None:
-    last, packages = _last(cell), RUNTIMES[cell.planned.cell.runtime].packages
+    last, packages = _last(cell), runtime_of(cell.planned.cell.runtime).packages
     return last.toolchain.get(next(iter(packages), "")) if last else None
 
 
@@ -161,6 +161,7 @@ _OWN = (
     ),
     Column("failed_stage", text, "all", lambda c: c.outcome.failed_stage),
     Column("reason", text, "all", lambda c: c.outcome.reason),
+    Column("failure_class", text, "all", lambda c: c.outcome.failure_class, since=6),
     *(
         _figure("evaluate", name, fraction, heading=_HEADINGS.get(name, ""), form="{:.4f}")
         for name in AP_NAMES

@@ -27,6 +27,7 @@ def make_rows(
     tolerances: VerifySpec,
     failed: Mapping[str, str],
     not_begun: Mapping[str, str] | None = None,
+    classes: Mapping[str, str] | None = None,
 ) -> list[Row]:
     """Make the rows of a plan.
 
@@ -34,12 +35,12 @@ def make_rows(
     import as its `origin`.
 
     failed: why steps failed that have no record in the store, by key. not_begun: why steps were not
-    started.
+    started. classes: of the failures in `failed`.
     """
     # Cells share most of their steps, whose records are read once.
     store = CachedStore.of(store)
     others = [replace(one, store=CachedStore.of(one.store)) for one in imports.imports(store)]
-    reasons, rows = FailureReasons(failed, not_begun or {}), []
+    reasons, rows = FailureReasons(failed, not_begun or {}, classes or {}), []
     limits = _by_precision(plan, tolerances)
     for cell in plan.cells:
         row = _row(plan, cell, store, limits, reasons)

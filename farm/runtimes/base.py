@@ -118,7 +118,9 @@ class Runtime(Part):
     options: the pydantic model of its options in a matrix; None where it takes any and raises
     its own errors. See `farm.options` for options that name files.
     probe: looks for it on this machine, for `farm doctor`, in a process of its own. install: the
-    command that gets it, shown where the probe finds it missing and names no other.
+    command that gets it, shown where the probe finds it missing and names no other. needs: what an
+    environment of its own has beside `packages`, as pip takes it; `{release}` stands for the
+    release that the matrix asks for, such as `==1.6.*`.
 
     workspaces: the workspace is an axis. postprocess: the end of the graph is an axis, since its
     outputs are those of the file. accelerators: it runs on targets with an accelerator, instead of
@@ -142,6 +144,7 @@ class Runtime(Part):
     options: type[RuntimeOptions] | None = None
     probe: Callable[[], Finding] | None = None
     install: str = ""
+    needs: tuple[str, ...] = ()
     workspaces: bool = False
     postprocess: bool = True
     accelerators: bool = False

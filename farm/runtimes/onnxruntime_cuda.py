@@ -22,6 +22,7 @@ RUNTIME = Runtime(
     short="ORT CUDA",
     packages=("onnxruntime-gpu",),
     engines=_adapter,
+    needs=("cuda-bindings>=12.6", "onnxruntime-gpu[cuda,cudnn]"),
     options=CudaOptions,
     precisions=("fp32", "fp16"),
     accelerators=True,

@@ -63,6 +63,12 @@ def require_runtime(name: str, option: str = "") -> Runtime:
     Raises:
         InputError: there is no such runtime, it builds no engines, or it is not installed.
     """
+    if "@" in name:
+        raise InputError(
+            f"{name}: a release of a runtime is for a matrix; here the farm's own environment is "
+            f"used: {name.partition('@')[0]}",
+            option,
+        )
     runtime = RUNTIMES.get(name)
     if runtime is None or not runtime.exported:
         what = f"{name} builds no engine" if runtime else f"this farm has no runtime {name}"

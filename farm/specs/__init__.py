@@ -22,6 +22,7 @@ from farm.specs.cells import (
     Target,
     Tolerance,
 )
+from farm.specs.environments import Environment
 from farm.specs.models import (
     AnyModel,
     CachePath,
@@ -69,6 +70,7 @@ __all__ = [
     "Engine",
     "EngineInputs",
     "EngineOptions",
+    "Environment",
     "EvaluateInputs",
     "ExportInputs",
     "ExtraInputs",

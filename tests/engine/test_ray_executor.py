@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from farm.errors import InputError
 from farm.plan import Needs
 from farm.plan.content.packages import exact_version
 from farm.plan.placement import cores, cpu_model
+from farm.specs import Environment
 from farm.store import Store
 
 ray = pytest.importorskip("ray")
@@ -151,3 +153,28 @@ def test_no_more_steps_are_taken_than_keep_the_cores_busy(executor: Any) -> None
     executor.admit(steps)
     assert [executor.take(one) for one in steps] == [True] * (cores() + 2) + [False]
     assert {executor.wait().key for _ in range(cores() + 2)} == {one.key for one in steps[:-1]}
+
+
+def test_a_step_in_a_container_is_submitted_with_its_image(
+    executor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No container runtime is needed to see what Ray is asked for."""
+    asked: dict[str, Any] = {}
+
+    class Call:
+        def options(self, **options: Any) -> Call:
+            asked.update(options, checked=ray.runtime_env.RuntimeEnv(**options["runtime_env"]))
+            return self
+
+        def remote(self, *_: Any) -> object:
+            return object()
+
+    monkeypatch.setattr("farm.engine.ray._perform_alone", Call())
+    own = step("", Needs(exclusive=True, apart=True))
+    boxed = dataclasses.replace(own, environment=Environment("own@box", image="registry/name:1"))
+    executor.admit([boxed])
+    assert executor.take(boxed)
+    assert asked["runtime_env"] == {
+        "env_vars": {"FARM_EXCLUSIVE": "1"}, "image_uri": "registry/name:1",
+    }  # fmt: skip
+    executor._tasks.clear()

@@ -10,17 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from farm import atomic, jsonfile
+from farm.caches import cache_folder as cache_folder
 
 GRAIN_NS = 2_000_000_000
 """A file that changed within this time may change again with the same times: the clock of a file
 system ticks in up to two seconds (FAT)."""
 
 _KNOWN: dict[str, str] = {}
-
-
-def cache_folder() -> Path:
-    """Return the folder of the farm in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "farm"
 
 
 def write_cached(path: Path, text: str) -> None:

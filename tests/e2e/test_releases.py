@@ -1,0 +1,110 @@
+"""Releases of runtimes side by side in one sweep, each made from the package index."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROJECT, Farm, needs_packages
+
+from farm.environments import EnvironmentFailed, uv
+
+pytestmark = [pytest.mark.slow, needs_packages]
+
+NEVER = "openvino@2031.2"
+RUNTIMES = ("openvino", "openvino@2025.2", "openvino@lts", "onnxruntime", "onnxruntime@1.20")
+
+
+@pytest.fixture(scope="module")
+def results(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of `matrices/releases.yaml` with a release that nobody has published."""
+    try:
+        uv.run("pip", "compile", "-", "--quiet", stdin="openvino==2025.2.*\nonnxruntime==1.20.*")
+    except EnvironmentFailed as error:
+        pytest.skip(f"no package index with these releases answers: {error}")
+    folder = tmp_path_factory.mktemp("releases")
+    runtimes = f"runtimes=[{', '.join([*RUNTIMES, NEVER])}]"
+    done = farm("run", "matrices/releases.yaml", runtimes, "--results", folder, env=environ(folder))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "6 cells, 1 failed" in done.stderr
+    return folder
+
+
+def environ(folder: Path) -> dict[str, str]:
+    """The variables of a run: with environments of its own, and uv's cache as it is."""
+    return {"FARM_ENVIRONMENTS": os.environ.get("FARM_ENVIRONMENTS", str(folder / "environments"))}
+
+
+@pytest.fixture(scope="module")
+def rows(farm: Farm, results: Path) -> dict[str, dict[str, Any]]:
+    done = farm("leaderboard", "--format", "json", "--results", results)
+    assert done.returncode == 0, done.stderr
+    return {row["runtime"]: row for row in json.loads(done.stdout)}
+
+
+def test_each_release_is_the_same_detector_and_says_its_version(
+    rows: dict[str, dict[str, Any]],
+) -> None:
+    assert {name: row["status"] for name, row in rows.items()} == {
+        **dict.fromkeys(RUNTIMES, "ok"), NEVER: "failed",
+    }  # fmt: skip
+    versions = {name: rows[name]["runtime_version"] for name in RUNTIMES}
+    assert versions["openvino@2025.2"].startswith("2025.2.")
+    assert versions["openvino@lts"].startswith("2025.0.")
+    assert versions["onnxruntime@1.20"].startswith("1.20.")
+    assert len({*versions.values()}) == 5
+    assert len({rows[name]["build_key"] for name in RUNTIMES}) == 5
+    assert len({rows[name]["export_key"] for name in RUNTIMES}) == 1
+    assert all(rows[name]["box_ap"] > 0.5 for name in RUNTIMES)
+
+
+def test_a_release_that_cannot_be_installed_costs_its_own_cell(
+    rows: dict[str, dict[str, Any]],
+) -> None:
+    assert rows[NEVER]["failed_stage"] == "build"
+    reason = rows[NEVER]["reason"]
+    assert reason.startswith(f"environment {NEVER}: Because only openvino<=")
+    assert "openvino==2031.2.*" in reason and "\n" not in reason
+
+
+def test_the_best_of_several_releases_is_picked(farm: Farm, results: Path) -> None:
+    done = farm("best", "--target", "cpu", "--results", results, "--json")
+    assert done.returncode == 0, done.stderr
+    picked = json.loads(done.stdout)
+    assert picked["engine"]["runtime"] in RUNTIMES if "engine" in picked else picked
+    assert NEVER in done.stdout  # among those left out, with the reason
+
+
+def test_the_same_matrix_again_makes_and_runs_nothing(farm: Farm, results: Path) -> None:
+    runtimes = f"runtimes=[{', '.join(RUNTIMES)}]"
+    words = ("matrices/releases.yaml", runtimes, "--results", results)
+    planned = farm("plan", "--json", *words, env=environ(results))
+    plan = json.loads(planned.stdout)
+    assert plan["unmade"] == [] and all(step["in_store"] for step in plan["steps"].values())
+    done = farm("run", *words, env=environ(results))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Making" not in done.stderr and "steps to do" not in done.stderr
+
+
+def test_a_cell_of_a_release_is_reproduced(farm: Farm, results: Path) -> None:
+    cell = "ready.fixed.fp32.onnxruntime@1.20.cpu"
+    done = farm("reproduce", cell, "--results", results, env=environ(results))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_pack_leaves_out_what_it_cannot_make_elsewhere(
+    farm: Farm, results: Path, tmp_path: Path
+) -> None:
+    words = ("matrices/releases.yaml", "--results", results, "-o", tmp_path / "x.tar.gz")
+    done = farm("pack", *words, env=environ(results))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 cells are not packed: they run in environments of their own." in done.stderr
+    done = farm("pack", *words, "runtimes=[openvino@lts]", env=environ(results))
+    assert done.returncode == 2 and "every cell runs in an environment of its own" in done.stderr
+
+
+def test_the_matrix_is_in_the_documentation() -> None:
+    assert "matrices/releases.yaml" in (PROJECT / "docs" / "environments.md").read_text()
