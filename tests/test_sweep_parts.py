@@ -22,9 +22,10 @@ from farm.interrupts import Interrupted
 from farm.plan import make_plan
 from farm.plan.steps import Plan
 from farm.results import leaderboard
+from farm.results.tracking.follower import Tracker
 from farm.specs import ModelFacts
 from farm.store import Record, Store
-from farm.sweep import Choices, Sweep, publish, run_sweep, starter, track
+from farm.sweep import Choices, Sweep, publish, run_sweep, starter
 
 QUIET = Choices(executor="inline", mlflow=False)
 MATRIX = """\
@@ -126,7 +127,7 @@ def test_rows_say_which_steps_failed_and_which_were_skipped(
     results = store.root.parent
     (results / "leaderboard").mkdir()
     ends = {key: Outcome(key, *end) for key, end in outcomes.items()}
-    rows = {one["precision"]: one for one in publish(matrix, plan, store, ends, results, QUIET)}
+    rows = {one["precision"]: one for one in publish(matrix, plan, store, ends, results)}
     assert (rows["fp32"]["status"], rows["fp32"]["failed_stage"]) == ("failed", "build")
     assert rows["fp32"]["reason"] == "too slow"
     assert rows["fp16"]["status"] == "pending"
@@ -139,7 +140,9 @@ def test_mlflow_out_of_reach_is_a_warning_without_its_password(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonesuch://bob:s3cr3t@host")
-    track("s", [row("x")], store, store.root.parent)
+    rows = [row("x", sweep="s")]
+    leaderboard.write(rows, store.root.parent, "s")
+    Tracker("s", store.root.parent, store).close(rows)
     said = capsys.readouterr().err
     assert "MLflow at nonesuch://" in said and "could not be written" in said
     assert "The leaderboard is complete" in said and "s3cr3t" not in said

@@ -21,6 +21,7 @@ from farm.results import leaderboard
 from farm.results.columns import Row
 from farm.results.rows import imported_rows
 from farm.results.tables import render
+from farm.results.tracking.follower import Tracker
 from farm.store import Store
 from farm.store.imports import HERE
 

@@ -9,6 +9,8 @@ import pytest
 
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan
+from farm.engine.limits import Limits
+from farm.engine.scheduler import Unwatched
 from farm.engine.status import Outcome, StepStatus
 from farm.plan import Plan, make_plan
 from farm.plan.content import dependencies
@@ -73,7 +75,7 @@ def store(tmp_path: Path) -> Store:
 def swept(matrix: Matrix, store: Store) -> tuple[Plan, list[str]]:
     executor = Executor(store)
     plan = checked_plan(matrix, store, lambda: executor, False, stages=())
-    _run(plan, store, lambda: executor, Choices())
+    _run(plan, store, lambda: executor, Choices(), Limits(), lambda _: Unwatched())
     return plan, executor.begun
 
 

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from own_stage import step
+from own_stage import step, supervised
 
-from farm.engine.local import InlineExecutor
-from farm.engine.process import perform_apart, perform_where_due
+from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import require_packages
 from farm.environments import locking
 from farm.errors import InputError
@@ -40,7 +39,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def within(environment: Environment, code: str = "", **tools: str) -> Step:
-    own = step(code, Needs(apart=True), tuple(tools.items()))
+    own = step(code, Needs(), tuple(tools.items()))
     return replace(own, environment=environment)
 
 
@@ -53,7 +52,7 @@ def test_a_step_runs_in_the_environment_that_it_names(
         "figures.update(path=sys.path, isolated=sys.flags.isolated, python=sys.executable)"
     )
     own = within(made, code, psutil=exact_version("psutil"))
-    outcome = perform_where_due(own, str(store.root), 60)
+    outcome = supervised(own, store.root)
     assert outcome.status == "done", outcome.reason
     record = store.record(own.ref)
     assert record and record.figures["isolated"] == 1
@@ -63,7 +62,7 @@ def test_a_step_runs_in_the_environment_that_it_names(
 
 
 def test_its_versions_are_compared_in_its_own_process(store: Store, made: Environment) -> None:
-    outcome = perform_apart(within(made, psutil="0.1"), str(store.root), 60)
+    outcome = supervised(within(made, psutil="0.1"), store.root)
     assert outcome.status == "transient"
     assert f"has psutil {exact_version('psutil')}, the plan was made with 0.1" in outcome.reason
 
@@ -85,7 +84,7 @@ def test_one_that_cannot_be_made_here_is_tried_again_and_never_recorded(
     index: Path, store: Store, environment: Environment, expected: str
 ) -> None:
     own = within(environment)
-    outcome = perform_where_due(own, str(store.root), 60)
+    outcome = supervised(own, store.root)
     assert outcome.status == "transient" and outcome.reason.startswith(expected)
     assert store.failure(own.key) is None
     assert list((store.root / "tmp").iterdir()) == []
@@ -94,12 +93,12 @@ def test_one_that_cannot_be_made_here_is_tried_again_and_never_recorded(
 def test_a_container_is_not_started_without_ray(store: Store) -> None:
     own = within(Environment("own@box", image="registry/name:1"))
     with pytest.raises(InputError, match=r"^--executor inline: own mine runs in the container im"):
-        InlineExecutor(store).admit([own])
+        LocalExecutor(store).admit([own])
 
 
 def test_within_a_container_a_step_runs_as_it_is_there(store: Store) -> None:
     own = within(Environment("own@box", image="registry/name:1"), "figures['x'] = 1", psutil="of")
-    outcome = perform_apart(own, str(store.root), 60)
+    outcome = supervised(own, store.root)
     assert outcome.status == "done", outcome.reason
 
 

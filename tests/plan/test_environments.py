@@ -115,7 +115,7 @@ def test_the_steps_of_an_engine_alone_run_there(releases: Path, path: Path) -> N
     for stage, step in other.items():
         environment = step.environment
         assert (environment is None) == (stage in OWN) == (step.key == own[stage].key)
-        assert step.needs.apart == (stage == "check" or stage not in OWN)
+        assert step.needs.own_process == (stage == "check")
         if environment:
             assert environment.lock.count("openvino==2025.2.1\n") == 1
     inputs = other["build"].inputs

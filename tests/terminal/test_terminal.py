@@ -24,14 +24,14 @@ from farm.config.loader import load_matrix
 from farm.engine.scheduler import Outcome, StepStatus
 from farm.errors import InputError, StepFailed
 from farm.plan import Needs, Step, make_plan
-from farm.results import tracking
+from farm.results import leaderboard, tracking
 from farm.results.escaping import for_csv, for_markdown, shown, without_secrets
 from farm.results.select import Criteria, pick
 from farm.results.tables import pick_as_text, render
+from farm.results.tracking.follower import Tracker
 from farm.run import guarded
 from farm.specs import Ref
 from farm.store import Store
-from farm.sweep import track
 from farm.terminal import plain, plain_lines
 
 HURTS = "a\x1b[2J\x1b]0;t\x07\x9b31m\rb\x08\u202egnp\u2066\u2028\x00\u200b\udcff\n\tend|`<i>"
@@ -151,10 +151,16 @@ def test_a_server_out_of_reach_tells_no_password(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    track("s", [row("x", origin="here")], Store(tmp_path / "store"), tmp_path)
+    rows = [row("x", origin="here")]
+    leaderboard.write(rows, tmp_path, "s")
+    Tracker("s", tmp_path, Store(tmp_path / "store")).close(rows)
     said = capsys.readouterr()
     assert "could not be written" in said.err and "s3cr3t" not in said.out + said.err
-    assert not any("s3cr3t" in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert not any(
+        "s3cr3t" in path.read_text(errors="replace")
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+    )
 
 
 def test_what_was_logged_is_kept_without_the_address(
