@@ -84,8 +84,9 @@ def run(options: argparse.Namespace) -> int:
     """
     from farm.cli.places import results_folder
     from farm.config.loader import load_matrix
+    from farm.engine.executors import Choices
     from farm.engine.status import CellStatus
-    from farm.sweep import Choices, run_sweep
+    from farm.sweep import run_sweep
 
     matrix = load_matrix(options.matrix, options.overrides)
     results = results_folder(options.results, matrix)

@@ -15,6 +15,7 @@ from farm.cli.places import keep_matrix, locked, store_folder
 from farm.cli.progress import Progress
 from farm.engine.checks import checked_plan, log_notes
 from farm.engine.claims import remove_stale_work
+from farm.engine.executors import Choices, starter
 from farm.engine.limits import Limits, limits_of
 from farm.engine.scheduler import Executor, Outcome, Unwatched, Watcher, Watchers, run_steps
 from farm.engine.status import CellStatus, failure_classes, failure_reasons, skip_reasons
@@ -41,16 +42,6 @@ log = logging.getLogger(__name__)
 
 _INTERRUPTED_S = 3.0
 """How long MLflow is waited for after an interruption, in seconds."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """How a sweep runs; none of it changes what a step produces."""
-
-    executor: str = "ray"
-    address: str | None = None
-    retry_failed: bool = False
-    mlflow: bool = True
 
 
 @dataclass(frozen=True)
@@ -164,32 +155,3 @@ def _run(
 def _is_open(step: Step, store: Store) -> bool:
     """Whether the step may run: every model has had its check by now, and gets no second one."""
     return step.stage != "check" or store.record(step.ref) is not None
-
-
-def starter(
-    store: Store, choices: Choices, limits: Limits, stack: ExitStack
-) -> Callable[[], Executor]:
-    """Return a function that starts the executor at its first call and returns it.
-
-    A sweep with nothing to do so needs none. The end of `stack` stops the executor.
-    """
-    started: list[Executor] = []
-
-    def start() -> Executor:
-        if not started:
-            started.append(_make_executor(store, choices, limits))
-            stack.callback(started[0].stop)
-        return started[0]
-
-    return start
-
-
-def _make_executor(store: Store, choices: Choices, limits: Limits) -> Executor:
-    log.debug("starting the executor %s", choices.executor)
-    if choices.executor == "inline":
-        from farm.engine.local import LocalExecutor
-
-        return LocalExecutor(store, limits)
-    from farm.engine.ray import RayExecutor
-
-    return RayExecutor(store, choices.address, limits)

@@ -36,7 +36,7 @@ LAYERS = [
     {"own_sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"},
     {"stages"},
     {"engine", "results"},
-    {"__main__", "cli", "doctor", "models", "offline", "run", "single", "sweep"},
+    {"__main__", "cli", "doctor", "live", "models", "offline", "run", "single", "sweep"},
 ]
 HEAVY = {"torch", "ray", "mlflow", "numpy", "pandas", "mmcv", "mmdet", "onnx", "cv2"}
 

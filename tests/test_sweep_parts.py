@@ -14,6 +14,7 @@ from rows import row
 import farm.sweep
 from farm.cli.places import locked, matrix_path
 from farm.config.loader import Matrix, load_matrix
+from farm.engine.executors import Choices, starter
 from farm.engine.limits import Limits
 from farm.engine.local import LocalExecutor
 from farm.engine.status import Outcome, StepStatus
@@ -25,7 +26,7 @@ from farm.results import leaderboard
 from farm.results.tracking.follower import Tracker
 from farm.specs import ModelFacts
 from farm.store import Record, Store
-from farm.sweep import Choices, Sweep, publish, run_sweep, starter
+from farm.sweep import Sweep, publish, run_sweep
 
 QUIET = Choices(executor="inline", mlflow=False)
 MATRIX = """\
@@ -202,5 +203,5 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_an_executor_has_the_limits_of_the_matrix(store: Store) -> None:
     limits = Limits({"check": 30.0})
-    executor = farm.sweep._make_executor(store, QUIET, limits)
+    executor = farm.engine.executors._make_executor(store, QUIET, limits)
     assert isinstance(executor, LocalExecutor) and executor._limits == limits

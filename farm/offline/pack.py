@@ -18,6 +18,7 @@ from farm.cli.places import results_folder, store_folder
 from farm.cli.progress import Progress
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan
+from farm.engine.executors import Choices, starter
 from farm.engine.limits import limits_of
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import StepStatus, failure_reasons
@@ -31,7 +32,6 @@ from farm.plan.placement import cores
 from farm.specs import Ref
 from farm.store import Store
 from farm.store.repair import discard_altered
-from farm.sweep import Choices, starter
 
 log = logging.getLogger(__name__)
 

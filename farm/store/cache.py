@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from farm.specs import Ref
-from farm.store import Record, Store
+from farm.store import Alteration, Record, Store, integrity
 
 V = TypeVar("V")
 
@@ -34,13 +34,17 @@ class CachedStore(Store):
         """Return the record as `Store.any_record` does, without its inputs."""
         if (known := self._records.get(ref)) is not None:
             return known
-        if (record := super().any_record(ref)) is None:
-            return None
-        small = replace(
-            record, inputs={}, toolchain=self._same(record.toolchain), node=self._same(record.node)
-        )
-        self._records[ref] = small
-        return small
+        record = super().any_record(ref)
+        return None if record is None else self._kept(ref, record)
+
+    def compared(self, ref: Ref, anew: bool = False) -> tuple[Record | None, list[Alteration]]:
+        """Compare an artifact as `Store.compared`; its record is not read again."""
+        if (known := self._records.get(ref)) is not None and not anew:
+            return known, integrity.altered(self.path(ref), known)
+        record, found = super().compared(ref, anew)
+        if record is not None and not found:
+            record = self._kept(ref, record)
+        return record, found
 
     def drop(self, ref: Ref) -> None:
         """Forget what was read of a step: its artifact was made anew, or removed."""
@@ -55,6 +59,11 @@ class CachedStore(Store):
         """Publish as `Store.publish`; the record is read from its file when it is asked for."""
         self.drop(Ref(record.stage, record.key))
         super().publish(folder, record)
+
+    def _kept(self, ref: Ref, record: Record) -> Record:
+        node, toolchain = self._same(record.node), self._same(record.toolchain)
+        self._records[ref] = small = replace(record, inputs={}, toolchain=toolchain, node=node)
+        return small
 
     def _same(self, values: dict[str, V]) -> dict[str, V]:
         """Return one dictionary for all that are equal: most steps of a run have the same."""

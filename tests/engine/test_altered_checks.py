@@ -9,6 +9,7 @@ import pytest
 
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan
+from farm.engine.executors import Choices
 from farm.engine.limits import Limits
 from farm.engine.scheduler import Unwatched
 from farm.engine.status import Outcome, StepStatus
@@ -17,7 +18,7 @@ from farm.plan.content import dependencies
 from farm.plan.steps import Step
 from farm.store import Record, Store
 from farm.store.facts import facts_from
-from farm.sweep import Choices, _run
+from farm.sweep import _run
 
 MATRIX = """\
 name: own

@@ -13,7 +13,7 @@ import wheels
 from farm.cli.plan import as_json, as_text
 from farm.config.loader import load_matrix
 from farm.engine.checks import checked_plan
-from farm.engine.local import InlineExecutor
+from farm.engine.local import LocalExecutor
 from farm.environments import locking, state, uv
 from farm.errors import InputError
 from farm.plan import Plan, Step, compatibility, make_plan, precisions
@@ -205,7 +205,7 @@ def test_limits_of_a_release_are_those_of_its_environment(path: Path) -> None:
 def test_a_sweep_makes_environments_before_it_plans(releases: Path, path: Path) -> None:
     matrix, store = load_matrix(path), Store(path.parent / "store")
     with pytest.raises(InputError, match=r"a\.onnx"):  # it is no model, which its check finds
-        checked_plan(matrix, store, lambda: InlineExecutor(store), retry_failed=False)
+        checked_plan(matrix, store, lambda: LocalExecutor(store), retry_failed=False)
     assert make_plan(matrix).unmade == ()
 
 

@@ -26,13 +26,14 @@ from farm.config.loader import load_matrix
 from farm.config.schema import VerifySpec
 from farm.datasets.synthetic import CLASSES
 from farm.detections.compare import agreement
+from farm.engine.executors import Choices
 from farm.errors import InputError, StepFailed
 from farm.plan import Plan, make_plan
 from farm.precision import auto, quantised, region, typed
 from farm.results.rows import make_rows
 from farm.runtimes.onnxruntime import cpu_files
 from farm.store import Store
-from farm.sweep import Choices, Sweep, run_sweep
+from farm.sweep import Sweep, run_sweep
 
 LOWER = ("fp16", "bf16", "int8")
 

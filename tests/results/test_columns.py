@@ -10,6 +10,7 @@ LATER = {
     3: "device_p50_ms cuda_graph convert_s kept_fp32 fallback convert_key speedup_vs_fp32",
     4: "origin",
     5: "box_ap_by_class mask_ap_by_class",
+    6: "failure_class",
 }
 
 

@@ -18,11 +18,12 @@ from farm import specs
 from farm.config.loader import load_matrix
 from farm.datasets import synthetic
 from farm.datasets.coco_format import categories
+from farm.engine.executors import Choices
 from farm.errors import InputError, nearest
 from farm.sources.mmdet import compat  # noqa: F401
 from farm.stages import Context, check
 from farm.store import Store
-from farm.sweep import Choices, run_sweep
+from farm.sweep import run_sweep
 
 # isort: split
 import mmcv

@@ -12,12 +12,13 @@ from conftest import PROJECT
 from farm import specs
 from farm.cli.progress import Progress
 from farm.config.loader import load_matrix
+from farm.engine.executors import Choices, starter
 from farm.engine.scheduler import run_steps
 from farm.plan import Plan
 from farm.plan.content.configs import config_file
 from farm.plan.content.own_code import runs_own_code
 from farm.store import Store
-from farm.sweep import Choices, checked_plan, starter
+from farm.sweep import checked_plan
 
 DEMO = PROJECT / "matrices" / "demo"
 NECK = """\
