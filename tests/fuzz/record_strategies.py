@@ -39,6 +39,8 @@ def right_record(stage: str, key: str, values: dict[str, Any]) -> dict[str, Any]
         "node": {"host": "a", "device": "cpu"},
         "files": {},
         "left_out": {},
+        "digests": {},
+        "parents": {},
     }
 
 
