@@ -229,6 +229,7 @@ class _Run:
 
         A step that another sweep runs at this moment is put off.
         """
+        ended = False
         for step in self._ready.offered():
             if not self.claims.claim(step):
                 self._ready.put_off(step)
@@ -237,6 +238,7 @@ class _Run:
                 self._ready.take(step)
                 self.claims.release(step.key)
                 self._finish(step, outcome)
+                ended = True
                 continue
             if not executor.take(step):
                 self._ready.declare_full(step)
@@ -246,7 +248,7 @@ class _Run:
             self._statuses.change(step.key, StepStatus.RUNNING)
             self.running[step.key] = step
             self._watcher.started(step)
-        if not self.running:
+        if not self.running and not ended:
             self._ready.wait_for_others()
 
     def _ended_elsewhere(self, step: Step) -> Outcome | None:
@@ -316,5 +318,6 @@ class _Run:
 
 
 def _failed_before(failure: Failure) -> Outcome:
-    kind = FailureKind(failure.kind) if failure.kind else None
+    known = failure.kind in set(FailureKind)  # else an earlier version wrote the file
+    kind = FailureKind(failure.kind) if known else None
     return Outcome(failure.key, StepStatus.FAILED, failure.reason, kind=kind)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from farm.specs import Environment
 
 WORKER = (
+    "hotcoco>=1.3",
     "numpy>=1.26",
     "onnx>=1.16",
     "opencv-python-headless>=4.8",

@@ -56,7 +56,7 @@ def executor(cluster: None, tmp_path: Path) -> Any:
 def noted(folder: Path, key: str, accelerator: str | None = KIND) -> Noted:
     # Ends as one whose file is not there, or that finds no GPU: both are well here.
     return Noted(
-        "build", key * 64, key, None, (), (), Needs(accelerator=accelerator), "", str(folder)
+        "build", key * 64, key, None, (), (), Needs(accelerator=accelerator), "", None, str(folder)
     )  # type: ignore[arg-type]
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
-from farm.terminal import tables
 from farm.terminal.tables import fields, table
 
 HEADINGS, NUMERIC = ("model", "box AP"), (False, True)
@@ -154,24 +153,3 @@ def test_rich_is_imported_only_where_texts_are_folded_or_not_ascii(tmp_path: Pat
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT
     )
     assert done.stdout.split() == ["False", "True"]
-
-
-WIDER = (("model", "p50 ms", "status"), (False, True, False))
-MIXED = [
-    ["ssd", "12.50", "ok"],
-    ["a longer name", "-", ""],
-    ["幅の広い", "3", "é"],  # twice as wide as it has characters
-    ["", "1000.25", "no result"],
-]
-
-
-@pytest.mark.parametrize("rows", [MIXED, MIXED[:1], []])
-@pytest.mark.parametrize("width", [None, 200, 36])
-@pytest.mark.parametrize("count", [3, 2, 1])
-def test_a_table_that_fits_is_as_rich_lays_it_out(
-    rows: list[list[str]], width: int | None, count: int
-) -> None:
-    headings, numeric = (values[:count] for values in WIDER)
-    cells = [row[:count] for row in rows]
-    made = tables._table([headings, *cells], numeric, 2)
-    assert table(headings, cells, numeric, width) == tables._rendered(made, 1 << 20)
