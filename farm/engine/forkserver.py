@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PRELOADED = (
     "numpy",
+    "numpy.ma",  # of percentiles
     "farm.engine.perform",
     *(f"farm.stages.{name}" for name in ("prepare", "build", "verify", "evaluate", "measure")),
 )
@@ -107,10 +108,12 @@ def _preload() -> None:
     for name in PRELOADED:
         with suppress(ImportError):  # the step that needs it says what is missing
             importlib.import_module(name)
-    with suppress(ImportError):
-        from farm.store import warm_up
+    with suppress(Exception):  # of another package: the step that needs it says so
+        from farm import catalog, store
 
-        warm_up()
+        store.warm_up()
+        for registry in (catalog.RUNTIMES, catalog.SOURCES, catalog.DATASETS, catalog.EXTRA_STAGES):
+            len(registry)
     if one_thread:
         del os.environ[_BLAS_THREADS]
     gc.collect()

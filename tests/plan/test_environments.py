@@ -102,7 +102,7 @@ def test_keys_have_the_versions_of_the_environment(releases: Path, path: Path) -
     assert keys[0] == keys[2] and len(set(keys)) == 3
     evaluate = steps(plan, names[0])["evaluate"]
     assert dict(evaluate.toolchain) == {
-        "numpy": "1.26", "openvino": "2025.2.1", "pycocotools": "2.0.7",
+        "hotcoco": "1.3", "numpy": "1.26", "openvino": "2025.2.1", "pycocotools": "2.0.7",
     }  # fmt: skip
     state._KNOWN.clear()
     assert plan_of(path, f"runtimes=[{', '.join(names)}]").steps.keys() == plan.steps.keys()
