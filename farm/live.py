@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from farm.engine.status import Outcome
     from farm.plan.steps import Plan, PlannedCell, Step
     from farm.results.board import Board
+    from farm.results.columns import Row
     from farm.store import Store
 
 
 class LiveRows:
     """A watcher of `run_steps` that puts the row of each cell on the board as it becomes known.
+
+    Rows are made when the board is due to write them, so that a short step does not pay for one.
 
     steps: those that are not in the store at the start.
     """
@@ -32,6 +35,7 @@ class LiveRows:
         self._cells: dict[str, list[int]] = defaultdict(list)
         self._waits = Counter[int]()
         self._ended: dict[str, Outcome] = {}
+        self._known: list[PlannedCell] = []
         remaining = {step.key for step in steps}
         for index, cell in enumerate(plan.cells):
             for key in cell.steps.values():
@@ -48,16 +52,19 @@ class LiveRows:
         for index in self._cells.pop(step.key, ()):
             self._waits[index] -= 1
             if not self._waits[index]:
-                self._put(self._plan.cells[index])
+                self._known.append(self._plan.cells[index])
+        if self._known and self._board.is_due:
+            self._board.put_all(self._rows())
+            self._known.clear()
 
-    def _put(self, cell: PlannedCell) -> None:
-        ends = [end for key in cell.steps.values() if (end := self._ended.get(key))]
-        (row,) = make_rows(
-            replace(self._plan, cells=(cell,)),
+    def _rows(self) -> list[Row]:
+        keys = {key for cell in self._known for key in cell.steps.values()}
+        ends = [self._ended[key] for key in keys if key in self._ended]
+        return make_rows(
+            replace(self._plan, cells=tuple(self._known)),
             self._store,
             self._verify,
             failure_reasons(ends),
             skip_reasons(ends),
             failure_classes(ends),
         )
-        self._board.put(row)

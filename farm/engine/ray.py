@@ -61,6 +61,7 @@ class RayExecutor:
         self._stdout = ExitStack()
         self._stdout.enter_context(off_stdout(self._address))
         self._tasks: dict[Any, Task] = {}
+        self._calls: dict[str, Any] = {}
         self._nodes = Nodes(store)
 
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
@@ -167,10 +168,18 @@ class RayExecutor:
         if step.environment and step.environment.image:
             options["runtime_env"] = {"image_uri": step.environment.image}
         limit = self._limits.of(step.stage)
-        ref = _supervise.options(**options).remote(step, str(self._store.root), limit)
+        ref = self._call(options, node).remote(step, str(self._store.root), limit)
         where = node.machine.host if node else "any node"
         log.debug("%s %s: %g CPUs of %s", step.stage, step.label, options["num_cpus"], where)
         self._tasks[ref] = Task(step, node.id if node else None)
+
+    def _call(self, options: dict[str, Any], node: Node | None) -> Any:
+        """The task with these options on this node; most steps of a sweep have one of a few."""
+        given = options | {"scheduling_strategy": node.id if node else None}
+        known = repr(sorted(given.items()))
+        if known not in self._calls:
+            self._calls[known] = _supervise.options(**options)
+        return self._calls[known]
 
 
 @ray.remote

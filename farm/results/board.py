@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,11 +42,21 @@ class Board:
         self._is_new = False
         self._due = time.monotonic() + _PAUSE_S
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `put` would write the files now."""
+        return time.monotonic() >= self._due
+
     def put(self, row: Row) -> None:
         """Replace the row of its cell; write the files if that is due."""
-        self._rows[row["cell"]] = row
-        self._is_new = True
-        if time.monotonic() >= self._due:
+        self.put_all([row])
+
+    def put_all(self, rows: Iterable[Row]) -> None:
+        """Replace the rows of these cells; write the files if that is due."""
+        for row in rows:
+            self._rows[row["cell"]] = row
+            self._is_new = True
+        if self.is_due:
             self.write()
 
     def write(self) -> None:
