@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser, number: Callable[[str], float
         "a",
         metavar="A",
         help="a sweep's name, or axis=value,axis=value of sweep, model, opset, shape, postprocess,"
-        " precision, runtime, workspace, target",
+        " precision, runtime, workspace, target (sweep1,runtime=openvino@2025.2)",
     )
     add("b", metavar="B", help="likewise; cells are matched by the axes that neither selects by")
     add("--sweep", metavar="NAME", help="only the cells of this sweep")

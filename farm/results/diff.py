@@ -137,7 +137,7 @@ class Pair:
                 found.append(f"{kind} AP")
         if bounds.max_slowdown is not None and self.value("latency_p50_ms")[0] is not None:
             ratio = self.latency_ratio
-            slower = ratio is None or 100 * (ratio - 1) > bounds.max_slowdown
+            slower = ratio is None or 100 * (ratio - 1) > bounds.max_slowdown + 1e-9
             if slower and self.is_beyond_noise is not False:
                 found.append("latency")
         return tuple(found)
@@ -151,14 +151,15 @@ def _of_statuses(a: str | None, b: str | None) -> Verdict:
 
 
 def parse(text: str) -> Selection:
-    """Read the name of a sweep, or `axis=value,axis=value`.
+    """Read `axis=value,axis=value`; a value alone is the name of a sweep.
 
     Raises:
         InputError: it names no axis, or an axis twice.
     """
     values: dict[str, str] = {}
-    for part in text.split(",") if "=" in text else [f"sweep={text}"]:
-        axis, _, value = (word.strip() for word in part.partition("="))
+    for part in text.split(","):
+        words = part if "=" in part else f"sweep={part}"
+        axis, _, value = (word.strip() for word in words.partition("="))
         if axis not in AXES:
             raise InputError(f"no axis {axis!r}{nearest(axis, AXES)}", text)
         if axis in values:
@@ -191,7 +192,8 @@ def pairs(rows: Sequence[Row], a: Selection, b: Selection) -> list[Pair]:
         InputError: A or B selects no row, or several rows of the same cell.
     """
     matched = [axis for axis in AXES if axis not in {*a.values, *b.values}]
-    of_a, of_b = (_by_cell(select(rows, one), matched, one) for one in (a, b))
+    selected = [(select(rows, one), one) for one in (a, b)]
+    of_a, of_b = (_by_cell(own, matched, one) for own, one in selected)
     return [
         Pair(dict(zip(matched, key, strict=True)), of_a.get(key), of_b.get(key))
         for key in {**of_a, **of_b}
