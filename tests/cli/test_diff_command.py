@@ -12,7 +12,6 @@ import pytest
 from conftest import Done, Tool
 from rows import row
 
-from farm.cli import main
 from farm.results import leaderboard
 from farm.specs import Cell
 
@@ -148,5 +147,3 @@ def test_wrong_input_is_exit_code_2_with_the_nearest_name(
 def test_the_help_says_what_noise_is(tool: Tool) -> None:
     done = tool("diff", "--help")
     assert done.code == 0 and "(1 + 2 a) x (1 + 2 b)" in " ".join(done.out.split())
-    (commands,) = main._parser()._subparsers._group_actions  # type: ignore[union-attr]
-    assert all(one.help for one in commands.choices["diff"]._actions)  # type: ignore[index, call-overload, union-attr]
