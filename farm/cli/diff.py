@@ -133,11 +133,16 @@ def _notes(found: Sequence[Pair], bounds: Bounds, options: argparse.Namespace) -
     yield f"{len(found)} cells: {', '.join(f'{count} {name}' for name, count in counts.items())}"
     yield f"A: {options.a}"
     yield f"B: {options.b}; AP is B's minus A's, in points of 100"
+    broke: dict[str, list[str]] = {}
     for pair in found:
         cell = pair.value("cell")[1] or pair.value("cell")[0]
         if exceeded := pair.exceeds(bounds):
             yield f"worse than its bound in {' and '.join(exceeded)}: {cell}"
         if str(pair.verdict) == "broke":
-            yield f"broke at {pair.value('failed_stage')[1]}: {cell}: {pair.value('reason')[1]}"
+            why = f"broke at {pair.value('failed_stage')[1]}: {pair.value('reason')[1]}"
+            broke.setdefault(why, []).append(cell)
+    for why, cells in broke.items():
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        yield f"{why}: {cells[0]}{more}"
     for name, count in Counter(name for pair in found for name in pair.unlike).items():
         yield f"not alike in {count} cells, which may be why they differ: {name}"

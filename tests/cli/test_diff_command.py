@@ -60,7 +60,7 @@ c      ok  failed       -        -        -        -       -  -       broke
 A: runtime=openvino
 B: runtime=openvino@2025.2; AP is B's minus A's, in points of 100
 worse than its bound in box AP: b.op17.fixed.fp32.openvino@2025.2.cpu
-broke at build: c.op17.fixed.fp32.openvino@2025.2.cpu: no | operator\\x1b[1m
+broke at build: no | operator\\x1b[1m: c.op17.fixed.fp32.openvino@2025.2.cpu
 not alike in 1 cells, which may be why they differ: threads
 """
 
@@ -116,6 +116,15 @@ def test_the_exit_code_is_1_for_what_is_lost_or_beyond_a_bound(
 ) -> None:
     done = run(*words, "--format", "json")
     assert (done.code, [one["verdict"] for one in json.loads(done.out)]) == (code, verdicts)
+
+
+def test_a_reason_is_said_once(tmp_path: Path, tool: Tool) -> None:
+    reason = {"status": "failed", "failed_stage": "build", "reason": "no operator"}
+    for sweep, values in (("s", {}), ("t", reason)):
+        rows = [cell(sweep=sweep, shape=shape, **values) for shape in ("x", "y", "z")]
+        leaderboard.write(rows, tmp_path, sweep)
+    lines = tool("diff", "s", "t", "--results", tmp_path).out.splitlines()
+    assert lines[-1] == "broke at build: no operator: m.op17.x.fp32.onnxruntime.cpu and 2 more"
 
 
 def test_one_pair_is_named_by_its_model(run: Tool) -> None:

@@ -91,7 +91,8 @@ def test_two_releases_are_compared_cell_by_cell(
     assert found["latency_ratio"] == pytest.approx(b["latency_p50_ms"] / a["latency_p50_ms"])
     assert found["box_ap_gain"] == round(100 * (b["box_ap"] - a["box_ap"]), 3)
     done = farm("diff", "runtime=openvino", f"runtime={NEVER}", "--results", results)
-    assert done.returncode == 1 and f"broke at build: {rows[NEVER]['cell']}: " in done.stdout
+    said = f"broke at build: {rows[NEVER]['reason']}: {rows[NEVER]['cell']}\n"
+    assert done.returncode == 1 and said in done.stdout
 
 
 def test_the_same_matrix_again_makes_and_runs_nothing(farm: Farm, results: Path) -> None:
