@@ -208,9 +208,9 @@ def _by_cell(
     if count > 1:
         alike = [row for row, own in zip(rows, keys, strict=True) if own == key]
         differ = [axis for axis in AXES if len({_text(row, axis) for row in alike}) > 1]
+        advice = f"select by {' or '.join(differ)}, too" if differ else "run its sweep again"
         raise InputError(
-            f"it selects {count} rows to compare as one (the first is {alike[0]['cell']});"
-            f" select by {' or '.join(differ) or 'sweep'}, too",
+            f"it selects {count} rows to compare as one (first {alike[0]['cell']}); {advice}",
             selection.text,
         )
     return dict(zip(keys, rows, strict=True))

@@ -139,7 +139,7 @@ def test_one_pair_is_named_by_its_model(run: Tool) -> None:
         (["s", "runtime=openvimo"], "runtime=openvimo: no runtime 'openvimo'; did you mean 'openv"),
         (["s", "t", "--sweep", "s"], "farm: t: no sweep 't'; expected one of: s"),
         (["s", "t", "--sweep", "tt"], "no sweep 'tt'"),
-        (["s", "model=a"], "s: it selects 3 rows to compare as one (the first is a.op17.fixed."),
+        (["s", "model=a"], "s: it selects 3 rows to compare as one (first a.op17.fixed."),
         (["s"], "required: B"),
         (["s", "t", "--max-ap-drop", "-1"], "argument --max-ap-drop: invalid"),
         (["s", "t", "--max-slowdown", "nan"], "argument --max-slowdown: invalid"),

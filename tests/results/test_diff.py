@@ -212,7 +212,7 @@ def test_the_opset_of_a_ready_file_is_no_axis() -> None:
         ("runtime=openvino,runtime=torch", "demo", "runtime is selected twice"),
         ("runtime=torch,opset=17", "demo", "runtime=torch,opset=17: no cell has all of these"),
         ("workspace=1", "demo", "no workspace '1'"),
-        ("demo", "runtime=openvino", "it selects 2 rows to compare as one (the first is m.op17"),
+        ("demo", "runtime=openvino", "it selects 2 rows to compare as one (first m.op17"),
         ("runtime=openvino", "demo", "select by sweep, too"),
         ("demo", "again,shape=fixed,runtime=openvino,opset=17", "select by opset or runtime, too"),
         ("runtime=openvino", "runtime=openvinx", "runtime=openvinx: no runtime"),
@@ -229,3 +229,8 @@ def test_what_selects_nothing_or_too_much_is_named(a: str, b: str, said: str) ->
     with pytest.raises(InputError) as raised:
         pairs(rows, parse(a), parse(b))
     assert said in str(raised.value)
+
+
+def test_a_file_that_has_a_cell_twice_is_to_be_made_again() -> None:
+    with pytest.raises(InputError, match=r"s: it selects 2 rows .*; run its sweep again"):
+        pairs([cell(), cell()], parse("s"), parse("s"))
