@@ -10,6 +10,7 @@ import sys
 import farm
 from farm import run as run_command
 from farm.catalog import POSTPROCESS
+from farm.cli import diff as diff_command
 from farm.cli import store as store_command
 from farm.cli.places import results_folder, store_folder
 from farm.errors import InputError, nearest
@@ -101,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     best.add_argument("--json", action="store_true", help="print JSON, for programs")
     _add_results(best)
+
+    diff_command.add_arguments(command("diff", diff_command.diff, diff_command.TEXT), _number)
 
     again = command("reproduce", _reproduce, "run one cell again in this process, with full logs")
     again.add_argument("cell", help="its name, as `farm leaderboard --format csv` shows it")

@@ -87,14 +87,21 @@ def render_by_class(rows: Sequence[Row], form: str) -> str:
     Raises:
         InputError: no cell has AP by class.
     """
-    found = by_class(sort_rows(rows))
+    return render_columns(by_class(sort_rows(rows)), CLASS_COLUMNS, form)
+
+
+def render_columns(rows: Sequence[Row], columns: Sequence[Shown], form: str) -> str:
+    """Return rows of any columns in one of `FORMATS`.
+
+    columns: those of tables and markdown; csv and json have every column.
+    """
     if form == "json":
-        return json.dumps(found, indent=1)
+        return json.dumps(rows, indent=1)
     if form == "csv":
-        return _csv(found)
+        return _csv(rows)
     if form == "markdown":
-        return _lined_markdown(found, CLASS_COLUMNS)
-    return _lined(found, CLASS_COLUMNS)
+        return _lined_markdown(rows, columns)
+    return _lined(rows, columns)
 
 
 def _shown(rows: Sequence[Row]) -> list[Shown]:

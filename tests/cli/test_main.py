@@ -19,8 +19,8 @@ from farm.plan import make_plan
 from farm.results import leaderboard
 
 COMMANDS = (
-    "run", "pack", "run-pack", "import", "plan", "leaderboard", "best", "reproduce", "export",
-    "build", "test", "models", "doctor",
+    "run", "pack", "run-pack", "import", "plan", "leaderboard", "best", "diff", "reproduce",
+    "export", "build", "test", "models", "doctor",
 )  # fmt: skip
 
 
@@ -88,7 +88,9 @@ def test_every_command_has_its_help(run: Run, name: str) -> None:
     assert done.code == 0 and done.out.startswith(f"usage: farm {name} ")
 
 
-@pytest.mark.parametrize("name", ["run", "plan", "leaderboard", "best", "reproduce", "doctor"])
+@pytest.mark.parametrize(
+    "name", ["run", "plan", "leaderboard", "best", "diff", "reproduce", "doctor"]
+)
 def test_every_argument_has_a_help_text(name: str) -> None:
     (commands,) = command_line._parser()._subparsers._group_actions  # type: ignore[union-attr]
     assert [one.dest for one in commands.choices[name]._actions if not one.help] == []  # type: ignore[index, call-overload, union-attr]

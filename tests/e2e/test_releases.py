@@ -78,6 +78,23 @@ def test_the_best_of_several_releases_is_picked(farm: Farm, results: Path) -> No
     assert NEVER in done.stdout  # among those left out, with the reason
 
 
+def test_two_releases_are_compared_cell_by_cell(
+    farm: Farm, results: Path, rows: dict[str, dict[str, Any]]
+) -> None:
+    words = ("runtime=openvino", "runtime=openvino@2025.2", "--results", results)
+    done = farm("diff", *words, "--format", "json", "--max-ap-drop", "0.1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = json.loads(done.stdout)
+    a, b = rows["openvino"], rows["openvino@2025.2"]
+    assert found["verdict"] in ("same", "better", "worse") and found["unlike"] == ""
+    assert (found["cell_a"], found["cell_b"]) == (a["cell"], b["cell"])
+    assert found["latency_ratio"] == pytest.approx(b["latency_p50_ms"] / a["latency_p50_ms"])
+    assert found["box_ap_gain"] == round(100 * (b["box_ap"] - a["box_ap"]), 3)
+    done = farm("diff", "runtime=openvino", f"runtime={NEVER}", "--results", results)
+    said = f"broke at build: {rows[NEVER]['reason']}: {rows[NEVER]['cell']}\n"
+    assert done.returncode == 1 and said in done.stdout
+
+
 def test_the_same_matrix_again_makes_and_runs_nothing(farm: Farm, results: Path) -> None:
     runtimes = f"runtimes=[{', '.join(RUNTIMES)}]"
     words = ("matrices/releases.yaml", runtimes, "--results", results)
