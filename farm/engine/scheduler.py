@@ -229,6 +229,7 @@ class _Run:
 
         A step that another sweep runs at this moment is put off.
         """
+        before = len(self.remaining)
         for step in self._ready.offered():
             if not self.claims.claim(step):
                 self._ready.put_off(step)
@@ -246,7 +247,7 @@ class _Run:
             self._statuses.change(step.key, StepStatus.RUNNING)
             self.running[step.key] = step
             self._watcher.started(step)
-        if not self.running:
+        if not self.running and len(self.remaining) == before:  # else others may be ready now
             self._ready.wait_for_others()
 
     def _ended_elsewhere(self, step: Step) -> Outcome | None:
