@@ -70,15 +70,18 @@ class Work:
         return Path(f"{self.folder}.outcome")
 
 
-def serve(descriptor: int, parent: int) -> NoReturn:
+def serve(descriptor: int, parent: int, bound: bool = True) -> NoReturn:
     """Fork a child for each connection that comes over the socket, and report each child's end.
 
-    descriptor: of the socket. parent: the process id of the client. Messages to the client are
-    pickled tuples: `("forked", pid)` and `("ended", pid, exit code)`, negative for a signal.
+    descriptor: of the socket. parent: the process id of the client. bound: let the kernel end this
+    process with its parent's thread; it ends by itself when the socket is closed. Messages to the
+    client are pickled tuples: `("forked", pid)` and `("ended", pid, exit code)`, negative for a
+    signal.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the client's starter may have blocked some
     signal.signal(signal.SIGTERM, lambda *_: _end_all())
-    _end_with_parent(parent, signal.SIGTERM)
+    if bound:
+        _end_with_parent(parent, signal.SIGTERM)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _preload()
     control, (wake, woken) = socket.socket(fileno=descriptor), os.pipe()

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -130,7 +131,9 @@ class ForkServer:
     def __init__(self, environment: Environment | None, echo: bool) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, tempfile.TemporaryFile() as output, ExitStack() as stack:
-            serve = _SERVE.format(args=(theirs.fileno(), os.getpid()))
+            # The kernel takes the end of the thread that starts a process for that of its parent.
+            bound = threading.current_thread() is threading.main_thread()
+            serve = _SERVE.format(args=(theirs.fileno(), os.getpid(), bound))
             command, variables = _command(environment, serve)
             folder = TemporaryFolder()
             stack.callback(folder.remove)

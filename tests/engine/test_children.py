@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -262,3 +264,16 @@ def test_a_server_started_with_blocked_signals_sees_its_children_end(store: Stor
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert outcome.reason == "its code ended the process with exit code 3"
+
+
+def test_the_server_outlives_the_thread_that_has_started_it(store: Store) -> None:
+    supervisor, pids = Supervisor(), list[object]()
+    for number in range(3):
+        own = step(f"import os; figures['pid'] = os.getppid()  # {number}")
+        run = partial(supervisor.run, own, str(store.root), Limit(60))
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        pids.append(figures(store, own)["pid"])
+    supervisor.close()
+    assert len(set(pids)) == 1
