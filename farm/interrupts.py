@@ -90,7 +90,10 @@ def to_the_end(main: Callable[[], int | None]) -> None:
     except Interrupted:
         print("farm: interrupted", file=sys.stderr)
         code = 130
-    if any(not thread.daemon for thread in threading.enumerate()[1:]):
+    if code == 130:  # it ends already: another Ctrl-C would only leave temporary files
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if code == 130 or any(not thread.daemon for thread in threading.enumerate()[1:]):
         threading.Thread(target=_exit, args=(code,), daemon=True).start()
     sys.exit(code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._common.utils import get_default_ray_temp_dir
 
 import farm
 from farm.errors import FarmError, InputError, class_name, text_of
@@ -129,6 +131,9 @@ def _join(address: str) -> None:
 
 
 def _start() -> None:
+    # An interruption while Ray starts leaves no node that could be asked; Ray itself ends what it
+    # has started when this process ends, by a function that it registers after this one.
+    atexit.register(_remove_sessions)
     try:
         ray.init(
             address="local",
@@ -151,8 +156,11 @@ def disconnect() -> None:
     """End the Ray that `connect` has started, and remove the folder of its session."""
     folder = _session_folder()
     ray.shutdown()
-    if folder is None:
-        return
+    if folder is not None:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
     for _ in range(20):  # its last processes may still be writing their logs
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -161,6 +169,12 @@ def disconnect() -> None:
     latest = folder.parent / "session_latest"
     if latest.is_symlink() and not latest.exists():
         latest.unlink(missing_ok=True)
+
+
+def _remove_sessions() -> None:
+    """Remove the folders of all sessions that this process has begun; their names have its id."""
+    for folder in Path(get_default_ray_temp_dir()).glob(f"session_*_{os.getpid()}"):
+        _remove(folder)
 
 
 def _session_folder() -> Path | None:

@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,14 +71,18 @@ class Work:
         return Path(f"{self.folder}.outcome")
 
 
-def serve(descriptor: int, parent: int) -> NoReturn:
+def serve(descriptor: int, parent: int, bound: bool = True) -> NoReturn:
     """Fork a child for each connection that comes over the socket, and report each child's end.
 
-    descriptor: of the socket. parent: the process id of the client. Messages to the client are
-    pickled tuples: `("forked", pid)` and `("ended", pid, exit code)`, negative for a signal.
+    descriptor: of the socket. parent: the process id of the client. bound: let the kernel end this
+    process with its parent's thread; it ends by itself when the socket is closed. Messages to the
+    client are pickled tuples: `("forked", pid)` and `("ended", pid, exit code)`, negative for a
+    signal.
     """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the client's starter may have blocked some
     signal.signal(signal.SIGTERM, lambda *_: _end_all())
-    _end_with_parent(parent, signal.SIGTERM)
+    if bound:
+        _end_with_parent(parent, signal.SIGTERM)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _preload()
     control, (wake, woken) = socket.socket(fileno=descriptor), os.pipe()
@@ -86,19 +91,23 @@ def serve(descriptor: int, parent: int) -> NoReturn:
     children = set[int]()
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-    control.send(pickle.dumps(("ready", os.getpid())))
-    sources: list[Any] = [control, wake]
-    while True:
-        readable, _, _ = select.select(sources, [], [])
-        if wake in readable:
-            with suppress(BlockingIOError):
-                os.read(wake, 1 << 16)
-        _report_ended(control, children)
-        if control in readable:
-            message, received, _, _ = socket.recv_fds(control, MOST_BYTES, 1)
-            if not message:
-                _end_all()
-            children.add(_fork(control, wake, woken, received[0], message.decode()))
+    try:
+        control.send(pickle.dumps(("ready", os.getpid())))
+        while True:
+            sources: list[Any] = [control, wake]
+            readable, _, _ = select.select(sources, [], [])
+            if wake in readable:
+                with suppress(BlockingIOError):
+                    os.read(wake, 1 << 16)
+            _report_ended(control, children)
+            if control in readable:
+                message, received, _, _ = socket.recv_fds(control, MOST_BYTES, 1)
+                if not message:
+                    break
+                children.add(_fork(control, wake, woken, received[0], message.decode()))
+    except OSError:  # the client has ended, or there is no room for another process
+        sys.excepthook(*sys.exc_info())
+    _end_all()
 
 
 def _preload() -> None:
@@ -134,12 +143,11 @@ def _report_ended(control: socket.socket, children: set[int]) -> None:
 
 
 def _fork(control: socket.socket, wake: int, woken: int, connection: int, temporary: str) -> int:
-    pid = os.fork()
+    server, pid = os.getpid(), os.fork()
     if pid:
         os.close(connection)
         control.send(pickle.dumps(("forked", pid)))
         return pid
-    server = os.getppid()
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -234,8 +242,9 @@ def _end_all() -> NoReturn:
     while found := descendants(os.getpid()):
         kill(found)
         with suppress(ChildProcessError):
-            while os.waitpid(-1, 0):
+            while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
+        time.sleep(0.001)  # what they have started meanwhile is found in the next round
     os._exit(0)
 
 

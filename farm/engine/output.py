@@ -110,6 +110,21 @@ def same_folder() -> Iterator[None]:
         os.chdir(here)
 
 
+@contextmanager
+def this_process() -> Iterator[None]:
+    """End a process that the block has forked and that would go on behind it, as after an error."""
+    own = os.getpid()
+    try:
+        yield
+    except BaseException:
+        if os.getpid() != own:
+            traceback.print_exc()
+            os._exit(1)
+        raise
+    if os.getpid() != own:
+        os._exit(0)
+
+
 def add_traceback(error: BaseException, log: Path, echo: bool) -> None:
     """Append the error's traceback to the step's log. echo: show it on the terminal too."""
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from farm import interrupts
 from farm.engine.inputs import unchanged
-from farm.engine.output import add_traceback, output_to, same_folder
+from farm.engine.output import add_traceback, output_to, same_folder, this_process
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import (
     AlteredArtifact,
@@ -66,6 +66,7 @@ def perform(step: Step, root: str, echo: bool = False, folder: Path | None = Non
             same_folder(),
             output_to(text, echo),
             logs.in_full(),
+            this_process(),
         ):
             record = _run(step, store, folder)
         store.publish(folder, record)

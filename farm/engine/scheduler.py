@@ -229,7 +229,7 @@ class _Run:
 
         A step that another sweep runs at this moment is put off.
         """
-        ended = False
+        before = len(self.remaining)
         for step in self._ready.offered():
             if not self.claims.claim(step):
                 self._ready.put_off(step)
@@ -238,7 +238,6 @@ class _Run:
                 self._ready.take(step)
                 self.claims.release(step.key)
                 self._finish(step, outcome)
-                ended = True
                 continue
             if not executor.take(step):
                 self._ready.declare_full(step)
@@ -248,7 +247,7 @@ class _Run:
             self._statuses.change(step.key, StepStatus.RUNNING)
             self.running[step.key] = step
             self._watcher.started(step)
-        if not self.running and not ended:
+        if not self.running and len(self.remaining) == before:  # else others may be ready now
             self._ready.wait_for_others()
 
     def _ended_elsewhere(self, step: Step) -> Outcome | None:

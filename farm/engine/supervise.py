@@ -41,6 +41,9 @@ _Kind = tuple[str, tuple[str, ...]]
 _CRASHES = 2
 """How many workers a step may crash: an earlier step of the first one may have been the cause."""
 
+_END_OF_LOG = 1 << 16
+"""How many bytes of a log are looked at for its last line."""
+
 
 @cache
 def shared_supervisor(echo: bool = False) -> Supervisor:
@@ -54,7 +57,8 @@ class Supervisor:
     """Runs steps in worker processes, one at a time.
 
     A worker is kept for the next step in the same environment. A step that must be alone,
-    or whose code is a user's, has a new one, and so has the next step after a failure.
+    or whose code is a user's, has a new one, and so has the next step after a failure, or after a
+    step that has left processes running.
 
     echo: show the steps' logs on the terminal, too.
     """
@@ -129,7 +133,8 @@ class Supervisor:
         keep = False
         try:
             end = worker.perform(work, limit)
-            keep = not alone and isinstance(end, Outcome) and end.status is StepStatus.DONE
+            done = isinstance(end, Outcome) and end.status is StepStatus.DONE
+            keep = done and not alone and not worker.has_children
         finally:
             if keep:
                 self._kept[kind] = worker
@@ -210,5 +215,10 @@ def _signal(number: int) -> str:
 
 
 def _last_line(log: Path) -> str:
-    text = log.read_text(errors="replace").strip() if log.exists() else ""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _END_OF_LOG))  # it may have gigabytes
+            text = file.read().decode(errors="replace").strip()
+    except FileNotFoundError:
+        return ""
     return f"; its log ends with: {text.splitlines()[-1][:300]}" if text else ""

@@ -12,8 +12,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing.connection import Connection
@@ -64,13 +65,15 @@ class Worker:
         with suppress(OSError):  # it has ended, which is found below
             self._connection.send_bytes(pickle.dumps(work))
         until, most = time.monotonic() + limit.seconds, limit.most_bytes
+        sources: list[Any] = [self._connection, self._server.control]
         while True:
             remaining = until - time.monotonic()
             wait = min(_WATCH_S, max(remaining, 0))
-            sources: list[Any] = [self._connection, self._server.control]
             readable, _, _ = select.select(sources, [], [], wait)
-            if self._connection in readable and (outcome := self._answer()) is not None:
-                return outcome
+            if self._connection in readable:
+                if (outcome := self._answer()) is not None:
+                    return outcome
+                sources.remove(self._connection)  # the step's code has closed it
             if readable and (code := self._server.exit_code(self.pid, 0)) is not None:
                 return self._after_end(work, code)
             if remaining <= 0:
@@ -82,9 +85,13 @@ class Worker:
         try:
             outcome: Outcome = pickle.loads(self._connection.recv_bytes())
         except (EOFError, OSError, pickle.UnpicklingError):
-            self._server.exit_code(self.pid, 0.05)  # do not ask for the same end at full speed
             return None
         return outcome
+
+    @property
+    def has_children(self) -> bool:
+        """Whether processes that a step has started still run."""
+        return bool(forkserver.children_of(self.pid))
 
     def _after_end(self, work: Work, code: int) -> Outcome | Ended:
         if self._connection.poll() and (outcome := self._answer()) is not None:
@@ -123,11 +130,14 @@ class ForkServer:
 
     def __init__(self, environment: Environment | None, echo: bool) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, tempfile.TemporaryFile() as output:
-            serve = _SERVE.format(args=(theirs.fileno(), os.getpid()))
+        with theirs, tempfile.TemporaryFile() as output, ExitStack() as stack:
+            # The kernel takes the end of the thread that starts a process for that of its parent.
+            bound = threading.current_thread() is threading.main_thread()
+            serve = _SERVE.format(args=(theirs.fileno(), os.getpid(), bound))
             command, variables = _command(environment, serve)
-            self._folder = TemporaryFolder()
-            self.temporary = str(self._folder.path)
+            folder = TemporaryFolder()
+            stack.callback(folder.remove)
+            self.temporary = str(folder.path)
             self._alive, self._exits = set[int](), dict[int, int]()
             sink = None if echo else output
             self._process = subprocess.Popen(
@@ -139,12 +149,13 @@ class ForkServer:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+            stack.callback(self._end)
             if self._message(_START_S) is None:
-                self.close()
                 output.seek(0)
                 said = output.read().decode(errors="replace").strip().splitlines()
                 why = f": {said[-1]}" if said else ""
                 raise TransientFailure(f"{command[0]} cannot run steps{why}")
+            self._closing = stack.pop_all()  # until here also an interruption ends the server
 
     @property
     def alive(self) -> bool:
@@ -197,13 +208,16 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server with all its children."""
+        self._closing.close()
+
+    def _end(self) -> None:
         self.control.close()
+        self._process.terminate()  # while it starts it does not see that
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             forkserver.kill([self._process.pid, *descendants(self._process.pid)])
             self._process.wait()
-        self._folder.remove()
 
 
 def _command(environment: Environment | None, code: str) -> tuple[list[str], dict[str, str]]:

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -188,3 +190,90 @@ def test_the_inline_executor_is_quiet_unless_it_should_echo(
     said = step("print('loud')")
     assert loud.take(said) and loud.wait().status == "done"
     assert "loud" in capfd.readouterr().out
+
+
+def test_a_worker_is_not_kept_with_a_process_that_its_step_has_left_running(store: Store) -> None:
+    """It would run beside the next step, a measurement perhaps."""
+    own = step("import subprocess\nfigures['pid'] = subprocess.Popen(['sleep', '600']).pid")
+    assert supervised(own, store.root).status == "done"
+    pid = figures(store, own)["pid"]
+    assert isinstance(pid, int)
+    wait_for(lambda: ended(pid))
+
+
+@pytest.mark.parametrize("code", ["raise ValueError('of the child')", ""])
+def test_a_process_that_the_code_forks_does_not_go_on_as_the_worker(
+    store: Store, code: str
+) -> None:
+    own = step(f"import os\nif (pid := os.fork()) == 0: {code or 'pass'}\nelse: os.waitpid(pid, 0)")
+    assert supervised(own, store.root).status == "done"
+    assert store.failure(own.key) is None
+    log = store.log_path(own.ref).read_text()
+    assert log.endswith("ValueError: of the child\n") if code else log == ""
+    assert supervised(step(f"1  # {code}"), store.root).status == "done"
+
+
+def test_memory_is_watched_also_of_code_that_has_closed_every_file(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limit, "most_bytes", property(lambda _: 400 << 20))
+    own = step(
+        "import os, time\nos.closerange(3, 999)\nkept = []\n"
+        "for _ in range(200): kept.append(bytearray(b'1' * 10_000_000)); time.sleep(0.05)",
+        APART,
+    )
+    outcome = supervised(own, store.root)
+    assert outcome.reason.startswith("it used more than 400MiB of memory")
+
+
+INTERRUPTED = """
+from farm.engine import workers
+print("starts", flush=True)
+workers.ForkServer(None, False)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_is_interrupted_while_it_starts_leaves_nothing(
+    tmp_path: Path, number: int
+) -> None:
+    main = "import signal\nfrom farm import interrupts\ndef main():" + INTERRUPTED.replace(
+        "\n", "\n    "
+    )
+    main += "\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{main}\ninterrupts.to_the_end(main)"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"starts\n"
+    wait_for(lambda: bool(list(tmp_path.glob("farm-worker-*"))))
+    process.send_signal(number)
+    assert process.wait(30) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_started_with_blocked_signals_sees_its_children_end(store: Store) -> None:
+    signals = {signal.SIGCHLD, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    supervisor = Supervisor()
+    try:
+        own = step("import os; os._exit(3)", APART)
+        outcome = supervisor.run(own, str(store.root), Limit(30))
+        supervisor.close()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert outcome.reason == "its code ended the process with exit code 3"
+
+
+def test_the_server_outlives_the_thread_that_has_started_it(store: Store) -> None:
+    supervisor, pids = Supervisor(), list[object]()
+    for number in range(3):
+        own = step(f"import os; figures['pid'] = os.getppid()  # {number}")
+        run = partial(supervisor.run, own, str(store.root), Limit(60))
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        pids.append(figures(store, own)["pid"])
+    supervisor.close()
+    assert len(set(pids)) == 1

@@ -118,8 +118,12 @@ def test_a_log_that_ends_in_a_long_line_is_cut(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("first\n" + "x" * 999 + "\n")
     assert supervise._last_line(log) == f"; its log ends with: {'x' * 300}"
+    with log.open("wb") as file:
+        file.seek(1 << 40)  # a file with a hole, which nobody can read as a whole
+        file.write(b"\nthe end\n")
+    assert supervise._last_line(log) == "; its log ends with: the end"
     log.write_text("\n")
-    assert supervise._last_line(log) == "" == ""
+    assert supervise._last_line(log) == "" == supervise._last_line(tmp_path / "none")
 
 
 def test_the_inline_executor_takes_one_step_at_a_time(store: Store) -> None:

@@ -381,6 +381,29 @@ def test_a_step_that_another_sweep_is_running_is_awaited_and_not_run(store: Stor
     assert statuses(outcomes) == {"a": "done", "b": "failed", "c": "done", "d": "done"}
 
 
+@pytest.mark.parametrize("children", [0, 2])
+def test_a_sweep_goes_on_when_all_that_it_waits_for_has_ended_elsewhere(
+    store: Store, children: int
+) -> None:
+    """The step that another sweep was running was the last, or others wait for it alone."""
+    other = Claims(store)
+    assert other.claim(step("a"))
+
+    def work() -> None:
+        time.sleep(0.2)
+        finish(store, "a")
+        other.release_all()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    names = [f"b{n}" for n in range(children)]
+    apart = Needs(own_process=True)
+    planned = steps(step("a"), *(step(name, "a", needs=apart) for name in names))
+    outcomes, _ = run(planned, Scripted(), store)
+    thread.join()
+    assert statuses(outcomes) == dict.fromkeys(["a", *names], "done")
+
+
 def test_claims_are_given_back_however_the_run_ends(store: Store) -> None:
     with pytest.raises(Interrupted):
         run(DIAMOND, Scripted(ends={"b": ["interrupt"]}), store)
