@@ -18,7 +18,7 @@ pytest.importorskip("ray")
 from farm.engine import connect
 from farm.engine import connect as connecting
 from farm.engine.nodes import Node, _node
-from farm.errors import InputError
+from farm.errors import FarmError, InputError
 from farm.interrupts import Interrupted
 from farm.plan import Needs, Step
 from farm.plan.compatibility import step_unsupported
@@ -38,6 +38,19 @@ def test_an_address_where_nothing_listens_is_an_input_error(address: str) -> Non
     with pytest.raises(InputError, match="expected HOST:PORT, as `ray start` prints it") as error:
         connect.connect(address)
     assert error.value.where == address
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("The current node timed out during startup.\nThis could happen because")
+
+    monkeypatch.setattr(connect.ray, "init", fail)
+    with pytest.raises(FarmError) as error:
+        connect.connect(None)
+    assert str(error.value) == (
+        "Ray cannot be started on this machine: RuntimeError: The current node timed out during "
+        "startup.; `farm doctor` says more, and --executor inline does without Ray"
+    )
 
 
 @pytest.mark.parametrize("before", [None, 0o644, 0o600])
