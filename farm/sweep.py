@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_INTERRUPTED_S = 3.0
+_INTERRUPTED_S = 2.0
 """How long MLflow is waited for after an interruption, in seconds."""
 
 

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ from farm.terminal import logs
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FARM_SHARED", PROJECT.parent / "shared"))
+
+# Tests that run beside each other do not wait for each other's measurements.
+os.environ.setdefault("FARM_LOCKS", tempfile.mkdtemp(prefix="locks-"))
 
 MATRIX = """\
 name: small

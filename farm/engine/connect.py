@@ -173,8 +173,8 @@ def _remove(folder: Path) -> None:
 
 def _remove_sessions() -> None:
     """Remove the folders of all sessions that this process has begun; their names have its id."""
-    sessions = Path(get_default_ray_temp_dir())  # type: ignore[no-untyped-call]
-    for folder in sessions.glob(f"session_*_{os.getpid()}"):
+    temporary: str = get_default_ray_temp_dir()  # type: ignore[no-untyped-call]
+    for folder in Path(temporary).glob(f"session_*_{os.getpid()}"):
         _remove(folder)
 
 

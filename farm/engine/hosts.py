@@ -5,16 +5,18 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-FOLDER = Path(tempfile.gettempdir())
-"""The same for all sweeps of a machine, whatever their store. The kernel ends a lock with its
-process; a temporary folder is on a local disk, where locks work."""
+VARIABLE = "FARM_LOCKS"
+"""Names another folder for the locks, for programs that share a machine on purpose."""
+
+_FOLDER = "/tmp"
+"""The same for all sweeps of a machine, whatever their store and TMPDIR. The kernel ends a lock with
+its process; this folder is on a local disk, where locks work."""
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def share_host(alone: bool) -> Iterator[None]:
 def _locked(name: str, how: int) -> Iterator[int | None]:
     """Hold the lock of that name; nothing where the folder cannot be written or locked."""
     try:
-        descriptor = _opened(FOLDER / f"{name}.lock")
+        descriptor = _opened(Path(os.environ.get(VARIABLE) or _FOLDER, f"{name}.lock"))
     except OSError as error:
         log.debug("steps of other sweeps are not kept apart: %s", error)
         yield None

@@ -16,7 +16,6 @@ from own_stage import step
 pytest.importorskip("ray")
 
 from farm.engine import connect
-from farm.engine import connect as connecting
 from farm.engine.nodes import Node, _node
 from farm.errors import FarmError, InputError
 from farm.interrupts import Interrupted
@@ -144,10 +143,10 @@ def test_what_ray_says_of_a_node_is_read() -> None:
 def test_sessions_that_this_process_has_begun_are_removed_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "get_default_ray_temp_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(connect, "get_default_ray_temp_dir", lambda: str(tmp_path))
     own, other = tmp_path / f"session_2026_{os.getpid()}", tmp_path / "session_2026_1"
     for folder in (own, other):
         (folder / "logs").mkdir(parents=True)
     (tmp_path / "session_latest").symlink_to(own)
-    connecting._remove_sessions()
+    connect._remove_sessions()
     assert list(tmp_path.iterdir()) == [other]

@@ -14,10 +14,9 @@ from farm.engine import hosts
 from farm.engine.hosts import share_host
 
 HOLD = """
-import sys, time
-from pathlib import Path
+import os, sys
+os.environ["FARM_LOCKS"] = sys.argv[1]
 from farm.engine import hosts
-hosts.FOLDER = Path(sys.argv[1])
 with hosts.share_host(sys.argv[2] == "alone"):
     print("in", flush=True)
     sys.stdin.read()
@@ -26,7 +25,7 @@ with hosts.share_host(sys.argv[2] == "alone"):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(hosts, "FOLDER", tmp_path)
+    monkeypatch.setenv(hosts.VARIABLE, str(tmp_path))
     return tmp_path
 
 
@@ -92,6 +91,6 @@ def test_who_waits_to_be_alone_is_not_overtaken(folder: Path) -> None:
 def test_a_machine_without_a_temporary_folder_runs_steps_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hosts, "FOLDER", tmp_path / "gone")
+    monkeypatch.setenv(hosts.VARIABLE, str(tmp_path / "gone"))
     with share_host(True), share_host(True):
         pass
