@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
 import errno
 import fcntl
@@ -29,7 +30,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FARM_SHARED", PROJECT.parent / "shared"))
 
 # Tests that run beside each other do not wait for each other's measurements.
-os.environ.setdefault("FARM_LOCKS", tempfile.mkdtemp(prefix="locks-"))
+if "FARM_LOCKS" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["FARM_LOCKS"] = tempfile.mkdtemp(prefix="locks-")
+    atexit.register(shutil.rmtree, os.environ["FARM_LOCKS"], ignore_errors=True)
 
 MATRIX = """\
 name: small

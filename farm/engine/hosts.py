@@ -15,8 +15,8 @@ VARIABLE = "FARM_LOCKS"
 """Names another folder for the locks, for programs that share a machine on purpose."""
 
 _FOLDER = "/tmp"
-"""The same for all sweeps of a machine, whatever their store and TMPDIR. The kernel ends a lock with
-its process; this folder is on a local disk, where locks work."""
+"""The same for all sweeps of a machine, whatever their store and TMPDIR. The kernel ends a lock
+with its process; this folder is on a local disk, where locks work."""
 
 
 @contextmanager
