@@ -1,0 +1,73 @@
+"""What the scheduler works with: executors, which run steps, and watchers, which see them run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from farm.engine.status import Outcome
+    from farm.plan.steps import Step
+
+
+class Executor(Protocol):
+    """Runs steps: on the nodes of a cluster, or on this machine."""
+
+    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+        """Return why no node can run them, by key, of the optional steps of which that is so.
+
+        Raises:
+            InputError: no node can run a step that is not optional. This is before any work.
+        """
+        ...
+
+    def take(self, step: Step) -> bool:
+        """Start the step if there is room for it now; return whether there is."""
+        ...
+
+    def wait(self) -> Outcome:
+        """Wait until one of the running steps has ended, and return how."""
+        ...
+
+    def stop(self) -> None:
+        """End the steps that are running."""
+        ...
+
+
+class Watcher(Protocol):
+    """Is called for each step that starts or ends; a progress display, for instance."""
+
+    def started(self, step: Step) -> None:
+        """Note that an executor has taken the step."""
+        ...
+
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        """Note how the step ended; once a step, whatever number of tries it had."""
+        ...
+
+
+class Unwatched:
+    """A watcher that does nothing."""
+
+    def started(self, step: Step) -> None:
+        """Do nothing."""
+
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        """Do nothing."""
+
+
+class Watchers:
+    """Several watchers as one."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+
+    def started(self, step: Step) -> None:
+        """Tell all of them that the executor has taken the step."""
+        for watcher in self._watchers:
+            watcher.started(step)
+
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        """Tell all of them how the step ended."""
+        for watcher in self._watchers:
+            watcher.ended(step, outcome)
