@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import PROJECT
@@ -38,3 +39,21 @@ def test_precisions_stand_beside_fp32_on_both_runtimes(tmp_path: object) -> None
     }
     assert all(line["over_fp32"] == 1 for line in lines if line["precision"] == "fp32")
     assert all(line["p50_ms"] > 0 and line["onnx_bytes"] > 1e6 for line in lines)
+
+
+def test_the_farms_own_cost_stands_beside_its_goals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a goal is met is for a quiet machine to say; here each figure is there."""
+    monkeypatch.syspath_prepend(PROJECT / "benchmarks")
+    import overhead
+
+    monkeypatch.setattr(overhead, "MANY", 1000)
+    names = [figure.name for figure in overhead.driver(tmp_path, 1)]
+    assert names == [
+        "driver's CPU a step, of 100",
+        "driver's CPU a step, of 1000",
+        "driver's CPU a step, of very many over few",
+    ]
+    first, median = overhead.worker(tmp_path, 1)
+    assert 0 < median.value < first.value and str(median).endswith(("met", "MISSED"))
