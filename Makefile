@@ -37,6 +37,7 @@ test-fast: setup ## The tests that need no engine and no heavy import
 coverage: setup ## The fast tests, and how much of the core they reach: 95 % of lines and branches
 	@mkdir -p build/coverage && $(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m 'not slow' -n $(JOBS) --dist loadfile
+	@find build/coverage -empty -delete # of worker processes that a test has killed
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

@@ -131,6 +131,7 @@ class ForkServer:
     def __init__(self, environment: Environment | None, echo: bool) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, tempfile.TemporaryFile() as output, ExitStack() as stack:
+            stack.callback(self.control.close)
             # The kernel takes the end of the thread that starts a process for that of its parent.
             bound = threading.current_thread() is threading.main_thread()
             serve = _SERVE.format(args=(theirs.fileno(), os.getpid(), bound))

@@ -44,7 +44,16 @@ def test_a_command_of_the_readme_works(command: str, demo: Path, farm: Farm) -> 
 
 def test_the_readme_has_the_commands_that_people_need() -> None:
     words = {command.split()[1] for command in COMMANDS if command.startswith("farm ")}
-    assert words == {"plan", "run", "leaderboard", "best", "diff", "reproduce", "doctor"} | {
+    assert words == {
+        "plan",
+        "run",
+        "leaderboard",
+        "best",
+        "diff",
+        "reproduce",
+        "store",
+        "doctor",
+    } | {
         "export",
         "build",
         "test",
@@ -56,7 +65,7 @@ def test_the_readme_has_the_commands_that_people_need() -> None:
 
 
 def test_the_matrix_of_the_readme_is_the_one_that_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    (text,) = blocks("yaml")
+    text = blocks("yaml")[0]
     assert yaml.safe_load(_shielded(text)) == yaml.safe_load(
         _shielded((PROJECT / "matrices" / "coco-mini.yaml").read_text())
     )
