@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from conftest import PROJECT, Farm
 
+from farm.engine.claims import remove_stale_work
 from farm.store import Store
 
 pytestmark = pytest.mark.slow
@@ -313,4 +314,4 @@ def test_store_survives_a_torn_artifact(small_matrix: Path, tmp_path: Path, farm
     onnx.write_bytes(onnx.read_bytes()[:100])
     assert farm(*words).returncode == 0
     assert onnx.stat().st_size > 100
-    assert Store(tmp_path / "r/store").remove_stale_work() == 0
+    assert remove_stale_work(Store(tmp_path / "r/store")) == 0

@@ -169,12 +169,10 @@ def test_a_step_in_a_container_is_submitted_with_its_image(
         def remote(self, *_: Any) -> object:
             return object()
 
-    monkeypatch.setattr("farm.engine.ray._perform_alone", Call())
-    own = step("", Needs(exclusive=True, apart=True))
+    monkeypatch.setattr("farm.engine.ray._supervise", Call())
+    own = step("", Needs(exclusive=True))
     boxed = dataclasses.replace(own, environment=Environment("own@box", image="registry/name:1"))
     executor.admit([boxed])
     assert executor.take(boxed)
-    assert asked["runtime_env"] == {
-        "env_vars": {"FARM_EXCLUSIVE": "1"}, "image_uri": "registry/name:1",
-    }  # fmt: skip
+    assert asked["runtime_env"] == {"image_uri": "registry/name:1"}
     executor._tasks.clear()

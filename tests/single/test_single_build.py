@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -202,25 +204,32 @@ def test_a_gpu_here_is_the_target_with_all_that_is_in_an_engines_key(
     }  # fmt: skip
 
 
-def test_verbose_shows_the_builders_log(
-    tool: Tool, exported: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+TALKING = """\
+import os
+from farm.runtimes.null import NullAdapter
+build = NullAdapter.build
+def talking(*given):
+    os.write(1, b"trying tactics\\n")  # as native libraries do
+    build(*given)
+NullAdapter.build = talking
+"""
+
+
+def test_verbose_shows_the_builders_log(tool: Tool, exported: Any, tmp_path: Path) -> None:
     exported("--dynamic-export")
-    from farm.runtimes.null import NullAdapter
-
-    build = NullAdapter.build
-
-    def talking(*given: Any) -> None:
-        os.write(1, b"trying tactics\n")  # as native libraries do
-        build(*given)
-
-    monkeypatch.setattr(NullAdapter, "build", talking)
-    asked = ("build", CONFIG, "tmp.onnx", "--runtime", "null", "--shape")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(TALKING)
+    path = os.pathsep.join((str(tmp_path / "site"), str(PROJECT)))
+    asked = ["build", CONFIG, "tmp.onnx", "--runtime", "null", "--shape"]
     for size, times in ((64, ("done in", "found in the store")), (96, ("done in",))):
         for said in times:
-            done = tool(*asked, size, *(("--verbose",) if size == 64 else ()))
-            assert done.code == 0 and said in done.err
-            assert ("trying tactics" in done.out + done.err) == (size == 64)
+            words = [*asked, size, *(("--verbose",) if size == 64 else ())]
+            done = subprocess.run(
+                [sys.executable, "-m", "farm", *map(str, words)],
+                env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0 and said in done.stderr, done.stderr
+            assert ("trying tactics" in done.stdout + done.stderr) == (size == 64)
 
 
 @pytest.mark.parametrize(

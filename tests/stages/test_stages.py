@@ -20,7 +20,7 @@ from farm.specs import Engine, EngineOptions, Ref, Shape, Suppression, Target, V
 from farm.stages import Context, engines, measure, verify
 from farm.stages.engines import Suppressing
 from farm.stages.measure import fitted, summarise
-from farm.store import Store
+from farm.store import Record, Store
 from farm.units import Dims, format_bytes, format_seconds, parse_bytes, parse_dims
 
 
@@ -248,8 +248,18 @@ def constant_engine(context: Context, built: Ref, label: int) -> None:
     graph = helper.make_graph(nodes, "constant", [image], ends)
     opset = helper.make_opsetid("", 17)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
-    (context.artifact(built) / "engine").mkdir(parents=True)
-    onnx.save(model, str(context.artifact(built) / "engine" / "model.onnx"))
+    folder = context.store.path(built) / "engine"
+    folder.mkdir(parents=True)
+    onnx.save(model, str(folder / "model.onnx"))
+
+
+def finish(store: Store, ref: Ref) -> None:
+    """Publish what lies at an artifact's place as the artifact."""
+    folder = store.work_folder(ref.key)
+    for path in store.path(ref).iterdir():
+        path.rename(folder / path.name)
+    store.path(ref).rmdir()
+    store.publish(folder, Record(ref.stage, ref.key, "", {}, {}, {}, 1.0, 1, {"host": "h"}))
 
 
 @pytest.mark.slow
@@ -260,11 +270,13 @@ def test_verify_refuses_a_label_that_is_no_class_as_evaluate_does(tmp_path: Path
     built, prepared, reference = Ref("build", "b"), Ref("prepare", "p"), Ref("reference", "r")
     constant_engine(context, built, label=3)
     for ref in (prepared, reference):
-        context.artifact(ref).mkdir(parents=True)
-    with PreparedWriter(context.artifact(prepared)) as writer:
+        context.store.path(ref).mkdir(parents=True)
+    with PreparedWriter(context.store.path(prepared)) as writer:
         writer.add(np.zeros((3, 8, 8), np.float32), meta(1, 8, 8))
     nothing = Detections(CORNERS[:0], np.zeros(0, np.float32), np.zeros(0, np.int64))
-    files.save(context.artifact(reference) / "graph.npz", [nothing])
+    files.save(context.store.path(reference) / "graph.npz", [nothing])
+    for ref in (built, prepared, reference):
+        finish(context.store, ref)
     shape = Shape("s", *[Dims(1, 3, 8, 8)] * 3)
     engine = Engine(EngineOptions("onnxruntime", "fp32", shape), built, None)
 

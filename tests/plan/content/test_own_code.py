@@ -13,6 +13,7 @@ from farm import specs
 from farm.cli.progress import Progress
 from farm.config.loader import load_matrix
 from farm.engine.executors import Choices, starter
+from farm.engine.limits import Limits
 from farm.engine.scheduler import run_steps
 from farm.plan import Plan
 from farm.plan.content.configs import config_file
@@ -101,7 +102,7 @@ def test_models_with_modules_of_one_name_are_each_their_own(tmp_path: Path) -> N
     (tmp_path / "m.yaml").write_text(MATRIX.format(demo=DEMO))
     matrix, store = load_matrix(tmp_path / "m.yaml"), Store(tmp_path / "store")
     with ExitStack() as stack:
-        start = starter(store, Choices(executor="inline"), stack)
+        start = starter(store, Choices(executor="inline"), Limits(), stack)
         plan = checked_plan(matrix, store, start, retry_failed=False)
         _require_apart(plan)
         steps = {
