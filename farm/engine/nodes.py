@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from farm.engine.claims import EXPIRES_S, path_of
+from farm.lease import Lease
 from farm.plan.content.packages import toolchain
 from farm.plan.placement import Machine, cpu_model
 from farm.plan.placement import gpus as local_gpus
@@ -75,14 +77,16 @@ class Nodes:
             self._learn({key: alive[key] for key in new})
 
     def _learn(self, new: Mapping[str, Mapping[str, Any]]) -> None:
-        token = self._store.work_folder("token")
-        try:
-            reports = {key: _request(key, sorted(self._packages), token) for key in new}
-            for key, ref in reports.items():
-                self._known[key] = _node(new[key], *ray.get(ref, timeout=120))
-                log.debug("node %s: %s", key[:12], self._known[key].machine)
-        finally:
-            token.rmdir()
+        # Claimed as a step is: another sweep that starts would take the folder for abandoned.
+        with Lease(path_of(self._store, "token"), EXPIRES_S):
+            token = self._store.work_folder("token")
+            try:
+                reports = {key: _request(key, sorted(self._packages), token) for key in new}
+                for key, ref in reports.items():
+                    self._known[key] = _node(new[key], *ray.get(ref, timeout=120))
+                    log.debug("node %s: %s", key[:12], self._known[key].machine)
+            finally:
+                token.rmdir()
 
 
 @ray.remote(num_cpus=0)

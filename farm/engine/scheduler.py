@@ -148,12 +148,13 @@ class _Run:
             RuntimeError: a parent is not in the plan.
         """
         for key, step in list(self.remaining.items()):
-            self._await_parents(key, step)
+            if key in self.remaining:  # else it was ended with one of its parents
+                self._await_parents(key, step)
 
     def _await_parents(self, key: str, step: Step) -> None:
         ends = [self.outcomes.get(parent) for parent in step.parents]
         if bad := next((end for end in ends if end and end.status is not StepStatus.DONE), None):
-            self._end(step, Outcome(key, StepStatus.BLOCKED, bad.reason))
+            self._finish(step, Outcome(key, StepStatus.BLOCKED, bad.reason))
             return
         if any(parent not in self._steps for parent in step.parents):
             name = f"{step.stage} {step.label}"
@@ -208,7 +209,8 @@ class _Run:
             self._statuses.change(step.key, StepStatus.WAITING)
             if outcome.altered:
                 self._make_anew(outcome.altered)
-            self._await_parents(step.key, step)
+            if step.key in self.remaining:  # else its parent cannot be made anew
+                self._await_parents(step.key, step)
             return
         self._finish(step, outcome)
 

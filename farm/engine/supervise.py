@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -206,7 +206,8 @@ def _over_its_limit(step: Step, store: Store, log: Path, limit: Limit, end: Ende
 def clear_up(store: Store, key: str) -> None:
     """Keep the log of a step whose supervisor has ended, and remove its working folders."""
     for folder in sorted((store.root / "tmp").glob(f"{key}.*")):
-        store.keep_log(key, folder / "step.log")
+        with suppress(OSError):  # a full disk has no room for the log
+            store.keep_log(key, folder / "step.log")
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -151,3 +151,12 @@ def test_the_inline_executor_admits_what_this_machine_has(
         executor.admit([cpu, step("4", Needs(accelerator="H100"))])
     assert error.value.message.startswith("own mine: accelerator H100 is not here")
     assert error.value.where == "--executor inline"
+
+
+def test_a_full_disk_does_not_keep_the_folders_of_a_lost_process(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = store.work_folder("k" * 64)
+    monkeypatch.setattr(Store, "keep_log", full_disk)
+    clear_up(store, "k" * 64)
+    assert not folder.exists()

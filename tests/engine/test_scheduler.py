@@ -416,3 +416,12 @@ def test_the_work_for_a_step_does_not_grow_with_the_number_of_steps(store: Store
     executor = Scripted(slots=2)
     run(many, executor, store)
     assert len(executor.taken) == 501 and len(executor.refused) <= 501
+
+
+def test_what_waits_for_a_step_that_is_blocked_anew_is_blocked_too(store: Store) -> None:
+    """A parent in the store was altered, and the step before it has failed meanwhile."""
+    finish(store, "l")
+    planned = steps(step("a"), step("l", "a"), step("m", "l"), step("n", "m"))
+    store.record_failure(Failure("export", "a", "a", "no operator"), None)
+    outcomes, _ = run(planned, Scripted(outcomes={"m": [altered(store, "l")]}), store)
+    assert statuses(outcomes) == {"a": "failed", "l": "blocked", "m": "blocked", "n": "blocked"}
