@@ -87,7 +87,7 @@ def nodes_of(executor: Any, root: Path, *steps: Step) -> list[str]:
     for _ in steps:
         outcome = executor.wait()
         outcomes[outcome.key] = outcome
-    assert {outcomes[one.key].status for one in steps} == {"done"}
+    assert {outcomes[one.key].status for one in steps} == {"done"}, outcomes
     records = [Store(root).record(one.ref) for one in steps]
     return [one.figures["node"] for one in records if one]
 
