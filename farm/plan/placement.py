@@ -8,11 +8,13 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from farm.errors import InputError, nearest
+from farm.plan.processors import kind_of
 from farm.specs import Gpu, Target
 
 COMPUTE_CAPABILITIES = {
@@ -27,18 +29,11 @@ COMPUTE_CAPABILITIES = {
 
 @cache
 def cpu_model() -> str:
-    """`AMD EPYC 9354 (avx512f avx512_bf16)`: the model and what decides the kernels chosen."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip(), value.strip())
-    flags = set(fields.get("flags", "").split())
-    wide = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags]
-    return f"{fields.get('model name', platform.machine())} ({' '.join(wide) or 'no avx2'})"
+    """Return the kind of this machine's processor, as `processors.kind_of` words it."""
+    with suppress(OSError):
+        if kind := kind_of(Path("/proc/cpuinfo").read_text(errors="replace")):
+            return kind
+    return platform.processor() or platform.machine()
 
 
 @cache

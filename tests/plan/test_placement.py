@@ -33,26 +33,20 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("text", "model"),
-    [
-        (
-            "model name\t: Xeon\nflags : avx512f sse avx512_bf16 avx2\nmodel name : other\n",
-            "Xeon (avx2 avx512f avx512_bf16)",
-        ),
-        ("model name : Atom: small\nflags : sse\n", "Atom: small (no avx2)"),
-        ("CPU part : 0xd40\n", f"{platform.machine()} (no avx2)"),
-    ],
-)
-def test_a_processor_is_its_model_and_what_decides_its_kernels(
-    text: str, model: str, system: Path
-) -> None:
-    (system / "proc" / "cpuinfo").write_text(text)
-    assert placement.cpu_model() == model
+def test_a_processor_is_of_the_kind_that_the_system_tells(system: Path) -> None:
+    (system / "proc" / "cpuinfo").write_text(
+        "processor : 0\nvendor_id : AuthenticAMD\ncpu family : 25\nmodel : 17\n"
+        "model name : AMD EPYC\nflags : sse avx2\n"
+    )
+    assert placement.cpu_model() == "AMD EPYC, Zen 4 (avx2)"
 
 
-def test_a_processor_that_says_nothing_is_what_python_knows(system: Path) -> None:
-    assert placement.cpu_model() == (platform.processor() or platform.machine())
+def test_a_processor_of_which_nothing_is_known_is_what_python_says(system: Path) -> None:
+    expected = platform.processor() or platform.machine()
+    assert placement.cpu_model() == expected  # there is no /proc
+    (system / "proc" / "cpuinfo").write_text("processor : 0\ncpu : POWER9\n")
+    placement.cpu_model.cache_clear()
+    assert placement.cpu_model() == expected
 
 
 @pytest.mark.parametrize(
