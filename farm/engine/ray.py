@@ -13,7 +13,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
-from farm.engine.connect import connect, disconnect, off_stdout
+from farm.engine import private_ray
+from farm.engine.connect import connect, off_stdout
 from farm.engine.limits import Limits
 from farm.engine.nodes import Node, Nodes
 from farm.engine.status import Outcome, StepStatus
@@ -150,7 +151,7 @@ class RayExecutor:
                 if self._address:
                     ray.shutdown()
                 else:
-                    disconnect()
+                    private_ray.stop()
                     remove_abandoned()  # Ray has killed the supervisors of the workers
                 return
             for ref in tasks:

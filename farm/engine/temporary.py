@@ -1,4 +1,4 @@
-"""Temporary folders of worker processes, which are found and removed when all of them were killed.
+"""Temporary folders of processes, which are found and removed when all of these were killed.
 
 Each has a lock that its owner holds; the kernel gives it back with the process, whatever ended it.
 """
@@ -9,32 +9,44 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
-_PREFIX, _LOCK = "farm-worker-", "lock"
+_LOCK = "lock"
+_WORKER, _RAY = "worker", "ray"
 
 
 class TemporaryFolder:
-    """A folder that lasts as long as this process, or until `remove`."""
+    """A folder for this user alone, which lasts as long as this process, or until `remove`.
 
-    def __init__(self) -> None:
-        remove_abandoned()
-        made = Path(tempfile.mkdtemp(prefix="farm-new-"))
+    Args:
+        of: What it is for, `worker` or `ray`; part of its name.
+        parent: Where it is made; by default where temporary files are.
+    """
+
+    def __init__(self, of: str = _WORKER, parent: Path | None = None) -> None:
+        remove_abandoned(parent)
+        made = Path(tempfile.mkdtemp(prefix="farm-new-", dir=parent))
         self._lock = os.open(made / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         with suppress(OSError):  # no locks on this file system: nobody then removes it either
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self.path = made.rename(made.with_name(made.name.replace("farm-new-", _PREFIX)))
+        self.path = made.rename(made.with_name(made.name.replace("-new-", f"-{of}-")))
 
     def remove(self) -> None:
         """Remove the folder with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        for _ in range(20):  # processes that have just been ended may still write into it
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not self.path.exists():
+                break
+            time.sleep(0.05)
         os.close(self._lock)
 
 
-def remove_abandoned() -> None:
+def remove_abandoned(parent: Path | None = None) -> None:
     """Remove the folders whose owners were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    place = parent or Path(tempfile.gettempdir())
+    for folder in (*place.glob(f"farm-{_WORKER}-*"), *place.glob(f"farm-{_RAY}-*")):
         with suppress(OSError):  # its owner lives, or is another user
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
             try:

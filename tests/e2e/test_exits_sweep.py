@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 from conftest import PROJECT, Farm
 
@@ -148,41 +152,47 @@ def left(mark: str) -> list[str]:
     return found
 
 
-def test_under_ray_too_and_its_token_is_private(tmp_path: Path, farm: Farm) -> None:
+@contextmanager
+def listening() -> Iterator[set[str]]:
+    """Where the processes that are started meanwhile listen for TCP: addresses without ports."""
+    found: set[str] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.5):
+            for one in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    sockets = one.net_connections("tcp")
+                    found.update(each.laddr.ip for each in sockets if each.status == "LISTEN")
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_under_ray_too_on_loopback_alone_and_nothing_of_it_is_left(
+    tmp_path: Path, farm: Farm
+) -> None:
     names = ("good", "exits_at_once", "forward_exits_at_once")
     words = ("--no-mlflow", "--results", tmp_path / "r")
     mark = f"EXITS_MARK={tmp_path}"
     env = {"HOME": str(tmp_path), "EXITS_MARK": str(tmp_path)}
-    done = farm("run", matrix(tmp_path, *names), *words, env=env)
+    with listening() as addresses:
+        done = farm("run", matrix(tmp_path, *names), *words, env=env)
+    assert {one.removeprefix("::ffff:") for one in addresses} == {"127.0.0.1"}
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.startswith("Leaderboard") and "Traceback" not in done.stderr
     found = rows(tmp_path / "r")
     assert found["good"][0] == "ok"
     assert found["exits_at_once"][2] == "its code ended the process with exit code 0"
     assert found["forward_exits_at_once"][2] == "its code ended the process with exit code 0"
-    token = tmp_path / ".ray/auth_token"
-    assert token.stat().st_size > 0 and token.stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / ".ray").exists()  # its token is in the folder of its session
     assert left(mark) == []
     assert list((tmp_path / "r/store/tmp").iterdir()) == []
-
-
-def test_a_token_that_is_there_is_made_private_and_never_more_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from farm.engine.connect import _private_token
-
-    monkeypatch.setenv("HOME", str(tmp_path))
-    token = tmp_path / ".ray" / "auth_token"
-    with _private_token():
-        assert token.stat().st_mode & 0o777 == 0o600
-    assert not token.exists()  # nobody wanted it
-    for before, after in ((0o644, 0o600), (0o400, 0o400)):
-        token.write_text("x")
-        token.chmod(before)
-        with _private_token():
-            pass
-        assert token.read_text() == "x" and token.stat().st_mode & 0o777 == after
-        token.unlink()
 
 
 HOOK = """\

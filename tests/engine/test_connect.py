@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import stat
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from own_stage import step
@@ -17,7 +14,7 @@ pytest.importorskip("ray")
 
 from farm.engine import connect
 from farm.engine.nodes import Node, _node
-from farm.errors import FarmError, InputError
+from farm.errors import InputError
 from farm.interrupts import Interrupted
 from farm.plan import Needs, Step
 from farm.plan.compatibility import step_unsupported
@@ -37,44 +34,6 @@ def test_an_address_where_nothing_listens_is_an_input_error(address: str) -> Non
     with pytest.raises(InputError, match="expected HOST:PORT, as `ray start` prints it") as error:
         connect.connect(address)
     assert error.value.where == address
-
-
-def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(**_: object) -> None:
-        raise RuntimeError("The current node timed out during startup.\nThis could happen because")
-
-    monkeypatch.setattr(connect.ray, "init", fail)
-    with pytest.raises(FarmError) as error:
-        connect.connect(None)
-    assert str(error.value) == (
-        "Ray cannot be started on this machine: RuntimeError: The current node timed out during "
-        "startup.; `farm doctor` says more, and --executor inline does without Ray"
-    )
-
-
-@pytest.mark.parametrize("before", [None, 0o644, 0o600])
-def test_rays_token_is_its_owners_alone(
-    before: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / ".ray" / "auth_token"
-    if before is not None:
-        path.parent.mkdir()
-        path.write_text("old")
-        path.chmod(before)
-    with connect._private_token():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        path.write_text("token")
-    assert path.read_text() == "token"
-
-
-def test_a_token_that_ray_did_not_want_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with connect._private_token():
-        assert (tmp_path / ".ray" / "auth_token").exists()
-    assert not (tmp_path / ".ray" / "auth_token").exists()
 
 
 def test_rays_handler_of_sigterm_does_not_stay() -> None:
@@ -138,15 +97,3 @@ def test_what_ray_says_of_a_node_is_read() -> None:
     assert _node(found, *told) == Node("id", NODE)
     head = _node({"NodeID": "id", "Resources": {}}, *told).machine
     assert (head.cpus, head.gpu_count, head.accelerators) == (0, 0, ())
-
-
-def test_sessions_that_this_process_has_begun_are_removed_and_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connect, "get_default_ray_temp_dir", lambda: str(tmp_path))
-    own, other = tmp_path / f"session_2026_{os.getpid()}", tmp_path / "session_2026_1"
-    for folder in (own, other):
-        (folder / "logs").mkdir(parents=True)
-    (tmp_path / "session_latest").symlink_to(own)
-    connect._remove_sessions()
-    assert list(tmp_path.iterdir()) == [other]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -55,6 +56,31 @@ def test_a_step_of_a_worker_is_in_the_store(executor: Any, root: Path) -> None:
     record = Store(root).record(own.ref)
     assert record is not None and record.files == {"f": 0}
     assert record.figures["pid"] != os.getpid()
+
+
+def test_its_ray_listens_on_loopback_alone_and_is_private(executor: Any) -> None:
+    # After a step: all of Ray's processes are there, and a worker of its own.
+    here = psutil.Process()
+    ours = [here, *here.children(recursive=True)]
+    names = " ".join(" ".join(one.cmdline()) for one in ours)
+    assert all(name in names for name in ("gcs_server", "raylet", "ray::", "log_monitor"))
+    sockets = [one for each in ours for one in each.net_connections() if one.status == "LISTEN"]
+    addresses = {one.laddr.ip.removeprefix("::ffff:") for one in sockets}
+    assert addresses == {"127.0.0.1"} and len(sockets) >= 8
+    folder = Path(ray._private.worker._global_node.get_temp_dir_path()).parent
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "token").stat().st_mode & 0o777 == 0o600
+    assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+
+
+def test_a_program_without_the_token_is_refused(executor: Any) -> None:
+    address = ray.get_runtime_context().gcs_address
+    code = f"from ray._raylet import GcsClient; GcsClient({address!r}).internal_kv_keys(b'', None)"
+    env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    command = [sys.executable, "-c", code]
+    tried = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert tried.returncode != 0 and "InvalidAuthToken" in tried.stderr
 
 
 def test_an_exclusive_step_has_a_process_and_all_cores_for_itself(
