@@ -73,7 +73,7 @@ def _imports(path: Path) -> bool:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    ours = ("farm.sources.mmdet", "farm.single.evaluation")
+    ours = ("farm.sources.mmdet", "farm.single.mmdet")
     return any(name.partition(".")[0] in HEAVY or name.startswith(ours) for name in names)
 
 

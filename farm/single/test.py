@@ -16,7 +16,7 @@ from farm.single import inputs
 
 if TYPE_CHECKING:
     from farm.detections import Floats, ImageMeta
-    from farm.single.drawing import Painter
+    from farm.single.mmdet.drawing import Painter
     from farm.single.runners import Runner
 
 
@@ -29,7 +29,7 @@ def test(options: argparse.Namespace) -> int:
     """
     _check(options)
     _require_backend(options.backend)
-    from farm.single.dataset import (
+    from farm.single.mmdet.dataset import (
         image_files,
         label_names,
         log_label_differences,
@@ -91,8 +91,8 @@ def _finish(
     options: argparse.Namespace, dataset: Any, settings: Any
 ) -> Callable[[list[Any]], None]:
     """Return what evaluates or formats the results. Raise InputError now for options it refuses."""
-    from farm.single import evaluation
-    from farm.single.dataset import require_evaluable
+    from farm.single.mmdet import evaluation
+    from farm.single.mmdet.dataset import require_evaluable
 
     chosen = inputs.key_values(options.eval_options, "--eval-options")
     if "jsonfile_prefix" in chosen:
@@ -146,7 +146,7 @@ def _require_matching(dataset: Any, runner: Runner, options: argparse.Namespace)
 def _painter(options: argparse.Namespace, images: list[tuple[Path, str]]) -> Painter | None:
     if not (options.show or options.show_dir):
         return None
-    from farm.single.drawing import Painter
+    from farm.single.mmdet.drawing import Painter
 
     folder = writable.folder(options.show_dir, "--show-dir") if options.show_dir else None
     painter = Painter(options.show_score_thr, folder)
@@ -163,7 +163,7 @@ def _results(runner: Runner, images: list[tuple[Path, str]], paint: Painter | No
     from rich.console import Console
     from rich.progress import track
 
-    from farm.single.evaluation import as_mmdet
+    from farm.single.mmdet.evaluation import as_mmdet
 
     console = Console(file=sys.__stderr__)  # `plain_output` would take its control characters out
     quiet = not console.is_terminal

@@ -105,7 +105,7 @@ def _draw(
     facts: specs.ModelFacts,
     names: tuple[str, str],
 ) -> None:
-    from farm.single.drawing import show_or_write
+    from farm.single.mmdet.drawing import show_or_write
 
     if not facts.labels_from:
         log.info(

@@ -175,7 +175,7 @@ def test_farm_test_refuses_what_coco_tools_would_hang_or_crash_on(
 
 
 def require_evaluable(dataset: Any, metrics: list[str]) -> None:
-    from farm.single.dataset import require_evaluable
+    from farm.single.mmdet.dataset import require_evaluable
 
     require_evaluable(dataset, metrics)
 

@@ -22,7 +22,7 @@ from farm import interrupts
 from farm.datasets import synthetic
 from farm.detections import Detections
 from farm.runtimes.base import installed
-from farm.single.evaluation import as_mmdet
+from farm.single.mmdet.evaluation import as_mmdet
 
 pytestmark = pytest.mark.slow
 
@@ -274,7 +274,7 @@ def test_pascal_voc_by_mmdets_own_protocol(
 def test_the_workers_of_an_evaluation_end_at_sigterm() -> None:
     from mmdet.core.evaluation import mean_ap
 
-    from farm.single import evaluation
+    from farm.single.mmdet import evaluation
 
     def evaluate(results: list[Any]) -> Any:
         with mean_ap.Pool(1) as pool:

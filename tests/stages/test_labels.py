@@ -792,7 +792,7 @@ def test_farm_test_says_where_mmdets_evaluation_is_not_by_name(
 
 
 def test_colours_follow_the_names() -> None:
-    from farm.single.dataset import palette
+    from farm.single.mmdet.dataset import palette
 
     class Data:
         CLASSES = NAMES

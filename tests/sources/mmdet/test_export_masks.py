@@ -25,7 +25,7 @@ from farm.datasets import coco
 from farm.detections import Detections, ImageMeta, files
 from farm.detections.compare import agreement
 from farm.detections.matching import match
-from farm.single.evaluation import as_mmdet
+from farm.single.mmdet.evaluation import as_mmdet
 from farm.sources.mmdet import graphs, two_stage
 from farm.sources.mmdet.candidates import Candidates
 from farm.specs import Tolerance

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 
 from farm.datasets.image_files import inside
 from farm.errors import InputError
-from farm.single.evaluation import pycocotools_rle
+from farm.single.mmdet.evaluation import pycocotools_rle
 
 if TYPE_CHECKING:
     from farm.detections import Detections

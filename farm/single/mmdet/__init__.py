@@ -1,0 +1,1 @@
+"""MMDetection's own data sets, evaluation and drawing, as the single-model tools use them."""
