@@ -23,7 +23,8 @@ from farm.engine.limits import limits_of
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import StepStatus, failure_reasons
 from farm.errors import InputError, InputErrors
-from farm.offline import contents, writing
+from farm.offline import contents
+from farm.offline.archive import writing
 from farm.offline.contents import BEFORE, INPUTS, Pack, PackedFile, PackedStep
 from farm.offline.options import select_cells
 from farm.offline.records import small_files

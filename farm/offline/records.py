@@ -23,7 +23,8 @@ from pathlib import Path
 from farm import atomic
 from farm.catalog import OWN_STAGES
 from farm.errors import InputError
-from farm.offline.archive import Limits, Member, Refused, errors_named, extract_member, members
+from farm.offline.archive.members import Limits, Member, Refused, extract_member
+from farm.offline.archive.reading import errors_named, members
 from farm.offline.manifest import NAME, Manifest, read_manifest
 from farm.plan import STAGES
 from farm.plan.keys import step_key

@@ -23,12 +23,12 @@ from farm.engine.status import Outcome, StepStatus, failure_reasons, skip_reason
 from farm.engine.supervise import TIME_IS_UP
 from farm.errors import InputError
 from farm.offline import records
+from farm.offline.archive.writing import find_parts
 from farm.offline.contents import Pack
 from farm.offline.manifest import VERSION, Manifest
 from farm.offline.options import select_cells
 from farm.offline.relocate import relocate, this_machine
 from farm.offline.unpack import unpack
-from farm.offline.writing import find_parts
 from farm.plan import Plan, PlannedCell, Step
 from farm.results.columns import Row
 from farm.results.rows import make_rows

@@ -13,7 +13,8 @@ from typing import IO, Any, cast
 from farm import jsonfile
 from farm.errors import InputError
 from farm.offline import contents
-from farm.offline.archive import Limits, Member, Refused, errors_named, extract_member, members
+from farm.offline.archive.members import Limits, Member, Refused, extract_member
+from farm.offline.archive.reading import errors_named, members
 from farm.offline.contents import Pack
 from farm.specs import Ref
 from farm.store import Store

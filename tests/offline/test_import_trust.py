@@ -29,7 +29,8 @@ from farm.config.schema import VerifySpec
 from farm.engine.scheduler import run_steps
 from farm.errors import InputError
 from farm.offline import importing, records
-from farm.offline.archive import Limits, members
+from farm.offline.archive.members import Limits
+from farm.offline.archive.reading import members
 from farm.offline.manifest import VERSION, Manifest
 from farm.plan import Plan, make_plan
 from farm.plan.keys import canonical

@@ -26,7 +26,8 @@ from farm.config.loader import Matrix, load_matrix
 from farm.config.schema import VerifySpec
 from farm.engine.scheduler import Outcome, StepStatus
 from farm.errors import InputError
-from farm.offline import contents, writing
+from farm.offline import contents
+from farm.offline.archive import writing
 from farm.offline.contents import Pack
 from farm.offline.pack import _file, _members, describe, select
 from farm.offline.records import small_files
@@ -302,7 +303,8 @@ def test_parts_are_joined_in_their_order(tmp_path: Path) -> None:
     assert whole == [path] and list(tmp_path.iterdir()) == [path]  # the old parts went
     parts = writing.write_pack(path, [("x", data)], 1 << 20)
     assert not path.exists() and sorted(tmp_path.iterdir()) == parts
-    from farm.offline.archive import Limits, members
+    from farm.offline.archive.members import Limits
+    from farm.offline.archive.reading import members
 
     (one,) = members(parts[0], Limits(9, 1 << 30, 1 << 30), "a pack", parts)
     with pytest.raises((ValueError, OSError)):
@@ -310,7 +312,7 @@ def test_parts_are_joined_in_their_order(tmp_path: Path) -> None:
 
 
 def test_reading_crosses_the_ends_of_parts(tmp_path: Path) -> None:
-    from farm.offline.archive import _Joined
+    from farm.offline.archive.reading import _Joined
 
     texts = [b"abc", b"", b"defgh", b"i"]
     parts = []

@@ -17,15 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from farm.errors import InputError
-from farm.offline.members import CHUNK, Limits, Member, MemberChecks, Refused, extract_member
+from farm.offline.archive.members import CHUNK, Limits, Member, MemberChecks, Refused
 
 _HEADER = 64 << 10
-
-
 """The most bytes of a member's headers, with its long name and all extensions."""
-
-
-__all__ = ["Limits", "Member", "Refused", "errors_named", "extract_member", "members"]
 
 
 def members(

@@ -1,0 +1,1 @@
+"""Archives of files from or for another machine, and what of them is refused."""
