@@ -1,4 +1,4 @@
-"""Stages: each a function of its frozen inputs and a working folder, one file each.
+"""Stages: each one file or folder, a function of its frozen inputs and a working folder.
 
 `farm.own_stages` has the descriptor of each, which is what the plan knows of it.
 

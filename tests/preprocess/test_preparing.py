@@ -22,7 +22,7 @@ import mmcv
 from mmdet.datasets.pipelines import Compose
 
 from farm.sources.mmdet.data import pipeline, test_data
-from farm.stages.examples import try_pipeline
+from farm.stages.check.examples import try_pipeline
 from farm.units import parse_dims
 
 pytestmark = pytest.mark.slow

@@ -31,7 +31,7 @@ def run(inputs: ConvertInputs, context: Context) -> Mapping[str, Any]:
     kept = region.matching(model.graph, inputs.keep)
     more: Mapping[str, Any] = {}
     if inputs.int8 is not None:
-        from farm.stages import int8
+        from farm.stages.convert import int8
 
         result = int8.convert(model, kept, inputs.int8, context)
         model, reduced, more = result.model, set(result.layers), int8.figures(result)

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.catalog import SOURCES
 from farm.datasets import coco, open_dataset
@@ -27,7 +27,10 @@ from farm.plan.content import dependencies
 from farm.sources import mmdet
 from farm.sources.watch import watching
 from farm.specs import CheckInputs, Dataset, FolderDataset, Model, ModelFacts, ShapesDataset
-from farm.stages import Context, examples
+from farm.stages.check import examples
+
+if TYPE_CHECKING:
+    from farm.stages import Context
 
 log = logging.getLogger(__name__)
 
