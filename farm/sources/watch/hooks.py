@@ -20,6 +20,7 @@ from farm.plan.content import dependencies
 from farm.plan.content.code import code_parts
 from farm.plan.content.configs import config_parts
 from farm.sources import notices, user_code
+from farm.sources.watch.origins import User
 from farm.sources.watch.patches import patched, quietly
 from farm.sources.watch.seen import Seen
 from farm.specs import AnyModel, Model, ModuleModel
@@ -70,9 +71,8 @@ def watching(model: AnyModel, out: Path) -> Iterator[None]:
         yield
         return
     packages = catalog.SOURCES[model.source].packages
-    seen = Seen(
-        out, dependencies.where(model), _known(model), packages, isinstance(model, ModuleModel)
-    )
+    user = User(packages, everything=isinstance(model, ModuleModel))
+    seen = Seen(out, dependencies.where(model), _known(model), user)
     _install()
     tempfile.gettempdir()  # its first call queries the current folder, which is not the model's
     try:
@@ -125,11 +125,11 @@ def _enter(seen: Seen, path: Any, *_: Any) -> None:
 
 
 def _made(seen: Seen, path: Any, *_: Any) -> None:
-    seen.made(_absolute(path))
+    seen.user.made(_absolute(path))
 
 
 def _renamed(seen: Seen, before: Any, after: Any, *_: Any) -> None:
-    seen.moved(_absolute(before), _absolute(after))
+    seen.user.moved(_absolute(before), _absolute(after))
 
 
 def _database(seen: Seen, path: Any, *_: Any) -> None:
@@ -137,7 +137,7 @@ def _database(seen: Seen, path: Any, *_: Any) -> None:
 
 
 def _library(seen: Seen, path: Any, *_: Any) -> None:
-    if path and seen.by_user():
+    if path and seen.user.asks():
         seen.opened(path, os.O_RDONLY)
         seen.unfollowed(f"loads the native library {os.path.basename(os.fsdecode(path))}")
 

@@ -9,30 +9,82 @@ import stat
 import sys
 from collections.abc import Collection, Iterator
 from functools import cache
+from pathlib import Path
 from types import FrameType, ModuleType
 
 from farm.plan.content import packages
 from farm.sources import user_code
 
+_MACHINE = ("/proc", "/sys", "/dev")
+
 _IMPORTS_FOR_A_CONFIG = "import_modules_from_strings"
 """mmcv's function that imports what `custom_imports` names."""
 
 
-def asked_by_user(imports_too: bool, everything: bool) -> bool:
-    """Return whether the user's code is among the callers, up to the farm's own frames.
+class User:
+    """Tells what is the user's while one model is watched: the code that asks, and files.
 
-    imports_too: count code that only imports a package whose own code then runs, too. everything:
-    treat all code that the farm calls as the user's, wherever it is installed.
+    in_key: packages whose versions are in the key. everything: treat all code that the farm calls
+    as the user's, wherever it is installed.
     """
-    for frame in _callers():
-        kind = user_code.origin(frame.f_code.co_filename)
-        if kind == "farm":
-            return everything
-        if kind == "own" or frame.f_code.co_name == _IMPORTS_FOR_A_CONFIG:
+
+    def __init__(self, in_key: Collection[str], everything: bool) -> None:
+        self._roots, self._listed = code_of(in_key)
+        self._everything = everything
+        self._written: set[str] = set()
+
+    def asks(self, imports_too: bool = True) -> bool:
+        """Return whether the user's code is among the callers, up to the farm's own frames.
+
+        imports_too: count code that only imports a package whose own code then runs, too.
+        """
+        for frame in _callers():
+            kind = user_code.origin(frame.f_code.co_filename)
+            if kind == "farm":
+                return self._everything
+            if kind == "own" or frame.f_code.co_name == _IMPORTS_FOR_A_CONFIG:
+                return True
+            if kind == "import" and not imports_too:
+                return False
+        return False
+
+    def owns(self, path: str) -> bool:
+        """Return whether a file is the user's.
+
+        Files of Python, of the farm, of the system and of packages with a version are not, nor are
+        files that the code itself wrote.
+        """
+        if self.added_to_package(path):
             return True
-        if kind == "import" and not imports_too:
+        if is_of_machine(path) or self.has_in_key(path):
             return False
-    return False
+        return user_code.origin(path) in ("own", "text") and not self.wrote(path)
+
+    def added_to_package(self, path: str) -> bool:
+        """Return whether a file was added to the folder of a package that is in the key."""
+        if path in self._listed or not self.has_in_key(path):
+            return False
+        if not user_code.inside(path, user_code.installed_folders()):
+            return False  # a checkout, whose digest is in the key
+        return path.endswith(".py") or self.asks()
+
+    def has_in_key(self, path: str) -> bool:
+        """Return whether a file is in a folder of a package that is in the key."""
+        return user_code.inside(path, self._roots)
+
+    def wrote(self, path: str) -> bool:
+        """Return whether the model's code wrote a file, or a folder that it is in."""
+        real = Path(os.path.realpath(path))
+        return str(real) in self._written or any(str(p) in self._written for p in real.parents)
+
+    def made(self, path: str) -> None:
+        """Note a file that the model's code wrote: its content follows from the other inputs."""
+        self._written.add(os.path.realpath(path))
+
+    def moved(self, before: str, after: str) -> None:
+        """Note that a file was renamed, for files that the model's code wrote."""
+        if self.wrote(before):
+            self.made(after)
 
 
 def _callers() -> Iterator[FrameType]:
@@ -77,6 +129,11 @@ def _top(path: str) -> str:
 @cache
 def _by_module() -> dict[str, list[str]]:
     return dict(importlib.metadata.packages_distributions())
+
+
+def is_of_machine(path: str) -> bool:
+    """Return whether a file tells of the machine and not of the model, as those in /proc do."""
+    return user_code.inside(path, _MACHINE)
 
 
 def absolute(asked: object) -> str | None:

@@ -15,7 +15,6 @@ from farm.sources.watch import origins
 from farm.specs import Used
 from farm.terminal import plain
 
-_MACHINE = ("/proc", "/sys", "/dev")
 _OF_TEMPORARY_FILES = ("TMPDIR", "TEMP", "TMP")
 """Variables of temporary folders: a step may set them, which makes no difference to a model."""
 
@@ -32,8 +31,7 @@ again, so they are recorded for it as well."""
 class Seen:
     """Writes the dependencies of one model to a file while the model's code runs.
 
-    known: files that planning digests already. in_key: packages whose versions are in the key.
-    everything: treat all code that runs as the user's, see `origins.asked_by_user`.
+    known: files that planning digests already. user: whose code and files are looked at.
     """
 
     def __init__(
@@ -41,15 +39,12 @@ class Seen:
         out: Path,
         places: dependencies.Where,
         known: Collection[str],
-        in_key: Collection[str],
-        everything: bool,
+        user: origins.User,
     ) -> None:
-        self.places, self.known, self.everything = places, set(known), everything
+        self.places, self.known, self.user = places, set(known), user
         self._config = ""
-        self._roots, self._listed = origins.code_of(in_key)
         self._folder, self._search = origins.current(), {*sys.path}
         self._left_to_read = _MOST_READ
-        self._written: set[str] = set()
         self._added_to: set[str] = set()
         self._noted: set[tuple[str, str, str]] = set()
         self._before = sys.modules.keys() - _OF_MODELS
@@ -90,54 +85,34 @@ class Seen:
             self._read(origins.source(path), asked)
 
     def _will_be_written(self, path: str, flags: int) -> None:
-        if self._own(path) or flags & (os.O_TRUNC | os.O_EXCL) or not os.path.exists(path):
-            self.made(path)
+        if self.user.wrote(path) or flags & (os.O_TRUNC | os.O_EXCL) or not os.path.exists(path):
+            self.user.made(path)
         elif flags & os.O_ACCMODE == os.O_RDWR:
             self._read_and_written(path)
         else:
             self._added_to.add(path)
 
     def _read_and_written(self, path: str) -> None:
-        if self._users(path):
+        if self.user.owns(path):
             self.unfollowed(f"reads and writes {self.places.name(path)}")
 
     def _read(self, path: str, asked: object) -> None:
-        if user_code.inside(path, _MACHINE) or path in self.known:
+        if origins.is_of_machine(path) or path in self.known:
             return
         if path in self._added_to:
             self._read_and_written(path)
-        elif user_code.origin(path) == "installed" and not self._is_extra(path):
+        elif user_code.origin(path) == "installed" and not self.user.added_to_package(path):
             self._installed(path)
-        elif self._users(path) and (os.path.isfile(path) or self.by_user()):
+        elif self.user.owns(path) and (os.path.isfile(path) or self.user.asks()):
             # a library that does not find an optional file behaves the same on any machine
             digest = fingerprints.content(Path(path))
             self._note_place("file", path, digest, asked)
             if digest == "no file":
                 self.unfollowed(f"reads {self.places.name(path)}, which is no plain file")
 
-    def _users(self, path: str) -> bool:
-        """Whether a file is the user's.
-
-        Files of Python, of the farm, of the system and of packages with a version are not, nor are
-        files that the code itself wrote.
-        """
-        if self._is_extra(path):
-            return True
-        if user_code.inside(path, (*_MACHINE, *self._roots)):
-            return False
-        return user_code.origin(path) in ("own", "text") and not self._own(path)
-
-    def _is_extra(self, path: str) -> bool:
-        """Whether a file was added to the folder of a package that is in the key."""
-        if path in self._listed or not user_code.inside(path, self._roots):
-            return False
-        if not user_code.inside(path, user_code.installed_folders()):
-            return False  # a checkout, whose digest is in the key
-        return path.endswith(".py") or self.by_user()
-
     def _installed(self, path: str) -> None:
         """Record the version of a package that only the user's code imports."""
-        if user_code.inside(path, self._roots) or not self.by_user():
+        if self.user.has_in_key(path) or not self.user.asks():
             return
         names = origins.packages_of(path)
         for name in names:
@@ -145,23 +120,10 @@ class Seen:
         if not names:
             self._note("file", "", fingerprints.content(Path(path)), self.places.name(path))
 
-    def made(self, path: str) -> None:
-        """Note a file that the model's code wrote: its content follows from the other inputs."""
-        self._written.add(os.path.realpath(path))
-
-    def moved(self, before: str, after: str) -> None:
-        """Note that a file was renamed, for files that the model's code wrote."""
-        if self._own(before):
-            self.made(after)
-
-    def _own(self, path: str) -> bool:
-        real = Path(os.path.realpath(path))
-        return str(real) in self._written or any(str(p) in self._written for p in real.parents)
-
     def listed(self, asked: object) -> None:
         """Record a folder whose content the user's code lists."""
         path = origins.absolute(asked)
-        if path and self._users(path) and self.by_user() and not origins.asked_by_import():
+        if path and self.user.owns(path) and self.user.asks() and not origins.asked_by_import():
             self._note_place("folder", path, fingerprints.folder(Path(path)), asked)
 
     def asked_for(self, asked: object, follows: bool = True) -> None:
@@ -175,7 +137,7 @@ class Seen:
         kind, look = ("exists", fingerprints.existence) if follows else ("link", fingerprints.link)
         known = path in self.known and (follows or not os.path.islink(path))
         known |= (kind, "", self.places.name(path)) in self._noted
-        if not known and self._users(path) and self.by_user():
+        if not known and self.user.owns(path) and self.user.asks():
             self._note_place(kind, path, look(Path(path), self._by_size(path)), asked)
 
     def _by_size(self, path: str) -> bool:
@@ -186,12 +148,12 @@ class Seen:
 
     def current_folder(self) -> None:
         """Record that the user's own code queried the current folder."""
-        if origins.asked_by_user(imports_too=False, everything=self.everything):
+        if self.user.asks(imports_too=False):
             self._depends_on_folder()
 
     def entered(self, asked: object) -> None:
         """Record a change of the current folder if it is by a relative path."""
-        if self.by_user() and origins.is_relative(asked):
+        if self.user.asks() and origins.is_relative(asked):
             self._depends_on_folder()
 
     def _depends_on_folder(self) -> None:
@@ -201,7 +163,7 @@ class Seen:
 
     def no_module(self, name: str, path: Sequence[str] | None) -> None:
         """Record a module that was not found. path: the search path of its parent package."""
-        if not all(part.isidentifier() for part in name.split(".")) or not self.by_user():
+        if not all(part.isidentifier() for part in name.split(".")) or not self.user.asks():
             return
         if fingerprints.importable(name, None) == fingerprints.MISSING:
             self._note("import", name, fingerprints.MISSING)
@@ -213,18 +175,16 @@ class Seen:
     def _own_folders(self, path: Sequence[str]) -> list[str]:
         """The folders of a search path that planning would not search."""
         folders = [os.path.abspath(one) for one in path if one not in self._search]
-        return [one for one in folders if self._users(os.path.join(one, "module"))]
+        return [one for one in folders if self.user.owns(os.path.join(one, "module"))]
 
     def no_package(self, name: str) -> None:
         """Record that no package of this name is installed."""
-        if origins.asked_by_user(imports_too=False, everything=self.everything):
+        if self.user.asks(imports_too=False):
             self._note("package", name, packages.exact_version(name))
 
     def variable(self, name: str, value: bytes | None) -> None:
         """Record an environment variable that the user's code looks up."""
-        if name not in _OF_TEMPORARY_FILES and origins.asked_by_user(
-            imports_too=False, everything=self.everything
-        ):
+        if name not in _OF_TEMPORARY_FILES and self.user.asks(imports_too=False):
             self._note("variable", name, fingerprints.variable(value))
 
     def unfollowed(self, what: str) -> None:
@@ -233,18 +193,14 @@ class Seen:
 
     def by_user_unfollowed(self, what: str) -> None:
         """Record the same if the user's code is among the callers."""
-        if self.by_user():
+        if self.user.asks():
             self.unfollowed(what)
-
-    def by_user(self) -> bool:
-        """Return whether the user's code is among the callers, its imports included."""
-        return origins.asked_by_user(imports_too=True, everything=self.everything)
 
     def _modules(self) -> None:
         """Record imported modules by name, since another search path finds another file."""
         for name in sys.modules.keys() - self._before:
             path = origins.of_module(sys.modules[name])
-            if path is not None and path not in self.known and self._users(path):
+            if path is not None and path not in self.known and self.user.owns(path):
                 _OF_MODELS.add(name)
                 self._module(name, path)
 
