@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from farm import own_stages
 from farm.datasets.base import DatasetType
-from farm.parts import ExtraStage, Source, Stage
-from farm.registry import Registry
+from farm.parts import ExtraStage, Source, Stage, stages
+from farm.parts.registry import Registry
 from farm.runtimes.base import Runtime
 from farm.specs.pipeline import is_mmdets
 
@@ -55,7 +54,7 @@ def runtime_of(name: str) -> Runtime:
 SOURCES = Registry(
     Source,
     "farm.sources",
-    ("farm.own_sources:MMDET", "farm.own_sources:MODULE", "farm.own_sources:ONNX"),
+    ("farm.parts.sources:MMDET", "farm.parts.sources:MODULE", "farm.parts.sources:ONNX"),
 )
 """Where models come from; see `farm.parts`."""
 
@@ -66,7 +65,7 @@ DATASETS = Registry(
 )
 """What images are of; see `farm.datasets.base`."""
 
-OWN_STAGES: Mapping[str, Stage] = {stage.name: stage for stage in own_stages.STAGES}
+OWN_STAGES: Mapping[str, Stage] = {stage.name: stage for stage in stages.STAGES}
 """The farm's own stages by name, in the order of the work."""
 
 EXTRA_STAGES = Registry(ExtraStage, "farm.stages", taken=tuple(OWN_STAGES))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from farm.registry import Part
+from farm.parts.registry import Part
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

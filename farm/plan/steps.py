@@ -9,10 +9,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from farm import catalog, specs
+from farm.parts.registry import Names
 from farm.plan.content.closure import code_of
 from farm.plan.content.packages import toolchain
 from farm.plan.keys import step_key
-from farm.registry import Names
 from farm.specs import Cell, Ref, StageInputs
 
 if TYPE_CHECKING:

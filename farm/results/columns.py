@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.catalog import EXTRA_STAGES, OWN_STAGES, runtime_of
 from farm.engine.status import CellStatus
-from farm.registry import Lazy, outside, refused
+from farm.parts.registry import Lazy, outside, refused
 from farm.store.figures import AP_NAMES, count, flag, fraction, number, positive, size, text
 from farm.store.imports import HERE
 

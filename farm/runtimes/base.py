@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from farm.registry import Part
+from farm.parts.registry import Part
 
 if TYPE_CHECKING:
     import numpy as np

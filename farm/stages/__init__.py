@@ -1,6 +1,6 @@
 """Stages: each one file or folder, a function of its frozen inputs and a working folder.
 
-`farm.own_stages` has the descriptor of each, which is what the plan knows of it.
+`farm.parts.stages` has the descriptor of each, which is what the plan knows of it.
 
 A stage knows no scheduler, no tracker and no other stage. It reads artifacts from the store,
 writes its own files into `context.folder`, and returns its figures: plain JSON values, raw.

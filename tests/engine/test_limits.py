@@ -11,7 +11,7 @@ from farm.config.schema import LimitsSpec
 from farm.engine import limits
 from farm.engine.limits import DEFAULT_SECONDS, Limit, Limits, limits_of, used_memory
 from farm.failures import FailureKind
-from farm.own_stages import STAGES
+from farm.parts.stages import STAGES
 from farm.store import Failure
 
 

@@ -1,9 +1,9 @@
 """The descriptors of model sources and of stages.
 
-A source is one file or folder in `farm.sources`, a descriptor in `farm.own_sources` and one line in
-`farm.catalog`; or an object in another package that the entry point `farm.sources` names. A stage
-is one file in `farm.stages` and a descriptor in `farm.own_stages`; or an object under the entry
-point `farm.stages`.
+A source is one file or folder in `farm.sources`, a descriptor in `farm.parts.sources` and one line
+in `farm.catalog`; or an object in another package that the entry point `farm.sources` names. A
+stage is one file or folder in `farm.stages` and a descriptor in `farm.parts.stages`; or an object
+under the entry point `farm.stages`.
 
 They stand outside of `farm.sources` and `farm.stages`, which import numpy and the store: a plan
 needs neither.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from farm import specs
-from farm.registry import Part
+from farm.parts.registry import Part
 
 if TYPE_CHECKING:
     from farm.config.models import ModelSpec
