@@ -19,20 +19,8 @@ DESCRIPTORS = ("datasets.base", "datasets.types", "runtimes.base")
 """What describes parts belongs to the core, and stands beside what it describes."""
 
 LAYERS = [
-    {
-        "atomic",
-        "caches",
-        "environments",
-        "errors",
-        "interrupts",
-        "units",
-        "catalog",
-        "specs",
-        "config",
-        "plan",
-        "store",
-    }
-    | {"jsonfile", "lease", "options", "parts", "terminal"},
+    {"catalog", "config", "environments", "errors", "files", "interrupts", "options", "parts"}
+    | {"plan", "specs", "store", "terminal", "units"},
     {"parts.sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"},
     {"stages"},
     {"engine", "results"},
@@ -134,7 +122,7 @@ def test_the_tensorrt_adapter_can_be_carried_alone() -> None:
     own = sorted((FARM / "runtimes" / "tensorrt").glob("*.py"))
     found = {module for path in own for module in imports(path, at_run_time=True)}
     ours = {module for module in found if module.startswith("farm")}
-    known = ("farm.atomic", "farm.errors", "farm.runtimes", "farm.specs", *DESCRIBED)
+    known = ("farm.files.atomic", "farm.errors", "farm.runtimes", "farm.specs", *DESCRIBED)
     assert all(name.startswith(known) for name in ours - {"farm"})
     foreign = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
     assert foreign == {"numpy", "cuda", "pydantic", "tensorrt", "tensorrt_rtx_bindings"}

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm import atomic, jsonfile
 from farm.errors import InputError
-from farm.lease import Lease
+from farm.files import atomic, jsonfile
+from farm.files.lease import Lease
 from farm.plan.content.files import expanded
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.lease import Lease
+from farm.files.lease import Lease
 
 if TYPE_CHECKING:
     from farm.plan.steps import Step

@@ -14,7 +14,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm.engine.claims import EXPIRES_S, path_of
-from farm.lease import Lease
+from farm.files.lease import Lease
 from farm.plan.content.packages import toolchain
 from farm.plan.placement import Machine, cpu_model
 from farm.plan.placement import gpus as local_gpus

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm import atomic
 from farm.environments import uv
 from farm.environments.making import root
+from farm.files import atomic
 
 if TYPE_CHECKING:
     from farm.specs import Environment

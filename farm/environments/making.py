@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from farm.caches import cache_folder
 from farm.environments import uv
 from farm.environments.errors import EnvironmentFailed
 from farm.errors import shown
+from farm.files import cache_folder
 
 if TYPE_CHECKING:
     from farm.specs import Environment

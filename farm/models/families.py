@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from farm import jsonfile, specs
+from farm import specs
 from farm.config import yaml_values
 from farm.errors import FarmError, InputError, nearest
+from farm.files import jsonfile
 from farm.plan.content import dependencies
 from farm.plan.content.configs import config_file, find_config
 from farm.units import Dims, parse_dims

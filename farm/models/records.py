@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from farm import atomic, jsonfile
 from farm.catalog import OWN_STAGES, RUNTIMES, SOURCES
 from farm.errors import InputError
+from farm.files import atomic, jsonfile
 from farm.models import families
 from farm.models.families import Family
 from farm.plan.content import closure

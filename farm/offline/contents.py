@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from farm import jsonfile
 from farm.catalog import OWN_STAGES, RUNTIMES
 from farm.errors import InputError, nearest
+from farm.files import jsonfile
 from farm.offline.manifest import require_cells, require_key, require_ref, require_version
 from farm.plan import Needs, PlannedCell
 from farm.specs import (

@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from farm import jsonfile
 from farm.catalog import POSTPROCESS, PRECISIONS, RUNTIMES
 from farm.config.values import Name
 from farm.errors import InputError, nearest
+from farm.files import jsonfile
 from farm.plan import STAGES, PlannedCell
 from farm.specs import Ref
 from farm.store.figures import count, require

@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from farm import atomic
 from farm.catalog import OWN_STAGES
 from farm.errors import InputError
+from farm.files import atomic
 from farm.offline.archive.members import Limits, Member, Refused, extract_member
 from farm.offline.archive.reading import errors_named, members
 from farm.offline.manifest import NAME, Manifest, read_manifest

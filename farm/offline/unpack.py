@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from farm import jsonfile
 from farm.errors import InputError
+from farm.files import jsonfile
 from farm.offline import contents
 from farm.offline.archive.members import Limits, Member, Refused, extract_member
 from farm.offline.archive.reading import errors_named, members

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from farm.jsonfile import read_bytes
+from farm.files.jsonfile import read_bytes
 
 Columns = dict[str, npt.NDArray[Any]]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from farm import atomic
 from farm.errors import InputError, nearest
-from farm.jsonfile import read_bytes
+from farm.files import atomic
+from farm.files.jsonfile import read_bytes
 from farm.results.arrow import rows_of, table_of
 from farm.results.columns import PARTITIONS, SCHEMA_VERSION, Row
 

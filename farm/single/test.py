@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm import atomic
 from farm.cli import writable
 from farm.errors import InputError, StepFailed, nearest
+from farm.files import atomic
 from farm.runtimes import engine_runtimes
 from farm.single import inputs
 

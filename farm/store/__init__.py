@@ -22,8 +22,8 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from farm import atomic
 from farm.errors import AlteredArtifact, InputError
+from farm.files import atomic
 from farm.specs import Ref
 from farm.store import integrity
 from farm.store.integrity import Alteration

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from farm import jsonfile
 from farm.errors import InputError, shown
+from farm.files import jsonfile
 from farm.specs import ModelFacts
 
 MOST = 1 << 53

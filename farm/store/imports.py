@@ -15,8 +15,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from farm import atomic, jsonfile
 from farm.errors import InputError
+from farm.files import atomic, jsonfile
 from farm.store import Store
 
 FOLDER, NAME = "elsewhere", "origin.json"

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from farm import atomic, jsonfile
+from farm.files import atomic, jsonfile
 from farm.store.records import LOG, NAME, Record
 
 MEMORY = "checked.json"

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from farm import jsonfile
 from farm.errors import InputError
+from farm.files import jsonfile
 from farm.store.figures import count, require, require_figures, size, text
 
 NAME = "record.json"

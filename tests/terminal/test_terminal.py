@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 from rows import row
 
-from farm import jsonfile, terminal
+from farm import terminal
 from farm.cli.places import keep_matrix, kept_matrix, matrix_path
 from farm.cli.progress import Progress
 from farm.config.loader import load_matrix
 from farm.engine.scheduler import Outcome, StepStatus
 from farm.errors import InputError, StepFailed
+from farm.files import jsonfile
 from farm.plan import Needs, Step, make_plan
 from farm.results import leaderboard, tracking
 from farm.results.escaping import for_csv, for_markdown, shown, without_secrets

@@ -18,7 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from farm import catalog, jsonfile
+from farm import catalog
+from farm.files import jsonfile
 from farm.plan.content.code import find_spec
 from farm.plan.content.digests import cache_folder, write_cached
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from farm import jsonfile
+from farm.files import jsonfile
 from farm.plan.content import config_files, fingerprints
 from farm.plan.content.code import find_module
 from farm.plan.content.packages import exact_version

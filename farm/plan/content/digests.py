@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from farm import atomic, jsonfile
-from farm.caches import cache_folder as cache_folder
+from farm.files import atomic, jsonfile
+from farm.files import cache_folder as cache_folder
 
 GRAIN_NS = 2_000_000_000
 """A file that changed within this time may change again with the same times: the clock of a file

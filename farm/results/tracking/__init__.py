@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm import atomic, jsonfile
+from farm.files import atomic, jsonfile
 from farm.results.escaping import shown
 from farm.results.tracking import own_file
 from farm.results.tracking.runs import EXPERIMENT, Known, Place, digest_of, of_cell, of_sweep

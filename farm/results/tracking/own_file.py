@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from farm import atomic
 from farm.errors import InputError, in_one_line
-from farm.lease import Lease
+from farm.files import atomic
+from farm.files.lease import Lease
 from farm.results.tracking.runs import EXPERIMENT
 
 if TYPE_CHECKING:

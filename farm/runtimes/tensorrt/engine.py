@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm import atomic
 from farm.errors import StepFailed, TransientFailure
+from farm.files import atomic
 
 if TYPE_CHECKING:
     from farm.runtimes.tensorrt.cuda import Gpu

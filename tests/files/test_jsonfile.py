@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from farm import jsonfile
 from farm.errors import InputError
+from farm.files import jsonfile
 
 
 @dataclass(frozen=True)

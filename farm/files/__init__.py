@@ -1,4 +1,4 @@
-"""The folder in the user's cache that holds what the farm can make again."""
+"""Write files whole, read those that anyone wrote, claim work by a file; the folder of caches."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return the folder of the farm in the user's cache."""
+    """Return the folder in the user's cache, for what the farm can make again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "farm"

@@ -16,13 +16,13 @@ from typing import IO
 
 import pytest
 
-from farm import lease
-from farm.lease import Lease, holder
+from farm.files import lease
+from farm.files.lease import Lease, holder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from farm.lease import Lease
+from farm.files.lease import Lease
 lease = Lease(Path(sys.argv[1]), float(sys.argv[2]))
 assert lease.acquire(60)
 print("held", flush=True)
@@ -34,7 +34,7 @@ lease.release()
 COUNT = """
 import sys
 from pathlib import Path
-from farm.lease import Lease
+from farm.files.lease import Lease
 folder = Path(sys.argv[1])
 for _ in range(int(sys.argv[2])):
     with Lease(folder / "lease", float(sys.argv[3])) as lease:

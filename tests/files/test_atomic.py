@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from farm import atomic
+from farm.files import atomic
 
 
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
