@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from farm.failures import FailureKind
+from farm.errors import FailureKind
 
 if TYPE_CHECKING:
     from farm.config.schema import LimitsSpec

@@ -19,14 +19,15 @@ from farm.engine.output import add_traceback, output_to, same_folder, this_proce
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import (
     AlteredArtifact,
+    FailureKind,
     FarmError,
     InputError,
     TransientFailure,
     chain,
     class_name,
+    failure_kind,
     text_of,
 )
-from farm.failures import FailureKind, failure_kind
 from farm.plan.compatibility import step_unsupported
 from farm.plan.content import dependencies
 from farm.plan.content.packages import toolchain

@@ -13,8 +13,7 @@ from farm.engine.interfaces import Executor, Unwatched, Watcher, Watchers
 from farm.engine.limits import Limits
 from farm.engine.ready import ReadySteps
 from farm.engine.status import Outcome, StepStatus, StepStatuses
-from farm.errors import InputError
-from farm.failures import FailureKind
+from farm.errors import FailureKind, InputError
 from farm.plan.steps import Step
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from farm.failures import FailureKind
+    from farm.errors import FailureKind
     from farm.specs import Ref
 
 

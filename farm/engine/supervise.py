@@ -21,7 +21,7 @@ from farm.engine.hosts import share_host
 from farm.engine.perform import outcome_of, record_failure
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers import Ended, ForkServer, Worker
-from farm.failures import FailureKind
+from farm.errors import FailureKind
 from farm.store import Store
 from farm.units import format_bytes, format_seconds
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.detections.compare import Agreement, RawAgreement, agreement, raw_agreement
 from farm.engine.status import CellStatus
-from farm.failures import FailureKind
+from farm.errors import FailureKind
 from farm.plan import STAGES, PlannedCell
 from farm.results import arrays
 from farm.specs import Ref, Tolerance

@@ -16,8 +16,7 @@ from farm.engine.claims import Claims
 from farm.engine.limits import Limits
 from farm.engine.scheduler import TRIES, Outcome, StepStatus, require_packages, run_steps
 from farm.engine.status import TRANSITIONS, InvalidTransition, StepStatuses
-from farm.errors import InputError
-from farm.failures import FailureKind
+from farm.errors import FailureKind, InputError
 from farm.interrupts import Interrupted
 from farm.plan import Step
 from farm.plan.steps import Needs
