@@ -20,11 +20,10 @@ from farm.engine.limits import Limits, limits_of
 from farm.engine.scheduler import Executor, Outcome, Unwatched, Watcher, Watchers, run_steps
 from farm.engine.status import CellStatus, failure_classes, failure_reasons, skip_reasons
 from farm.errors import InputErrors
-from farm.live import LiveRows
 from farm.plan import make_plan
 from farm.plan.placement import cores
 from farm.results import leaderboard
-from farm.results.board import Board
+from farm.results.board import Board, LiveRows
 from farm.results.rows import make_rows
 from farm.results.tracking.follower import Tracker
 from farm.store.cache import CachedStore
