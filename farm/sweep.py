@@ -23,7 +23,7 @@ from farm.errors import InputErrors
 from farm.plan import make_plan
 from farm.plan.placement import cores
 from farm.results import leaderboard
-from farm.results.board import Board, LiveRows
+from farm.results.leaderboard.board import Board, LiveRows
 from farm.results.rows import make_rows
 from farm.results.tracking.follower import Tracker
 from farm.store.cache import CachedStore

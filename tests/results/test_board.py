@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from rows import row
 
-from farm.results import board, leaderboard
-from farm.results.board import Board
+from farm.results import leaderboard
+from farm.results.leaderboard import board
+from farm.results.leaderboard.board import Board
 
 
 def states(results: Path) -> dict[str, str]:
