@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 from conftest import PROJECT
 
@@ -26,3 +28,14 @@ def test_a_version_after_the_last_release_is_a_later_one() -> None:
     current = tuple(map(int, farm.__version__.removesuffix(".dev0").split(".")))
     if farm.__version__.endswith(".dev0") and known:
         assert current > known[0]
+
+
+def test_the_package_and_the_command_have_this_version() -> None:
+    project = (PROJECT / "pyproject.toml").read_text()
+    assert re.findall(r"^(?:dynamic|version) = .*$", project, re.MULTILINE) == [
+        'dynamic = ["version"]',
+        'version = {attr = "farm.__version__"}',
+    ]
+    asked = [sys.executable, "-m", "farm", "--version"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert done.stdout == f"farm {farm.__version__}\n"
