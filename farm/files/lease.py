@@ -50,10 +50,8 @@ def holder(path: Path) -> Holder | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # asks the server anew on NFS
     except FileNotFoundError:
         return None
-    try:
-        status, content = os.fstat(descriptor), os.read(descriptor, 4096)
-    finally:
-        os.close(descriptor)
+    with open(descriptor, "rb", buffering=0) as file:
+        status, content = os.fstat(descriptor), file.read(4096)
     try:
         found = json.loads(content)
         host, pid, token = str(found["host"]), int(found["pid"]), str(found["token"])
