@@ -70,9 +70,7 @@ def export_onnx(
     Raises:
         StepFailed: the model or one of its operators cannot be exported at this opset.
     """
-    from farm.sources.mmdet import onnx_file
-
-    onnx_file.export(detector, shape, opset, path, postprocess)
+    detector.export(shape, opset, path, postprocess)
 
 
 def __getattr__(name: str) -> type:

@@ -1,8 +1,9 @@
-"""A loaded mmdet detector: its facts, mmdet's own results, and the module to export."""
+"""A loaded mmdet detector: its facts, mmdet's own results, its module to export and ONNX file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from farm.sources.mmdet import compat  # noqa: F401
@@ -16,8 +17,9 @@ import torch
 from farm import specs
 from farm.detections import Detections, ImageMeta, masks
 from farm.errors import StepFailed
+from farm.sources import onnx_files
 from farm.sources.checkpoints import weights
-from farm.sources.mmdet import config, graphs, partial_graphs
+from farm.sources.mmdet import config, graphs, partial_graphs, patches
 from farm.sources.mmdet.data import labels, pipeline, test_data
 from farm.sources.mmdet.dense import coders
 
@@ -88,6 +90,20 @@ class Detector:
         if reason := refused[postprocess]:
             raise StepFailed(reason)
         return graphs.graph(self.model, postprocess)
+
+    def export(
+        self, shape: specs.Shape, opset: int, path: Path, postprocess: str = "graph"
+    ) -> None:
+        """Write `path`: `images` [N, 3, H, W] -> the outputs that `graphs.graph` documents.
+
+        The operators are standard ones, in place of mmcv's.
+
+        Raises:
+            StepFailed: the model cannot be exported with this `postprocess`, this opset lacks an
+                operator, or ONNX's checker refuses the file.
+        """
+        with patches.standard(opset):
+            onnx_files.write(self.graph(postprocess), shape, opset, path)
 
 
 def load(model: specs.Model) -> Detector:
