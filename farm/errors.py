@@ -90,6 +90,11 @@ class AlteredArtifact(TransientFailure):
         return f"of {step}, which it reads, {self.what}; that step has to run again"
 
 
+class EnvironmentFailed(TransientFailure):
+    """An environment cannot be made, or lacks what steps need. It may succeed another day, with
+    another index or network: a step that fails so is never recorded."""
+
+
 # The messages of torch, numpy, ONNX Runtime, OpenVINO, OpenCV, TensorRT and CUDA.
 _NO_MEMORY = re.compile(
     r"out of memory|OutOfMemory|bad[_ ]alloc|insufficient memory|not enough memory"

@@ -8,9 +8,9 @@ which `make` asks its Python for.
 
 from __future__ import annotations
 
-from farm.environments.errors import EnvironmentFailed
 from farm.environments.making import command, interpreter, variables
 from farm.environments.state import Known, known, make, toolchain
+from farm.errors import EnvironmentFailed
 
 __all__ = [
     "EnvironmentFailed",

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from farm.environments import uv
-from farm.environments.errors import EnvironmentFailed
-from farm.errors import shown
+from farm.errors import EnvironmentFailed, shown
 from farm.files import cache_folder
 
 if TYPE_CHECKING:

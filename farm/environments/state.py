@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from farm.environments.errors import EnvironmentFailed
 from farm.environments.locking import WORKER, locked, package_of
 from farm.environments.making import command, interpreter, root, variables
 from farm.environments.uv import python_of
+from farm.errors import EnvironmentFailed
 from farm.files import atomic, jsonfile
 
 if TYPE_CHECKING:

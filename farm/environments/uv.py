@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from farm.environments.errors import EnvironmentFailed
+from farm.errors import EnvironmentFailed
 
 _MINUTES = 30
 """How long one call may take: some runtimes download gigabytes."""
