@@ -14,8 +14,8 @@ from mmdet.datasets.pipelines import Compose
 
 from farm.detections import ImageMeta
 from farm.errors import StepFailed, in_one_line
-from farm.preprocess import frame
-from farm.preprocess.failures import failure, require_image
+from farm.preprocess import images
+from farm.preprocess.images import failure, require_image
 from farm.preprocess.transforms import Image, centre_pad, require_centre_padded
 from farm.sources.mmdet.data import steps as mapping
 from farm.sources.mmdet.data.pipeline import PADS
@@ -50,12 +50,12 @@ class Preparer:
         if self._factor:
             results["scale_factor"] = self._factor
         else:
-            results["scale"] = frame.scale(self._shape, self._keep_ratio, original_h, original_w)
+            results["scale"] = images.scale(self._shape, self._keep_ratio, original_h, original_w)
         results["flip"], results["flip_direction"] = False, None
         for transform in self._transforms:
             results = transform(results, image_path)
         image = np.ascontiguousarray(results["img"].transpose(2, 0, 1))
-        frame.check_size(image.shape, self._shape, self._sizes, file_name)
+        images.check_size(image.shape, self._shape, self._sizes, file_name)
         scale_x, scale_y = (float(factor) for factor in results["scale_factor"][:2])
         valid_h, valid_w = results["img_shape"][:2]
         height, width = image.shape[1:]
