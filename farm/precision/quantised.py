@@ -1,23 +1,34 @@
 """int8: Q/DQ pairs at the inputs and weights of layers, as TensorRT, OpenVINO and others read them.
 
 Symmetric (all zero points 0), weights per channel, biases and outputs in fp32: as TensorRT's
-guide recommends. ONNX Runtime's quantiser inserts the pairs.
+guide recommends. ONNX Runtime's quantiser inserts the pairs; its calibrators measure the range of
+every layer's input over real images.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import json
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import QuantType
+from onnxruntime.quantization import QuantType, calibrate
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from farm.precision.region import WEIGHTED
+from farm.runtimes.onnxruntime.sessions import cpu_session
+
+if TYPE_CHECKING:
+    from farm.detections import Floats
+
+BINS = 2048
+"""Of the histograms from which percentiles are taken."""
 
 SCALES = "int8_scales_of_added_values"
 
@@ -29,6 +40,56 @@ _OPTIONS: dict[str, Any] = {
     "OpTypesToExcludeOutputQuantization": sorted(WEIGHTED),
     "QDQOpTypePerChannelSupportToAxis": {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1},
 }
+
+
+def measure_ranges(
+    model: Path,
+    names: Sequence[str],
+    images: Iterable[Floats],
+    method: str,
+    percentile: float,
+    folder: Path,
+    threads: int,
+) -> Any:
+    """Measure the ranges of the float32 values `names`, as onnxruntime's TensorsData.
+
+    method: `minmax`, `percentile` (of the absolute values, in percent) or `entropy`. images: as
+    the graph's one input takes them, one batch after another: all values of a run are in memory.
+    """
+    calibrator = _calibrator(model, method, percentile, folder / "augmented.onnx")
+    known = {name: onnx.helper.make_tensor_value_info(name, 1, None) for name in names}
+    calibrator.select_tensors_to_calibrate = lambda graph: (set(names), known)
+    calibrator.augment_graph()
+    calibrator.infer_session = cpu_session(folder / "augmented.onnx", threads)
+    source = calibrator.infer_session.get_inputs()[0].name
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints every batch
+        for batch in images:
+            calibrator.collect_data(_One({source: batch}))
+        found = calibrator.compute_data()
+    (folder / "augmented.onnx").unlink()
+    return found
+
+
+def _calibrator(model: Path, method: str, percentile: float, augmented: Path) -> Any:
+    own: dict[str, Any] = {"augmented_model_path": str(augmented), "symmetric": True}
+    if method == "minmax":
+        return calibrate.MinMaxCalibrater(str(model), [], **own)
+    if method == "entropy":
+        return calibrate.EntropyCalibrater(str(model), [], **own)
+    return calibrate.PercentileCalibrater(
+        str(model), [], num_bins=BINS, percentile=percentile, **own
+    )
+
+
+class _One(calibrate.CalibrationDataReader):  # type: ignore[misc] # ONNX Runtime has no types
+    """A reader of one batch, since a calibrator keeps all batches of a reader in memory."""
+
+    def __init__(self, batch: dict[str, Floats]) -> None:
+        self._remaining: Iterator[dict[str, Floats]] = iter([batch])
+
+    def get_next(self) -> Any:
+        """Return the batch, then None."""
+        return next(self._remaining, None)
 
 
 def inline_weights(graph: onnx.GraphProto) -> None:
@@ -72,7 +133,7 @@ def store_scales(model: onnx.ModelProto, ranges: Any, values: Collection[str]) -
 
 
 def quantise(model: onnx.ModelProto, ranges: Any, layers: Collection[str]) -> onnx.ModelProto:
-    """Return a copy with these layers in int8. ranges: of their inputs, see `calibrate`."""
+    """Return a copy with these layers in int8. ranges: of their inputs, see `measure_ranges`."""
     if not layers:
         return copy.deepcopy(model)
     quantiser = QDQQuantizer(

@@ -82,7 +82,7 @@ class Auto:
 
 @dataclass(frozen=True)
 class Quantisation:
-    """How int8 finds its scales: see `precision.calibrate`. `batch`: images per run."""
+    """How int8 finds its scales: see `precision.quantised`. `batch`: images per run."""
 
     calibration: Ref
     method: str

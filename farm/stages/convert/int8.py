@@ -15,7 +15,7 @@ import onnx
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared
 from farm.errors import StepFailed
-from farm.precision import auto, calibrate, quantised
+from farm.precision import auto, quantised
 from farm.runtimes.onnxruntime.sessions import CpuSession, cpu_session
 from farm.stages.inference import Decoding, detect, prepared_batches
 
@@ -82,7 +82,7 @@ class _Quantiser:
         onnx.save(self.model, str(file))
         images = (batch for _, batch in self.prepared.batches(self.batch))
         how = self._how
-        self._ranges = calibrate.measure_ranges(
+        self._ranges = quantised.measure_ranges(
             file, values, images, how.method, how.percentile, self.folder, self.threads
         )
         file.unlink()
