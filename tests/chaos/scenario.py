@@ -1,0 +1,215 @@
+"""One disturbed sweep: faults drawn by a seed, played, and what must hold afterwards."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos import checks
+from chaos.checks import Injected
+from chaos.faults import FAULTS, KINDS
+from chaos.faults import stores as disks
+from chaos.faults.fault import Fault
+from chaos.lab import Lab
+from chaos.moments import Countdown, Moment, drawn
+from chaos.scene import NoTarget, Scene
+from chaos.steps import StepLog, descendants
+from chaos.sweeps import NAME, Driver, rows
+from farm.store import Store
+
+LIMIT_S = 300.0
+"""How long a run may take: many times what it does on a busy machine."""
+
+_TARGET_S = 30.0
+"""How long a fault waits for something to act on."""
+
+_LIVES = 4
+"""How many runs may be disturbed."""
+
+
+@dataclass
+class Planned:
+    """A fault that is to come, and what became of it: empty until it has come."""
+
+    fault: Fault
+    moment: Moment
+    outcome: str = ""
+
+
+@dataclass
+class Report:
+    """What a scenario came to. problems: what did not hold."""
+
+    seed: int
+    planned: list[Planned]
+    injected: list[Injected] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    folder: Path = Path()
+
+
+def drawn_faults(seed: int, names: Sequence[str] = ()) -> list[Planned]:
+    """Draw the faults of a scenario, or the moments of these."""
+    rng = random.Random(seed)
+    if not names:
+        kinds = [rng.choice(KINDS) for _ in range(rng.randint(2, 4))]
+        names = [rng.choice([n for n, f in FAULTS.items() if f.kind == kind]) for kind in kinds]
+    return [
+        Planned(FAULTS[name], drawn(rng, not index, FAULTS[name].between))
+        for index, name in enumerate(names)
+    ]
+
+
+def play(lab: Lab, seed: int, names: Sequence[str] = ()) -> Report:
+    """Run a sweep while its faults come, then to its end, and check what must hold."""
+    report = Report(seed, drawn_faults(seed, names))
+    faults = [one.fault for one in report.planned]
+    report.folder = lab.new_folder(f"seed-{seed}")
+    scene = Scene(random.Random(f"acts {seed}"), lab.cluster, report.folder, report.folder / "r")
+    scene.tracker = lab.tracker() if any(one.tracker for one in faults) else None
+    scene.small = any(one.small_disk for one in faults) and disks.mount(scene.store)
+    scene.steps = StepLog(scene.store, lab.reference.stages)
+    try:
+        _Play(lab, scene, report).run()
+    finally:
+        scene.steps.close()
+        if scene.small:
+            disks.unmount(scene.store)
+    if not report.problems:
+        shutil.rmtree(report.folder, ignore_errors=True)
+    return report
+
+
+class _Play:
+    """The runs of one scenario."""
+
+    def __init__(self, lab: Lab, scene: Scene, report: Report) -> None:
+        self.lab, self.scene, self.report = lab, scene, report
+        self.pending = deque(report.planned)
+        assert scene.steps is not None
+        self.steps = scene.steps
+
+    def run(self) -> None:
+        for _ in range(_LIVES):
+            self._disturbed_run()
+            if not self.pending:
+                break
+        self._last_run()
+        self._check()
+
+    def _disturbed_run(self) -> None:
+        """Run the sweep while faults come, until the driver ends; then those between two runs."""
+        first = len(self.report.injected)
+        self.scene.begin(*self._words())
+        try:
+            self._wait(disturbed=True)
+        finally:
+            self.scene.undo.close()
+            for one in self.report.injected[first:]:
+                one.ended = time.monotonic() if one.fault.lasts else one.ended
+        lab_repairs = self.scene.cluster.repair()
+        self.lab.say(f"    {lab_repairs}" if lab_repairs else "")
+        self._judge(self.report.injected[first:])
+        while self.pending and self.pending[0].moment.what == "between":
+            self._try(self.pending.popleft(), time.monotonic())
+
+    def _last_run(self) -> None:
+        """Run the sweep to its end, undisturbed."""
+        began = time.monotonic()
+        driver = self.scene.begin(*self._words())
+        self._wait(disturbed=False)
+        self.lab.say(f"    to its end in {time.monotonic() - began:.1f} s")
+        wanted = self.lab.reference
+        if driver.process.returncode != wanted.code:
+            self._problem(f"the last run ended with {driver.process.returncode}", driver)
+        for problem in checks.different_rows(wanted.rows, rows(self.scene.results)):
+            self._problem(f"in the end, {problem}", driver)
+        if self.scene.tracker and "MLflow" in driver.text:
+            self._problem("the last run could not write to MLflow", driver)
+
+    def _words(self) -> list[str]:
+        """The options of a run: what was recorded as failed because of a fault is tried again."""
+        undone = any(one.fault.undone for one in self.report.injected)
+        return ["--retry-failed"] if undone else []
+
+    def _wait(self, disturbed: bool) -> None:
+        """Wait for the drivers; disturbed: while faults come."""
+        until, countdown = time.monotonic() + LIMIT_S, None
+        while running := [one for one in self.scene.drivers if one.running]:
+            events = self.steps.poll(0.02)
+            self.scene.do_due()
+            if disturbed and self.pending and any(one.sweep == NAME for one in running):
+                countdown = countdown or self._countdown()
+                if countdown.is_over(events):
+                    self._try(self.pending.popleft(), time.monotonic() + _TARGET_S)
+                    countdown = None
+            if time.monotonic() > until:
+                self._end(running)
+        self.steps.poll(0)
+
+    def _countdown(self) -> Countdown:
+        return Countdown(self.pending[0].moment, self.lab.reference.seconds)
+
+    def _try(self, planned: Planned, until: float) -> None:
+        """Do the fault, as soon as there is something for it to act on."""
+        while True:
+            try:
+                began = time.monotonic()
+                planned.outcome = planned.fault.act(self.scene)
+            except NoTarget as error:
+                planned.outcome = f"not done: {error}"
+                over = not any(one.running for one in self.scene.drivers)
+                if over or time.monotonic() >= until:
+                    return
+                self.steps.poll(0.02)
+                self.scene.do_due()
+            except AssertionError as error:
+                self._problem(str(error))
+                return
+            else:
+                done = Injected(planned.fault, began, time.monotonic(), planned.outcome)
+                self.report.injected.append(done)
+                return
+
+    def _end(self, drivers: Sequence[Driver]) -> None:
+        """End drivers that do not end; their files then say where they were."""
+        for driver in drivers:
+            driver.send(signal.SIGABRT)
+            driver.process.wait(60)
+            self._problem(f"a run did not end within {LIMIT_S:.0f} s", driver)
+
+    def _judge(self, injected: Sequence[Injected]) -> None:
+        """Check how the disturbed drivers have ended, and their rows."""
+        wanted, faults = self.lab.reference, [one.fault for one in injected]
+        codes = {wanted.code}.union(*(one.ends for one in faults))
+        for driver in self.scene.drivers:
+            if driver.process.returncode not in codes:
+                self._problem(f"a disturbed run ended with {driver.process.returncode}", driver)
+        if not any(one.undone or one.ends for one in faults):
+            spared = checks.hit_twice(wanted.rows, self.steps.by_key())
+            for sweep in {one.sweep for one in self.scene.drivers}:
+                found = rows(self.scene.results, sweep)
+                for problem in checks.different_rows(wanted.rows, found, spared):
+                    self._problem(f"after the disturbed run of {sweep}, {problem}")
+        self.scene.drivers.clear()
+
+    def _check(self) -> None:
+        """Check what has stayed, and what was done."""
+        scene, reference = self.scene, self.lab.reference
+        altered = descendants(reference.store, scene.altered)
+        found = checks.unexplained(self.steps.by_key(), self.report.injected, altered)
+        found += checks.altered_artifacts(Store(scene.store), reference.stages)
+        found += checks.left_processes(scene.cluster)
+        found += checks.left_in(scene.results, scene.cluster)
+        found += self.lab.shared_memory.left()
+        for problem in found:
+            self._problem(problem)
+
+    def _problem(self, text: str, driver: Driver | None = None) -> None:
+        where = f" ({driver.said})" if driver else ""
+        self.report.problems.append(text + where)
