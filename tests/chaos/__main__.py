@@ -14,7 +14,7 @@ import time
 
 from chaos.faults import FAULTS
 from chaos.lab import opened
-from chaos.scenario import Report, play
+from chaos.scenario import Report, drawn_faults, play
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
     with opened(_say, lambda: bool(bad)) as lab:
         seed = options.seed
         while count < options.faults and time.monotonic() - began < options.minutes * 60:
-            report = play(lab, seed, names)
+            report = play(lab, seed, drawn_faults(seed, names))
             count += len(report.injected)
             _show(report, names)
             bad += [report] if report.problems else []

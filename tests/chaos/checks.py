@@ -39,9 +39,10 @@ def different_rows(wanted: Rows, found: Rows, spared: Sequence[str] = ()) -> lis
     problems = [f"cell {cell} has no row" for cell in wanted.keys() - found.keys()]
     problems += [f"cell {cell} is not of the sweep" for cell in found.keys() - wanted.keys()]
     for cell in sorted(wanted.keys() & found.keys() - set(spared)):
-        for name, value in wanted[cell].items():
-            if found[cell].get(name) != value:
-                problems.append(f"{cell}: {name} is {found[cell].get(name)!r}, not {value!r}")
+        row = found[cell]
+        if names := [name for name, value in wanted[cell].items() if row.get(name) != value]:
+            first = ", ".join(f"{n} is {row.get(n)!r}, not {wanted[cell][n]!r}" for n in names[:3])
+            problems.append(f"{cell}: {len(names)} columns differ: {first}")
     return problems
 
 

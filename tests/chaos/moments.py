@@ -20,20 +20,19 @@ What = Literal["start", "end", "time", "between"]
 class Moment:
     """A moment after the fault before, or after the start of the run.
 
-    count: of starts or ends of steps, of this stage (empty: of any). share: where what is `time`,
-    of the time that an undisturbed run takes, so that a busy machine sees the same faults.
+    count: of starts or ends of steps, of this stage (empty: of any). seconds: where what is `time`.
     """
 
     what: What
     stage: str = ""
     count: int = 0
-    share: float = 0.0
+    seconds: float = 0.0
 
     def __str__(self) -> str:
         if self.what == "between":
             return "before the next run"
         if self.what == "time":
-            return f"after {self.share:.0%} of the time"
+            return f"after {self.seconds:.1f} s"
         return f"at {self.what} {self.count} of {self.stage or 'any step'}"
 
 
@@ -42,19 +41,19 @@ def drawn(rng: random.Random, first: bool, between: bool) -> Moment:
     kind = rng.random()
     if between and kind < 0.25:
         return Moment("between")
-    if kind < 0.45:
-        return Moment("time", share=rng.uniform(0.01, 0.7 if first else 0.3))
+    if kind < 0.4:
+        return Moment("time", seconds=rng.uniform(0.2, 6 if first else 1.5))
     what: What = "start" if kind < 0.75 else "end"
-    if rng.random() < 0.5:
-        return Moment(what, "", rng.randint(1, 20 if first else 8))
+    if rng.random() < 0.6:
+        return Moment(what, "", rng.randint(1, 16 if first else 8))
     return Moment(what, rng.choice([*_EARLY, *_LATE] if first else _LATE), rng.randint(1, 3))
 
 
 class Countdown:
-    """Waits for a moment, from now on. seconds: what an undisturbed run takes."""
+    """Waits for a moment, from now on."""
 
-    def __init__(self, moment: Moment, seconds: float) -> None:
-        self._moment, self._until = moment, time.monotonic() + moment.share * seconds
+    def __init__(self, moment: Moment) -> None:
+        self._moment, self._until = moment, time.monotonic() + moment.seconds
         self._seen = 0
 
     def is_over(self, events: Sequence[Event]) -> bool:

@@ -65,9 +65,12 @@ def drawn_faults(seed: int, names: Sequence[str] = ()) -> list[Planned]:
     ]
 
 
-def play(lab: Lab, seed: int, names: Sequence[str] = ()) -> Report:
-    """Run a sweep while its faults come, then to its end, and check what must hold."""
-    report = Report(seed, drawn_faults(seed, names))
+def play(lab: Lab, seed: int, planned: Sequence[Planned]) -> Report:
+    """Run a sweep while these faults come, then to its end, and check what must hold.
+
+    seed: of what a fault itself draws, such as a process to kill.
+    """
+    report = Report(seed, list(planned))
     faults = [one.fault for one in report.planned]
     report.folder = lab.new_folder(f"seed-{seed}")
     scene = Scene(random.Random(f"acts {seed}"), lab.cluster, report.folder, report.folder / "r")
@@ -144,16 +147,13 @@ class _Play:
             events = self.steps.poll(0.02)
             self.scene.do_due()
             if disturbed and self.pending and any(one.sweep == NAME for one in running):
-                countdown = countdown or self._countdown()
+                countdown = countdown or Countdown(self.pending[0].moment)
                 if countdown.is_over(events):
                     self._try(self.pending.popleft(), time.monotonic() + _TARGET_S)
                     countdown = None
             if time.monotonic() > until:
                 self._end(running)
         self.steps.poll(0)
-
-    def _countdown(self) -> Countdown:
-        return Countdown(self.pending[0].moment, self.lab.reference.seconds)
 
     def _try(self, planned: Planned, until: float) -> None:
         """Do the fault, as soon as there is something for it to act on."""

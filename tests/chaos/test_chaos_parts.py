@@ -1,0 +1,121 @@
+"""The harness itself: what it draws, sees and finds wrong."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chaos.checks import Injected, different_rows, hit_twice, unexplained
+from chaos.faults import FAULTS
+from chaos.faults.artifacts import flip, truncate
+from chaos.moments import Countdown, Moment
+from chaos.processes import Kind, Process, Processes
+from chaos.scenario import drawn_faults
+from chaos.scene import Scene
+from chaos.steps import Event, Execution, StepLog
+
+KEY, OTHER = "a" * 64, "b" * 64
+
+
+def test_a_seed_always_draws_the_same_and_all_faults_are_drawn() -> None:
+    assert drawn_faults(7) == drawn_faults(7) != drawn_faults(8)
+    seen = {one.fault.name for seed in range(300) for one in drawn_faults(seed)}
+    assert seen == set(FAULTS)
+    named = drawn_faults(7, ["sigint", "node-killed"])
+    assert [one.fault.name for one in named] == ["sigint", "node-killed"]
+
+
+def test_a_moment_is_a_number_of_steps_of_a_stage_or_a_time() -> None:
+    events = [Event("start", "build"), Event("end", "build"), Event("start", "verify")]
+    assert Countdown(Moment("start", "verify", 1)).is_over(events)
+    assert not Countdown(Moment("start", "build", 2)).is_over(events)
+    later = Countdown(Moment("start", "", 3))
+    assert [later.is_over(events), later.is_over(events)] == [False, True]
+    assert Countdown(Moment("time", seconds=0)).is_over([])
+    assert not Countdown(Moment("time", seconds=60)).is_over(events)
+    assert not Countdown(Moment("between")).is_over(events)
+
+
+def test_the_log_tells_published_steps_from_those_that_were_lost(tmp_path: Path) -> None:
+    log = StepLog(tmp_path, {KEY: "build", OTHER: "measure"})
+    one, two = tmp_path / f"tmp/{KEY}.host.1.2", tmp_path / f"tmp/{OTHER}.other-host.1.2"
+    for folder in (one, two, tmp_path / "tmp/token.host.1.2"):
+        folder.mkdir()
+    assert log.poll(5) == [Event("start", "build"), Event("start", "measure")]
+    one.rename(tmp_path / "done")
+    shutil.rmtree(two)
+    assert log.poll(5) == [Event("end", "build")]
+    (first,), (second,) = log.by_key().values()
+    assert first.published and not second.published and first.began <= first.ended
+    log.close()
+
+
+def test_a_step_that_was_begun_again_needs_a_fault_that_explains_it() -> None:
+    killed = Injected(FAULTS["step-killed"], 10.0, 10.0, "")
+    lost, done = Execution(KEY, 9, 11), Execution(KEY, 9, 11, published=True)
+    again = Execution(KEY, 12, 13, published=True)
+    assert unexplained({KEY: [lost, again]}, [killed], set()) == []
+    for runs, injected in (
+        ([lost, again], []),
+        ([done, again], [killed]),
+        ([lost, again], [Injected(FAULTS["step-killed"], 20.0, 20.0, "")]),
+        ([lost, again], [Injected(FAULTS["sweep-beside"], 10.0, 10.0, "")]),
+        ([lost, lost, again], [killed]),
+    ):
+        assert unexplained({KEY: runs}, injected, set())
+    assert unexplained({KEY: [done, again]}, [killed], {KEY}) == []
+
+
+def test_rows_are_compared_but_for_cells_that_were_hit_twice() -> None:
+    wanted = {"x": {"status": "ok", "build_key": KEY}, "y": {"status": "ok", "build_key": OTHER}}
+    found = {**wanted, "x": {"status": "failed", "build_key": KEY}}
+    assert different_rows(wanted, wanted) == []
+    (problem,) = different_rows(wanted, found)
+    assert "status is 'failed', not 'ok'" in problem
+    assert different_rows(wanted, {"x": wanted["x"]}) and different_rows({}, wanted)
+    lost = Execution(KEY, 1, 2)
+    assert hit_twice(wanted, {KEY: [lost, lost], OTHER: [lost]}) == ["x"]
+    assert different_rows(wanted, found, ["x"]) == []
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    own = Processes(f"test-{os.getpid()}-{time.monotonic_ns()}")
+    yield own
+    own.kill_all()
+
+
+def test_only_processes_with_the_mark_are_found_and_killed(processes: Processes) -> None:
+    sleep = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
+    marks = (processes.variables(), processes.variables(2), {})
+    pipe = subprocess.PIPE
+    begun = [subprocess.Popen(sleep, env={**os.environ, **mark}, stdout=pipe) for mark in marks]
+    for one in begun:
+        assert one.stdout is not None and one.stdout.readline()
+    assert {(one.pid, one.node) for one in processes.find()} == {
+        (begun[0].pid, None), (begun[1].pid, 2),
+    }  # fmt: skip
+    stranger = Process(begun[2].pid, os.getpid(), None, Kind.OTHER, "")
+    assert not processes.send(stranger, 9)  # type: ignore[arg-type]
+    assert processes.kill_all(2) == 1 and begun[1].wait() == -9
+    processes.kill_all()
+    assert begun[0].wait() == -9 and begun[2].poll() is None
+    begun[2].kill()
+    begun[2].communicate()
+
+
+def test_files_are_changed_by_damage(tmp_path: Path) -> None:
+    path, scene = tmp_path / "x", Scene(random.Random(1), None, tmp_path, tmp_path)  # type: ignore[arg-type]
+    path.write_bytes(bytes(100))
+    flip(scene, path)
+    assert len(path.read_bytes()) == 100 and any(path.read_bytes())
+    truncate(scene, path)
+    assert path.stat().st_size < 100
