@@ -1,14 +1,18 @@
 # `make` lists the targets. VENV names another environment; PYTHON another interpreter to make it;
-# JOBS how many processes run the tests; MODEL what `gpu-pack` packs.
+# JOBS how many processes run the tests; MODEL what `gpu-pack` packs; SEED and FAULTS the first seed
+# of `chaos` and how many faults it injects, CHAOS its other options.
 VENV ?= .venv
 PYTHON ?= python3
 JOBS ?= 2
 MODEL ?= yolox_nano
+SEED ?= 1
+FAULTS ?= 200
+CHAOS ?=
 BIN := $(VENV)/bin
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast coverage mutants pythons fuzz lint bench models gpu-pack train-demo clean
+.PHONY: help setup demo test test-fast coverage mutants pythons fuzz chaos lint bench models gpu-pack train-demo clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -51,6 +55,9 @@ pythons: ## The fast tests that need neither torch nor mmcv, on Python 3.10 to 3
 fuzz: setup ## 10,000 new matrices, annotation files, records and leaderboards each; half an hour
 	FARM_FUZZ=10000 $(BIN)/python -m pytest tests/fuzz
 
+chaos: setup ## 200 faults in sweeps on a Ray cluster (SEED, FAULTS); an hour or two
+	PYTHONPATH=tests:. $(BIN)/python -m chaos --seed $(SEED) --faults $(FAULTS) $(CHAOS)
+
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -61,6 +68,7 @@ bench: setup ## Measure the farm itself, exports, and what precisions cost and g
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/precision.py
+	-$(BIN)/python benchmarks/tracker.py
 
 models: setup ## Check every model at every opset, and write docs/models.md; hours, and resumes
 	$(BIN)/farm models --records docs/models.jsonl --markdown docs/models.md

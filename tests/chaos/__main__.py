@@ -8,13 +8,12 @@ python -m chaos --seed 17 --only node-killed --faults 1
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 
 from chaos.faults import FAULTS
 from chaos.lab import opened
-from chaos.scenario import Report, drawn_faults, play
+from chaos.scenario import Report, drawn_scenario, play
 
 
 def main() -> int:
@@ -27,7 +26,7 @@ def main() -> int:
     with opened(_say, lambda: bool(bad)) as lab:
         seed = options.seed
         while count < options.faults and time.monotonic() - began < options.minutes * 60:
-            report = play(lab, seed, drawn_faults(seed, names))
+            report = play(lab, drawn_scenario(seed, names))
             count += len(report.injected)
             _show(report, names)
             bad += [report] if report.problems else []
@@ -52,14 +51,13 @@ def _show(report: Report, names: list[str]) -> None:
     for one in report.planned:
         done = one.outcome or "not done: the sweep ended before"
         state = "FAILED" if report.problems else "ok"
-        _say(f"{report.seed:5} {one.fault.name:22} {one.moment!s:28} {done:70} {state}")
+        place = "own Ray" if report.local else "cluster"
+        _say(f"{report.seed:5} {place} {one.fault.name:22} {one.moment!s:28} {done:70} {state}")
     for problem in report.problems:
         _say(f"      {problem}")
     if report.problems:
-        only = f" --only {shlex.quote(','.join(names))}" if names else ""
-        _say(
-            f"      again: PYTHONPATH=tests:. python -m chaos --seed {report.seed} --faults 1{only}"
-        )
+        more = f" CHAOS='--only {','.join(names)}'" if names else ""
+        _say(f"      again: make chaos SEED={report.seed} FAULTS=1{more}")
 
 
 def _say(text: str) -> None:

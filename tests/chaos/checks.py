@@ -100,9 +100,10 @@ def left_in(results: Path, cluster: Cluster) -> list[str]:
     found = [*(store / "tmp").iterdir(), *(store / "claims").iterdir()]
     found += [*results.rglob("*.part"), *results.rglob("*.lease")]
     found += (cluster.folder / "ray").glob("session_*")
+    folders = set(cluster.temporary.glob("farm-*"))
     # Ray ends the workers of a job without letting them clear up: the next ones of a node do it.
-    folders = list(cluster.temporary.glob("farm-*"))
-    found += folders if len(folders) > 2 * (1 + len(WORKERS)) else []
+    workers = {one for one in folders if one.name.startswith("farm-worker-")}
+    found += folders - workers if len(workers) <= 2 * (1 + len(WORKERS)) else folders
     return [f"{path} has stayed" for path in found]
 
 
@@ -111,7 +112,8 @@ def left_processes(cluster: Cluster) -> list[str]:
     found: list[str] = []
 
     def ended() -> bool:
-        others = [one for one in cluster.processes.find() if one.kind not in RAYS]
+        found_now = cluster.processes.find()
+        others = [one for one in found_now if one.node is None or one.kind not in RAYS]
         found[:] = [f"{one} still runs: {one.title[:200]}" for one in others]
         return not others
 

@@ -61,9 +61,10 @@ class Cluster:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_TMPDIR": str(folder / "ray"),
             "TMPDIR": str(self.temporary),
+            "FARM_LOCKS": str(folder / "locks"),
             **(variables or {}),
         }
-        for name in (self.temporary, folder / "ray"):
+        for name in (self.temporary, folder / "ray", folder / "locks"):
             name.mkdir(parents=True)
 
     @property

@@ -29,6 +29,9 @@ LIMIT_S = 300.0
 _TARGET_S = 30.0
 """How long a fault waits for something to act on."""
 
+_LOCAL = 0.2
+"""The share of scenarios without a cluster."""
+
 _LIVES = 4
 """How many runs may be disturbed."""
 
@@ -44,36 +47,39 @@ class Planned:
 
 @dataclass
 class Report:
-    """What a scenario came to. problems: what did not hold."""
+    """A scenario and what it came to. local: with a Ray of the driver's own. problems: what did not
+    hold."""
 
     seed: int
     planned: list[Planned]
+    local: bool = False
     injected: list[Injected] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     folder: Path = Path()
 
 
-def drawn_faults(seed: int, names: Sequence[str] = ()) -> list[Planned]:
-    """Draw the faults of a scenario, or the moments of these."""
+def drawn_scenario(seed: int, names: Sequence[str] = ()) -> Report:
+    """Draw the faults of a scenario, or the moments of these, as what is to be played."""
     rng = random.Random(seed)
+    local = not names and rng.random() < _LOCAL
     if not names:
-        kinds = [rng.choice(KINDS) for _ in range(rng.randint(2, 4))]
+        kinds = [kind for kind in KINDS if not (local and kind == "node")]
+        kinds = [rng.choice(kinds) for _ in range(rng.randint(2, 4))]
         names = [rng.choice([n for n, f in FAULTS.items() if f.kind == kind]) for kind in kinds]
-    return [
+    planned = [
         Planned(FAULTS[name], drawn(rng, not index, FAULTS[name].between))
         for index, name in enumerate(names)
     ]
+    return Report(seed, planned, local)
 
 
-def play(lab: Lab, seed: int, planned: Sequence[Planned]) -> Report:
-    """Run a sweep while these faults come, then to its end, and check what must hold.
-
-    seed: of what a fault itself draws, such as a process to kill.
-    """
-    report = Report(seed, list(planned))
+def play(lab: Lab, report: Report) -> Report:
+    """Run a sweep while the scenario's faults come, then to its end, and check what must hold."""
+    seed = report.seed
     faults = [one.fault for one in report.planned]
     report.folder = lab.new_folder(f"seed-{seed}")
     scene = Scene(random.Random(f"acts {seed}"), lab.cluster, report.folder, report.folder / "r")
+    scene.local = report.local
     scene.tracker = lab.tracker() if any(one.tracker for one in faults) else None
     scene.small = any(one.small_disk for one in faults) and disks.mount(scene.store)
     scene.steps = StepLog(scene.store, lab.reference.stages)

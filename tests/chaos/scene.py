@@ -24,14 +24,16 @@ class NoTarget(Exception):
 class Scene:
     """One results folder, the drivers that write to it, and the cluster that they use.
 
-    folder: that of the matrices. small: the store is on a file system of its own. altered: the
-    steps whose artifacts a fault has changed. undo: is closed when the disturbed run has ended.
+    folder: that of the matrices. local: the drivers start a Ray of their own in place of using the
+    cluster. small: the store is on a file system of its own. altered: the steps whose artifacts a
+    fault has changed. undo: is closed when the disturbed run has ended.
     """
 
     rng: random.Random
     cluster: Cluster
     folder: Path
     results: Path
+    local: bool = False
     small: bool = False
     tracker: Tracker | None = None
     steps: StepLog | None = None
@@ -70,9 +72,8 @@ class Scene:
         """Begin to run a sweep."""
         if self.tracker is None:
             words = (*words, "--no-mlflow")
-        driver = begin(
-            self.folder, self.results, self.cluster.address, self.variables, *words, sweep=sweep
-        )
+        address = None if self.local else self.cluster.address
+        driver = begin(self.folder, self.results, address, self.variables, *words, sweep=sweep)
         self.drivers.append(driver)
         return driver
 
@@ -82,11 +83,8 @@ class Scene:
         Raises:
             NoTarget: there is none.
         """
-        found = [
-            one
-            for one in self.cluster.processes.find(None, *kinds)
-            if one.node is not None and (not nodes or one.node in nodes)
-        ]
+        found = self.cluster.processes.find(None, *kinds)
+        found = [one for one in found if not nodes or one.node in nodes]
         if not found:
             raise NoTarget(f"no {' or '.join(kind.value for kind in kinds)}")
         return self.rng.choice(sorted(found, key=lambda one: one.pid))

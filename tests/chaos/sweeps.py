@@ -113,12 +113,12 @@ class Driver:
 
 
 def begin(
-    folder: Path, results: Path, address: str, variables: Mapping[str, str], *words: str,
+    folder: Path, results: Path, address: str | None, variables: Mapping[str, str], *words: str,
     sweep: str = NAME,
 ) -> Driver:  # fmt: skip
-    """Begin to run the sweep. folder: that of the matrices."""
+    """Begin to run the sweep. folder: that of the matrices. address: None for a Ray of its own."""
     command = [sys.executable, "-m", "farm", "run", str(folder / f"{sweep}.yaml"), "-v"]
-    command += ["--results", str(results), "--address", address, *words]
+    command += ["--results", str(results), *words, *(["--address", address] if address else [])]
     number = len(list(folder.glob("run-*.err"))) + 1
     said = folder / f"run-{number}.err"
     with said.open("wb") as errors, said.with_suffix(".out").open("wb") as output:

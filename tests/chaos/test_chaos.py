@@ -9,7 +9,7 @@ import pytest
 from chaos.faults import FAULTS
 from chaos.lab import Lab, opened
 from chaos.moments import Moment
-from chaos.scenario import Planned, play
+from chaos.scenario import Planned, Report, play
 
 pytestmark = pytest.mark.slow  # a Ray cluster of its own
 
@@ -41,7 +41,7 @@ def lab() -> Iterator[Lab]:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_disturbed_sweep_ends_as_an_undisturbed_one(lab: Lab, name: str) -> None:
     planned = [Planned(FAULTS[fault], moment) for fault, moment in SCENARIOS[name]]
-    report = play(lab, 1, planned)
+    report = play(lab, Report(1, planned))
     told = "\n".join(f"{one.fault.name}: {one.outcome}" for one in report.planned)
     assert not report.problems, "\n".join([*report.problems, told])
     missing = len(planned) - len(report.injected)

@@ -18,7 +18,7 @@ from chaos.faults import FAULTS
 from chaos.faults.artifacts import flip, truncate
 from chaos.moments import Countdown, Moment
 from chaos.processes import Kind, Process, Processes
-from chaos.scenario import drawn_faults
+from chaos.scenario import drawn_scenario
 from chaos.scene import Scene
 from chaos.steps import Event, Execution, StepLog
 
@@ -26,11 +26,11 @@ KEY, OTHER = "a" * 64, "b" * 64
 
 
 def test_a_seed_always_draws_the_same_and_all_faults_are_drawn() -> None:
-    assert drawn_faults(7) == drawn_faults(7) != drawn_faults(8)
-    seen = {one.fault.name for seed in range(300) for one in drawn_faults(seed)}
+    assert drawn_scenario(7) == drawn_scenario(7) != drawn_scenario(8)
+    seen = {one.fault.name for seed in range(300) for one in drawn_scenario(seed).planned}
     assert seen == set(FAULTS)
-    named = drawn_faults(7, ["sigint", "node-killed"])
-    assert [one.fault.name for one in named] == ["sigint", "node-killed"]
+    named = drawn_scenario(7, ["sigint", "node-killed"])
+    assert [one.fault.name for one in named.planned] == ["sigint", "node-killed"]
 
 
 def test_a_moment_is_a_number_of_steps_of_a_stage_or_a_time() -> None:
@@ -54,7 +54,8 @@ def test_the_log_tells_published_steps_from_those_that_were_lost(tmp_path: Path)
     shutil.rmtree(two)
     assert log.poll(5) == [Event("end", "build")]
     (first,), (second,) = log.by_key().values()
-    assert first.published and not second.published and first.began <= first.ended
+    assert first.published and not second.published
+    assert first.ended is not None and first.began <= first.ended
     log.close()
 
 
@@ -95,7 +96,7 @@ def processes() -> Iterator[Processes]:
 
 def test_only_processes_with_the_mark_are_found_and_killed(processes: Processes) -> None:
     sleep = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
-    marks = (processes.variables(), processes.variables(2), {})
+    marks: tuple[dict[str, str], ...] = (processes.variables(), processes.variables(2), {})
     pipe = subprocess.PIPE
     begun = [subprocess.Popen(sleep, env={**os.environ, **mark}, stdout=pipe) for mark in marks]
     for one in begun:

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from chaos.processes import wait_until
+from chaos.processes import Processes, wait_until
 
 _HOP = ("connection", "keep-alive", "transfer-encoding", "host")
 """Headers that are of one connection only."""
@@ -24,6 +24,8 @@ class Tracker:
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
         self.pause_s, self.away, self.calls = 0.0, False, 0
+        self._processes = Processes(f"{folder.parent.name}-mlflow")  # not those of a sweep
+        more = {**self._processes.variables(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -32,8 +34,8 @@ class Tracker:
         command += [f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder)]
         with (folder / "mlflow.log").open("wb") as log:
             self._process = subprocess.Popen(
-                command, cwd=folder, env=dict(variables), stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, start_new_session=True,
+                command, cwd=folder, env={**variables, **more}, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         if not wait_until(self._answers, 180):
             raise RuntimeError(f"MLflow does not start: {(folder / 'mlflow.log').read_text()}")
@@ -50,11 +52,12 @@ class Tracker:
         self.pause_s, self.away = 0.0, False
 
     def close(self) -> None:
-        """End the proxy; the server's processes have the mark of the harness."""
+        """End the proxy and the server."""
         self._proxy.shutdown()
         self._proxy.server_close()
         self._process.terminate()
         self._process.wait()
+        self._processes.kill_all()
 
     def _answers(self) -> bool:
         if self._process.poll() is not None:
