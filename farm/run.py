@@ -15,6 +15,7 @@ from farm import interrupts
 from farm.errors import FarmError, InputError, text_of
 from farm.interrupts import Interrupted
 from farm.terminal import logs, plain_output
+from farm.units import parse_seconds
 
 if TYPE_CHECKING:
     from farm.sweep import Sweep
@@ -45,8 +46,25 @@ def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
         "--address", help="a Ray cluster (default: RAY_ADDRESS, else a local one is started)"
     )
     parser.add_argument(
+        "--wait-for-nodes", type=_duration, default=0.0, metavar="TIME",
+        help="on a cluster with an autoscaler: how long a step waits for a node of its kind that is"
+        " not there, as 20m (default: it fails at once)",
+    )  # fmt: skip
+    parser.add_argument(
         "--retry-failed", action="store_true", help="try recorded failures once more"
     )
+
+
+def _duration(text: str) -> float:
+    """Parse a time as in a matrix (`20m`), in seconds.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def minutes(text: str) -> float:
@@ -95,6 +113,7 @@ def run(options: argparse.Namespace) -> int:
         address=options.address,
         retry_failed=options.retry_failed,
         mlflow=not options.no_mlflow,
+        wait_for_nodes_s=options.wait_for_nodes,
     )
     sweep = run_sweep(matrix, results, choices, _show)
     if sweep.interrupted:

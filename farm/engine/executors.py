@@ -18,12 +18,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Choices:
-    """How a sweep runs; none of it changes what a step produces."""
+    """How a sweep runs; none of it changes what a step produces.
+
+    wait_for_nodes_s: how long a node is waited for that a cluster's autoscaler starts, in seconds.
+    """
 
     executor: str = "ray"
     address: str | None = None
     retry_failed: bool = False
     mlflow: bool = True
+    wait_for_nodes_s: float = 0.0
 
 
 def starter(
@@ -52,4 +56,4 @@ def _make_executor(store: Store, choices: Choices, limits: Limits) -> Executor:
         return LocalExecutor(store, limits)
     from farm.engine.ray import RayExecutor
 
-    return RayExecutor(store, choices.address, limits)
+    return RayExecutor(store, choices.address, limits, choices.wait_for_nodes_s)

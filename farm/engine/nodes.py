@@ -65,9 +65,9 @@ class Nodes:
         self._refreshed = float("-inf")
         self.refresh()
 
-    def refresh(self) -> None:
-        """Find nodes that have joined or are gone, at most every 30 seconds."""
-        if time.monotonic() - self._refreshed < _REFRESH_S:
+    def refresh(self, now: bool = False) -> None:
+        """Find nodes that have joined or are gone, at most every 30 seconds, or now."""
+        if not now and time.monotonic() - self._refreshed < _REFRESH_S:
             return
         self._refreshed = time.monotonic()
         known = ray.nodes()  # type: ignore[no-untyped-call]

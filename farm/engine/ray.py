@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
 from farm.engine import private_ray
+from farm.engine.awaited import Awaited
 from farm.engine.connect import connect, off_stdout
 from farm.engine.limits import Limits
 from farm.engine.nodes import Node, Nodes
@@ -52,7 +54,13 @@ class RayExecutor:
     its step runs; see `engine.supervise`.
     """
 
-    def __init__(self, store: Store, address: str | None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        address: str | None,
+        limits: Limits | None = None,
+        wait_for_nodes_s: float = 0.0,
+    ) -> None:
         self._store, self._limits = store, limits or Limits()
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._own = not ray.is_initialized()
@@ -63,6 +71,8 @@ class RayExecutor:
         self._tasks: dict[Any, Task] = {}
         self._calls: dict[str, Any] = {}
         self._nodes = Nodes(store)
+        self._awaited = Awaited(wait_for_nodes_s if self._address else 0.0)
+        self._left_out = set[str]()
 
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
         """Return why no node can run them, by key, of the optional steps.
@@ -72,9 +82,10 @@ class RayExecutor:
         """
         steps, skipped = list(steps), dict[str, str]()
         self._nodes.learn_for(steps)
+        self._say_left_out(steps)
         for step in steps:
             reasons = [step_unsupported(step, node.machine) for node in self._nodes]
-            if not reasons or None in reasons:
+            if not reasons or None in reasons or self._awaited.may_come(step, self._nodes):
                 continue
             needed, why = step.needs.accelerator or "a CPU", "; ".join(filter(None, reasons))
             if not step.needs.optional:
@@ -85,10 +96,37 @@ class RayExecutor:
             skipped[step.key] = f"no node has the {needed} that this needs: {why}"
         return skipped
 
+    def _say_left_out(self, steps: list[Step]) -> None:
+        """Say once of each node that can run none of the steps why that is so."""
+        for node in self._nodes:
+            machine = node.machine
+            if node.id in self._left_out or any(
+                step_unsupported(step, machine) is None for step in steps
+            ):
+                continue
+            self._left_out.add(node.id)
+            reasons = Counter(filter(None, (step_unsupported(step, machine) for step in steps)))
+            # A head without CPUs is meant to run none.
+            level = logging.WARNING if machine.cpus else logging.DEBUG
+            for reason, _ in reasons.most_common(1):
+                log.log(level, "A node is left out: %s", reason)
+
     def take(self, step: Step) -> bool:
-        """Submit the step if a node that can run it has room for it; return whether one has."""
+        """Submit the step if a node that can run it has room for it; return whether one has.
+
+        One that no node can run is taken, too, if a node may come for it.
+        """
         self._nodes.refresh()
         able = [node for node in self._nodes if step_unsupported(step, node.machine) is None]
+        if not able:
+            return self._awaited.hold(step)
+        if not self._submitted(step, able):
+            self._awaited.ask_for_more(step)
+            return False
+        return True
+
+    def _submitted(self, step: Step, able: list[Node]) -> bool:
+        """Submit the step to one of the nodes if one has room for it."""
         alone = {task.node for task in self._tasks.values() if task.step.needs.exclusive}
         free = [node for node in able if node.id not in alone]
         shared = [task for task in self._tasks.values() if not task.step.needs.exclusive]
@@ -123,8 +161,14 @@ class RayExecutor:
         """
         while True:
             interrupts.check()
-            done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=_INTERRUPTED_S)
-            if done:
+            awaited = self._awaited.tasks
+            if awaited:
+                self._nodes.refresh(now=self._awaited.has_news())
+                if outcome := next(self._awaited.ended(self._nodes), None):
+                    return outcome
+            waited = [*self._tasks, *awaited]
+            done, _ = ray.wait(waited, num_returns=1, timeout=_INTERRUPTED_S)
+            if done and done[0] in self._tasks:
                 return self._ended(done[0])
 
     def _ended(self, ref: Any) -> Outcome:
@@ -143,6 +187,7 @@ class RayExecutor:
     def stop(self) -> None:
         """End the running steps, and Ray if this executor started it."""
         tasks, self._tasks = list(self._tasks), {}
+        self._awaited.stop()
         with self._stdout:  # until the end, since Ray prints some messages late
             if self._own:
                 # Ray ends the workers itself. Cancelling their tasks first would race with those

@@ -50,6 +50,7 @@ def pack(options: argparse.Namespace) -> int:
     store = Store(store_folder(results_folder(options.results, matrix)))
     choices = Choices(
         executor=options.executor, address=options.address, retry_failed=options.retry_failed,
+        wait_for_nodes_s=options.wait_for_nodes,
     )  # fmt: skip
     plan, outcomes = run_before(matrix, store, choices)
     found = describe(matrix, plan, outcomes)

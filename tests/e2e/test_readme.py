@@ -1,4 +1,4 @@
-"""The README and the cluster's files: every command and matrix in them works as it stands."""
+"""The README: every command and matrix in it works as it stands."""
 
 from __future__ import annotations
 
@@ -92,11 +92,3 @@ def test_make_targets_of_the_readme_exist() -> None:
     makefile = (PROJECT / "Makefile").read_text()
     for target in re.findall(r"\bmake ([a-z-]+)", README):
         assert re.search(rf"^{target}:", makefile, re.M), target
-
-
-def test_the_rayjob_runs_a_matrix_that_is_there() -> None:
-    job = yaml.safe_load((PROJECT / "cluster" / "rayjob.yaml").read_text())
-    assert job["kind"] == "RayJob"
-    words = job["spec"]["entrypoint"].split()
-    assert words[:3] == ["python", "-m", "farm.run"] and (PROJECT / words[3]).is_file()
-    assert Path(words[words.index("--results") + 1]).is_absolute()

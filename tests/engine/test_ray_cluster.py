@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ MEMORY = {"object_store_memory": 100 << 20}
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """A head with one CPU, a node with three, and one with two and an L4, as far as Ray knows."""
+def cluster() -> Iterator[Any]:
+    """A head without CPUs, a node with three, and one with two and an L4, as far as Ray knows."""
     from ray.cluster_utils import Cluster
 
     assert not ray.is_initialized()
@@ -39,15 +40,20 @@ def address() -> Iterator[str]:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for the workers: `own_stage`
         patch.setenv("RAY_TMPDIR", folder)  # whoever looks for a Ray does not find this one
         patch.delenv("RAY_ADDRESS", raising=False)
-        head = {"num_cpus": 1, "include_dashboard": False, **MEMORY}
+        head = {"num_cpus": 0, "include_dashboard": False, **MEMORY}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         cluster.add_node(num_cpus=3, **MEMORY)
         gpu = {"num_gpus": 1, "resources": {"accelerator_type:L4": 1}}
         cluster.add_node(num_cpus=2, **gpu, **MEMORY)
         cluster.wait_for_nodes()
-        yield cluster.address
+        yield cluster
         cluster.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def address(cluster: Any) -> str:
+    return str(cluster.address)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +73,10 @@ def executor(address: str, root: Path) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def nodes(executor: Any) -> dict[float, str]:
-    """Ray's names of the nodes, by how many CPUs they have."""
-    return {one["Resources"]["CPU"]: one["NodeID"] for one in ray.nodes()}
+    """Ray's names of the nodes that have CPUs, by how many."""
+    found = {one["Resources"].get("CPU", 0): one["NodeID"] for one in ray.nodes()}
+    assert found.pop(0)
+    return found
 
 
 def own(name: str, needs: Needs | None = None, code: str = "") -> Step:
@@ -103,7 +111,7 @@ def test_a_step_is_admitted_where_one_node_can_run_it(executor: Any, address: st
     with pytest.raises(InputError, match=r"own mine \(it needs H100\)") as error:
         executor.admit([fits, own("d", Needs(accelerator="H100"))])
     assert error.value.where == f"Ray cluster {address}"
-    with pytest.raises(InputError, match=r"\(it needs a CPU\): .*has 3 CPUs"):
+    with pytest.raises(InputError, match=r"\(it needs a CPU\): .*has 0 CPUs.*has 3 CPUs"):
         executor.admit([own("e", Needs(cpus=4))])
 
 
@@ -120,14 +128,14 @@ def test_a_step_goes_to_the_largest_node_that_fits(
 def test_exclusive_steps_have_a_node_each_and_others_wait(
     executor: Any, root: Path, nodes: dict[float, str]
 ) -> None:
-    steps = [own(f"alone {n}", ALONE, "import time; time.sleep(3)") for n in range(4)]
+    steps = [own(f"alone {n}", ALONE, "import time; time.sleep(3)") for n in range(3)]
     plain = own("beside")
     executor.admit([*steps, plain])
-    assert [executor.take(one) for one in steps] == [True, True, True, False]
+    assert [executor.take(one) for one in steps] == [True, True, False]
     assert not executor.take(plain)
-    assert set(nodes_of(executor, root, *steps[:3])) == set(nodes.values())
+    assert set(nodes_of(executor, root, *steps[:2])) == set(nodes.values())
     assert executor.take(plain)
-    assert not executor.take(steps[3])
+    assert not executor.take(steps[2])
     nodes_of(executor, root, plain)
 
 
@@ -162,16 +170,16 @@ def test_no_more_steps_are_taken_for_a_gpu_than_there_are(executor: Any) -> None
 
 
 def test_so_many_steps_are_taken_as_there_are_cores_and_two_more(executor: Any, root: Path) -> None:
-    steps = [own(f"many {n}", None, "import time; time.sleep(0.2)") for n in range(9)]
+    steps = [own(f"many {n}", None, "import time; time.sleep(0.2)") for n in range(8)]
     executor.admit(steps)
-    assert [executor.take(one) for one in steps] == [True] * 8 + [False]
-    nodes_of(executor, root, *steps[:8])
+    assert [executor.take(one) for one in steps] == [True] * 7 + [False]
+    nodes_of(executor, root, *steps[:7])
     alone = own("many alone", Needs(cpus=3, exclusive=True), "import time; time.sleep(3)")
-    more = [own(f"more {n}", None, "import time; time.sleep(0.2)") for n in range(6)]
+    more = [own(f"more {n}", None, "import time; time.sleep(0.2)") for n in range(5)]
     executor.admit([alone, *more])
     assert executor.take(alone)
-    assert [executor.take(one) for one in more] == [True] * 5 + [False]
-    nodes_of(executor, root, alone, *more[:5])
+    assert [executor.take(one) for one in more] == [True] * 4 + [False]
+    nodes_of(executor, root, alone, *more[:4])
 
 
 def test_a_step_that_ends_its_process_is_begun_once_alone(executor: Any, tmp_path: Path) -> None:
@@ -204,6 +212,76 @@ def test_an_executor_on_anothers_ray_ends_its_own_steps_alone(
     second.stop()
     assert ray.is_initialized()
     wait_for(lambda: not psutil.pid_exists(int(mark.read_text())))
+
+
+def patient(address: str, folder: Path, seconds: float) -> Any:
+    """An executor that waits so long for nodes."""
+    from farm.engine.ray import RayExecutor
+
+    return RayExecutor(Store(folder / "store"), address, None, seconds)
+
+
+def test_steps_wait_for_a_node_of_their_kind_and_for_none_that_does_not_fit(
+    cluster: Any,
+    address: str,
+    executor: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # The node that joins has both kinds of GPU, as far as Ray knows, and a package too many.
+    without = (("farmtool", "absent"),)
+    fit = [own(f"on an A10G {n}", Needs(accelerator="A10G")) for n in range(3)]
+    unfit = step("  # on a T4", Needs(accelerator="T4"), without)
+    beside, plain = own("beside"), step("  # without farmtool", None, without)
+    waits, hasty = patient(address, tmp_path, 120), patient(address, tmp_path, 0)
+    assert waits.admit([*fit, unfit, beside]) == {}
+    taken = [waits.take(one) for one in (*fit, unfit, beside)]
+    assert taken == [True, False, False, True, True]
+    assert waits.wait().key == beside.key
+    with joined(cluster, tmp_path):
+        ended = {outcome.key: outcome for outcome in (waits.wait(), waits.wait())}
+        assert ended[fit[0].key].status == "waiting"
+        assert [waits.take(one) for one in fit] == [True, True, False]  # the third asks for more
+        hasty.admit([plain])
+    lost = ended[unfit.key]
+    assert (lost.status, lost.kind) == ("transient", "node_lost")
+    assert lost.reason.startswith("no node with T4 came that can run it")
+    assert "has farmtool 1.0" in lost.reason
+    assert {waits.wait().key, waits.wait().key} == {fit[0].key, fit[1].key}
+    # Its other tries are not waited for, nor are others of its kind.
+    assert waits.take(unfit) and waits.wait().reason == lost.reason
+    waits.stop()
+    hasty.stop()
+    # Of the other nodes nothing is said: they fit, and the head has no CPUs on purpose.
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if "left out" in line)
+    assert "has farmtool 1.0" in said and "the plan was made with absent" in said
+
+
+@contextmanager
+def joined(cluster: Any, folder: Path) -> Iterator[None]:
+    """A node that joins the cluster, and leaves it."""
+    info = folder / "odd" / "farmtool-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: farmtool\nVersion: 1.0\n")
+    path = os.pathsep.join([str(info.parent), *sys.path])
+    kinds = {"accelerator_type:A10G": 1, "accelerator_type:T4": 1}
+    options = {"num_cpus": 2, "num_gpus": 2, "env_vars": {"PYTHONPATH": path}}
+    node = cluster.add_node(resources=kinds, **options, **MEMORY)
+    yield
+    cluster.remove_node(node)
+
+
+def test_a_node_is_waited_for_as_long_as_was_said(
+    address: str, executor: Any, tmp_path: Path
+) -> None:
+    waits = patient(address, tmp_path, 0.5)
+    rare = own("on an H100", Needs(accelerator="H100"))
+    assert waits.admit([rare]) == {} and waits.take(rare)
+    outcome = waits.wait()
+    assert outcome.status == "transient" and "(waited up to 0.5s): node " in outcome.reason
+    with pytest.raises(InputError, match="onnx"):  # another node would not help
+        waits.admit([step("", None, (("onnx", "0.1"),))])
+    waits.stop()
 
 
 def wait_for(holds: Any) -> None:
