@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from farm.store import Store
 if TYPE_CHECKING:
     from farm.engine.limits import Limits
     from farm.plan import Step
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -28,10 +31,12 @@ def temporary_store() -> Iterator[Store]:
 
 
 def run(steps: Iterable[Step], store: Store, limits: Limits | None = None) -> dict[str, Outcome]:
-    """Run the steps, parents first, and return the outcome of each by its key.
+    """Run the steps, parents first, and return the outcome of each by its key. With `-v` their logs
+    are shown, which go with the store.
 
     Raises:
         Interrupted: the user or the system ends the command.
     """
     planned = {step.key: step for step in steps}
-    return run_steps(planned, store, lambda: LocalExecutor(store, limits), Unwatched())
+    executor = LocalExecutor(store, limits, echo=log.isEnabledFor(logging.DEBUG))
+    return run_steps(planned, store, lambda: executor, Unwatched())

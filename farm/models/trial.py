@@ -180,6 +180,8 @@ def _without_weights(family: Family) -> specs.Model:
 
 
 def _runs_own_code(family: Family, model: specs.Model) -> bool:
+    if any(name.startswith("custom_imports") for name in family.options):
+        return True
     facts = None
     if Path(family.config).is_file():
         facts = specs.ModelFacts((), False, "", used=own_config.used(family.config))
