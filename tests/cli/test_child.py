@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,7 @@ from farm.engine.limits import Limit
 from farm.errors import InputError
 
 Limit.most_bytes = property(lambda _: 300 << 20)
-child._END_S = 0.5
+child._END_S = 2.0
 
 def command(options):
     {code}
@@ -33,9 +34,10 @@ interrupts.to_the_end(lambda: child.run(command, options))
 
 def begin(code: str, temporary: Path) -> subprocess.Popen[str]:
     script = SCRIPT.format(code=code.replace("\n", "\n    "))
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     return subprocess.Popen(
         [sys.executable, "-c", script], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "TMPDIR": str(temporary)},
+        env={**buffered, "PYTHONPATH": str(PROJECT), "TMPDIR": str(temporary)},
         start_new_session=True,
     )  # fmt: skip
 
@@ -77,18 +79,34 @@ def test_processes_that_it_has_left_end_with_the_command(tmp_path: Path) -> None
     assert not psutil.pid_exists(int(out))
 
 
-DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+CLEARS_UP = """\
+tempfile.mkdtemp()
+try:
+    print("runs", flush=True); time.sleep(60)
+finally:
+    time.sleep(0.5); print("cleared up")
+"""
 
 
-@pytest.mark.parametrize("deaf", ["", DEAF])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_both_once(tmp_path: Path, number: int, deaf: str) -> None:
-    """Ctrl-C is sent to both, as a terminal does; a code that is deaf to it is killed."""
-    process = begin(
-        f"tempfile.mkdtemp()\n{deaf}print('runs', flush=True); time.sleep(60)", tmp_path
-    )
+def test_an_interrupt_ends_both_and_reaches_the_child_once(tmp_path: Path, number: int) -> None:
+    """Ctrl-C is sent to both, as a terminal does, and perhaps again while the child clears up."""
+    process = begin(CLEARS_UP, tmp_path)
+    send = os.killpg if number == signal.SIGINT else os.kill
     assert process.stdout is not None and process.stdout.readline() == "runs\n"
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    for _ in range(2):
+        send(process.pid, number)
+        time.sleep(0.1)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "cleared up\n", "farm: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_that_is_deaf_to_an_interrupt_is_killed(tmp_path: Path) -> None:
+    code = "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('runs', flush=True)"
+    process = begin(f"tempfile.mkdtemp(); {code}; time.sleep(60)", tmp_path)
+    assert process.stdout is not None and process.stdout.readline() == "runs\n"
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "farm: interrupted\n")
     assert list(tmp_path.iterdir()) == []

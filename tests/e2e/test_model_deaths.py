@@ -33,6 +33,7 @@ def dying(name, how):
 
 EXITS, CRASHES = dying("exits", "exit at once"), dying("crashes", "segfault")
 HANGS, EATS = dying("hangs", "hang"), dying("eats", "memory")
+KILLED = dying("killed", "kill")
 """
 POINTS = """\
 [farm.runtimes]
@@ -40,6 +41,7 @@ exits = other:EXITS
 crashes = other:CRASHES
 hangs = other:HANGS
 eats = other:EATS
+killed = other:KILLED
 """
 MODELS = """\
 import sys
@@ -55,6 +57,7 @@ REASONS = {
     "crashes": r"its code ended by signal 11 \(Segmentation fault\)$",
     "hangs": r"it did not finish within 8\.0s$",
     "eats": r"it used more than 1GiB of memory$",
+    "killed": r"its process was killed by signal 9 \(Killed\): out of memory\?$",
 }
 
 
@@ -90,7 +93,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Rec
     process = models(folder, families, *words)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 1 and "Traceback" not in err, err
-    assert "bad   0/5" in out and "good  1/5 same detector" in out
+    assert "bad   0/6" in out and "good  1/6 same detector" in out
     assert list((folder / "tmp").iterdir()) == []
     return {(one.family, one.runtime): one for one in Records(folder / "r.jsonl")}
 
@@ -101,7 +104,8 @@ def test_a_runtime_that_dies_costs_its_own_trial(
 ) -> None:
     record = found["good", runtime]
     assert re.match(f"cannot be run: {REASONS[runtime]}", str(record.reason)), record
-    assert record.nodes > 100 and not record.refused and not record.temporary
+    assert record.nodes > 100 and not record.refused
+    assert record.temporary == (runtime == "killed")
 
 
 def test_a_config_that_ends_its_process_costs_its_models_trials(
