@@ -5,9 +5,10 @@ from farm.interrupts import to_the_end
 
 def command() -> None:
     """Raises SystemExit with the exit code."""
-    from farm.cli.main import main  # a signal may come while this is imported
+    from farm.cli import child  # a signal may come while this is imported
+    from farm.cli.main import main
 
-    main()
+    main(child.run)
 
 
 def main() -> None:

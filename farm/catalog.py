@@ -66,9 +66,12 @@ DATASETS = Registry(
 """What images are of; see `farm.datasets.base`."""
 
 OWN_STAGES: Mapping[str, Stage] = {stage.name: stage for stage in stages.STAGES}
-"""The farm's own stages by name, in the order of the work."""
+"""The farm's own stages of a matrix by name, in the order of the work."""
 
-EXTRA_STAGES = Registry(ExtraStage, "farm.stages", taken=tuple(OWN_STAGES))
+TABLE_STAGES: Mapping[str, Stage] = {stage.name: stage for stage in stages.TABLE_STAGES}
+"""The stages of the table of models by name; no plan, pack or leaderboard has them."""
+
+EXTRA_STAGES = Registry(ExtraStage, "farm.stages", taken=(*OWN_STAGES, *TABLE_STAGES))
 """Stages that other packages add, which run for each engine; see `farm.parts`."""
 
 

@@ -6,6 +6,7 @@ import argparse
 import gc
 import json
 import sys
+from collections.abc import Callable
 
 import farm
 from farm import run as run_command
@@ -20,14 +21,17 @@ from farm.single import options as single
 from farm.terminal import logs
 
 
-def main() -> None:
-    """Run the command that the command line names, and end with its exit code."""
+def main(guarded: Callable[..., int] = run_command.guarded) -> None:
+    """Run the command that the command line names, and end with its exit code.
+
+    guarded: runs a command with the parsed command line and returns its exit code.
+    """
     parser = _parser()
     options = run_command.parse(parser)
     if not hasattr(options, "command"):
         parser.print_help()
         sys.exit(2)
-    sys.exit(run_command.guarded(options.command, options))
+    sys.exit(guarded(options.command, options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -82,8 +82,8 @@ def serve(descriptor: int, parent: int, bound: bool = True) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the client's starter may have blocked some
     signal.signal(signal.SIGTERM, lambda *_: _end_all())
     if bound:
-        _end_with_parent(parent, signal.SIGTERM)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        end_with_parent(parent, signal.SIGTERM)
+    adopt_orphans()
     _preload()
     control, (wake, woken) = socket.socket(fileno=descriptor), os.pipe()
     for number in (wake, woken):
@@ -156,7 +156,7 @@ def _fork(control: socket.socket, wake: int, woken: int, connection: int, tempor
         os.close(wake)
         os.close(woken)
         os.setsid()  # Ctrl-C is the client's to handle
-        _end_with_parent(server, signal.SIGKILL)
+        end_with_parent(server, signal.SIGKILL)
         _work(connection, temporary)
     except BaseException:  # a step's own errors do not come here
         sys.excepthook(*sys.exc_info())
@@ -237,18 +237,27 @@ def kill(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _end_all() -> NoReturn:
-    """End all children and what they have started, also what they have left behind."""
+def end_children() -> None:
+    """End all children and what they have started; with `adopt_orphans` also what that has left."""
     while found := descendants(os.getpid()):
         kill(found)
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(0.001)  # what they have started meanwhile is found in the next round
+
+
+def _end_all() -> NoReturn:
+    end_children()
     os._exit(0)
 
 
-def _end_with_parent(parent: int, number: int) -> None:
+def adopt_orphans() -> None:
+    """Become the parent of what children of this process leave running; see prctl(2)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(parent: int, number: int) -> None:
     """Let the kernel send this process the signal when its parent ends, which may be killed."""
     if sys.platform == "linux":
         _prctl(_PR_SET_PDEATHSIG, number)

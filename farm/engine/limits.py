@@ -28,6 +28,9 @@ DEFAULT_SECONDS: Mapping[str, float] = {
     "verify": 2 * HOUR,
     "evaluate": 12 * HOUR,
     "measure": HOUR,
+    "table.config": 5 * MINUTE,
+    "table.reference": HOUR,
+    "table.trial": HOUR,
 }
 """The time of a step, in seconds; of other packages' stages, that of `evaluate`."""
 
@@ -38,10 +41,11 @@ _SHARE = 0.9
 @dataclass(frozen=True)
 class Limit:
     """The limit of one step. seconds: how long it may run. memory_bytes: of its processes together;
-    None for 90 % of the machine's."""
+    None for 90 % of the machine's. of_matrix: whether a matrix can set it."""
 
     seconds: float
     memory_bytes: int | None = None
+    of_matrix: bool = True
 
     def allows_more_than(self, failure: Failure) -> bool:
         """Return whether a step failed by reaching a lower limit than this one."""
@@ -62,15 +66,17 @@ def limits_of(spec: LimitsSpec) -> Limits:
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a sweep's steps. seconds: by stage, where they are not the defaults."""
+    """The limits of steps. seconds: by stage, where they are not the defaults. of_matrix: as of
+    `Limit`; False for the commands that have none."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     memory_bytes: int | None = None
+    of_matrix: bool = True
 
     def of(self, stage: str) -> Limit:
         """Return the limit of a step of this stage."""
         default = DEFAULT_SECONDS.get(stage, DEFAULT_SECONDS["evaluate"])
-        return Limit(self.seconds.get(stage, default), self.memory_bytes)
+        return Limit(self.seconds.get(stage, default), self.memory_bytes, self.of_matrix)
 
 
 @cache

@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 class LocalExecutor:
     """An executor of `run_steps` that runs one step at a time.
 
-    echo: show the steps' logs on the terminal. until: when the run ends, by `time.monotonic`; the
-    step that runs then and all later ones are SKIPPED.
+    limits: None for the defaults, where there is no matrix. echo: show the steps' logs on the
+    terminal. until: when the run ends, by `time.monotonic`; the step that runs then and all later
+    ones are SKIPPED.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class LocalExecutor:
         echo: bool = False,
         until: float | None = None,
     ) -> None:
-        self._store, self._limits, self._until = store, limits or Limits(), until
+        self._store, self._limits, self._until = store, limits or Limits(of_matrix=False), until
         self._supervisor = shared_supervisor(echo)
         self._taken: Step | None = None
 

@@ -199,7 +199,8 @@ def _over_its_limit(step: Step, store: Store, log: Path, limit: Limit, end: Ende
     else:
         reason = f"it used more than {format_bytes(limit.most_bytes)} of memory"
         more, kind, value = "memory: SIZE", FailureKind.OOM, float(limit.most_bytes)
-    reason += f"; `limits: {{{more}}}` in the matrix allows more"
+    if limit.of_matrix:
+        reason += f"; `limits: {{{more}}}` in the matrix allows more"
     return record_failure(step, store, log, reason, 0.0, kind, value)
 
 

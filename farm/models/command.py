@@ -7,23 +7,19 @@ import datetime
 import itertools
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from farm.catalog import OPSETS
 from farm.cli import writable
 from farm.cli.places import results_folder
-from farm.errors import FarmError, InputError, nearest
+from farm.errors import InputError, nearest
 from farm.models import table
 from farm.models.families import FILE, KINDS, Family, chosen, read
 from farm.models.records import Record, Records, Trial, exporter, key, versions
 from farm.runtimes import engine_runtimes
-
-if TYPE_CHECKING:
-    from farm.models.trial import Subject
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +102,11 @@ def models(options: argparse.Namespace) -> int:
 
 
 def _needs_trial(record: Record | None) -> bool:
-    """Return whether a trial was not run, was refused, or was run with an older exporter.
+    """Return whether a trial was not run to its end, was refused, or is of an older exporter.
 
     A refusal is quickly tried again, and the package that was missing may be installed now.
     """
-    return record is None or record.refused or not record.current
+    return record is None or record.refused or record.temporary or not record.current
 
 
 def _write(path: Path, families: Mapping[str, Family], records: Records, tidy: bool) -> None:
@@ -165,38 +161,27 @@ def _known(option: str, wanted: list[T], known: tuple[T, ...]) -> list[T]:
 
 
 def _run(family: Family, cases: list[_Case]) -> Iterator[Record]:
-    """Run these trials, and yield each one's record at once."""
+    """Run these trials, and yield each one's record when all of its file are done."""
+    from farm.models.steps import temporary_store
     from farm.models.trial import Subject
 
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            subject = Subject(family, Path(folder))
-            reason, refused = subject.detector.facts.refused, True
-            if reason is None:
-                reason, refused = subject.weights_unusable(), False
-        except FarmError as error:
-            # Without the file that it is in: the table names the config.
-            text = error.message if isinstance(error, InputError) else str(error)
-            reason, refused = text.replace(folder, ""), True
-        except Exception as error:  # one model must not end the hours of all
-            reason, refused = f"cannot be tried: {type(error).__name__}: {error}"[:300], False
-        if reason is None:
-            yield from _run_exported(family, subject, cases)
+    with temporary_store() as store:
+        subject = Subject(family, store)
+        if bad := subject.unusable():
+            log.info(f"  {bad.reason}")
+            for opset, kind, runtime in cases:
+                trial = Trial(
+                    opset=opset, kind=kind, runtime=runtime, reason=bad.reason,
+                    temporary=bad.temporary,
+                )  # fmt: skip
+                yield _record(family, trial, bad.refused)
             return
-    log.info(f"  {reason}")
-    for opset, kind, runtime in cases:
-        trial = Trial(opset=opset, kind=kind, runtime=runtime, reason=reason)
-        yield _record(family, trial, refused)
-
-
-def _run_exported(family: Family, subject: Subject, cases: list[_Case]) -> Iterator[Record]:
-    files = dict.fromkeys((opset, kind) for opset, kind, _ in cases)
-    for opset, kind in files:
-        runtimes = [name for o, k, name in cases if (o, k) == (opset, kind)]
-        for trial in subject.trials([opset], [kind], runtimes):
-            if trial.reason:
-                log.info(f"  opset {opset} {kind} {trial.runtime}: {trial.reason}")
-            yield _record(family, trial)
+        for opset, kind in dict.fromkeys((opset, kind) for opset, kind, _ in cases):
+            runtimes = [name for o, k, name in cases if (o, k) == (opset, kind)]
+            for trial in subject.trials(opset, kind, runtimes):
+                if trial.reason:
+                    log.info(f"  opset {opset} {kind} {trial.runtime}: {trial.reason}")
+                yield _record(family, trial)
 
 
 def _record(family: Family, trial: Trial, refused: bool = False) -> Record:

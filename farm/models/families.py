@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from farm import specs
 from farm.config import yaml_values
-from farm.errors import FarmError, InputError, nearest
+from farm.errors import InputError, nearest
 from farm.files import jsonfile
-from farm.plan.content import dependencies
-from farm.plan.content.configs import config_file, find_config
+from farm.plan.content.configs import find_config
 from farm.units import Dims, parse_dims
 
 KINDS = ("fixed", "dynamic")
@@ -125,22 +120,3 @@ def _family(
     return Family(
         name, config, outputs, parse_dims(shape), sizes, options or {}, seed, published, dynamic
     )
-
-
-@cache
-def config_digest(config: str) -> str:
-    """Run a config, and return the digest of it and what it uses; if it fails, a trial says why.
-
-    Raises:
-        InputError: the file is not there.
-    """
-    from farm.sources.mmdet import config as mmdet_config
-    from farm.sources.watch import watching
-
-    file = config_file(config, Path())
-    model = specs.Model("", "mmdet", file, specs.File("", ""))
-    with tempfile.TemporaryDirectory() as folder:
-        seen = Path(folder) / dependencies.FILE
-        with watching(model, seen), contextlib.suppress(FarmError):
-            mmdet_config.build(mmdet_config.read(model), config)
-        return file.digest + dependencies.as_key(dependencies.read(seen))

@@ -17,7 +17,7 @@ from typing import Any
 from farm.catalog import OWN_STAGES, RUNTIMES, SOURCES
 from farm.errors import InputError
 from farm.files import atomic, jsonfile
-from farm.models import families
+from farm.models import own_config
 from farm.models.families import Family
 from farm.plan.content import closure
 from farm.plan.content.packages import version
@@ -43,6 +43,7 @@ _FORM = 3
 class Trial:
     """The result of one opset, kind of shapes and runtime. reason: None for the same detector.
 
+    temporary: the reason is one of the moment, such as too little memory or room on the disk.
     boxes: how many were compared, over all images. mask_iou: the mean IoU of their masks, in the
     worst batch. nodes: how many the ONNX file has.
     """
@@ -51,6 +52,7 @@ class Trial:
     kind: str
     runtime: str
     reason: str | None = None
+    temporary: bool = False
     boxes: int = 0
     score_diff: float = 0.0
     box_diff_px: float = 0.0
@@ -111,7 +113,7 @@ def key(family: Family, opset: int, kind: str, runtime: str) -> str:
     """
     values = {"family": canonical(family), "opset": opset, "kind": kind, "runtime": runtime}
     if Path(family.config).is_file():  # mmdet's own are known by its version
-        values["digest"] = families.config_digest(family.config)
+        values["digest"] = own_config.digest(family.config)
     return step_key("trial", _FORM, values, versions(runtime))
 
 
@@ -131,7 +133,7 @@ class Records:
         return self._by_key.get(key)
 
     def add(self, record: Record) -> None:
-        """Add a record, and write it at once: an interrupt loses no finished trial."""
+        """Add a record, and write it at once: an interrupt loses no record."""
         self._by_key[record.key] = record
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(record)) + "\n")

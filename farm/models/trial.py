@@ -1,172 +1,155 @@
-"""One model's trials: export it at an opset, run it on a runtime, compare it with mmdet itself.
+"""One model's trials, as steps: export it at an opset, build and run it on a runtime, compare.
 
-An export is the same detector if every box that PyTorch scores over 0.3 has its box, no box is
-added, and the masks are the same.
+Everything runs in worker processes with limits, as a sweep's steps do, and in a temporary store:
+whatever a model's code or a runtime does to its process, it ends its own trials only.
 """
 
 from __future__ import annotations
 
-import logging
-import math
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any
 
 from farm import specs
-from farm.detections.compare import Agreement, compare
-from farm.engine.local import LocalExecutor
-from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
-from farm.errors import in_one_line
+from farm.catalog import SOURCES, TABLE_STAGES
+from farm.detections import files
+from farm.detections.compare import agreement
+from farm.engine.scheduler import Outcome, StepStatus, require_packages
+from farm.models import own_config, steps
 from farm.models.records import Trial
+from farm.models.verdict import SAME, weights_unusable, with_agreement
 from farm.plan.content.configs import config_file
+from farm.plan.content.own_code import runs_own_code
 from farm.plan.placement import cpu_model
-from farm.plan.steps import export_step, step_to_build
-from farm.sources import mmdet as source
-from farm.sources.mmdet import random_weights
-from farm.stages import Context
-from farm.stages.engines import opened
-from farm.stages.inference import decoding_of, detect, network_batch
-from farm.store import Store
+from farm.plan.steps import Needs, Step, engine_step, export_step, new_step, step_to_build
+from farm.results import arrays
+from farm.stages.table import MOVED, WEIGHTS
 from farm.units import Dims
 
 if TYPE_CHECKING:
     from farm.detections import Detections
+    from farm.engine.limits import Limits
     from farm.models.families import Family
-    from farm.plan import Step
-    from farm.runtimes import Session
+    from farm.store import Store
 
-log = logging.getLogger(__name__)
 
-SAME = specs.Tolerance(
-    min_iou=0.99,
-    min_matched_fraction=1.0,
-    max_box_diff_px=math.inf,  # the overlap says it
-    # Of random masks, on their mean: one pixel at the threshold is 0.06 of a small one.
-    min_mask_iou=0.0,
-    min_mean_mask_iou=0.99,
-)
-MIN_BOXES, MIN_CLASSES, MIN_SIZE_RATIO = 20, 3, 1.5
+@dataclass(frozen=True)
+class Unusable:
+    """Why a model is not tried.
+
+    refused: for what it is, before any work. temporary: as of `Trial`.
+    """
+
+    reason: str
+    refused: bool = False
+    temporary: bool = False
 
 
 class Subject:
-    """A family's model with its random weights, in a folder of its own."""
+    """A family's model with its random weights, whose steps run in `store`."""
 
-    def __init__(self, family: Family, folder: Path) -> None:
-        torch.set_num_threads(1)
-        self.family, self.folder = family, folder
-        path = folder / "model.pth"
-        self.model = specs.Model(
-            family.name, "mmdet", config_file(family.config, Path()), specs.File(str(path), ""),
-            tuple(family.options.items()),
+    def __init__(self, family: Family, store: Store, limits: Limits | None = None) -> None:
+        self.family, self._store, self._limits = family, store, limits
+        model = _without_weights(family)
+        self._own_process = Needs(own_process=_runs_own_code(family, model))
+        packages = SOURCES["mmdet"].packages
+        values = specs.RandomModelInputs(
+            model, tuple(family.layer_outputs.items()), family.shape,
+            tuple(dict.fromkeys(self.sizes("dynamic"))), family.seed,
         )  # fmt: skip
-        random_weights.write(self.model, family.layer_outputs, family.shape, family.seed)
-        self.detector = source.load(self.model)
-        self.expected = cache(self._expected)
+        self._reference = new_step(
+            "table.reference", family.name, values, packages, self._own_process
+        )
+        self._artifact = store.path(self._reference.ref)
+        self.model = replace(model, checkpoint=specs.File(str(self._artifact / WEIGHTS), ""))
 
-    def _expected(self, dims: Dims) -> list[Detections]:
-        images = random_weights.noise(dims, self.family.seed)
-        return [self.detector.reference_as_graph(image) for image in images]
+    def unusable(self) -> Unusable | None:
+        """Make the weights and the model's own answers; return why it is not tried, if so.
 
-    def weights_unusable(self) -> str | None:
-        """Return why a comparison with these weights would show nothing; None if it would."""
-        return self._little_to_compare() or self._unstable()
-
-    def _unstable(self) -> str | None:
-        """Return how much answers change with the last digits of an image; None if they do not.
-
-        Where they do, an engine that sums in another order is as right as PyTorch.
+        Raises:
+            InputError: a package that MMDetection needs is not installed.
+            Interrupted: the user or the system ends the command.
         """
-        dims = replace(self.family.shape, n=2)
-        images = random_weights.noise(dims, self.family.seed)
-        for image, expected, factor in zip(
-            images, self.expected(dims), (1 - 2e-7, 1 + 2e-7), strict=True
-        ):
-            moved = self.detector.reference_as_graph(image * np.float32(factor))
-            found = compare([expected], [moved], SAME)
-            trial = with_agreement(Trial(opset=0, kind="", runtime=""), found)
-            if trial.reason or trial.score_diff > SAME.max_score_diff / 2:
-                reason = trial.reason or f"scores differ by {trial.score_diff:.1e}"
-                return f"the random weights are chaotic: with an image moved by 2e-7, {reason}"
-        return None
-
-    def _little_to_compare(self) -> str | None:
-        """Return what is missing of twenty boxes, some classes, and sizes that differ by half."""
-        found = [one for dims in self.sizes("dynamic") for one in self.expected(dims)]
-        kept = [one.boxes[one.scores > SAME.min_score] for one in found]
-        most, boxes = max(map(len, kept)), np.concatenate(kept)
-        labels = np.concatenate([one.labels[one.scores > SAME.min_score] for one in found])
-        classes = len(set(labels.tolist()))
-        if most < MIN_BOXES or classes < min(MIN_CLASSES, len(self.detector.facts.classes)):
-            return f"the random weights find {most} boxes of {classes} classes: nothing to compare"
-        edges = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-        small, large = np.percentile(edges, [5, 95])
-        if large < MIN_SIZE_RATIO * small:
-            return f"the random weights find boxes of {small:.0f} to {large:.0f} px: one size"
-        return None
-
-    def trials(
-        self, opsets: Sequence[int], kinds: Sequence[str], runtimes: Sequence[str]
-    ) -> Iterator[Trial]:
-        """Run the trials: one file per opset and kind, which every runtime runs."""
-        for opset in opsets:
-            for kind in kinds:
-                yield from self._file(opset, kind, runtimes)
-
-    def _file(self, opset: int, kind: str, runtimes: Sequence[str]) -> Iterator[Trial]:
-        """Run one file's steps in a store that is then deleted, since files are large."""
-        trials = [Trial(opset=opset, kind=kind, runtime=name) for name in runtimes]
-        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            store = Store(Path(scratch) / "store")
-            exported, builds = self._steps(opset, kind, runtimes)
-            steps = {step.key: step for step in (exported, *builds)}
-            outcomes = run_steps(steps, store, lambda: LocalExecutor(store), Unwatched())
-            record = store.record(exported.ref)
-            if record is None:
-                reason = outcomes[exported.key].reason
-                yield from (replace(trial, reason=reason) for trial in trials)
-                return
-            nodes, seconds = record.figures["onnx_nodes"], round(record.seconds, 2)
-            for trial, build in zip(trials, builds, strict=True):
-                found = self._run(trial, build, outcomes[build.key], store)
-                yield replace(found, nodes=nodes, export_s=seconds)
-
-    def _steps(self, opset: int, kind: str, runtimes: Sequence[str]) -> tuple[Step, list[Step]]:
-        """Return the export, and a build for each runtime, as a sweep on this CPU has them."""
-        shape, label = self.shape(kind), f"{self.family.name} op{opset} {kind}"
-        exported = export_step(label, specs.ExportInputs(self.model, shape, opset))
-        target = specs.Target("cpu", cpu_model())
-        options = [specs.EngineOptions(name, "fp32", shape) for name in runtimes]
-        return exported, [
-            step_to_build(f"{label} {one.runtime}", exported.ref, one, target, exported)
-            for one in options
-        ]
-
-    def _run(self, trial: Trial, build: Step, outcome: Outcome, store: Store) -> Trial:
+        require_packages([self._reference], self._store)
+        outcome = steps.run([self._reference], self._store, self._limits)[self._reference.key]
         if outcome.status is not StepStatus.DONE:
-            return replace(trial, reason=f"cannot be built: {outcome.reason}")
-        assert isinstance(build.inputs, specs.BuildInputs)
-        engine = specs.Engine(build.inputs.options, build.ref, None)
-        try:
-            with opened(engine, Context(store, self.folder, 1), 1) as session:
-                return self._compared(trial, session)
-        except Exception as error:  # a runtime that refuses the file raises its own kinds
-            log.debug("run failed", exc_info=True)
-            return replace(trial, reason=f"cannot be run: {in_one_line(error)}")
+            return Unusable(f"cannot be tried: {outcome.reason}", temporary=_temporary(outcome))
+        figures = self._figures(self._reference)
+        if refused := figures.get("refused"):
+            return Unusable(refused, refused=True)
+        answers = [one for size in self.sizes("dynamic") for one in self.answers(size)]
+        moved = (arrays.pairs(self._artifact / name) for name in MOVED)
+        reason = weights_unusable(answers, figures["classes"], moved)
+        return Unusable(reason) if reason else None
 
-    def _compared(self, trial: Trial, session: Session) -> Trial:
-        decoding = decoding_of(self.detector.facts)
-        for dims in self.sizes(trial.kind):
-            batch = network_batch(random_weights.noise(dims, self.family.seed))
-            found = list(detect(session, [batch], decoding))
-            trial = with_agreement(trial, compare(self.expected(dims), found, SAME))
+    def answers(self, size: Dims) -> list[Detections]:
+        """Return the model's own detections on its images of a size, after `unusable`."""
+        return files.load(self._artifact / f"{size}.npz")
+
+    def _figures(self, step: Step) -> Mapping[str, Any]:
+        record = self._store.record(step.ref)
+        return record.figures if record else {}
+
+    def trials(self, opset: int, kind: str, runtimes: Sequence[str]) -> list[Trial]:
+        """Run the trials of one file, after `unusable`; then remove it with its engines, which are
+        large.
+
+        Raises:
+            Interrupted: as `unusable`.
+        """
+        exported, runs = self._steps(opset, kind, runtimes)
+        planned = [self._reference, exported, *(step for run in runs for step in run)]
+        outcomes = steps.run(planned, self._store, self._limits)
+        found = [
+            self._judged(Trial(opset=opset, kind=kind, runtime=name), (exported, *run), outcomes)
+            for name, run in zip(runtimes, runs, strict=True)
+        ]
+        for step in planned[1:]:
+            self._store.remove(step.ref)
+        return found
+
+    def _steps(
+        self, opset: int, kind: str, runtimes: Sequence[str]
+    ) -> tuple[Step, list[tuple[Step, Step]]]:
+        """Return the export, and for each runtime the build as a sweep on this CPU has it, with
+        the run of its engine."""
+        shape, label = self.shape(kind), f"{self.family.name} op{opset} {kind}"
+        values = specs.ExportInputs(self.model, shape, opset)
+        exported = replace(export_step(label, values, self._reference), needs=self._own_process)
+        return exported, [self._of_runtime(exported, shape, name) for name in runtimes]
+
+    def _of_runtime(self, exported: Step, shape: specs.Shape, runtime: str) -> tuple[Step, Step]:
+        target, figures = specs.Target("cpu", cpu_model()), self._figures(self._reference)
+        options = specs.EngineOptions(runtime, "fp32", shape)
+        label = f"{exported.label} {runtime}"
+        built = step_to_build(label, exported.ref, options, target, exported)
+        assert isinstance(built.inputs, specs.BuildInputs)
+        engine = specs.Engine(built.inputs.options, built.ref, None)
+        values = specs.TrialInputs(
+            engine, self._reference.ref, tuple(self.sizes(shape.name)), figures["classes"],
+            figures["mask_threshold"], figures["mask_frame"], target,
+        )  # fmt: skip
+        stage = TABLE_STAGES["table.trial"]
+        return built, engine_step(stage, label, values, built, self._reference)
+
+    def _judged(
+        self, trial: Trial, path: tuple[Step, Step, Step], outcomes: Mapping[str, Outcome]
+    ) -> Trial:
+        """Return the trial with its result. path: the export, the build and the run."""
+        if record := self._store.record(path[0].ref):
+            nodes, seconds = record.figures["onnx_nodes"], round(record.seconds, 2)
+            trial = replace(trial, nodes=nodes, export_s=seconds)
+        for step, doing in zip(path, ("", "cannot be built: ", "cannot be run: "), strict=True):
+            if (end := outcomes[step.key]).status is not StepStatus.DONE:
+                reason = f"{doing}{end.reason}"
+                return replace(trial, reason=reason, temporary=_temporary(end))
+        folder = self._store.path(path[-1].ref)
+        for size in self.sizes(trial.kind):
+            found = agreement(arrays.pairs(folder / f"{size}.npz"), SAME)
+            trial = with_agreement(trial, found)
             if trial.reason:
-                return replace(trial, reason=f"{dims}: {trial.reason}")
+                return replace(trial, reason=f"{size}: {trial.reason}")
         return trial
 
     def shape(self, kind: str) -> specs.Shape:
@@ -187,27 +170,19 @@ class Subject:
         return [shape, replace(shape, n=2), *self.family.others]
 
 
-def with_agreement(trial: Trial, found: Agreement) -> Trial:
-    """Return `trial` with an agreement added; its `reason` says which tolerance is exceeded."""
-    return replace(
-        trial,
-        reason=_reason(found) if found.reason and found.boxes else None,
-        boxes=trial.boxes + found.matched,
-        score_diff=max(trial.score_diff, found.max_score_diff or 0.0),
-        box_diff_px=max(trial.box_diff_px, found.max_box_diff_px or 0.0),
-        mask_iou=min(
-            (x for x in (found.mean_mask_iou, trial.mask_iou) if x is not None), default=None
-        ),
-    )
+def _temporary(outcome: Outcome) -> bool:
+    return outcome.status is StepStatus.TRANSIENT
 
 
-def _reason(found: Agreement) -> str:
-    """Return the reason as the table's records state it."""
-    if found.lost or found.added or found.moved:
-        return (
-            f"of {found.boxes} boxes {found.lost} are lost, {found.added} added, {found.moved}"
-            f" overlap less than {SAME.min_iou}"
-        )
-    if found.max_score_diff is not None and found.max_score_diff > SAME.max_score_diff:
-        return f"scores differ by {found.max_score_diff:.1e}"
-    return f"masks overlap by {found.mean_mask_iou:.3f} on average"
+def _without_weights(family: Family) -> specs.Model:
+    config, options = config_file(family.config, Path()), tuple(family.options.items())
+    return specs.Model(family.name, "mmdet", config, specs.File("", ""), options)
+
+
+def _runs_own_code(family: Family, model: specs.Model) -> bool:
+    if any(name.startswith("custom_imports") for name in family.options):
+        return True
+    facts = None
+    if Path(family.config).is_file():
+        facts = specs.ModelFacts((), False, "", used=own_config.used(family.config))
+    return runs_own_code(model, facts)

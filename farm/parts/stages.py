@@ -1,5 +1,7 @@
 """The farm's own stages, a descriptor each, in the order of the work.
 
+STAGES are those of a matrix, TABLE_STAGES those of the table of models, which no matrix plans.
+
 A stage is a file in `farm.stages` with the function `run`, its inputs in `farm.specs.stages`, and a
 descriptor here. One that runs an engine (`from_engine`) is planned by its descriptor alone; the
 steps of the others are made in `farm.plan.planner`.
@@ -66,4 +68,10 @@ STAGES = (
         exclusive=True,
         files=("samples.npy",),
     ),
+)
+
+TABLE_STAGES = (
+    Stage(name="table.config", inputs=specs.ConfigInputs),
+    Stage(name="table.reference", inputs=specs.RandomModelInputs),
+    Stage(name="table.trial", inputs=specs.TrialInputs, packages=("pycocotools", "numpy")),
 )

@@ -23,10 +23,16 @@ _DEPRECATED = f"are accepted with a warning, as MMDetection does: {_CONFIGS}."
 
 
 def add_commands(command: Command) -> None:
-    """Add the three commands. command: makes a parser from a command's name, function and text."""
-    _add_export(command("export", _export, "export a detector to a standard ONNX file"))
-    _add_build(command("build", _build, "build an engine from an ONNX file"))
-    _add_test(command("test", _test, "run a model over its config's test data set"))
+    """Add the three commands. command: makes a parser from a command's name, function and text.
+
+    They run in a child process, since they run a model's code and runtimes beside their steps.
+    """
+    export = command("export", _export, "export a detector to a standard ONNX file")
+    build = command("build", _build, "build an engine from an ONNX file")
+    test = command("test", _test, "run a model over its config's test data set")
+    for parser, add in ((export, _add_export), (build, _add_build), (test, _add_test)):
+        parser.set_defaults(in_child=True)
+        add(parser)
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -43,6 +43,7 @@ from farm.specs.stages import (
     Auto,
     BuildInputs,
     CheckInputs,
+    ConfigInputs,
     ConvertInputs,
     EngineInputs,
     EvaluateInputs,
@@ -51,8 +52,10 @@ from farm.specs.stages import (
     MeasureInputs,
     PrepareInputs,
     Quantisation,
+    RandomModelInputs,
     ReferenceInputs,
     StageInputs,
+    TrialInputs,
     VerifyInputs,
 )
 
@@ -64,6 +67,7 @@ __all__ = [
     "Cell",
     "CheckInputs",
     "CocoDataset",
+    "ConfigInputs",
     "ConvertInputs",
     "Dataset",
     "Decay",
@@ -88,6 +92,7 @@ __all__ = [
     "PrepareInputs",
     "Preprocess",
     "Quantisation",
+    "RandomModelInputs",
     "Ref",
     "ReferenceInputs",
     "Shape",
@@ -97,6 +102,7 @@ __all__ = [
     "Suppression",
     "Target",
     "Tolerance",
+    "TrialInputs",
     "Used",
     "VerifyInputs",
 ]

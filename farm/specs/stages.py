@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from farm.specs.cells import CocoDataset, Dataset, Engine, EngineOptions, Ref, Shape, Target
 from farm.specs.keys import OMITTED_AT_DEFAULT
-from farm.specs.models import AnyModel, Suppression
+from farm.specs.models import AnyModel, Model, Suppression
 from farm.specs.sizes import Sizes
+from farm.units import Dims
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,42 @@ class ExtraInputs:
     target: Target
 
 
+@dataclass(frozen=True)
+class ConfigInputs:
+    """Of the table of models: a config that is read and built, without weights."""
+
+    model: Model
+
+
+@dataclass(frozen=True)
+class RandomModelInputs:
+    """Of the table of models: a model whose checkpoint the stage writes.
+
+    `layer_outputs`: mean and spread of the outputs of prediction layers, by a part of the layer's
+    name; the first that fits counts. `shape`: the traced one. `sizes`: the batches of images that
+    the model answers itself, among them two of `shape`. `seed`: of weights and images.
+    """
+
+    model: Model
+    layer_outputs: tuple[tuple[str, tuple[float, float]], ...]
+    shape: Dims
+    sizes: tuple[Dims, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrialInputs:
+    """Of the table of models: an engine that runs the batches `sizes` of the random model."""
+
+    engine: Engine
+    reference: Ref
+    sizes: tuple[Dims, ...]
+    classes: int
+    mask_threshold: float
+    mask_frame: str
+    target: Target
+
+
 StageInputs = (
     CheckInputs
     | PrepareInputs
@@ -166,7 +203,10 @@ StageInputs = (
     | EvaluateInputs
     | MeasureInputs
     | ExtraInputs
+    | ConfigInputs
+    | RandomModelInputs
+    | TrialInputs
 )
 
-EngineInputs = VerifyInputs | EvaluateInputs | MeasureInputs | ExtraInputs
+EngineInputs = VerifyInputs | EvaluateInputs | MeasureInputs | ExtraInputs | TrialInputs
 """Of the stages that run an engine."""

@@ -186,7 +186,7 @@ def test_masks_may_be_judged_by_their_mean(least: float, same: bool) -> None:
 
 @needs_packages
 def test_the_table_of_models_says_what_became_of_the_boxes() -> None:
-    from farm.models.trial import SAME, with_agreement
+    from farm.models.verdict import SAME, with_agreement
 
     empty = Trial(opset=17, kind="fixed", runtime="openvino")
 

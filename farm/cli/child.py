@@ -1,0 +1,128 @@
+"""Run a command in a child process: whatever ends that, the command ends with a message.
+
+The single-model tools run a model's own code, a data set's and runtimes beside their steps. A
+crash of these ends the child; the process that the user has started says what has happened, ends
+what is left running and removes the temporary files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import logging
+import math
+import os
+import select
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from farm.errors import FarmError
+from farm.interrupts import Interrupted
+from farm.run import guarded
+from farm.units import format_bytes
+
+if TYPE_CHECKING:
+    from farm.run import Command
+
+log = logging.getLogger(__name__)
+
+_WATCH_S, _END_S = 0.25, 10.0
+"""How often the memory of the child is looked at, and how long it may take to end, in seconds."""
+
+_TRACE = "trace.txt"
+"""Where the child was when it crashed."""
+
+
+def run(command: Command, options: argparse.Namespace) -> int:
+    """Run a command as `farm.run.guarded` does, in a child process if `options.in_child`.
+
+    Returns its exit code, in the child too, which goes on as the command; 1 if the child ends
+    before the command does.
+    """
+    if not getattr(options, "in_child", False):
+        return guarded(command, options)
+    from farm.engine import forkserver
+    from farm.engine.temporary import TemporaryFolder
+
+    forkserver.adopt_orphans()
+    folder, (told, tell) = TemporaryFolder(), os.pipe()
+    parent, pid = os.getpid(), os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent makes one SIGTERM of each
+        forkserver.end_with_parent(parent, signal.SIGTERM)
+        os.close(told)
+        return _in_folder(folder.path, command, options, tell)
+    try:
+        os.close(tell)
+        return guarded(lambda _: _watched(pid, told, folder.path), options)
+    finally:
+        forkserver.end_children()
+        folder.remove()
+
+
+def _in_folder(folder: Path, command: Command, options: argparse.Namespace, tell: int) -> int:
+    """Run the command with its temporary files in the folder, and tell its exit code."""
+    (folder / "tmp").mkdir()
+    os.environ["TMPDIR"], tempfile.tempdir = str(folder / "tmp"), None
+    faulthandler.enable((folder / _TRACE).open("w"))
+    code = guarded(lambda given: _all_said(command(given)), options)
+    os.write(tell, str(code).encode())
+    return code
+
+
+def _all_said(code: int) -> int:
+    """Write what is buffered: a library may crash when the interpreter ends."""
+    print(end="", flush=True)
+    return code
+
+
+def _watched(pid: int, told: int, folder: Path) -> int:
+    """Wait for the end of the child, and return the exit code that it has told.
+
+    Raises:
+        FarmError: it has ended without, or was using too much memory.
+        Interrupted: the user or the system ends the command, which does not end by itself.
+    """
+    try:
+        _watch_memory(pid, told)
+        code = os.read(told, 16).decode()
+        end = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except Interrupted:
+        return _interrupted(pid)
+    if code:
+        return int(code)
+    if end >= 0:
+        raise FarmError(f"the model's code ended the process with exit code {end}")
+    trace = (folder / _TRACE).read_text(errors="replace").partition("\nExtension modules")[0]
+    log.debug("where it was:\n%s", trace)
+    name = signal.strsignal(-end) or "unknown"
+    hint = "out of memory?" if -end == signal.SIGKILL else "-v shows where"
+    raise FarmError(
+        f"the model's code, or a library's, ended the process by signal {-end} ({name}); {hint}"
+    )
+
+
+def _watch_memory(pid: int, told: int) -> None:
+    """Return when the child has told its exit code, or has ended. Raises FarmError."""
+    from farm.engine.limits import Limit, used_memory
+
+    most = Limit(math.inf).most_bytes
+    while not select.select([told], [], [], _WATCH_S)[0]:
+        if used_memory([pid]) > most:
+            raise FarmError(f"it used more than {format_bytes(most)} of memory")
+
+
+def _interrupted(pid: int) -> int:
+    """Let the child end as an interrupted command does. Raises Interrupted if it does not."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # it ends already
+        signal.signal(number, signal.SIG_IGN)
+    os.kill(pid, signal.SIGTERM)
+    until = time.monotonic() + _END_S
+    while time.monotonic() < until:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return 130
+        time.sleep(0.02)
+    raise Interrupted
