@@ -4,7 +4,8 @@
     cd NEW && python tools/compare_exports.py write new.jsonl [--opset N ...] [--family NAME ...]
     python tools/compare_exports.py compare old.jsonl new.jsonl
 
-Both with the same OMP_NUM_THREADS: rounding in the random weights depends on the threads.
+Both with the same OMP_NUM_THREADS: rounding in the random weights depends on the threads. With
+`--weights DIR` the second takes those that the first has made, which is a third of the time.
 
 A change that only moves or renames the exporter's code gives it another digest, and every record of
 `farm models` would count as an older exporter's. Where all files are equal byte for byte, the two
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import sys
 import tempfile
 from dataclasses import replace
@@ -32,17 +34,18 @@ def main() -> int:
     write.add_argument("out", type=Path)
     write.add_argument("--opset", type=int, action="append", help="default: 17")
     write.add_argument("--family", action="append", help="default: every family of the table")
+    write.add_argument("--weights", type=Path, help="a folder for the weights, used again")
     compare = commands.add_parser("compare", help="say which files differ; exit code 1 if any")
     compare.add_argument("old", type=Path)
     compare.add_argument("new", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "compare":
         return _compare(arguments.old, arguments.new)
-    _write(arguments.out, arguments.opset or [17], arguments.family or [])
+    _write(arguments.out, arguments.opset or [17], arguments.family or [], arguments.weights)
     return 0
 
 
-def _write(out: Path, opsets: list[int], names: list[str]) -> None:
+def _write(out: Path, opsets: list[int], names: list[str], kept: Path | None) -> None:
     """Go on in `out` from where an earlier run stopped."""
     from farm.models import families, records
 
@@ -52,13 +55,16 @@ def _write(out: Path, opsets: list[int], names: list[str]) -> None:
             wanted = [opset for opset in opsets if (family.name, opset) not in done]
             if not wanted:
                 continue
-            for opset, digest in _digests(family, wanted):
+            for opset, digest in _digests(family, wanted, kept):
                 line = {"family": family.name, "opset": opset, "file": digest}
                 print(json.dumps(line | {"exporter": records.exporter()}), file=file, flush=True)
 
 
-def _digests(family, opsets):  # type: ignore[no-untyped-def]
-    """Yields (opset, sha256 of the dynamic file, or why there is none)."""
+def _digests(family, opsets, kept):  # type: ignore[no-untyped-def]
+    """Yields (opset, sha256 of the dynamic file, or why there is none).
+
+    kept: a folder of weights, where those of the family are made if they are not there.
+    """
     from farm import specs
     from farm.errors import FarmError
     from farm.plan.content.configs import config_file
@@ -66,7 +72,7 @@ def _digests(family, opsets):  # type: ignore[no-untyped-def]
     from farm.sources.mmdet import random_weights
 
     with tempfile.TemporaryDirectory() as folder:
-        weights, path = Path(folder, "model.pth"), Path(folder, "model.onnx")
+        weights, path = Path(kept or folder, f"{family.name}.pth"), Path(folder, "model.onnx")
         model = specs.Model(
             family.name, "mmdet", config_file(family.config, Path()),
             specs.File(str(weights), ""), tuple(family.options.items()),
@@ -74,7 +80,11 @@ def _digests(family, opsets):  # type: ignore[no-untyped-def]
         largest = replace(family.shape, n=2)
         shape = specs.Shape("dynamic", family.shape, family.shape, largest)
         try:
-            random_weights.write(model, family.layer_outputs, family.shape, family.seed)
+            if not weights.exists():
+                part = Path(folder, "model.pth")
+                into = replace(model, checkpoint=specs.File(str(part), ""))
+                random_weights.write(into, family.layer_outputs, family.shape, family.seed)
+                shutil.move(part, weights)
             detector = mmdet.load(model)
         except FarmError as error:
             yield from ((opset, f"refused: {error}") for opset in opsets)
