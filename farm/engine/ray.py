@@ -21,7 +21,7 @@ from farm.engine.supervise import clear_up, shared_supervisor
 from farm.engine.temporary import remove_abandoned
 from farm.errors import InputError, class_name, text_of
 from farm.failures import FailureKind
-from farm.plan.compatibility import step_unsupported
+from farm.plan.placement import step_unsupported
 
 if TYPE_CHECKING:
     from farm.engine.limits import Limit

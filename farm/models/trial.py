@@ -25,8 +25,8 @@ from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
 from farm.errors import in_one_line
 from farm.models.records import Trial
 from farm.plan.content.configs import config_file
+from farm.plan.making import export_step, step_to_build
 from farm.plan.placement import cpu_model
-from farm.plan.steps import export_step, step_to_build
 from farm.sources import mmdet as source
 from farm.sources.mmdet import random_weights
 from farm.stages import Context

@@ -18,7 +18,7 @@ from farm.errors import FarmError, InputError, StepFailed
 from farm.plan.checks import CheckedModel, check_model, checked_by
 from farm.plan.compatibility import cell_unsupported
 from farm.plan.content.files import plain_file
-from farm.plan.steps import export_step, step_to_build
+from farm.plan.making import export_step, step_to_build
 from farm.single import metadata
 from farm.single.inputs import free_shape
 from farm.specs import Cell
