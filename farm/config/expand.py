@@ -43,30 +43,23 @@ def combinations(spec: MatrixSpec) -> int:
 
 def _cells_of(spec: MatrixSpec, name: str, selection: AxesSpec) -> Iterator[Cell]:
     axes = {axis: _axis(spec, name, selection, axis) for axis in AXES}
+    if not all(axes.values()):
+        return
     source = SOURCES[spec.models[name].source]
-    every = itertools.product(
-        axes["runtimes"],
-        axes["targets"],
-        axes["precisions"],
-        axes["workspaces"],
-        axes["shapes"],
-        axes["postprocess"],
-        axes["opsets"],
-    )
-    for runtime, target, precision, workspace, shape, postprocess, opset in every:
+    outer = itertools.product(axes["runtimes"], axes["targets"], axes["precisions"])
+    for runtime, target, precision in outer:
         known = runtime_of(runtime)
         fits = known.accelerators == (spec.targets[target].accelerator is not None)
-        if fits and precision in known.precisions and (known.exported or source.eager):
-            yield Cell(
-                model=name,
-                opset=opset if known.exported and source.opsets else None,
-                shape=shape,
-                postprocess=postprocess if known.postprocess else "graph",
-                precision=precision,
-                runtime=runtime,
-                workspace_bytes=workspace if known.workspaces else None,
-                target=target,
-            )
+        if not (fits and precision in known.precisions and (known.exported or source.eager)):
+            continue
+        inner = itertools.product(
+            axes["workspaces"] if known.workspaces else [None],
+            axes["shapes"],
+            axes["postprocess"] if known.postprocess else ["graph"],
+            axes["opsets"] if known.exported and source.opsets else [None],
+        )
+        for workspace, shape, postprocess, opset in inner:
+            yield Cell(name, opset, shape, postprocess, precision, runtime, workspace, target)
 
 
 def _axis(spec: MatrixSpec, name: str, selection: AxesSpec, axis: str) -> list[Any]:

@@ -12,7 +12,7 @@ import ray
 
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import FailureKind
-from farm.plan.compatibility import accelerator_unsupported, step_unsupported
+from farm.plan.placement import accelerator_unsupported, step_unsupported
 from farm.units import format_seconds
 
 if TYPE_CHECKING:

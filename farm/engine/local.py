@@ -10,7 +10,6 @@ from farm.engine.limits import Limits
 from farm.engine.supervise import shared_supervisor
 from farm.errors import InputError
 from farm.plan import placement
-from farm.plan.compatibility import accelerator_unsupported
 
 if TYPE_CHECKING:
     from farm.engine.status import Outcome
@@ -56,7 +55,7 @@ class LocalExecutor:
                     f"{step.environment.image}, which only Ray starts: use --executor ray",
                     "--executor inline",
                 )
-            if accelerator_unsupported(step, here) is None:
+            if placement.accelerator_unsupported(step, here) is None:
                 continue
             reason = (
                 f"accelerator {step.needs.accelerator} is not here; run on a Ray cluster that has"

@@ -28,11 +28,10 @@ from farm.errors import (
     failure_kind,
     text_of,
 )
-from farm.plan.compatibility import step_unsupported
 from farm.plan.content import dependencies
 from farm.plan.content.packages import toolchain
 from farm.plan.keys import canonical
-from farm.plan.placement import Machine, cpu_model
+from farm.plan.placement import Machine, cpu_model, step_unsupported
 from farm.stages import Context, stage
 from farm.store import Failure, Record, Store
 from farm.terminal import logs

@@ -23,7 +23,7 @@ from farm.engine.status import Outcome, StepStatus
 from farm.engine.supervise import clear_up, shared_supervisor
 from farm.engine.temporary import remove_abandoned
 from farm.errors import FailureKind, InputError, class_name, text_of
-from farm.plan.compatibility import step_unsupported
+from farm.plan.placement import step_unsupported
 
 if TYPE_CHECKING:
     from farm.engine.limits import Limit

@@ -9,7 +9,8 @@ from farm import specs
 from farm.catalog import SOURCES
 from farm.plan.content import dependencies
 from farm.plan.content.configs import config_file
-from farm.plan.steps import Needs, new_step
+from farm.plan.factory import new_step
+from farm.plan.steps import Needs
 
 
 def digest(config: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm import specs
-from farm.catalog import SOURCES, TABLE_STAGES
+from farm.catalog import RUNTIMES, SOURCES, TABLE_STAGES
 from farm.detections import files
 from farm.detections.compare import agreement
 from farm.engine.scheduler import Outcome, StepStatus, require_packages
@@ -21,8 +21,9 @@ from farm.models.records import Trial
 from farm.models.verdict import SAME, weights_unusable, with_agreement
 from farm.plan.content.configs import config_file
 from farm.plan.content.own_code import runs_own_code
+from farm.plan.factory import engine_setting, export_step, new_step, step_to_build
 from farm.plan.placement import cpu_model
-from farm.plan.steps import Needs, Step, engine_step, export_step, new_step, step_to_build
+from farm.plan.steps import Needs, Step
 from farm.results import arrays
 from farm.stages.table import MOVED, WEIGHTS
 from farm.units import Dims
@@ -130,8 +131,8 @@ class Subject:
             engine, self._reference.ref, tuple(self.sizes(shape.name)), figures["classes"],
             figures["mask_threshold"], figures["mask_frame"], target,
         )  # fmt: skip
-        stage = TABLE_STAGES["table.trial"]
-        return built, engine_step(stage, label, values, built, self._reference)
+        trial = engine_setting(TABLE_STAGES["table.trial"], RUNTIMES[runtime], target)
+        return built, trial.step(label, values, (built.key, self._reference.key))
 
     def _judged(
         self, trial: Trial, path: tuple[Step, Step, Step], outcomes: Mapping[str, Outcome]

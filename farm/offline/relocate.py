@@ -14,7 +14,6 @@ from typing import Any
 from farm.errors import InputError
 from farm.offline.contents import Pack, PackedStep
 from farm.plan import Plan, PlannedCell, Step, placement
-from farm.plan.compatibility import gpu_unsupported
 from farm.plan.content.closure import code_of
 from farm.plan.content.packages import toolchain
 from farm.plan.keys import step_key
@@ -43,7 +42,7 @@ class PackHost:
         reasons = []
         for gpu in self.gpus:
             here = replace(wanted, driver=gpu.branch)
-            reason = gpu_unsupported(here, gpu)
+            reason = placement.gpu_unsupported(here, gpu)
             if reason is None:
                 return here
             reasons.append(f"this machine {reason}")

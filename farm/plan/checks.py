@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 
 from farm import catalog
 from farm.plan.content import dependencies, own_code
-from farm.plan.steps import Needs, Step, new_step
+from farm.plan.factory import new_step
+from farm.plan.steps import Needs, Step
 from farm.specs import AnyModel, CheckInputs, ModelFacts, OnnxModel, OtherModel
 
 Facts = Callable[[str], ModelFacts | None]

@@ -1,8 +1,5 @@
-"""Whether cells, shapes, steps and GPUs go together: the reason why not, or None.
-
-Planning refuses a cell by what is known before any heavy work; the engine keeps a step away from a
-machine that cannot run it.
-"""
+"""Whether a cell's model, shape, precision, runtime and target go together: the reason why not, or
+None, by what is known before any heavy work."""
 
 from __future__ import annotations
 
@@ -11,93 +8,15 @@ from typing import TYPE_CHECKING
 
 from farm import catalog
 from farm.plan.content.packages import version
-from farm.plan.placement import Machine, stands_for
 from farm.plan.precisions import precision_unsupported
 
 if TYPE_CHECKING:
-    from farm.plan.steps import Step
-    from farm.specs import Cell, Gpu, ModelFacts, Shape, Sizes, Target
+    from farm.runtimes.base import Runtime
+    from farm.specs import Cell, ModelFacts, Shape, Sizes, Target
     from farm.units import Dims
 
 Reason = str | None
 """Why something cannot be done, and what to do instead; None where it can be done."""
-
-
-# Machines -----------------------------------------------------------------------------------
-
-
-def step_unsupported(step: Step, machine: Machine) -> Reason:
-    """Return why this machine cannot do the step as it was planned.
-
-    The key of a step names versions of packages and a processor or a GPU.
-    """
-    return (
-        accelerator_unsupported(step, machine)
-        or _room_unsupported(step, machine)
-        or _versions_unsupported(step, machine)
-        or _target_unsupported(step, machine)
-    )
-
-
-def accelerator_unsupported(step: Step, machine: Machine) -> Reason:
-    """Return why the machine lacks the kind of GPU that the step needs."""
-    wanted, there = step.needs.accelerator, machine.accelerators
-    if not wanted or there is None or wanted in there:
-        return None
-    return f"node {machine.host} has {', '.join(there) or 'no accelerator'}"
-
-
-def _room_unsupported(step: Step, machine: Machine) -> Reason:
-    if step.needs.accelerator and machine.gpu_count < 1:
-        return f"node {machine.host} gives Ray no GPU (`ray start --num-gpus`)"
-    if machine.cpus < step.needs.cpus:
-        return f"node {machine.host} has {machine.cpus:g} CPUs"
-    if not machine.sees_store:
-        return f"node {machine.host} does not see the store: it needs a shared file system"
-    return None
-
-
-def _versions_unsupported(step: Step, machine: Machine) -> Reason:
-    if (step.environment.digest if step.environment else "") != machine.environment:
-        return None  # the step's own process compares them, in its environment
-    if step.environment and step.environment.image:
-        return None
-    for name, planned in step.toolchain:
-        if (here := machine.versions.get(name)) != planned:
-            return (
-                f"node {machine.host} has {name} {here}, the plan was made with {planned}: "
-                "install the same version on both"
-            )
-    return None
-
-
-def _target_unsupported(step: Step, machine: Machine) -> Reason:
-    target = getattr(step.inputs, "target", None)
-    if target is None:
-        return None
-    if not target.accelerator and target.device != machine.device:
-        return (
-            f"node {machine.host} is {machine.device}, target {target.name} is {target.device}: "
-            "name the processor as `device` of a target of its own"
-        )
-    if step.needs.accelerator and machine.gpus:
-        reasons = [gpu_unsupported(target, gpu) for gpu in machine.gpus]
-        if None not in reasons:
-            return f"node {machine.host} {reasons[0]}: give these to a target of its own"
-    return None
-
-
-def gpu_unsupported(target: Target, gpu: Gpu) -> Reason:
-    """Return why the GPU is not what the target stands for."""
-    if stands_for(target, gpu):
-        return None
-    return (
-        f"has {gpu}, and target {target.name} is {target.device} ({target.compute_capability}, "
-        f"driver {target.driver})"
-    )
-
-
-# Cells --------------------------------------------------------------------------------------
 
 
 def cell_unsupported(
@@ -117,16 +36,16 @@ def cell_unsupported(
     layers in fp32 until it loses little AP. release: of the runtime's package; '' where it is not
     known, None for the one that is installed here.
     """
-    host = facts.refused or facts.host_refused
+    runtime, host = catalog.runtime_of(cell.runtime), facts.refused or facts.host_refused
     of_graph = {"graph": facts.refused, "host": host, "none": facts.raw_refused}[cell.postprocess]
     return (
         of_graph
         or _input_unsupported(facts, shape)
-        or shape_unsupported(facts, shape, catalog.runtime_of(cell.runtime).profiles)
-        or _simplified_unsupported(cell, shape, simplify)
-        or _capability_unsupported(cell, target)
-        or _opset_unsupported(cell, facts, release)
-        or _suppression_unsupported(cell, facts)
+        or shape_unsupported(facts, shape, runtime.profiles)
+        or _simplified_unsupported(cell, runtime, shape, simplify)
+        or _capability_unsupported(cell, runtime, target)
+        or _opset_unsupported(cell, runtime, facts, release)
+        or _suppression_unsupported(cell, runtime, facts)
         or precision_unsupported(cell, facts, auto, converts)
     )
 
@@ -137,6 +56,8 @@ def shape_unsupported(facts: ModelFacts, shape: Shape, profiles: bool) -> Reason
     profiles: the runtime builds for the bounds of a dynamic shape, too. For other runtimes they
     only limit the prepared images, whose sizes `prepare` checks.
     """
+    if facts.sizes is None and facts.padded_to is None:
+        return None
     network = "the network takes as heights and widths"
     if not shape.dynamic_size:
         padding = "the test pipeline pads to heights and widths that are"
@@ -161,8 +82,9 @@ def _size_reason(shape: Shape, end: str, dims: Dims, does: str, sizes: Sizes | N
 
 def _input_unsupported(facts: ModelFacts, shape: Shape) -> Reason:
     """Return why a ready model, whose input is fixed in its file, does not take the shape."""
+    if not (axes := facts.input_shape):
+        return None
     low, high = shape.min.as_tuple(), shape.max.as_tuple()
-    axes = facts.input_shape or (None,) * 4
     triples = list(zip(axes, low, high, strict=True))
     if all(axis is None or axis == a == b for axis, a, b in triples):
         return None
@@ -171,8 +93,7 @@ def _input_unsupported(facts: ModelFacts, shape: Shape) -> Reason:
     return f"the model takes {takes} (NxCxHxW), and shape {shape.name} asks for {extent}"
 
 
-def _simplified_unsupported(cell: Cell, shape: Shape, simplify: bool) -> Reason:
-    runtime = catalog.runtime_of(cell.runtime)
+def _simplified_unsupported(cell: Cell, runtime: Runtime, shape: Shape, simplify: bool) -> Reason:
     if simplify and shape.dynamic and runtime.exported and not runtime.simplified_dynamic:
         return (
             f"{cell.runtime} is not known to take a simplified model with dynamic shapes: "
@@ -181,8 +102,8 @@ def _simplified_unsupported(cell: Cell, shape: Shape, simplify: bool) -> Reason:
     return None
 
 
-def _capability_unsupported(cell: Cell, target: Target) -> Reason:
-    built_for = catalog.runtime_of(cell.runtime).compute_capabilities
+def _capability_unsupported(cell: Cell, runtime: Runtime, target: Target) -> Reason:
+    built_for = runtime.compute_capabilities
     if not built_for or target.compute_capability in built_for:
         return None
     return (
@@ -191,9 +112,11 @@ def _capability_unsupported(cell: Cell, target: Target) -> Reason:
     )
 
 
-def _opset_unsupported(cell: Cell, facts: ModelFacts, release: str | None) -> Reason:
+def _opset_unsupported(
+    cell: Cell, runtime: Runtime, facts: ModelFacts, release: str | None
+) -> Reason:
     """Return why the runtime does not read the opset: the cell's, or a ready file's own."""
-    runtime, opset = catalog.runtime_of(cell.runtime), cell.opset or facts.opset
+    opset = cell.opset or facts.opset
     if not runtime.exported or opset is None:
         return None
     if release is None:
@@ -209,13 +132,14 @@ def with_host_suppression(cell: Cell, facts: ModelFacts) -> Cell:
 
     The name of the cell and the tables then show that.
     """
-    if not _cannot_suppress(cell, facts) or facts.host_refused:
+    runtime = catalog.runtime_of(cell.runtime)
+    if facts.host_refused or not _cannot_suppress(cell, runtime, facts):
         return cell
     return replace(cell, postprocess="host")
 
 
-def _suppression_unsupported(cell: Cell, facts: ModelFacts) -> Reason:
-    if not _cannot_suppress(cell, facts):
+def _suppression_unsupported(cell: Cell, runtime: Runtime, facts: ModelFacts) -> Reason:
+    if not _cannot_suppress(cell, runtime, facts):
         return None
     return (
         f"{cell.runtime} has no NonMaxSuppression, and this model's cannot run on the host "
@@ -223,7 +147,7 @@ def _suppression_unsupported(cell: Cell, facts: ModelFacts) -> Reason:
     )
 
 
-def _cannot_suppress(cell: Cell, facts: ModelFacts) -> bool:
-    if cell.postprocess != "graph" or catalog.runtime_of(cell.runtime).suppresses:
+def _cannot_suppress(cell: Cell, runtime: Runtime, facts: ModelFacts) -> bool:
+    if cell.postprocess != "graph" or runtime.suppresses:
         return False
     return bool(facts.suppression or facts.host_refused)

@@ -12,7 +12,7 @@ from farm import catalog, environments
 from farm.config import releases
 from farm.environments import locking
 from farm.errors import InputError
-from farm.plan.steps import Place
+from farm.plan.factory import Place
 from farm.specs import Environment
 
 if TYPE_CHECKING:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from itertools import compress
+from hashlib import sha256
 from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 from typing import Any
@@ -98,25 +97,28 @@ _TEXT_OF |= {type(None): lambda _: "null", bool: lambda value: "true" if value e
 
 def _object(fields: tuple[tuple[str, Any], ...]) -> Text:
     """Return what encodes a dataclass with these fields."""
-    if len(fields) < 2:  # attrgetter returns no tuple
+    always = tuple(name for name, default in fields if default is _ALWAYS)
+    if len(always) < 2:  # attrgetter returns no tuple
         return _encode
-    values = attrgetter(*(name for name, _ in fields))
-    defaults = tuple(default for _, default in fields)
-    whole = _template(name for name, _ in fields)
-    if all(default is _ALWAYS for default in defaults):
-        return lambda value: whole % tuple([_TEXT_OF[type(own)](own) for own in values(value)])
+    short, values = _template(always), attrgetter(*always)
 
     def text(value: Any) -> str:
-        found = values(value)
-        kept = tuple([own != default for own, default in zip(found, defaults, strict=True)])
-        parts = [_TEXT_OF[type(own)](own) for own in compress(found, kept)]
-        return template(kept) % tuple(parts)
+        return short % tuple([_TEXT_OF[type(own)](own) for own in values(value)])
 
-    @cache
-    def template(kept: tuple[bool, ...]) -> str:
-        return _template(name for name, _ in compress(fields, kept))
+    others = {name: default for name, default in fields if default is not _ALWAYS}
+    if not others:
+        return text
+    other_values, defaults = attrgetter(*others), tuple(others.values())
+    at_default = defaults if len(defaults) > 1 else defaults[0]
 
-    return text
+    def text_with_others(value: Any) -> str:
+        if other_values(value) == at_default:  # nearly always
+            return text(value)
+        found = ((name, getattr(value, name), default) for name, default in fields)
+        kept = {name: own for name, own, default in found if default is _ALWAYS or own != default}
+        return _template(kept) % tuple([_TEXT_OF[type(own)](own) for own in kept.values()])
+
+    return text_with_others
 
 
 def _template(names: Iterable[str]) -> str:
@@ -164,14 +166,16 @@ def step_key(stage: str, code: str | int, inputs: Any, tools: Any) -> str:
     Raises:
         ValueError: a number is not finite.
     """
-    versions = _tools_text(tools) if type(tools) is tuple else canonical_text(tools)
-    kind: Any = type(inputs)
-    own, name, version = _whole(kind)(inputs), canonical_text(stage), canonical_text(code)
-    text = f'{{"inputs":{own},"stage":{name},"toolchain":{versions},"version":{version}}}'
-    return hashlib.sha256(text.encode()).hexdigest()
+    return key_maker(stage, code, tools)(inputs)
 
 
-@cache
-def _tools_text(tools: tuple[Any, ...]) -> str:
-    """Encode the versions of packages, which all steps of a stage share."""
-    return canonical_text(tools)
+def key_maker(stage: str, code: str | int, tools: Any) -> Callable[[Any], str]:
+    """Return what makes the `step_key` of steps that differ in their inputs alone."""
+    name, versions, version = map(canonical_text, (stage, tools, code))
+    rest = f',"stage":{name},"toolchain":{versions},"version":{version}}}'
+
+    def key(inputs: Any) -> str:
+        kind: Any = type(inputs)
+        return sha256(f'{{"inputs":{_whole(kind)(inputs)}{rest}'.encode()).hexdigest()
+
+    return key

@@ -1,4 +1,4 @@
-"""Where steps may run: processors, their cores, and NVIDIA GPUs as plans name them."""
+"""Where steps may run: processors, cores and GPUs as plans name them, and why not there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm.errors import InputError, nearest
 from farm.plan.processors import kind_of
 from farm.specs import Gpu, Target
+
+if TYPE_CHECKING:
+    from farm.plan.steps import Step
 
 COMPUTE_CAPABILITIES = {
     "K80": "3.7", "P100": "6.0", "P4": "6.1", "V100": "7.0", "T4": "7.5", "A100": "8.0",
@@ -149,3 +153,74 @@ def _exact(wanted: Target) -> str | None:
 
 def _is(gpu: Gpu, kind: str, device: str | None) -> bool:
     return gpu.name == device if device else accelerator(gpu.name) == kind
+
+
+def step_unsupported(step: Step, machine: Machine) -> str | None:
+    """Return why this machine cannot do the step as it was planned.
+
+    The key of a step names versions of packages and a processor or a GPU.
+    """
+    return (
+        accelerator_unsupported(step, machine)
+        or _room_unsupported(step, machine)
+        or _versions_unsupported(step, machine)
+        or _target_unsupported(step, machine)
+    )
+
+
+def accelerator_unsupported(step: Step, machine: Machine) -> str | None:
+    """Return why the machine lacks the kind of GPU that the step needs."""
+    wanted, there = step.needs.accelerator, machine.accelerators
+    if not wanted or there is None or wanted in there:
+        return None
+    return f"node {machine.host} has {', '.join(there) or 'no accelerator'}"
+
+
+def _room_unsupported(step: Step, machine: Machine) -> str | None:
+    if step.needs.accelerator and machine.gpu_count < 1:
+        return f"node {machine.host} gives Ray no GPU (`ray start --num-gpus`)"
+    if machine.cpus < step.needs.cpus:
+        return f"node {machine.host} has {machine.cpus:g} CPUs"
+    if not machine.sees_store:
+        return f"node {machine.host} does not see the store: it needs a shared file system"
+    return None
+
+
+def _versions_unsupported(step: Step, machine: Machine) -> str | None:
+    if (step.environment.digest if step.environment else "") != machine.environment:
+        return None  # the step's own process compares them, in its environment
+    if step.environment and step.environment.image:
+        return None
+    for name, planned in step.toolchain:
+        if (here := machine.versions.get(name)) != planned:
+            return (
+                f"node {machine.host} has {name} {here}, the plan was made with {planned}: "
+                "install the same version on both"
+            )
+    return None
+
+
+def _target_unsupported(step: Step, machine: Machine) -> str | None:
+    target = getattr(step.inputs, "target", None)
+    if target is None:
+        return None
+    if not target.accelerator and target.device != machine.device:
+        return (
+            f"node {machine.host} is {machine.device}, target {target.name} is {target.device}: "
+            "name the processor as `device` of a target of its own"
+        )
+    if step.needs.accelerator and machine.gpus:
+        reasons = [gpu_unsupported(target, gpu) for gpu in machine.gpus]
+        if None not in reasons:
+            return f"node {machine.host} {reasons[0]}: give these to a target of its own"
+    return None
+
+
+def gpu_unsupported(target: Target, gpu: Gpu) -> str | None:
+    """Return why the GPU is not what the target stands for."""
+    if stands_for(target, gpu):
+        return None
+    return (
+        f"has {gpu}, and target {target.name} is {target.device} ({target.compute_capability}, "
+        f"driver {target.driver})"
+    )

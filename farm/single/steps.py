@@ -19,7 +19,7 @@ from farm.files import atomic
 from farm.plan.checks import CheckedModel, check_model, checked_by
 from farm.plan.compatibility import cell_unsupported
 from farm.plan.content.files import plain_file
-from farm.plan.steps import export_step, step_to_build
+from farm.plan.factory import export_step, step_to_build
 from farm.single import metadata
 from farm.single.inputs import free_shape
 from farm.specs import Cell

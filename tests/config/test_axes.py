@@ -94,6 +94,9 @@ def test_a_ready_file_has_no_opset_and_ends_where_it_ends(tmp_path: Path) -> Non
     assert cells(tmp_path, only, rule, models=RAW) == [
         "o.s.none.fp32.onnxruntime.cpu", "o.s.none.fp16.onnxruntime.cpu",
     ]  # fmt: skip
+    # Neither does a runtime without that axis make a file end elsewhere.
+    rule = "include=[{models: [o], postprocess: [graph], runtimes: ['null']}]"
+    assert cells(tmp_path, only, rule, models=RAW) == ["o.s.none.fp32.onnxruntime.cpu"]
 
 
 def test_a_models_own_axes_take_the_place_of_the_matrixs(tmp_path: Path) -> None:

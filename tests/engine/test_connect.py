@@ -17,8 +17,7 @@ from farm.engine.nodes import Node, _node
 from farm.errors import InputError
 from farm.interrupts import Interrupted
 from farm.plan import Needs, Step
-from farm.plan.compatibility import step_unsupported
-from farm.plan.placement import Machine
+from farm.plan.placement import Machine, step_unsupported
 from farm.specs import Gpu, Target
 
 

@@ -16,10 +16,9 @@ from farm.engine import perform as performing
 from farm.engine.perform import perform
 from farm.interrupts import Interrupted
 from farm.plan import Needs, Step
-from farm.plan.compatibility import step_unsupported
 from farm.plan.content import dependencies
 from farm.plan.content.packages import exact_version
-from farm.plan.placement import Machine, cpu_model
+from farm.plan.placement import Machine, cpu_model, step_unsupported
 from farm.specs import Gpu, Target
 from farm.store import Store
 

@@ -16,7 +16,7 @@ from farm.engine.checks import checked_plan
 from farm.engine.local import LocalExecutor
 from farm.environments import locking, state, uv
 from farm.errors import InputError
-from farm.plan import Plan, Step, compatibility, make_plan, precisions
+from farm.plan import Plan, Step, compatibility, make_plan, placement, precisions
 from farm.plan.environments import make_environments, packages_of
 from farm.plan.placement import Machine
 from farm.results.rows import make_rows
@@ -185,9 +185,9 @@ def test_versions_are_compared_within_the_same_environment_alone(path: Path) -> 
     target = build.inputs.target  # type: ignore[union-attr]
     assert isinstance(target, Target)
     node = Machine("n", target.device, {"openvino": "another"})
-    assert compatibility.step_unsupported(build, node) is None
+    assert placement.step_unsupported(build, node) is None
     there = Machine("n", target.device, {"openvino": "0"}, environment=build.environment.digest)
-    reason = compatibility.step_unsupported(build, there)
+    reason = placement.step_unsupported(build, there)
     assert reason and reason.startswith("node n has openvino 0, the plan was made with")
 
 

@@ -152,11 +152,11 @@ def test_a_node_with_another_gpu_or_driver_refuses_naming_both(
 ) -> None:
     wanted = step(plan_of(matrix), "verify")
     here = Machine("node-1", "a CPU", dict(wanted.toolchain), (gpu,))
-    told = compatibility.step_unsupported(wanted, here)
+    told = placement.step_unsupported(wanted, here)
     assert told is None if reason is None else re.search(reason, str(told))
     built = step(plan_of(matrix), "build", "tensorrt_rtx")  # anywhere
     there = dataclasses.replace(here, versions=dict(built.toolchain))
-    assert compatibility.step_unsupported(built, there) is None
+    assert placement.step_unsupported(built, there) is None
 
 
 @pytest.mark.parametrize(
@@ -178,17 +178,15 @@ def test_a_machine_that_cannot_do_a_step_says_why(
     machine = Machine(
         "n", "a CPU", dict(wanted.toolchain), accelerators=("L4",), gpu_count=1, cpus=2
     )
-    found = compatibility.step_unsupported(wanted, dataclasses.replace(machine, **lacks))
+    found = placement.step_unsupported(wanted, dataclasses.replace(machine, **lacks))
     assert found is None if reason is None else reason in str(found)
 
 
 def test_a_device_says_which_of_an_accelerators_models() -> None:
     wanted = placement.target("t", "A100", "NVIDIA A100-SXM4-80GB", driver="580")
-    assert (
-        compatibility.gpu_unsupported(wanted, Gpu("NVIDIA A100-SXM4-80GB", "8.0", "580.1")) is None
-    )
+    assert placement.gpu_unsupported(wanted, Gpu("NVIDIA A100-SXM4-80GB", "8.0", "580.1")) is None
     assert "A100-PCIE" in str(
-        compatibility.gpu_unsupported(wanted, Gpu("NVIDIA A100-PCIE-40GB", "8.0", "580.1"))
+        placement.gpu_unsupported(wanted, Gpu("NVIDIA A100-PCIE-40GB", "8.0", "580.1"))
     )
 
 
@@ -200,7 +198,7 @@ def test_what_is_not_said_of_a_target_is_this_machines_own(monkeypatch: pytest.M
     monkeypatch.setattr(placement, "gpus", lambda: (here,))
     assert placement.target("t", "L4").driver == "575"
     assert placement.target("t", "L4", driver="580").driver == "580"
-    assert compatibility.gpu_unsupported(placement.target("t", "L4"), here) is None
+    assert placement.gpu_unsupported(placement.target("t", "L4"), here) is None
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,16 @@ import pytest
 from farm.config.loader import Cell
 from farm.plan import Needs, Step, compatibility
 from farm.plan.compatibility import (
-    accelerator_unsupported,
     cell_unsupported,
-    gpu_unsupported,
     shape_unsupported,
-    step_unsupported,
     with_host_suppression,
 )
-from farm.plan.placement import Machine
+from farm.plan.placement import (
+    Machine,
+    accelerator_unsupported,
+    gpu_unsupported,
+    step_unsupported,
+)
 from farm.specs import BuildInputs, EngineOptions, Gpu, ModelFacts, Ref, Shape, Sizes, Suppression
 from farm.specs import Target as TargetSpec
 from farm.units import Dims

@@ -48,26 +48,55 @@ class Module:
 
 def code_of(stage: str, values: Any) -> str:
     """Return the digest of the code that turns a stage's inputs into its result."""
-    roots = (f"farm.stages.{stage}", *_chosen(stage, values))
-    if all(map(_is_ours, roots)):  # most steps: a plan has many
-        return digest(roots)
+    engine, dataset = getattr(values, "engine", None), getattr(values, "dataset", None)
+    model = getattr(engine or values, "model", None)
+    options = getattr(engine or values, "options", None)
+    return code_for(
+        stage,
+        pipeline=getattr(values, "pipeline", None),
+        dataset=dataset.type if dataset is not None else None,
+        source=model.source if model is not None else None,
+        runtime=options.runtime if options is not None else None,
+    )
+
+
+def code_for(
+    stage: str,
+    *,
+    pipeline: str | None = None,
+    dataset: str | None = None,
+    source: str | None = None,
+    runtime: str | None = None,
+) -> str:
+    """Return `code_of` by what chooses modules, which the stage finds by name at run time.
+
+    pipeline: by which it prepares images. dataset: the type of data set that it opens. source: of
+    the model that it loads. runtime: of the engine that it builds or runs.
+    """
+    roots = [f"farm.stages.{stage}"]
+    if stage in catalog.EXTRA_STAGES:
+        roots.append(catalog.EXTRA_STAGES[stage].module)
+    if pipeline is not None:
+        roots += [catalog.preparer_of(pipeline).module, "farm.specs.sizes"]
+    if dataset is not None:
+        roots.append(catalog.DATASETS[dataset].module)
+    if source is not None:
+        roots.append(catalog.SOURCES[source].module)
+    if source is not None and stage == "check":  # it tries the pipeline that it finds
+        roots += [one.module for one in catalog.preparers_of(source)]
+    if runtime is not None:
+        roots.append(catalog.RUNTIMES[runtime].module)
     return digest(tuple(inner for root in roots for inner in _in_farm(root)))
 
 
-_OURS = f"{PACKAGE.name}."
+def _in_farm(root: str) -> tuple[str, ...]:
+    """The root, or for a module of another package the farm's modules that it imports; its own
+    code is in the key by its package."""
+    return (root,) if _is_ours(root) else _imported_by(root.partition(".")[0])
 
 
 def _is_ours(module: str) -> bool:
-    return module.startswith(_OURS)
-
-
-def _in_farm(root: str) -> Iterator[str]:
-    """The root, or for a module of another package the farm's modules that it imports; its own
-    code is in the key by its package."""
-    if _is_ours(root):
-        yield root
-        return
-    yield from _imported_by(root.partition(".")[0])
+    return module.startswith(f"{PACKAGE.name}.")
 
 
 @cache
@@ -79,28 +108,6 @@ def _imported_by(package: str) -> tuple[str, ...]:
     read = (_module(path.read_bytes()) for path in sorted(filter(None, files)))
     named = {name for module in read for name in module.imports}
     return tuple(sorted(filter(_is_ours, named)))
-
-
-def _chosen(stage: str, values: Any) -> Iterator[str]:
-    """The modules that a stage finds by name at run time: its source's, its runtime's, and
-    what prepares images."""
-    if stage in catalog.EXTRA_STAGES:
-        yield catalog.EXTRA_STAGES[stage].module
-    if stage == "prepare":
-        yield catalog.preparer_of(values.pipeline).module
-        yield "farm.specs.sizes"
-    dataset = getattr(values, "dataset", None)
-    if dataset is not None:
-        yield catalog.DATASETS[dataset.type].module
-    engine = getattr(values, "engine", None)
-    model = getattr(engine or values, "model", None)
-    if model is not None:
-        yield catalog.SOURCES[model.source].module
-    if model is not None and stage == "check":  # it tries the pipeline that it finds
-        yield from (one.module for one in catalog.preparers_of(model.source))
-    options = getattr(engine or values, "options", None)
-    if options is not None:
-        yield catalog.RUNTIMES[options.runtime].module
 
 
 @cache
