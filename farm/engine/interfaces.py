@@ -26,7 +26,11 @@ class Executor(Protocol):
         ...
 
     def wait(self) -> Outcome:
-        """Wait until one of the running steps has ended, and return how."""
+        """Wait until one of the steps that were taken has ended, and return how.
+
+        One that the executor has not started after all, and that should be offered again, is
+        WAITING.
+        """
         ...
 
     def stop(self) -> None:

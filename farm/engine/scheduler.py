@@ -200,6 +200,10 @@ class _Run:
         """Take the outcome of a running step; a transient failure is tried again."""
         step = self.running.pop(outcome.key)
         self.claims.release(step.key)
+        if outcome.status is StepStatus.WAITING:
+            self._statuses.change(step.key, StepStatus.WAITING)
+            self._await_parents(step.key, step)
+            return
         self._tries[step.key] += 1
         self._killed[step.key] += outcome.kind in _KILLERS
         again = self._tries[step.key] < TRIES and self._killed[step.key] < _MOST_KILLED

@@ -80,8 +80,9 @@ TRANSITIONS: Mapping[StepStatus, frozenset[StepStatus]] = {
             StepStatus.BLOCKED,
         }
     ),
-    # Whatever an executor may report. It starts no step whose parents are not done.
-    StepStatus.RUNNING: _ENDS - {StepStatus.BLOCKED},
+    # Whatever an executor may report. It starts no step whose parents are not done, and may give
+    # back one that it has not started yet (WAITING).
+    StepStatus.RUNNING: _ENDS - {StepStatus.BLOCKED} | {StepStatus.WAITING},
     # Another try, while there are tries left.
     StepStatus.TRANSIENT: frozenset({StepStatus.WAITING}),
     # A step after it has found that its artifact was altered.
