@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import shutil
 import signal
 import time
@@ -39,6 +40,8 @@ from farm.terminal import logs
 if TYPE_CHECKING:
     from farm.plan.steps import Step
     from farm.specs import Gpu
+
+_PEAK = re.compile(rb"^VmHWM:\s*(\d+) kB", re.MULTILINE)
 
 
 def perform(step: Step, root: str, echo: bool = False, folder: Path | None = None) -> Outcome:
@@ -217,16 +220,18 @@ def _device(step: Step) -> str:
 
 def _reset_peak_memory() -> None:
     """Reset this process's peak (VmHWM), since workers perform many steps; see proc(5)."""
-    with suppress(OSError):  # not Linux, or not allowed: the peak is then that of all its steps
-        Path("/proc/self/clear_refs").write_text("5")
+    # Not Linux, or not allowed: the peak is then that of all its steps.
+    with suppress(OSError), open("/proc/self/clear_refs", "wb", buffering=0) as file:
+        file.write(b"5")
 
 
 def _peak_memory() -> int:
     """Peak resident memory in bytes since the last reset."""
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+        with open("/proc/self/status", "rb", buffering=0) as file:
+            text = file.read(1 << 16)
+        if found := _PEAK.search(text):
+            return int(found[1]) * 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

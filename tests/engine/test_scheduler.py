@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from farm import interrupts
+from farm.engine.checks import require_packages
 from farm.engine.claims import Claims
 from farm.engine.limits import Limits
-from farm.engine.scheduler import TRIES, Outcome, StepStatus, require_packages, run_steps
+from farm.engine.scheduler import TRIES, Outcome, StepStatus, run_steps
 from farm.engine.status import TRANSITIONS, InvalidTransition, StepStatuses
 from farm.errors import InputError
 from farm.failures import FailureKind
