@@ -11,6 +11,7 @@ import signal
 import time
 import traceback
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,8 +54,7 @@ def perform(step: Step, root: str, echo: bool = False, folder: Path | None = Non
     Raises:
         Interrupted: the user or the system ends this process; nothing else is raised.
     """
-    store = Store(root)
-    started = time.perf_counter()
+    store, started = store_at(root), time.perf_counter()
     try:
         if store.record(step.ref):
             return Outcome(step.key, StepStatus.DONE)
@@ -82,6 +82,12 @@ def perform(step: Step, root: str, echo: bool = False, folder: Path | None = Non
         if own:
             shutil.rmtree(folder, ignore_errors=True)
     return Outcome(step.key, StepStatus.DONE, seconds=time.perf_counter() - started)
+
+
+@cache
+def store_at(root: str) -> Store:
+    """Return the store in a folder; the same for every step of this process."""
+    return Store(root)
 
 
 def _run(step: Step, store: Store, folder: Path) -> Record:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING
 from farm.engine.ends import KILLED, outcome_of_end
 from farm.engine.forkserver import Work
 from farm.engine.hosts import share_host
-from farm.engine.perform import outcome_of
+from farm.engine.perform import outcome_of, store_at
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers import Ended, ForkServer, Watched, Worker
-from farm.store import Store
 
 if TYPE_CHECKING:
     from farm.engine.limits import Limit
     from farm.plan.steps import Step
     from farm.specs import Environment
+    from farm.store import Store
 
 TIME_IS_UP = "the time was up"
 
@@ -114,7 +114,7 @@ class Supervisor:
         self, step: Step, root: str, limit: Limit, until: float | None = None
     ) -> Iterator[Outcome | None]:
         """Yield the outcome; before it None as often as the step is found to be still running."""
-        store, started = Store(root), time.perf_counter()
+        store, started = store_at(root), time.perf_counter()
         try:
             if store.record(step.ref):
                 yield Outcome(step.key, StepStatus.DONE)
@@ -201,7 +201,9 @@ class Supervisor:
 
 def _changes(variables: Mapping[str, str]) -> tuple[tuple[str, str | None], ...]:
     """The environment variables of this process that are not these; None for one that is gone."""
-    now = os.environ
+    now = dict(os.environ)
+    if now == variables:
+        return ()
     names = (name for name in variables.keys() | now.keys() if variables.get(name) != now.get(name))
     return tuple((name, now.get(name)) for name in names)
 
@@ -212,5 +214,7 @@ def _work_folder(store: Store, step: Step) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.with_name(f"{folder.name}.outcome").unlink(missing_ok=True)
+        if folder.exists():  # else it is the artifact now
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.unlink(f"{folder}.outcome")

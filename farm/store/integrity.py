@@ -99,9 +99,11 @@ def of_file(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    total, block = hashlib.sha256(), bytearray(1 << 20)
-    view = memoryview(block)
+    total = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
+        # No longer than a small file: to clear a large block takes longer than to read that.
+        block = bytearray(min(max(os.fstat(file.fileno()).st_size, 1 << 12), 1 << 20))
+        view = memoryview(block)
         while length := file.readinto(block):
             total.update(view[:length])
     return total.hexdigest()
