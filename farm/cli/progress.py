@@ -95,6 +95,12 @@ class Progress:
             line += f" in {format_seconds(outcome.seconds)}{self._remaining_text()}"
         elif outcome.status is not StepStatus.BLOCKED:
             line += "".join(f"\n    {one}" for one in plain_lines(outcome.reason))
+        self._print(line)
+
+    def _print(self, line: str) -> None:
+        if not self._console.is_terminal:  # rich takes ten times as long
+            print(line, file=self._file, flush=True)
+            return
         from rich.text import Text
 
         self._console.print(Text(line), soft_wrap=True)

@@ -8,6 +8,8 @@ in YOLOX) is kept as uint8: a quarter of the size and exactly the same values.
 from __future__ import annotations
 
 import json
+import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -55,8 +57,7 @@ class Prepared:
     def __init__(self, folder: Path) -> None:
         self.annotations = folder / "annotations.json"
         self._index = json.loads((folder / "images.json").read_text())
-        # A plain array over the map: slicing a memmap takes longer than a small image does.
-        self._data = np.asarray(np.memmap(folder / "images.bin", np.uint8, mode="r"))
+        self._data = _mapped(folder / "images.bin")
         self.metas = [ImageMeta(**row["meta"]) for row in self._index]
 
     def __len__(self) -> int:
@@ -96,3 +97,11 @@ class Prepared:
                 images[place] = self._stored(min(start + place, stop - 1))
             yield range(start, stop), images
             start = stop
+
+
+def _mapped(path: Path) -> npt.NDArray[np.uint8]:
+    """A plain array over a file: slicing a memmap takes longer than a small image does."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return np.zeros(0, np.uint8)
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)

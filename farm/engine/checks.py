@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from farm.engine.limits import limits_of
-from farm.engine.scheduler import Executor, Unwatched, require_packages, run_steps
+from farm.engine.scheduler import Executor, Unwatched, run_steps
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import InputError, InputErrors
 from farm.plan import make_plan
@@ -68,6 +68,28 @@ def checked_plan(
         checked |= {step.label: step for step in checks.values()}
         plan = make_plan(matrix, facts_from(store, reasons), checked)
     return plan
+
+
+def require_packages(steps: Iterable[Step], store: Store) -> None:
+    """Require the packages of the steps to be installed here: their versions are in the keys.
+
+    Those of a step with an environment of its own were looked for when that was made.
+
+    Raises:
+        InputError: a package of a step that is not in the store is missing.
+    """
+    absent = {
+        name
+        for step in steps
+        if step.environment is None and not store.record(step.ref)
+        for name, version in step.toolchain
+        if version == "absent"
+    }
+    if absent:
+        raise InputError(
+            f"{', '.join(sorted(absent))} not installed; `farm doctor` says how to get what is "
+            "missing (or leave that runtime out)"
+        )
 
 
 def _run(

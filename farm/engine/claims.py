@@ -26,9 +26,13 @@ class Claims:
         self._store = store
         self._held: dict[str, Lease | None] = {}
 
+    def __contains__(self, key: str) -> bool:
+        """Whether this run holds the claim of the step with this key."""
+        return key in self._held
+
     def claim(self, step: Step) -> bool:
         """Claim the step, and return whether no other sweep has it."""
-        if step.key in self._held:
+        if step.key in self:
             return True
         lease = Lease(path_of(self._store, step.key), EXPIRES_S)
         try:

@@ -223,10 +223,11 @@ def descendants(pid: int) -> list[int]:
 
 def children_of(pid: int) -> list[int]:
     """Return the processes that this one has started, or that have become its own."""
-    found = list[int]()
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):  # each thread has its own
-        with suppress(OSError):
-            found += map(int, path.read_text().split())
+    found, threads = list[int](), f"/proc/{pid}/task"
+    with suppress(OSError):
+        for thread in os.listdir(threads):  # each has its own
+            with suppress(OSError), open(f"{threads}/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
     return found
 
 

@@ -7,9 +7,10 @@ stage runs and again afterwards, whether that ended well or not. An unchanged fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from farm.plan.content import digests
 from farm.plan.content.configs import config_file
 from farm.plan.content.files import code_file, image_folder
 from farm.specs import File, Model, ModuleModel
+
+_PLAIN = {str, int, float, bool, type(None)}
 
 
 @contextmanager
@@ -32,14 +35,15 @@ def unchanged(inputs: Any, store: Path) -> Iterator[None]:
     Raises:
         TransientFailure: a file has not the digest that the step was planned with; names it.
     """
-    require_unchanged(inputs, store)
+    files = list(files_of(inputs))
+    _require_unchanged(files, store)
     try:
         yield
     except BaseException as error:  # a model's code may raise anything
         if not interrupts.from_outside(error):
-            require_unchanged(inputs, store)
+            _require_unchanged(files, store)
         raise
-    require_unchanged(inputs, store)
+    _require_unchanged(files, store)
 
 
 def require_unchanged(inputs: Any, store: Path) -> None:
@@ -48,7 +52,11 @@ def require_unchanged(inputs: Any, store: Path) -> None:
     Raises:
         TransientFailure: one has another, or is not there any more; names it.
     """
-    for file, owner in files_of(inputs):
+    _require_unchanged(files_of(inputs), store)
+
+
+def _require_unchanged(files: Iterable[tuple[File, Any]], store: Path) -> None:
+    for file, owner in files:
         if not file.digest or Path(file.path).is_relative_to(store):
             continue
         try:
@@ -62,16 +70,25 @@ def require_unchanged(inputs: Any, store: Path) -> None:
 
 def files_of(value: Any, owner: Any = None) -> Iterator[tuple[File, Any]]:
     """Yield every file in frozen inputs, each with the dataclass that holds it."""
+    kind: Any = type(value)
+    if kind in _PLAIN:
+        return
     if isinstance(value, File):
         yield value, owner
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from files_of(getattr(value, field.name), value)
+    elif names := _fields(kind):
+        for name in names:
+            yield from files_of(getattr(value, name), value)
     elif isinstance(value, Mapping):
         yield from files_of(tuple(value.values()), owner)
     elif isinstance(value, tuple | list):
         for one in value:
             yield from files_of(one, owner)
+
+
+@cache
+def _fields(kind: type) -> tuple[str, ...]:
+    """The names of a dataclass's fields; of another type, none."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
 def _digest(file: File, owner: Any) -> str:

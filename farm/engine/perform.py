@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import shutil
 import signal
 import time
 import traceback
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from farm.plan.steps import Step
     from farm.specs import Gpu
 
+_PEAK = re.compile(rb"^VmHWM:\s*(\d+) kB", re.MULTILINE)
+
 
 def perform(step: Step, root: str, echo: bool = False, folder: Path | None = None) -> Outcome:
     """Run the step unless it is in the store, and return how it ended.
@@ -50,8 +54,7 @@ def perform(step: Step, root: str, echo: bool = False, folder: Path | None = Non
     Raises:
         Interrupted: the user or the system ends this process; nothing else is raised.
     """
-    store = Store(root)
-    started = time.perf_counter()
+    store, started = store_at(root), time.perf_counter()
     try:
         if store.record(step.ref):
             return Outcome(step.key, StepStatus.DONE)
@@ -79,6 +82,12 @@ def perform(step: Step, root: str, echo: bool = False, folder: Path | None = Non
         if own:
             shutil.rmtree(folder, ignore_errors=True)
     return Outcome(step.key, StepStatus.DONE, seconds=time.perf_counter() - started)
+
+
+@cache
+def store_at(root: str) -> Store:
+    """Return the store in a folder; the same for every step of this process."""
+    return Store(root)
 
 
 def _run(step: Step, store: Store, folder: Path) -> Record:
@@ -217,16 +226,18 @@ def _device(step: Step) -> str:
 
 def _reset_peak_memory() -> None:
     """Reset this process's peak (VmHWM), since workers perform many steps; see proc(5)."""
-    with suppress(OSError):  # not Linux, or not allowed: the peak is then that of all its steps
-        Path("/proc/self/clear_refs").write_text("5")
+    # Not Linux, or not allowed: the peak is then that of all its steps.
+    with suppress(OSError), open("/proc/self/clear_refs", "wb", buffering=0) as file:
+        file.write(b"5")
 
 
 def _peak_memory() -> int:
     """Peak resident memory in bytes since the last reset."""
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+        with open("/proc/self/status", "rb", buffering=0) as file:
+            text = file.read(1 << 16)
+        if found := _PEAK.search(text):
+            return int(found[1]) * 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

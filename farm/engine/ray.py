@@ -1,13 +1,12 @@
-"""Run steps as Ray tasks, each on a node that can run it."""
+"""Run steps as Ray tasks, each on a node that can run it; short ones several as one task."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -16,11 +15,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from farm import interrupts
 from farm.engine import private_ray
 from farm.engine.awaited import Awaited
+from farm.engine.batches import Batch, Durations
 from farm.engine.connect import connect, off_stdout
+from farm.engine.ends import clear_up
 from farm.engine.limits import Limits
 from farm.engine.nodes import Node, Nodes
 from farm.engine.status import Outcome, StepStatus
-from farm.engine.supervise import clear_up, shared_supervisor
+from farm.engine.supervise import Report, shared_supervisor
 from farm.engine.temporary import remove_abandoned
 from farm.errors import FailureKind, InputError, class_name, text_of
 from farm.plan.placement import step_unsupported
@@ -39,19 +40,11 @@ _INTERRUPTED_S = 5.0
 """How often an interruption is looked for that a library has caught, in seconds."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """A running step. node: the node it was submitted to; None where Ray chooses."""
-
-    step: Step
-    node: str | None
-
-
 class RayExecutor:
     """An executor of `run_steps` that takes as many steps as the cluster has cores and GPUs.
 
     An exclusive step gets all cores of one node. Each task supervises the worker process in which
-    its step runs; see `engine.supervise`.
+    its steps run; see `engine.supervise`. A task has one step, or some that are known to be short.
     """
 
     def __init__(
@@ -68,7 +61,10 @@ class RayExecutor:
             connect(self._address)
         self._stdout = ExitStack()
         self._stdout.enter_context(off_stdout(self._address))
-        self._tasks: dict[Any, Task] = {}
+        self._tasks: dict[Any, Batch] = {}
+        self._open: list[Batch] = []  # which get more steps until the next `wait`
+        self._outcomes = deque[Outcome]()
+        self._durations = Durations()
         self._calls: dict[str, Any] = {}
         self._nodes = Nodes(store)
         self._awaited = Awaited(wait_for_nodes_s if self._address else 0.0)
@@ -126,32 +122,48 @@ class RayExecutor:
         return True
 
     def _submitted(self, step: Step, able: list[Node]) -> bool:
-        """Submit the step to one of the nodes if one has room for it."""
-        alone = {task.node for task in self._tasks.values() if task.step.needs.exclusive}
+        """Add the step to a task on one of the nodes if one has room for it."""
+        seconds = self._durations.of_short(step)
+        if seconds is not None:
+            everywhere = len(able) == len(self._nodes)
+            for batch in self._open:
+                if batch.has_room_for(step, seconds, able, everywhere):
+                    batch.add(step, seconds)
+                    return True
+        if (placed := self._placed(step, able)) is None:
+            return False
+        placed.add(step, seconds or 0.0)
+        if seconds is None:
+            self._submit(placed)
+        else:
+            self._open.append(placed)
+        return True
+
+    def _placed(self, step: Step, able: list[Node]) -> Batch | None:
+        """A task for the step on a node that has room for it; None if no node has."""
+        tasks = [*self._tasks.values(), *self._open]
+        alone = {task.node_id for task in tasks if task.needs.exclusive}
         free = [node for node in able if node.id not in alone]
-        shared = [task for task in self._tasks.values() if not task.step.needs.exclusive]
+        shared = [task for task in tasks if not task.needs.exclusive]
+        node: Node | None
         if step.needs.exclusive:
             # Submitted only when nothing else runs on the nodes that can run it: otherwise Ray
             # would keep cores idle until the last one of a node is free.
-            others = [task for task in shared if _any_can_run(task.step, able)]
-            if others or not free:
-                return False
-            self._submit(step, free[0])
+            if not free or any(_any_can_run(task, able) for task in shared):
+                return None
+            node = free[0]
         elif step.needs.accelerator:
             # Never more steps than GPUs: a step that waits for one would use up its time limit.
-            if not (free := self._with_a_gpu(free)):
-                return False
-            self._submit(step, max(free, key=lambda node: node.machine.cpus))
+            users = [task.node_id for task in tasks if task.needs.accelerator]
+            free = [node for node in free if users.count(node.id) < node.machine.gpu_count]
+            if not free:
+                return None
+            node = max(free, key=lambda node: node.machine.cpus)
         else:
             if not free or len(shared) >= sum(node.machine.cpus for node in free) + _QUEUE:
-                return False
-            self._submit(step, _spread(len(self._nodes), able, free))
-        return True
-
-    def _with_a_gpu(self, nodes: list[Node]) -> list[Node]:
-        """The nodes that have a free GPU."""
-        users = [task.node for task in self._tasks.values() if task.step.needs.accelerator]
-        return [node for node in nodes if users.count(node.id) < node.machine.gpu_count]
+                return None
+            node = _spread(len(self._nodes), able, free)
+        return Batch(node, step.needs, step.environment)
 
     def wait(self) -> Outcome:
         """Wait until a step has ended; its supervisor keeps its limits.
@@ -159,8 +171,11 @@ class RayExecutor:
         Raises:
             Interrupted: the user or the system ends the run.
         """
-        while True:
+        while not self._outcomes:
             interrupts.check()
+            opened, self._open = self._open, []
+            for batch in opened:
+                self._submit(batch)
             awaited = self._awaited.tasks
             if awaited:
                 self._nodes.refresh(now=self._awaited.has_news())
@@ -169,20 +184,42 @@ class RayExecutor:
             waited = [*self._tasks, *awaited]
             done, _ = ray.wait(waited, num_returns=1, timeout=_INTERRUPTED_S)
             if done and done[0] in self._tasks:
-                return self._ended(done[0])
+                self._outcomes.extend(self._reported(done[0]))
+        return self._outcomes.popleft()
 
-    def _ended(self, ref: Any) -> Outcome:
-        task = self._tasks.pop(ref)
+    def _reported(self, reports: Any) -> Iterator[Outcome]:
+        """The outcomes in the next report of a task."""
+        batch = self._tasks[reports]
         try:
-            outcome: Outcome = ray.get(ref)
-        except ray.exceptions.RayError as error:
+            report: Report = ray.get(next(reports))
+        except (ray.exceptions.RayError, StopIteration) as error:
             # The task's process or its node died, or was killed for memory; a supervisor never
             # raises.
-            clear_up(self._store, task.step.key)
-            log.debug("lost %s %s", task.step.stage, task.step.label, exc_info=error)
-            why, kind = _why_lost(error)
-            return Outcome(task.step.key, StepStatus.TRANSIENT, why, kind=kind)
-        return outcome
+            del self._tasks[reports]
+            yield from self._lost(batch, error)
+            return
+        for outcome in report.ended:
+            self._durations.note(batch.steps.pop(outcome.key), outcome.seconds)
+            yield outcome
+        for key in report.returned:
+            del batch.steps[key]
+            yield Outcome(key, StepStatus.WAITING)
+        if not batch.steps:
+            del self._tasks[reports]
+
+    def _lost(self, batch: Batch, error: Exception) -> Iterator[Outcome]:
+        """The outcomes of steps whose task has ended before them: the first was under way."""
+        why, kind = _why_lost(error)
+        for step in batch.steps.values():
+            if len(batch.steps) > 1 and self._store.record(step.ref):  # it was not reported yet
+                yield Outcome(step.key, StepStatus.DONE)
+            elif kind is None:
+                yield Outcome(step.key, StepStatus.WAITING)
+            else:
+                clear_up(self._store, step.key)
+                log.debug("lost %s %s", step.stage, step.label, exc_info=error)
+                yield Outcome(step.key, StepStatus.TRANSIENT, why, kind=kind)
+                kind = None
 
     def stop(self) -> None:
         """End the running steps, and Ray if this executor started it."""
@@ -201,22 +238,24 @@ class RayExecutor:
             for ref in tasks:
                 ray.cancel(ref, force=True)
 
-    def _submit(self, step: Step, node: Node | None) -> None:
+    def _submit(self, batch: Batch) -> None:
         # No retries by Ray: the scheduler counts them, and knows which failures are transient.
-        options: dict[str, Any] = {"num_cpus": step.needs.cpus, "max_retries": 0}
-        if step.needs.accelerator:
-            options |= {"num_gpus": 1, "accelerator_type": step.needs.accelerator}
+        options: dict[str, Any] = {"num_cpus": batch.needs.cpus, "max_retries": 0}
+        node, environment = batch.node, batch.environment
+        if batch.needs.accelerator:
+            options |= {"num_gpus": 1, "accelerator_type": batch.needs.accelerator}
         if node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        if step.needs.exclusive and node is not None:
+        if batch.needs.exclusive and node is not None:
             options["num_cpus"] = node.machine.cpus  # all cores of the node
-        if step.environment and step.environment.image:
-            options["runtime_env"] = {"image_uri": step.environment.image}
-        limit = self._limits.of(step.stage)
-        ref = self._call(options, node).remote(step, str(self._store.root), limit)
+        if environment and environment.image:
+            options["runtime_env"] = {"image_uri": environment.image}
+        steps = [(step, self._limits.of(step.stage)) for step in batch.steps.values()]
+        reports = self._call(options, node).remote(steps, str(self._store.root))
         where = node.machine.host if node else "any node"
-        log.debug("%s %s: %g CPUs of %s", step.stage, step.label, options["num_cpus"], where)
-        self._tasks[ref] = Task(step, node.id if node else None)
+        names = ", ".join(f"{step.stage} {step.label}" for step, _ in steps)
+        log.debug("%s: %g CPUs of %s", names, options["num_cpus"], where)
+        self._tasks[reports] = batch
 
     def _call(self, options: dict[str, Any], node: Node | None) -> Any:
         """The task with these options on this node; most steps of a sweep have one of a few."""
@@ -227,12 +266,12 @@ class RayExecutor:
         return self._calls[known]
 
 
-@ray.remote
-def _supervise(step: Step, root: str, limit: Limit) -> Outcome:
-    return shared_supervisor().run(step, root, limit)
+@ray.remote(num_returns="streaming")
+def _supervise(steps: Sequence[tuple[Step, Limit]], root: str) -> Iterator[Report]:
+    yield from shared_supervisor().run_in_turn(steps, root)
 
 
-def _why_lost(error: Exception) -> tuple[str, FailureKind]:
+def _why_lost(error: Exception) -> tuple[str, FailureKind | None]:
     """Why a task has no outcome, and the class of that."""
     if isinstance(error, ray.exceptions.OutOfMemoryError):
         return "Ray ended it, since memory ran out on its node", FailureKind.OOM
@@ -242,8 +281,10 @@ def _why_lost(error: Exception) -> tuple[str, FailureKind]:
     return f"{class_name(error)}: {first}", FailureKind.NODE_LOST
 
 
-def _any_can_run(step: Step, nodes: list[Node]) -> bool:
-    return any(step_unsupported(step, node.machine) is None for node in nodes)
+def _any_can_run(batch: Batch, nodes: list[Node]) -> bool:
+    """Whether one of the nodes can run a step of the batch."""
+    steps = batch.steps.values()
+    return any(step_unsupported(step, node.machine) is None for step in steps for node in nodes)
 
 
 def _spread(total: int, able: list[Node], free: list[Node]) -> Node | None:

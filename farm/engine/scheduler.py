@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from farm import interrupts
@@ -13,7 +13,7 @@ from farm.engine.interfaces import Executor, Unwatched, Watcher, Watchers
 from farm.engine.limits import Limits
 from farm.engine.ready import ReadySteps
 from farm.engine.status import Outcome, StepStatus, StepStatuses
-from farm.errors import FailureKind, InputError
+from farm.errors import FailureKind
 from farm.plan.steps import Step
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ __all__ = [
     "Unwatched",
     "Watcher",
     "Watchers",
-    "require_packages",
     "run_steps",
 ]
 
@@ -39,28 +38,6 @@ TRIES = 3
 _KILLERS = (FailureKind.CRASH, FailureKind.OOM)
 _MOST_KILLED = 2
 """How many workers a step may cost."""
-
-
-def require_packages(steps: Iterable[Step], store: Store) -> None:
-    """Require the packages of the steps to be installed here: their versions are in the keys.
-
-    Those of a step with an environment of its own were looked for when that was made.
-
-    Raises:
-        InputError: a package of a step that is not in the store is missing.
-    """
-    absent = {
-        name
-        for step in steps
-        if step.environment is None and not store.record(step.ref)
-        for name, version in step.toolchain
-        if version == "absent"
-    }
-    if absent:
-        raise InputError(
-            f"{', '.join(sorted(absent))} not installed; `farm doctor` says how to get what is "
-            "missing (or leave that runtime out)"
-        )
 
 
 def run_steps(
@@ -169,13 +146,7 @@ class _Run:
         """
         before = len(self.remaining)
         for step in self._ready.offered():
-            if not self.claims.claim(step):
-                self._ready.put_off(step)
-                continue
-            if outcome := self._ended_elsewhere(step):
-                self._ready.take(step)
-                self.claims.release(step.key)
-                self._finish(step, outcome)
+            if not self._is_free(step):
                 continue
             if not executor.take(step):
                 self._ready.declare_full(step)
@@ -187,6 +158,19 @@ class _Run:
             self._watcher.started(step)
         if not self.running and len(self.remaining) == before:  # else others may be ready now
             self._ready.wait_for_others()
+
+    def _is_free(self, step: Step) -> bool:
+        """Whether the step is this run's to start, which it claims; else put it off or end it."""
+        if step.key in self.claims:  # claimed before, when there was no room for it
+            return True
+        if not self.claims.claim(step):
+            self._ready.put_off(step)
+            return False
+        if outcome := self._ended_elsewhere(step):
+            self._ready.take(step)
+            self.claims.release(step.key)
+            self._finish(step, outcome)
+        return not outcome
 
     def _ended_elsewhere(self, step: Step) -> Outcome | None:
         """The outcome of a step that another sweep has run since this one began."""
@@ -201,7 +185,7 @@ class _Run:
         self.claims.release(step.key)
         if outcome.status is StepStatus.WAITING:
             self._statuses.change(step.key, StepStatus.WAITING)
-            self._ready.add(step)
+            self._await_parents(step.key, step)
             return
         self._tries[step.key] += 1
         self._killed[step.key] += outcome.kind in _KILLERS

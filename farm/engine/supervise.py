@@ -1,4 +1,4 @@
-"""Run a step in a worker process, and say how it ended, whatever its code does to the process."""
+"""Run steps in worker processes, and say how each ended, whatever its code does to the process."""
 
 from __future__ import annotations
 
@@ -6,43 +6,51 @@ import atexit
 import math
 import os
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from farm.engine.ends import KILLED, outcome_of_end
 from farm.engine.forkserver import Work
 from farm.engine.hosts import share_host
-from farm.engine.perform import outcome_of, record_failure
+from farm.engine.perform import outcome_of, store_at
 from farm.engine.status import Outcome, StepStatus
-from farm.engine.workers import Ended, ForkServer, Worker
-from farm.errors import FailureKind
-from farm.store import Store
-from farm.units import format_bytes, format_seconds
+from farm.engine.workers import Ended, ForkServer, Watched, Worker
 
 if TYPE_CHECKING:
     from farm.engine.limits import Limit
     from farm.plan.steps import Step
     from farm.specs import Environment
+    from farm.store import Store
 
 TIME_IS_UP = "the time was up"
-
-# What kills a step from outside: too little memory, or a machine that shuts down.
-_KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _Kind = tuple[str, tuple[str, ...]]
 """The digest of an environment, and where modules are found."""
 
+_REPORT_S = 0.1
+"""For how long the outcome of a step may wait for those of the next ones, in seconds."""
+
 _CRASHES = 2
 """How many workers a step may crash: an earlier step of the first one may have been the cause."""
 
-_END_OF_LOG = 1 << 16
-"""How many bytes of a log are looked at for its last line."""
+
+@dataclass(frozen=True)
+class Report:
+    """What has become of steps that were to run in turn.
+
+    ended: the outcomes of those that have ended since the last report, in their order. returned:
+    the keys of all that have not begun, where the one before them takes longer than expected.
+    """
+
+    ended: tuple[Outcome, ...] = ()
+    returned: tuple[str, ...] = ()
 
 
 @cache
@@ -77,15 +85,45 @@ class Supervisor:
         Raises:
             Interrupted: the user or the system ends this process.
         """
-        store, started = Store(root), time.perf_counter()
+        return next(filter(None, self._run(step, root, limit, until)))
+
+    def run_in_turn(self, steps: Iterable[tuple[Step, Limit]], root: str) -> Iterator[Report]:
+        """Run steps one after another, and report each soon after its end.
+
+        A step that takes long gives back those behind it, which then need not wait for it.
+
+        Raises:
+            Interrupted: as `run`.
+        """
+        waiting, ended, due = deque(steps), list[Outcome](), time.monotonic() + _REPORT_S
+        while waiting:
+            step, limit = waiting.popleft()
+            for outcome in self._run(step, root, limit):
+                if outcome:
+                    ended.append(outcome)
+                elif waiting or ended:
+                    yield Report(tuple(ended), tuple(one.key for one, _ in waiting))
+                    waiting.clear()
+                    ended.clear()
+            well = ended[-1].status is StepStatus.DONE
+            if not (waiting and well and time.monotonic() < due):
+                yield Report(tuple(ended))
+                ended, due = [], time.monotonic() + _REPORT_S
+
+    def _run(
+        self, step: Step, root: str, limit: Limit, until: float | None = None
+    ) -> Iterator[Outcome | None]:
+        """Yield the outcome; before it None as often as the step is found to be still running."""
+        store, started = store_at(root), time.perf_counter()
         try:
             if store.record(step.ref):
-                return Outcome(step.key, StepStatus.DONE)
+                yield Outcome(step.key, StepStatus.DONE)
+                return
             with share_host(step.needs.exclusive):
-                outcome = self._supervised(step, store, limit, until)
+                outcome = yield from self._supervised(step, store, limit, until)
         except Exception as error:  # no room for the folder, or no process can be started
             outcome = outcome_of(step, store, None, error, 0.0)
-        return replace(outcome, seconds=time.perf_counter() - started)
+        yield replace(outcome, seconds=time.perf_counter() - started)
 
     def close(self) -> None:
         """End all processes."""
@@ -95,26 +133,30 @@ class Supervisor:
             server.close()
         self._kept, self._servers = {}, {}
 
-    def _supervised(self, step: Step, store: Store, limit: Limit, until: float | None) -> Outcome:
+    def _supervised(
+        self, step: Step, store: Store, limit: Limit, until: float | None
+    ) -> Watched[Outcome]:
         for remaining in reversed(range(_CRASHES)):
             left = math.inf if until is None else until - time.monotonic()
             seconds = min(limit.seconds, left)
             if seconds <= 0:
                 break
             with _work_folder(store, step) as folder:
-                end = self._perform(step, store, folder, replace(limit, seconds=seconds))
+                end = yield from self._perform(step, store, folder, replace(limit, seconds=seconds))
                 if isinstance(end, Outcome):
                     return end
                 if store.record(step.ref):  # it was published before
                     return Outcome(step.key, StepStatus.DONE)
                 if end.limit == "time" and seconds < limit.seconds:
                     break
-                if remaining and not end.limit and end.code < 0 and -end.code not in _KILLED:
+                if remaining and not end.limit and end.code < 0 and -end.code not in KILLED:
                     continue
-                return _outcome(step, store, folder, limit, end)
+                return outcome_of_end(step, store, folder, limit, end)
         return Outcome(step.key, StepStatus.SKIPPED, TIME_IS_UP)
 
-    def _perform(self, step: Step, store: Store, folder: Path, limit: Limit) -> Outcome | Ended:
+    def _perform(
+        self, step: Step, store: Store, folder: Path, limit: Limit
+    ) -> Watched[Outcome | Ended]:
         kind = step.environment.digest if step.environment else "", tuple(sys.path)
         alone = step.needs.own_process or step.needs.exclusive or bool(step.needs.accelerator)
         server, variables = self._server(kind, step.environment)
@@ -132,7 +174,7 @@ class Supervisor:
         )
         keep = False
         try:
-            end = worker.perform(work, limit)
+            end = yield from worker.perform(work, limit)
             done = isinstance(end, Outcome) and end.status is StepStatus.DONE
             keep = done and not alone and not worker.has_children
         finally:
@@ -159,7 +201,9 @@ class Supervisor:
 
 def _changes(variables: Mapping[str, str]) -> tuple[tuple[str, str | None], ...]:
     """The environment variables of this process that are not these; None for one that is gone."""
-    now = os.environ
+    now = dict(os.environ)
+    if now == variables:
+        return ()
     names = (name for name in variables.keys() | now.keys() if variables.get(name) != now.get(name))
     return tuple((name, now.get(name)) for name in names)
 
@@ -170,57 +214,7 @@ def _work_folder(store: Store, step: Step) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.with_name(f"{folder.name}.outcome").unlink(missing_ok=True)
-
-
-def _outcome(step: Step, store: Store, folder: Path, limit: Limit, end: Ended) -> Outcome:
-    """The outcome of a step whose process has ended before it."""
-    log = folder / "step.log"
-    if end.limit:
-        return _over_its_limit(step, store, log, limit, end)
-    if -end.code in _KILLED:
-        store.keep_log(step.key, log)
-        memory = -end.code == signal.SIGKILL
-        reason = f"its process was killed by {_signal(-end.code)}{': out of memory?' * memory}"
-        kind = FailureKind.OOM if memory else FailureKind.NODE_LOST
-        return Outcome(step.key, StepStatus.TRANSIENT, reason, kind=kind)
-    if end.code < 0:
-        reason = f"its code ended by {_signal(-end.code)}"
-    else:
-        reason = f"its code ended the process with exit code {end.code}{_last_line(log)}"
-    return record_failure(step, store, log, reason, 0.0, FailureKind.CRASH)
-
-
-def _over_its_limit(step: Step, store: Store, log: Path, limit: Limit, end: Ended) -> Outcome:
-    if end.limit == "time":
-        reason = f"it did not finish within {format_seconds(limit.seconds)}"
-        more, kind, value = f"{step.stage}: TIME", FailureKind.TIMEOUT, limit.seconds
-    else:
-        reason = f"it used more than {format_bytes(limit.most_bytes)} of memory"
-        more, kind, value = "memory: SIZE", FailureKind.OOM, float(limit.most_bytes)
-    if limit.of_matrix:
-        reason += f"; `limits: {{{more}}}` in the matrix allows more"
-    return record_failure(step, store, log, reason, 0.0, kind, value)
-
-
-def clear_up(store: Store, key: str) -> None:
-    """Keep the log of a step whose supervisor has ended, and remove its working folders."""
-    for folder in sorted((store.root / "tmp").glob(f"{key}.*")):
-        with suppress(OSError):  # a full disk has no room for the log
-            store.keep_log(key, folder / "step.log")
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _signal(number: int) -> str:
-    return f"signal {number} ({signal.strsignal(number) or 'unknown'})"
-
-
-def _last_line(log: Path) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _END_OF_LOG))  # it may have gigabytes
-            text = file.read().decode(errors="replace").strip()
-    except FileNotFoundError:
-        return ""
-    return f"; its log ends with: {text.splitlines()[-1][:300]}" if text else ""
+        if folder.exists():  # else it is the artifact now
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.unlink(f"{folder}.outcome")

@@ -14,11 +14,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Generator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from farm import environments
 from farm.engine import forkserver
@@ -41,6 +42,12 @@ _WATCH_S = 0.25
 """How often the memory of a step is looked at, in seconds."""
 
 
+T = TypeVar("T")
+
+Watched = Generator[None, None, T]
+"""Returns how a step ended. It yields each time that the step is found to be still running."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a worker ended before its step did. code: its exit code, negative for a signal. limit:
@@ -60,7 +67,7 @@ class Worker:
             self.pid = server.fork(theirs, self.temporary)
         self._server, self._connection = server, Connection(ours.detach())
 
-    def perform(self, work: Work, limit: Limit) -> Outcome | Ended:
+    def perform(self, work: Work, limit: Limit) -> Watched[Outcome | Ended]:
         """Perform a step, and return its outcome, or how the process ended before."""
         with suppress(OSError):  # it has ended, which is found below
             self._connection.send_bytes(pickle.dumps(work))
@@ -80,6 +87,8 @@ class Worker:
                 return Ended(self.kill(), "time")
             if not readable and used_memory([self.pid, *descendants(self.pid)]) > most:
                 return Ended(self.kill(), "memory")
+            if not readable:
+                yield
 
     def _answer(self) -> Outcome | None:
         try:

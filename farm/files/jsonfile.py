@@ -46,13 +46,21 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         OSError: it cannot be read, or is no regular file.
         ValueError: it is over `most` bytes.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        data = file.read(most + 1)
-    if len(data) > most:
+        parts = list[bytes]()
+        left = most + 1
+        while left and (part := os.read(descriptor, min(left, max(status.st_size, 1 << 16)))):
+            parts.append(part)
+            left -= len(part)
+    finally:
+        os.close(descriptor)
+    if not left:
         raise ValueError(f"larger than {most} bytes")
-    return data
+    return b"".join(parts)
 
 
 def parse(data: bytes) -> Any:

@@ -131,8 +131,7 @@ class Lease:
 
     def beat(self) -> float:
         """Touch the file if it is due; return the seconds until the next time."""
-        due = self._touched + self.expires_s / _BEATS - time.monotonic()
-        if due > 0:
+        if (due := self._touched + self.expires_s / _BEATS - time.monotonic()) > 0:
             return due
         with contextlib.suppress(OSError):  # tried again; `lost` says when that is too late
             self._lost = self._lost or not self._renewed()
@@ -165,8 +164,8 @@ class Lease:
         self._touched = time.monotonic()
         own = {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token}
         try:
-            with open(self.path, "x") as file:  # created by this process, or not at all
-                json.dump(own, file)
+            with open(self.path, "xb", buffering=0) as file:  # created by this process, or not
+                file.write(json.dumps(own).encode())
         except FileExistsError:
             return False
         return self._is_recent() or self._renewed()

@@ -15,7 +15,8 @@ from farm import specs
 from farm.catalog import RUNTIMES, SOURCES, TABLE_STAGES
 from farm.detections import files
 from farm.detections.compare import agreement
-from farm.engine.scheduler import Outcome, StepStatus, require_packages
+from farm.engine.checks import require_packages
+from farm.engine.scheduler import Outcome, StepStatus
 from farm.models import own_config, steps
 from farm.models.records import Trial
 from farm.models.verdict import SAME, weights_unusable, with_agreement

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from farm import specs
 from farm.cli.places import results_folder, store_folder
+from farm.engine.checks import require_packages
 from farm.engine.claims import remove_stale_work
 from farm.engine.local import LocalExecutor
-from farm.engine.scheduler import Outcome, StepStatus, require_packages, run_steps
+from farm.engine.scheduler import Outcome, StepStatus, run_steps
 from farm.errors import FarmError, InputError, StepFailed
 from farm.files import atomic
 from farm.plan.checks import CheckedModel, check_model, checked_by

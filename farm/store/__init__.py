@@ -60,7 +60,7 @@ class Store:
 
     def path(self, ref: Ref) -> Path:
         """Return the folder of the step's artifact, which need not exist."""
-        return self.root / ref.stage / ref.key[:2] / ref.key
+        return Path(f"{self.root}/{ref.stage}/{ref.key[:2]}/{ref.key}")
 
     def record(self, ref: Ref) -> Record | None:
         """Return the record of a step that was done here, else None.
@@ -190,7 +190,7 @@ class Store:
             OSError: the artifact cannot be written.
         """
         digests = integrity.digests(folder)
-        files = {name: (folder / name).stat().st_size for name in digests}
+        files = {name: os.stat(f"{folder}/{name}").st_size for name in digests}
         written = as_json(replace(record, files=files, digests=digests))
         (folder / NAME).write_text(written)
         ref = Ref(record.stage, record.key)
@@ -204,8 +204,15 @@ class Store:
             if self.record(ref) is None:
                 raise
             shutil.rmtree(folder, ignore_errors=True)
-        for old in (self.root / "failed").glob(f"{record.key}.*"):
-            old.unlink(missing_ok=True)
+        self._forget_all(record.key)
+
+    def _forget_all(self, key: str) -> None:
+        """Remove all that is kept of a step's failures, if there is any."""
+        failed = f"{self.root}/failed"
+        if any(os.path.exists(f"{failed}/{key}.{kind}") for kind in ("log", "json")):
+            for name in os.listdir(failed):
+                if name.startswith(f"{key}."):
+                    Path(failed, name).unlink(missing_ok=True)
 
     def record_failure(self, failure: Failure, log: Path | None, kept: Sequence[Path] = ()) -> None:
         """Record a failure, with its log. Raises OSError.

@@ -78,11 +78,19 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        own = name in (NAME, LOG, MEMORY) or name.startswith(f".{MEMORY}.")
-        if not own and (path.is_symlink() or not path.is_dir()):
-            yield name, path
+    """Yield all that is in a folder and in its folders but these, with its name there, sorted."""
+    pending = [("", folder)]
+    found = list[tuple[str, Path]]()
+    while pending:
+        prefix, inside = pending.pop()
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(inside) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append((f"{name}/", Path(entry.path)))
+                elif name not in (NAME, LOG, MEMORY) and not name.startswith(f".{MEMORY}."):
+                    found.append((name, Path(entry.path)))
+    yield from sorted(found)
 
 
 def of_file(path: Path) -> str:
@@ -91,9 +99,11 @@ def of_file(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    total, block = hashlib.sha256(), bytearray(1 << 20)
-    view = memoryview(block)
+    total = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
+        # No longer than a small file: to clear a large block takes longer than to read that.
+        block = bytearray(min(max(os.fstat(file.fileno()).st_size, 1 << 12), 1 << 20))
+        view = memoryview(block)
         while length := file.readinto(block):
             total.update(view[:length])
     return total.hexdigest()

@@ -36,7 +36,8 @@ def configure(level: int = logging.INFO) -> None:
         handler.setFormatter(_Plain())
         _FARM.addHandler(handler)
         _FARM.propagate = False  # libraries may configure the root logger
-    _FARM.setLevel(level)
+    if _FARM.level != level:  # to set it walks over all loggers
+        _FARM.setLevel(level)
 
 
 @contextmanager

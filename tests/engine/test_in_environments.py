@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from own_stage import step, supervised
 
+from farm.engine.checks import require_packages
 from farm.engine.local import LocalExecutor
-from farm.engine.scheduler import require_packages
 from farm.environments import locking
 from farm.errors import InputError
 from farm.plan import Needs, Step

@@ -9,10 +9,10 @@ import pytest
 from conftest import full_disk
 from own_stage import step, supervised
 
-from farm.engine import supervise
+from farm.engine import ends
+from farm.engine.ends import clear_up
 from farm.engine.limits import Limit
 from farm.engine.local import LocalExecutor
-from farm.engine.supervise import clear_up
 from farm.errors import InputError
 from farm.plan import Needs, placement
 from farm.plan.placement import Gpu
@@ -117,13 +117,13 @@ def test_what_a_lost_process_was_working_on_is_removed_and_its_log_kept(store: S
 def test_a_log_that_ends_in_a_long_line_is_cut(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("first\n" + "x" * 999 + "\n")
-    assert supervise._last_line(log) == f"; its log ends with: {'x' * 300}"
+    assert ends._last_line(log) == f"; its log ends with: {'x' * 300}"
     with log.open("wb") as file:
         file.seek(1 << 40)  # a file with a hole, which nobody can read as a whole
         file.write(b"\nthe end\n")
-    assert supervise._last_line(log) == "; its log ends with: the end"
+    assert ends._last_line(log) == "; its log ends with: the end"
     log.write_text("\n")
-    assert supervise._last_line(log) == "" == supervise._last_line(tmp_path / "none")
+    assert ends._last_line(log) == "" == ends._last_line(tmp_path / "none")
 
 
 def test_the_inline_executor_takes_one_step_at_a_time(store: Store) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from farm import interrupts
+from farm.engine.checks import require_packages
 from farm.engine.claims import Claims
 from farm.engine.limits import Limits
-from farm.engine.scheduler import TRIES, Outcome, StepStatus, require_packages, run_steps
+from farm.engine.scheduler import TRIES, Outcome, StepStatus, run_steps
 from farm.engine.status import TRANSITIONS, InvalidTransition, StepStatuses
 from farm.errors import FailureKind, InputError
 from farm.interrupts import Interrupted
@@ -269,7 +270,15 @@ def test_steps_whose_parents_are_not_planned_are_named(store: Store) -> None:
         run(steps(step("b", "nonesuch")), Scripted(), store)
 
 
-@pytest.mark.parametrize("status", ["waiting", "running", "blocked"])
+def test_a_step_that_is_given_back_unstarted_runs_later_and_has_lost_no_try(store: Store) -> None:
+    executor = Scripted(ends={"a": ["waiting", "waiting", "transient", "transient", "done"]})
+    outcomes, _ = run(DIAMOND, executor, store)
+    assert {outcome.status for outcome in outcomes.values()} == {"done"}
+    assert executor.taken == [*"aaaaa", *"bcd"]
+    assert not any((store.root / "claims").iterdir())
+
+
+@pytest.mark.parametrize("status", ["running", "blocked"])
 def test_an_executor_that_reports_what_no_step_can_end_with_is_an_error(
     store: Store, status: str
 ) -> None:
@@ -292,6 +301,7 @@ def test_runs_make_every_transition_of_the_table_and_no_other(
     finish(store, "a")
     store.record_failure(Failure("export", "b", "b", "no operator"), None)
     ends = {"c": ["failed"], "d": ["input"], "e": ["transient", "failed"], "f": ["transient"]}
+    ends["i"] = ["waiting", "done"]
     planned = steps(*(step(key) for key in "abcdefghi"), step("j", "i"), step("k", "b"))
     run(planned, Scripted(ends={**ends, "g": ["skipped"]}, optional={"h": "no H100"}), store)
     finish(store, "l")

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -253,14 +252,14 @@ def test_a_holder_that_comes_back_while_it_is_replaced_stays(
 def test_who_is_suspended_while_it_creates_the_file_may_have_lost_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, dump = tmp_path / "a", json.dump
+    path, dumps = tmp_path / "a", json.dumps
 
-    def slow(value: object, file: IO[str]) -> None:
+    def slow(value: object) -> str:
         time.sleep(0.2)
         path.unlink()  # as one does who takes it over
-        dump(value, file)
+        return dumps(value)
 
-    monkeypatch.setattr(json, "dump", slow)
+    monkeypatch.setattr(json, "dumps", slow)
     assert not Lease(path, 0.1).acquire()
 
 

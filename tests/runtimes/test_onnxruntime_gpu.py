@@ -14,7 +14,7 @@ from conftest import PROJECT
 from onnx import TensorProto, helper, numpy_helper
 
 from farm.config.loader import load_matrix
-from farm.engine.scheduler import require_packages
+from farm.engine.checks import require_packages
 from farm.errors import InputError, StepFailed, TransientFailure
 from farm.plan import make_plan
 from farm.runtimes.onnxruntime import cuda, placement, providers, tensorrt
