@@ -13,13 +13,11 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
-from farm.engine import private_ray
-from farm.engine.connect import connect, off_stdout
+from farm.engine.connect import connect, disconnect, off_stdout
 from farm.engine.limits import Limits
 from farm.engine.nodes import Node, Nodes
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.supervise import clear_up, shared_supervisor
-from farm.engine.temporary import remove_abandoned
 from farm.errors import InputError, class_name, text_of
 from farm.failures import FailureKind
 from farm.plan.compatibility import step_unsupported
@@ -34,8 +32,8 @@ log = logging.getLogger(__name__)
 # Ray queues tasks that find no free core; a few more than there are cores keep all of them busy.
 _QUEUE = 2
 
-_INTERRUPTED_S = 5.0
-"""How often an interruption is looked for that a library has caught, in seconds."""
+_INTERRUPTED_S = 0.5
+"""How long an interruption may have to wait for Ray, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,7 @@ class RayExecutor:
         self._tasks: dict[Any, Task] = {}
         self._calls: dict[str, Any] = {}
         self._nodes = Nodes(store)
+        self._stopped = False
 
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
         """Return why no node can run them, by key, of the optional steps.
@@ -124,9 +123,10 @@ class RayExecutor:
         """
         while True:
             interrupts.check()
-            done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=_INTERRUPTED_S)
-            if done:
-                return self._ended(done[0])
+            with interrupts.deferred():  # nothing is raised within Ray
+                done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=_INTERRUPTED_S)
+                if done:
+                    return self._ended(done[0])
 
     def _ended(self, ref: Any) -> Outcome:
         task = self._tasks.pop(ref)
@@ -143,19 +143,20 @@ class RayExecutor:
 
     def stop(self) -> None:
         """End the running steps, and Ray if this executor started it."""
-        tasks, self._tasks = list(self._tasks), {}
+        if self._stopped:
+            return
+        self._stopped = True
+        tasks, self._tasks = self._tasks, {}
         with self._stdout:  # until the end, since Ray prints some messages late
             if self._own:
                 # Ray ends the workers itself. Cancelling their tasks first would race with those
                 # that end at that moment, and Ray would then abort this process.
-                if self._address:
-                    ray.shutdown()
-                else:
-                    private_ray.stop()
-                    remove_abandoned()  # Ray has killed the supervisors of the workers
-                return
-            for ref in tasks:
-                ray.cancel(ref, force=True)
+                disconnect(self._address)
+            else:
+                for ref in tasks:
+                    ray.cancel(ref, force=True)
+        for task in tasks.values():
+            clear_up(self._store, task.step.key)
 
     def _submit(self, step: Step, node: Node | None) -> None:
         # No retries by Ray: the scheduler counts them, and knows which failures are transient.
@@ -169,10 +170,11 @@ class RayExecutor:
         if step.environment and step.environment.image:
             options["runtime_env"] = {"image_uri": step.environment.image}
         limit = self._limits.of(step.stage)
-        ref = self._call(options, node).remote(step, str(self._store.root), limit)
+        with interrupts.deferred():
+            ref = self._call(options, node).remote(step, str(self._store.root), limit)
+            self._tasks[ref] = Task(step, node.id if node else None)
         where = node.machine.host if node else "any node"
         log.debug("%s %s: %g CPUs of %s", step.stage, step.label, options["num_cpus"], where)
-        self._tasks[ref] = Task(step, node.id if node else None)
 
     def _call(self, options: dict[str, Any], node: Node | None) -> Any:
         """The task with these options on this node; most steps of a sweep have one of a few."""
