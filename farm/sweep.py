@@ -80,7 +80,16 @@ def run_sweep(
         keep_matrix(matrix, results)
         if stale := remove_stale_work(store):
             log.debug("removed %d working folders of sweeps that were killed", stale)
-        interrupted, tracker = False, Tracker(matrix.name, results, store)
+        tracker = Tracker(matrix.name, results, store)
+
+        def end(interrupted: bool) -> Sweep:
+            rows = publish(matrix, plan, store, outcomes, results)
+            sweep = Sweep(plan, rows, interrupted)
+            show(sweep)
+            if choices.mlflow:
+                tracker.close(sweep.rows, _INTERRUPTED_S if interrupted else None)
+            return sweep
+
         try:
             with ExitStack() as stack:
                 start = starter(store, choices, limits_of(matrix.spec.limits), stack)
@@ -93,12 +102,11 @@ def run_sweep(
                 )
                 outcomes |= _run(plan, store, start, choices, limits_of(matrix.spec.limits), live)
         except KeyboardInterrupt:
-            interrupted = True
-        sweep = Sweep(plan, publish(matrix, plan, store, outcomes, results), interrupted)
-        show(sweep)
-        if choices.mlflow:
-            tracker.close(sweep.rows, _INTERRUPTED_S if interrupted else None)
-    return sweep
+            return end(interrupted=True)  # here, where another signal changes nothing
+        else:
+            return end(interrupted=False)
+        finally:
+            tracker.kill()
 
 
 def _live(

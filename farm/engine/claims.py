@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from farm import interrupts
 from farm.files.lease import Lease
 
 if TYPE_CHECKING:
@@ -35,18 +36,20 @@ class Claims:
         if step.key in self:
             return True
         lease = Lease(path_of(self._store, step.key), EXPIRES_S)
-        try:
-            if not lease.acquire():
-                return False
-        except OSError as error:  # the step itself will say what is wrong with the store
-            log.debug("%s %s cannot be claimed: %s", step.stage, step.label, error)
-        self._held[step.key] = lease
+        with interrupts.deferred():
+            try:
+                if not lease.acquire():
+                    return False
+            except OSError as error:  # the step itself will say what is wrong with the store
+                log.debug("%s %s cannot be claimed: %s", step.stage, step.label, error)
+            self._held[step.key] = lease
         return True
 
     def release(self, key: str) -> None:
         """Give a claim back."""
-        if lease := self._held.pop(key, None):
-            lease.release()
+        with interrupts.deferred():
+            if lease := self._held.pop(key, None):
+                lease.release()
 
     def release_all(self) -> None:
         """Give all claims back."""

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
 
 import ray
 
 import farm
-from farm.engine import private_ray
+from farm import interrupts
+from farm.engine import private_ray, ray_thread
+from farm.engine.temporary import remove_abandoned
 from farm.errors import InputError
-from farm.interrupts import Interrupted
 
 log = logging.getLogger(__name__)
 
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a job's entry point
+
+_LEAVE_S = 10.0
+"""How long leaving a cluster may take, in seconds."""
 
 
 def connect(address: str | None) -> None:
@@ -31,11 +35,10 @@ def connect(address: str | None) -> None:
         FarmError: Ray cannot be started here.
         Interrupted: SIGTERM came meanwhile.
     """
-    with _own_handlers():
-        if address:
-            _join(address)
-        else:
-            private_ray.start()
+    if address:
+        _join(address)
+    else:
+        private_ray.start()
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     log.debug(
         "%s Ray %s: %g CPUs, %g GPUs",
@@ -44,6 +47,27 @@ def connect(address: str | None) -> None:
         resources.get("CPU", 0),
         resources.get("GPU", 0),
     )
+
+
+def disconnect(address: str | None) -> None:
+    """Leave the cluster at `address`; without one end the Ray that `connect` has started.
+
+    A Ray that a sweep was interrupted in is not asked, since it may take long or fail.
+
+    Raises:
+        Interrupted: a signal has come meanwhile; it is left all the same.
+    """
+    if not address:
+        if interrupts.came():
+            private_ray.kill()
+        else:
+            private_ray.stop()
+        remove_abandoned()  # Ray has killed the supervisors of the workers
+    elif interrupts.came():
+        ray_thread.abandon()  # the cluster ends the tasks of this process with it
+    else:
+        with suppress(TimeoutError):
+            ray_thread.call(ray.shutdown, _LEAVE_S)
 
 
 @contextmanager
@@ -57,18 +81,6 @@ def off_stdout(address: str | None) -> Iterator[None]:
         sink = sys.stderr if address else stack.enter_context(open(os.devnull, "w"))
         stack.enter_context(redirect_stdout(sink))
         yield
-
-
-@contextmanager
-def _own_handlers() -> Iterator[None]:
-    """Put back the sweep's handler for SIGTERM, which Ray replaces by its own."""
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    except SystemExit:  # raised by Ray's handler, while it is installed
-        raise Interrupted from None
-    finally:
-        signal.signal(signal.SIGTERM, handler)
 
 
 def _require_listener(address: str) -> None:
@@ -97,7 +109,9 @@ def _join(address: str) -> None:
     package = str(Path(farm.__file__).parent)
     shipped = {} if _JOB in os.environ else {"py_modules": [package]}
     try:
-        ray.init(address=address, runtime_env=shipped, **private_ray.QUIET)
+        ray_thread.call(
+            partial(ray.init, address=address, runtime_env=shipped, **private_ray.QUIET)
+        )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"no Ray cluster answers there: {reason}", address) from None

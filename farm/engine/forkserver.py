@@ -21,7 +21,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -221,21 +221,35 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def children_of(pid: int) -> list[int]:
-    """Return the processes that this one has started, or that have become its own."""
+def children_of(pid: int, thread: int | None = None) -> list[int]:
+    """Return the processes that this one, or one thread of it, has started; and those that have
+    become its own."""
     found, threads = list[int](), f"/proc/{pid}/task"
     with suppress(OSError):
-        for thread in os.listdir(threads):  # each has its own
-            with suppress(OSError), open(f"{threads}/{thread}/children", "rb") as file:
+        for one in [str(thread)] if thread else os.listdir(threads):  # each has its own
+            with suppress(OSError), open(f"{threads}/{one}/children", "rb") as file:
                 found += map(int, file.read().split())
     return found
 
 
-def kill(pids: list[int]) -> None:
-    """Kill processes, which may have ended already."""
+def kill(pids: Iterable[int], number: int = signal.SIGKILL) -> None:
+    """Kill processes, which may have ended already, or send them another signal."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
+
+
+def kill_trees(pids: Iterable[int]) -> set[int]:
+    """Kill processes with all that they have started, and return all of them.
+
+    They are stopped first, so that nothing escapes that is started meanwhile.
+    """
+    roots, stopped = list(pids), set[int]()
+    while new := {pid for root in roots for pid in (root, *descendants(root))} - stopped:
+        kill(new, signal.SIGSTOP)
+        stopped |= new
+    kill(stopped)
+    return stopped
 
 
 def end_children() -> None:

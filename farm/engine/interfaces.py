@@ -34,7 +34,7 @@ class Executor(Protocol):
         ...
 
     def stop(self) -> None:
-        """End the steps that are running."""
+        """End the steps that are running; do nothing if it was stopped before."""
         ...
 
 

@@ -10,9 +10,11 @@ import atexit
 import logging
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,19 @@ from ray._raylet import (  # type: ignore[attr-defined]
     Config,
 )
 
-from farm.engine.temporary import TemporaryFolder
+from farm.engine import ray_thread
+from farm.engine.temporary import TemporaryFolder, remove_abandoned
 from farm.errors import FarmError, class_name, text_of
+from farm.interrupts import Interrupted
 from farm.plan.placement import cores
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 _LONGEST_PARENT = 22
 """Of the folder in which Ray's is made, in characters: a socket's path has at most 107."""
+
+_SHUTDOWN_S = 15.0
+"""How long Ray may take to end, in seconds."""
 
 _folder: TemporaryFolder | None = None
 
@@ -42,21 +49,13 @@ def start() -> None:
         FarmError: Ray cannot be started here.
     """
     global _folder
-    # An interruption while Ray starts leaves no node that could be asked; Ray itself ends what it
-    # has started when this process ends, by a function that it registers after this one.
     atexit.register(_remove_folder)
-    _folder = TemporaryFolder("ray", _parent())
     try:
-        with _environment(_with_token(_folder.path / "token")), _loopback():
-            ray.init(
-                address="local",
-                num_cpus=cores(),
-                include_dashboard=False,
-                object_store_memory=100 << 20,  # artifacts are in the store, so no object is large
-                _node_ip_address="127.0.0.1",
-                _temp_dir=str(_folder.path / "r"),  # Ray lets everybody write into it
-                **QUIET,
-            )
+        _folder = TemporaryFolder("ray", _parent())
+        ray_thread.call(partial(_init, _folder.path))
+    except Interrupted:
+        kill()
+        raise
     except (OSError, ValueError, RuntimeError, TimeoutError) as error:
         stop()
         reason = text_of(error).strip().partition("\n")[0]
@@ -66,11 +65,53 @@ def start() -> None:
         ) from error
 
 
+def _init(folder: Path) -> None:
+    with _environment(_with_token(folder / "token")), _loopback():
+        ray.init(
+            address="local",
+            num_cpus=cores(),
+            include_dashboard=False,
+            object_store_memory=100 << 20,  # artifacts are in the store, so no object is large
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(folder / "r"),  # Ray lets everybody write into it
+            **QUIET,
+        )
+
+
 def stop() -> None:
-    """End the Ray that `start` has started, and remove its folder."""
-    ray.shutdown()
+    """End the Ray that `start` has started, and remove its folder.
+
+    Raises:
+        Interrupted: a signal has come meanwhile; Ray has been killed.
+    """
+    try:
+        ray_thread.call(ray.shutdown, _SHUTDOWN_S)
+    except (TimeoutError, Interrupted) as error:  # a part of it may hang
+        kill()
+        if isinstance(error, Interrupted):
+            raise
     _read_token_again()
     _remove_folder()
+
+
+def kill() -> None:
+    """End the Ray that `start` has started, or is starting, without asking it; remove its folder.
+
+    Asking takes seconds, during which Ray may also abort this process where steps end. Ray's
+    library cannot be used afterwards.
+    """
+    ray_thread.abandon()
+    ray_thread.kill_started()
+    if _folder is not None:
+        atexit.register(_kill_again, _folder.path)
+    _remove_folder()
+
+
+def _kill_again(folder: Path) -> None:
+    """End what a Ray has started that was starting when it was killed."""
+    ray_thread.kill_started()
+    shutil.rmtree(folder, ignore_errors=True)
+    remove_abandoned()
 
 
 def _remove_folder() -> None:

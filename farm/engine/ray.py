@@ -13,16 +13,14 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
-from farm.engine import private_ray
 from farm.engine.awaited import Awaited
 from farm.engine.batches import Batch, Durations
-from farm.engine.connect import connect, off_stdout
+from farm.engine.connect import connect, disconnect, off_stdout
 from farm.engine.ends import clear_up
 from farm.engine.limits import Limits
 from farm.engine.nodes import Node, Nodes
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.supervise import Report, shared_supervisor
-from farm.engine.temporary import remove_abandoned
 from farm.errors import FailureKind, InputError, class_name, text_of
 from farm.plan.placement import step_unsupported
 
@@ -36,8 +34,8 @@ log = logging.getLogger(__name__)
 # Ray queues tasks that find no free core; a few more than there are cores keep all of them busy.
 _QUEUE = 2
 
-_INTERRUPTED_S = 5.0
-"""How often an interruption is looked for that a library has caught, in seconds."""
+_INTERRUPTED_S = 0.5
+"""How long an interruption may have to wait for Ray, in seconds."""
 
 
 class RayExecutor:
@@ -69,6 +67,7 @@ class RayExecutor:
         self._nodes = Nodes(store)
         self._awaited = Awaited(wait_for_nodes_s if self._address else 0.0)
         self._left_out = set[str]()
+        self._stopped = False
 
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
         """Return why no node can run them, by key, of the optional steps.
@@ -177,14 +176,15 @@ class RayExecutor:
             for batch in opened:
                 self._submit(batch)
             awaited = self._awaited.tasks
-            if awaited:
-                self._nodes.refresh(now=self._awaited.has_news())
-                if outcome := next(self._awaited.ended(self._nodes), None):
-                    return outcome
-            waited = [*self._tasks, *awaited]
-            done, _ = ray.wait(waited, num_returns=1, timeout=_INTERRUPTED_S)
-            if done and done[0] in self._tasks:
-                self._outcomes.extend(self._reported(done[0]))
+            with interrupts.deferred():  # nothing is raised within Ray
+                if awaited:
+                    self._nodes.refresh(now=self._awaited.has_news())
+                    if outcome := next(self._awaited.ended(self._nodes), None):
+                        return outcome
+                waited = [*self._tasks, *awaited]
+                done, _ = ray.wait(waited, num_returns=1, timeout=_INTERRUPTED_S)
+                if done and done[0] in self._tasks:
+                    self._outcomes.extend(self._reported(done[0]))
         return self._outcomes.popleft()
 
     def _reported(self, reports: Any) -> Iterator[Outcome]:
@@ -223,20 +223,22 @@ class RayExecutor:
 
     def stop(self) -> None:
         """End the running steps, and Ray if this executor started it."""
-        tasks, self._tasks = list(self._tasks), {}
+        if self._stopped:
+            return
+        self._stopped = True
+        tasks, self._tasks = self._tasks, {}
         self._awaited.stop()
         with self._stdout:  # until the end, since Ray prints some messages late
             if self._own:
                 # Ray ends the workers itself. Cancelling their tasks first would race with those
                 # that end at that moment, and Ray would then abort this process.
-                if self._address:
-                    ray.shutdown()
-                else:
-                    private_ray.stop()
-                    remove_abandoned()  # Ray has killed the supervisors of the workers
-                return
-            for ref in tasks:
-                ray.cancel(ref, force=True)
+                disconnect(self._address)
+            else:
+                for ref in tasks:
+                    ray.cancel(ref, force=True)
+        for batch in tasks.values():
+            for key in batch.steps:
+                clear_up(self._store, key)
 
     def _submit(self, batch: Batch) -> None:
         # No retries by Ray: the scheduler counts them, and knows which failures are transient.
@@ -251,11 +253,12 @@ class RayExecutor:
         if environment and environment.image:
             options["runtime_env"] = {"image_uri": environment.image}
         steps = [(step, self._limits.of(step.stage)) for step in batch.steps.values()]
-        reports = self._call(options, node).remote(steps, str(self._store.root))
+        with interrupts.deferred():
+            reports = self._call(options, node).remote(steps, str(self._store.root))
+            self._tasks[reports] = batch
         where = node.machine.host if node else "any node"
         names = ", ".join(f"{step.stage} {step.label}" for step, _ in steps)
         log.debug("%s: %g CPUs of %s", names, options["num_cpus"], where)
-        self._tasks[reports] = batch
 
     def _call(self, options: dict[str, Any], node: Node | None) -> Any:
         """The task with these options on this node; most steps of a sweep have one of a few."""

@@ -71,6 +71,9 @@ def run_steps(
             run.start_ready(executor)
             if run.running:
                 run.end(executor.wait())
+    except BaseException:
+        executor.stop()  # before another sweep may claim what still runs
+        raise
     finally:
         run.claims.release_all()
     return run.outcomes

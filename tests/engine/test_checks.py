@@ -15,7 +15,7 @@ from farm.engine.checks import checked_plan, log_notes
 from farm.engine.scheduler import TRIES
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import InputError, InputErrors
-from farm.plan import make_plan, making
+from farm.plan import make_plan
 from farm.plan.steps import Plan
 from farm.store import Failure, Record, Store
 
@@ -142,7 +142,7 @@ def test_a_missing_package_is_named_before_any_check(
     matrix: Matrix, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = Checks(store=store)
-    monkeypatch.setattr(making, "toolchain", lambda names: (("onnx", "absent"),))
+    monkeypatch.setattr(factory, "toolchain", lambda names: (("onnx", "absent"),))
     with pytest.raises(InputError, match="onnx not installed"):
         checked_plan(matrix, store, lambda: executor, retry_failed=False)
     assert executor.taken == []

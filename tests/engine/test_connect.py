@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-import sys
 from dataclasses import replace
 
 import pytest
@@ -15,7 +13,6 @@ pytest.importorskip("ray")
 from farm.engine import connect
 from farm.engine.nodes import Node, _node
 from farm.errors import InputError
-from farm.interrupts import Interrupted
 from farm.plan import Needs, Step
 from farm.plan.placement import Machine, step_unsupported
 from farm.specs import Gpu, Target
@@ -33,16 +30,6 @@ def test_an_address_where_nothing_listens_is_an_input_error(address: str) -> Non
     with pytest.raises(InputError, match="expected HOST:PORT, as `ray start` prints it") as error:
         connect.connect(address)
     assert error.value.where == address
-
-
-def test_rays_handler_of_sigterm_does_not_stay() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with connect._own_handlers():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    assert signal.getsignal(signal.SIGTERM) == before
-    with pytest.raises(Interrupted), connect._own_handlers():
-        sys.exit(1)
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_messages_of_a_cluster_go_to_stderr_and_of_our_own_ray_nowhere(

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from farm import interrupts
 from farm.errors import in_one_line
 from farm.results import leaderboard, tracking
 from farm.results.escaping import shown, without_secrets
@@ -68,7 +69,15 @@ class Tracker:
             self._say(_END)
             self._wait(timeout_s)
         finally:
-            self._kill()
+            self.kill()
+
+    def kill(self) -> None:
+        """End its process as it is; after `close` there is none."""
+        if self._process is not None:
+            self._process.kill()
+            with contextlib.suppress(OSError, ValueError):
+                self._process.communicate()
+            self._process = None
 
     def _start(self) -> None:
         command = [sys.executable, "-m", "farm.results.tracking.follower"]
@@ -76,9 +85,14 @@ class Tracker:
         pipe = subprocess.PIPE
         try:
             # In a session of its own, Ctrl-C does not end it while it writes.
-            self._process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True
-            )
+            with interrupts.deferred():
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=pipe,
+                    stdout=pipe,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
         except OSError as error:
             log.warning(f"MLflow is not written: {in_one_line(error)}")
 
@@ -103,13 +117,6 @@ class Tracker:
         except (ValueError, KeyError, TypeError):
             code = self._process.returncode
             log.warning(f"MLflow could not be written: its process ended with {code}.")
-
-    def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            with contextlib.suppress(OSError, ValueError):
-                self._process.communicate()
-            self._process = None
 
 
 def failure(error: Exception, results: Path) -> list[str]:

@@ -33,7 +33,7 @@ def results(tmp_path: Path, tracked: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def tracker(results: Path) -> Iterator[Tracker]:
     made = Tracker("s", results, Store(results / "store"))
     yield made
-    made._kill()
+    made.kill()
 
 
 def runs(results: Path) -> dict[str, Run]:
