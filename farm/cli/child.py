@@ -44,22 +44,22 @@ def run(command: Command, options: argparse.Namespace) -> int:
     """
     if not getattr(options, "in_child", False):
         return guarded(command, options)
-    from farm.engine import forkserver
+    from farm.engine import processes
     from farm.engine.temporary import TemporaryFolder
 
-    forkserver.adopt_orphans()
+    processes.adopt_orphans()
     folder, (told, tell) = TemporaryFolder(), os.pipe()
     parent, pid = os.getpid(), os.fork()
     if pid == 0:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent makes one SIGTERM of each
-        forkserver.end_with_parent(parent, signal.SIGTERM)
+        processes.end_with_parent(parent, signal.SIGTERM)
         os.close(told)
         return _in_folder(folder.path, command, options, tell)
     try:
         os.close(tell)
         return guarded(lambda _: _watched(pid, told, folder.path), options)
     finally:
-        forkserver.end_children()
+        processes.end_children()
         folder.remove()
 
 

@@ -1,14 +1,14 @@
 """The fork server: a warm, clean process that forks the processes in which steps run.
 
 It has imported what steps need and has neither threads nor state of a step, so a fork of it is as
-good as a new interpreter and costs milliseconds. It becomes the parent of whatever its children
-leave behind (PR_SET_CHILD_SUBREAPER), so that this can be found and ended. `engine.workers` is the
-other side.
+good as a new interpreter and costs milliseconds. One for steps that load a model has imported the
+packages of the model's source, too, which takes seconds. It becomes the parent of whatever its
+children leave behind (PR_SET_CHILD_SUBREAPER), so that this can be found and ended.
+`engine.workers` is the other side.
 """
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import gc
 import importlib
@@ -20,13 +20,14 @@ import signal
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from farm.engine.processes import adopt_orphans, end_children, end_with_parent
 
 if TYPE_CHECKING:
     from farm.plan.steps import Step
@@ -42,9 +43,11 @@ PRELOADED = (
 MOST_BYTES = 1 << 12
 """Of one message between the server and its client."""
 
-_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
-
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
+_THREADLESS = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # of pyarrow, which pandas imports
+}
+"""Environment variables by which libraries start no threads, which would not survive a fork."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +74,20 @@ class Work:
         return Path(f"{self.folder}.outcome")
 
 
-def serve(descriptor: int, parent: int, bound: bool = True) -> NoReturn:
+def serve(descriptor: int, parent: int, bound: bool = True, source: str = "") -> NoReturn:
     """Fork a child for each connection that comes over the socket, and report each child's end.
 
     descriptor: of the socket. parent: the process id of the client. bound: let the kernel end this
-    process with its parent's thread; it ends by itself when the socket is closed. Messages to the
-    client are pickled tuples: `("forked", pid)` and `("ended", pid, exit code)`, negative for a
-    signal.
+    process with its parent's thread; it ends by itself when the socket is closed. source: whose
+    packages are imported before. Messages to the client are pickled tuples: `("forked", pid)` and
+    `("ended", pid, exit code)`, negative for a signal.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the client's starter may have blocked some
     signal.signal(signal.SIGTERM, lambda *_: _end_all())
     if bound:
         end_with_parent(parent, signal.SIGTERM)
     adopt_orphans()
-    _preload()
+    _preload(source)
     control, (wake, woken) = socket.socket(fileno=descriptor), os.pipe()
     for number in (wake, woken):
         os.set_blocking(number, False)
@@ -110,10 +113,9 @@ def serve(descriptor: int, parent: int, bound: bool = True) -> NoReturn:
     _end_all()
 
 
-def _preload() -> None:
-    one_thread = _BLAS_THREADS not in os.environ
-    if one_thread:  # a library's threads do not survive a fork
-        os.environ[_BLAS_THREADS] = "1"
+def _preload(source: str = "") -> None:
+    added = {name: value for name, value in _THREADLESS.items() if name not in os.environ}
+    os.environ.update(added)
     for name in PRELOADED:
         with suppress(ImportError):  # the step that needs it says what is missing
             importlib.import_module(name)
@@ -123,8 +125,10 @@ def _preload() -> None:
         store.warm_up()
         for registry in (catalog.RUNTIMES, catalog.SOURCES, catalog.DATASETS, catalog.EXTRA_STAGES):
             len(registry)
-    if one_thread:
-        del os.environ[_BLAS_THREADS]
+        if source:
+            getattr(catalog.SOURCES[source].adapter(), "Detector", None)  # as `check` does
+    for name in added:
+        del os.environ[name]
     gc.collect()
     gc.freeze()  # so that a child's collections do not copy these pages
 
@@ -195,6 +199,8 @@ def _prepare(work: Work, variables: Mapping[str, str]) -> None:
     if wanted != dict(os.environ):
         os.environ.clear()
         os.environ.update(wanted)
+    if "torch" in sys.modules and (threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
+        sys.modules["torch"].set_num_threads(max(int(threads), 1))  # read when it was imported
     with suppress(OSError):  # it is no more: what needs it says so
         os.chdir(work.current)
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
@@ -213,72 +219,6 @@ def _perform(work: Work) -> Any:
         faulthandler.cancel_dump_traceback_later()
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the processes that this one has started, and theirs; parents come first."""
-    found = children_of(pid)
-    for child in found:
-        found += children_of(child)
-    return found
-
-
-def children_of(pid: int, thread: int | None = None) -> list[int]:
-    """Return the processes that this one, or one thread of it, has started; and those that have
-    become its own."""
-    found, threads = list[int](), f"/proc/{pid}/task"
-    with suppress(OSError):
-        for one in [str(thread)] if thread else os.listdir(threads):  # each has its own
-            with suppress(OSError), open(f"{threads}/{one}/children", "rb") as file:
-                found += map(int, file.read().split())
-    return found
-
-
-def kill(pids: Iterable[int], number: int = signal.SIGKILL) -> None:
-    """Kill processes, which may have ended already, or send them another signal."""
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
-
-
-def kill_trees(pids: Iterable[int]) -> set[int]:
-    """Kill processes with all that they have started, and return all of them.
-
-    They are stopped first, so that nothing escapes that is started meanwhile.
-    """
-    roots, stopped = list(pids), set[int]()
-    while new := {pid for root in roots for pid in (root, *descendants(root))} - stopped:
-        kill(new, signal.SIGSTOP)
-        stopped |= new
-    kill(stopped)
-    return stopped
-
-
-def end_children() -> None:
-    """End all children and what they have started; with `adopt_orphans` also what that has left."""
-    while found := descendants(os.getpid()):
-        kill(found)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        time.sleep(0.001)  # what they have started meanwhile is found in the next round
-
-
 def _end_all() -> NoReturn:
     end_children()
     os._exit(0)
-
-
-def adopt_orphans() -> None:
-    """Become the parent of what children of this process leave running; see prctl(2)."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def end_with_parent(parent: int, number: int) -> None:
-    """Let the kernel send this process the signal when its parent ends, which may be killed."""
-    if sys.platform == "linux":
-        _prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None).prctl(option, value)

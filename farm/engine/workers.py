@@ -22,8 +22,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from farm import environments
-from farm.engine import forkserver
-from farm.engine.forkserver import descendants
+from farm.engine import forkserver, processes
 from farm.engine.limits import Limit, used_memory
 from farm.engine.temporary import TemporaryFolder
 from farm.errors import TransientFailure
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 _SERVE = "from farm.engine.forkserver import serve; serve{args}"
 
-_START_S, _END_S = 120.0, 5.0
+_START_S, _END_S = 300.0, 5.0
 """How long a server may take to start, and to end, in seconds."""
 
 _WATCH_S = 0.25
@@ -85,7 +84,7 @@ class Worker:
                 return self._after_end(work, code)
             if remaining <= 0:
                 return Ended(self.kill(), "time")
-            if not readable and used_memory([self.pid, *descendants(self.pid)]) > most:
+            if not readable and used_memory([self.pid, *processes.descendants(self.pid)]) > most:
                 return Ended(self.kill(), "memory")
             if not readable:
                 yield
@@ -100,7 +99,7 @@ class Worker:
     @property
     def has_children(self) -> bool:
         """Whether processes that a step has started still run."""
-        return bool(forkserver.children_of(self.pid))
+        return bool(processes.children_of(self.pid))
 
     def _after_end(self, work: Work, code: int) -> Outcome | Ended:
         if self._connection.poll() and (outcome := self._answer()) is not None:
@@ -115,7 +114,7 @@ class Worker:
         """Kill the process with all that it has started. Returns its exit code."""
         with suppress(OSError):  # the group is empty
             os.killpg(self.pid, signal.SIGKILL)
-        forkserver.kill([self.pid, *descendants(self.pid)])
+        processes.kill([self.pid, *processes.descendants(self.pid)])
         code = self._server.exit_code(self.pid, _END_S)
         return -signal.SIGKILL if code is None else code
 
@@ -132,18 +131,19 @@ class ForkServer:
     """A fork server of this process, in one environment.
 
     environment: None for that of this process. echo: its children may write to the terminal.
+    source: the model source whose packages it imports.
 
     Raises:
         TransientFailure: it cannot be started, or its environment cannot be made.
     """
 
-    def __init__(self, environment: Environment | None, echo: bool) -> None:
+    def __init__(self, environment: Environment | None, echo: bool, source: str = "") -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, tempfile.TemporaryFile() as output, ExitStack() as stack:
             stack.callback(self.control.close)
             # The kernel takes the end of the thread that starts a process for that of its parent.
             bound = threading.current_thread() is threading.main_thread()
-            serve = _SERVE.format(args=(theirs.fileno(), os.getpid(), bound))
+            serve = _SERVE.format(args=(theirs.fileno(), os.getpid(), bound, source))
             command, variables = _command(environment, serve)
             folder = TemporaryFolder()
             stack.callback(folder.remove)
@@ -210,10 +210,10 @@ class ForkServer:
     def kill_strays(self) -> None:
         """Kill the processes that steps have left behind; the server has become their parent."""
         for _ in range(100):
-            children = set(forkserver.children_of(self._process.pid)) - self._alive
+            children = set(processes.children_of(self._process.pid)) - self._alive
             if not children:
                 return
-            forkserver.kill([*children, *chain.from_iterable(map(descendants, children))])
+            processes.kill([*children, *chain.from_iterable(map(processes.descendants, children))])
             time.sleep(0.001)
 
     def close(self) -> None:
@@ -226,7 +226,7 @@ class ForkServer:
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            forkserver.kill([self._process.pid, *descendants(self._process.pid)])
+            processes.kill([self._process.pid, *processes.descendants(self._process.pid)])
             self._process.wait()
 
 

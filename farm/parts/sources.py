@@ -38,6 +38,7 @@ MMDET = Source(
     module="farm.sources.mmdet",
     adapter=_mmdet,
     spec=MmdetSpec,
+    preloads=True,
 )
 MODULE = Source(
     name="module",
@@ -45,6 +46,7 @@ MODULE = Source(
     module="farm.sources.module",
     adapter=_module,
     spec=ModuleSpec,
+    preloads=True,
 )
 ONNX = Source(
     name="onnx",

@@ -15,7 +15,7 @@ from farm.engine.checks import checked_plan, log_notes
 from farm.engine.scheduler import TRIES
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import InputError, InputErrors
-from farm.plan import make_plan
+from farm.plan import factory, make_plan
 from farm.plan.steps import Plan
 from farm.store import Failure, Record, Store
 

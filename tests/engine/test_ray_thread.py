@@ -13,7 +13,7 @@ pytest.importorskip("ray")
 
 from farm import interrupts
 from farm.engine import ray_thread
-from farm.engine.forkserver import descendants
+from farm.engine.processes import descendants
 from farm.interrupts import Interrupted
 
 
