@@ -21,6 +21,7 @@ from chaos.moments import Countdown, Moment, drawn
 from chaos.scene import NoTarget, Scene
 from chaos.steps import StepLog, descendants
 from chaos.sweeps import NAME, Driver, rows
+from farm.engine.claims import EXPIRES_S
 from farm.store import Store
 
 LIMIT_S = 300.0
@@ -64,10 +65,10 @@ def drawn_scenario(seed: int, names: Sequence[str] = ()) -> Report:
     local = not names and rng.random() < _LOCAL
     if not names:
         kinds = [kind for kind in KINDS if not (local and kind == "node")]
-        kinds = [rng.choice(kinds) for _ in range(rng.randint(2, 4))]
+        kinds = [rng.choice(kinds) for _ in range(rng.randint(3, 5))]
         names = [rng.choice([n for n, f in FAULTS.items() if f.kind == kind]) for kind in kinds]
     planned = [
-        Planned(FAULTS[name], drawn(rng, not index, FAULTS[name].between))
+        Planned(FAULTS[name], drawn(rng, len(names) - index, FAULTS[name].between))
         for index, name in enumerate(names)
     ]
     return Report(seed, planned, local)
@@ -108,7 +109,12 @@ class _Play:
             self._disturbed_run()
             if not self.pending:
                 break
+        ended = time.monotonic()
         self._last_run()
+        if checks.left_in(self.scene.results, self.scene.cluster):
+            # It was too early to tell the claims of drivers that have died from those that live.
+            time.sleep(max(0.0, ended + EXPIRES_S + 1 - time.monotonic()))
+            self._last_run()
         self._check()
 
     def _disturbed_run(self) -> None:
@@ -153,13 +159,17 @@ class _Play:
             events = self.steps.poll(0.02)
             self.scene.do_due()
             if disturbed and self.pending and any(one.sweep == NAME for one in running):
-                countdown = countdown or Countdown(self.pending[0].moment)
+                countdown = countdown or self._countdown()
                 if countdown.is_over(events):
                     self._try(self.pending.popleft(), time.monotonic() + _TARGET_S)
                     countdown = None
             if time.monotonic() > until:
                 self._end(running)
         self.steps.poll(0)
+
+    def _countdown(self) -> Countdown:
+        done = sum(any(one.published for one in runs) for runs in self.steps.by_key().values())
+        return Countdown(self.pending[0].moment, len(self.lab.reference.stages) - done)
 
     def _try(self, planned: Planned, until: float) -> None:
         """Do the fault, as soon as there is something for it to act on."""

@@ -35,13 +35,13 @@ def test_a_seed_always_draws_the_same_and_all_faults_are_drawn() -> None:
 
 def test_a_moment_is_a_number_of_steps_of_a_stage_or_a_time() -> None:
     events = [Event("start", "build"), Event("end", "build"), Event("start", "verify")]
-    assert Countdown(Moment("start", "verify", 1)).is_over(events)
-    assert not Countdown(Moment("start", "build", 2)).is_over(events)
-    later = Countdown(Moment("start", "", 3))
+    assert Countdown(Moment("start", "verify", 1), 0).is_over(events)
+    assert not Countdown(Moment("start", "build", 2), 0).is_over(events)
+    later = Countdown(Moment("start", share=0.3), 10)
     assert [later.is_over(events), later.is_over(events)] == [False, True]
-    assert Countdown(Moment("time", seconds=0)).is_over([])
-    assert not Countdown(Moment("time", seconds=60)).is_over(events)
-    assert not Countdown(Moment("between")).is_over(events)
+    assert Countdown(Moment("time", seconds=0), 0).is_over([])
+    assert not Countdown(Moment("time", seconds=60), 0).is_over(events)
+    assert not Countdown(Moment("between"), 0).is_over(events)
 
 
 def test_the_log_tells_published_steps_from_those_that_were_lost(tmp_path: Path) -> None:
