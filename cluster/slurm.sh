@@ -6,7 +6,7 @@
 #
 # The words after the script are those of `farm run`. The project and its environment (`make setup`,
 # or VENV) are on a file system that all nodes share. Ray's head runs no steps: its node has a
-# worker, too. Jobs that share nodes with others need ports of their own: PORT.
+# worker, too. Jobs that share nodes with others need ports of their own: PORT, and the next one.
 #SBATCH --job-name farm
 #SBATCH --nodes 2
 #SBATCH --ntasks-per-node 1
@@ -18,8 +18,8 @@ cd "${SLURM_SUBMIT_DIR:?start this with sbatch, in the project folder}"
 command -v ray > /dev/null || export PATH="$PWD/${VENV:-.venv}/bin:$PATH"
 
 port=${PORT:-6379}
-head=$(hostname)
-address=$(hostname --ip-address | cut -d ' ' -f 1)
+head=$SLURMD_NODENAME
+address=$(hostname --all-ip-addresses | cut -d ' ' -f 1)
 
 # A folder of this user on each node, for the token and Ray's folder, which Ray opens to everybody.
 export RAY_TMPDIR=/tmp/farm-$SLURM_JOB_ID
@@ -38,13 +38,13 @@ python -c 'import secrets; print(secrets.token_hex(32), end="")' |
 on_all chmod 600 "$RAY_AUTH_TOKEN_PATH"
 
 # Memory for Ray's objects is small: artifacts are files in the results.
-options=(--block --disable-usage-stats --object-store-memory 200000000)
+options=(--block --disable-usage-stats --object-store-memory 200000000
+    --min-worker-port 0 --max-worker-port 0 --dashboard-agent-listen-port 0)
 srun --nodes 1 --ntasks 1 --cpus-per-task 1 --overlap --nodelist "$head" \
     ray start --head --node-ip-address "$address" --port "$port" --num-cpus 0 --num-gpus 0 \
-    --dashboard-host 127.0.0.1 "${options[@]}" &
+    --ray-client-server-port "$((port + 1))" --include-dashboard false "${options[@]}" &
 until ray health-check --address "$address:$port" 2> /dev/null; do sleep 2; done
 on_all --cpus-per-task "$SLURM_CPUS_PER_TASK" \
-    ray start --address "$address:$port" --num-cpus "$SLURM_CPUS_PER_TASK" \
-    --dashboard-agent-listen-port 0 --min-worker-port 0 --max-worker-port 0 "${options[@]}" &
+    ray start --address "$address:$port" --num-cpus "$SLURM_CPUS_PER_TASK" "${options[@]}" &
 
 farm run "$@" --address "$address:$port" --wait-for-nodes 5m

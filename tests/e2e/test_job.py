@@ -127,8 +127,8 @@ def test_nobody_takes_part_in_the_cluster_without_its_token(cluster: Cluster) ->
     sockets = [one for each in ours for one in each.net_connections() if one.status == "LISTEN"]
     assert len(sockets) >= 8
     assert {one.laddr.ip.removeprefix("::ffff:") for one in sockets} == {"127.0.0.1"}
-    folders = [Path(word) for each in ours for word in each.cmdline() if word.endswith("/r")]
-    private = {cluster.folder, *(folder.parent for folder in folders)}
+    words = [word.rpartition("=")[2] for each in ours for word in each.cmdline()]
+    private = {cluster.folder, *(Path(word).parent for word in words if word.endswith("/r"))}
     assert len(private) == 2
     assert all(one.stat().st_mode & 0o777 == 0o700 for one in private)
     assert (cluster.folder / "token").stat().st_mode & 0o777 == 0o600
