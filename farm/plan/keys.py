@@ -58,7 +58,7 @@ def canonical_text(value: Any) -> str:
     Raises:
         ValueError: a number is not finite.
     """
-    return _TEXT_OF[type(value)](value)
+    return _texts((value,))[0]
 
 
 Text = Callable[[Any], str]
@@ -77,6 +77,33 @@ class _Texts(dict[type, Text]):
         return made
 
 
+_KNOWN: dict[int, tuple[Any, str]] = {}
+"""The texts of frozen values, by `id`; each value is kept, too, so that its id is not used again.
+The inputs of ten thousand steps consist of some hundred models, shapes and engines."""
+
+_MOST_KNOWN = 1 << 14
+"""So few are soon encoded again, and take little memory."""
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    """Return the text of each value, most of which are known."""
+    known, text_of = _KNOWN.get, _TEXT_OF
+    return [found[1] if (found := known(id(one))) else text_of[type(one)](one) for one in values]
+
+
+def _remembered(encoded: Text) -> Text:
+    """Return what encodes a value that is not known, and remembers its text."""
+
+    def text(value: Any) -> str:
+        made = encoded(value)
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[id(value)] = value, made
+        return made
+
+    return text
+
+
 def _encode(value: Any) -> str:
     dumped = canonical(value)
     return json.dumps(dumped, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -87,11 +114,11 @@ def _number(value: float) -> str:
 
 
 def _list(value: tuple[Any, ...] | list[Any]) -> str:
-    return f"[{','.join([_TEXT_OF[type(one)](one) for one in value])}]"
+    return f"[{','.join(_texts(value))}]"
 
 
 _TEXT_OF = _Texts({str: encode_basestring_ascii, int: repr, float: _number})
-_TEXT_OF |= {tuple: _list, list: _list}
+_TEXT_OF |= {tuple: _remembered(_list), list: _list}
 _TEXT_OF |= {type(None): lambda _: "null", bool: lambda value: "true" if value else "false"}
 
 
@@ -103,7 +130,7 @@ def _object(fields: tuple[tuple[str, Any], ...]) -> Text:
     short, values = _template(always), attrgetter(*always)
 
     def text(value: Any) -> str:
-        return short % tuple([_TEXT_OF[type(own)](own) for own in values(value)])
+        return short % tuple(_texts(values(value)))
 
     others = {name: default for name, default in fields if default is not _ALWAYS}
     if not others:
@@ -116,7 +143,7 @@ def _object(fields: tuple[tuple[str, Any], ...]) -> Text:
             return text(value)
         found = ((name, getattr(value, name), default) for name, default in fields)
         kept = {name: own for name, own, default in found if default is _ALWAYS or own != default}
-        return _template(kept) % tuple([_TEXT_OF[type(own)](own) for own in kept.values()])
+        return _template(kept) % tuple(_texts(kept.values()))
 
     return text_with_others
 
@@ -124,27 +151,6 @@ def _object(fields: tuple[tuple[str, Any], ...]) -> Text:
 def _template(names: Iterable[str]) -> str:
     """Return JSON text of an object with these names, into which its values are formatted."""
     return "{" + ",".join(f'"{name}":%s' for name in names) + "}"
-
-
-_KNOWN: dict[int, tuple[Any, str]] = {}
-"""The texts of frozen values, by `id`; each value is kept, too, so that its id is not used again.
-The inputs of ten thousand steps consist of some hundred models, shapes and engines."""
-
-_MOST_KNOWN = 1 << 14
-"""So few are soon encoded again, and take little memory."""
-
-
-def _remembered(encoded: Text) -> Text:
-    def text(value: Any) -> str:
-        if found := _KNOWN.get(id(value)):
-            return found[1]
-        made = encoded(value)
-        if len(_KNOWN) >= _MOST_KNOWN:
-            _KNOWN.clear()
-        _KNOWN[id(value)] = value, made
-        return made
-
-    return text
 
 
 @cache
