@@ -213,7 +213,7 @@ class RayExecutor:
         if step.environment and step.environment.image:
             options["runtime_env"] = {"image_uri": step.environment.image}
         limit = self._limits.of(step.stage)
-        ref = self._call(options, node).remote(step, str(self._store.root), limit)
+        ref = self._call(options, node).remote(step, self._store.address, limit)
         where = node.machine.host if node else "any node"
         log.debug("%s %s: %g CPUs of %s", step.stage, step.label, options["num_cpus"], where)
         self._tasks[ref] = Task(step, node.id if node else None)

@@ -21,14 +21,16 @@ from farm.engine.hosts import share_host
 from farm.engine.perform import outcome_of, record_failure
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers import Ended, ForkServer, Worker
-from farm.errors import FailureKind
-from farm.store import Store
+from farm.errors import FailureKind, InputError
+from farm.specs import refs_of
+from farm.store.opening import open_store
 from farm.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from farm.engine.limits import Limit
     from farm.plan.steps import Step
     from farm.specs import Environment
+    from farm.store import Store
 
 TIME_IS_UP = "the time was up"
 
@@ -71,18 +73,27 @@ class Supervisor:
     def run(self, step: Step, root: str, limit: Limit, until: float | None = None) -> Outcome:
         """Run the step unless it is in the store, and return how it ended.
 
-        root: the store's folder. until: the time, by `time.monotonic`, at which the run ends: the
+        root: the store's address. until: the time, by `time.monotonic`, at which the run ends: the
         step is then SKIPPED.
 
         Raises:
             Interrupted: the user or the system ends this process.
         """
-        store, started = Store(root), time.perf_counter()
+        started = time.perf_counter()
+        try:
+            store = open_store(root)
+        except InputError as error:  # of this node: it lacks a package, or credentials
+            kind = FailureKind.IO
+            return Outcome(step.key, StepStatus.TRANSIENT, str(error), kind=kind)
         try:
             if store.record(step.ref):
                 return Outcome(step.key, StepStatus.DONE)
-            with share_host(step.needs.exclusive):
-                outcome = self._supervised(step, store, limit, until)
+            # What comes and goes by the network must not disturb a measurement either.
+            with (
+                share_host(step.needs.exclusive),
+                store.on_this_node(step.ref, refs_of(step.inputs)) as here,
+            ):
+                outcome = self._supervised(step, here, limit, until)
         except Exception as error:  # no room for the folder, or no process can be started
             outcome = outcome_of(step, store, None, error, 0.0)
         return replace(outcome, seconds=time.perf_counter() - started)
