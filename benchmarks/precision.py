@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from farm import specs
+from farm.cli.results import Results
 from farm.config.loader import load_matrix
 from farm.datasets import synthetic
 from farm.datasets.prepared import Prepared
@@ -114,7 +115,9 @@ def draw(folder: Path, classes: tuple[str, ...], size: int) -> None:
 def timed(matrix: Path, words: Any, results: Path, rounds: int) -> list[dict[str, Any]]:
     with contextlib.redirect_stdout(io.StringIO()):
         sweep = run_sweep(
-            load_matrix(matrix, words), results, Choices(executor="inline", mlflow=False)
+            load_matrix(matrix, words),
+            Results(results),
+            Choices(executor="inline", mlflow=False),
         )
     for row in sweep.rows:
         if row["failed_stage"] not in (None, "verify"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 import signal
 import sys
 from collections import Counter
@@ -18,6 +19,8 @@ from farm.terminal import logs, plain_output
 from farm.units import parse_seconds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from farm.sweep import Sweep
 
 log = logging.getLogger("farm.run")  # also where this module is run as `__main__`
@@ -29,13 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
 
 
+PLACE = "where results are: a folder (default: results), or s3://BUCKET/PATH, gs:// or az://"
+
+
 def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the matrix, and the options for how its steps are run."""
     parser.add_argument("matrix", help="the matrix file (YAML)")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="replaces a value of the matrix"
     )
-    parser.add_argument("--results", metavar="DIR", help="where results go (default: results)")
+    parser.add_argument("--results", metavar="PLACE", help=PLACE)
     parser.add_argument(
         "--executor",
         choices=("ray", "inline"),
@@ -100,14 +106,14 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InputError: something that the user must correct.
     """
-    from farm.cli.places import results_folder
+    from farm.cli.results import results_of
     from farm.config.loader import load_matrix
     from farm.engine.executors import Choices
     from farm.engine.status import CellStatus
     from farm.sweep import run_sweep
 
     matrix = load_matrix(options.matrix, options.overrides)
-    results = results_folder(options.results, matrix)
+    results = results_of(options.results, matrix)
     choices = Choices(
         executor=options.executor,
         address=options.address,
@@ -123,7 +129,18 @@ def run(options: argparse.Namespace) -> int:
     pending = f", {counts[CellStatus.PENDING]} pending" if counts[CellStatus.PENDING] else ""
     failed = f"{len(sweep.rows)} cells, {counts[CellStatus.FAILED]} failed{pending}"
     log.info(f"\n{failed}. Results: {results}")
+    if choices.mlflow and results.mirror:
+        _say_where_mlflow_is(results.folder)
     return sweep.exit_code
+
+
+def _say_where_mlflow_is(folder: Path) -> None:
+    """MLflow keeps no database in an object store."""
+    from farm.results import tracking
+    from farm.results.escaping import shown
+
+    here = "" if "MLFLOW_TRACKING_URI" in os.environ else " on this machine (MLFLOW_TRACKING_URI)"
+    log.info(f"MLflow{here}: {shown(tracking.tracking_uri(folder))}")
 
 
 def _show(sweep: Sweep) -> None:

@@ -8,30 +8,28 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.cli.places import keep_matrix, locked, store_folder
 from farm.cli.progress import Progress
 from farm.engine.checks import checked_plan, log_notes
 from farm.engine.claims import remove_stale_work
 from farm.engine.executors import Choices, starter
+from farm.engine.holding import announced
 from farm.engine.limits import Limits, limits_of
 from farm.engine.scheduler import Executor, Outcome, Unwatched, Watcher, Watchers, run_steps
 from farm.engine.status import CellStatus, failure_classes, failure_reasons, skip_reasons
 from farm.errors import InputErrors
 from farm.plan import make_plan
 from farm.plan.placement import cores
-from farm.results import leaderboard
 from farm.results.leaderboard.board import Board, LiveRows
 from farm.results.rows import make_rows
 from farm.results.tracking.follower import Tracker
-from farm.store.cache import CachedStore
 from farm.store.facts import facts_from
 from farm.store.imports import HERE
 from farm.store.repair import discard_altered
 
 if TYPE_CHECKING:
+    from farm.cli.results import Results
     from farm.config.loader import Matrix
     from farm.plan.steps import Plan, Step
     from farm.results.columns import Row
@@ -62,7 +60,10 @@ class Sweep:
 
 
 def run_sweep(
-    matrix: Matrix, results: Path, choices: Choices, show: Callable[[Sweep], None] = lambda _: None
+    matrix: Matrix,
+    results: Results,
+    choices: Choices,
+    show: Callable[[Sweep], None] = lambda _: None,
 ) -> Sweep:
     """Run a matrix, and write its rows of the leaderboard even if it is interrupted.
 
@@ -71,16 +72,17 @@ def run_sweep(
     Raises:
         InputError: something that the user must correct, found before any heavy work.
     """
-    store, began = CachedStore(store_folder(results)), time.perf_counter()
+    store, began = results.store(cached=True), time.perf_counter()
     plan, outcomes = make_plan(matrix, facts_from(store, repair=True)), dict[str, Outcome]()
     log.debug("planned %d steps in %.2f s", len(plan.steps), time.perf_counter() - began)
     if plan.missing:
         raise InputErrors(plan.missing)
-    with locked(results, matrix.name):
-        keep_matrix(matrix, results)
+    with results.locked(matrix.name):
+        store.require_version(write=True)
+        results.keep_matrix(matrix)
         if stale := remove_stale_work(store):
             log.debug("removed %d working folders of sweeps that were killed", stale)
-        tracker = Tracker(matrix.name, results, store)
+        tracker = Tracker(matrix.name, results.folder, store)
 
         def end(interrupted: bool) -> Sweep:
             rows = publish(matrix, plan, store, outcomes, results)
@@ -100,6 +102,8 @@ def run_sweep(
                 live = partial(
                     _live, matrix, plan, store, results, tracker if choices.mlflow else None
                 )
+                refs = [step.ref for step in plan.steps.values()]
+                stack.enter_context(announced(store, plan.name, str(results), refs))
                 outcomes |= _run(plan, store, start, choices, limits_of(matrix.spec.limits), live)
         except KeyboardInterrupt:
             return end(interrupted=True)  # here, where another signal changes nothing
@@ -113,18 +117,24 @@ def _live(
     matrix: Matrix,
     plan: Plan,
     store: Store,
-    results: Path,
+    results: Results,
     tracker: Tracker | None,
     remaining: Sequence[Step],
 ) -> LiveRows:
     """A watcher that writes the rows while the sweep runs, and logs them to MLflow."""
     rows = make_rows(plan, store, matrix.spec.verify, {})
-    board = Board(results, plan.name, rows, tracker.update if tracker else lambda: None)
+
+    def written() -> None:
+        results.keep(plan.name, complete=False)
+        if tracker:
+            tracker.update()
+
+    board = Board(results.folder, plan.name, rows, written)
     return LiveRows(plan, remaining, store, matrix.spec.verify, board)
 
 
 def publish(
-    matrix: Matrix, plan: Plan, store: Store, outcomes: Mapping[str, Outcome], results: Path
+    matrix: Matrix, plan: Plan, store: Store, outcomes: Mapping[str, Outcome], results: Results
 ) -> list[Row]:
     """Write the sweep's rows of the leaderboard, made from the store. Returns them.
 
@@ -134,7 +144,7 @@ def publish(
     ends = outcomes.values()
     reasons = failure_reasons(ends), skip_reasons(ends), failure_classes(ends)
     rows = make_rows(plan, store, matrix.spec.verify, *reasons)
-    leaderboard.write(rows, results, plan.name)
+    results.write(rows, plan.name)
     return rows
 
 
@@ -146,6 +156,7 @@ def _run(
     limits: Limits,
     live: Callable[[Sequence[Step]], Watcher],
 ) -> dict[str, Outcome]:
+    store.learn(step.ref for step in plan.steps.values())
     steps = {key: step for key, step in plan.steps.items() if _is_open(step, store)}
     discard_altered(store, (step.ref for step in steps.values()))
     remaining = [step for step in steps.values() if not store.record(step.ref)]

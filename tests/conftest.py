@@ -22,9 +22,12 @@ from typing import IO
 
 import pytest
 import wheels
+from object_stores import node, objects, s3, s3_server, s3_without_conditions
 
 from farm.environments import state
 from farm.terminal import logs
+
+__all__ = ["node", "objects", "s3", "s3_server", "s3_without_conditions"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FARM_SHARED", PROJECT.parent / "shared"))
@@ -68,11 +71,11 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 def _imports(path: Path) -> bool:
     """Whether a test file imports any of it, at once or by a module of the farm's that does."""
     names = []
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    for one in ast.parse(path.read_text()).body:
+        if isinstance(one, ast.Import):
+            names += [alias.name for alias in one.names]
+        elif isinstance(one, ast.ImportFrom):
+            names += [f"{one.module}.{alias.name}" for alias in one.names]
     ours = ("farm.sources.mmdet", "farm.single.mmdet")
     return any(name.partition(".")[0] in HEAVY or name.startswith(ours) for name in names)
 

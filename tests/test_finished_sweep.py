@@ -11,6 +11,7 @@ from conftest import PROJECT
 import farm.engine.checks
 import farm.store
 import farm.sweep
+from farm.cli.results import Results
 from farm.config.loader import load_matrix
 from farm.plan import make_plan
 from farm.plan.steps import Plan
@@ -26,7 +27,7 @@ def test_a_finished_sweep_reads_each_record_once_and_plans_once(
     monkeypatch.syspath_prepend(PROJECT / "benchmarks")
     from null_sweep import write_matrix
 
-    matrix, results = load_matrix(write_matrix(tmp_path, 8)), tmp_path / "r"
+    matrix, results = load_matrix(write_matrix(tmp_path, 8)), Results(tmp_path / "r")
     made, read = list[Plan](), list[str]()
     original = farm.store.read_record
 

@@ -13,6 +13,7 @@ from rows import row
 
 import farm.sweep
 from farm.cli.places import locked, matrix_path
+from farm.cli.results import Results
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.executors import Choices, starter
 from farm.engine.limits import Limits
@@ -128,7 +129,7 @@ def test_rows_say_which_steps_failed_and_which_were_skipped(
     results = store.root.parent
     (results / "leaderboard").mkdir()
     ends = {key: Outcome(key, *end) for key, end in outcomes.items()}
-    rows = {one["precision"]: one for one in publish(matrix, plan, store, ends, results)}
+    rows = {one["precision"]: one for one in publish(matrix, plan, store, ends, Results(results))}
     assert (rows["fp32"]["status"], rows["fp32"]["failed_stage"]) == ("failed", "build")
     assert rows["fp32"]["reason"] == "too slow"
     assert rows["fp16"]["status"] == "pending"
@@ -154,7 +155,7 @@ def test_missing_files_end_a_sweep_before_anything_is_written(
 ) -> None:
     (tmp_path / "a.pth").unlink()
     with pytest.raises(InputError, match=r"a\.pth does not exist"):
-        run_sweep(matrix, tmp_path / "r", QUIET)
+        run_sweep(matrix, Results(tmp_path / "r"), QUIET)
     assert not (tmp_path / "r").exists()
 
 
@@ -165,7 +166,7 @@ def test_an_interrupted_sweep_keeps_its_rows_and_its_matrix(
         raise Interrupted
 
     monkeypatch.setattr(farm.sweep, "checked_plan", interrupted)
-    sweep = run_sweep(matrix, tmp_path / "r", QUIET)
+    sweep = run_sweep(matrix, Results(tmp_path / "r"), QUIET)
     assert sweep.exit_code == 130 and {one["status"] for one in sweep.rows} == {"pending"}
     assert len(leaderboard.read(tmp_path / "r")) == len(matrix.cells) == 2
     kept = json.loads(matrix_path(tmp_path / "r", "own").read_text())
@@ -180,7 +181,7 @@ def test_working_folders_of_killed_processes_are_removed_by_the_next_sweep(
     monkeypatch.setattr(
         farm.sweep, "checked_plan", lambda *_, **__: (_ for _ in ()).throw(Interrupted)
     )
-    run_sweep(matrix, tmp_path / "r", QUIET)
+    run_sweep(matrix, Results(tmp_path / "r"), QUIET)
     assert not stale.exists()
 
 

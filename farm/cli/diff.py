@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from farm.cli.places import results_folder
 from farm.results.escaping import for_markdown
+from farm.run import PLACE
 from farm.terminal import plain
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser, number: Callable[[str], float
         default="table",
         help="how it is printed (default: table)",
     )
-    add("--results", metavar="DIR", help="where results are (default: results)")
+    add("--results", metavar="PLACE", help=PLACE)
 
 
 def diff(options: argparse.Namespace) -> int:
@@ -66,14 +66,14 @@ def diff(options: argparse.Namespace) -> int:
     Raises:
         InputError: there is no leaderboard, or A or B selects no cells or ambiguous ones.
     """
-    from farm.results import leaderboard
+    from farm.cli.results import results_of
     from farm.results.diff import Bounds, Verdict, pairs, parse
     from farm.results.tables import render_columns
 
     gc.disable()  # many rows; the command ends at once
     a, b = parse(options.a), parse(options.b)
     bounds = Bounds(options.max_ap_drop, options.max_slowdown)
-    found = pairs(leaderboard.read(results_folder(options.results), sweep=options.sweep), a, b)
+    found = pairs(results_of(options.results).read(sweep=options.sweep), a, b)
     rows = [_row(pair, bounds) for pair in found]
     print(render_columns(rows, _columns(rows, found), options.format))
     if options.format in ("table", "markdown"):

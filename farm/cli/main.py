@@ -12,8 +12,8 @@ import farm
 from farm import run as run_command
 from farm.catalog import POSTPROCESS
 from farm.cli import diff as diff_command
+from farm.cli import gc as gc_command
 from farm.cli import store as store_command
-from farm.cli.places import results_folder, store_folder
 from farm.errors import InputError, nearest
 from farm.models import command as models_command
 from farm.offline import options as offline
@@ -122,12 +122,15 @@ def _parser() -> argparse.ArgumentParser:
     kept = command("store", store_command.verify, "look after the artifacts that sweeps have made")
     store_command.add_commands(kept)
 
+    removal = command("gc", gc_command.gc, gc_command.TEXT)
+    gc_command.add_arguments(removal)
+
     command("doctor", _doctor, "show what this machine can run, what is missing and how to get it")
     return parser
 
 
 def _add_results(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--results", metavar="DIR", help="where results are (default: results)")
+    command.add_argument("--results", metavar="PLACE", help=run_command.PLACE)
 
 
 def _number(text: str) -> float:
@@ -140,39 +143,40 @@ def _number(text: str) -> float:
 
 def _plan(options: argparse.Namespace) -> int:
     from farm.cli.plan import as_json, as_text
+    from farm.cli.results import results_of
     from farm.config.loader import load_matrix
     from farm.plan import make_plan
-    from farm.store import Store
     from farm.store.facts import facts_from
 
     matrix = load_matrix(options.matrix, options.overrides)
-    store = Store(store_folder(results_folder(options.results, matrix)))
+    store = results_of(options.results, matrix).store()
     plan = make_plan(matrix, facts_from(store))
+    store.learn(step.ref for step in plan.steps.values())
     print(json.dumps(as_json(plan, store), indent=1) if options.json else as_text(plan, store))
     return 0
 
 
 def _leaderboard(options: argparse.Namespace) -> int:
-    from farm.results import leaderboard
+    from farm.cli.results import results_of
     from farm.results.tables import render, render_by_class
 
     gc.disable()  # a seventh of the time of many rows; the command ends at once
-    rows = leaderboard.read(results_folder(options.results), options.target, options.sweep)
+    rows = results_of(options.results).read(options.target, options.sweep)
     print((render_by_class if options.by_class else render)(rows, options.format))
     return 0
 
 
 def _best(options: argparse.Namespace) -> int:
+    from farm.cli.results import results_of
     from farm.plan.placement import cpu_model, gpus
-    from farm.results import leaderboard
     from farm.results.rows import places
     from farm.results.select import Criteria, pareto, pick
     from farm.results.shipping import checked
     from farm.results.tables import pick_as_json, pick_as_text, render
     from farm.store import Store
 
-    results = results_folder(options.results)
-    rows = leaderboard.read(results, options.target, options.sweep)
+    results = results_of(options.results)
+    rows = results.read(options.target, options.sweep)
     models = {row["model"] for row in rows}
     if options.model is not None and options.model not in models:
         raise InputError(f"no model {options.model!r}{nearest(options.model, models)}", "--model")
@@ -180,9 +184,10 @@ def _best(options: argparse.Namespace) -> int:
         options.objective, options.max_ap_drop, options.max_latency_ms, options.model,
         options.postprocess, frozenset([cpu_model(), *map(str, gpus())]),
     )  # fmt: skip
-    store = Store(store_folder(results))
+    store = results.store()
     picked = checked(pick(rows, criteria), store)
-    where = places(picked.best, store) if picked.best else {}
+    # What was checked of an object store is in this machine's folder of it.
+    where = places(picked.best, Store(store.root)) if picked.best else {}
     if options.pareto and picked.best:
         front = pareto(picked.eligible)
         print(json.dumps(front, indent=1) if options.json else render(front, "table"))
@@ -195,8 +200,9 @@ def _best(options: argparse.Namespace) -> int:
 
 def _reproduce(options: argparse.Namespace) -> int:
     from farm.cli.reproduce import reproduce
+    from farm.cli.results import results_of
 
-    return reproduce(options.cell, results_folder(options.results), options.sweep)
+    return reproduce(options.cell, results_of(options.results), options.sweep)
 
 
 def _doctor(options: argparse.Namespace) -> int:

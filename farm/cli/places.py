@@ -14,6 +14,7 @@ from farm.errors import InputError
 from farm.files import atomic, jsonfile
 from farm.files.lease import Lease
 from farm.plan.content.files import expanded
+from farm.store.objects import is_url
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 _RAY_WORKING_DIR = "runtime_resources/working_dir_files"
 
 
-def results_folder(option: str | None, matrix: Matrix | None = None) -> Path:
-    """Return `--results`, else the matrix's `results`, else FARM_RESULTS, else `results` here.
+def results_place(option: str | None, matrix: Matrix | None = None) -> str:
+    """Return `--results`, else the matrix's `results`, else FARM_RESULTS, else `results` here: an
+    absolute path, or an address as `s3://bucket/path`.
 
     A Ray job runs in a copy of the project within Ray's temporary folder, which Ray deletes; there
     the default is `~/farm-results`.
@@ -33,35 +35,54 @@ def results_folder(option: str | None, matrix: Matrix | None = None) -> Path:
     in_job = _RAY_WORKING_DIR in str(Path.cwd())
     start = Path.cwd()
     if option is not None:
-        path, source = expanded(option, Path()), "--results"
+        place, source = option, "--results"
     elif matrix is not None and matrix.spec.results is not None:
-        path, source = expanded(matrix.spec.results, Path()), "results"
+        place, source = matrix.spec.results, "results"
         start = matrix.folder
     elif "FARM_RESULTS" in os.environ:
-        path, source = expanded(os.environ["FARM_RESULTS"], Path()), "FARM_RESULTS"
+        place, source = os.environ["FARM_RESULTS"], "FARM_RESULTS"
     elif in_job:
-        return Path.home() / "farm-results"
+        return str(Path.home() / "farm-results")
     else:
-        return start / "results"
+        return str(start / "results")
+    if is_url(place):
+        return place
+    path = expanded(place, Path())
     if in_job and not path.is_absolute():
         raise InputError(
             f"{str(path)!r} would be in Ray's temporary folder; in a job give an absolute path on a"
-            " file system that all nodes share",
+            " file system that all nodes share, or s3://BUCKET/PATH",
             source,
         )
-    return (start / path).resolve()
+    return str((start / path).resolve())
 
 
-def store_folder(results: Path) -> Path:
+def results_folder(option: str | None, matrix: Matrix | None = None) -> Path:
+    """Return what `results_place` does, for a command that needs a folder. Raises InputError."""
+    place = results_place(option, matrix)
+    if is_url(place):
+        raise InputError("this command keeps results in folders only; give --results DIR", place)
+    return Path(place)
+
+
+def store_address(place: str) -> str:
     """Return FARM_STORE, by which several results share their artifacts, else `store` in the
-    results.
+    results: a path, or an address.
 
     Raises:
         InputError: FARM_STORE is no path.
     """
     if own := os.environ.get("FARM_STORE"):
-        return expanded(own, Path()).resolve()
-    return results / "store"
+        return own if is_url(own) else str(expanded(own, Path()).resolve())
+    return f"{place}/store"
+
+
+def store_folder(results: Path) -> Path:
+    """Return what `store_address` does, for a command that needs a folder. Raises InputError."""
+    address = store_address(str(results))
+    if is_url(address):
+        raise InputError("this command needs a store in a folder; unset FARM_STORE", address)
+    return Path(address)
 
 
 def matrix_path(results: Path, sweep: str) -> Path:

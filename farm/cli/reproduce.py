@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.cli.places import kept_matrix, store_folder
 from farm.engine.checks import checked_plan
 from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Outcome, run_steps
@@ -16,12 +14,12 @@ from farm.engine.status import failure_reasons, skip_reasons
 from farm.errors import InputError, InputErrors, nearest
 from farm.plan import make_plan
 from farm.plan.steps import Plan, PlannedCell, Step
-from farm.results import leaderboard
 from farm.results.rows import make_rows
 from farm.store import Store
 from farm.terminal.tables import table
 
 if TYPE_CHECKING:
+    from farm.cli.results import Results
     from farm.config.loader import Matrix
     from farm.results.columns import Row
 
@@ -38,7 +36,7 @@ _COMPARED = (
 )
 
 
-def reproduce(cell: str, results: Path, sweep: str | None) -> int:
+def reproduce(cell: str, results: Results, sweep: str | None) -> int:
     """Run the cell again and print the recorded figures beside the new ones.
 
     sweep: needed where several sweeps have a cell of that name. Returns the exit code: 0 if the
@@ -48,8 +46,8 @@ def reproduce(cell: str, results: Path, sweep: str | None) -> int:
         InputError: the cell or its matrix is not kept here, or files of the user are wrong.
     """
     recorded = _recorded(cell, results, sweep)
-    matrix = kept_matrix(results, recorded["sweep"])
-    store = Store(store_folder(results))
+    matrix = results.kept_matrix(recorded["sweep"])
+    store = results.store()
     if missing := make_plan(matrix).missing:
         raise InputErrors(missing)
     plan = checked_plan(matrix, store, lambda: LocalExecutor(store), retry_failed=False)
@@ -65,8 +63,8 @@ def reproduce(cell: str, results: Path, sweep: str | None) -> int:
     return 0 if again["status"] == recorded["status"] else 1
 
 
-def _recorded(cell: str, results: Path, sweep: str | None) -> Row:
-    rows = leaderboard.read(results, sweep=sweep)
+def _recorded(cell: str, results: Results, sweep: str | None) -> Row:
+    rows = results.read(sweep=sweep)
     found = [row for row in rows if row["cell"] == cell]
     if not found:
         known = [row["cell"] for row in rows]

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from farm.cli.places import results_folder, store_folder
 from farm.errors import InputError
+from farm.run import PLACE
 from farm.terminal import logs
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="remove altered artifacts, so that the next sweep makes them anew",
     )
-    one.add_argument("--results", metavar="DIR", help="where results are (default: results)")
+    one.add_argument("--results", metavar="PLACE", help=PLACE)
     logs.add_arguments(one)
 
 
@@ -46,12 +46,12 @@ def verify(options: argparse.Namespace) -> int:
         InputError: there is no store.
         OSError: an artifact cannot be removed.
     """
-    from farm.store import Store
+    from farm.cli.results import results_of
     from farm.store.survey import remove
 
-    store = Store(store_folder(results_folder(options.results)))
-    if not store.root.is_dir():
-        where = str(store.root)
+    store = results_of(options.results).store()
+    if not store.exists():
+        where = store.address
         raise InputError("there is no store here; --results names the folder of results", where)
     every = _read(store)
     wrong = [one for one in every if one.found]
@@ -73,7 +73,7 @@ def _read(store: Store) -> list[Surveyed]:
     from farm.store.survey import artifacts, surveyed
 
     known = list(artifacts(store))
-    log.info(f"Reading {len(known)} artifacts in {store.root}")
+    log.info(f"Reading {len(known)} artifacts in {store.address}")
     found = (surveyed(store, *one) for one in known)
     return [one for one in found if one is not None]
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from farm import interrupts
 from farm.files.lease import Lease
+from farm.store.objects import is_url
 
 if TYPE_CHECKING:
     from farm.plan.steps import Step
     from farm.store import Store
+    from farm.store.remote.store import RemoteStore
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,54 @@ class Claims:
             self.release(key)
 
 
+class RemoteClaims:
+    """The claims of one run in an object store."""
+
+    def __init__(self, store: RemoteStore) -> None:
+        from farm.store.remote.claims import ObjectClaims
+
+        self._store, self._claims = store, ObjectClaims(store.objects)
+
+    def __contains__(self, key: str) -> bool:
+        """Whether this run holds the claim of the step with this key."""
+        return key in self._claims
+
+    def claim(self, step: Step) -> bool:
+        """Claim the step, and return whether no other sweep has it."""
+        try:
+            won = self._claims.claim(step.key)
+            if won:
+                self._store.read_anew(step.ref)  # who had the claim before may have done the step
+            return won
+        except OSError as error:  # the step itself will say what is wrong with the service
+            log.debug("%s %s cannot be claimed: %s", step.stage, step.label, error)
+            return True
+
+    def release(self, key: str) -> None:
+        """Give a claim back."""
+        self._claims.release(key)
+
+    def release_all(self) -> None:
+        """Give all claims back."""
+        self._claims.release_all()
+
+
+def claims_of(store: Store) -> Claims | RemoteClaims:
+    """Return the claims of a new run."""
+    found = remote(store)
+    return Claims(store) if found is None else RemoteClaims(found)
+
+
+def remote(store: Store) -> RemoteStore | None:
+    """Return the store itself if it is in an object store; what that needs is then imported."""
+    if not is_url(store.address):
+        return None
+    from farm.store.remote.store import RemoteStore
+
+    assert isinstance(store, RemoteStore)
+    return store
+
+
 def path_of(store: Store, key: str) -> Path:
     """Return the file of a step's claim."""
     return store.root / "claims" / key
@@ -64,6 +114,8 @@ def path_of(store: Store, key: str) -> Path:
 
 def remove_stale_work(store: Store) -> int:
     """Remove the working folders of steps that no living sweep has claimed; return how many."""
+    if (other := remote(store)) is not None:
+        return other.node.remove_abandoned()
     count = 0
     for folder in (store.root / "tmp").glob("*"):
         lease = Lease(path_of(store, folder.name.partition(".")[0]), EXPIRES_S)

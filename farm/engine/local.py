@@ -78,7 +78,7 @@ class LocalExecutor:
         assert self._taken is not None
         step, self._taken = self._taken, None
         limit = self._limits.of(step.stage)
-        return self._supervisor.run(step, str(self._store.root), limit, self._until)
+        return self._supervisor.run(step, self._store.address, limit, self._until)
 
     def stop(self) -> None:
         """Do nothing: no step runs outside of `wait`, and the workers end with this process."""

@@ -6,6 +6,7 @@ import logging
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,14 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm.engine.claims import EXPIRES_S, path_of
+from farm.errors import InputError
 from farm.files.lease import Lease
 from farm.plan.content.packages import toolchain
 from farm.plan.placement import Machine, cpu_model
 from farm.plan.placement import gpus as local_gpus
 from farm.specs import Gpu
+from farm.store.objects import is_url
+from farm.store.opening import open_objects
 
 if TYPE_CHECKING:
     from farm.plan.steps import Step
@@ -26,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NodeReport = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], bool]
-"""A node's name, processor, GPUs, package versions, and whether it sees the store."""
+NodeReport = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], str]
+"""A node's name, processor, GPUs, package versions, and why it does not see the store, if so."""
 
 _REFRESH_S = 30.0
 
@@ -77,26 +81,47 @@ class Nodes:
             self._learn({key: alive[key] for key in new})
 
     def _learn(self, new: Mapping[str, Mapping[str, Any]]) -> None:
-        # Claimed as a step is: another sweep that starts would take the folder for abandoned.
-        with Lease(path_of(self._store, "token"), EXPIRES_S):
-            token = self._store.work_folder("token")
-            try:
-                reports = {key: _request(key, sorted(self._packages), token) for key in new}
-                for key, ref in reports.items():
-                    self._known[key] = _node(new[key], *ray.get(ref, timeout=120))
-                    log.debug("node %s: %s", key[:12], self._known[key].machine)
-            finally:
-                token.rmdir()
+        with _token(self._store) as token:
+            reports = {key: _request(key, sorted(self._packages), token) for key in new}
+            for key, ref in reports.items():
+                self._known[key] = _node(new[key], *ray.get(ref, timeout=120))
+                log.debug("node %s: %s", key[:12], self._known[key].machine)
+
+
+@contextmanager
+def _token(store: Store) -> Iterator[str]:
+    """What a node sees if it sees the store: a folder in it, or the address of an object store."""
+    if is_url(store.address):
+        yield store.address
+        return
+    # Claimed as a step is: another sweep that starts would take the folder for abandoned.
+    with Lease(path_of(store, "token"), EXPIRES_S):
+        token = store.work_folder("token")
+        try:
+            yield str(token)
+        finally:
+            token.rmdir()
 
 
 @ray.remote(num_cpus=0)
 def _report(packages: list[str], token: str) -> NodeReport:
-    return platform.node(), cpu_model(), local_gpus(), toolchain(packages), Path(token).exists()
+    return platform.node(), cpu_model(), local_gpus(), toolchain(packages), _unseen(token)
 
 
-def _request(node: str, packages: list[str], token: Path) -> Any:
+def _unseen(token: str) -> str:
+    """Why this node does not see the store; empty if it does."""
+    if not is_url(token):
+        return "" if Path(token).exists() else "it needs a shared file system"
+    try:
+        open_objects(token).require_reachable()
+    except InputError as error:
+        return error.message
+    return ""
+
+
+def _request(node: str, packages: list[str], token: str) -> Any:
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-    return _report.options(scheduling_strategy=strategy).remote(packages, str(token))
+    return _report.options(scheduling_strategy=strategy).remote(packages, token)
 
 
 def _node(
@@ -105,11 +130,11 @@ def _node(
     device: str,
     its_gpus: tuple[Gpu, ...],
     versions: tuple[tuple[str, str], ...],
-    sees_store: bool,
+    no_store: str,
 ) -> Node:
     resources = found["Resources"]
     prefix = "accelerator_type:"
     kinds = tuple(name.removeprefix(prefix) for name in resources if name.startswith(prefix))
     cpus, gpu_count = resources.get("CPU", 0), resources.get("GPU", 0)
-    machine = Machine(host, device, dict(versions), its_gpus, kinds, gpu_count, cpus, sees_store)
+    machine = Machine(host, device, dict(versions), its_gpus, kinds, gpu_count, cpus, no_store)
     return Node(found["NodeID"], machine)

@@ -254,7 +254,7 @@ class RayExecutor:
             options["runtime_env"] = {"image_uri": environment.image}
         steps = [(step, self._limits.of(step.stage)) for step in batch.steps.values()]
         with interrupts.deferred():
-            reports = self._call(options, node).remote(steps, str(self._store.root))
+            reports = self._call(options, node).remote(steps, self._store.address)
             self._tasks[reports] = batch
         where = node.machine.host if node else "any node"
         names = ", ".join(f"{step.stage} {step.label}" for step, _ in steps)

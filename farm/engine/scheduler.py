@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from farm import interrupts
-from farm.engine.claims import Claims
+from farm.engine.claims import claims_of
 from farm.engine.interfaces import Executor, Unwatched, Watcher, Watchers
 from farm.engine.limits import Limits
 from farm.engine.ready import ReadySteps
@@ -89,7 +89,7 @@ class _Run:
     def __init__(self, steps: Mapping[str, Step], store: Store, watcher: Watcher) -> None:
         self.remaining, self.running = dict(steps), dict[str, Step]()
         self.outcomes: dict[str, Outcome] = {}
-        self.claims = Claims(store)
+        self.claims = claims_of(store)
         self._steps, self._store, self._watcher = steps, store, watcher
         self._statuses = StepStatuses(steps)
         self._tries, self._killed = Counter[str](), Counter[str]()
@@ -167,6 +167,7 @@ class _Run:
         if step.key in self.claims:  # claimed before, when there was no room for it
             return True
         if not self.claims.claim(step):
+            self._store.drop(step.ref)  # it may be done by the next look
             self._ready.put_off(step)
             return False
         if outcome := self._ended_elsewhere(step):
@@ -177,7 +178,7 @@ class _Run:
 
     def _ended_elsewhere(self, step: Step) -> Outcome | None:
         """The outcome of a step that another sweep has run since this one began."""
-        if self._store.path(step.ref).exists() and self._store.record(step.ref):
+        if self._store.holds(step.ref) and self._store.record(step.ref):
             return Outcome(step.key, StepStatus.DONE)
         failure = self._store.failure(step.key) if step.key not in self._tries else None
         return _failed_before(failure) if failure else None
@@ -185,6 +186,7 @@ class _Run:
     def end(self, outcome: Outcome) -> None:
         """Take the outcome of a running step; a transient failure is tried again."""
         step = self.running.pop(outcome.key)
+        self._store.drop(step.ref)
         self.claims.release(step.key)
         if outcome.status is StepStatus.WAITING:
             self._statuses.change(step.key, StepStatus.WAITING)

@@ -23,7 +23,10 @@ from farm.engine.hosts import share_host
 from farm.engine.perform import outcome_of, store_at
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers import Ended, ForkServer, Watched, Worker
-from farm.errors import TransientFailure
+from farm.errors import FailureKind, InputError, TransientFailure
+from farm.specs import refs_of
+from farm.store.objects import is_url
+from farm.store.opening import open_store
 
 if TYPE_CHECKING:
     from farm.engine.limits import Limit
@@ -82,7 +85,7 @@ class Supervisor:
     def run(self, step: Step, root: str, limit: Limit, until: float | None = None) -> Outcome:
         """Run the step unless it is in the store, and return how it ended.
 
-        root: the store's folder. until: the time, by `time.monotonic`, at which the run ends: the
+        root: the store's address. until: the time, by `time.monotonic`, at which the run ends: the
         step is then SKIPPED.
 
         Raises:
@@ -117,13 +120,23 @@ class Supervisor:
         self, step: Step, root: str, limit: Limit, until: float | None = None
     ) -> Iterator[Outcome | None]:
         """Yield the outcome; before it None as often as the step is found to be still running."""
-        store, started = store_at(root), time.perf_counter()
+        started = time.perf_counter()
+        try:
+            store = open_store(root) if is_url(root) else store_at(root)
+        except InputError as error:  # of this node: it lacks a package, or credentials
+            kind = FailureKind.IO
+            yield Outcome(step.key, StepStatus.TRANSIENT, str(error), kind=kind)
+            return
         try:
             if store.record(step.ref):
                 yield Outcome(step.key, StepStatus.DONE)
                 return
-            with share_host(step.needs.exclusive):
-                outcome = yield from self._supervised(step, store, limit, until)
+            # What comes and goes by the network must not disturb a measurement either.
+            with (
+                share_host(step.needs.exclusive),
+                store.on_this_node(step.ref, refs_of(step.inputs)) as here,
+            ):
+                outcome = yield from self._supervised(step, here, limit, until)
         except Exception as error:  # no room for the folder, or no process can be started
             outcome = outcome_of(step, store, None, error, 0.0)
         yield replace(outcome, seconds=time.perf_counter() - started)

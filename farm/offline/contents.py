@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from farm.catalog import OWN_STAGES, RUNTIMES
@@ -21,6 +21,7 @@ from farm.specs import (
     CachePath,
     EngineOptions,
     Ref,
+    refs_of,
 )
 from farm.store.figures import count
 
@@ -182,22 +183,10 @@ def _require_steps(pack: Pack, where: str) -> None:
         absent = [key for key in step.parents if key not in known]
         absent += [
             ref.key
-            for ref in refs(step.inputs)
+            for ref in refs_of(step.inputs)
             if ref not in carried and not (ref.stage == "build" and ref.key in known)
         ]
         if absent:
             missing = f"{absent[0][:12]} is neither in the pack nor made before"
             raise InputError(f"incomplete: {step.stage} {step.label}: {missing}", where)
         known.add(step.key)
-
-
-def refs(value: Any) -> Iterator[Ref]:
-    """Yield the artifacts that frozen inputs name."""
-    if isinstance(value, Ref):
-        yield value
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from refs(getattr(value, field.name))
-    elif isinstance(value, tuple):
-        for one in value:
-            yield from refs(one)

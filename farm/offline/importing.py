@@ -11,18 +11,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from farm.cli.places import results_folder, store_folder
+from farm.cli.results import results_of
 from farm.config.schema import VerifySpec
 from farm.errors import InputError
 from farm.offline import manifest, records
 from farm.offline.manifest import Manifest
 from farm.plan import Plan
-from farm.results import leaderboard
 from farm.results.columns import Row
 from farm.results.rows import imported_rows
 from farm.results.tables import render
 from farm.results.tracking.follower import Tracker
-from farm.store import Store
 from farm.store.imports import HERE
 
 log = logging.getLogger(__name__)
@@ -34,26 +32,22 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InputError: the file is damaged or changed, or not a file of records.
     """
-    results = results_folder(options.results)
-    store = Store(store_folder(results))
+    results = results_of(options.results)
+    store = results.store()
     with tempfile.TemporaryDirectory(prefix="farm-import-") as scratch:
         folder = records.extract(options.records, Path(scratch))
         with _errors_with_name(folder, options.records):
             sweep = records.read_records(folder)
             tolerances = _tolerances(sweep.verify, folder / manifest.NAME)
-        known = [
-            row
-            for target in sweep.targets
-            for row in leaderboard.of_sweep(results, sweep.name, target)
-        ]
+        known = [row for target in sweep.targets for row in results.of_sweep(sweep.name, target)]
         count = records.import_records(sweep, folder, store, options.records.resolve().name)
         digest = records.import_digest(folder)
     rows = imported_rows(_plan(sweep), store, digest, tolerances, sweep.reasons)
     merged = merged_rows(known, rows)
-    leaderboard.write(merged, results, sweep.name, complete=False)
+    results.write(merged, sweep.name, complete=False)
     print(render(rows, "table"), flush=True)
     if not options.no_mlflow:
-        Tracker(sweep.name, results, store).close(merged)
+        Tracker(sweep.name, results.folder, store).close(merged)
     failed = sum(row["status"] != "ok" for row in rows)
     log.info(f"\n{len(rows)} cells, {failed} not ok; {count} new records. Results: {results}")
     if own := sum(row["origin"] == HERE for row in merged):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from farm.errors import InputError, nearest, shown
 from farm.plan import PlannedCell
 from farm.plan.steps import STAGES
-from farm.run import add_sweep_arguments, minutes
+from farm.run import PLACE, add_sweep_arguments, minutes
 from farm.specs import Cell
 from farm.units import format_bytes, parse_bytes, parse_seconds
 
@@ -120,7 +120,7 @@ def _add_run_pack(parser: argparse.ArgumentParser) -> None:
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("records", type=Path, help="a file of records, or a folder of its files")
-    parser.add_argument("--results", metavar="DIR", help="the folder of results (default: results)")
+    parser.add_argument("--results", metavar="PLACE", help=PLACE)
     parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
 
 

@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from farm.cli.places import results_folder, store_folder
 from farm.cli.progress import Progress
+from farm.cli.results import results_of
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan
 from farm.engine.executors import Choices, starter
@@ -30,7 +30,7 @@ from farm.offline.options import select_cells
 from farm.offline.records import small_files
 from farm.plan import Plan, PlannedCell, Step, make_plan
 from farm.plan.placement import cores
-from farm.specs import Ref
+from farm.specs import Ref, refs_of
 from farm.store import Store
 from farm.store.repair import discard_altered
 
@@ -47,7 +47,7 @@ def pack(options: argparse.Namespace) -> int:
     _require_no_libraries(matrix)
     path = options.output or Path(f"{matrix.name}.pack.tar.gz")
     _require_writable(path)
-    store = Store(store_folder(results_folder(options.results, matrix)))
+    store = results_of(options.results, matrix).store()
     choices = Choices(
         executor=options.executor, address=options.address, retry_failed=options.retry_failed,
         wait_for_nodes_s=options.wait_for_nodes,
@@ -56,11 +56,12 @@ def pack(options: argparse.Namespace) -> int:
     found = describe(matrix, plan, outcomes)
     if not found.steps:
         raise InputError(f"nothing remains to be run elsewhere{_why(found)}", options.matrix)
-    members = dict(_members(found, store))
-    found = replace(found, files={name: _file(source) for name, source in members.items()})
-    parts = writing.write_pack(
-        path, [(contents.NAME, contents.as_json(found)), *members.items()], options.part_size
-    )
+    with store.held(_known(found)):
+        members = dict(_members(found, store))
+        found = replace(found, files={name: _file(source) for name, source in members.items()})
+        parts = writing.write_pack(
+            path, [(contents.NAME, contents.as_json(found)), *members.items()], options.part_size
+        )
     return _report(found, plan, parts)
 
 
@@ -129,6 +130,7 @@ def run_before(
         start = starter(store, choices, limits, stack)
         plan = checked_plan(matrix, store, start, choices.retry_failed, BEFORE)
         steps = {key: step for key, step in plan.steps.items() if step.stage in BEFORE}
+        store.learn(step.ref for step in steps.values())
         discard_altered(store, (step.ref for step in steps.values()))
         remaining = [step for step in steps.values() if not store.record(step.ref)]
         with Progress(remaining, cores()) as progress:
@@ -193,17 +195,23 @@ def _packed(step: Step, remaining: set[str]) -> PackedStep:
 
 def _members(pack: Pack, store: Store) -> Iterator[tuple[str, writing.Source]]:
     """Yield the artifacts that the remaining steps read, and the records of all other steps."""
-    read = {ref for step in pack.steps for ref in contents.refs(step.inputs)}
-    known = (Ref(*one) for cell in pack.cells for one in cell.steps.items() if one[0] in BEFORE)
-    for ref in dict.fromkeys(known):
-        record, folder = store.record(ref), store.path(ref)
+    read = {ref for step in pack.steps for ref in refs_of(step.inputs)}
+    for ref in _known(pack):
+        record = store.record(ref)
         if record is None:
             continue  # it failed: `reasons` says why
+        folder = store.files(ref)
         if ref not in read:
             yield from small_files(record, folder)
             continue
         for name in ("record.json", *record.files):
             yield f"store/{folder.relative_to(store.root).as_posix()}/{name}", folder / name
+
+
+def _known(pack: Pack) -> list[Ref]:
+    """The steps before the build."""
+    found = (Ref(*one) for cell in pack.cells for one in cell.steps.items() if one[0] in BEFORE)
+    return list(dict.fromkeys(found))
 
 
 def _file(source: writing.Source) -> PackedFile:

@@ -235,6 +235,7 @@ def import_records(sweep: Manifest, folder: Path, store: Store, name: str = "rec
         target.parent.mkdir(exist_ok=True)
         work.rename(target)
     imports.write_origin(name, target.name, target)
+    store.put_import(target.name)
     return len(new)
 
 

@@ -58,7 +58,8 @@ class Machine:
     device: its processor. accelerators: the kinds of its GPUs, as Ray names them; None where they
     are not known. gpu_count: how many Ray can assign; `gpus`: those that were found, () where they
     were not looked for. versions: of the packages that the plan's steps need. environment: the
-    digest of the one that has these versions; '' for the farm's own.
+    digest of the one that has these versions; '' for the farm's own. no_store: why it does not see
+    the store, if so.
     """
 
     host: str
@@ -68,7 +69,7 @@ class Machine:
     accelerators: tuple[str, ...] | None = None
     gpu_count: float = math.inf
     cpus: float = math.inf
-    sees_store: bool = True
+    no_store: str = ""
     environment: str = ""
 
 
@@ -181,8 +182,8 @@ def _room_unsupported(step: Step, machine: Machine) -> str | None:
         return f"node {machine.host} gives Ray no GPU (`ray start --num-gpus`)"
     if machine.cpus < step.needs.cpus:
         return f"node {machine.host} has {machine.cpus:g} CPUs"
-    if not machine.sees_store:
-        return f"node {machine.host} does not see the store: it needs a shared file system"
+    if machine.no_store:
+        return f"node {machine.host} does not see the store: {machine.no_store}"
     return None
 
 

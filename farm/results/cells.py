@@ -133,10 +133,9 @@ def _agreement(
     """The agreement, and why the engine is not the same detector (None if it is)."""
     raw = planned.cell.postprocess == "none"
     ref = Ref("verify", planned.steps["verify"])
-    folder = store.path(ref)
-    pairs = folder / ("raw.npz" if raw else "pairs.npz")
+    pairs = store.path(ref) / ("raw.npz" if raw else "pairs.npz")
     try:
-        if store.altered(ref):
+        if store.altered(ref):  # else they are there, whatever kind of store it is
             return None, "its pairs were altered; run the sweep again, which makes them anew"
         found = read_raw_agreement(pairs, tolerance) if raw else read_agreement(pairs, tolerance)
     except (OSError, ValueError):

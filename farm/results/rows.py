@@ -39,6 +39,8 @@ def make_rows(
     """
     # Cells share most of their steps, whose records are read once.
     store = CachedStore.of(store)
+    asked = (Ref(*one) for cell in plan.cells for one in cell.steps.items())
+    store.learn(asked, files=("verify",))
     others = [replace(one, store=CachedStore.of(one.store)) for one in imports.imports(store)]
     reasons, rows = FailureReasons(failed, not_begun or {}, classes or {}), []
     limits = _by_precision(plan, tolerances)
@@ -131,14 +133,13 @@ def _speedup(row: Row, fp32: Mapping[tuple[Any, ...], float | None]) -> float | 
 
 
 def places(row: Row, store: Store) -> dict[str, str]:
-    """Return the paths of a row's ONNX file and engine, as far as they exist on this machine."""
+    """Return where a row's ONNX file and engine lie, as far as they are in the store."""
     found: dict[str, str] = {}
     if row["origin"] != HERE:
         return found
     file = "convert" if row["convert_key"] else "export"
     for name, stage, inner in (("onnx", file, "model.onnx"), ("engine", "build", "engine")):
-        if key := row[f"{stage}_key"]:
-            path = store.path(Ref(stage, key)) / inner
-            if path.exists():
-                found[name] = str(path)
+        key = row[f"{stage}_key"]
+        if key and (where := store.where(Ref(stage, key), inner)):
+            found[name] = where
     return found

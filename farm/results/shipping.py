@@ -56,7 +56,7 @@ def _altered(row: Row, store: Store, read: tuple[str, ...]) -> Iterator[str]:
     for stage in STAGES:
         key = row.get(f"{stage}_key")
         ref = Ref(stage, key or "")
-        if not key or not store.path(ref).exists():
+        if not key or not store.holds(ref):
             continue
         record = store.any_record(ref)
         found = [] if record and stage not in read else store.altered(ref, anew=True)

@@ -113,7 +113,7 @@ def _verified(
     plain = specs.EngineOptions("onnxruntime", "fp32", settings.shape)
     short = "trt" if settings.runtime == "tensorrt" else settings.runtime
     return verify(
-        engine_run("ONNX Runtime", store.path(exported), plain, facts),
+        engine_run("ONNX Runtime", store.files(exported), plain, facts),
         engine_run(f"the {settings.runtime} engine", folder, settings, facts),
         dict.fromkeys((settings.shape.opt, settings.shape.min, settings.shape.max)),
         image,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from farm.catalog import OPSETS
+from farm.run import PLACE
 from farm.terminal import logs
 
 log = logging.getLogger(__name__)
@@ -203,9 +204,7 @@ def _add_pickle(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--results", metavar="DIR", help="the results folder of a sweep, whose store is used"
-    )
+    parser.add_argument("--results", metavar="PLACE", help=f"{PLACE}; their store is used")
     parser.add_argument(
         "--retry-failed", action="store_true", help="try what is recorded as failed again"
     )

@@ -99,7 +99,7 @@ def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _
     store = steps.open_store(options.results)
     if found := steps.find_artifact(store, "build", path):
         built = _built_options(found, options.backend, path)
-        folder = store.path(found.ref) / "engine"
+        folder = store.files(found.ref) / "engine"
         exported = specs.Ref(**found.record.inputs["exported"])
     else:
         built = _options_for(path, options.backend, settings, model.config.path)
@@ -107,8 +107,8 @@ def _engine(options: argparse.Namespace, model: specs.Model, settings: Any) -> _
         target = target_here(built.runtime)
         folder = steps.build_engine(path, exported, built, target, store, options.retry_failed)
         log.info(f"Engine: {folder}")
-    file = store.path(exported) / "model.onnx"
-    outputs = metadata.onnx_outputs(file) if file.is_file() else None
+    file = store.files(exported) / "model.onnx" if store.holds(exported) else None
+    outputs = metadata.onnx_outputs(file) if file and file.is_file() else None
     if not built.shape.dynamic_size:
         return _Engine(folder, built, fixed_shape(built.shape.opt), outputs)
     scale = own_scale(settings, model.config.path) or built.shape.opt

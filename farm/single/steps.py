@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm import specs
-from farm.cli.places import results_folder, store_folder
+from farm.cli.results import results_of
 from farm.engine.checks import require_packages
 from farm.engine.claims import remove_stale_work
 from farm.engine.local import LocalExecutor
@@ -24,7 +24,6 @@ from farm.plan.factory import export_step, step_to_build
 from farm.single import metadata
 from farm.single.inputs import free_shape
 from farm.specs import Cell
-from farm.store import Record, Store
 from farm.store.facts import facts_from
 from farm.store.repair import discard_altered
 from farm.units import Dims, format_seconds
@@ -32,6 +31,7 @@ from farm.units import Dims, format_seconds
 if TYPE_CHECKING:
     from farm.plan import Step
     from farm.specs import Ref
+    from farm.store import Record, Store
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def open_store(results: str | None) -> Store:
     Raises:
         InputError: its folder cannot be made.
     """
-    store = Store(store_folder(results_folder(results)))
+    store = results_of(results).store()
     try:
         store.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,7 +65,7 @@ def run_step(step: Step, store: Store, retry_failed: bool = False) -> Path:
     if store.record(step.ref):
         log.info(f"{step.stage} {step.label}: found in the store, nothing to do")
         log.debug(store.log_path(step.ref).read_text(errors="replace"))
-        return store.path(step.ref)
+        return store.files(step.ref)
     if store.failure(step.key) and not retry_failed:
         log.info(f"{step.stage} {step.label}: failed before; --retry-failed tries it once more")
     require_packages([step], store)
@@ -73,7 +73,7 @@ def run_step(step: Step, store: Store, retry_failed: bool = False) -> Path:
     executor = LocalExecutor(store, echo=log.isEnabledFor(logging.DEBUG))
     outcomes = run_steps({step.key: step}, store, lambda: executor, _Lines(), retry_failed)
     _raise_unless_done(step, outcomes[step.key], store)
-    return store.path(step.ref)
+    return store.files(step.ref)
 
 
 def _raise_unless_done(step: Step, outcome: Outcome, store: Store) -> None:
@@ -124,7 +124,9 @@ class FoundArtifact:
 def find_artifact(store: Store, stage: str, path: Path) -> FoundArtifact | None:
     """Return the finished step of `stage` that left the very bytes of `path`, if there is one."""
     size, digest = path.stat().st_size, None
-    for ref in store.refs(stage):
+    refs = list(store.refs(stage))
+    store.learn(refs)
+    for ref in refs:
         record = store.record(ref)
         for name in record.files if record else ():
             assert record is not None

@@ -57,6 +57,7 @@ from farm.specs.stages import (
     StageInputs,
     TrialInputs,
     VerifyInputs,
+    refs_of,
 )
 
 __all__ = [
@@ -105,4 +106,5 @@ __all__ = [
     "TrialInputs",
     "Used",
     "VerifyInputs",
+    "refs_of",
 ]

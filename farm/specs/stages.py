@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
 
 from farm.specs.cells import CocoDataset, Dataset, Engine, EngineOptions, Ref, Shape, Target
 from farm.specs.keys import OMITTED_AT_DEFAULT
@@ -210,3 +212,15 @@ StageInputs = (
 
 EngineInputs = VerifyInputs | EvaluateInputs | MeasureInputs | ExtraInputs | TrialInputs
 """Of the stages that run an engine."""
+
+
+def refs_of(value: Any) -> Iterator[Ref]:
+    """Yield the artifacts that frozen inputs name: those that a step reads."""
+    if isinstance(value, Ref):
+        yield value
+    elif is_dataclass(value):
+        for one in fields(value):
+            yield from refs_of(getattr(value, one.name))
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from refs_of(one)

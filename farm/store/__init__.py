@@ -15,9 +15,7 @@ import json
 import logging
 import os
 import shutil
-import socket
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from farm.files import atomic
 from farm.specs import Ref
 from farm.store import integrity
 from farm.store.integrity import Alteration
+from farm.store.place import Place
 from farm.store.records import (
     LOG,
     NAME,
@@ -52,15 +51,11 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 
-class Store:
+class Store(Place):
     """A folder of artifacts, shared by every node of the sweep."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).expanduser().resolve()
-
-    def path(self, ref: Ref) -> Path:
-        """Return the folder of the step's artifact, which need not exist."""
-        return Path(f"{self.root}/{ref.stage}/{ref.key[:2]}/{ref.key}")
 
     def record(self, ref: Ref) -> Record | None:
         """Return the record of a step that was done here, else None.
@@ -150,6 +145,11 @@ class Store:
         shutil.rmtree(folder, ignore_errors=True)
         return True
 
+    def remove_all(self, refs: Mapping[Ref, Sequence[str]]) -> None:
+        """Remove artifacts, as `remove`. refs: with the names of their files. Raises OSError."""
+        for ref in refs:
+            self.remove(ref)
+
     def drop(self, ref: Ref) -> None:
         """Forget what was read of a step: nothing here, see `CachedStore`."""
 
@@ -170,13 +170,6 @@ class Store:
         """Return the path of the step's log, whether it ended well or not."""
         done = self.path(ref) / LOG
         return done if done.exists() else self.root / "failed" / f"{ref.key}.log"
-
-    def work_folder(self, key: str) -> Path:
-        """Make a folder for a running step, on the file system of the artifacts. Raises OSError."""
-        mark = f"{key}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
-        folder = self.root / "tmp" / mark
-        folder.mkdir(parents=True)
-        return folder
 
     def publish(self, folder: Path, record: Record) -> None:
         """Make a working folder the artifact of its step. If another node was faster, its artifact

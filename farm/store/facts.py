@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from farm.plan.content import dependencies
-from farm.specs import ModelFacts, Ref
+from farm.specs import ModelFacts, Ref, Used
 from farm.store import Store
 from farm.store.figures import model_facts
 from farm.store.repair import discard_altered
@@ -32,13 +32,15 @@ def facts_from(
         why = failure.reason if failure else (reasons or {}).get(key)
         if why is not None:
             why = why or "its check failed for an unknown reason"
-            seen = dependencies.read(store.failed_file(key, dependencies.FILE)) if failure else ()
+            left = dependencies.read(store.failed_file(key, dependencies.FILE)) if failure else ()
             return ModelFacts(
-                (), False, "", refused=why, host_refused=why, raw_refused=why, used=seen
+                (), False, "", refused=why, host_refused=why, raw_refused=why, used=left
             )
         if record is None:
             return None
-        seen = dependencies.read(store.path(Ref("check", key)) / dependencies.FILE)
+        seen: tuple[Used, ...] = ()
+        if dependencies.FILE in record.files:
+            seen = dependencies.read(store.files(Ref("check", key)) / dependencies.FILE)
         return replace(model_facts(record.figures), used=seen)
 
     return facts

@@ -19,7 +19,7 @@ from farm.errors import InputError
 from farm.files import atomic, jsonfile
 from farm.store import Store
 
-FOLDER, NAME = "elsewhere", "origin.json"
+NAME = "origin.json"
 
 HERE = "here"
 """The origin of the records that are not imported."""
@@ -52,7 +52,7 @@ class Imported:
 
 def place(store: Store, digest: str) -> Path:
     """Return the folder of an import."""
-    return store.root / FOLDER / digest
+    return store.imports_folder() / digest
 
 
 def write_origin(name: str, digest: str, folder: Path) -> None:
@@ -67,7 +67,7 @@ def write_origin(name: str, digest: str, folder: Path) -> None:
 def imports(store: Store) -> list[Imported]:
     """Return all imports, the newest first, without torn ones."""
     found = []
-    for path in (store.root / FOLDER).glob(f"*/{NAME}"):
+    for path in store.imports_folder().glob(f"*/{NAME}"):
         try:
             origin = jsonfile.decode(Origin, jsonfile.read(path))
         except (OSError, ValueError, InputError):

@@ -113,7 +113,12 @@ def read_record(path: Path) -> Record:
         ValueError: it is no JSON.
         InputError: it is no record, or was changed.
     """
-    value = jsonfile.read(path)
+    return parse_record(jsonfile.read_bytes(path))
+
+
+def parse_record(data: bytes) -> Record:
+    """Return the record of a file's content. Raises ValueError and InputError as `read_record`."""
+    value = jsonfile.parse(data)
     record = _decode(value)
     if record.digest and record.digest != digest_of(value):
         raise InputError("changed: its sha256 is not the one that it states")
@@ -147,7 +152,12 @@ def _decode(value: Any) -> Record:
 
 def read_failure(path: Path) -> Failure:
     """Raises OSError, ValueError for what is no JSON, and InputError for what is no failure."""
-    return jsonfile.decode(Failure, jsonfile.read(path))
+    return parse_failure(jsonfile.read_bytes(path))
+
+
+def parse_failure(data: bytes) -> Failure:
+    """Return the failure of a file's content. Raises ValueError and InputError."""
+    return jsonfile.decode(Failure, jsonfile.parse(data))
 
 
 def warm_up() -> None:

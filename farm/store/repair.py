@@ -29,7 +29,7 @@ def discard_altered(store: Store, refs: Iterable[Ref]) -> list[Ref]:
     gone, absent, contents = list[Ref](), set[str](), dict[str, str]()
     for ref in refs:
         name = f"{ref.stage}/{ref.key}"
-        if not store.path(ref).exists():
+        if not store.holds(ref):
             absent.add(name)
             continue
         record, found = store.compared(ref)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from farm.store import Record, Store
-
-_KEY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -51,10 +47,8 @@ class Surveyed:
 def artifacts(store: Store) -> Iterator[tuple[Ref, Imported | None]]:
     """Yield every artifact of a store and of its imports."""
     for imported in (None, *imports(store)):
-        root = imported.store.root if imported else store.root
-        for path in sorted(root.glob("*/??/*")):
-            if _KEY.fullmatch(path.name) and path.is_dir():
-                yield Ref(path.parent.parent.name, path.name), imported
+        for ref in (imported.store if imported else store).artifacts():
+            yield ref, imported
 
 
 def surveyed(store: Store, ref: Ref, imported: Imported | None = None) -> Surveyed | None:
@@ -64,9 +58,9 @@ def surveyed(store: Store, ref: Ref, imported: Imported | None = None) -> Survey
         record, found = holder.compared(ref, anew=True)
     except OSError as error:
         record, found = None, [Alteration(str(error.filename or NAME), "unreadable")]
-    if record:
+    if record and holder.path(ref).exists():
         found = [*found, *integrity.unknown(holder.path(ref), record)]
-    if not holder.path(ref).exists():
+    if not holder.holds(ref):
         return None
     kept = record or _readable(holder.path(ref))
     size = sum(kept.files.values()) if kept else 0
@@ -89,7 +83,5 @@ def remove(store: Store, one: Surveyed) -> None:
     """
     if one.imported is None:
         store.remove(one.ref)
-    elif one.imported.store.root.exists():
-        folder = store.work_folder("import")
-        one.imported.store.root.rename(folder / "altered")
-        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        store.remove_import(one.imported.store.root.name)

@@ -15,6 +15,7 @@ from farm.cli import reproduce as command
 from farm.cli.main import main
 from farm.cli.places import kept_matrix, matrix_path
 from farm.cli.reproduce import reproduce
+from farm.cli.results import Results
 from farm.config.loader import load_matrix
 from farm.errors import InputError
 from farm.plan import make_plan
@@ -26,19 +27,19 @@ def test_a_cell_that_is_not_recorded_is_named_with_the_nearest(tmp_path: Path) -
     with pytest.raises(
         InputError, match=r"no cell 'yolo.op17'; did you mean 'yolox.op17'"
     ) as error:
-        reproduce("yolo.op17", tmp_path, None)
+        reproduce("yolo.op17", Results(tmp_path), None)
     assert error.value.where == str(tmp_path)
     with pytest.raises(InputError, match="no sweep 'another'; expected one of: s"):
-        reproduce("ssd.op17", tmp_path, "another")
+        reproduce("ssd.op17", Results(tmp_path), "another")
 
 
 def test_a_cell_of_several_sweeps_needs_the_name_of_one(tmp_path: Path) -> None:
     leaderboard.write([row("x", sweep="a")], tmp_path, "a")
     leaderboard.write([row("x", sweep="b")], tmp_path, "b")
     with pytest.raises(InputError, match=r"several sweeps have this cell \(a, b\); give --sweep"):
-        reproduce("x", tmp_path, None)
+        reproduce("x", Results(tmp_path), None)
     with pytest.raises(InputError, match="matrix is not kept here; run it again") as error:
-        reproduce("x", tmp_path, "b")
+        reproduce("x", Results(tmp_path), "b")
     assert error.value.where == str(matrix_path(tmp_path, "b"))
 
 

@@ -18,6 +18,7 @@ import pytest
 from conftest import PROJECT
 
 from farm.cli import main
+from farm.cli.results import Results
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.perform import perform
 from farm.plan import Plan, make_plan
@@ -72,7 +73,7 @@ class Swept:
 
     def again(self) -> dict[str, dict[str, Any]]:
         """The rows of another run, by shape."""
-        sweep = run_sweep(self.matrix, self.results, QUIET)
+        sweep = run_sweep(self.matrix, Results(self.results), QUIET)
         assert sweep.exit_code == 0, sweep.rows
         return {row["shape"]: dict(row) for row in sweep.rows}
 
@@ -85,7 +86,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of the sweep, which no test changes."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "m.yaml").write_text(MATRIX)
-    sweep = run_sweep(load_matrix(folder / "m.yaml"), folder / "results", QUIET)
+    sweep = run_sweep(load_matrix(folder / "m.yaml"), Results(folder / "results"), QUIET)
     assert sweep.exit_code == 0, sweep.rows
     return folder
 

@@ -63,8 +63,8 @@ def test_a_node_says_why_it_cannot_run_a_step() -> None:
         "node n1 gives Ray no GPU (`ray start --num-gpus`)"
     )
     assert refuses(replace(NODE, gpu_count=0), step("4")) is None
-    assert refuses(replace(NODE, sees_store=False), step("5")) == (
-        "node n1 does not see the store: it needs a shared file system"
+    assert refuses(replace(NODE, no_store="why"), step("5")) == (
+        "node n1 does not see the store: why"
     )
     planned = step("6", toolchain=(("onnx", "1.17"),))
     assert "has onnx 1.16, the plan was made with 1.17" in str(refuses(NODE, planned))
@@ -79,7 +79,7 @@ def test_what_ray_says_of_a_node_is_read() -> None:
         "NodeID": "id",
         "Resources": {"CPU": 4.0, "GPU": 1.0, "accelerator_type:L4": 1.0, "memory": 9.0},
     }
-    told = ("n1", "a cpu", (L4,), (("onnx", "1.16"),), True)
+    told = ("n1", "a cpu", (L4,), (("onnx", "1.16"),), "")
     assert _node(found, *told) == Node("id", NODE)
     head = _node({"NodeID": "id", "Resources": {}}, *told).machine
     assert (head.cpus, head.gpu_count, head.accelerators) == (0, 0, ())

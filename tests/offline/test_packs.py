@@ -36,7 +36,7 @@ from farm.offline.run import _as_text, _exclusive
 from farm.offline.unpack import unpack
 from farm.plan import Plan, make_plan
 from farm.plan.placement import Gpu, cpu_model
-from farm.specs import ModelFacts, Suppression
+from farm.specs import ModelFacts, Suppression, refs_of
 from farm.store import Store
 
 GPU_WORDS = ("runtimes=[tensorrt]", "targets={h100: {accelerator: H100, driver: 580}}")
@@ -55,7 +55,7 @@ def pack_of(matrix: Matrix, plan: Plan | None = None) -> Pack:
 
 def with_files(pack: Pack) -> Pack:
     """As if all that the steps read were in it."""
-    named = {ref for step in pack.steps for ref in contents.refs(step.inputs)}
+    named = {ref for step in pack.steps for ref in refs_of(step.inputs)}
     files = {
         f"store/{ref.stage}/{ref.key[:2]}/{ref.key}/record.json": contents.PackedFile(1, "")
         for ref in named
@@ -93,7 +93,7 @@ def test_a_pack_becomes_artifacts_of_a_store(members: dict[str, bytes], tmp_path
     archive, store = archived(tmp_path / "p.tar.gz", members), Store(tmp_path / "store")
     pack = unpack([archive], store)
     assert {ref.stage for ref in pack.carried} == {"check", "prepare", "reference", "export"}
-    read = {ref for step in pack.steps for ref in contents.refs(step.inputs)}
+    read = {ref for step in pack.steps for ref in refs_of(step.inputs)}
     for ref in pack.carried:
         assert store.any_record(ref) is not None
         assert (store.record(ref) is not None) == (ref in read)  # of others the record alone

@@ -167,7 +167,7 @@ def test_a_node_with_another_gpu_or_driver_refuses_naming_both(
         ({"accelerators": ()}, "node n has no accelerator"),
         ({"gpu_count": 0}, "node n gives Ray no GPU (`ray start --num-gpus`)"),
         ({"cpus": 0.5}, "node n has 0.5 CPUs"),
-        ({"sees_store": False}, "node n does not see the store: it needs a shared file system"),
+        ({"no_store": "why"}, "node n does not see the store: why"),
         ({"versions": {}}, "None, the plan was made with"),
     ],
 )

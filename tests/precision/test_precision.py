@@ -22,6 +22,7 @@ from conftest import PROJECT, SHARED, Farm
 from onnx import TensorProto, helper, numpy_helper
 
 from farm import catalog, specs
+from farm.cli.results import Results
 from farm.config.loader import load_matrix
 from farm.config.schema import VerifySpec
 from farm.datasets.synthetic import CLASSES
@@ -70,7 +71,7 @@ def plan_of(folder: Path, *overrides: str, facts: Facts = known) -> Plan:
 def run(folder: Path, results: Path, *overrides: str) -> Sweep:
     matrix = load_matrix(write(folder), overrides)
     with contextlib.redirect_stdout(io.StringIO()):
-        return run_sweep(matrix, results, Choices(executor="inline", mlflow=False))
+        return run_sweep(matrix, Results(results), Choices(executor="inline", mlflow=False))
 
 
 # The whole way, once: both demo detectors, every precision, both runtimes.
@@ -768,7 +769,7 @@ def test_yolox_nano_keeps_its_ap_in_every_precision(
     ]  # fmt: skip
     matrix = load_matrix(PROJECT / "matrices" / "coco-mini.yaml", words)
     with contextlib.redirect_stdout(io.StringIO()):
-        sweep = run_sweep(matrix, tmp_path, Choices(executor="inline", mlflow=False))
+        sweep = run_sweep(matrix, Results(tmp_path), Choices(executor="inline", mlflow=False))
     allowed = {"fp32": 0.0005, "fp16": 0.002, "bf16": 0.002, "int8": 0.010}
     for row in sweep.rows:
         assert abs(row["box_ap_reference"] - 0.3062) < 0.0005

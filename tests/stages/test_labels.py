@@ -15,6 +15,7 @@ import torch
 from conftest import PROJECT, Tool
 
 from farm import specs
+from farm.cli.results import Results
 from farm.config.loader import load_matrix
 from farm.datasets import synthetic
 from farm.datasets.coco_format import categories
@@ -704,7 +705,7 @@ def written(tmp_path: Path, drawn: Path) -> Path:
 def test_ap_is_the_same_whatever_the_order_of_the_categories(tmp_path: Path, drawn: Path) -> None:
     matrix = load_matrix(written(tmp_path, drawn), ())
     with contextlib.redirect_stdout(io.StringIO()):
-        sweep = run_sweep(matrix, tmp_path / "r", Choices(executor="inline", mlflow=False))
+        sweep = run_sweep(matrix, Results(tmp_path / "r"), Choices(executor="inline", mlflow=False))
     rows = {row["model"]: row for row in sweep.rows}
     for model, value in (("ready", 0.6713), ("onestage", 0.7283)):
         row = rows[model]
@@ -725,7 +726,7 @@ def test_wrong_labels_end_the_sweep_with_their_line(tmp_path: Path, drawn: Path)
     path.write_text(path.read_text().replace("labels: [circle", "labels: [round"))
     matrix = load_matrix(path, ("models.ready.classes=[star, circle, square]",))
     with pytest.raises(InputError) as wrong:
-        run_sweep(matrix, tmp_path / "r", Choices(executor="inline", mlflow=False))
+        run_sweep(matrix, Results(tmp_path / "r"), Choices(executor="inline", mlflow=False))
     assert f"{path}:12: labels: 'round' is no class of the model" in str(wrong.value)
 
 

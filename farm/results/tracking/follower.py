@@ -23,11 +23,12 @@ from farm.errors import in_one_line
 from farm.results import leaderboard, tracking
 from farm.results.escaping import shown, without_secrets
 from farm.results.rows import places
-from farm.store import Store
+from farm.store.opening import open_store
 from farm.terminal import plain
 
 if TYPE_CHECKING:
     from farm.results.columns import Row
+    from farm.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Tracker:
 
     def _start(self) -> None:
         command = [sys.executable, "-m", "farm.results.tracking.follower"]
-        command += [self._sweep, str(self._results), str(self._store.root)]
+        command += [self._sweep, str(self._results), self._store.address]
         pipe = subprocess.PIPE
         try:
             # In a session of its own, Ctrl-C does not end it while it writes.
@@ -182,7 +183,7 @@ def _main(arguments: Sequence[str]) -> None:
     os.nice(19)  # what is measured beside it must not be disturbed
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints would fill the pipe, which is read at the end
-    warnings = follow(arguments[1], Path(arguments[2]), Store(Path(arguments[3])))
+    warnings = follow(arguments[1], Path(arguments[2]), open_store(arguments[3]))
     with told:
         json.dump({"warnings": warnings}, told)
 

@@ -1,0 +1,146 @@
+"""Where results are: a folder, or a place in an object store with a folder that mirrors it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from farm.cli import places
+from farm.errors import InputError
+from farm.store.folder import FolderObjects
+from farm.store.objects import is_url
+from farm.store.opening import open_objects, open_store, own_folder
+
+if TYPE_CHECKING:
+    from farm.config.loader import Matrix
+    from farm.results.columns import Row
+    from farm.store import Store
+    from farm.store.remote.mirror import Mirror
+
+BOARD, SWEEPS = "leaderboard", "sweeps"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where results are.
+
+    folder: where this process reads and writes them. mirror: of an object store, the objects that
+    count; the folder is then this machine's own.
+    """
+
+    folder: Path
+    mirror: Mirror | None = None
+
+    @classmethod
+    def at(cls, place: str) -> Results:
+        """Return the results in a folder, or at the address of an object store.
+
+        Raises:
+            InputError: the address is wrong or cannot be reached.
+        """
+        if not is_url(place):
+            return cls(Path(place))
+        from farm.store.remote.mirror import Mirror
+
+        objects = open_objects(place)
+        objects.require_reachable()
+        folder = own_folder(place) / "results"
+        return cls(folder, Mirror(objects, folder))
+
+    def __str__(self) -> str:
+        return self.mirror.objects.url if self.mirror else str(self.folder)
+
+    def store(self, cached: bool = False) -> Store:
+        """Return the store of these results; see `open_store`. Raises InputError, OSError."""
+        store = open_store(places.store_address(str(self)), cached)
+        store.require_version()
+        return store
+
+    def read(self, target: str | None = None, sweep: str | None = None) -> list[Row]:
+        """Return rows of the leaderboard as `leaderboard.read`. Raises InputError, OSError."""
+        from farm.results import leaderboard  # imports pyarrow, which a plan does not need
+
+        if self.mirror is None:
+            return leaderboard.read(self.folder, target, sweep)
+        self.mirror.pull(BOARD)
+        try:
+            return leaderboard.read(self.folder, target, sweep)
+        except InputError as error:
+            where = error.where.replace(str(self.folder), str(self))
+            raise InputError(error.message, where) from None
+
+    def rows(self) -> list[Row]:
+        """Return the rows of all sweeps, if there are any. Raises InputError, OSError."""
+        return self.of_sweep("*", "*")
+
+    def written(self, sweep: str) -> float:
+        """Return when rows of a sweep were written last, in seconds since 1970. Raises OSError."""
+        objects = self.mirror.objects if self.mirror else FolderObjects(self.folder)
+        own = (one for one in objects.listed(BOARD) if f"/sweep={sweep}/" in one.name)
+        return max((one.modified for one in own), default=0.0)
+
+    def of_sweep(self, sweep: str, target: str) -> list[Row]:
+        """Return rows of a sweep as `leaderboard.of_sweep`. Raises InputError, OSError."""
+        from farm.results import leaderboard
+
+        if self.mirror:
+            self.mirror.pull(BOARD)
+        return leaderboard.of_sweep(self.folder, sweep, target)
+
+    def write(self, rows: Sequence[Row], sweep: str, complete: bool = True) -> None:
+        """Write rows of a sweep as `leaderboard.write`. Raises OSError."""
+        from farm.results import leaderboard
+
+        leaderboard.write(rows, self.folder, sweep, complete)
+        self.keep(sweep, complete)
+
+    def keep(self, sweep: str, complete: bool = True) -> None:
+        """Put the files of the leaderboard that a sweep has in the folder; with `complete` remove
+        its others. Raises OSError."""
+        if self.mirror is None:
+            return
+        files = (self.folder / BOARD).glob(f"target=*/sweep={sweep}/*.parquet")
+        names = [one.relative_to(self.folder).as_posix() for one in files]
+        self.mirror.push(names)
+        if complete:
+            there = (one.name for one in self.mirror.objects.listed(BOARD))
+            old = [one for one in there if f"/sweep={sweep}/" in one and one not in names]
+            self.mirror.objects.delete(old)
+
+    def keep_matrix(self, matrix: Matrix) -> None:
+        """Write the matrix of a sweep as `places.keep_matrix`. Raises OSError."""
+        places.keep_matrix(matrix, self.folder)
+        if self.mirror:
+            self.mirror.push([f"{SWEEPS}/{matrix.name}.json"])
+
+    def kept_matrix(self, sweep: str) -> Matrix:
+        """Return the matrix of a sweep as `places.kept_matrix`. Raises InputError, OSError."""
+        if self.mirror:
+            self.mirror.pull(SWEEPS, lambda name: name == f"{SWEEPS}/{sweep}.json")
+        return places.kept_matrix(self.folder, sweep)
+
+    @contextmanager
+    def locked(self, sweep: str) -> Iterator[None]:
+        """Allow one run of a sweep at a time, as `places.locked`. Raises InputError."""
+        if self.mirror is None:
+            with places.locked(self.folder, sweep):
+                yield
+            return
+        from farm.store.remote.claims import ObjectClaims
+
+        (self.folder / BOARD).mkdir(parents=True, exist_ok=True)
+        claims = ObjectClaims(self.mirror.objects, f"{SWEEPS}/running")
+        try:
+            if not claims.claim(sweep):
+                raise InputError(f"sweep {sweep} is already running there", str(self))
+            yield
+        finally:
+            claims.release_all()
+
+
+def results_of(option: str | None, matrix: Matrix | None = None) -> Results:
+    """Return the results that `places.results_place` names. Raises InputError."""
+    return Results.at(places.results_place(option, matrix))

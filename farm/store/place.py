@@ -1,0 +1,120 @@
+"""What differs between a store in a folder, as here, and one in an object store."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from farm.specs import Ref
+from farm.store import version
+from farm.store.folder import FolderObjects
+from farm.store.objects import Objects
+
+if TYPE_CHECKING:
+    from farm.store import Store
+
+IMPORTS = "elsewhere"
+"""The folder of the imports, in that of a store."""
+
+_KEY = re.compile("[0-9a-f]{64}")
+
+
+class Place:
+    """Where the artifacts of a store are. root: a folder of this machine, laid out as a store."""
+
+    root: Path
+
+    def path(self, ref: Ref) -> Path:
+        """Return the folder of the step's artifact, which need not exist."""
+        return Path(f"{self.root}/{ref.stage}/{ref.key[:2]}/{ref.key}")
+
+    def work_folder(self, key: str) -> Path:
+        """Make a folder for a running step, on the file system of the artifacts. Raises OSError."""
+        mark = f"{key}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
+        folder = self.root / "tmp" / mark
+        folder.mkdir(parents=True)
+        return folder
+
+    @property
+    def address(self) -> str:
+        """Return what `opening.open_store` opens the same store by, on any node."""
+        return str(self.root)
+
+    @property
+    def objects(self) -> Objects:
+        """Return the store's files, by name."""
+        return FolderObjects(self.root)
+
+    def learn(self, refs: Iterable[Ref], files: Collection[str] = ()) -> None:
+        """Read what will be asked of these steps, and the files of those of the stages `files`:
+        nothing here, where each question is cheap; see `RemoteStore`."""
+
+    def require_version(self, write: bool = False) -> None:
+        """Require the store to be of a version that this farm reads; see `version`.
+
+        write: state the version in a store that states none.
+
+        Raises:
+            InputError: it is of another.
+            OSError: its file cannot be read or written.
+        """
+        if not version.require(self.objects) and write:
+            self.objects.put(version.NAME, version.as_json())
+
+    def exists(self) -> bool:
+        """Return whether there is a store here."""
+        return self.root.is_dir()
+
+    def artifacts(self) -> Iterator[Ref]:
+        """Yield every artifact, whole or not."""
+        for path in sorted(self.root.glob("*/??/*")):
+            if _KEY.fullmatch(path.name) and path.is_dir():
+                yield Ref(path.parent.parent.name, path.name)
+
+    def where(self, ref: Ref, name: str) -> str | None:
+        """Return where a file or folder of an artifact lies: its path; None if it is not there."""
+        path = self.path(ref) / name
+        return str(path) if path.exists() else None
+
+    def holds(self, ref: Ref) -> bool:
+        """Return whether there is an artifact, whole or not."""
+        return self.path(ref).exists()
+
+    def files(self, ref: Ref) -> Path:
+        """Return the folder of an artifact, with its files in it. Raises as `require_whole`, where
+        the store is not on this disk."""
+        return self.path(ref)
+
+    @contextmanager
+    def held(self, refs: Iterable[Ref]) -> Iterator[None]:
+        """Keep the files of artifacts where `files` has found them, for the block."""
+        yield
+
+    def imports_folder(self) -> Path:
+        """Return the folder of the imports, each under its digest; see `imports`."""
+        return self.root / IMPORTS
+
+    def put_import(self, name: str) -> None:
+        """Keep an import that is complete in that folder: nothing here, see `RemoteStore`."""
+
+    def remove_import(self, name: str) -> None:
+        """Remove an import. Raises OSError."""
+        if (place := self.root / IMPORTS / name).exists():
+            folder = self.work_folder("import")
+            place.rename(folder / "altered")
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def on_this_node(self, ref: Ref, reads: Iterable[Ref]) -> Iterator[Store]:
+        """Yield the store in a folder of this node, in which a step runs that reads artifacts.
+
+        It is this one; what the step leaves in that of a `RemoteStore` is put when the block ends.
+        """
+        yield self  # type: ignore[misc]  # the one kind of place in a folder

@@ -1,0 +1,122 @@
+"""What an object store has said of steps, kept by a driver for its run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from farm.errors import InputError
+from farm.specs import Ref
+from farm.store import Failure, Record
+from farm.store.cache import CachedStore
+from farm.store.objects import Objects, at_once
+from farm.store.records import NAME
+from farm.store.remote import artifacts
+
+_ABSENT_S = 30.0
+"""How long it is believed that an object is not there: another sweep may put it at any time."""
+
+
+class Answers(CachedStore):
+    """The records and failures of a store, asked for once until `drop`.
+
+    root: the folder of this node. with_inputs: records keep their inputs in memory, too.
+    """
+
+    def __init__(self, objects: Objects, root: Path, with_inputs: bool) -> None:
+        super().__init__(root)
+        self._objects, self._with_inputs = objects, with_inputs
+        self._torn = set[Ref]()
+        self._absent: dict[Ref, float] = {}
+        self._failures: dict[str, tuple[Failure | None, float]] = {}
+
+    @property
+    def address(self) -> str:
+        """Return the address of the objects."""
+        return self.objects.url
+
+    @property
+    def objects(self) -> Objects:
+        """Return the objects."""
+        return self._objects
+
+    def any_record(self, ref: Ref) -> Record | None:
+        """Return the record of a finished step, without its inputs where they are not kept."""
+        if (known := self._records.get(ref)) is not None:
+            return known
+        if ref in self._torn or time.monotonic() < self._absent.get(ref, 0.0):
+            return None
+        return self.read_anew(ref)
+
+    def read_anew(self, ref: Ref) -> Record | None:
+        """Ask for a record, and keep the answer."""
+        super().drop(ref)
+        self._absent.pop(ref, None)
+        self._torn.discard(ref)
+        try:
+            record = artifacts.read_record(self.objects, ref)
+        except (ValueError, InputError):
+            self._torn.add(ref)
+            return None
+        if record is None:
+            self._absent[ref] = time.monotonic() + _ABSENT_S
+            return None
+        if self._with_inputs:
+            self._records[ref] = record
+            return record
+        return self._kept(ref, record)
+
+    def ask(self, refs: Iterable[Ref]) -> None:
+        """Ask for many records at once, and for the failures of steps that have none."""
+        known, now = self._records.keys() | self._torn, time.monotonic()
+        refs = list(dict.fromkeys(refs))
+        new = [ref for ref in refs if ref not in known and now >= self._absent.get(ref, 0.0)]
+        at_once(self.read_anew, new)
+        missing = {ref.key for ref in refs if ref not in self._records}
+        missing = {key for key in missing if now >= self._failures.get(key, (None, 0.0))[1]}
+        if missing:
+            failed = artifacts.failed(self.objects)
+            self._failures |= dict.fromkeys(missing - failed, (None, now + _ABSENT_S))
+            at_once(self.failure, missing & failed)
+
+    def holds(self, ref: Ref) -> bool:
+        """Return whether there is an artifact, whole or not."""
+        return self.any_record(ref) is not None or ref in self._torn
+
+    def failure(self, key: str) -> Failure | None:
+        """Return the recorded failure of a step."""
+        known, until = self._failures.get(key, (None, 0.0))
+        if known is None and time.monotonic() >= until:
+            known = artifacts.read_failure(self.objects, key)
+            self._failures[key] = known, time.monotonic() + _ABSENT_S
+        return known
+
+    def drop(self, ref: Ref) -> None:
+        """Forget what was read of a step."""
+        super().drop(ref)
+        self._absent.pop(ref, None)
+        self._torn.discard(ref)
+        self._failures.pop(ref.key, None)
+
+    def exists(self) -> bool:
+        """Return whether there are objects."""
+        return next(self.objects.listed(""), None) is not None
+
+    def artifacts(self) -> Iterator[Ref]:
+        """Yield every artifact, whole or not."""
+        found = {artifacts.ref_of(entry.name) for entry in self.objects.listed("")}
+        yield from sorted(filter(None, found), key=lambda ref: (ref.stage, ref.key))
+
+    def where(self, ref: Ref, name: str) -> str | None:
+        """Return the address of a file or folder of an artifact; None if it is not there."""
+        record = self.any_record(ref)
+        if record and any(one == name or one.startswith(f"{name}/") for one in record.files):
+            return f"{self.address}/{artifacts.make(ref, record)}/{name}"
+        return None
+
+    def refs(self, stage: str) -> Iterator[Ref]:
+        """Yield every finished step of a stage."""
+        for entry in self.objects.listed(stage):
+            if entry.name.endswith(f"/{NAME}"):
+                yield Ref(stage, entry.name.split("/")[2])

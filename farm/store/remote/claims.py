@@ -1,0 +1,197 @@
+"""Claims of work among processes and hosts that share an object store, by conditional puts.
+
+    <claims>/<name>               the token of the session that has claimed it
+    <claims>/sessions/<token>     put again and again while its process lives
+
+Whoever creates a claim holds it. A session that was not put for a while is that of a dead process,
+and its claims are taken over by a put on the condition that they are still that session's. So a
+process makes one request every few seconds, however many claims it holds. The age of a session is
+told by the service's clock alone, which the process's own session gives it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from farm.store.objects import Objects
+
+log = logging.getLogger(__name__)
+
+EXPIRES_S = 60.0
+"""After how many seconds without a sign of life the claims of a session are free."""
+
+_BEATS = 5
+"""Puts of a session within that time."""
+
+_ROUNDED_S = 2.0
+"""By how much the age of an object may be too high: services round times to whole seconds."""
+
+_ASKED_S = 5.0
+"""For so long a claim is believed to be another's before it is asked for again."""
+
+_WITHOUT = """\
+%s keeps no conditions on puts (If-None-Match), so sweeps cannot claim steps there: run one sweep at
+a time. Sweeps at the same time would do the same steps; their results would still be right."""
+
+_TOKEN_BYTES = 8
+
+
+class ObjectClaims:
+    """The claims of this process in one place. folder: of the names of claims, among the objects.
+
+    Not for a forked child: it has neither the thread nor the claims of its parent.
+    """
+
+    def __init__(
+        self, objects: Objects, folder: str = "claims", expires_s: float | None = None
+    ) -> None:
+        self._objects, self._folder = objects, folder
+        self._expires_s = EXPIRES_S if expires_s is None else expires_s
+        self._token = secrets.token_hex(_TOKEN_BYTES)
+        self._held = set[str]()
+        self._released = set[str]()
+        self._releasing = threading.Lock()
+        self._others: dict[str, float] = {}
+        self._dead = set[str]()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._conditions = True
+        self._clock = self._put_at = 0.0
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the claim of this name is held here."""
+        return name in self._held
+
+    def claim(self, name: str) -> bool:
+        """Claim a name, and return whether this process has it now.
+
+        Raises:
+            OSError: the service fails.
+        """
+        if name in self._held:
+            return True
+        if time.monotonic() < self._others.get(name, 0.0):
+            return False
+        self._begin()
+        if not self._conditions:
+            return True
+        with self._releasing:  # it may be deleted right now
+            self._released.discard(name)
+        place, own = f"{self._folder}/{name}", self._own()
+        if not (self._objects.put_if_absent(place, own) or self._taken_over(place, own)):
+            self._others[name] = time.monotonic() + min(_ASKED_S, self._expires_s / _BEATS)
+            return False
+        self._held.add(name)
+        self._others.pop(name, None)
+        return True
+
+    def release(self, name: str) -> None:
+        """Give a claim back, within a second."""
+        if name in self._held:
+            self._held.discard(name)
+            self._released.add(name)
+
+    def release_all(self) -> None:
+        """Give all claims back, and end the session."""
+        self._released |= self._held
+        self._held.clear()
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            with suppress(OSError):  # they then end with the session
+                self._delete_released()
+                self._objects.delete([self._session(self._token)])
+
+    def _delete_released(self) -> None:
+        """Delete the claims that were given back; what others may have taken over stays."""
+        with self._releasing:
+            names, self._released = self._released, set()
+            if names and time.monotonic() - self._put_at < self._expires_s / 2:
+                self._objects.delete([f"{self._folder}/{name}" for name in names])
+
+    def is_held_elsewhere(self, name: str) -> bool:
+        """Return whether a living process has claimed the name. Raises OSError."""
+        self._begin()
+        try:
+            content = self._objects.get(f"{self._folder}/{name}")
+        except FileNotFoundError:
+            return False
+        return self._is_alive(_token_of(content))
+
+    def _taken_over(self, place: str, own: bytes) -> str | None:
+        """Take the claim of a dead session over; None if it is alive, or another was faster."""
+        try:
+            entry = self._objects.entry(place)
+            token = _token_of(self._objects.get(place))
+        except FileNotFoundError:  # it was released right now
+            return self._objects.put_if_absent(place, own)
+        if self._is_alive(token):
+            return None
+        return self._objects.replace(place, own, entry.tag)
+
+    def _is_alive(self, token: str) -> bool:
+        if token == self._token:
+            return True
+        if not token or token in self._dead:
+            return False
+        try:
+            modified = self._objects.entry(self._session(token)).modified
+        except FileNotFoundError:
+            self._dead.add(token)
+            return False
+        now = self._clock + time.monotonic() - self._put_at
+        return now - modified <= self._expires_s + _ROUNDED_S
+
+    def _own(self) -> bytes:
+        own: dict[str, Any] = {"session": self._token, "host": socket.gethostname()}
+        return json.dumps({**own, "pid": os.getpid()}).encode()
+
+    def _session(self, token: str) -> str:
+        return f"{self._folder}/sessions/{token}"
+
+    def _begin(self) -> None:
+        """Begin the session with the first claim."""
+        if self._thread is not None or not self._conditions:
+            return
+        name = self._session(self._token)
+        self._conditions = self._objects.has_conditions(name)
+        if not self._conditions:
+            log.warning(_WITHOUT, self._objects.url)
+            return
+        self._put_session()
+        self._clock = self._objects.entry(name).modified
+        self._thread = threading.Thread(target=self._beat, name="claims", daemon=True)
+        self._thread.start()
+
+    def _put_session(self) -> None:
+        began = time.monotonic()
+        self._objects.put(self._session(self._token), self._own())
+        self._clock += began - self._put_at if self._put_at else 0.0
+        self._put_at = began
+
+    def _beat(self) -> None:
+        pause = self._expires_s / _BEATS
+        while not self._ended.wait(min(1.0, pause)):
+            with suppress(OSError):  # tried again
+                if time.monotonic() - self._put_at >= pause:
+                    self._put_session()
+                if self._released:
+                    self._delete_released()
+
+
+def _token_of(content: bytes) -> str:
+    """The session of a claim; empty, which no session is, where it is damaged."""
+    try:
+        token = json.loads(content)["session"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
+    return token if isinstance(token, str) and token.isalnum() else ""

@@ -1,0 +1,177 @@
+"""Results in an object store: rows, matrices, locks, and what is said where it cannot be used."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import MATRIX, PROJECT, Tool
+from object_stores import S3, use
+from rows import row
+
+from farm.cli.places import results_folder, results_place, store_address, store_folder
+from farm.cli.results import Results, results_of
+from farm.config.loader import load_matrix
+from farm.errors import InputError
+from farm.store.remote import opening
+
+
+@pytest.fixture
+def place(s3: S3) -> str:
+    return f"s3://{s3.bucket()}/team"
+
+
+def elsewhere(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+    """The same results as another machine sees them."""
+    monkeypatch.setenv("FARM_CACHE", str(tmp_path / "elsewhere"))
+    return Results.at(place)
+
+
+def test_rows_are_there_for_all(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Results.at(f"{place}/")
+    assert str(own) == place and own.rows() == []
+    with pytest.raises(InputError, match="no leaderboard here") as error:
+        own.read()
+    assert error.value.where == place
+    own.write([row("a", sweep="s"), row("b", sweep="s", target="gpu")], "s")
+    own.write([row("c", sweep="t")], "t")
+    other = elsewhere(place, tmp_path, monkeypatch)
+    assert other.folder != own.folder
+    assert sorted(one["cell"] for one in other.read()) == ["a", "b", "c"]
+    with pytest.raises(InputError, match="no sweep 'x'") as error:
+        other.read(sweep="x")
+    assert error.value.where == f"{place}/leaderboard"
+    own.write([row("a", sweep="s")], "s")  # the matrix no longer has the other target
+    assert sorted(one["cell"] for one in other.read()) == ["a", "c"]
+    assert sorted(one["cell"] for one in own.read()) == ["a", "c"]
+    own.write([row("d", sweep="s", target="gpu")], "s", complete=False)
+    assert sorted(one["cell"] for one in other.of_sweep("s", "*")) == ["a", "d"]
+    assert other.written("s") > other.written("nothing") == 0.0
+
+
+def test_a_matrix_is_kept_and_read_by_its_owner_alone(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(MATRIX.format(demo=PROJECT / "matrices" / "demo"))
+    matrix = load_matrix(path)
+    Results.at(place).keep_matrix(matrix)
+    other = elsewhere(place, tmp_path, monkeypatch)
+    assert other.kept_matrix(matrix.name).spec == matrix.spec
+    (copy,) = other.folder.glob("sweeps/*.json")
+    assert copy.stat().st_mode & 0o077 == 0
+    with pytest.raises(InputError, match="is not kept here"):
+        other.kept_matrix("another")
+
+
+def test_a_sweep_runs_once_at_a_time(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = Results.at(place), elsewhere(place, tmp_path, monkeypatch)
+    with own.locked("s"), other.locked("t"):
+        with pytest.raises(InputError, match="sweep s is already running there") as error:
+            other.locked("s").__enter__()
+        assert error.value.where == place
+    with other.locked("s"):
+        pass
+
+
+def test_addresses_are_taken_from_wherever_folders_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FARM_STORE", raising=False)
+    monkeypatch.setenv("FARM_RESULTS", "gs://bucket/x")
+    assert results_place(None) == "gs://bucket/x" and results_place("s3://b") == "s3://b"
+    assert store_address("s3://b/x") == "s3://b/x/store"
+    with pytest.raises(InputError, match="keeps results in folders only"):
+        results_folder(None)
+    monkeypatch.setenv("FARM_STORE", "az://all/stores")
+    assert store_address("s3://b/x") == "az://all/stores"
+    with pytest.raises(InputError, match="needs a store in a folder"):
+        store_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "variables", "said"),
+    [
+        ("s3://none/x", {}, "farm: s3://none/x: there is no bucket 'none'\n"),
+        ("s3://none/x", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+         "farm: s3://none/x: no connection to the service\n"),
+        ("s3://none/x", {"AWS_ACCESS_KEY_ID": None},
+         "farm: s3://none/x: no credentials were found; set AWS_ACCESS_KEY_ID and "
+         "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE\n"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "m.yaml", "--executor", "inline"), ("plan", "m.yaml"), ("leaderboard",),
+        ("best", "--target", "cpu"), ("diff", "runtime=a", "runtime=b"), ("store", "verify"),
+        ("reproduce", "x"), ("gc", "--keep-sweeps", "1"),
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_what_cannot_be_used_ends_with_2_and_one_line(
+    s3: S3,
+    tool: Tool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    place: str,
+    variables: dict[str, str | None],
+    said: str,
+) -> None:
+    (tmp_path / "m.yaml").write_text(MATRIX.format(demo=PROJECT / "matrices" / "demo"))
+    for name, value in variables.items():
+        monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
+    done = tool(*words, "--results", place)
+    assert (done.code, done.out, done.err) == (2, "", said)
+
+
+def test_without_the_package_it_is_said_how_to_get_it(
+    s3: S3, tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = builtins.__import__
+
+    def absent(name: str, *words: Any) -> Any:
+        if name.partition(".")[0] == "obstore":
+            raise ImportError(name=name)
+        return original(name, *words)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    for name in [one for one in sys.modules if one.partition(".")[0] == "obstore"]:
+        monkeypatch.delitem(sys.modules, name)
+    opening._opened.cache_clear()
+    done = tool("leaderboard", "--results", "s3://bucket/x")
+    assert done.code == 2 and done.err == (
+        "farm: s3://bucket/x: object stores need the package obstore: pip install 'farm[remote]'\n"
+    )
+
+
+def test_a_service_without_conditions_is_warned_of_and_used(
+    s3_without_conditions: S3,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    use(s3_without_conditions, tmp_path, monkeypatch)
+    results = Results.at(f"s3://{s3_without_conditions.bucket()}/x")
+    with results.locked("s"):
+        results.write([row("a", sweep="s")], "s")
+    assert "keeps no conditions on puts (If-None-Match)" in capfd.readouterr().err
+    assert results.read()[0]["cell"] == "a"
+
+
+def test_results_in_a_folder_ask_nobody(tmp_path: Path) -> None:
+    os.environ.pop("FARM_STORE", None)
+    results = results_of(str(tmp_path / "r"))
+    assert results.mirror is None and str(results) == str(tmp_path / "r")
+    with results.locked("s"):
+        results.write([row("a", sweep="s")], "s")
+    assert results.read()[0]["cell"] == "a" and results.written("s") > 0

@@ -1,0 +1,135 @@
+"""Claims in an object store: one of many has a name, and a dead process's names are free."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from object_stores import S3, use
+
+from farm.store.objects import Objects, at_once
+from farm.store.opening import open_objects
+from farm.store.remote import claims
+from farm.store.remote.claims import ObjectClaims
+
+PROJECT = Path(__file__).parents[3]
+
+
+def names(objects: Objects) -> list[str]:
+    return sorted(one.name for one in objects.listed(""))
+
+
+def test_a_name_is_claimed_once_and_free_afterwards(objects: Objects) -> None:
+    own, other = ObjectClaims(objects), ObjectClaims(objects)
+    assert own.claim("a") and own.claim("a") and not other.claim("a") and other.claim("b")
+    assert own.is_held_elsewhere("b") and not own.is_held_elsewhere("c")
+    own.release("a")
+    own.release("a")
+    own.release_all()
+    assert not own.is_held_elsewhere("a")
+    other._others.clear()  # it has just been told that it is another's
+    assert other.claim("a")
+    other.release_all()
+    own.release_all()
+    assert names(objects) == []
+
+
+def test_of_many_processes_one_has_the_name(objects: Objects) -> None:
+    all_of_them = [ObjectClaims(objects) for _ in range(8)]
+    assert sum(at_once(lambda one: one.claim("a"), all_of_them)) == 1
+    for one in all_of_them:
+        one.release_all()
+
+
+def test_what_was_released_can_be_claimed_at_once(objects: Objects) -> None:
+    own = ObjectClaims(objects, expires_s=0.5)
+    for _ in range(3):
+        assert own.claim("a")
+        own.release("a")
+    assert own.claim("a")
+    time.sleep(0.5)  # what was released is deleted meanwhile, and this is not
+    assert "claims/a" in names(objects)
+    own.release_all()
+    assert names(objects) == []
+
+
+HOLD = """
+import sys
+from farm.store.opening import open_objects
+from farm.store.remote.claims import ObjectClaims
+held = ObjectClaims(open_objects(sys.argv[1]), expires_s=1.0)
+assert held.claim("a")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_names_of_a_killed_process_are_free_when_it_has_expired(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_ROUNDED_S", 1.5)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, objects.url],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
+    )  # fmt: skip
+    own = ObjectClaims(objects, expires_s=1.0)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        until = time.monotonic() + 4.0  # longer than it takes to expire: it beats
+        while time.monotonic() < until:
+            assert not own.claim("a")
+            time.sleep(0.2)
+    finally:
+        other.kill()
+        other.communicate()
+    until = time.monotonic() + 60
+    while not own.claim("a"):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert json.loads(objects.get("claims/a"))["session"] == own._token
+    own.release_all()
+
+
+def test_of_two_who_find_a_dead_holder_one_takes_over(objects: Objects) -> None:
+    objects.put("claims/a", b'{"session": "0123456789abcdef"}')  # whose session is gone
+    objects.put("claims/b", b"\xff torn")
+    pair = [ObjectClaims(objects) for _ in range(2)]
+    assert sum(at_once(lambda one: one.claim("a"), pair)) == 1
+    assert sum(at_once(lambda one: one.claim("b"), pair)) == 1
+    for one in pair:
+        one.release_all()
+
+
+def test_a_claim_that_another_has_taken_over_stays(objects: Objects) -> None:
+    own = ObjectClaims(objects)
+    assert own.claim("a")
+    own._put_at -= 1000  # as after a long suspension
+    objects.put("claims/a", b'{"session": "ffff"}')
+    own.release_all()
+    assert names(objects) == ["claims/a"]
+
+
+def test_a_service_without_conditions_is_said_once_and_stops_nobody(
+    s3_without_conditions: S3,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use(s3_without_conditions, tmp_path, monkeypatch)
+    objects = open_objects(f"s3://{s3_without_conditions.bucket()}/x")
+    own, other = ObjectClaims(objects), ObjectClaims(objects)
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    claims.log.addHandler(handler)
+    try:
+        assert own.claim("a") and own.claim("b") and other.claim("a")
+    finally:
+        claims.log.removeHandler(handler)
+    assert len(told) == 2 and told[0].startswith(f"{objects.url} keeps no conditions on puts")
+    own.release_all()
+    assert names(objects) == []
