@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 _WATCH_S, _END_S = 0.25, 10.0
 """How often the memory of the child is looked at, and how long it may take to end, in seconds."""
 
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+
 _TRACE = "trace.txt"
 """Where the child was when it crashed."""
 
@@ -44,33 +46,43 @@ def run(command: Command, options: argparse.Namespace) -> int:
     """
     if not getattr(options, "in_child", False):
         return guarded(command, options)
+    tell: list[int] = []  # where the child, and it alone, tells its exit code
+    code = guarded(lambda given: _forked(command, given, tell), options)
+    for descriptor in tell:
+        os.write(descriptor, str(code).encode())
+    return code
+
+
+def _forked(command: Command, options: argparse.Namespace, tell: list[int]) -> int:
     from farm.engine import processes
     from farm.engine.temporary import TemporaryFolder
 
+    signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)  # until each side is ready for them
     processes.adopt_orphans()
-    folder, (told, tell) = TemporaryFolder(), os.pipe()
+    folder, (ours, theirs) = TemporaryFolder(), os.pipe()
     parent, pid = os.getpid(), os.fork()
     if pid == 0:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent makes one SIGTERM of each
         processes.end_with_parent(parent, signal.SIGTERM)
-        os.close(told)
-        return _in_folder(folder.path, command, options, tell)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
+        os.close(ours)
+        tell.append(theirs)
+        _use_folder(folder.path)
+        return _all_said(command(options))
     try:
-        os.close(tell)
-        return guarded(lambda _: _watched(pid, told, folder.path), options)
+        os.close(theirs)
+        return _watched(pid, ours, folder.path)
     finally:
+        _heed_no_more()
         processes.end_children()
         folder.remove()
 
 
-def _in_folder(folder: Path, command: Command, options: argparse.Namespace, tell: int) -> int:
-    """Run the command with its temporary files in the folder, and tell its exit code."""
+def _use_folder(folder: Path) -> None:
+    """Make the folder that of temporary files, and of the trace of a crash."""
     (folder / "tmp").mkdir()
     os.environ["TMPDIR"], tempfile.tempdir = str(folder / "tmp"), None
     faulthandler.enable((folder / _TRACE).open("w"))
-    code = guarded(lambda given: _all_said(command(given)), options)
-    os.write(tell, str(code).encode())
-    return code
 
 
 def _all_said(code: int) -> int:
@@ -86,7 +98,11 @@ def _watched(pid: int, told: int, folder: Path) -> int:
         FarmError: it has ended without, or was using too much memory.
         Interrupted: the user or the system ends the command, which does not end by itself.
     """
+    for number in _INTERRUPTS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as SIGINT is of a shell's background job
+            signal.signal(number, _interrupt_once)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
         _watch_memory(pid, told)
         code = os.read(told, 16).decode()
         end = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -117,8 +133,6 @@ def _watch_memory(pid: int, told: int) -> None:
 
 def _interrupted(pid: int) -> int:
     """Let the child end as an interrupted command does. Raises Interrupted if it does not."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # it ends already
-        signal.signal(number, signal.SIG_IGN)
     os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + _END_S
     while time.monotonic() < until:
@@ -126,3 +140,18 @@ def _interrupted(pid: int) -> int:
             return 130
         time.sleep(0.02)
     raise Interrupted
+
+
+def _interrupt_once(*_: object) -> None:
+    _heed_no_more()
+    raise Interrupted
+
+
+def _heed_no_more() -> None:
+    """Do nothing on further signals: the child ends already, and is cleared up after.
+
+    They are not set to be ignored: Python would report one that has come just before.
+    """
+    for number in _INTERRUPTS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
