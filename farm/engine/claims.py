@@ -66,28 +66,33 @@ class RemoteClaims:
         from farm.store.remote.claims import ObjectClaims
 
         self._store, self._claims = store, ObjectClaims(store.objects)
+        self._held = set[str]()
 
     def __contains__(self, key: str) -> bool:
-        """Whether this run holds the claim of the step with this key."""
-        return key in self._claims
+        """Whether this run has the step with this key, also where that could not be claimed."""
+        return key in self._held
 
     def claim(self, step: Step) -> bool:
         """Claim the step, and return whether no other sweep has it."""
+        if step.key in self:
+            return True
         try:
-            won = self._claims.claim(step.key)
-            if won:
-                self._store.read_anew(step.ref)  # who had the claim before may have done the step
-            return won
+            if not self._claims.claim(step.key):
+                return False
+            self._store.read_anew(step.ref)  # who had the claim before may have done the step
         except OSError as error:  # the step itself will say what is wrong with the service
             log.debug("%s %s cannot be claimed: %s", step.stage, step.label, error)
-            return True
+        self._held.add(step.key)
+        return True
 
     def release(self, key: str) -> None:
         """Give a claim back."""
+        self._held.discard(key)
         self._claims.release(key)
 
     def release_all(self) -> None:
         """Give all claims back."""
+        self._held.clear()
         self._claims.release_all()
 
 

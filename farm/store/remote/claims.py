@@ -18,6 +18,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from typing import Any
 
@@ -57,7 +58,7 @@ class ObjectClaims:
         self._expires_s = EXPIRES_S if expires_s is None else expires_s
         self._token = secrets.token_hex(_TOKEN_BYTES)
         self._held = set[str]()
-        self._released = set[str]()
+        self._released = deque[str]()  # to which another thread may look at any time
         self._releasing = threading.Lock()
         self._others: dict[str, float] = {}
         self._dead = set[str]()
@@ -65,10 +66,6 @@ class ObjectClaims:
         self._thread: threading.Thread | None = None
         self._conditions = True
         self._clock = self._put_at = 0.0
-
-    def __contains__(self, name: str) -> bool:
-        """Whether the claim of this name is held here."""
-        return name in self._held
 
     def claim(self, name: str) -> bool:
         """Claim a name, and return whether this process has it now.
@@ -83,8 +80,8 @@ class ObjectClaims:
         self._begin()
         if not self._conditions:
             return True
-        with self._releasing:  # it may be deleted right now
-            self._released.discard(name)
+        with self._releasing, suppress(ValueError):  # it may be deleted right now
+            self._released.remove(name)
         place, own = f"{self._folder}/{name}", self._own()
         if not (self._objects.put_if_absent(place, own) or self._taken_over(place, own)):
             self._others[name] = time.monotonic() + min(_ASKED_S, self._expires_s / _BEATS)
@@ -97,11 +94,11 @@ class ObjectClaims:
         """Give a claim back, within a second."""
         if name in self._held:
             self._held.discard(name)
-            self._released.add(name)
+            self._released.append(name)
 
     def release_all(self) -> None:
         """Give all claims back, and end the session."""
-        self._released |= self._held
+        self._released.extend(self._held)
         self._held.clear()
         self._ended.set()
         if self._thread is not None:
@@ -114,7 +111,7 @@ class ObjectClaims:
     def _delete_released(self) -> None:
         """Delete the claims that were given back; what others may have taken over stays."""
         with self._releasing:
-            names, self._released = self._released, set()
+            names = [self._released.popleft() for _ in range(len(self._released))]
             if names and time.monotonic() - self._put_at < self._expires_s / 2:
                 self._objects.delete([f"{self._folder}/{name}" for name in names])
 
