@@ -51,6 +51,16 @@ def together(errors: Iterable[InputError]) -> InputError:
     return InputErrors(found)
 
 
+class ClusterLost(FarmError):
+    """Ray does not answer any more, so that no step can be started and none is heard of."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Ray does not answer any more: its head, or that of this machine, has ended or hangs. "
+            "Finished steps are kept; the same command goes on from there, with a Ray that runs."
+        )
+
+
 class StepFailed(FarmError):
     """A stage failed for a reason that the same inputs will always give; the store records it."""
 

@@ -18,7 +18,7 @@ from farm.engine.holding import announced
 from farm.engine.limits import Limits, limits_of
 from farm.engine.scheduler import Executor, Outcome, Unwatched, Watcher, Watchers, run_steps
 from farm.engine.status import CellStatus, failure_classes, failure_reasons, skip_reasons
-from farm.errors import InputErrors
+from farm.errors import ClusterLost, InputErrors
 from farm.plan import make_plan
 from farm.plan.placement import cores
 from farm.results.leaderboard.board import Board, LiveRows
@@ -71,6 +71,7 @@ def run_sweep(
 
     Raises:
         InputError: something that the user must correct, found before any heavy work.
+        ClusterLost: Ray does not answer any more; the leaderboard has what was done before.
     """
     store, began = results.store(cached=True), time.perf_counter()
     plan, outcomes = make_plan(matrix, facts_from(store, repair=True)), dict[str, Outcome]()
@@ -107,6 +108,9 @@ def run_sweep(
                 outcomes |= _run(plan, store, start, choices, limits_of(matrix.spec.limits), live)
         except KeyboardInterrupt:
             return end(interrupted=True)  # here, where another signal changes nothing
+        except ClusterLost:
+            end(interrupted=True)
+            raise
         else:
             return end(interrupted=False)
         finally:

@@ -44,6 +44,7 @@ class Awaited:
         self._held: dict[Hashable, _Held] = {}
         self._given_up: dict[Hashable, str] = {}
         self._more: dict[Hashable, Any] = {}
+        self._here = set[Any]()
 
     def may_come(self, step: Step, nodes: Iterable[Node]) -> bool:
         """Return whether Ray would ask for another node for the step: none has room for it."""
@@ -76,15 +77,21 @@ class Awaited:
         return [held.asked for held in self._held.values()]
 
     def has_news(self) -> bool:
-        """Return whether a node that was asked for is there."""
-        return any(not _is_pending(task) for task in self.tasks)
+        """Return whether a node that was asked for is there, once for each."""
+        news = {task for task in self.tasks if not _is_pending(task)} - self._here
+        self._here |= news
+        return bool(news)
 
-    def ended(self, nodes: Iterable[Node]) -> Iterator[Outcome]:
-        """Yield the held steps that a node can run now, as WAITING, and those given up."""
+    def ended(self, nodes: Iterable[Node], settled: bool) -> Iterator[Outcome]:
+        """Yield the held steps that a node can run now, as WAITING, and those given up.
+
+        settled: all nodes that are there have said what they are.
+        """
         nodes = list(nodes)
         for kind, held in list(self._held.items()):
             reasons = [step_unsupported(held.step, node.machine) for node in nodes]
-            over = time.monotonic() > held.until or not _is_pending(held.asked)
+            fits_none = settled and held.asked in self._here
+            over = time.monotonic() > held.until or fits_none
             if None not in reasons and not over:
                 continue
             del self._held[kind]

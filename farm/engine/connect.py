@@ -14,7 +14,6 @@ from pathlib import Path
 import ray
 
 import farm
-from farm import interrupts
 from farm.engine import private_ray, ray_thread
 from farm.engine.temporary import remove_abandoned
 from farm.errors import InputError
@@ -49,25 +48,26 @@ def connect(address: str | None) -> None:
     )
 
 
-def disconnect(address: str | None) -> None:
+def disconnect(address: str | None, answers: bool = True) -> None:
     """Leave the cluster at `address`; without one end the Ray that `connect` has started.
 
-    A Ray that a sweep was interrupted in is not asked, since it may take long or fail.
+    answers: Ray is asked to end. One that does not answer is left as it is, and so should one be
+    in which a sweep was interrupted: it may take long, or fail. This process must end soon then.
 
     Raises:
         Interrupted: a signal has come meanwhile; it is left all the same.
     """
     if not address:
-        if interrupts.came():
-            private_ray.kill()
-        else:
+        if answers:
             private_ray.stop()
+        else:
+            private_ray.kill()
         remove_abandoned()  # Ray has killed the supervisors of the workers
-    elif interrupts.came():
-        ray_thread.abandon()  # the cluster ends the tasks of this process with it
-    else:
+    elif answers:
         with suppress(TimeoutError):
             ray_thread.call(ray.shutdown, _LEAVE_S)
+    else:
+        ray_thread.abandon()  # the cluster ends the tasks of this process with it
 
 
 @contextmanager

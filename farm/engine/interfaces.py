@@ -25,11 +25,11 @@ class Executor(Protocol):
         """Start the step if there is room for it now; return whether there is."""
         ...
 
-    def wait(self) -> Outcome:
+    def wait(self) -> Outcome | None:
         """Wait until one of the steps that were taken has ended, and return how.
 
         One that the executor has not started after all, and that should be offered again, is
-        WAITING.
+        WAITING. None: none has ended, but others may be offered.
         """
         ...
 

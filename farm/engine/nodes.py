@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import platform
+import secrets
+import shutil
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from farm import interrupts
 from farm.engine.claims import EXPIRES_S, path_of
-from farm.errors import InputError
+from farm.errors import ClusterLost, InputError, in_one_line
 from farm.files.lease import Lease
 from farm.plan.content.packages import toolchain
 from farm.plan.placement import Machine, cpu_model
@@ -33,7 +37,14 @@ log = logging.getLogger(__name__)
 NodeReport = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], str]
 """A node's name, processor, GPUs, package versions, and why it does not see the store, if so."""
 
-_REFRESH_S = 30.0
+_LOOK_S = 1.0
+"""How often the cluster is asked which nodes it has, in seconds."""
+
+_REPORT_S = 120.0
+"""How long the nodes of the start may take to report, in seconds: Ray sends them the farm first."""
+
+_SILENT_S = 40.0
+"""After how many seconds without an answer the cluster is lost; Ray ends this process after 60."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +55,33 @@ class Node:
     machine: Machine
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A node that has not reported yet. found: what Ray says of it. packages: those asked for."""
+
+    found: Mapping[str, Any]
+    packages: frozenset[str]
+    report: Any
+
+
 class Nodes:
-    """The nodes that are alive. Each reports once, and again if other packages matter."""
+    """The nodes that are alive and have reported what they are.
+
+    A thread asks the cluster every second. So nobody else waits for a head or a node that does not
+    answer: its silence is all that they see. A node reports once, and again if other packages
+    matter or if it is in doubt.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, Node] = {}
-        self._packages: set[str] = set()
-        self._refreshed = float("-inf")
+        self._packages = frozenset[str]()
+        self._known: Mapping[str, Node] = {}  # is replaced and never changed
+        self._asked: dict[str, _Asked] = {}
+        # Rounds of the thread: those that are over, and those after which the last `look` is done.
+        self._rounds, self._wanted, self._answered = 0, 0, time.monotonic()
+        self._lock, self._news, self._ends = threading.Lock(), threading.Event(), threading.Event()
+        self._token = ExitStack()
+        self._thread: threading.Thread | None = None
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._known.values())
@@ -60,32 +90,120 @@ class Nodes:
         return len(self._known)
 
     def learn_for(self, steps: Iterable[Step]) -> None:
-        """Let every node report what these steps need to know of it."""
+        """Let every node report what these steps need to know of it, and wait for that.
+
+        Raises:
+            ClusterLost: the cluster does not answer.
+            Interrupted: the user or the system ends the run.
+        """
         own = (step for step in steps if step.environment is None)
         packages = {name for step in own for name, _ in step.toolchain}
-        if not packages <= self._packages:
-            self._packages |= packages
-            self._known.clear()
-        self._refreshed = float("-inf")
-        self.refresh()
+        with self._lock:
+            if not packages <= self._packages:
+                self._packages |= packages
+                self._known, self._asked = {}, {}
+        if self._thread is None:
+            folder = self._token.enter_context(_token(self._store))
+            self._thread = threading.Thread(target=self._run, args=(folder,), name="nodes")
+            self._thread.daemon = True
+            self._thread.start()
+        self.settle(_REPORT_S)
 
-    def refresh(self, now: bool = False) -> None:
-        """Find nodes that have joined or are gone, at most every 30 seconds, or now."""
-        if not now and time.monotonic() - self._refreshed < _REFRESH_S:
-            return
-        self._refreshed = time.monotonic()
-        known = ray.nodes()  # type: ignore[no-untyped-call]
-        alive = {node["NodeID"]: node for node in known if node["Alive"]}
-        self._known = {key: node for key, node in self._known.items() if key in alive}
-        if new := [key for key in alive if key not in self._known]:
-            self._learn({key: alive[key] for key in new})
+    def settle(self, wait_s: float) -> None:
+        """Wait until all nodes that are there now have reported, at most so many seconds.
 
-    def _learn(self, new: Mapping[str, Mapping[str, Any]]) -> None:
-        with _token(self._store) as token:
-            reports = {key: _request(key, sorted(self._packages), token) for key in new}
-            for key, ref in reports.items():
-                self._known[key] = _node(new[key], *ray.get(ref, timeout=120))
-                log.debug("node %s: %s", key[:12], self._known[key].machine)
+        Raises:
+            ClusterLost: the cluster does not answer.
+            Interrupted: the user or the system ends the run.
+        """
+        until = time.monotonic() + wait_s
+        self.look()
+        while not (self.settled and self._known):
+            interrupts.check()
+            self.require_cluster()
+            if time.monotonic() > until:
+                hosts = [one.found.get("NodeManagerHostname", "?") for one in self._asked.values()]
+                log.warning(f"No answer from {', '.join(hosts) or 'any node'}; going on without.")
+                return
+            time.sleep(0.01)
+
+    def look(self) -> None:
+        """Let the cluster be asked at once."""
+        self._wanted = self._rounds + 2  # the round that is under way may have begun before
+        self._news.set()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the nodes that were there at the last `look` have reported."""
+        return self._rounds >= self._wanted and not self._asked
+
+    def require_cluster(self) -> None:
+        """Raises ClusterLost if the cluster has not answered for a long time."""
+        if self._thread is not None and time.monotonic() - self._answered > _SILENT_S:
+            raise ClusterLost
+
+    def doubt(self, node: str | None) -> None:
+        """Use a node (None: any) no more until it has reported again: something was lost there."""
+        with self._lock:
+            self._known = {key: one for key, one in self._known.items() if node not in (None, key)}
+            self._asked = {key: one for key, one in self._asked.items() if node not in (None, key)}
+        self.look()
+
+    def close(self) -> bool:
+        """Ask no more; return whether the thread has ended, and not waits for the cluster."""
+        self._ends.set()
+        self._news.set()
+        if self._thread is not None and not interrupts.came():
+            self._thread.join(_LOOK_S + 1)
+        self._token.close()
+        return self._thread is None or not self._thread.is_alive()
+
+    def _run(self, token: str) -> None:
+        while not self._ends.is_set() and ray.is_initialized():
+            self._news.clear()
+            try:
+                self._look(token)
+            except Exception as error:  # of Ray, which is to be asked again
+                log.debug("the nodes are not known: %s", in_one_line(error))
+            self._rounds += 1
+            if self._asked:
+                reports = [one.report for one in list(self._asked.values())]
+                ray.wait(reports, num_returns=1, timeout=_LOOK_S / 10)
+            else:
+                self._news.wait(_LOOK_S)
+
+    def _look(self, token: str) -> None:
+        """Find nodes that have joined, are gone, or have reported."""
+        found = ray.nodes()  # type: ignore[no-untyped-call]
+        alive = {one["NodeID"]: one for one in found if one["Alive"]}
+        with self._lock:
+            self._answered = time.monotonic()
+            self._known = {key: one for key, one in self._known.items() if key in alive}
+            self._asked = {key: one for key, one in self._asked.items() if key in alive}
+            packages, unasked = (
+                self._packages,
+                alive.keys() - self._known.keys() - self._asked.keys(),
+            )
+        for key in unasked:
+            report = _request(key, sorted(packages), token)
+            self._asked[key] = _Asked(alive[key], packages, report)
+        for key, asked in list(self._asked.items()):
+            if ray.wait([asked.report], timeout=0)[0]:
+                self._note(key, asked)
+
+    def _note(self, key: str, asked: _Asked) -> None:
+        try:
+            node = _node(asked.found, *ray.get(asked.report, timeout=_LOOK_S))
+        except ray.exceptions.RayError as error:
+            log.debug("node %s has not reported: %s", key[:12], in_one_line(error))
+            node = None  # it is asked again, if it is still there
+        with self._lock:
+            if self._asked.get(key) is not asked:
+                return  # it is in doubt since
+            del self._asked[key]
+            if node is not None and asked.packages == self._packages:
+                self._known = {**self._known, key: node}
+                log.debug("node %s: %s", key[:12], node.machine)
 
 
 @contextmanager
@@ -94,13 +212,14 @@ def _token(store: Store) -> Iterator[str]:
     if is_url(store.address):
         yield store.address
         return
+    key = f"token{secrets.token_hex(8)}"
     # Claimed as a step is: another sweep that starts would take the folder for abandoned.
-    with Lease(path_of(store, "token"), EXPIRES_S):
-        token = store.work_folder("token")
+    with Lease(path_of(store, key), EXPIRES_S):
+        folder = store.work_folder(key)
         try:
-            yield str(token)
+            yield str(folder)
         finally:
-            token.rmdir()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @ray.remote(num_cpus=0)
@@ -121,7 +240,7 @@ def _unseen(token: str) -> str:
 
 def _request(node: str, packages: list[str], token: str) -> Any:
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-    return _report.options(scheduling_strategy=strategy).remote(packages, token)
+    return _report.options(scheduling_strategy=strategy, max_retries=0).remote(packages, token)
 
 
 def _node(

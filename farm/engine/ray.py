@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from farm.engine.limits import Limits
 from farm.engine.nodes import Node, Nodes
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.supervise import Report, shared_supervisor
-from farm.errors import FailureKind, InputError, class_name, text_of
+from farm.errors import ClusterLost, FailureKind, InputError, class_name, text_of
 from farm.plan.placement import step_unsupported
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 # Ray queues tasks that find no free core; a few more than there are cores keep all of them busy.
 _QUEUE = 2
 
-_INTERRUPTED_S = 0.5
-"""How long an interruption may have to wait for Ray, in seconds."""
+_WAIT_S = 0.5
+"""How long Ray is waited for at a time, in seconds: an interruption and a new node wait for it."""
 
 
 class RayExecutor:
@@ -67,6 +67,7 @@ class RayExecutor:
         self._nodes = Nodes(store)
         self._awaited = Awaited(wait_for_nodes_s if self._address else 0.0)
         self._left_out = set[str]()
+        self._lost_on: dict[str, set[str | None]] = defaultdict(set)
         self._stopped = False
 
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
@@ -110,11 +111,16 @@ class RayExecutor:
         """Submit the step if a node that can run it has room for it; return whether one has.
 
         One that no node can run is taken, too, if a node may come for it.
+
+        Raises:
+            ClusterLost: the cluster does not answer any more.
         """
-        self._nodes.refresh()
+        self._nodes.require_cluster()
         able = [node for node in self._nodes if step_unsupported(step, node.machine) is None]
         if not able:
-            return self._awaited.hold(step)
+            return self._nodes.settled and self._awaited.hold(step)
+        lost_on = self._lost_on.get(step.key, ())
+        able = [node for node in able if node.id not in lost_on] or able
         if not self._submitted(step, able):
             self._awaited.ask_for_more(step)
             return False
@@ -164,38 +170,46 @@ class RayExecutor:
             node = _spread(len(self._nodes), able, free)
         return Batch(node, step.needs, step.environment)
 
-    def wait(self) -> Outcome:
+    def wait(self) -> Outcome | None:
         """Wait until a step has ended; its supervisor keeps its limits.
 
+        Return None if none has for half a second.
+
         Raises:
+            ClusterLost: the cluster does not answer any more.
             Interrupted: the user or the system ends the run.
         """
-        while not self._outcomes:
-            interrupts.check()
-            opened, self._open = self._open, []
-            for batch in opened:
-                self._submit(batch)
-            awaited = self._awaited.tasks
+        if not self._outcomes:
+            self._nodes.require_cluster()
             with interrupts.deferred():  # nothing is raised within Ray
-                if awaited:
-                    self._nodes.refresh(now=self._awaited.has_news())
-                    if outcome := next(self._awaited.ended(self._nodes), None):
-                        return outcome
-                waited = [*self._tasks, *awaited]
-                done, _ = ray.wait(waited, num_returns=1, timeout=_INTERRUPTED_S)
-                if done and done[0] in self._tasks:
-                    self._outcomes.extend(self._reported(done[0]))
-        return self._outcomes.popleft()
+                self._outcomes.extend(self._ended())
+        return self._outcomes.popleft() if self._outcomes else None
+
+    def _ended(self) -> Iterator[Outcome]:
+        opened, self._open = self._open, []
+        for batch in opened:
+            self._submit(batch)
+        if self._awaited.tasks:
+            if self._awaited.has_news():
+                self._nodes.look()
+            yield from self._awaited.ended(self._nodes, self._nodes.settled)
+        if waited := [*self._tasks, *self._awaited.tasks]:
+            done, _ = ray.wait(waited, num_returns=1, timeout=_WAIT_S)
+            if done and done[0] in self._tasks:
+                yield from self._reported(done[0])
 
     def _reported(self, reports: Any) -> Iterator[Outcome]:
-        """The outcomes in the next report of a task."""
+        """The outcomes in the next report of a task. Raises ClusterLost."""
         batch = self._tasks[reports]
         try:
             report: Report = ray.get(next(reports))
+        except ray.exceptions.LocalRayletDiedError:
+            raise ClusterLost from None
         except (ray.exceptions.RayError, StopIteration) as error:
             # The task's process or its node died, or was killed for memory; a supervisor never
             # raises.
             del self._tasks[reports]
+            self._nodes.doubt(batch.node_id)
             yield from self._lost(batch, error)
             return
         for outcome in report.ended:
@@ -218,7 +232,9 @@ class RayExecutor:
             else:
                 clear_up(self._store, step.key)
                 log.debug("lost %s %s", step.stage, step.label, exc_info=error)
-                yield Outcome(step.key, StepStatus.TRANSIENT, why, kind=kind)
+                self._lost_on[step.key].add(batch.node_id)
+                lost = kind is FailureKind.NODE_LOST
+                yield Outcome(step.key, StepStatus.TRANSIENT, why, kind=kind, lost=lost)
                 kind = None
 
     def stop(self) -> None:
@@ -227,13 +243,17 @@ class RayExecutor:
             return
         self._stopped = True
         tasks, self._tasks = self._tasks, {}
-        self._awaited.stop()
+        # Nothing is asked of a Ray that does not answer, nor of one in which the sweep was
+        # interrupted: that may take long, and abort this process where steps end.
+        answers = self._nodes.close() and not interrupts.came()
+        if answers:
+            self._awaited.stop()
         with self._stdout:  # until the end, since Ray prints some messages late
             if self._own:
                 # Ray ends the workers itself. Cancelling their tasks first would race with those
                 # that end at that moment, and Ray would then abort this process.
-                disconnect(self._address)
-            else:
+                disconnect(self._address, answers)
+            elif answers:
                 for ref in tasks:
                     ray.cancel(ref, force=True)
         for batch in tasks.values():

@@ -23,11 +23,14 @@ class ReadySteps:
     def __init__(self) -> None:
         self._queues: dict[Hashable, deque[Step]] = {}
         self._full = set[Hashable]()
-        self._waited = False
+        self._others, self._waited = set[str](), False
         self._put_off: list[tuple[float, Step]] = []
 
-    def add(self, step: Step) -> None:
-        """Add a step to the end of its queue."""
+    def add(self, step: Step, pause_s: float = 0.0) -> None:
+        """Add a step to the end of its queue, at once or in so many seconds."""
+        if pause_s:
+            self._put_off.append((time.monotonic() + pause_s, step))
+            return
         self._queues.setdefault(_kind(step), deque()).append(step)
 
     def offered(self) -> Iterator[Step]:
@@ -38,6 +41,7 @@ class ReadySteps:
         for due, step in self._put_off[:]:
             if due <= now:
                 self._put_off.remove((due, step))
+                self._others.discard(step.key)
                 self.add(step)
         for kind, queue in sorted(self._queues.items(), key=_exclusive_last):
             while queue and kind not in self._full:
@@ -52,9 +56,10 @@ class ReadySteps:
         self._full.add(_kind(step))
 
     def put_off(self, step: Step) -> None:
-        """Offer the step that was offered later again."""
+        """Offer the step that was offered later again, since another sweep is running it."""
         self.take(step)
-        self._put_off.append((time.monotonic() + _PUT_OFF_S, step))
+        self.add(step, _PUT_OFF_S)
+        self._others.add(step.key)
 
     def withdraw(self, step: Step) -> None:
         """Remove the step wherever it is: it is not ready any more."""
@@ -63,20 +68,19 @@ class ReadySteps:
             queue.remove(step)
         self._put_off = [one for one in self._put_off if one[1] is not step]
 
-    def wait_for_others(self) -> None:
-        """Sleep until a step that was put off is due.
+    def steps(self) -> list[Step]:
+        """Return the steps that could be offered now."""
+        return [step for queue in self._queues.values() for step in queue]
 
-        Raises:
-            RuntimeError: there is none, so that nothing can go on.
-        """
+    def sleep(self) -> bool:
+        """Sleep until a step that comes later is due; return whether there is one."""
         if not self._put_off:
-            ready = (step for queue in self._queues.values() for step in queue)
-            waiting = ", ".join(f"{step.stage} {step.label}" for step in ready)
-            raise RuntimeError(f"no step can go on: no executor takes {waiting or 'any'}")
-        if not self._waited:
+            return False
+        if self._others and not self._waited:
             log.info("Another sweep is running steps of this one; waiting for it.")
-        self._waited = True
+            self._waited = True
         time.sleep(max(0.0, min(due for due, _ in self._put_off) - time.monotonic()))
+        return True
 
 
 def _kind(step: Step) -> Hashable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from farm.engine.interfaces import Executor, Unwatched, Watcher, Watchers
 from farm.engine.limits import Limits
 from farm.engine.ready import ReadySteps
 from farm.engine.status import Outcome, StepStatus, StepStatuses
+from farm.engine.tries import Tries
 from farm.errors import FailureKind
 from farm.plan.steps import Step
 
@@ -32,12 +34,13 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-TRIES = 3
-"""How often a step is started at most that fails for a temporary reason."""
+_NODE_S = 60.0
+"""How long a step waits for a node while nothing runs, in seconds."""
 
-_KILLERS = (FailureKind.CRASH, FailureKind.OOM)
-_MOST_KILLED = 2
-"""How many workers a step may cost."""
+_IDLE_S = 0.1
+"""How often a step is offered while nothing runs, in seconds."""
+
+_NO_NODE = "no node is left that can run it; the same command goes on when one has joined"
 
 
 def run_steps(
@@ -69,8 +72,8 @@ def run_steps(
         while run.remaining:
             interrupts.check()
             run.start_ready(executor)
-            if run.running:
-                run.end(executor.wait())
+            if run.running and (outcome := executor.wait()):
+                run.end(outcome)
     except BaseException:
         executor.stop()  # before another sweep may claim what still runs
         raise
@@ -92,7 +95,8 @@ class _Run:
         self.claims = claims_of(store)
         self._steps, self._store, self._watcher = steps, store, watcher
         self._statuses = StepStatuses(steps)
-        self._tries, self._killed = Counter[str](), Counter[str]()
+        self._tries = Tries()
+        self._idle_since: float | None = None
         self._ready = ReadySteps()
         self._pending: dict[str, int] = {}  # how many parents each waiting step waits for
         self._children: dict[str, list[str]] = defaultdict(list)
@@ -130,7 +134,7 @@ class _Run:
             if key in self.remaining:  # else it was ended with one of its parents
                 self._await_parents(key, step)
 
-    def _await_parents(self, key: str, step: Step) -> None:
+    def _await_parents(self, key: str, step: Step, pause_s: float = 0.0) -> None:
         ends = [self.outcomes.get(parent) for parent in step.parents]
         if bad := next((end for end in ends if end and end.status is not StepStatus.DONE), None):
             self._finish(step, Outcome(key, StepStatus.BLOCKED, bad.reason))
@@ -140,7 +144,7 @@ class _Run:
             raise RuntimeError(f"{name} waits for a step that is not planned")
         self._pending[key] = ends.count(None)
         if not self._pending[key]:
-            self._ready.add(step)
+            self._ready.add(step, pause_s)
 
     def start_ready(self, executor: Executor) -> None:
         """Offer the ready steps to the executor until it has no room for more.
@@ -159,8 +163,31 @@ class _Run:
             self._statuses.change(step.key, StepStatus.RUNNING)
             self.running[step.key] = step
             self._watcher.started(step)
-        if not self.running and len(self.remaining) == before:  # else others may be ready now
-            self._ready.wait_for_others()
+        if self.running or len(self.remaining) < before:  # else others may be ready now
+            self._idle_since = None
+        else:
+            self._wait_idly()
+
+    def _wait_idly(self) -> None:
+        """Wait for other sweeps, for the next try of a step, or for a node; give nodes up in time.
+
+        Raises:
+            RuntimeError: there is nothing to wait for.
+        """
+        if self._ready.sleep():
+            return
+        ready, now = self._ready.steps(), time.monotonic()
+        if not ready:
+            raise RuntimeError("no step can go on, and none is ready")
+        if self._idle_since is None:
+            self._idle_since = now
+        if now - self._idle_since < _NODE_S:
+            time.sleep(min(_NODE_S, _IDLE_S))
+            return
+        for step in ready:
+            self._ready.withdraw(step)
+            self.claims.release(step.key)
+            self._finish(step, Outcome(step.key, StepStatus.SKIPPED, _NO_NODE))
 
     def _is_free(self, step: Step) -> bool:
         """Whether the step is this run's to start, which it claims; else put it off or end it."""
@@ -180,7 +207,7 @@ class _Run:
         """The outcome of a step that another sweep has run since this one began."""
         if self._store.holds(step.ref) and self._store.record(step.ref):
             return Outcome(step.key, StepStatus.DONE)
-        failure = self._store.failure(step.key) if step.key not in self._tries else None
+        failure = None if step.key in self._tries else self._store.failure(step.key)
         return _failed_before(failure) if failure else None
 
     def end(self, outcome: Outcome) -> None:
@@ -192,17 +219,14 @@ class _Run:
             self._statuses.change(step.key, StepStatus.WAITING)
             self._await_parents(step.key, step)
             return
-        self._tries[step.key] += 1
-        self._killed[step.key] += outcome.kind in _KILLERS
-        again = self._tries[step.key] < TRIES and self._killed[step.key] < _MOST_KILLED
-        if outcome.status is StepStatus.TRANSIENT and again:
+        if self._tries.allow_another(outcome):
             log.debug("%s %s is tried again: %s", step.stage, step.label, outcome.reason)
             self._statuses.change(step.key, StepStatus.TRANSIENT)
             self._statuses.change(step.key, StepStatus.WAITING)
             if outcome.altered:
                 self._make_anew(outcome.altered)
             if step.key in self.remaining:  # else its parent cannot be made anew
-                self._await_parents(step.key, step)
+                self._await_parents(step.key, step, self._tries.pause_s(outcome))
             return
         self._finish(step, outcome)
 

@@ -124,7 +124,8 @@ class InvalidTransition(RuntimeError):
 @dataclass(frozen=True)
 class Outcome:
     """How a step ended. reason, kind: why it did not end well, and the class of that. seconds: how
-    long it ran. altered: a parent whose artifact is not what was published."""
+    long it ran. altered: a parent whose artifact is not what was published. lost: the worker or the
+    node that it ran on was lost, which is no fault of the step."""
 
     key: str
     status: StepStatus
@@ -132,6 +133,7 @@ class Outcome:
     seconds: float = 0.0
     kind: FailureKind | None = None
     altered: Ref | None = None
+    lost: bool = False
 
 
 class StepStatuses:

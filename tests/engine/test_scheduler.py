@@ -15,8 +15,9 @@ from farm import interrupts
 from farm.engine.checks import require_packages
 from farm.engine.claims import Claims
 from farm.engine.limits import Limits
-from farm.engine.scheduler import TRIES, Outcome, StepStatus, run_steps
+from farm.engine.scheduler import Outcome, StepStatus, run_steps
 from farm.engine.status import TRANSITIONS, InvalidTransition, StepStatuses
+from farm.engine.tries import TRIES
 from farm.errors import FailureKind, InputError
 from farm.interrupts import Interrupted
 from farm.plan import Step
