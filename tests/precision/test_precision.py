@@ -338,7 +338,7 @@ Tail = Callable[[Any], tuple[Any, Sequence[Any]]]
 
 def matrix_nms(torch: Any) -> tuple[Any, Sequence[Any]]:
     """SOLO's: masks from a convolution, and the pixels that each two of them share."""
-    from farm.sources.mmdet.forms.solo import decayed
+    from farm.sources.mmdet.segments.solo import decayed
 
     cfg = SimpleNamespace(kernel="gaussian", sigma=2.0, filter_thr=0.05)
 
@@ -353,7 +353,7 @@ def matrix_nms(torch: Any) -> tuple[Any, Sequence[Any]]:
 def score_voting(torch: Any) -> tuple[Any, Sequence[Any]]:
     """PAA's: boxes averaged by weights, coordinates of many hundred pixels."""
     from farm.sources.mmdet.candidates import Candidates
-    from farm.sources.mmdet.dense.selected_priors import Voters, voted
+    from farm.sources.mmdet.dense.paa import Voters, voted
 
     def of(features: Any) -> Any:
         low = features.flatten(2)[..., :2] * 700

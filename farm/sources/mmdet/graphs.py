@@ -24,15 +24,8 @@ from mmdet.models.detectors.panoptic_two_stage_segmentor import TwoStagePanoptic
 from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
 from torch import Tensor, nn
 
-from farm.sources.mmdet import dense, partial_graphs, two_stage
+from farm.sources.mmdet import dense, keypoints, partial_graphs, queries, segments, two_stage
 from farm.sources.mmdet.candidates import Candidates, suppress, suppression
-from farm.sources.mmdet.forms.deformable_detr import DeformableDetr
-from farm.sources.mmdet.forms.detr import Detr
-from farm.sources.mmdet.forms.keypoints import Keypoints
-from farm.sources.mmdet.forms.mask_transformer import MaskTransformer
-from farm.sources.mmdet.forms.solo import Solo
-from farm.sources.mmdet.forms.sparse import Sparse
-from farm.sources.mmdet.forms.yolact import Yolact
 from farm.sources.mmdet.parts import limits, packed, require_test_path
 
 
@@ -94,14 +87,14 @@ FORMS: dict[type, type[nn.Module]] = {
     SingleStageDetector: OneStage,
     TwoStageDetector: TwoStage,
     TridentFasterRCNN: Trident,
-    DETR: Detr,
-    DeformableDETR: DeformableDetr,
-    SparseRCNN: Sparse,
-    CornerNet: Keypoints,
-    CenterNet: Keypoints,
-    SingleStageInstanceSegmentor: Solo,
-    YOLACT: Yolact,
-    MaskFormer: MaskTransformer,
+    DETR: queries.Detr,
+    DeformableDETR: queries.DeformableDetr,
+    SparseRCNN: queries.Sparse,
+    CornerNet: keypoints.Keypoints,
+    CenterNet: keypoints.Keypoints,
+    SingleStageInstanceSegmentor: segments.Solo,
+    YOLACT: segments.Yolact,
+    MaskFormer: segments.MaskTransformer,
 }
 """Module to export for a detector's class, looked up along the MRO.
 

@@ -17,7 +17,7 @@ from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor, SingleRoI
 from torch import Tensor, nn
 
 from farm.sources.mmdet.patches.replaced import replaced
-from farm.sources.mmdet.two_stage.boxes import pool_rows
+from farm.sources.mmdet.two_stage.pooling import pool_rows
 from farm.sources.onnx_files import tensors
 
 if TYPE_CHECKING:

@@ -112,7 +112,7 @@ def require_binary_masks(head: Any) -> None:
 
 
 def require_extractor(part: Any) -> None:
-    """Check that features are pooled by square RoIAlign, as `two_stage.boxes` does.
+    """Check that features are pooled by square RoIAlign, as `two_stage.pooling` does.
 
     Raises:
         ValueError: they are not.

@@ -36,8 +36,7 @@ from farm.sources import mmdet as source
 from farm.sources.mmdet import dense, graphs, patches, random_weights
 from farm.sources.mmdet.candidates import Candidates
 from farm.sources.mmdet.dense import coders as our_coders
-from farm.sources.mmdet.dense import heads
-from farm.sources.mmdet.dense.selected_priors import Voters, voted
+from farm.sources.mmdet.dense import heads, levels, paa
 from farm.units import Dims
 
 pytestmark = pytest.mark.slow
@@ -178,7 +177,7 @@ def test_cfg_options_of_a_test_are_honoured(options: dict[str, Any], tmp_path: P
 
 
 class Head:
-    """What `heads.best` reads of a head."""
+    """What `levels.best` reads of a head."""
 
     def __init__(self, classes: int, sigmoid: bool, nms_pre: int) -> None:
         self.num_classes, self.use_sigmoid_cls = classes, sigmoid
@@ -192,7 +191,7 @@ def test_pairs_of_a_level_are_mmdets(nms_pre: int, sigmoid: bool) -> None:
     """With -1, too: mmdet then takes all but the lowest."""
     head = Head(4, sigmoid, nms_pre)
     logits = noise(2, 3 * head.cls_out_channels, 5, 6) * 2
-    found = heads.best(head, logits)
+    found = levels.best(head, logits)
     flat = logits.permute(0, 2, 3, 1).reshape(2, -1, head.cls_out_channels)
     scores = flat.sigmoid() if sigmoid else flat.softmax(-1)[..., :-1]
     for i in range(2):
@@ -206,9 +205,9 @@ def test_pairs_of_a_level_are_mmdets(nms_pre: int, sigmoid: bool) -> None:
 def test_pairs_of_a_level_where_only_one_or_none_passes() -> None:
     head = Head(4, True, -1)
     logits = torch.full((1, 4, 2, 2), -9.0)
-    assert not heads.best(head, logits).scores.any()
+    assert not levels.best(head, logits).scores.any()
     logits[0, 2, 1, 0] = 3  # the lowest of one: mmdet drops it
-    assert not heads.best(head, logits).scores.any()
+    assert not levels.best(head, logits).scores.any()
 
 
 @pytest.mark.parametrize("options", [{"nms_pre": 0}, {"max_per_img": -1}])
@@ -288,8 +287,8 @@ def test_boxes_are_voted_as_mmdet_does() -> None:
     kept = Candidates(boxes[None, :4], scores[range(4), label][None], label[None])
     head = paa_head()
     best, argbest = scores.max(1)
-    voters = Voters(boxes[None], best[None], argbest[None], boxes[None], scores[None])
-    found = voted(head, voters, kept)
+    voters = paa.Voters(boxes[None], best[None], argbest[None], boxes[None], scores[None])
+    found = paa.voted(head, voters, kept)
     dets = torch.cat([kept.boxes[0], kept.scores[0][:, None]], 1)
     padded = torch.cat([scores, torch.zeros(40, 1)], 1)
     expected, order = head.score_voting(dets, label, boxes, padded, 0.05)
@@ -297,15 +296,15 @@ def test_boxes_are_voted_as_mmdet_does() -> None:
     assert label[by_class].tolist() == order.tolist()
     torch.testing.assert_close(found.boxes[0][by_class], expected[:, :4])
     assert (found.boxes - kept.boxes).abs().max() > 1, "voting moves boxes"
-    still = voted(paa_head(score_voting=False), voters, kept)
+    still = paa.voted(paa_head(score_voting=False), voters, kept)
     torch.testing.assert_close(still.boxes, kept.boxes)
 
 
 def test_a_box_without_area_stays_where_it_is() -> None:
     flat = torch.tensor([[[5.0, 5, 5, 9]]])
     kept = Candidates(flat, torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.long))
-    voters = Voters(flat, kept.scores, kept.labels, flat, torch.ones(1, 1, 3))
-    assert voted(paa_head(), voters, kept).boxes.tolist() == flat.tolist()
+    voters = paa.Voters(flat, kept.scores, kept.labels, flat, torch.ones(1, 1, 3))
+    assert paa.voted(paa_head(), voters, kept).boxes.tolist() == flat.tolist()
 
 
 def test_a_detector_that_votes_cannot_be_cut_before_its_suppression(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from farm.runtimes.openvino import adapter
 from farm.sources import onnx_files
 from farm.sources.mmdet import graphs, patches, random_weights
 from farm.sources.mmdet.detector import Detector
-from farm.sources.mmdet.forms import deformable_detr
 from farm.sources.mmdet.patches.roi_align import roi_align
+from farm.sources.mmdet.queries import deformable_detr
 from farm.units import Dims
 
 pytestmark = pytest.mark.slow

@@ -32,7 +32,7 @@ from mmdet.models.seg_heads.panoptic_fusion_heads import MaskFormerFusionHead
 from pycocotools import mask as coco_mask
 
 from farm.sources.mmdet import candidates, config, graphs
-from farm.sources.mmdet.forms import mask_heads, solo, yolact
+from farm.sources.mmdet.segments import mask_heads, solo, yolact
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)

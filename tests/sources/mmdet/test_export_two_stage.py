@@ -24,7 +24,7 @@ from farm.sources import onnx_files
 from farm.sources.mmdet import patches
 from farm.sources.mmdet.dense import coders
 from farm.sources.mmdet.two_stage import proposals
-from farm.sources.mmdet.two_stage.boxes import pool
+from farm.sources.mmdet.two_stage.pooling import pool
 from farm.units import Dims
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from mmdet.core.bbox import coder as coder_kinds
 from mmdet.models import dense_heads
 from torch import Tensor, nn
 
-from farm.sources.mmdet.dense import coders, heads, selected_priors
+from farm.sources.mmdet.dense import coders, guided, heads, levels, paa
 
 if TYPE_CHECKING:
     from farm.sources.mmdet.candidates import Candidates
@@ -47,17 +47,17 @@ _DELTAS = (coder_kinds.DeltaXYWHBBoxCoder,)
 READERS: dict[type, Reader] = {
     dense_heads.YOLOXHead: Reader(heads.yolox),
     dense_heads.YOLOV3Head: Reader(heads.yolov3, (coder_kinds.YOLOBBoxCoder,)),
-    dense_heads.AnchorHead: Reader(heads.anchors, coders.KNOWN, check=heads.check_limits),
-    dense_heads.FCOSHead: Reader(heads.anchors, coders.KNOWN, check=heads.check_limits),
-    dense_heads.GFLHead: Reader(heads.gfl, coders.POINTS, check=heads.check_limits),
-    dense_heads.FoveaHead: Reader(heads.fovea, check=heads.check_limits, clips=True),
+    dense_heads.AnchorHead: Reader(heads.anchors, coders.KNOWN, check=levels.check),
+    dense_heads.FCOSHead: Reader(heads.anchors, coders.KNOWN, check=levels.check),
+    dense_heads.GFLHead: Reader(heads.gfl, coders.POINTS, check=levels.check),
+    dense_heads.FoveaHead: Reader(heads.fovea, check=levels.check, clips=True),
     dense_heads.SABLRetinaHead: Reader(
-        heads.sabl, (coder_kinds.BucketingBBoxCoder,), check=heads.check_limits
+        heads.sabl, (coder_kinds.BucketingBBoxCoder,), check=levels.check
     ),
-    dense_heads.PAAHead: Reader(selected_priors.paa, _DELTAS, finish=selected_priors.voted),
-    dense_heads.TOODHead: Reader(heads.tood, _DELTAS, heads.check_tood, clips=False),
-    dense_heads.RepPointsHead: Reader(heads.reppoints, check=heads.check_limits, clips=True),
-    dense_heads.GARetinaHead: Reader(selected_priors.guided, _DELTAS, selected_priors.check_guided),
+    dense_heads.PAAHead: Reader(paa.paa, _DELTAS, finish=paa.voted),
+    dense_heads.TOODHead: Reader(heads.tood, _DELTAS, heads.check, clips=False),
+    dense_heads.RepPointsHead: Reader(heads.reppoints, check=levels.check, clips=True),
+    dense_heads.GARetinaHead: Reader(guided.guided, _DELTAS, guided.check),
 }
 """Reader for a head's class, looked up along the MRO."""
 

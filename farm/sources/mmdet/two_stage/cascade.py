@@ -14,15 +14,10 @@ from torch import Tensor
 
 from farm.sources.mmdet.candidates import Candidates, suppression
 from farm.sources.mmdet.parts import require, require_box_head, require_extractor, require_mask_head
-from farm.sources.mmdet.two_stage.boxes import (
-    check_semantic,
-    final,
-    pool,
-    refined,
-    semantic_features,
-    with_context,
-)
+from farm.sources.mmdet.two_stage import pooling
+from farm.sources.mmdet.two_stage.boxes import final, refined
 from farm.sources.mmdet.two_stage.masks import own_map, probabilities
+from farm.sources.mmdet.two_stage.pooling import pool
 
 Predict = Callable[[int, Tensor], tuple[Tensor, Any]]
 """Takes a stage's index and its regions [N, R, 4]; returns the outputs of its box head."""
@@ -114,7 +109,7 @@ def check_htc(head: Any) -> None:
             raise ValueError("HTC without mask_info_flow: mmdet itself cannot run it")
         require_extractor(head.mask_roi_extractor[-1])
         extractors.append(head.mask_roi_extractor[-1])
-    check_semantic(head, extractors)
+    pooling.check(head, extractors)
 
 
 def run_htc(
@@ -127,7 +122,7 @@ def run_htc(
         own = pool(extractor, features, boxes)
         if semantic is None or task not in head.semantic_fusion:
             return own
-        return own + semantic_features(head, semantic, boxes, extractor)
+        return own + pooling.semantic(head, semantic, boxes, extractor)
 
     def predict(stage: int, boxes: Tensor) -> Any:
         return head.bbox_head[stage](pooled(head.bbox_roi_extractor[stage], boxes, "bbox"))
@@ -160,7 +155,7 @@ def check_scnet(head: Any) -> None:
     require_extractor(head.mask_roi_extractor)
     if not head.with_feat_relay:
         raise ValueError("SCNet without feat_relay_head: mmdet itself cannot run it")
-    check_semantic(head, [*head.bbox_roi_extractor, head.mask_roi_extractor])
+    pooling.check(head, [*head.bbox_roi_extractor, head.mask_roi_extractor])
 
 
 def run_scnet(
@@ -173,8 +168,8 @@ def run_scnet(
     def pooled(extractor: Any, boxes: Tensor) -> Tensor:
         own = pool(extractor, features, boxes)
         if semantic is not None:
-            own = own + semantic_features(head, semantic, boxes, extractor)
-        return own if context is None else with_context(own, context)
+            own = own + pooling.semantic(head, semantic, boxes, extractor)
+        return own if context is None else pooling.with_context(own, context)
 
     def predict(stage: int, boxes: Tensor) -> Any:
         return head.bbox_head[stage](pooled(head.bbox_roi_extractor[stage], boxes))

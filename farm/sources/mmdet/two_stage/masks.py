@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from farm.sources.mmdet.candidates import Candidates, suppression
 from farm.sources.mmdet.parts import require, require_box_head, require_extractor
-from farm.sources.mmdet.two_stage.boxes import detections, pool
+from farm.sources.mmdet.two_stage.boxes import detections
+from farm.sources.mmdet.two_stage.pooling import pool
 
 
 def masks(head: Any, features: list[Tensor], found: Candidates) -> Tensor:

@@ -13,7 +13,6 @@ from mmdet.models.roi_heads import bbox_heads, mask_heads
 from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates, decode, take
-from farm.sources.mmdet.forms.detr import best, corners
 from farm.sources.mmdet.parts import (
     limits,
     packed,
@@ -23,8 +22,9 @@ from farm.sources.mmdet.parts import (
     require_plain_coder,
     require_test_path,
 )
-from farm.sources.mmdet.two_stage.boxes import pool
+from farm.sources.mmdet.queries.detr import best, corners
 from farm.sources.mmdet.two_stage.masks import own_map, probabilities
+from farm.sources.mmdet.two_stage.pooling import pool
 
 
 class Sparse(nn.Module):

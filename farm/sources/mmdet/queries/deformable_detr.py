@@ -15,8 +15,8 @@ from mmdet.models.utils.transformer import inverse_sigmoid
 from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import take
-from farm.sources.mmdet.forms.detr import detections
 from farm.sources.mmdet.parts import limits, packed, require, require_test_path
+from farm.sources.mmdet.queries.detr import detections
 
 _FAR = 1e4
 """A logit whose sigmoid is exactly 1; mmdet uses infinity, which not every runtime supports."""

@@ -15,9 +15,9 @@ from mmdet.models.seg_heads.panoptic_fusion_heads import MaskFormerFusionHead
 from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates, select_rows
-from farm.sources.mmdet.forms import mask_heads
-from farm.sources.mmdet.forms.detr import best
 from farm.sources.mmdet.parts import packed, require, require_test_path
+from farm.sources.mmdet.queries.detr import best
+from farm.sources.mmdet.segments import mask_heads
 
 Read = Callable[[Any, list[Tensor]], tuple[Tensor, Tensor]]
 """head, features -> logits [N, Q, classes + 1] and mask logits [N, Q, h, w] of the last layer."""
