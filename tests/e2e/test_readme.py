@@ -53,6 +53,7 @@ def test_the_readme_has_the_commands_that_people_need() -> None:
         "reproduce",
         "store",
         "doctor",
+        "gc",
     } | {
         "export",
         "build",

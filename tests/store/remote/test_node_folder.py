@@ -35,7 +35,7 @@ def test_what_was_used_longest_ago_goes_first(node: Nodes) -> None:
     one = node("one")
     for ref in REFS:
         leave(one, ref, "x" * 4000)
-    two = node("two", 18_000)  # three of them, with their records
+    two = node("two", 15_000)  # three of them, with their records
     for number, ref in enumerate([*REFS[:3], REFS[0], REFS[3]]):
         two.files(ref)
         os.utime(two.root / "locks" / ref.key, (number, number))
