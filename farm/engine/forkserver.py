@@ -1,8 +1,7 @@
 """The fork server: a warm, clean process that forks the processes in which steps run.
 
 It has imported what steps need and has neither threads nor state of a step, so a fork of it is as
-good as a new interpreter and costs milliseconds. One for steps that load a model has imported the
-packages of the model's source, too, which takes seconds. It becomes the parent of whatever its
+good as a new interpreter and costs milliseconds. It becomes the parent of whatever its
 children leave behind (PR_SET_CHILD_SUBREAPER), so that this can be found and ended.
 `engine.workers` is the other side.
 """
@@ -74,20 +73,20 @@ class Work:
         return Path(f"{self.folder}.outcome")
 
 
-def serve(descriptor: int, parent: int, bound: bool = True, source: str = "") -> NoReturn:
+def serve(descriptor: int, parent: int, bound: bool = True) -> NoReturn:
     """Fork a child for each connection that comes over the socket, and report each child's end.
 
     descriptor: of the socket. parent: the process id of the client. bound: let the kernel end this
-    process with its parent's thread; it ends by itself when the socket is closed. source: whose
-    packages are imported before. Messages to the client are pickled tuples: `("forked", pid)` and
-    `("ended", pid, exit code)`, negative for a signal.
+    process with its parent's thread; it ends by itself when the socket is closed. Messages to the
+    client are pickled tuples: `("forked", pid)` and `("ended", pid, exit code)`, negative for a
+    signal.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the client's starter may have blocked some
     signal.signal(signal.SIGTERM, lambda *_: _end_all())
     if bound:
         end_with_parent(parent, signal.SIGTERM)
     adopt_orphans()
-    _preload(source)
+    _preload()
     control, (wake, woken) = socket.socket(fileno=descriptor), os.pipe()
     for number in (wake, woken):
         os.set_blocking(number, False)
@@ -113,7 +112,7 @@ def serve(descriptor: int, parent: int, bound: bool = True, source: str = "") ->
     _end_all()
 
 
-def _preload(source: str = "") -> None:
+def _preload() -> None:
     added = {name: value for name, value in _THREADLESS.items() if name not in os.environ}
     os.environ.update(added)
     for name in PRELOADED:
@@ -125,8 +124,6 @@ def _preload(source: str = "") -> None:
         store.warm_up()
         for registry in (catalog.RUNTIMES, catalog.SOURCES, catalog.DATASETS, catalog.EXTRA_STAGES):
             len(registry)
-        if source:
-            getattr(catalog.SOURCES[source].adapter(), "Detector", None)  # as `check` does
     for name in added:
         del os.environ[name]
     gc.collect()
@@ -199,8 +196,6 @@ def _prepare(work: Work, variables: Mapping[str, str]) -> None:
     if wanted != dict(os.environ):
         os.environ.clear()
         os.environ.update(wanted)
-    if "torch" in sys.modules and (threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
-        sys.modules["torch"].set_num_threads(max(int(threads), 1))  # read when it was imported
     with suppress(OSError):  # it is no more: what needs it says so
         os.chdir(work.current)
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]

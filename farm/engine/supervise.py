@@ -16,14 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.catalog import SOURCES
 from farm.engine.ends import KILLED, outcome_of_end
 from farm.engine.forkserver import Work
 from farm.engine.hosts import share_host
 from farm.engine.perform import outcome_of, store_at
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers import Ended, ForkServer, Watched, Worker
-from farm.errors import FailureKind, InputError, TransientFailure
+from farm.errors import FailureKind, InputError
 from farm.specs import refs_of
 from farm.store.objects import is_url
 from farm.store.opening import open_store
@@ -36,9 +35,8 @@ if TYPE_CHECKING:
 
 TIME_IS_UP = "the time was up"
 
-_Kind = tuple[str, tuple[str, ...], str]
-"""The digest of an environment, where modules are found, and the source whose packages are
-imported."""
+_Kind = tuple[str, tuple[str, ...]]
+"""The digest of an environment, and where modules are found."""
 
 _REPORT_S = 0.1
 """For how long the outcome of a step may wait for those of the next ones, in seconds."""
@@ -174,7 +172,7 @@ class Supervisor:
         self, step: Step, store: Store, folder: Path, limit: Limit
     ) -> Watched[Outcome | Ended]:
         digest = step.environment.digest if step.environment else ""
-        kind = digest, tuple(sys.path), _loads(step)
+        kind = digest, tuple(sys.path)
         alone = step.needs.own_process or step.needs.exclusive or bool(step.needs.accelerator)
         server, variables = self._server(kind, step.environment)
         worker = (None if alone else self._kept.pop(kind, None)) or Worker(server)
@@ -211,22 +209,8 @@ class Supervisor:
                 return known
             known[0].close()
             self._kept.pop(kind, None)
-        try:
-            server = ForkServer(environment, self._echo, kind[-1])
-        except TransientFailure:
-            if not kind[-1]:
-                raise
-            server = ForkServer(environment, self._echo)  # the step says what is wrong with them
-        self._servers[kind] = server, dict(os.environ)
+        self._servers[kind] = ForkServer(environment, self._echo), dict(os.environ)
         return self._servers[kind]
-
-
-def _loads(step: Step) -> str:
-    """The source of the model that the step loads, if its packages are imported once for all."""
-    engine = getattr(step.inputs, "engine", None)
-    model = getattr(step.inputs, "model", None) or getattr(engine, "model", None)
-    source = getattr(model, "source", "")
-    return source if source in SOURCES and SOURCES[source].preloads else ""
 
 
 def _changes(variables: Mapping[str, str]) -> tuple[tuple[str, str | None], ...]:

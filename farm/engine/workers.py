@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _SERVE = "from farm.engine.forkserver import serve; serve{args}"
 
-_START_S, _END_S = 300.0, 5.0
+_START_S, _END_S = 120.0, 5.0
 """How long a server may take to start, and to end, in seconds."""
 
 _WATCH_S = 0.25
@@ -131,19 +131,18 @@ class ForkServer:
     """A fork server of this process, in one environment.
 
     environment: None for that of this process. echo: its children may write to the terminal.
-    source: the model source whose packages it imports.
 
     Raises:
         TransientFailure: it cannot be started, or its environment cannot be made.
     """
 
-    def __init__(self, environment: Environment | None, echo: bool, source: str = "") -> None:
+    def __init__(self, environment: Environment | None, echo: bool) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, tempfile.TemporaryFile() as output, ExitStack() as stack:
             stack.callback(self.control.close)
             # The kernel takes the end of the thread that starts a process for that of its parent.
             bound = threading.current_thread() is threading.main_thread()
-            serve = _SERVE.format(args=(theirs.fileno(), os.getpid(), bound, source))
+            serve = _SERVE.format(args=(theirs.fileno(), os.getpid(), bound))
             command, variables = _command(environment, serve)
             folder = TemporaryFolder()
             stack.callback(folder.remove)

@@ -71,15 +71,13 @@ class Source(Part):
     adapter: imports what loads its models. spec: the pydantic model of a model's entry in a
     matrix; for other packages a subclass of `farm.config.models.OwnFormSpec`.
     opsets: it writes at the requested opset, so that this is an axis. eager: PyTorch itself can run
-    it. preloads: its packages take long to import and start no threads meanwhile, so that they are
-    imported once, in a process of which those of the steps are forks.
+    it.
     """
 
     adapter: Callable[[], SourceAdapter]
     spec: type[ModelSpec]
     opsets: bool = True
     eager: bool = True
-    preloads: bool = False
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,6 @@ MMDET = Source(
     module="farm.sources.mmdet",
     adapter=_mmdet,
     spec=MmdetSpec,
-    preloads=True,
 )
 MODULE = Source(
     name="module",
@@ -46,7 +45,6 @@ MODULE = Source(
     module="farm.sources.module",
     adapter=_module,
     spec=ModuleSpec,
-    preloads=True,
 )
 ONNX = Source(
     name="onnx",
