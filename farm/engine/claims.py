@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,8 @@ def path_of(store: Store, key: str) -> Path:
 
 
 def remove_stale_work(store: Store) -> int:
-    """Remove the working folders of steps that no living sweep has claimed; return how many."""
+    """Remove the working folders of steps that no living sweep has claimed, and the claims of dead
+    ones; return how many folders."""
     count = 0
     for folder in (store.root / "tmp").glob("*"):
         lease = Lease(path_of(store, folder.name.partition(".")[0]), EXPIRES_S)
@@ -78,4 +80,13 @@ def remove_stale_work(store: Store) -> int:
             folder.unlink(missing_ok=True)
         lease.release()
         count += 1
+    _remove_stale_claims(store)
     return count
+
+
+def _remove_stale_claims(store: Store) -> None:
+    """Remove the claims of sweeps that were killed when they had published a step."""
+    for path in (store.root / "claims").glob("[!.]*"):
+        with suppress(OSError):
+            if (lease := Lease(path, EXPIRES_S)).acquire():
+                lease.release()
