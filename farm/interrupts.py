@@ -119,6 +119,7 @@ def to_the_end(main: Callable[[], int | None]) -> None:
     """
     global _is_program
     _is_program = True
+    _open_streams()
     ends = list[Any]()
     # Registered first, it is called last: after what libraries have registered.
     atexit.register(_leave, ends)
@@ -139,6 +140,17 @@ def to_the_end(main: Callable[[], int | None]) -> None:
     if ends or any(not thread.daemon for thread in threading.enumerate()[1:]):
         _exit_in(_EXIT_S, code)
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Open the null device in place of standard streams that are closed (`2>&-`), so that no other
+    file gets their numbers and is written to as if it were one."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the least number that is free
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 def _leave(ends: list[Any]) -> None:

@@ -120,3 +120,22 @@ def test_an_alarm_that_would_abort_the_process_is_off() -> None:
         signal.alarm(60)
         signal.raise_signal(signal.SIGTERM)
     assert signal.alarm(0) == 0
+
+
+CLOSED = """
+import os, sys
+from farm import interrupts
+
+def main():
+    print("lost", file=sys.stderr)
+    os.write(3, f"{sys.stdin.read()!r} {open(os.devnull).fileno()}".encode())
+
+interrupts.to_the_end(main)
+"""
+
+
+def test_a_program_without_standard_streams_gives_their_numbers_to_no_other_file() -> None:
+    line = f"exec {sys.executable} -c '{CLOSED}' 3>&1 <&- >&- 2>&-"
+    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(["sh", "-c", line], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "'' 4")

@@ -51,7 +51,7 @@ def _kind(step: Step) -> Hashable:
 class Batch:
     """Steps that run in turn, in processes of the same environment, as one task.
 
-    node: where; None where Ray chooses, since every node can run each of them. steps: those that
+    node: where; None where there is only one. steps: those that
     have not ended yet, by key, in their order. seconds: how long all are expected to take.
     """
 

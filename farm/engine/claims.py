@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,7 +119,8 @@ def path_of(store: Store, key: str) -> Path:
 
 
 def remove_stale_work(store: Store) -> int:
-    """Remove the working folders of steps that no living sweep has claimed; return how many."""
+    """Remove the working folders of steps that no living sweep has claimed, and the claims of dead
+    ones; return how many folders."""
     if (other := remote(store)) is not None:
         return other.node.remove_abandoned()
     count = 0
@@ -135,4 +137,13 @@ def remove_stale_work(store: Store) -> int:
             folder.unlink(missing_ok=True)
         lease.release()
         count += 1
+    _remove_stale_claims(store)
     return count
+
+
+def _remove_stale_claims(store: Store) -> None:
+    """Remove the claims of sweeps that were killed when they had published a step."""
+    for path in (store.root / "claims").glob("[!.]*"):
+        with suppress(OSError):
+            if (lease := Lease(path, EXPIRES_S)).acquire():
+                lease.release()

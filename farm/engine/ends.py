@@ -34,15 +34,25 @@ def outcome_of_end(step: Step, store: Store, folder: Path, limit: Limit, end: En
         return _over_its_limit(step, store, log, limit, end)
     if -end.code in KILLED:
         store.keep_log(step.key, log)
-        memory = -end.code == signal.SIGKILL
-        reason = f"its process was killed by {_signal(-end.code)}{': out of memory?' * memory}"
-        kind = FailureKind.OOM if memory else FailureKind.NODE_LOST
+        reason, kind = _why_killed(end)
         return Outcome(step.key, StepStatus.TRANSIENT, reason, kind=kind)
     if end.code < 0:
         reason = f"its code ended by {_signal(-end.code)}"
     else:
         reason = f"its code ended the process with exit code {end.code}{_last_line(log)}"
     return record_failure(step, store, log, reason, 0.0, FailureKind.CRASH)
+
+
+def _why_killed(end: Ended) -> tuple[str, FailureKind]:
+    """Why a process was killed, and the class of that: for memory only if that ran out."""
+    if end.with_server:
+        return "the fork server of its process was killed", FailureKind.CRASH
+    reason = f"its process was killed by {_signal(-end.code)}"
+    if -end.code != signal.SIGKILL:
+        return reason, FailureKind.NODE_LOST
+    if end.no_memory:
+        return f"{reason}, and memory ran out", FailureKind.OOM
+    return reason, FailureKind.CRASH
 
 
 def _over_its_limit(step: Step, store: Store, log: Path, limit: Limit, end: Ended) -> Outcome:
@@ -77,3 +87,5 @@ def clear_up(store: Store, key: str) -> None:
         with suppress(OSError):  # a full disk has no room for the log
             store.keep_log(key, folder / "step.log")
         shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # the outcome of a worker that could not send it is a file
+            folder.unlink(missing_ok=True)

@@ -15,11 +15,12 @@ import os
 import pickle
 import resource
 import select
+import shutil
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -38,6 +39,8 @@ PRELOADED = (
     *(f"farm.stages.{name}" for name in ("prepare", "build", "verify", "evaluate", "measure")),
 )
 """Modules that are imported before the first fork: those that start no thread."""
+
+_LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
 
 MOST_BYTES = 1 << 12
 """Of one message between the server and its client."""
@@ -73,16 +76,17 @@ class Work:
         return Path(f"{self.folder}.outcome")
 
 
-def serve(descriptor: int, parent: int, bound: bool = True) -> NoReturn:
+def serve(descriptor: int, parent: int, bound: bool = True, temporary: str = "") -> NoReturn:
     """Fork a child for each connection that comes over the socket, and report each child's end.
 
     descriptor: of the socket. parent: the process id of the client. bound: let the kernel end this
-    process with its parent's thread; it ends by itself when the socket is closed. Messages to the
+    process with its parent's thread; it ends by itself when the socket is closed. temporary: a
+    folder that ends with this process. Messages to the
     client are pickled tuples: `("forked", pid)` and `("ended", pid, exit code)`, negative for a
     signal.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the client's starter may have blocked some
-    signal.signal(signal.SIGTERM, lambda *_: _end_all())
+    signal.signal(signal.SIGTERM, lambda *_: _end_all(temporary))
     if bound:
         end_with_parent(parent, signal.SIGTERM)
     adopt_orphans()
@@ -109,7 +113,7 @@ def serve(descriptor: int, parent: int, bound: bool = True) -> NoReturn:
                 children.add(_fork(control, wake, woken, received[0], message.decode()))
     except OSError:  # the client has ended, or there is no room for another process
         sys.excepthook(*sys.exc_info())
-    _end_all()
+    _end_all(temporary)
 
 
 def _preload() -> None:
@@ -169,12 +173,13 @@ def _work(descriptor: int, temporary: str) -> NoReturn:
     os.environ["TMPDIR"], tempfile.tempdir = temporary, None
     faulthandler.enable()
     connection, identity = Connection(descriptor), os.fstat(descriptor).st_ino
-    variables = dict(os.environ)
+    variables, put_back = dict(os.environ), _process_state()
     while True:
         try:
             work: Work = pickle.loads(connection.recv_bytes())
         except EOFError:
             os._exit(0)  # without the threads and exit handlers of the steps' code
+        put_back()
         _prepare(work, variables)
         answer = pickle.dumps(_perform(work))
         try:
@@ -184,6 +189,28 @@ def _work(descriptor: int, temporary: str) -> NoReturn:
         except OSError:
             work.outcome_file.write_bytes(answer)
             os._exit(0)
+
+
+def _process_state() -> Callable[[], None]:
+    """Return a function that puts back what a step's code may change of this process: the umask,
+    limits (which only root can raise again), and what signals do."""
+    os.umask(mask := os.umask(0))
+    limits = {number: resource.getrlimit(number) for number in _LIMITS}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    def put_back() -> None:
+        os.umask(mask)
+        for number, limit in limits.items():
+            if resource.getrlimit(number) != limit:
+                with suppress(ValueError, OSError):
+                    resource.setrlimit(number, limit)
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    return put_back
 
 
 def _prepare(work: Work, variables: Mapping[str, str]) -> None:
@@ -214,6 +241,9 @@ def _perform(work: Work) -> Any:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _end_all() -> NoReturn:
+def _end_all(temporary: str) -> NoReturn:
+    """End with all children, and with the folder that a client which was killed cannot remove."""
     end_children()
+    if temporary:
+        shutil.rmtree(temporary, ignore_errors=True)
     os._exit(0)

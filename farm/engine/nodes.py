@@ -40,6 +40,9 @@ NodeReport = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], str]
 _LOOK_S = 1.0
 """How often the cluster is asked which nodes it has, in seconds."""
 
+_GONE_S = 3.0
+"""How long Ray may take to say that the steps of a node which is gone are lost, in seconds."""
+
 _REPORT_S = 120.0
 """How long the nodes of the start may take to report, in seconds: Ray sends them the farm first."""
 
@@ -77,6 +80,7 @@ class Nodes:
         self._packages = frozenset[str]()
         self._known: Mapping[str, Node] = {}  # is replaced and never changed
         self._asked: dict[str, _Asked] = {}
+        self._alive, self._left = frozenset[str](), dict[str, float]()
         # Rounds of the thread: those that are over, and those after which the last `look` is done.
         self._rounds, self._wanted, self._answered = 0, 0, time.monotonic()
         self._lock, self._news, self._ends = threading.Lock(), threading.Event(), threading.Event()
@@ -137,6 +141,14 @@ class Nodes:
         """Whether the nodes that were there at the last `look` have reported."""
         return self._rounds >= self._wanted and not self._asked
 
+    def are_gone(self, nodes: Iterable[str]) -> set[str]:
+        """Return those that have not been there for some seconds, in which Ray itself may say so.
+
+        It never does of steps that wait on a node which hangs.
+        """
+        now = time.monotonic()
+        return {one for one in nodes if now - self._left.get(one, now) > _GONE_S}
+
     def require_cluster(self) -> None:
         """Raises ClusterLost if the cluster has not answered for a long time."""
         if self._thread is not None and time.monotonic() - self._answered > _SILENT_S:
@@ -178,6 +190,9 @@ class Nodes:
         alive = {one["NodeID"]: one for one in found if one["Alive"]}
         with self._lock:
             self._answered = time.monotonic()
+            for key in self._alive - alive.keys():
+                self._left[key] = self._answered
+            self._alive = frozenset(alive)
             self._known = {key: one for key, one in self._known.items() if key in alive}
             self._asked = {key: one for key, one in self._asked.items() if key in alive}
             packages, unasked = (

@@ -32,6 +32,16 @@ def children_of(pid: int, thread: int | None = None) -> list[int]:
     return found
 
 
+def with_variable(name: str, value: str) -> list[int]:
+    """Return the processes that were started with this environment variable."""
+    found, wanted = list[int](), os.fsencode(f"{name}={value}")
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:  # another user's
+            if wanted in file.read().split(b"\0"):
+                found.append(int(pid))
+    return found
+
+
 def kill(pids: Iterable[int], number: int = signal.SIGKILL) -> None:
     """Kill processes, which may have ended already, or send them another signal."""
     for pid in pids:

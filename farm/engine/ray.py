@@ -38,6 +38,10 @@ _WAIT_S = 0.5
 """How long Ray is waited for at a time, in seconds: an interruption and a new node wait for it."""
 
 
+class _NodeGone(Exception):
+    """A node is not there any more, and Ray has not said so of what waits there."""
+
+
 class RayExecutor:
     """An executor of `run_steps` that takes as many steps as the cluster has cores and GPUs.
 
@@ -167,7 +171,7 @@ class RayExecutor:
         else:
             if not free or len(shared) >= sum(node.machine.cpus for node in free) + _QUEUE:
                 return None
-            node = _spread(len(self._nodes), able, free)
+            node = _roomiest(free, shared) if len(self._nodes) > 1 else None
         return Batch(node, step.needs, step.environment)
 
     def wait(self) -> Outcome | None:
@@ -193,6 +197,7 @@ class RayExecutor:
             if self._awaited.has_news():
                 self._nodes.look()
             yield from self._awaited.ended(self._nodes, self._nodes.settled)
+        yield from self._gone()
         if waited := [*self._tasks, *self._awaited.tasks]:
             done, _ = ray.wait(waited, num_returns=1, timeout=_WAIT_S)
             if done and done[0] in self._tasks:
@@ -220,6 +225,13 @@ class RayExecutor:
             yield Outcome(key, StepStatus.WAITING)
         if not batch.steps:
             del self._tasks[reports]
+
+    def _gone(self) -> Iterator[Outcome]:
+        """The outcomes of steps whose nodes are gone, of which Ray has not said so."""
+        gone = self._nodes.are_gone({one.node_id for one in self._tasks.values() if one.node_id})
+        for reports in [one for one, batch in self._tasks.items() if batch.node_id in gone]:
+            batch = self._tasks.pop(reports)
+            yield from self._lost(batch, _NodeGone("its node is gone"))
 
     def _lost(self, batch: Batch, error: Exception) -> Iterator[Outcome]:
         """The outcomes of steps whose task has ended before them: the first was under way."""
@@ -298,6 +310,8 @@ def _why_lost(error: Exception) -> tuple[str, FailureKind | None]:
     """Why a task has no outcome, and the class of that."""
     if isinstance(error, ray.exceptions.OutOfMemoryError):
         return "Ray ended it, since memory ran out on its node", FailureKind.OOM
+    if isinstance(error, _NodeGone):
+        return str(error), FailureKind.NODE_LOST
     if isinstance(error, ray.exceptions.WorkerCrashedError):
         return "the process that supervised it was killed", FailureKind.NODE_LOST
     first = text_of(error).strip().partition("\n")[0]
@@ -310,8 +324,9 @@ def _any_can_run(batch: Batch, nodes: list[Node]) -> bool:
     return any(step_unsupported(step, node.machine) is None for step in steps for node in nodes)
 
 
-def _spread(total: int, able: list[Node], free: list[Node]) -> Node | None:
-    """The node to submit a step to; None, where every node can run it, lets Ray choose."""
-    if total == len(able) == len(free):
-        return None
-    return max(free, key=lambda node: node.machine.cpus)
+def _roomiest(nodes: list[Node], tasks: list[Batch]) -> Node:
+    """The node with the most cores that no task has."""
+    used = Counter[str | None]()
+    for task in tasks:
+        used[task.node_id] += task.needs.cpus
+    return max(nodes, key=lambda node: node.machine.cpus - used[node.id])

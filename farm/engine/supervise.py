@@ -41,6 +41,9 @@ _Kind = tuple[str, tuple[str, ...]]
 _REPORT_S = 0.1
 """For how long the outcome of a step may wait for those of the next ones, in seconds."""
 
+_MOST_SERVERS = 8
+"""How many fork servers are kept: each has imported a hundred megabytes."""
+
 _CRASHES = 2
 """How many workers a step may crash: an earlier step of the first one may have been the cause."""
 
@@ -204,13 +207,21 @@ class Supervisor:
         self, kind: _Kind, environment: Environment | None
     ) -> tuple[ForkServer, dict[str, str]]:
         """The fork server, and the environment variables that it was started with."""
-        if known := self._servers.get(kind):
+        if known := self._servers.pop(kind, None):
             if known[0].alive:
+                self._servers[kind] = known  # the last that was used
                 return known
-            known[0].close()
-            self._kept.pop(kind, None)
+            self._close(kind, known[0])
+        while len(self._servers) >= _MOST_SERVERS:
+            oldest = next(iter(self._servers))
+            self._close(oldest, self._servers.pop(oldest)[0])
         self._servers[kind] = ForkServer(environment, self._echo), dict(os.environ)
         return self._servers[kind]
+
+    def _close(self, kind: _Kind, server: ForkServer) -> None:
+        if worker := self._kept.pop(kind, None):
+            worker.close()
+        server.close()
 
 
 def _changes(variables: Mapping[str, str]) -> tuple[tuple[str, str | None], ...]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from farm import environments
 from farm.engine import forkserver, processes
 from farm.engine.limits import Limit, used_memory
+from farm.engine.memory import MemoryWatch
 from farm.engine.temporary import TemporaryFolder
 from farm.errors import TransientFailure
 
@@ -50,10 +51,13 @@ Watched = Generator[None, None, T]
 @dataclass(frozen=True)
 class Ended:
     """How a worker ended before its step did. code: its exit code, negative for a signal. limit:
-    the limit for which it was killed."""
+    the limit for which it was killed. no_memory: memory ran out meanwhile. with_server: its fork
+    server has ended, too."""
 
     code: int
     limit: str = ""
+    no_memory: bool = False
+    with_server: bool = False
 
 
 class Worker:
@@ -72,6 +76,7 @@ class Worker:
             self._connection.send_bytes(pickle.dumps(work))
         until, most = time.monotonic() + limit.seconds, limit.most_bytes
         sources: list[Any] = [self._connection, self._server.control]
+        memory = MemoryWatch()
         while True:
             remaining = until - time.monotonic()
             wait = min(_WATCH_S, max(remaining, 0))
@@ -81,12 +86,13 @@ class Worker:
                     return outcome
                 sources.remove(self._connection)  # the step's code has closed it
             if readable and (code := self._server.exit_code(self.pid, 0)) is not None:
-                return self._after_end(work, code)
+                return self._after_end(work, code, memory)
             if remaining <= 0:
                 return Ended(self.kill(), "time")
             if not readable and used_memory([self.pid, *processes.descendants(self.pid)]) > most:
                 return Ended(self.kill(), "memory")
             if not readable:
+                memory.look()
                 yield
 
     def _answer(self) -> Outcome | None:
@@ -101,13 +107,13 @@ class Worker:
         """Whether processes that a step has started still run."""
         return bool(processes.children_of(self.pid))
 
-    def _after_end(self, work: Work, code: int) -> Outcome | Ended:
+    def _after_end(self, work: Work, code: int, memory: MemoryWatch) -> Outcome | Ended:
         if self._connection.poll() and (outcome := self._answer()) is not None:
             return outcome
         try:
             written: Outcome = pickle.loads(work.outcome_file.read_bytes())
         except FileNotFoundError:
-            return Ended(code)
+            return Ended(code, "", memory.ran_out, not self._server.alive)
         return written
 
     def kill(self) -> int:
@@ -124,6 +130,8 @@ class Worker:
         if self._server.exit_code(self.pid, 0) is None:
             self.kill()
         self._server.kill_strays()
+        if not self._server.alive:  # nobody has adopted what it has left
+            processes.kill(processes.with_variable("TMPDIR", self.temporary))
         shutil.rmtree(self.temporary, ignore_errors=True)
 
 
@@ -142,11 +150,11 @@ class ForkServer:
             stack.callback(self.control.close)
             # The kernel takes the end of the thread that starts a process for that of its parent.
             bound = threading.current_thread() is threading.main_thread()
-            serve = _SERVE.format(args=(theirs.fileno(), os.getpid(), bound))
-            command, variables = _command(environment, serve)
             folder = TemporaryFolder()
             stack.callback(folder.remove)
             self.temporary = str(folder.path)
+            args = (theirs.fileno(), os.getpid(), bound, self.temporary)
+            command, variables = _command(environment, _SERVE.format(args=args))
             self._alive, self._exits = set[int](), dict[int, int]()
             sink = None if echo else output
             self._process = subprocess.Popen(

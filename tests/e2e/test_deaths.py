@@ -155,7 +155,7 @@ ENDS = {
     "segfault": ("crash", r"its code ended by signal 11 \(Segmentation fault\)"),
     "hang": ("timeout", r"it did not finish within 6\.0s; `limits: {\w+: TIME}` in the matrix"),
     "memory": ("oom", r"out of memory \(MemoryError\)|it used more than 1GiB of memory"),
-    "kill": ("oom", r"its process was killed by signal 9 \(Killed\): out of memory\?"),
+    "kill": ("crash", r"its process was killed by signal 9 \(Killed\)"),
     "interrupt": ("crash", "its code raised KeyboardInterrupt"),
 }
 """The class and the reason of each way to die."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from farm.engine.status import Outcome
 from farm.plan import Step
 from farm.plan.steps import Needs
 from farm.specs import Ref
@@ -47,10 +48,18 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.fixture
-def executor(cluster: None, tmp_path: Path) -> Any:
+def executor(cluster: None, tmp_path: Path) -> Iterator[Any]:
     from farm.engine.ray import RayExecutor
 
-    return RayExecutor(Store(tmp_path / "store"), None)
+    found = RayExecutor(Store(tmp_path / "store"), None)
+    yield found
+    found.stop()
+
+
+def waited(executor: Any) -> Outcome:
+    while (outcome := executor.wait()) is None:
+        pass
+    return outcome  # type: ignore[no-any-return]
 
 
 def noted(folder: Path, key: str, accelerator: str | None = KIND) -> Noted:
@@ -67,7 +76,7 @@ def test_each_step_on_a_gpu_has_a_process_of_its_own_and_sees_the_gpu_of_its_tas
     executor.admit(steps)
     for step in steps:
         assert executor.take(step)
-        executor.wait()
+        waited(executor)
     notes = [(tmp_path / step.key).read_text().split() for step in steps]
     assert len({pid for pid, _ in notes}) == len(steps)
     assert {gpu for _, gpu in notes} <= {"0", "1"}
@@ -78,6 +87,6 @@ def test_no_more_steps_than_gpus_are_under_way(executor: Any, tmp_path: Path) ->
     executor.admit(steps)
     assert [executor.take(step) for step in steps] == [True, True, False]
     assert executor.take(noted(tmp_path, "0", accelerator=None))  # cores are left
-    ended = {executor.wait().key for _ in range(3)}
+    ended = {waited(executor).key for _ in range(3)}
     assert ended == {steps[0].key, steps[1].key, "0" * 64}
-    assert executor.take(steps[2]) and executor.wait().key == steps[2].key
+    assert executor.take(steps[2]) and waited(executor).key == steps[2].key

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from farm.engine.interfaces import Executor
 from farm.engine.limits import Limit
 from farm.engine.status import Outcome
 from farm.engine.supervise import shared_supervisor
@@ -52,3 +53,10 @@ def step(
 def supervised(one: Step, root: Path | str, limit: Limit = Limit(60)) -> Outcome:  # noqa: B008
     """Run a step as every executor does."""
     return shared_supervisor().run(one, str(root), limit)
+
+
+def waited(executor: Executor) -> Outcome:
+    """Wait for the next outcome, as the scheduler does."""
+    while (outcome := executor.wait()) is None:
+        pass
+    return outcome

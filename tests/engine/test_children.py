@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ import pytest
 from own_stage import step, supervised
 
 from farm.engine import perform as performing
+from farm.engine import supervise
 from farm.engine.limits import Limit
 from farm.engine.local import LocalExecutor
+from farm.engine.memory import MemoryWatch
 from farm.engine.perform import perform
 from farm.engine.supervise import Supervisor
 from farm.plan import Needs, Step
@@ -277,3 +280,65 @@ def test_the_server_outlives_the_thread_that_has_started_it(store: Store) -> Non
         pids.append(figures(store, own)["pid"])
     supervisor.close()
     assert len(set(pids)) == 1
+
+
+def test_what_a_step_changes_of_its_process_does_not_reach_the_next_one(store: Store) -> None:
+    """In the same worker."""
+    code = "import os, resource, signal; figures['pid'] = os.getpid()\n"
+    rude = step(
+        code + "os.umask(0o077); os.chdir('/'); os.environ['RUDE'] = '1'\n"
+        "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))"
+    )
+    look = step(
+        code + "os.umask(mask := os.umask(0)); files = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "ignored = signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN\n"
+        "blocked = len(signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+        "figures['state'] = [mask, files[0], ignored, blocked, 'RUDE' in os.environ, os.getcwd()]"
+    )
+    os.umask(mask := os.umask(0))
+    for own in (rude, look):
+        assert supervised(own, store.root).status == "done"
+    assert figures(store, rude)["pid"] == figures(store, look)["pid"]
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert figures(store, look)["state"] == [mask, files, False, 0, False, os.getcwd()]
+
+
+def test_a_killed_fork_server_is_no_lack_of_memory_and_leaves_no_process(store: Store) -> None:
+    pids = store.root.parent / "pids"
+    own = step(
+        "import os, signal, subprocess, time\n"
+        "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
+        "os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)",
+        APART,
+    )
+    outcome = supervised(own, store.root)
+    assert (outcome.status, outcome.kind) == ("transient", "crash")
+    assert outcome.reason == "the fork server of its process was killed"
+    wait_for(lambda: all(ended(int(pid)) for pid in pids.read_text().split()))
+
+
+def test_a_process_that_is_killed_when_memory_ran_out_is_said_to_be(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryWatch, "ran_out", property(lambda _: True))
+    outcome = supervised(step("import os; os.kill(os.getpid(), 9)", APART), store.root)
+    assert (outcome.status, outcome.kind) == ("transient", "oom")
+    assert outcome.reason == "its process was killed by signal 9 (Killed), and memory ran out"
+
+
+def test_fork_servers_do_not_accumulate(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(supervise, "_MOST_SERVERS", 1)
+    supervisor, servers = Supervisor(), []
+    for number in range(2):
+        monkeypatch.syspath_prepend(tmp_path / str(number))
+        own = step(f"import os; figures['server'] = os.getppid()  # {number}")
+        assert supervisor.run(own, str(store.root), Limit(60)).status == "done"
+        servers.append(figures(store, own)["server"])
+    assert isinstance(servers[0], int) and ended(servers[0])
+    supervisor.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +84,16 @@ def test_what_is_no_folder_of_work_does_no_harm(store: Store) -> None:
     (store.root / "tmp" / f"{KEY}.host.1.1").write_text("a file")
     assert remove_stale_work(store) == 1
     assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_the_claim_of_a_sweep_that_was_killed_after_its_step_was_done_goes(
+    store: Store,
+) -> None:
+    own = Claims(store)
+    assert own.claim(step("lives"))
+    dead = path_of(store, KEY)
+    dead.touch()
+    os.utime(dead, (0, 0))
+    remove_stale_work(store)
+    assert not dead.exists() and path_of(store, step("lives").key).exists()
+    own.release_all()

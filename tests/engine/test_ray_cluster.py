@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
-from own_stage import step
+from own_stage import step, waited
 
-from farm.engine.scheduler import Outcome
+from farm.engine.scheduler import Outcome, Unwatched, run_steps
 from farm.errors import InputError
 from farm.plan import Needs, Step
 from farm.store import Store
@@ -27,14 +28,6 @@ pytestmark = pytest.mark.slow  # a Ray cluster of its own
 
 ON_L4, ALONE = Needs(accelerator="L4"), Needs(exclusive=True)
 MEMORY = {"object_store_memory": 100 << 20}
-
-
-def ended(executor: Any) -> Outcome:
-    """Wait for the next outcome; `wait` itself returns None now and then."""
-    while (outcome := executor.wait()) is None:
-        pass
-    assert isinstance(outcome, Outcome)
-    return outcome
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +94,7 @@ def nodes_of(executor: Any, root: Path, *steps: Step) -> list[str]:
     """Waits for the steps, and says where each ran."""
     outcomes: dict[str, Outcome] = {}
     for _ in steps:
-        outcome = ended(executor)
+        outcome = waited(executor)
         outcomes[outcome.key] = outcome
     assert {outcomes[one.key].status for one in steps} == {"done"}, outcomes
     records = [Store(root).record(one.ref) for one in steps]
@@ -159,7 +152,7 @@ def test_an_exclusive_step_waits_only_for_what_could_run_where_it_will(
     nodes_of(executor, root, shared)
     assert executor.take(gpu)
     assert executor.take(alone)
-    outcomes = {one.key: one for one in (ended(executor), ended(executor))}
+    outcomes = {one.key: one for one in (waited(executor), waited(executor))}
     assert outcomes[alone.key].status == "done", outcomes[alone.key].reason
     record = Store(root).record(alone.ref)
     assert record is not None and record.figures["node"] == nodes[3]
@@ -172,9 +165,9 @@ def test_no_more_steps_are_taken_for_a_gpu_than_there_are(executor: Any) -> None
     executor.admit([first, second])
     assert executor.take(first)
     assert not executor.take(second)
-    assert ended(executor).key == first.key
+    assert waited(executor).key == first.key
     assert executor.take(second)
-    assert ended(executor).key == second.key
+    assert waited(executor).key == second.key
 
 
 def test_so_many_steps_are_taken_as_there_are_cores_and_two_more(executor: Any, root: Path) -> None:
@@ -196,7 +189,7 @@ def test_a_step_that_ends_its_process_is_begun_once_alone(executor: Any, tmp_pat
     killed = own("killed", None, code)
     executor.admit([killed])
     assert executor.take(killed)
-    outcome = ended(executor)
+    outcome = waited(executor)
     assert (outcome.key, outcome.status) == (killed.key, "transient")
     assert log.read_text() == "x"
 
@@ -245,9 +238,9 @@ def test_steps_wait_for_a_node_of_their_kind_and_for_none_that_does_not_fit(
     assert waits.admit([*fit, unfit, beside]) == {}
     taken = [waits.take(one) for one in (*fit, unfit, beside)]
     assert taken == [True, False, False, True, True]
-    assert waits.wait().key == beside.key
+    assert waited(waits).key == beside.key
     with joined(cluster, tmp_path):
-        ended = {outcome.key: outcome for outcome in (waits.wait(), waits.wait())}
+        ended = {outcome.key: outcome for outcome in (waited(waits), waited(waits))}
         assert ended[fit[0].key].status == "waiting"
         assert [waits.take(one) for one in fit] == [True, True, False]  # the third asks for more
         hasty.admit([plain])
@@ -255,9 +248,9 @@ def test_steps_wait_for_a_node_of_their_kind_and_for_none_that_does_not_fit(
     assert (lost.status, lost.kind) == ("transient", "node_lost")
     assert lost.reason.startswith("no node with T4 came that can run it")
     assert "has farmtool 1.0" in lost.reason
-    assert {waits.wait().key, waits.wait().key} == {fit[0].key, fit[1].key}
+    assert {waited(waits).key, waited(waits).key} == {fit[0].key, fit[1].key}
     # Its other tries are not waited for, nor are others of its kind.
-    assert waits.take(unfit) and waits.wait().reason == lost.reason
+    assert waits.take(unfit) and waited(waits).reason == lost.reason
     waits.stop()
     hasty.stop()
     # Of the other nodes nothing is said: they fit, and the head has no CPUs on purpose.
@@ -285,7 +278,7 @@ def test_a_node_is_waited_for_as_long_as_was_said(
     waits = patient(address, tmp_path, 0.5)
     rare = own("on an H100", Needs(accelerator="H100"))
     assert waits.admit([rare]) == {} and waits.take(rare)
-    outcome = waits.wait()
+    outcome = waited(waits)
     assert outcome.status == "transient" and "(waited up to 0.5s): node " in outcome.reason
     with pytest.raises(InputError, match="onnx"):  # another node would not help
         waits.admit([step("", None, (("onnx", "0.1"),))])
@@ -297,3 +290,28 @@ def wait_for(holds: Any) -> None:
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def test_a_node_that_joins_has_work_and_one_that_dies_costs_a_pause(
+    executor: Any, root: Path, nodes: dict[float, str], cluster: Any, tmp_path: Path
+) -> None:
+    large = own("on five cores", Needs(cpus=5))
+    assert not executor.take(large)
+    pair = [cluster.add_node(num_cpus=5, **MEMORY) for _ in range(2)]
+    wait_for(lambda: executor.take(large))
+    nodes_of(executor, root, large)
+    code = f"import time\nopen({str(tmp_path / 'ran')!r}, 'a').write('x'); time.sleep(3)"
+    slow = own("on a node that dies", Needs(cpus=5), code)
+
+    def kill() -> None:
+        wait_for((tmp_path / "ran").exists)
+        (task,) = executor._tasks.values()
+        (dies,) = [node for node in pair if node.node_id == task.node_id]
+        cluster.remove_node(dies, allow_graceful=False)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    outcomes = run_steps({slow.key: slow}, Store(root), lambda: executor, Unwatched())
+    thread.join()
+    assert outcomes[slow.key].status == "done", outcomes[slow.key].reason
+    assert (tmp_path / "ran").read_text() == "xx"

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from farm import interrupts
+from farm.engine import scheduler, tries
 from farm.engine.checks import require_packages
 from farm.engine.claims import Claims
 from farm.engine.limits import Limits
 from farm.engine.scheduler import Outcome, StepStatus, run_steps
 from farm.engine.status import TRANSITIONS, InvalidTransition, StepStatuses
-from farm.engine.tries import TRIES
+from farm.engine.tries import LOSSES, TRIES
 from farm.errors import FailureKind, InputError
 from farm.interrupts import Interrupted
 from farm.plan import Step
@@ -435,3 +436,49 @@ def test_what_waits_for_a_step_that_is_blocked_anew_is_blocked_too(store: Store)
     store.record_failure(Failure("export", "a", "a", "no operator"), None)
     outcomes, _ = run(planned, Scripted(outcomes={"m": [altered(store, "l")]}), store)
     assert statuses(outcomes) == {"a": "failed", "l": "blocked", "m": "blocked", "n": "blocked"}
+
+
+def lost(key: str) -> Callable[[], Outcome]:
+    """How a step ends whose node has died."""
+    return lambda: Outcome(key, StepStatus.TRANSIENT, "lost", kind=FailureKind.NODE_LOST, lost=True)
+
+
+def test_a_lost_node_is_no_try_of_the_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tries, "_PAUSE_S", 0.001)
+    ends = [*[""] * (LOSSES - 1), *["transient"] * (TRIES - 1), "done"]
+    executor = Scripted(outcomes={"a": [lost("a")] * (LOSSES - 1)}, ends={"a": ends})
+    outcomes, _ = run(steps(step("a")), executor, store)
+    assert statuses(outcomes) == {"a": "done"} and len(executor.taken) == len(ends)
+    executor = Scripted(outcomes={"b": [lost("b")] * 9})
+    outcomes, _ = run(steps(step("b")), executor, store)
+    assert executor.taken == ["b"] * LOSSES and outcomes["b"].reason == "lost"
+    assert store.failure("b") is None
+
+
+def test_what_no_node_is_left_for_is_skipped_and_the_rest_is_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "_NODE_S", 0.05)
+
+    class Without(Scripted):
+        def take(self, step: Step) -> bool:
+            return step.key != "a" and super().take(step)
+
+    planned = steps(step("a", needs=Needs(cpus=2)), step("b", "a"), step("c"))
+    outcomes, _ = run(planned, Without(), store)
+    assert statuses(outcomes) == {"a": "skipped", "b": "blocked", "c": "done"}
+    assert outcomes["a"].reason.startswith("no node is left that can run it; the same command")
+    assert list((store.root / "claims").iterdir()) == []
+
+
+def test_an_executor_without_news_is_offered_steps_again(store: Store) -> None:
+    class Slow(Scripted):
+        waits = 0
+
+        def wait(self) -> Outcome | None:  # type: ignore[override]
+            self.waits += 1
+            return super().wait() if self.waits % 2 == 0 else None
+
+    executor = Slow()
+    outcomes, _ = run(steps(step("a"), step("b", "a")), executor, store)
+    assert statuses(outcomes) == {"a": "done", "b": "done"} and executor.waits == 4
