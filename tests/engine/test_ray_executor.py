@@ -101,7 +101,7 @@ def test_the_nodes_say_what_they_have(executor: Any) -> None:
     assert executor.admit([step("0", toolchain=tools)]) == {}
     (node,) = executor._nodes
     machine = node.machine
-    assert machine.cpus == cores() and machine.device == cpu_model() and machine.sees_store
+    assert machine.cpus == cores() and machine.device == cpu_model() and not machine.no_store
     assert machine.versions == dict(tools) and len(executor._nodes) == 1
 
 
