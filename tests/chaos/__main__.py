@@ -23,7 +23,7 @@ def main() -> int:
     if unknown := [name for name in names if name not in FAULTS]:
         sys.exit(f"no fault {unknown[0]}; expected of: {', '.join(FAULTS)}")
     count, bad, began = 0, list[Report](), time.monotonic()
-    with opened(_say, lambda: bool(bad)) as lab:
+    with opened(_say, lambda: bool(bad), options.verbose) as lab:
         seed = options.seed
         while count < options.faults and time.monotonic() - began < options.minutes * 60:
             report = play(lab, drawn_scenario(seed, names))
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--faults", type=int, default=200, help="how many are to be injected")
     parser.add_argument("--minutes", type=float, default=600, help="begin no scenario after these")
     parser.add_argument("--only", default="", help="these faults, in this order: NAME,NAME,...")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what happens when")
     return parser
 
 

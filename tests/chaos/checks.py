@@ -97,7 +97,7 @@ def altered_artifacts(store: Store, stages: Mapping[str, str]) -> list[str]:
 def left_in(results: Path, cluster: Cluster) -> list[str]:
     """Find working folders, leases, partial and temporary files."""
     store = results / "store"
-    found = [*(store / "tmp").iterdir(), *(store / "claims").iterdir()]
+    found = [*store.glob("tmp/*"), *store.glob("claims/*")]
     found += [*results.rglob("*.part"), *results.rglob("*.lease")]
     found += (cluster.folder / "ray").glob("session_*")
     folders = set(cluster.temporary.glob("farm-*"))

@@ -32,10 +32,10 @@ class Reference:
 
 
 class Lab:
-    """The cluster with all that runs on it. say: shows a line."""
+    """The cluster with all that runs on it. say: shows a line. verbose: also what happens when."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, folder: Path, say: Callable[[str], None], verbose: bool = False) -> None:
+        self._say, self._verbose, self._began = say, verbose, time.monotonic()
         self._tracker: Tracker | None = None
         self.folder, self.shared_memory = folder, SharedMemory()
         install(folder / "site")
@@ -46,10 +46,10 @@ class Lab:
         self.cluster.start()
         self.reference = self._undisturbed()
 
-    def say(self, text: str) -> None:
-        """Show a line, if there is any."""
-        if text:
-            self._say(text)
+    def note(self, text: str) -> None:
+        """Show what happens, where that is wanted."""
+        if text and self._verbose:
+            self._say(f"  {time.monotonic() - self._began:6.1f} s  {text}")
 
     def new_folder(self, name: str) -> Path:
         """Make a folder with the matrices."""
@@ -83,19 +83,21 @@ class Lab:
         seconds, found = time.monotonic() - began, rows(results)
         if not found or code not in (0, 1):
             raise RuntimeError(f"the undisturbed run ended with {code}: {driver.text[-4000:]}")
-        self.say(f"undisturbed: {seconds:.1f} s, {len(found)} cells, exit code {code}")
+        self._say(f"undisturbed: {seconds:.1f} s, {len(found)} cells, exit code {code}")
         return Reference(found, code, seconds, results / "store", stages_in(results / "store"))
 
 
 @contextmanager
-def opened(say: Callable[[str], None], keep: Callable[[], bool]) -> Iterator[Lab]:
+def opened(
+    say: Callable[[str], None], keep: Callable[[], bool], verbose: bool = False
+) -> Iterator[Lab]:
     """Make a lab in a new folder under /tmp, which is removed unless it is to be kept."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))  # sockets have short names
     lab, before = None, signal.getsignal(signal.SIGINT)
     # Python ignores SIGINT where its starter does, as a shell does for background jobs.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        lab = Lab(folder, say)
+        lab = Lab(folder, say, verbose)
         yield lab
     finally:
         if lab:

@@ -119,7 +119,7 @@ class _Play:
 
     def _disturbed_run(self) -> None:
         """Run the sweep while faults come, until the driver ends; then those between two runs."""
-        first = len(self.report.injected)
+        first, began = len(self.report.injected), time.monotonic()
         self.scene.begin(*self._words())
         try:
             self._wait(disturbed=True)
@@ -127,8 +127,8 @@ class _Play:
             self.scene.undo.close()
             for one in self.report.injected[first:]:
                 one.ended = time.monotonic() if one.fault.lasts else one.ended
-        lab_repairs = self.scene.cluster.repair()
-        self.lab.say(f"    {lab_repairs}" if lab_repairs else "")
+        self._say_ends(began)
+        self.lab.note(self.scene.cluster.repair())
         self._judge(self.report.injected[first:])
         while self.pending and self.pending[0].moment.what == "between":
             self._try(self.pending.popleft(), time.monotonic())
@@ -138,7 +138,7 @@ class _Play:
         began = time.monotonic()
         driver = self.scene.begin(*self._words())
         self._wait(disturbed=False)
-        self.lab.say(f"    to its end in {time.monotonic() - began:.1f} s")
+        self._say_ends(began)
         wanted = self.lab.reference
         if driver.process.returncode != wanted.code:
             self._problem(f"the last run ended with {driver.process.returncode}", driver)
@@ -190,6 +190,7 @@ class _Play:
             else:
                 done = Injected(planned.fault, began, time.monotonic(), planned.outcome)
                 self.report.injected.append(done)
+                self.lab.note(f"{planned.fault.name}: {planned.outcome}")
                 return
 
     def _end(self, drivers: Sequence[Driver]) -> None:
@@ -225,6 +226,10 @@ class _Play:
         found += self.lab.shared_memory.left()
         for problem in found:
             self._problem(problem)
+
+    def _say_ends(self, began: float) -> None:
+        codes = ", ".join(f"{one.sweep} {one.process.returncode}" for one in self.scene.drivers)
+        self.lab.note(f"run ended after {time.monotonic() - began:.1f} s: {codes}")
 
     def _problem(self, text: str, driver: Driver | None = None) -> None:
         where = f" ({driver.said})" if driver else ""
