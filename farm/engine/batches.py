@@ -51,8 +51,8 @@ def _kind(step: Step) -> Hashable:
 class Batch:
     """Steps that run in turn, in processes of the same environment, as one task.
 
-    node: where; None where there is only one. steps: those that
-    have not ended yet, by key, in their order. seconds: how long all are expected to take.
+    node: where; None where there is only one. steps: those that have not ended yet, by key, in
+    their order. seconds: how long all are expected to take.
     """
 
     node: Node | None

@@ -81,9 +81,8 @@ def serve(descriptor: int, parent: int, bound: bool = True, temporary: str = "")
 
     descriptor: of the socket. parent: the process id of the client. bound: let the kernel end this
     process with its parent's thread; it ends by itself when the socket is closed. temporary: a
-    folder that ends with this process. Messages to the
-    client are pickled tuples: `("forked", pid)` and `("ended", pid, exit code)`, negative for a
-    signal.
+    folder that is removed when this process ends. Messages to the client are pickled tuples:
+    `("forked", pid)` and `("ended", pid, exit code)`, negative for a signal.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the client's starter may have blocked some
     signal.signal(signal.SIGTERM, lambda *_: _end_all(temporary))
