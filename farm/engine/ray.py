@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
 from farm.engine.awaited import Awaited
-from farm.engine.batches import Batch, Durations
+from farm.engine.batches import Batch, Durations, place
 from farm.engine.connect import connect, disconnect, off_stdout
 from farm.engine.ends import clear_up
 from farm.engine.limits import Limits
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from farm.store import Store
 
 log = logging.getLogger(__name__)
-
-# Ray queues tasks that find no free core; a few more than there are cores keep all of them busy.
-_QUEUE = 2
 
 _WAIT_S = 0.5
 """How long Ray is waited for at a time, in seconds: an interruption and a new node wait for it."""
@@ -139,7 +136,8 @@ class RayExecutor:
                 if batch.has_room_for(step, seconds, able, everywhere):
                     batch.add(step, seconds)
                     return True
-        if (placed := self._placed(step, able)) is None:
+        tasks = [*self._tasks.values(), *self._open]
+        if (placed := place(step, able, tasks, several=len(self._nodes) > 1)) is None:
             return False
         placed.add(step, seconds or 0.0)
         if seconds is None:
@@ -147,32 +145,6 @@ class RayExecutor:
         else:
             self._open.append(placed)
         return True
-
-    def _placed(self, step: Step, able: list[Node]) -> Batch | None:
-        """A task for the step on a node that has room for it; None if no node has."""
-        tasks = [*self._tasks.values(), *self._open]
-        alone = {task.node_id for task in tasks if task.needs.exclusive}
-        free = [node for node in able if node.id not in alone]
-        shared = [task for task in tasks if not task.needs.exclusive]
-        node: Node | None
-        if step.needs.exclusive:
-            # Submitted only when nothing else runs on the nodes that can run it: otherwise Ray
-            # would keep cores idle until the last one of a node is free.
-            if not free or any(_any_can_run(task, able) for task in shared):
-                return None
-            node = free[0]
-        elif step.needs.accelerator:
-            # Never more steps than GPUs: a step that waits for one would use up its time limit.
-            users = [task.node_id for task in tasks if task.needs.accelerator]
-            free = [node for node in free if users.count(node.id) < node.machine.gpu_count]
-            if not free:
-                return None
-            node = max(free, key=lambda node: node.machine.cpus)
-        else:
-            if not free or len(shared) >= sum(node.machine.cpus for node in free) + _QUEUE:
-                return None
-            node = _roomiest(free, shared) if len(self._nodes) > 1 else None
-        return Batch(node, step.needs, step.environment)
 
     def wait(self) -> Outcome | None:
         """Wait until a step has ended; its supervisor keeps its limits.
@@ -316,17 +288,3 @@ def _why_lost(error: Exception) -> tuple[str, FailureKind | None]:
         return "the process that supervised it was killed", FailureKind.NODE_LOST
     first = text_of(error).strip().partition("\n")[0]
     return f"{class_name(error)}: {first}", FailureKind.NODE_LOST
-
-
-def _any_can_run(batch: Batch, nodes: list[Node]) -> bool:
-    """Whether one of the nodes can run a step of the batch."""
-    steps = batch.steps.values()
-    return any(step_unsupported(step, node.machine) is None for step in steps for node in nodes)
-
-
-def _roomiest(nodes: list[Node], tasks: list[Batch]) -> Node:
-    """The node with the most cores that no task has."""
-    used = Counter[str | None]()
-    for task in tasks:
-        used[task.node_id] += task.needs.cpus
-    return max(nodes, key=lambda node: node.machine.cpus - used[node.id])
