@@ -30,9 +30,9 @@ import null_sweep
 import planning
 from planning import Figure
 
-from farm.engine.limits import Limit
 from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
-from farm.engine.supervise import Supervisor
+from farm.engine.workers.limits import Limit
+from farm.engine.workers.supervise import Supervisor
 from farm.plan import Needs, Step
 from farm.plan.placement import cores
 from farm.store import Record, Store, read_record

@@ -15,9 +15,9 @@ from farm.engine.checks import checked_plan, log_notes
 from farm.engine.claims import remove_stale_work
 from farm.engine.executors import Choices, starter
 from farm.engine.holding import announced
-from farm.engine.limits import Limits, limits_of
 from farm.engine.scheduler import Executor, Outcome, Unwatched, Watcher, Watchers, run_steps
 from farm.engine.status import CellStatus, failure_classes, failure_reasons, skip_reasons
+from farm.engine.workers.limits import Limits, limits_of
 from farm.errors import ClusterLost, InputErrors
 from farm.plan import make_plan
 from farm.plan.placement import cores

@@ -16,9 +16,9 @@ from farm.cli.places import locked, matrix_path
 from farm.cli.results import Results
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.executors import Choices, starter
-from farm.engine.limits import Limits
 from farm.engine.local import LocalExecutor
 from farm.engine.status import Outcome, StepStatus
+from farm.engine.workers.limits import Limits
 from farm.errors import InputError
 from farm.interrupts import Interrupted
 from farm.plan import make_plan

@@ -54,8 +54,8 @@ def run(command: Command, options: argparse.Namespace) -> int:
 
 
 def _forked(command: Command, options: argparse.Namespace, tell: list[int]) -> int:
-    from farm.engine import processes
-    from farm.engine.temporary import TemporaryFolder
+    from farm.engine.workers import processes
+    from farm.engine.workers.temporary import TemporaryFolder
 
     signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)  # until each side is ready for them
     processes.adopt_orphans()
@@ -123,7 +123,7 @@ def _watched(pid: int, told: int, folder: Path) -> int:
 
 def _watch_memory(pid: int, told: int) -> None:
     """Return when the child has told its exit code, or has ended. Raises FarmError."""
-    from farm.engine.limits import Limit, used_memory
+    from farm.engine.workers.limits import Limit, used_memory
 
     most = Limit(math.inf).most_bytes
     while not select.select([told], [], [], _WATCH_S)[0]:

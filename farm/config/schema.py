@@ -197,8 +197,8 @@ class MeasureSpec(StrictModel):
 
 class LimitsSpec(StrictModel):
     """The limits of a step: its time by stage, and the memory of its processes together. What is
-    not set has a default (`engine.limits`). They are in no key: a step that has reached one is
-    tried again when it is raised.
+    not set has a default (`engine.workers.limits`). They are in no key: a step that has reached one
+    is tried again when it is raised.
 
     stages: those of other packages."""
 

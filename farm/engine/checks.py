@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from farm.engine.limits import limits_of
 from farm.engine.scheduler import Executor, Unwatched, run_steps
 from farm.engine.status import Outcome, StepStatus
+from farm.engine.workers.limits import limits_of
 from farm.errors import InputError, InputErrors
 from farm.plan import make_plan
 from farm.plan.environments import make_environments

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from farm.engine.limits import Limits
     from farm.engine.scheduler import Executor
+    from farm.engine.workers.limits import Limits
     from farm.store import Store
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,6 @@ def _make_executor(store: Store, choices: Choices, limits: Limits) -> Executor:
         from farm.engine.local import LocalExecutor
 
         return LocalExecutor(store, limits)
-    from farm.engine.ray import RayExecutor
+    from farm.engine.cluster.executor import RayExecutor
 
     return RayExecutor(store, choices.address, limits, choices.wait_for_nodes_s)

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from farm.engine.limits import Limits
-from farm.engine.supervise import shared_supervisor
+from farm.engine.workers.limits import Limits
+from farm.engine.workers.supervise import shared_supervisor
 from farm.errors import InputError
 from farm.plan import placement
 

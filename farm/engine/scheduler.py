@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from farm import interrupts
 from farm.engine.claims import claims_of
 from farm.engine.interfaces import Executor, Unwatched, Watcher, Watchers
-from farm.engine.limits import Limits
 from farm.engine.ready import ReadySteps
 from farm.engine.status import Outcome, StepStatus, StepStatuses
 from farm.engine.tries import Tries
+from farm.engine.workers.limits import Limits
 from farm.errors import FailureKind
 from farm.plan.steps import Step
 

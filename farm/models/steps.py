@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Outcome, Unwatched, run_steps
-from farm.engine.temporary import TemporaryFolder
+from farm.engine.workers.temporary import TemporaryFolder
 from farm.store import Store
 
 if TYPE_CHECKING:
-    from farm.engine.limits import Limits
+    from farm.engine.workers.limits import Limits
     from farm.plan import Step
 
 log = logging.getLogger(__name__)

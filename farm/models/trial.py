@@ -31,7 +31,7 @@ from farm.units import Dims
 
 if TYPE_CHECKING:
     from farm.detections import Detections
-    from farm.engine.limits import Limits
+    from farm.engine.workers.limits import Limits
     from farm.models.families import Family
     from farm.store import Store
 

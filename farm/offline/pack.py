@@ -19,9 +19,9 @@ from farm.cli.results import results_of
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan
 from farm.engine.executors import Choices, starter
-from farm.engine.limits import limits_of
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import StepStatus, failure_reasons
+from farm.engine.workers.limits import limits_of
 from farm.errors import InputError, InputErrors
 from farm.offline import contents
 from farm.offline.archive import writing

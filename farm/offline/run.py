@@ -16,11 +16,11 @@ from pathlib import Path
 from farm.cli.places import results_folder
 from farm.config.schema import LimitsSpec, VerifySpec
 from farm.engine.claims import remove_stale_work
-from farm.engine.limits import Limits, limits_of
 from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import run_steps
 from farm.engine.status import Outcome, StepStatus, failure_reasons, skip_reasons
-from farm.engine.supervise import TIME_IS_UP
+from farm.engine.workers.limits import Limits, limits_of
+from farm.engine.workers.supervise import TIME_IS_UP
 from farm.errors import InputError
 from farm.offline import records
 from farm.offline.archive.writing import find_parts

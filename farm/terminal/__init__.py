@@ -89,6 +89,7 @@ def copy_plainly(log: str) -> None:
             out.flush()
 
 
-# engine.output runs this file by its path, isolated: it may import the standard library alone.
+# engine.workers.output runs this file by its path, isolated: it may import the standard library
+# alone.
 if __name__ == "__main__":
     copy_plainly(sys.argv[1])

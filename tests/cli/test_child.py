@@ -17,7 +17,7 @@ SCRIPT = """
 import argparse, ctypes, os, signal, subprocess, sys, tempfile, time
 from farm import interrupts
 from farm.cli import child
-from farm.engine.limits import Limit
+from farm.engine.workers.limits import Limit
 from farm.errors import InputError
 
 Limit.most_bytes = property(lambda _: 300 << 20)

@@ -20,7 +20,7 @@ from conftest import PROJECT
 from farm.cli import main
 from farm.cli.results import Results
 from farm.config.loader import Matrix, load_matrix
-from farm.engine.perform import perform
+from farm.engine.workers.perform import perform
 from farm.plan import Plan, make_plan
 from farm.plan.steps import Step
 from farm.results import leaderboard

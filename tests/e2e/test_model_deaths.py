@@ -46,7 +46,7 @@ killed = other:KILLED
 MODELS = """\
 import sys
 from farm.cli.main import main
-from farm.engine import limits
+from farm.engine.workers import limits
 
 limits.DEFAULT_SECONDS = {**limits.DEFAULT_SECONDS, "table.trial": 8.0}
 limits.Limit.most_bytes = property(lambda _: 1 << 30)

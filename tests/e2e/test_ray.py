@@ -49,7 +49,7 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture
 def executor(cluster: None, tmp_path: Path) -> Iterator[Any]:
-    from farm.engine.ray import RayExecutor
+    from farm.engine.cluster.executor import RayExecutor
 
     found = RayExecutor(Store(tmp_path / "store"), None)
     yield found

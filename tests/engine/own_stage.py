@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from farm.engine.interfaces import Executor
-from farm.engine.limits import Limit
 from farm.engine.status import Outcome
-from farm.engine.supervise import shared_supervisor
+from farm.engine.workers.limits import Limit
+from farm.engine.workers.supervise import shared_supervisor
 from farm.plan import Step
 from farm.plan.steps import Needs
 from farm.specs import Target

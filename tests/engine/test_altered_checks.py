@@ -10,9 +10,9 @@ import pytest
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan
 from farm.engine.executors import Choices
-from farm.engine.limits import Limits
 from farm.engine.scheduler import Unwatched
 from farm.engine.status import Outcome, StepStatus
+from farm.engine.workers.limits import Limits
 from farm.plan import Plan, make_plan
 from farm.plan.content import dependencies
 from farm.plan.steps import Step

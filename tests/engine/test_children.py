@@ -17,13 +17,13 @@ import psutil
 import pytest
 from own_stage import step, supervised
 
-from farm.engine import perform as performing
-from farm.engine import supervise
-from farm.engine.limits import Limit
 from farm.engine.local import LocalExecutor
-from farm.engine.memory import MemoryWatch
-from farm.engine.perform import perform
-from farm.engine.supervise import Supervisor
+from farm.engine.workers import perform as performing
+from farm.engine.workers import supervise
+from farm.engine.workers.limits import Limit
+from farm.engine.workers.memory import MemoryWatch
+from farm.engine.workers.perform import perform
+from farm.engine.workers.supervise import Supervisor
 from farm.plan import Needs, Step
 from farm.store import Store
 
@@ -230,7 +230,7 @@ def test_memory_is_watched_also_of_code_that_has_closed_every_file(
 
 
 INTERRUPTED = """
-from farm.engine import workers
+from farm.engine.workers import client as workers
 print("starts", flush=True)
 workers.ForkServer(None, False)
 """

@@ -10,8 +10,8 @@ from own_stage import step
 
 pytest.importorskip("ray")
 
-from farm.engine import connect
-from farm.engine.nodes import Node, _node
+from farm.engine.cluster import connect
+from farm.engine.cluster.nodes import Node, _node
 from farm.errors import InputError
 from farm.plan import Needs, Step
 from farm.plan.placement import Machine, step_unsupported

@@ -18,9 +18,9 @@ from own_stage import supervised
 
 from farm import interrupts
 from farm.engine.claims import remove_stale_work
-from farm.engine.limits import Limit
-from farm.engine.perform import perform
 from farm.engine.scheduler import Outcome
+from farm.engine.workers.limits import Limit
+from farm.engine.workers.perform import perform
 from farm.errors import InputError, StepFailed, out_of_memory, text_of
 from farm.store import Store
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
-from farm.engine import hosts
-from farm.engine.hosts import share_host
+from farm.engine.workers import hosts
+from farm.engine.workers.hosts import share_host
 
 HOLD = """
 import os, sys
 os.environ["FARM_LOCKS"] = sys.argv[1]
-from farm.engine import hosts
+from farm.engine.workers import hosts
 with hosts.share_host(sys.argv[2] == "alone"):
     print("in", flush=True)
     sys.stdin.read()

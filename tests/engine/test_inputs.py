@@ -14,8 +14,8 @@ from typing import Any
 import own_stage
 import pytest
 
-from farm.engine.inputs import files_of, require_unchanged, unchanged
-from farm.engine.perform import perform
+from farm.engine.workers.inputs import files_of, require_unchanged, unchanged
+from farm.engine.workers.perform import perform
 from farm.errors import StepFailed, TransientFailure
 from farm.interrupts import Interrupted
 from farm.plan.content import digests

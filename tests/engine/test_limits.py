@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from farm.config.schema import LimitsSpec
-from farm.engine import limits
-from farm.engine.limits import DEFAULT_SECONDS, Limit, Limits, limits_of, used_memory
+from farm.engine.workers import limits
+from farm.engine.workers.limits import DEFAULT_SECONDS, Limit, Limits, limits_of, used_memory
 from farm.errors import FailureKind
 from farm.parts.stages import STAGES, TABLE_STAGES
 from farm.store import Failure

@@ -12,8 +12,8 @@ import pytest
 from conftest import full_disk
 from own_stage import step
 
-from farm.engine import perform as performing
-from farm.engine.perform import perform
+from farm.engine.workers import perform as performing
+from farm.engine.workers.perform import perform
 from farm.interrupts import Interrupted
 from farm.plan import Needs, Step
 from farm.plan.content import dependencies

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("ray")
 
-from farm.engine import private_ray
+from farm.engine.cluster import private_ray
 from farm.errors import FarmError
 
 VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")

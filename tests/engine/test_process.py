@@ -9,10 +9,10 @@ import pytest
 from conftest import full_disk
 from own_stage import step, supervised
 
-from farm.engine import ends
-from farm.engine.ends import clear_up
-from farm.engine.limits import Limit
 from farm.engine.local import LocalExecutor
+from farm.engine.workers import ends
+from farm.engine.workers.ends import clear_up
+from farm.engine.workers.limits import Limit
 from farm.errors import InputError
 from farm.plan import Needs, placement
 from farm.plan.placement import Gpu

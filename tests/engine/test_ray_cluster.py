@@ -64,7 +64,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def executor(address: str, root: Path) -> Iterator[Any]:
-    from farm.engine.ray import RayExecutor
+    from farm.engine.cluster.executor import RayExecutor
 
     found = RayExecutor(Store(root), address)
     yield found
@@ -197,7 +197,7 @@ def test_a_step_that_ends_its_process_is_begun_once_alone(executor: Any, tmp_pat
 def test_an_executor_on_anothers_ray_ends_its_own_steps_alone(
     executor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from farm.engine.ray import RayExecutor
+    from farm.engine.cluster.executor import RayExecutor
 
     monkeypatch.setenv("RAY_ADDRESS", "somewhere:1")
     second = RayExecutor(Store(tmp_path / "store"), None)
@@ -217,7 +217,7 @@ def test_an_executor_on_anothers_ray_ends_its_own_steps_alone(
 
 def patient(address: str, folder: Path, seconds: float) -> Any:
     """An executor that waits so long for nodes."""
-    from farm.engine.ray import RayExecutor
+    from farm.engine.cluster.executor import RayExecutor
 
     return RayExecutor(Store(folder / "store"), address, None, seconds)
 

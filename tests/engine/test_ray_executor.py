@@ -15,8 +15,8 @@ import psutil
 import pytest
 from own_stage import step, waited
 
-from farm.engine.limits import Limits
 from farm.engine.status import StepStatus
+from farm.engine.workers.limits import Limits
 from farm.errors import InputError
 from farm.plan import Needs
 from farm.plan.content.packages import exact_version
@@ -36,7 +36,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def executor(root: Path) -> Iterator[Any]:
-    from farm.engine.ray import RayExecutor
+    from farm.engine.cluster.executor import RayExecutor
 
     assert not ray.is_initialized()
     with pytest.MonkeyPatch.context() as patch:
@@ -195,7 +195,7 @@ def test_a_step_in_a_container_is_submitted_with_its_image(
         def remote(self, *_: Any) -> object:
             return object()
 
-    monkeypatch.setattr("farm.engine.ray._supervise", Call())
+    monkeypatch.setattr("farm.engine.cluster.executor._supervise", Call())
     own = step("", Needs(exclusive=True))
     boxed = dataclasses.replace(own, environment=Environment("own@box", image="registry/name:1"))
     executor.admit([boxed])

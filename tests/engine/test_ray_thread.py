@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("ray")
 
 from farm import interrupts
-from farm.engine import ray_thread
-from farm.engine.processes import descendants
+from farm.engine.cluster import ray_thread
+from farm.engine.workers.processes import descendants
 from farm.interrupts import Interrupted
 
 

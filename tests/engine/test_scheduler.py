@@ -15,10 +15,10 @@ from farm import interrupts
 from farm.engine import scheduler, tries
 from farm.engine.checks import require_packages
 from farm.engine.claims import Claims
-from farm.engine.limits import Limits
 from farm.engine.scheduler import Outcome, StepStatus, run_steps
 from farm.engine.status import TRANSITIONS, InvalidTransition, StepStatuses
 from farm.engine.tries import LOSSES, TRIES
+from farm.engine.workers.limits import Limits
 from farm.errors import FailureKind, InputError
 from farm.interrupts import Interrupted
 from farm.plan import Step

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
-from farm.engine.temporary import TemporaryFolder, remove_abandoned
+from farm.engine.workers.temporary import TemporaryFolder, remove_abandoned
 
 MAKE = """
 import sys, tempfile
 tempfile.tempdir = sys.argv[1]
-from farm.engine.temporary import TemporaryFolder
+from farm.engine.workers.temporary import TemporaryFolder
 folder = TemporaryFolder()
 (folder.path / "file").write_text("x")
 print(folder.path, flush=True)

@@ -21,10 +21,10 @@ import pytest
 from conftest import PROJECT, Farm
 
 from farm.config.loader import load_matrix
-from farm.engine.limits import Limits
 from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import StepStatus, run_steps
-from farm.engine.supervise import TIME_IS_UP, Supervisor
+from farm.engine.workers.limits import Limits
+from farm.engine.workers.supervise import TIME_IS_UP, Supervisor
 from farm.offline import contents
 from farm.offline.relocate import relocate, this_machine
 from farm.offline.run import LineProgress, TimeBudget

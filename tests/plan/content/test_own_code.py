@@ -13,8 +13,8 @@ from farm import specs
 from farm.cli.progress import Progress
 from farm.config.loader import load_matrix
 from farm.engine.executors import Choices, starter
-from farm.engine.limits import Limits
 from farm.engine.scheduler import run_steps
+from farm.engine.workers.limits import Limits
 from farm.plan import Plan
 from farm.plan.content.configs import config_file
 from farm.plan.content.own_code import runs_own_code

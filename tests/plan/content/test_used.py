@@ -22,8 +22,8 @@ from conftest import PROJECT
 from farm.cli.plan import as_text
 from farm.config.loader import load_matrix
 from farm.engine.local import LocalExecutor
-from farm.engine.perform import perform
 from farm.engine.scheduler import Outcome
+from farm.engine.workers.perform import perform
 from farm.plan import Plan, Step, make_plan
 from farm.plan.content import dependencies, packages
 from farm.single import inputs

@@ -14,8 +14,8 @@ from pathlib import Path
 import ray
 
 import farm
-from farm.engine import private_ray, ray_thread
-from farm.engine.temporary import remove_abandoned
+from farm.engine.cluster import private_ray, ray_thread
+from farm.engine.workers.temporary import remove_abandoned
 from farm.errors import InputError
 
 log = logging.getLogger(__name__)

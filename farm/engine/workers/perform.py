@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm import interrupts
-from farm.engine.inputs import unchanged
-from farm.engine.output import add_traceback, output_to, same_folder, this_process
 from farm.engine.status import Outcome, StepStatus
+from farm.engine.workers.inputs import unchanged
+from farm.engine.workers.output import add_traceback, output_to, same_folder, this_process
 from farm.errors import (
     AlteredArtifact,
     FailureKind,

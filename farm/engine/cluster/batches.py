@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from farm.plan.placement import step_unsupported
 
 if TYPE_CHECKING:
-    from farm.engine.nodes import Node
+    from farm.engine.cluster.nodes import Node
     from farm.plan.steps import Needs, Step
     from farm.specs import Environment
 

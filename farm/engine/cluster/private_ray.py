@@ -25,8 +25,8 @@ from ray._raylet import (  # type: ignore[attr-defined]
     Config,
 )
 
-from farm.engine import ray_thread
-from farm.engine.temporary import TemporaryFolder, remove_abandoned
+from farm.engine.cluster import ray_thread
+from farm.engine.workers.temporary import TemporaryFolder, remove_abandoned
 from farm.errors import FarmError, class_name, text_of
 from farm.interrupts import Interrupted
 from farm.plan.placement import cores

@@ -3,7 +3,7 @@
 It has imported what steps need and has neither threads nor state of a step, so a fork of it is as
 good as a new interpreter and costs milliseconds. It becomes the parent of whatever its
 children leave behind (PR_SET_CHILD_SUBREAPER), so that this can be found and ended.
-`engine.workers` is the other side.
+`engine.workers.client` is the other side.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from farm.engine.processes import adopt_orphans, end_children, end_with_parent
+from farm.engine.workers.processes import adopt_orphans, end_children, end_with_parent
 
 if TYPE_CHECKING:
     from farm.plan.steps import Step
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PRELOADED = (
     "numpy",
     "numpy.ma",  # of percentiles
-    "farm.engine.perform",
+    "farm.engine.workers.perform",
     *(f"farm.stages.{name}" for name in ("prepare", "build", "verify", "evaluate", "measure")),
 )
 """Modules that are imported before the first fork: those that start no thread."""
@@ -230,7 +230,7 @@ def _prepare(work: Work, variables: Mapping[str, str]) -> None:
 
 
 def _perform(work: Work) -> Any:
-    from farm.engine.perform import perform
+    from farm.engine.workers.perform import perform
 
     # The log then says where the step was when it is killed.
     faulthandler.dump_traceback_later(max(work.seconds - 1, work.seconds * 0.9, 0.01))

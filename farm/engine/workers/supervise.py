@@ -16,19 +16,19 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.engine.ends import KILLED, outcome_of_end
-from farm.engine.forkserver import Work
-from farm.engine.hosts import share_host
-from farm.engine.perform import outcome_of, store_at
 from farm.engine.status import Outcome, StepStatus
-from farm.engine.workers import Ended, ForkServer, Watched, Worker
+from farm.engine.workers.client import Ended, ForkServer, Watched, Worker
+from farm.engine.workers.ends import KILLED, outcome_of_end
+from farm.engine.workers.forkserver import Work
+from farm.engine.workers.hosts import share_host
+from farm.engine.workers.perform import outcome_of, store_at
 from farm.errors import FailureKind, InputError
 from farm.specs import refs_of
 from farm.store.objects import is_url
 from farm.store.opening import open_store
 
 if TYPE_CHECKING:
-    from farm.engine.limits import Limit
+    from farm.engine.workers.limits import Limit
     from farm.plan.steps import Step
     from farm.specs import Environment
     from farm.store import Store

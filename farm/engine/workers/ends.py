@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.engine.perform import record_failure
 from farm.engine.status import Outcome, StepStatus
+from farm.engine.workers.perform import record_failure
 from farm.errors import FailureKind
 from farm.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from farm.engine.limits import Limit
-    from farm.engine.workers import Ended
+    from farm.engine.workers.client import Ended
+    from farm.engine.workers.limits import Limit
     from farm.plan.steps import Step
     from farm.store import Store
 

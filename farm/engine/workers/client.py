@@ -1,5 +1,5 @@
 """Worker processes: each performs one step after another, under the eye of the process that has
-started it; see `engine.forkserver` for their side."""
+started it; see `engine.workers.forkserver` for their side."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from farm import environments
-from farm.engine import forkserver, processes
-from farm.engine.limits import Limit, used_memory
-from farm.engine.memory import MemoryWatch
-from farm.engine.temporary import TemporaryFolder
+from farm.engine.workers import forkserver, processes
+from farm.engine.workers.limits import Limit, used_memory
+from farm.engine.workers.memory import MemoryWatch
+from farm.engine.workers.temporary import TemporaryFolder
 from farm.errors import TransientFailure
 
 if TYPE_CHECKING:
-    from farm.engine.forkserver import Work
     from farm.engine.status import Outcome
+    from farm.engine.workers.forkserver import Work
     from farm.specs import Environment
 
-_SERVE = "from farm.engine.forkserver import serve; serve{args}"
+_SERVE = "from farm.engine.workers.forkserver import serve; serve{args}"
 
 _START_S, _END_S = 120.0, 5.0
 """How long a server may take to start, and to end, in seconds."""

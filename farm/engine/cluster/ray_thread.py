@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import ray
 
 from farm import interrupts
-from farm.engine.processes import children_of, kill_trees
+from farm.engine.workers.processes import children_of, kill_trees
 from farm.interrupts import Interrupted
 
 T = TypeVar("T")

@@ -13,19 +13,19 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
-from farm.engine.awaited import Awaited
-from farm.engine.batches import Batch, Durations, place
-from farm.engine.connect import connect, disconnect, off_stdout
-from farm.engine.ends import clear_up
-from farm.engine.limits import Limits
-from farm.engine.nodes import Node, Nodes
+from farm.engine.cluster.awaited import Awaited
+from farm.engine.cluster.batches import Batch, Durations, place
+from farm.engine.cluster.connect import connect, disconnect, off_stdout
+from farm.engine.cluster.nodes import Node, Nodes
 from farm.engine.status import Outcome, StepStatus
-from farm.engine.supervise import Report, shared_supervisor
+from farm.engine.workers.ends import clear_up
+from farm.engine.workers.limits import Limits
+from farm.engine.workers.supervise import Report, shared_supervisor
 from farm.errors import ClusterLost, FailureKind, InputError, class_name, text_of
 from farm.plan.placement import step_unsupported
 
 if TYPE_CHECKING:
-    from farm.engine.limits import Limit
+    from farm.engine.workers.limits import Limit
     from farm.plan.steps import Step
     from farm.store import Store
 
@@ -43,7 +43,8 @@ class RayExecutor:
     """An executor of `run_steps` that takes as many steps as the cluster has cores and GPUs.
 
     An exclusive step gets all cores of one node. Each task supervises the worker process in which
-    its steps run; see `engine.supervise`. A task has one step, or some that are known to be short.
+    its steps run; see `engine.workers.supervise`. A task has one step, or some that are known to be
+    short.
     """
 
     def __init__(

@@ -1,0 +1,1 @@
+"""Worker processes: how a step runs in one, its limits, and how it ended."""
