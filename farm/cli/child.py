@@ -46,14 +46,14 @@ def run(command: Command, options: argparse.Namespace) -> int:
     """
     if not getattr(options, "in_child", False):
         return guarded(command, options)
-    tell: list[int] = []  # where the child, and it alone, tells its exit code
-    code = guarded(lambda given: _forked(command, given, tell), options)
-    for descriptor in tell:
+    pipe: list[int] = []  # where the child, and it alone, writes its exit code
+    code = guarded(lambda given: _forked(command, given, pipe), options)
+    for descriptor in pipe:
         os.write(descriptor, str(code).encode())
     return code
 
 
-def _forked(command: Command, options: argparse.Namespace, tell: list[int]) -> int:
+def _forked(command: Command, options: argparse.Namespace, pipe: list[int]) -> int:
     from farm.engine.workers import processes
     from farm.engine.workers.temporary import TemporaryFolder
 
@@ -66,14 +66,14 @@ def _forked(command: Command, options: argparse.Namespace, tell: list[int]) -> i
         processes.end_with_parent(parent, signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
         os.close(ours)
-        tell.append(theirs)
+        pipe.append(theirs)
         _use_folder(folder.path)
-        return _all_said(command(options))
+        return _flushed(command(options))
     try:
         os.close(theirs)
         return _watched(pid, ours, folder.path)
     finally:
-        _heed_no_more()
+        _ignore_interrupts()
         processes.end_children()
         folder.remove()
 
@@ -85,14 +85,14 @@ def _use_folder(folder: Path) -> None:
     faulthandler.enable((folder / _TRACE).open("w"))
 
 
-def _all_said(code: int) -> int:
+def _flushed(code: int) -> int:
     """Write what is buffered: a library may crash when the interpreter ends."""
     print(end="", flush=True)
     return code
 
 
-def _watched(pid: int, told: int, folder: Path) -> int:
-    """Wait for the end of the child, and return the exit code that it has told.
+def _watched(pid: int, pipe: int, folder: Path) -> int:
+    """Wait for the end of the child, and return the exit code that it has sent.
 
     Raises:
         FarmError: it has ended without, or was using too much memory.
@@ -103,8 +103,8 @@ def _watched(pid: int, told: int, folder: Path) -> int:
             signal.signal(number, _interrupt_once)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
-        _watch_memory(pid, told)
-        code = os.read(told, 16).decode()
+        _watch_memory(pid, pipe)
+        code = os.read(pipe, 16).decode()
         end = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except Interrupted:
         return _interrupted(pid)
@@ -121,12 +121,12 @@ def _watched(pid: int, told: int, folder: Path) -> int:
     )
 
 
-def _watch_memory(pid: int, told: int) -> None:
-    """Return when the child has told its exit code, or has ended. Raises FarmError."""
+def _watch_memory(pid: int, pipe: int) -> None:
+    """Return when the child has sent its exit code, or has ended. Raises FarmError."""
     from farm.engine.workers.limits import Limit, used_memory
 
     most = Limit(math.inf).most_bytes
-    while not select.select([told], [], [], _WATCH_S)[0]:
+    while not select.select([pipe], [], [], _WATCH_S)[0]:
         if used_memory([pid]) > most:
             raise FarmError(f"it used more than {format_bytes(most)} of memory")
 
@@ -143,12 +143,12 @@ def _interrupted(pid: int) -> int:
 
 
 def _interrupt_once(*_: object) -> None:
-    _heed_no_more()
+    _ignore_interrupts()
     raise Interrupted
 
 
-def _heed_no_more() -> None:
-    """Do nothing on further signals: the child ends already, and is cleared up after.
+def _ignore_interrupts() -> None:
+    """Do nothing on further signals: the child is ending already, and what it leaves is removed.
 
     They are not set to be ignored: Python would report one that has come just before.
     """

@@ -33,7 +33,7 @@ COMPUTE_CAPABILITIES = {
 
 @cache
 def cpu_model() -> str:
-    """Return the kind of this machine's processor, as `processors.kind_of` words it."""
+    """Return the kind of this machine's processor, as `processors.kind_of` writes it."""
     with suppress(OSError):
         if kind := kind_of(Path("/proc/cpuinfo").read_text(errors="replace")):
             return kind

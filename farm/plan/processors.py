@@ -1,6 +1,6 @@
 """Which processor a text of /proc/cpuinfo is of: its microarchitecture and instruction sets.
 
-The model name alone does not tell: a hypervisor shortens it (`AMD EPYC`, `Intel(R) Xeon(R)
+The model name alone is not enough: a hypervisor shortens it (`AMD EPYC`, `Intel(R) Xeon(R)
 Processor`) or hides instruction sets, and Linux gives none for ARM.
 """
 
@@ -47,11 +47,11 @@ _INTEL: Mapping[int, Mapping[str, tuple[int, ...]]] = {
     19: {"Diamond Rapids": (0x01,)},
 }
 
-# Model 0x55 was made three times; the stepping tells which.
+# Model 0x55 was made three times; the stepping shows which.
 _SKYLAKE_SERVER, _STEPPINGS = 0x55, ((10, "Cooper Lake"), (5, "Cascade Lake"), (0, "Skylake"))
 
 # Of AMD by family and first and last model: Linux, arch/x86/kernel/cpu/amd.c. The dense servers
-# (Bergamo, Turin Dense), which have less cache, are told apart from the others.
+# (Bergamo, Turin Dense), which have less cache, are kinds of their own.
 _AMD: Mapping[int, tuple[tuple[int, int, str], ...]] = {
     0x17: (
         (0x00, 0x2F, "Zen"), (0x50, 0x5F, "Zen"),

@@ -69,8 +69,8 @@ class Objects(Protocol):
     def put_if_absent(self, name: str, content: bytes) -> str | None:
         """Put an object unless there is one; return the new one's tag, None if there is one.
 
-        The content has to be one that nobody else puts: an attempt whose answer was lost is told
-        from another's by it.
+        The content has to be one that nobody else puts: an attempt whose answer was lost is
+        recognised by it.
         """
         ...
 

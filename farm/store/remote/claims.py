@@ -6,7 +6,7 @@
 Whoever creates a claim holds it. A session that was not put for a while is that of a dead process,
 and its claims are taken over by a put on the condition that they are still that session's. So a
 process makes one request every few seconds, however many claims it holds. The age of a session is
-told by the service's clock alone, which the process's own session gives it.
+known by the service's clock alone, which the process's own session gives it.
 """
 
 from __future__ import annotations

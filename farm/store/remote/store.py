@@ -30,7 +30,7 @@ class RemoteStore(Answers):
         self.node, self._has_imports = node, False
 
     def learn(self, refs: Iterable[Ref], files: Collection[str] = ()) -> None:
-        """Ask for many steps at once, and bring the files of those of the stages `files`."""
+        """Ask for many steps at once, and fetch the files of those of the stages `files`."""
         refs = list(dict.fromkeys(refs))
         self.ask(refs)
         wanted = [ref for ref in refs if ref.stage in files and ref in self._records]
@@ -38,7 +38,7 @@ class RemoteStore(Answers):
 
     def _with_files(self, ref: Ref) -> None:
         with suppress(OSError, AlteredArtifact):  # said by whoever reads them
-            self._bring(ref, self._records[ref])
+            self._fetch(ref, self._records[ref])
 
     def compared(self, ref: Ref, anew: bool = False) -> tuple[Record | None, list[Alteration]]:
         """Return the record, and what of it is altered; with `anew` also of its files, all of which
@@ -63,7 +63,7 @@ class RemoteStore(Answers):
             AlteredArtifact: they are not; it is removed, so that its step can run again.
             OSError: they cannot be had.
         """
-        self._bring(ref, self._required(ref))
+        self._fetch(ref, self._required(ref))
         self.node.make_room()
         return self.path(ref)
 
@@ -75,7 +75,7 @@ class RemoteStore(Answers):
             raise self._lost(ref, [Alteration(NAME, "altered")])
         raise AlteredArtifact(ref, f"{NAME} is missing")  # its files may be being put right now
 
-    def _bring(self, ref: Ref, record: Record) -> None:
+    def _fetch(self, ref: Ref, record: Record) -> None:
         """Have the files of an artifact in the folder. Raises AlteredArtifact."""
         if found := self._arrived(ref, record):
             raise self._lost(ref, found)
@@ -145,7 +145,7 @@ class RemoteStore(Answers):
                     yield Store(self.root)
                     self._put(ref)
                     break
-            at_once(lambda one: self._bring(*one), found.items())
+            at_once(lambda one: self._fetch(*one), found.items())
         self.node.make_room()
 
     def _forget_outdated(self, ref: Ref, reads: Mapping[Ref, Record]) -> None:
@@ -203,7 +203,7 @@ class RemoteStore(Answers):
         artifacts.upload_failure(self.objects, key, self.root / "failed")
 
     def imports_folder(self) -> Path:
-        """Return the folder of this node that has the imports; they are brought once."""
+        """Return the folder of this node that has the imports; they are fetched once."""
         if not self._has_imports:
             Mirror(self.objects, self.root).pull(IMPORTS)
             self._has_imports = True
