@@ -63,15 +63,16 @@ def line(name: str, found: dict[str, Any], raw: dict[str, Any]) -> str:
 
 
 def ours(name: str, opset: int) -> dict[str, Any]:
+    import family_model
+
     from farm.models.families import chosen
-    from farm.models.trial import Subject
     from farm.sources import mmdet as source
 
     with tempfile.TemporaryDirectory() as folder:
-        subject = Subject(chosen([name])[0], Path(folder))
-        path = Path(folder) / "model.onnx"
+        family, path = chosen([name])[0], Path(folder) / "model.onnx"
+        detector = family_model.load(family, Path(folder))
         before, started = _peak_mib(), time.perf_counter()
-        source.export_onnx(subject.detector, subject.shape("dynamic"), opset, path)
+        source.export_onnx(detector, family.profile("dynamic"), opset, path)
         seconds = time.perf_counter() - started
         nodes = node_count(path)
         return {
@@ -81,18 +82,18 @@ def ours(name: str, opset: int) -> dict[str, Any]:
 
 def naive(name: str, opset: int) -> dict[str, Any]:
     """Export with mmdet's own `onnx_export`, without the farm's replacements of operators."""
+    import family_model
     import torch
 
     from farm.models.families import chosen
-    from farm.models.trial import Subject
     from farm.sources.mmdet import random_weights
 
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
-        subject = Subject(chosen([name])[0], Path(folder))
-        path = Path(folder) / "model.onnx"
-        images = torch.from_numpy(random_weights.noise(subject.family.shape, 1))
-        module = MmdetsOwn(subject.detector.model, images)
+        family, path = chosen([name])[0], Path(folder) / "model.onnx"
+        detector = family_model.load(family, Path(folder))
+        images = torch.from_numpy(random_weights.noise(family.shape, 1))
+        module = MmdetsOwn(detector.model, images)
         torch.onnx.export(
             module, (images,), str(path), dynamo=False, autograd_inlining=False,
             opset_version=opset, input_names=["input"], dynamic_axes={"input": {2: "h", 3: "w"}},

@@ -29,10 +29,11 @@ from farm.cli.results import Results
 from farm.config.loader import load_matrix
 from farm.datasets import synthetic
 from farm.datasets.prepared import Prepared
+from farm.engine.executors import Choices
 from farm.stages import Context, measure
 from farm.stages.engines import opened
 from farm.store import Store
-from farm.sweep import Choices, Sweep, run_sweep
+from farm.sweep import Sweep, run_sweep
 
 PROJECT = Path(__file__).resolve().parent.parent
 RUNTIMES = ("onnxruntime", "openvino")
@@ -91,13 +92,13 @@ def yolox(results: Path, rounds: int) -> list[dict[str, Any]]:
 
 
 def resnet50(name: str, results: Path, rounds: int, size: int) -> list[dict[str, Any]]:
+    import family_model
+
     from farm.models.families import chosen
-    from farm.models.trial import Subject
 
     with tempfile.TemporaryDirectory() as place:
         folder, family = Path(place), chosen([RESNET50[name]])[0]
-        subject = Subject(family, folder)  # writes model.pth
-        draw(folder, subject.detector.facts.classes, size)
+        draw(folder, family_model.load(family, folder).facts.classes, size)
         matrix = folder / "resnet50.yaml"
         matrix.write_text(MATRIX.format(name=name, config=family.config, size=size))
         return timed(matrix, BRIEF, results, rounds)

@@ -22,6 +22,12 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from farm.models.families import Family
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -60,23 +66,19 @@ def _write(out: Path, opsets: list[int], names: list[str], kept: Path | None) ->
                 print(json.dumps(line | {"exporter": records.exporter()}), file=file, flush=True)
 
 
-def _digests(family, opsets, kept):  # type: ignore[no-untyped-def]
-    """Yields (opset, sha256 of the dynamic file, or why there is none).
+def _digests(family: Family, opsets: list[int], kept: Path | None) -> Iterator[tuple[int, str]]:
+    """Yield (opset, sha256 of the dynamic file, or why there is none).
 
     kept: a folder of weights, where those of the family are made if they are not there.
     """
     from farm import specs
     from farm.errors import FarmError
-    from farm.plan.content.configs import config_file
     from farm.sources import mmdet
     from farm.sources.mmdet import random_weights
 
     with tempfile.TemporaryDirectory() as folder:
         weights, path = Path(kept or folder, f"{family.name}.pth"), Path(folder, "model.onnx")
-        model = specs.Model(
-            family.name, "mmdet", config_file(family.config, Path()),
-            specs.File(str(weights), ""), tuple(family.options.items()),
-        )  # fmt: skip
+        model = family.model(str(weights))
         largest = replace(family.shape, n=2)
         shape = specs.Shape("dynamic", family.shape, family.shape, largest)
         try:
@@ -109,7 +111,7 @@ def _compare(old: Path, new: Path) -> int:
     return 1 if unequal or not both else 0
 
 
-def _lines(path: Path) -> list[dict[str, object]]:
+def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 

@@ -26,6 +26,7 @@ import farm.sources.mmdet.compat  # noqa: E402, F401  mmcv needs it before its f
 # isort: split
 import mmcv  # noqa: E402
 import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 from mmdet.core import BitmapMasks, encode_mask_results  # noqa: E402
 from mmdet.datasets import build_dataset  # noqa: E402
@@ -122,11 +123,11 @@ def batch_of(scenes: list[Scene], norm: dict[str, Any], masked: bool) -> dict[st
     return batch
 
 
-def boxes_of(masks: np.ndarray) -> np.ndarray:
+def boxes_of(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """The boxes around the masks: bool [N, H, W] to float32 [N, 4], x1 y1 x2 y2."""
     sides = []
     for axis in (1, 2):  # over rows: columns, then over columns: rows
-        hit = masks.any(axis=axis)
+        hit = np.asarray(masks.any(axis=axis))
         sides.append((hit.argmax(axis=1), hit.shape[1] - hit[:, ::-1].argmax(axis=1)))
     (x1, x2), (y1, y2) = sides
     return np.stack([x1, y1, x2, y2], axis=1).astype(np.float32)
@@ -146,7 +147,8 @@ def evaluate(config: mmcv.Config, model: Any) -> str:
         draw(Path(folder), TEST_COUNT, TEST_SEED, SIZE)
         dataset = build_dataset({**config.data.test, "data_root": folder, "test_mode": True})
         masked = "roi_head" in config.model
-        results, spent = [], 0.0
+        results: list[Any] = []
+        spent = 0.0
         for item in dataset:
             images = [image[None] for image in item["img"]]
             metas = [[meta.data] for meta in item["img_metas"]]

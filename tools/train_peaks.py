@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "matrices")]
 
 import numpy as np  # noqa: E402
+import sources.peaks as peaks  # noqa: E402
 import torch  # noqa: E402
-from sources import peaks  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.nn.functional import l1_loss, logsigmoid  # noqa: E402
 
@@ -57,7 +57,7 @@ def train(heads: peaks.Heads, scenes: list[Scene], iterations: int) -> None:
     for done, batch in zip(range(1, iterations + 1), batches(scenes), strict=False):
         optimizer.zero_grad()
         value = loss(heads(images_of(batch)), *targets(batch))
-        value.backward()
+        torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(heads.parameters(), 10.0)
         optimizer.step()
         schedule.step()
@@ -84,7 +84,7 @@ def turned(scene: Scene, rng: np.random.Generator) -> Scene:
 def images_of(scenes: list[Scene]) -> Tensor:
     """[N, 3, H, W] in RGB, as the matrix's `preprocess` makes them."""
     rgb = np.stack([scene.image[:, :, ::-1] for scene in scenes]).astype(np.float32)
-    images = (rgb - np.float32(MEAN)) / np.float32(STD)
+    images = (rgb - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from farm import specs
 from farm.config import yaml_values
 from farm.errors import InputError, nearest
 from farm.files import jsonfile
-from farm.plan.content.configs import find_config
+from farm.plan.content.configs import config_file, find_config
 from farm.units import Dims, parse_dims
 
 KINDS = ("fixed", "dynamic")
@@ -44,6 +45,27 @@ class Family:
     def kinds(self) -> tuple[str, ...]:
         """The kinds of files that it is exported to."""
         return KINDS if self.dynamic else KINDS[:1]
+
+    def sizes(self, kind: str) -> list[Dims]:
+        """Return the sizes that a file of this kind is run with.
+
+        A file with dynamic axes gets batches of 1 and 2 at the traced size, and two other sizes.
+        """
+        if kind == "fixed":
+            return [self.shape]
+        return [self.shape, replace(self.shape, n=2), *self.others]
+
+    def profile(self, kind: str) -> specs.Shape:
+        """Return the shape profile that has every size of this kind."""
+        sizes = self.sizes(kind)
+        low = Dims(1, 3, min(x.h for x in sizes), min(x.w for x in sizes))
+        high = Dims(max(x.n for x in sizes), 3, max(x.h for x in sizes), max(x.w for x in sizes))
+        return specs.Shape(kind, low, self.shape, high)
+
+    def model(self, checkpoint: str = "") -> specs.Model:
+        """Return the model whose weights are in the file `checkpoint`, or will be."""
+        config, options = config_file(self.config, Path()), tuple(self.options.items())
+        return specs.Model(self.name, "mmdet", config, specs.File(checkpoint, ""), options)
 
 
 def read(path: Path = FILE) -> dict[str, Family]:

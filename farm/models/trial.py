@@ -20,20 +20,19 @@ from farm.engine.scheduler import Outcome, StepStatus
 from farm.models import own_config, steps
 from farm.models.records import Trial
 from farm.models.verdict import SAME, weights_unusable, with_agreement
-from farm.plan.content.configs import config_file
 from farm.plan.content.own_code import runs_own_code
 from farm.plan.factory import engine_setting, export_step, new_step, step_to_build
 from farm.plan.placement import cpu_model
 from farm.plan.steps import Needs, Step
 from farm.results import arrays
 from farm.stages.table import MOVED, WEIGHTS
-from farm.units import Dims
 
 if TYPE_CHECKING:
     from farm.detections import Detections
     from farm.engine.workers.limits import Limits
     from farm.models.families import Family
     from farm.store import Store
+    from farm.units import Dims
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,12 @@ class Subject:
 
     def __init__(self, family: Family, store: Store, limits: Limits | None = None) -> None:
         self.family, self._store, self._limits = family, store, limits
-        model = _without_weights(family)
+        model = family.model()
         self._own_process = Needs(own_process=_runs_own_code(family, model))
         packages = SOURCES["mmdet"].packages
         values = specs.RandomModelInputs(
             model, tuple(family.layer_outputs.items()), family.shape,
-            tuple(dict.fromkeys(self.sizes("dynamic"))), family.seed,
+            tuple(dict.fromkeys(self.family.sizes("dynamic"))), family.seed,
         )  # fmt: skip
         self._reference = new_step(
             "table.reference", family.name, values, packages, self._own_process
@@ -80,7 +79,7 @@ class Subject:
         figures = self._figures(self._reference)
         if refused := figures.get("refused"):
             return Unusable(refused, refused=True)
-        answers = [one for size in self.sizes("dynamic") for one in self.answers(size)]
+        answers = [one for size in self.family.sizes("dynamic") for one in self.answers(size)]
         moved = (arrays.pairs(self._artifact / name) for name in MOVED)
         reason = weights_unusable(answers, figures["classes"], moved)
         return Unusable(reason) if reason else None
@@ -116,7 +115,7 @@ class Subject:
     ) -> tuple[Step, list[tuple[Step, Step]]]:
         """Return the export, and for each runtime the build as a sweep on this CPU has it, with
         the run of its engine."""
-        shape, label = self.shape(kind), f"{self.family.name} op{opset} {kind}"
+        shape, label = self.family.profile(kind), f"{self.family.name} op{opset} {kind}"
         values = specs.ExportInputs(self.model, shape, opset)
         exported = replace(export_step(label, values, self._reference), needs=self._own_process)
         return exported, [self._of_runtime(exported, shape, name) for name in runtimes]
@@ -129,7 +128,7 @@ class Subject:
         assert isinstance(built.inputs, specs.BuildInputs)
         engine = specs.Engine(built.inputs.options, built.ref, None)
         values = specs.TrialInputs(
-            engine, self._reference.ref, tuple(self.sizes(shape.name)), figures["classes"],
+            engine, self._reference.ref, tuple(self.family.sizes(shape.name)), figures["classes"],
             figures["mask_threshold"], figures["mask_frame"], target,
         )  # fmt: skip
         trial = engine_setting(TABLE_STAGES["table.trial"], RUNTIMES[runtime], target)
@@ -147,38 +146,16 @@ class Subject:
                 reason = f"{doing}{end.reason}"
                 return replace(trial, reason=reason, temporary=_temporary(end))
         folder = self._store.path(path[-1].ref)
-        for size in self.sizes(trial.kind):
+        for size in self.family.sizes(trial.kind):
             found = agreement(arrays.pairs(folder / f"{size}.npz"), SAME)
             trial = with_agreement(trial, found)
             if trial.reason:
                 return replace(trial, reason=f"{size}: {trial.reason}")
         return trial
 
-    def shape(self, kind: str) -> specs.Shape:
-        """Return the profile that has every size of this kind."""
-        sizes, opt = self.sizes(kind), self.family.shape
-        low = Dims(1, 3, min(x.h for x in sizes), min(x.w for x in sizes))
-        high = Dims(max(x.n for x in sizes), 3, max(x.h for x in sizes), max(x.w for x in sizes))
-        return specs.Shape(kind, low, opt, high)
-
-    def sizes(self, kind: str) -> list[Dims]:
-        """Return the sizes that a file of this kind is run with.
-
-        A file with dynamic axes gets batches of 1 and 2 at the traced size, and two other sizes.
-        """
-        shape = self.family.shape
-        if kind == "fixed":
-            return [shape]
-        return [shape, replace(shape, n=2), *self.family.others]
-
 
 def _temporary(outcome: Outcome) -> bool:
     return outcome.status is StepStatus.TRANSIENT
-
-
-def _without_weights(family: Family) -> specs.Model:
-    config, options = config_file(family.config, Path()), tuple(family.options.items())
-    return specs.Model(family.name, "mmdet", config, specs.File("", ""), options)
 
 
 def _runs_own_code(family: Family, model: specs.Model) -> bool:

@@ -45,7 +45,7 @@ def test_graph_in_torch_is_the_same_detector(subject: Subject) -> None:
     detector = mmdet.load(subject.model)
     decoding = decoding_of(detector.facts)
     session = torch_runtime.TorchAdapter().open_module(detector.graph(), threads=1)
-    for dims in subject.sizes("dynamic"):
+    for dims in subject.family.sizes("dynamic"):
         batch = network_batch(random_weights.noise(dims, subject.family.seed))
         found = compare(subject.answers(dims), list(detect(session, [batch], decoding)), SAME)
         trial = with_agreement(Trial(opset=0, kind="torch", runtime="torch"), found)

@@ -29,7 +29,6 @@ from farm.detections import Detections
 from farm.detections.convert import from_outputs
 from farm.detections.suppress import suppress
 from farm.models import families
-from farm.models.trial import Subject
 from farm.plan.content.configs import config_file
 from farm.runtimes import torch as torch_runtime
 from farm.sources import mmdet as source
@@ -71,15 +70,26 @@ CONFIGS: dict[str, tuple[str, dict[str, list[float]]]] = {
 }
 
 
-def subject(name: str, folder: Path, **options: Any) -> Subject:
-    """A narrow model; `options` are of its test_cfg, with __ for the dots within."""
-    file, layer_outputs = CONFIGS[name]
-    more = {"model.test_cfg." + key.replace("__", "."): value for key, value in options.items()}
-    entry = {"config": file, "layer_outputs": layer_outputs, "shape": "128x160"}
-    entry["options"] = yaml.safe_load(NARROW) | more
-    path = folder / "family.yaml"
-    path.write_text(yaml.safe_dump({name: entry}))
-    return Subject(families.read(path)[name], folder)
+class Narrow:
+    """A narrow model of random weights, loaded; `options` are of its test_cfg, with __ for dots."""
+
+    def __init__(self, name: str, folder: Path, **options: Any) -> None:
+        file, layer_outputs = CONFIGS[name]
+        more = {"model.test_cfg." + key.replace("__", "."): one for key, one in options.items()}
+        entry = {"config": file, "layer_outputs": layer_outputs, "shape": "128x160"}
+        entry["options"] = yaml.safe_load(NARROW) | more
+        path = folder / "family.yaml"
+        path.write_text(yaml.safe_dump({name: entry}))
+        self.family = family = families.read(path)[name]
+        model = family.model(str(folder / "model.pth"))
+        random_weights.write(model, family.layer_outputs, family.shape, family.seed)
+        self.detector = source.load(model)
+
+    def images(self) -> npt.NDArray[np.float32]:
+        return random_weights.noise(self.family.shape, 1)
+
+    def expected(self) -> Detections:
+        return self.detector.reference_as_graph(self.images()[0])
 
 
 def noise(*size: int, seed: int = 0) -> Tensor:
@@ -98,10 +108,10 @@ def top(scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.sort(scores)[::-1][:50]
 
 
-def eager(model: Subject) -> Detections:
+def eager(model: Narrow) -> Detections:
     """The first image's detections by our graph, in PyTorch."""
     session = torch_runtime.TorchAdapter().open_module(model.detector.graph(), threads=1)
-    return from_outputs(session.run(random_weights.noise(model.family.shape, 1)))[0]
+    return from_outputs(session.run(model.images()))[0]
 
 
 # mmdet's own export ---------------------------------------------------------------------------
@@ -118,7 +128,7 @@ class Naive(nn.Module):
         return self.model.onnx_export(images, [{}])
 
 
-def naive_scores(model: Subject, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def naive_scores(model: Narrow, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
     file = io.BytesIO()
     with torch.no_grad():
         torch.onnx.export(
@@ -133,13 +143,13 @@ def naive_scores(model: Subject, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def test_mmdets_own_export_chooses_by_the_product_of_score_and_centreness(
     name: str, tmp_path: Path
 ) -> None:
-    model = subject(name, tmp_path, nms_pre=100)
-    images = random_weights.noise(model.family.shape, 1)
-    expected = top(model.expected(model.family.shape)[0].scores)
+    model = Narrow(name, tmp_path, nms_pre=100)
+    images = model.images()
+    expected = top(model.expected().scores)
     assert np.abs(expected - top(naive_scores(model, images))).max() > 1e-3
 
     path = tmp_path / "ours.onnx"
-    source.export_onnx(model.detector, model.shape("fixed"), 11, path)
+    source.export_onnx(model.detector, model.family.profile("fixed"), 11, path)
     ours = run_file(path.read_bytes(), images=images)[0][0, :, 4]
     assert np.abs(expected - top(ours)).max() < 1e-4
 
@@ -150,9 +160,9 @@ def test_mmdets_own_export_is_its_test_path_where_nothing_is_chosen(
     name: str, tmp_path: Path
 ) -> None:
     """So that choice, of the best `nms_pre` and by `score_thr`, is all that differs."""
-    model = subject(name, tmp_path, nms_pre=100_000, score_thr=0.0)
-    images = random_weights.noise(model.family.shape, 1)
-    expected = top(model.expected(model.family.shape)[0].scores)
+    model = Narrow(name, tmp_path, nms_pre=100_000, score_thr=0.0)
+    images = model.images()
+    expected = top(model.expected().scores)
     assert np.abs(expected - top(naive_scores(model, images))).max() < 1e-4
 
 
@@ -170,8 +180,8 @@ def test_mmdets_own_export_is_its_test_path_where_nothing_is_chosen(
     ],
 )
 def test_cfg_options_of_a_test_are_honoured(options: dict[str, Any], tmp_path: Path) -> None:
-    model = subject("retinanet", tmp_path, **options)
-    expected, found = model.expected(model.family.shape)[0], eager(model)
+    model = Narrow("retinanet", tmp_path, **options)
+    expected, found = model.expected(), eager(model)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
     assert len(found) > 5
 
@@ -214,7 +224,7 @@ def test_pairs_of_a_level_where_only_one_or_none_passes() -> None:
 def test_limits_that_mmdet_takes_for_slices_are_refused(
     options: dict[str, int], tmp_path: Path
 ) -> None:
-    refused = subject("retinanet", tmp_path, **options).detector.facts.refused
+    refused = Narrow("retinanet", tmp_path, **options).detector.facts.refused
     assert next(iter(options)) in str(refused)
 
 
@@ -308,14 +318,14 @@ def test_a_box_without_area_stays_where_it_is() -> None:
 
 
 def test_a_detector_that_votes_cannot_be_cut_before_its_suppression(tmp_path: Path) -> None:
-    facts = subject("paa", tmp_path).detector.facts
+    facts = Narrow("paa", tmp_path).detector.facts
     assert facts.refused is None and "cannot run on the host" in str(facts.host_refused)
 
 
 @pytest.mark.parametrize("method", ["linear", "gaussian"])
 def test_soft_nms_on_the_host_is_that_in_the_graph(tmp_path: Path, method: str) -> None:
     nms = {"type": "soft_nms", "iou_threshold": 0.4, "method": method, "_delete_": True}
-    detector = subject("retinanet", tmp_path, nms=nms).detector
+    detector = Narrow("retinanet", tmp_path, nms=nms).detector
     how = detector.facts.suppression
     assert how is not None and how.decay is not None and how.decay.method == method
     images = random_weights.noise(Dims(2, 3, 128, 160), 5)
