@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("farm.run")  # also where this module is run as `__main__`
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_command(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `farm run`."""
     add_sweep_arguments(parser)
     parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
+    parser.set_defaults(command=run)
 
 
 PLACE = "where results are: a folder (default: results), or s3://BUCKET/PATH, gs:// or az://"
@@ -195,7 +196,7 @@ def _message(error: BaseException) -> str:
 def main() -> int:
     """Run the sweep that the command line names, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m farm.run", description=__doc__)
-    add_arguments(parser)
+    add_command(parser)
     logs.add_arguments(parser)
     return guarded(run, parse(parser))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from farm.cli.commands import number
 from farm.results.escaping import for_markdown
 from farm.run import PLACE
 from farm.terminal import plain
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from farm.results.columns import Row
     from farm.results.diff import Bounds, Pair
     from farm.results.tables import Shown
-
-TEXT = "compare two sweeps, or two values of an axis, cell by cell"
 
 _MORE = """\
 B is better or worse than A by over 0.1 points of AP, or by a latency beyond the noise: a ratio of
@@ -30,9 +29,10 @@ differ by more than the samples of one run say. Worse in one thing and better in
 with 0."""
 
 
-def add_arguments(parser: argparse.ArgumentParser, number: Callable[[str], float]) -> None:
-    """Add the arguments of `farm diff`. number: reads a finite number of at least 0."""
-    parser.description = f"{TEXT.capitalize()}. {_MORE}"
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `farm diff`."""
+    parser.description = f"{(parser.description or '').capitalize()}. {_MORE}"
+    parser.set_defaults(command=diff)
     add = parser.add_argument
     add(
         "a",

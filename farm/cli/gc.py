@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from farm.store.gc import Kept, Policy
     from farm.store.needs import Needs
 
-TEXT = "remove artifacts that no kept sweep needs"
-
 _MORE = """\
 Every sweep is kept, or with --keep-sweeps those that were run last; one that is running always is.
 What a kept sweep needs stays. Of the rest all goes, or with --older-than what is older, or with
@@ -33,9 +31,10 @@ sweep that is not kept makes its artifacts anew when it is run again."""
 _UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_command(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `farm gc`."""
-    parser.description = f"{TEXT.capitalize()}. {_MORE}"
+    parser.description = f"{(parser.description or '').capitalize()}. {_MORE}"
+    parser.set_defaults(command=gc)
     add = parser.add_argument
     add("--keep-sweeps", type=_count, metavar="N", help="keep the N sweeps that were run last")
     add("--older-than", type=age, metavar="AGE", help="only what is older, as 12h, 30d or 8w")

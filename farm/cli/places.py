@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from farm.errors import InputError
 from farm.files import atomic, jsonfile
 from farm.files.lease import Lease
-from farm.plan.content.files import expanded
+from farm.files.paths import expanded
 from farm.store.objects import is_url
 
 if TYPE_CHECKING:

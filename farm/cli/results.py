@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,15 +59,20 @@ class Results:
         store.require_version()
         return store
 
-    def read(self, target: str | None = None, sweep: str | None = None) -> list[Row]:
+    def read(
+        self,
+        target: str | None = None,
+        sweep: str | None = None,
+        only: Collection[str] | None = None,
+    ) -> list[Row]:
         """Return rows of the leaderboard as `leaderboard.read`. Raises InputError, OSError."""
         from farm.results import leaderboard  # imports pyarrow, which a plan does not need
 
         if self.mirror is None:
-            return leaderboard.read(self.folder, target, sweep)
+            return leaderboard.read(self.folder, target, sweep, only)
         self.mirror.pull(BOARD)
         try:
-            return leaderboard.read(self.folder, target, sweep)
+            return leaderboard.read(self.folder, target, sweep, only)
         except InputError as error:
             where = error.where.replace(str(self.folder), str(self))
             raise InputError(error.message, where) from None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.plan.content.files import expanded
+from farm.files.paths import expanded
 
 
 def file(name: str, option: str, read: Iterable[str | Path | None] = ()) -> Path:

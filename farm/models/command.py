@@ -30,8 +30,9 @@ _Case = tuple[int, str, str]
 """The opset, the kind of shapes and the runtime of a trial."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_command(parser: argparse.ArgumentParser) -> None:
     """Add the options of `farm models`."""
+    parser.set_defaults(command=models)
     add = parser.add_argument
     add(
         "--families",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,8 +29,6 @@ AXES = {
 AnyCell = TypeVar("AnyCell", Cell, PlannedCell)
 
 LEAST_PART = 1 << 20
-
-Command = Callable[[str, object, str], argparse.ArgumentParser]
 
 
 def add_cell_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,16 +69,9 @@ def _text(axis: str, value: Any) -> str:
     return format_bytes(value) if axis == "workspace" else str(value)
 
 
-def add_commands(command: Command) -> None:
-    """Add the three commands, whose parsers `command` makes."""
-    _add_pack(command("pack", _pack, "pack the rest of a sweep for a machine without network"))
-    _add_run_pack(
-        command("run-pack", _run_pack, "run the steps of a pack and write a file of records")
-    )
-    _add_import(command("import", _import, "import records that another machine wrote"))
-
-
-def _add_pack(parser: argparse.ArgumentParser) -> None:
+def add_pack(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `farm pack`."""
+    parser.set_defaults(command=_pack)
     add_sweep_arguments(parser)
     parser.add_argument(
         "--output", "-o", type=Path, metavar="FILE",
@@ -93,7 +84,9 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
     add_cell_arguments(parser)
 
 
-def _add_run_pack(parser: argparse.ArgumentParser) -> None:
+def add_run_pack(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `farm run-pack`."""
+    parser.set_defaults(command=_run_pack)
     parser.add_argument(
         "pack", type=Path, nargs="+", help="a pack, or a part of one (parts beside it are found)"
     )
@@ -118,7 +111,9 @@ def _add_run_pack(parser: argparse.ArgumentParser) -> None:
     add_cell_arguments(parser)
 
 
-def _add_import(parser: argparse.ArgumentParser) -> None:
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `farm import`."""
+    parser.set_defaults(command=_import)
     parser.add_argument("records", type=Path, help="a file of records, or a folder of its files")
     parser.add_argument("--results", metavar="PLACE", help=PLACE)
     parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")

@@ -53,6 +53,14 @@ def sort_rows(rows: Sequence[Row]) -> list[Row]:
     )
 
 
+def looked_at(form: str) -> frozenset[str] | None:
+    """Return the columns that `render` looks at in one of `FORMATS`; None for all."""
+    if form in ("csv", "json"):
+        return None
+    headed = (name for name, column in COLUMNS.items() if column.heading)
+    return frozenset([*headed, "cell", "device", "failed_stage", "reason"])
+
+
 def render(rows: Sequence[Row], form: str) -> str:
     """Return the rows in one of `FORMATS`, ready to print."""
     rows = sort_rows(rows)
@@ -111,7 +119,7 @@ def _shown(rows: Sequence[Row]) -> list[Shown]:
     return [
         (name, COLUMNS[name].heading, COLUMNS[name].form)
         for name in dict.fromkeys((*_FIRST, *headed))
-        if {row.get(name) for row in rows} - {None, defaults.get(name)}
+        if any(row.get(name) not in (None, defaults.get(name)) for row in rows)
     ]
 
 

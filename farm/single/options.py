@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from farm.catalog import OPSETS
 from farm.run import PLACE
 from farm.terminal import logs
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from farm.run import Command
 
-Command = Callable[[str, Any, str], argparse.ArgumentParser]
+log = logging.getLogger(__name__)
 
 _KEY_VALUE = (
     'as in MMDetection: a list is key="[a,b]" or key=a,b, nested key="[(a,b),(c,d)]", '
@@ -21,19 +22,6 @@ _KEY_VALUE = (
 )
 _CONFIGS = "the config says how images are prepared, and which data set it is"
 _DEPRECATED = f"are accepted with a warning, as MMDetection does: {_CONFIGS}."
-
-
-def add_commands(command: Command) -> None:
-    """Add the three commands. command: makes a parser from a command's name, function and text.
-
-    They run in a child process, since they run a model's code and runtimes beside their steps.
-    """
-    export = command("export", _export, "export a detector to a standard ONNX file")
-    build = command("build", _build, "build an engine from an ONNX file")
-    test = command("test", _test, "run a model over its config's test data set")
-    for parser, add in ((export, _add_export), (build, _add_build), (test, _add_test)):
-        parser.set_defaults(in_child=True)
-        add(parser)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -54,7 +42,9 @@ def _test(options: argparse.Namespace) -> int:
     return test(options)
 
 
-def _add_export(parser: argparse.ArgumentParser) -> None:
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `farm export`."""
+    _in_child(parser, _export)
     add = parser.add_argument
     add("config", help="a path, or a config that mmdet ships")
     add("checkpoint", help="its weights")
@@ -92,7 +82,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     _add_unused(parser)
 
 
-def _add_build(parser: argparse.ArgumentParser) -> None:
+def add_build(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `farm build`."""
+    _in_child(parser, _build)
     add = parser.add_argument
     add("config", help="a path, or a config that mmdet ships")
     add("model", help="an ONNX file, of `farm export` or any other")
@@ -132,7 +124,9 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     _add_unused(parser, "--to-rgb")
 
 
-def _add_test(parser: argparse.ArgumentParser) -> None:
+def add_test(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `farm test`."""
+    _in_child(parser, _test)
     add = parser.add_argument
     add("config", help="a path, or a config that mmdet ships")
     add("model", help="an ONNX file or an engine of `farm build`; a checkpoint for torch")
@@ -178,6 +172,11 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
     add("--options", nargs="+", action=_Renamed, dest="eval_options", help=argparse.SUPPRESS)
     _add_pickle(parser)
     _add_store(parser)
+
+
+def _in_child(parser: argparse.ArgumentParser, command: Command) -> None:
+    """Run the command in a child process: it runs a model's code and runtimes beside its steps."""
+    parser.set_defaults(command=command, in_child=True)
 
 
 def _add_numbers(

@@ -120,13 +120,17 @@ def _laid_out(
     columns: Sequence[_Column], numeric: Sequence[bool], widths: Sequence[int], gap: int
 ) -> str:
     """The columns beside one another, with a line of dashes below the headings."""
-    padded = []
+    padded: list[list[list[str]]] = []
     for column, right, width in zip(columns, numeric, widths, strict=True):
         shown = {text: _padded(text, right, width) for text in set(column)}
-        padded.append([shown[column[0]], ["-" * width], *(shown[text] for text in column[1:])])
+        padded.append([shown[column[0]], ["-" * width], *[shown[text] for text in column[1:]]])
+    lines: Iterable[Iterable[str]]
+    if all(len(cell) == 1 for column in padded for cell in column):
+        lines = zip(*[[cell[0] for cell in column] for column in padded], strict=True)
+    else:
+        lines = (line for row in zip(*padded, strict=True) for line in _lines(row, widths))
     between = " " * gap
-    lines = (line for row in zip(*padded, strict=True) for line in _lines(row, widths))
-    return "\n".join(between.join(line).rstrip() for line in lines)
+    return "\n".join([between.join(line).rstrip() for line in lines])
 
 
 def _padded(text: str, right: bool, width: int) -> list[str]:
@@ -146,11 +150,7 @@ def _folded(text: str, width: int) -> list[str]:
 
 def _lines(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[Iterable[str]]:
     """The lines of one row: as many as its cell with most lines has."""
-    most = max(map(len, cells), default=0)
-    if most == 1:
-        yield (cell[0] for cell in cells)
-        return
-    for index in range(most):
+    for index in range(max(map(len, cells), default=0)):
         yield (
             cell[index] if index < len(cell) else " " * width
             for cell, width in zip(cells, widths, strict=True)

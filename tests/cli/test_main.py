@@ -70,7 +70,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def parsed(*words: str) -> dict[str, Any]:
-    return vars(command_line._parser().parse_args(words))
+    return vars(command_line.make_parser().parse_args(words))
 
 
 def test_without_a_command_help_is_printed_and_the_code_is_2(run: Run) -> None:
@@ -92,7 +92,7 @@ def test_every_command_has_its_help(run: Run, name: str) -> None:
     "name", ["run", "plan", "leaderboard", "best", "diff", "reproduce", "doctor"]
 )
 def test_every_argument_has_a_help_text(name: str) -> None:
-    (commands,) = command_line._parser()._subparsers._group_actions  # type: ignore[union-attr]
+    (commands,) = command_line.make_parser()._subparsers._group_actions  # type: ignore[union-attr]
     assert [one.dest for one in commands.choices[name]._actions if not one.help] == []  # type: ignore[index, call-overload, union-attr]
 
 

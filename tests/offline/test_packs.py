@@ -357,7 +357,7 @@ def test_models_that_are_not_chosen_need_no_files(
     more = "opsets: [17]\n".join(["  absent: {config: no.py, checkpoint: no.pth}\n", ""])
     small_matrix.write_text(text.replace("opsets: [17]\n", more))
     monkeypatch.setattr("sys.argv", ["farm", "pack", str(small_matrix), "--model", "onestage"])
-    options = main.run_command.parse(main._parser())
+    options = main.run_command.parse(main.make_parser())
     matrix = load_matrix(small_matrix)
     assert len(make_plan(matrix).missing) == 2
     assert not make_plan(select(matrix, options)).missing
@@ -388,7 +388,7 @@ def test_commands_of_the_gpu_page_can_be_planned(
     assert len(lines) == 2
     for line in lines:
         monkeypatch.setattr("sys.argv", shlex.split(line))
-        options = main.run_command.parse(main._parser())
+        options = main.run_command.parse(main.make_parser())
         matrix = select(load_matrix(PROJECT / options.matrix, options.overrides), options)
         facts = ModelFacts(("person",), False, "[]", suppression=Suppression(0.65, False, 100))
         pack = pack_of(matrix, make_plan(matrix, lambda key, f=facts: f))
@@ -530,7 +530,7 @@ def test_two_runs_in_one_place_do_not_measure_each_other(tmp_path: Path) -> None
 
 def test_the_options_of_a_matrix_are_those_of_a_sweep() -> None:
     """What `farm run` takes, `farm pack` takes, but for what makes no sense there."""
-    parser = main._parser()
+    parser = main.make_parser()
     commands = next(one.choices for one in parser._actions if one.dest == "==SUPPRESS==") or {}
     assert isinstance(commands, dict)
     names = {

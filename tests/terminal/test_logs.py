@@ -13,7 +13,7 @@ from contextlib import redirect_stderr
 import pytest
 from conftest import PROJECT
 
-from farm.cli.main import _parser
+from farm.cli.main import make_parser
 from farm.terminal import logs
 
 log = logging.getLogger("farm.some.module")
@@ -78,12 +78,12 @@ def test_a_step_logs_in_full_and_the_level_returns() -> None:
     ],
 )
 def test_every_command_takes_them(words: list[str], level: int) -> None:
-    assert logs.level_of(_parser().parse_args(words)) == level
+    assert logs.level_of(make_parser().parse_args(words)) == level
 
 
 def test_both_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        _parser().parse_args(["plan", "m.yaml", "-v", "-q"])
+        make_parser().parse_args(["plan", "m.yaml", "-v", "-q"])
     assert "not allowed with" in capsys.readouterr().err
 
 

@@ -13,8 +13,8 @@ import re
 from pathlib import Path
 
 from farm.errors import InputError
+from farm.files.paths import expanded
 from farm.plan.content import code, config_files
-from farm.plan.content.files import expanded
 from farm.specs import File
 
 _MOST_READS = 1000

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from farm.errors import InputError
+from farm.files.paths import expanded
 from farm.plan.content import digests
 from farm.plan.content.code import code_parts
 from farm.plan.content.digests import files_in
@@ -22,23 +23,6 @@ class NotThere(InputError):
 
     def at(self, where: str) -> NotThere:
         return NotThere(self.kind, self.path, self.what, where)
-
-
-def expanded(name: str, folder: Path) -> Path:
-    """Return the path of `name` from `folder`, with `~` filled in.
-
-    Raises:
-        InputError: the name cannot be a path.
-    """
-    try:
-        path = folder / Path(name).expanduser()
-        str(path).encode()
-        os.stat(path)  # raises for a null byte, a name too long, a loop of links
-    except (FileNotFoundError, NotADirectoryError):
-        return path
-    except (ValueError, RuntimeError, OSError) as error:
-        raise InputError(f"{name[:80]!r} is no path: {error}") from None
-    return path
 
 
 def plain_file(kind: str, name: str, folder: Path) -> File:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,8 +45,15 @@ def write(rows: Sequence[Row], folder: Path, sweep: str, complete: bool = True) 
     return written
 
 
-def read(folder: Path, target: str | None = None, sweep: str | None = None) -> list[Row]:
+def read(
+    folder: Path,
+    target: str | None = None,
+    sweep: str | None = None,
+    only: Collection[str] | None = None,
+) -> list[Row]:
     """Return the rows of all sweeps, or of one target or sweep.
+
+    only: the columns that are wanted, beside target and sweep; all are checked.
 
     Raises:
         InputError: there is no leaderboard, target or sweep, or a file cannot be read.
@@ -55,7 +62,7 @@ def read(folder: Path, target: str | None = None, sweep: str | None = None) -> l
     found = sorted(root.glob("target=*/sweep=*/*.parquet"))
     if not found:
         raise InputError("no leaderboard here; `farm run MATRIX` makes one", str(folder))
-    rows = [row for path in found for row in _read_file(path)]
+    rows = [row for path in found for row in _read_file(path, only)]
     for name, wanted in (("target", target), ("sweep", sweep)):
         known = {str(row[name]) for row in rows}
         if wanted is not None and wanted not in known:
@@ -74,7 +81,7 @@ def of_sweep(folder: Path, sweep: str, target: str = "*") -> list[Row]:
     return [row for path in sorted(found) for row in _read_file(path)]
 
 
-def _read_file(path: Path) -> list[Row]:
+def _read_file(path: Path, only: Collection[str] | None = None) -> list[Row]:
     """Read a leaderboard file. Raises InputError, with the file's name."""
     try:
         with pq.ParquetFile(pa.BufferReader(read_bytes(path, _MOST_BYTES))) as file:
@@ -84,7 +91,7 @@ def _read_file(path: Path) -> list[Row]:
             _require_size(file.metadata)
             parts = dict(part.split("=", 1) for part in path.parts if "=" in part)
             same = {name: parts[name] for name in PARTITIONS}
-            rows = rows_of(file.read(), version, same)
+            rows = rows_of(file.read(), version, same, only)
             log.debug(f"{path}: {len(rows)} rows of schema {version}")
     except InputError as error:
         if error.where:

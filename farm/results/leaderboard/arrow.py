@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from farm.errors import InputError
@@ -45,11 +44,15 @@ def _type(name: str) -> pa.DataType | None:
 
 
 def rows_of(
-    table: pa.Table, version: int = SCHEMA_VERSION, same: Mapping[str, Any] | None = None
+    table: pa.Table,
+    version: int = SCHEMA_VERSION,
+    same: Mapping[str, Any] | None = None,
+    only: Collection[str] | None = None,
 ) -> list[Row]:
     """Return the rows of a table of this schema version, with a value for every column.
 
-    same: the values that all rows have, by column; they come after the cell.
+    same: the values that all rows have, by column; they come after the cell. only: of the other
+    columns those that are wanted.
 
     Raises:
         InputError: a column is missing, of another type, or holds a value that it cannot.
@@ -74,6 +77,8 @@ def rows_of(
     ]
     alike = {name: [value] * table.num_rows for name, value in (same or {}).items()}
     columns = {"cell": columns["cell"], **alike, **columns}
+    if only is not None:
+        columns = {name: own for name, own in columns.items() if name in only or name in alike}
     return [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
@@ -104,17 +109,13 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
     if column.type != found:
         column = column.cast(found)
     values: list[Any] = column.to_pylist()
-    if pa.types.is_floating(found) and _finite(column) < len(column) - column.null_count:
+    # The sum is finite only if all of them are. (Arrow's own way to tell imports pandas.)
+    if pa.types.is_floating(found) and not isfinite(sum(filter(None, values))):
         values = [one if one is not None and isfinite(one) else None for one in values]
     if found == wanted:
         return values
     # In Arrow, where a number that does not fit is an error.
     return list(pa.array(values, found).cast(wanted).to_pylist())
-
-
-def _finite(column: pa.ChunkedArray) -> int:
-    """The number of finite values."""
-    return int(np.isfinite(column.to_numpy()).sum())
 
 
 _INTERVALS = (count, size, number, positive, fraction)
