@@ -25,7 +25,7 @@ import numpy as np
 from farm import specs
 from farm.config.loader import load_matrix
 from farm.datasets.prepared import Prepared
-from farm.plan import HEAVY_STAGES, Plan, make_plan
+from farm.plan import STAGES, Plan, make_plan
 from farm.stages import Context, evaluate, measure
 from farm.stages.engines import opened
 from farm.store import Store
@@ -68,8 +68,9 @@ def sweep(results: Path) -> float:
 
 def sharing(plan: Plan) -> dict[str, Any]:
     asked = Counter(stage for cell in plan.cells for stage in cell.steps)
-    wanted = sum(asked[stage] for stage in HEAVY_STAGES)
-    distinct = sum(len(plan.of_stage(stage)) for stage in HEAVY_STAGES)
+    heavy = [stage for stage in STAGES if stage != "check"]
+    wanted = sum(asked[stage] for stage in heavy)
+    distinct = sum(len(plan.of_stage(stage)) for stage in heavy)
     return {
         "cells": len(plan.cells),
         "heavy_steps": distinct,

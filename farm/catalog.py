@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from farm.datasets.base import DatasetType
-from farm.parts import ExtraStage, Source, Stage, stages
-from farm.parts.registry import Registry
+from farm.parts import ExtraStage, Source, Stage
+from farm.parts.registry import Lazy, Registry, named
 from farm.runtimes.base import Runtime
 from farm.specs.pipeline import is_mmdets
 
@@ -65,13 +65,13 @@ DATASETS = Registry(
 )
 """What images are of; see `farm.datasets.base`."""
 
-OWN_STAGES: Mapping[str, Stage] = {stage.name: stage for stage in stages.STAGES}
+OWN_STAGES: Mapping[str, Stage] = Lazy(lambda: named("farm.parts.stages:STAGES"))
 """The farm's own stages of a matrix by name, in the order of the work."""
 
-TABLE_STAGES: Mapping[str, Stage] = {stage.name: stage for stage in stages.TABLE_STAGES}
+TABLE_STAGES: Mapping[str, Stage] = Lazy(lambda: named("farm.parts.stages:TABLE_STAGES"))
 """The stages of the table of models by name; no plan, pack or leaderboard has them."""
 
-EXTRA_STAGES = Registry(ExtraStage, "farm.stages", taken=(*OWN_STAGES, *TABLE_STAGES))
+EXTRA_STAGES = Registry(ExtraStage, "farm.stages", taken=(OWN_STAGES, TABLE_STAGES))
 """Stages that other packages add, which run for each engine; see `farm.parts`."""
 
 

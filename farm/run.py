@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from farm import interrupts
 from farm.errors import FarmError, InputError, text_of
 from farm.interrupts import Interrupted
+from farm.parsing import parse_seconds
 from farm.terminal import logs, plain_output
-from farm.units import parse_seconds
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,7 +25,7 @@ from farm.results.leaderboard.board import Board, LiveRows
 from farm.results.rows import make_rows
 from farm.results.tracking.follower import Tracker
 from farm.store.facts import facts_from
-from farm.store.imports import HERE
+from farm.store.origins import HERE
 from farm.store.repair import discard_altered
 
 if TYPE_CHECKING:

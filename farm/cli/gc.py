@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from farm.errors import InputError
+from farm.parsing import parse_bytes
 from farm.run import PLACE
 from farm.terminal import plain
-from farm.units import parse_bytes
 
 if TYPE_CHECKING:
     from farm.cli.results import Results

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from farm.catalog import SOURCES, runtime_of
 from farm.config.models import OwnFormSpec
-from farm.config.schema import MatrixSpec, SelectionSpec
+from farm.config.values import AxesSpec
 from farm.specs import Cell
 
 if TYPE_CHECKING:
-    from farm.config.values import AxesSpec
+    from farm.config.schema import MatrixSpec, SelectionSpec
 
 AXES = ("opsets", "shapes", "postprocess", "precisions", "workspaces", "runtimes", "targets")
 
 
 def expand(spec: MatrixSpec) -> tuple[Cell, ...]:
     """Return the cells in the order of the file; runtimes vary slowest within a model."""
-    cells = [cell for name in spec.models for cell in _cells_of(spec, name, SelectionSpec())]
+    cells = [cell for name in spec.models for cell in _cells_of(spec, name, AxesSpec())]
     for rule in spec.exclude:
         named = _named(rule)
         cells = [cell for cell in cells if not _matches(cell, named)]
@@ -33,7 +33,7 @@ def expand(spec: MatrixSpec) -> tuple[Cell, ...]:
 
 def combinations(spec: MatrixSpec) -> int:
     """Count the combinations that `expand` goes through: at least as many as there are cells."""
-    selections = [(name, SelectionSpec()) for name in spec.models]
+    selections: list[tuple[str, AxesSpec]] = [(name, AxesSpec()) for name in spec.models]
     selections += [(name, rule) for rule in spec.include for name in rule.models or spec.models]
     return sum(
         math.prod(len(_axis(spec, name, selection, axis)) for axis in AXES)

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from farm import catalog
 from farm.errors import nearest, shown
 from farm.options import Finite, StrictModel, Whole, distinct
-from farm.units import Dims, parse_bytes, parse_dims, parse_seconds
+from farm.parsing import parse_bytes, parse_dims, parse_seconds
+from farm.units import Dims
 
 
 def _one_of(kind: str, words: Any) -> AfterValidator:

@@ -21,7 +21,7 @@ from farm.results.columns import Row
 from farm.results.rows import imported_rows
 from farm.results.tables import render
 from farm.results.tracking.follower import Tracker
-from farm.store.imports import HERE
+from farm.store.origins import HERE
 
 log = logging.getLogger(__name__)
 

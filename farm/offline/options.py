@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from farm.errors import InputError, nearest, shown
+from farm.parsing import parse_bytes, parse_seconds
 from farm.plan import PlannedCell
 from farm.plan.steps import STAGES
 from farm.run import PLACE, add_sweep_arguments, minutes
 from farm.specs import Cell
-from farm.units import format_bytes, parse_bytes, parse_seconds
+from farm.units import format_bytes
 
 AXES = {
     "model": "model",

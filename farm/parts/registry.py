@@ -6,7 +6,7 @@ frozen dataclass that describes the farm's own part. Descriptors import no heavy
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pkgutil import resolve_name
@@ -40,12 +40,16 @@ V = TypeVar("V")
 class Registry(Mapping[str, P], Generic[P]):
     """The parts of one kind, loaded when one is first used.
 
-    own: the farm's, as `module:NAME`. group: of the entry points that add others. taken: further
-    names that those must not have.
+    own: the farm's, as `module:NAME`. group: of the entry points that add others. taken: what has
+    further names that those must not have.
     """
 
     def __init__(
-        self, kind: type[P], group: str, own: tuple[str, ...] = (), taken: tuple[str, ...] = ()
+        self,
+        kind: type[P],
+        group: str,
+        own: tuple[str, ...] = (),
+        taken: tuple[Container[str], ...] = (),
     ) -> None:
         self._kind, self._group, self._own, self._taken = kind, group, own, taken
 
@@ -61,7 +65,7 @@ class Registry(Mapping[str, P], Generic[P]):
             part: P = resolve_name(reference)
             found[part.name] = _in_module(part, reference.partition(":")[0])
         for point, part in outside(self._group, self._kind):
-            if part.name in found or part.name in self._taken:
+            if part.name in found or any(part.name in names for names in self._taken):
                 raise refused(point, self._group, self._kind, part)
             found[part.name] = _of_package(part, point)
         return found
@@ -82,7 +86,7 @@ class Registry(Mapping[str, P], Generic[P]):
 class Names(Sequence[str]):
     """The names of the farm's own parts, then of other packages' parts, loaded when first used."""
 
-    def __init__(self, own: tuple[str, ...], others: Mapping[str, Any]) -> None:
+    def __init__(self, own: Mapping[str, Any], others: Mapping[str, Any]) -> None:
         self._own, self._others = own, others
 
     def __getitem__(self, index: Any) -> Any:
@@ -113,6 +117,11 @@ class Lazy(Mapping[str, V], Generic[V]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+def named(reference: str) -> dict[str, Any]:
+    """Return the parts of the sequence `module:NAME` by their names."""
+    return {part.name: part for part in resolve_name(reference)}
 
 
 T = TypeVar("T")

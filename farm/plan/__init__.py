@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from farm.plan.steps import HEAVY_STAGES, STAGES, Needs, Plan, PlannedCell, Step
+from farm.plan.steps import STAGES, Needs, Plan, PlannedCell, Step
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
     from farm.specs import ModelFacts
 
-__all__ = ["HEAVY_STAGES", "STAGES", "Needs", "Plan", "PlannedCell", "Step", "make_plan"]
+__all__ = ["STAGES", "Needs", "Plan", "PlannedCell", "Step", "make_plan"]
 
 
 def make_plan(

@@ -13,10 +13,8 @@ from farm.specs import Cell, Environment, Ref, StageInputs
 if TYPE_CHECKING:
     from farm.errors import InputError
 
-STAGES = Names(tuple(catalog.OWN_STAGES), catalog.EXTRA_STAGES)
+STAGES = Names(catalog.OWN_STAGES, catalog.EXTRA_STAGES)
 """In the order of the work; then those of other packages, which run for each engine."""
-
-HEAVY_STAGES = tuple(name for name in catalog.OWN_STAGES if name != "check")
 
 
 @dataclass(frozen=True)

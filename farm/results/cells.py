@@ -13,7 +13,7 @@ from farm.errors import FailureKind
 from farm.plan import STAGES, PlannedCell
 from farm.results import arrays
 from farm.specs import Ref, Tolerance
-from farm.store.imports import HERE
+from farm.store.origins import HERE
 
 if TYPE_CHECKING:
     from farm.store import Record, Store

@@ -16,7 +16,7 @@ from farm.catalog import EXTRA_STAGES, OWN_STAGES, runtime_of
 from farm.engine.status import CellStatus
 from farm.parts.registry import Lazy, outside, refused
 from farm.store.figures import AP_NAMES, count, flag, fraction, number, positive, size, text
-from farm.store.imports import HERE
+from farm.store.origins import HERE
 
 if TYPE_CHECKING:
     from farm.results.cells import CellResults
@@ -211,7 +211,9 @@ _OWN = (
     _figure("build", "fallback", text, since=3),
     Column("runtime_version", text, "build, measure", _runtime_version),
     Column("toolchain", text, "export, build, measure", _toolchain),
-    *(_step_key(stage, 3 if stage == "convert" else 1) for stage in OWN_STAGES),
+)  # fmt: skip
+
+_OTHERS = (
     Column(
         "origin", text, "import", lambda c: c.origin,
         heading="from", form="{:.4}", since=4, before=HERE, nullable=False,
@@ -229,8 +231,9 @@ def _all() -> dict[str, Column]:
 
     Raises InputError for an entry point that cannot be loaded, or is no column with a new name.
     """
+    own_keys = (_step_key(stage, 3 if stage == "convert" else 1) for stage in OWN_STAGES)
     keys = (_step_key(stage, since=None) for stage in EXTRA_STAGES)
-    found = {one.name: one for one in (*_OWN, *keys)}
+    found = {one.name: one for one in (*_OWN, *own_keys, *_OTHERS, *keys)}
     for point, column in outside(_GROUP, Column):
         if column.name in found:
             raise refused(point, _GROUP, Column, column)

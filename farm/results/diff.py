@@ -9,7 +9,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from farm.errors import InputError, nearest
-from farm.units import format_bytes, parse_bytes
+from farm.parsing import parse_bytes
+from farm.units import format_bytes
 
 if TYPE_CHECKING:
     from farm.results.columns import Row

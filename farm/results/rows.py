@@ -12,13 +12,12 @@ from farm.results.columns import COLUMNS, Row
 from farm.specs import Ref, Tolerance
 from farm.store import Store, imports
 from farm.store.cache import CachedStore
-from farm.store.imports import HERE, Imported
+from farm.store.origins import HERE
 
 if TYPE_CHECKING:
     from farm.config.schema import VerifySpec
-    from farm.plan import Plan, PlannedCell
-
-AFTER_BUILD = tuple(name for name, stage in OWN_STAGES.items() if stage.from_engine)
+    from farm.plan.steps import Plan, PlannedCell
+    from farm.store.imports import Imported
 
 
 def make_rows(
@@ -82,7 +81,8 @@ def _done_elsewhere(
 
 def _begun(cell: PlannedCell, store: Store) -> bool:
     """Return whether a step of the cell's engine was done here."""
-    own = [Ref(s, cell.steps[s]) for s in ("build", *AFTER_BUILD) if s in cell.steps]
+    on_target = (name for name, stage in OWN_STAGES.items() if stage.on_target)
+    own = [Ref(name, cell.steps[name]) for name in on_target if name in cell.steps]
     return any(store.any_record(ref) for ref in own)
 
 

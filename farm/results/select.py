@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from farm.store.imports import HERE
+from farm.store.origins import HERE
 
 if TYPE_CHECKING:
     from farm.results.columns import Row

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from farm.plan import STAGES
 from farm.specs import Ref
 from farm.store import integrity
-from farm.store.imports import HERE, imports
+from farm.store.imports import imports
+from farm.store.origins import HERE
 from farm.store.repair import outdated
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from farm.results.by_class import CLASS_COLUMNS, by_class
 from farm.results.columns import COLUMNS, Row
 from farm.results.escaping import for_csv, for_markdown
-from farm.store.imports import HERE
+from farm.store.origins import HERE
 from farm.terminal import plain, plain_lines
 from farm.terminal.tables import fields, table
 

@@ -23,20 +23,19 @@ from farm.specs.cells import (
     Tolerance,
 )
 from farm.specs.environments import Environment
+from farm.specs.facts import ModelFacts, Used
 from farm.specs.models import (
     AnyModel,
     CachePath,
     Decay,
     File,
     Model,
-    ModelFacts,
     ModuleModel,
     OnnxModel,
     Options,
     OtherModel,
     Preprocess,
     Suppression,
-    Used,
 )
 from farm.specs.sizes import Sizes
 from farm.specs.stages import (

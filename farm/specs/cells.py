@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from farm.specs.keys import NOT_IN_KEY, OMITTED_AT_DEFAULT
-from farm.specs.models import AnyModel, File, Options, Suppression
+from farm.specs.models import (
+    NOT_IN_KEY,
+    OMITTED_AT_DEFAULT,
+    AnyModel,
+    File,
+    Options,
+    Suppression,
+)
 from farm.units import Dims, format_bytes
 
 

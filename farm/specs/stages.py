@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from farm.specs.cells import CocoDataset, Dataset, Engine, EngineOptions, Ref, Shape, Target
-from farm.specs.keys import OMITTED_AT_DEFAULT
-from farm.specs.models import AnyModel, Model, Suppression
+from farm.specs.models import OMITTED_AT_DEFAULT, AnyModel, Model, Suppression
 from farm.specs.sizes import Sizes
 from farm.units import Dims
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from farm.errors import InputError
 from farm.specs import Ref
 from farm.store import integrity
-from farm.store.imports import HERE, Imported, imports
+from farm.store.imports import Imported, imports
 from farm.store.integrity import Alteration
+from farm.store.origins import HERE
 from farm.store.records import NAME, read_record
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from farm.sources.mmdet import compat  # noqa: F401
 import mmcv
 from mmdet.datasets.pipelines import Compose
 
+from farm.parsing import parse_dims
 from farm.sources.mmdet.data import pipeline, test_data
 from farm.stages.check.examples import try_pipeline
-from farm.units import parse_dims
 
 pytestmark = pytest.mark.slow
 

@@ -24,13 +24,13 @@ from farm.sources.mmdet import compat  # noqa: F401
 # isort: split
 from mmdet.datasets.pipelines import Compose, RandomCenterCropPad
 
+from farm.parsing import parse_dims
 from farm.sources.mmdet import config
 from farm.sources.mmdet.data import pipeline, test_data
 from farm.sources.mmdet.data import preparer as of_mmdet
 from farm.sources.mmdet.data.steps import centre_pad as of_step
 from farm.sources.mmdet.data.steps import pipeline_of
 from farm.specs.pipeline import CentrePad, Decode, Pipeline, Resize, is_mmdets, parsed
-from farm.units import parse_dims
 
 pytestmark = pytest.mark.slow
 

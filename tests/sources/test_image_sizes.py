@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from farm import specs
+from farm.parsing import parse_dims
 from farm.plan.compatibility import shape_unsupported
 from farm.sources import sizes
 from farm.specs import ModelFacts, Shape, Sizes
-from farm.units import parse_dims
 
 YOLOX = Sizes(32, (0, 26, 28, 30))
 

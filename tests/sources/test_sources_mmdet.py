@@ -17,11 +17,11 @@ import torch
 
 from farm import specs
 from farm.errors import InputError, StepFailed
+from farm.parsing import parse_dims
 from farm.preprocess import preparer
 from farm.sources import mmdet as source
 from farm.sources.mmdet import config
 from farm.sources.mmdet.data import test_data
-from farm.units import parse_dims
 
 pytestmark = pytest.mark.slow
 

@@ -14,6 +14,7 @@ from farm.datasets.prepared import Prepared, PreparedWriter
 from farm.detections import Detections, ImageMeta, files
 from farm.detections.convert import from_outputs, to_original
 from farm.errors import InputError, LabelOutOfRange, StepFailed
+from farm.parsing import parse_bytes, parse_dims
 from farm.runtimes import DeviceTimed
 from farm.runtimes.tensorrt.session import TensorRtSession
 from farm.specs import Engine, EngineOptions, Ref, Shape, Suppression, Target, VerifyInputs
@@ -21,7 +22,7 @@ from farm.stages import Context, engines, measure, verify
 from farm.stages.engines import Suppressing
 from farm.stages.measure import fitted, summarise
 from farm.store import Record, Store
-from farm.units import Dims, format_bytes, format_seconds, parse_bytes, parse_dims
+from farm.units import Dims, format_bytes, format_seconds
 
 
 def meta(number: int, height: int, width: int) -> ImageMeta:

@@ -12,7 +12,8 @@ from farm.errors import InputError
 from farm.specs import ModelFacts, Ref, Used
 from farm.store import Failure, Record, Store, figures, read_record
 from farm.store.facts import facts_from
-from farm.store.imports import Origin, imports, place, write_origin
+from farm.store.imports import imports, place, write_origin
+from farm.store.origins import Origin
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.units import parse_bytes
+from farm.parsing import parse_bytes
 
 VARIABLE = "FARM_CACHE_SIZE"
 DEFAULT = "50GiB"

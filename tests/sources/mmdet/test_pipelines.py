@@ -24,9 +24,9 @@ import mmcv
 from mmdet.datasets import PIPELINES
 from mmdet.datasets.pipelines import Compose
 
+from farm.parsing import parse_dims
 from farm.sources.mmdet import config
 from farm.sources.mmdet.data import pipeline, test_data
-from farm.units import parse_dims
 
 pytestmark = pytest.mark.slow
 
