@@ -1,4 +1,4 @@
-"""Parse sizes, shapes and times as people write them: `1GiB`, `800x1216`, `1h30m`."""
+"""Parse sizes, shapes, times and numbers as people write them: `1GiB`, `800x1216`, `1h30m`."""
 
 from __future__ import annotations
 
@@ -39,3 +39,15 @@ def parse_seconds(text: str) -> float:
     if not 0 < total < 1e9:
         raise ValueError(f"{shown(text)} is not a time; write 90s, 5m, 2h or 1h30m")
     return total
+
+
+def number(text: str) -> float:
+    """Parse a finite number of at least 0.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value

@@ -7,6 +7,7 @@ import gc
 import json
 
 from farm.errors import InputError, nearest
+from farm.parsing import number
 from farm.run import PLACE
 
 
@@ -160,15 +161,3 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", metavar="PLACE", help=PLACE)
-
-
-def number(text: str) -> float:
-    """Parse a finite number of at least 0.
-
-    Raises:
-        ValueError: it is none.
-    """
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError(text)
-    return value

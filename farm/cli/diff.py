@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from farm.cli.commands import number
+from farm.parsing import number
 from farm.results.escaping import for_markdown
 from farm.run import PLACE
 from farm.terminal import plain

@@ -20,7 +20,7 @@ from farm.single import inputs, metadata, steps
 from farm.single.inputs import fixed_shape, resized_shape, target_here
 from farm.single.metadata import facts_without_weights
 from farm.single.verify import as_input_error, as_step_failed
-from farm.sources.mmdet.sizes import own_scale
+from farm.sources.mmdet.data.test_data import own_scale
 from farm.stages.inference import Decoding, Outputs, completed, decoding_of, detect
 from farm.units import Dims
 

@@ -24,11 +24,9 @@ from farm.errors import AlteredArtifact, InputError
 from farm.files import atomic
 from farm.specs import Ref
 from farm.store import integrity
-from farm.store.integrity import Alteration
+from farm.store.integrity import LOG, RECORD, Alteration
 from farm.store.place import Place
 from farm.store.records import (
-    LOG,
-    NAME,
     Failure,
     Record,
     as_json,
@@ -73,7 +71,7 @@ class Store(Place):
         """
         folder = self.path(ref)
         try:
-            record = read_record(folder / NAME)
+            record = read_record(folder / RECORD)
             complete = (record.stage, record.key) == (ref.stage, ref.key) and all(
                 (folder / name).stat().st_size == size for name, size in record.files.items()
             )
@@ -97,15 +95,15 @@ class Store(Place):
         """Return the record, if that is as the step left it, and what `altered` returns."""
         folder = self.path(ref)
         try:
-            record = read_record(folder / NAME)
+            record = read_record(folder / RECORD)
         except (FileNotFoundError, NotADirectoryError):
-            return None, [Alteration(NAME, "missing")]
+            return None, [Alteration(RECORD, "missing")]
         except (ValueError, InputError):
-            return None, [Alteration(NAME, "altered")]
+            return None, [Alteration(RECORD, "altered")]
         if (record.stage, record.key) != (ref.stage, ref.key):
-            return None, [Alteration(NAME, "that of another step")]
+            return None, [Alteration(RECORD, "that of another step")]
         if not record.has_digests and (record.digest or not record.foreign):
-            return None, [Alteration(NAME, "without digests, as earlier versions wrote it")]
+            return None, [Alteration(RECORD, "without digests, as earlier versions wrote it")]
         return record, integrity.altered(folder, record, anew)
 
     def require_whole(self, ref: Ref) -> Record:
@@ -155,7 +153,7 @@ class Store(Place):
 
     def refs(self, stage: str) -> Iterator[Ref]:
         """Yield every finished step of a stage."""
-        for path in sorted((self.root / stage).glob(f"*/*/{NAME}")):
+        for path in sorted((self.root / stage).glob(f"*/*/{RECORD}")):
             yield Ref(stage, path.parent.name)
 
     def failure(self, key: str) -> Failure | None:
@@ -185,7 +183,7 @@ class Store(Place):
         digests = integrity.digests(folder)
         files = {name: os.stat(f"{folder}/{name}").st_size for name in digests}
         written = as_json(replace(record, files=files, digests=digests))
-        (folder / NAME).write_text(written)
+        (folder / RECORD).write_text(written)
         ref = Ref(record.stage, record.key)
         artifact = self.path(ref)
         artifact.parent.mkdir(parents=True, exist_ok=True)

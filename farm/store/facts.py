@@ -8,7 +8,7 @@ from dataclasses import replace
 from farm.plan.content import dependencies
 from farm.specs import ModelFacts, Ref, Used
 from farm.store import Store
-from farm.store.figures import model_facts
+from farm.store.records import model_facts
 from farm.store.repair import discard_altered
 
 

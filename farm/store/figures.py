@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from farm.errors import InputError, shown
-from farm.files import jsonfile
-from farm.specs import ModelFacts
 
 MOST = 1 << 53
 """Counts are smaller: from here on float64, which other programs read numbers as, is not exact."""
@@ -121,9 +119,6 @@ def require_figures(stage: str, figures: Mapping[str, Any]) -> None:
     Raises:
         InputError: names the figure and what was expected.
     """
-    if stage == "check":
-        model_facts(figures)
-        return
     for name, kind in KINDS.get(stage, {}).items():
         require(f"{stage}.{name}", figures.get(name), kind)
     if missing := [name for name in _REQUIRED.get(stage, ()) if name not in figures]:
@@ -140,13 +135,3 @@ def require(name: str, value: Any, kind: Kind, expected: str = "") -> None:
     """
     if value is not None and not kind(value):
         raise InputError(f"{name!r} is {shown(value)}, expected {expected or _EXPECTED[kind]}")
-
-
-def model_facts(figures: Mapping[str, Any]) -> ModelFacts:
-    """Return what `check` found, from its figures; its notes on the data sets are for people alone.
-
-    Raises:
-        InputError: a figure is missing, unknown or of another kind.
-    """
-    require("check.notes", figures.get("notes"), texts)
-    return jsonfile.decode(ModelFacts, {name: v for name, v in figures.items() if name != "notes"})

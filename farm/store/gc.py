@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from farm.specs import Ref
+from farm.store.integrity import RECORD
 from farm.store.needs import Needs
-from farm.store.records import NAME
 
 if TYPE_CHECKING:
     from farm.store import Store
@@ -110,7 +110,7 @@ def inventory(objects: Objects) -> list[Kept]:
 
 
 def _is_record(name: str) -> bool:
-    return name.count("/") == 3 and name.endswith(f"/{NAME}")
+    return name.count("/") == 3 and name.endswith(f"/{RECORD}")
 
 
 def claimed(objects: Objects, now: float) -> set[str]:

@@ -15,9 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm.files import atomic, jsonfile
-from farm.store.records import LOG, NAME, Record
+
+if TYPE_CHECKING:
+    from farm.store.records import Record
+
+RECORD = "record.json"
+LOG = "step.log"
+"""What an artifact has beside the files of its stage; the record has no digest of them."""
 
 MEMORY = "checked.json"
 """Beside a record: the marks of its files, by name. It is written anew where it is damaged."""
@@ -88,7 +95,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
                 name = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     pending.append((f"{name}/", Path(entry.path)))
-                elif name not in (NAME, LOG, MEMORY) and not name.startswith(f".{MEMORY}."):
+                elif name not in (RECORD, LOG, MEMORY) and not name.startswith(f".{MEMORY}."):
                     found.append((name, Path(entry.path)))
     yield from sorted(found)
 

@@ -16,10 +16,8 @@ from typing import Any
 
 from farm.errors import InputError
 from farm.files import jsonfile
-from farm.store.figures import count, require, require_figures, size, text
-
-NAME = "record.json"
-LOG = "step.log"
+from farm.specs import ModelFacts
+from farm.store.figures import count, require, require_figures, size, text, texts
 
 
 @dataclass(frozen=True)
@@ -142,12 +140,24 @@ def _sha256_of_fields(encoded: Mapping[str, str]) -> str:
 
 def _decode(value: Any) -> Record:
     record = jsonfile.decode(Record, value)
+    if record.stage == "check":
+        model_facts(record.figures)
     require_figures(record.stage, record.figures)
     require("seconds", record.seconds, size)
     for name, value in (("peak_host_bytes", record.peak_host_bytes), *record.files.items()):
         require(name, value, count)
     require("node.device", record.node.get("device"), text)
     return record
+
+
+def model_facts(figures: Mapping[str, Any]) -> ModelFacts:
+    """Return what `check` found, from its figures; its notes on the data sets are for people alone.
+
+    Raises:
+        InputError: a figure is missing, unknown or of another kind.
+    """
+    require("check.notes", figures.get("notes"), texts)
+    return jsonfile.decode(ModelFacts, {name: v for name, v in figures.items() if name != "notes"})
 
 
 def read_failure(path: Path) -> Failure:

@@ -10,9 +10,9 @@ from farm.errors import InputError
 from farm.specs import Ref
 from farm.store import integrity
 from farm.store.imports import Imported, imports
-from farm.store.integrity import Alteration
+from farm.store.integrity import RECORD, Alteration
 from farm.store.origins import HERE
-from farm.store.records import NAME, read_record
+from farm.store.records import read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ def surveyed(store: Store, ref: Ref, imported: Imported | None = None) -> Survey
     try:
         record, found = holder.compared(ref, anew=True)
     except OSError as error:
-        record, found = None, [Alteration(str(error.filename or NAME), "unreadable")]
+        record, found = None, [Alteration(str(error.filename or RECORD), "unreadable")]
     if record and holder.path(ref).exists():
         found = [*found, *integrity.unknown(holder.path(ref), record)]
     if not holder.holds(ref):
@@ -71,7 +71,7 @@ def surveyed(store: Store, ref: Ref, imported: Imported | None = None) -> Survey
 def _readable(folder: Path) -> Record | None:
     """The record, for its label, where it is one in another step's place."""
     try:
-        return read_record(folder / NAME)
+        return read_record(folder / RECORD)
     except (OSError, ValueError, InputError):
         return None
 

@@ -142,7 +142,7 @@ def test_what_families_take(name: str, expected: Sizes | None) -> None:
 def test_sizes_come_back_from_the_store(tmp_path: Path) -> None:
     from dataclasses import asdict
 
-    from farm.store.figures import model_facts
+    from farm.store.records import model_facts
 
     found = facts(sizes=YOLOX, padded_to=Sizes(128, (127,)))
     assert model_facts(json.loads(json.dumps(asdict(found)))) == found

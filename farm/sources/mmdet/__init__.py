@@ -48,9 +48,10 @@ def size(model: specs.Model) -> Dims | None:
     Raises:
         InputError: the config states no such size.
     """
-    from farm.sources.mmdet import config, sizes
+    from farm.sources.mmdet import config
+    from farm.sources.mmdet.data.test_data import own_scale
 
-    return sizes.own_scale(config.read(model), model.config.path)
+    return own_scale(config.read(model), model.config.path)
 
 
 def set_threads(threads: int) -> None:

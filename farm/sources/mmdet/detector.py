@@ -22,6 +22,7 @@ from farm.sources.checkpoints import weights
 from farm.sources.mmdet import config, graphs, partial_graphs, patches
 from farm.sources.mmdet.data import labels, pipeline, test_data
 from farm.sources.mmdet.dense import coders
+from farm.sources.mmdet.heads import class_count, last_head
 
 Image = npt.NDArray[Any]
 
@@ -147,19 +148,11 @@ def _labels(
     }
 
 
-def class_count(detector: Any) -> int | None:
-    """Return the number of classes; None where the detector does not state it."""
-    head = _last_head(detector) or getattr(detector, "mask_head", None)
-    count = getattr(head, "num_classes", None)
-    # Panoptic models name the classes of their semantic head, too, after those of the objects.
-    return count and count + getattr(detector, "num_stuff_classes", 0)
-
-
 def _clips_boxes(detector: Any) -> bool:
     """Whether boxes are clipped to the image; the coders of the YOLO heads never clip."""
     if (stated := graphs.clips_boxes(detector)) is not None:
         return stated
-    return coders.clips(getattr(_last_head(detector), "bbox_coder", None))
+    return coders.clips(getattr(last_head(detector), "bbox_coder", None))
 
 
 def _mask_threshold(detector: Any) -> float:
@@ -169,12 +162,6 @@ def _mask_threshold(detector: Any) -> float:
     settings = getattr(getattr(detector, "roi_head", None), "test_cfg", None) or {}
     value = settings.get("mask_thr_binary", 0.5)
     return float(value) if isinstance(value, int | float) else 0.5  # no export then
-
-
-def _last_head(detector: Any) -> Any:
-    """The head that predicts the final boxes, or None; a cascade has one head per stage."""
-    head = getattr(getattr(detector, "roi_head", detector), "bbox_head", None)
-    return head[-1] if isinstance(head, torch.nn.ModuleList) else head
 
 
 def _refusals(detector: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from farm.sources.mmdet import config
-from farm.sources.mmdet.detector import class_count
+from farm.sources.mmdet.heads import class_count
 from farm.units import Dims
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from farm.errors import InputError
 from farm.specs import Ref
 from farm.store import Failure, Record
 from farm.store.cache import CachedStore
+from farm.store.integrity import RECORD
 from farm.store.objects import Objects, at_once
-from farm.store.records import NAME
 from farm.store.remote import artifacts
 
 _ABSENT_S = 30.0
@@ -118,5 +118,5 @@ class Answers(CachedStore):
     def refs(self, stage: str) -> Iterator[Ref]:
         """Yield every finished step of a stage."""
         for entry in self.objects.listed(stage):
-            if entry.name.endswith(f"/{NAME}"):
+            if entry.name.endswith(f"/{RECORD}"):
                 yield Ref(stage, entry.name.split("/")[2])

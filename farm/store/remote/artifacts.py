@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 
 from farm.errors import InputError
 from farm.specs import Ref
-from farm.store.integrity import Alteration
+from farm.store.integrity import LOG, RECORD, Alteration
 from farm.store.objects import Objects, at_once
-from farm.store.records import LOG, NAME, Failure, Record, parse_failure, parse_record
+from farm.store.records import Failure, Record, parse_failure, parse_record
 
 FAILURE = "failure.json"
 
@@ -49,7 +49,7 @@ def read_record(objects: Objects, ref: Ref) -> Record | None:
         OSError: the service fails.
     """
     try:
-        record = parse_record(objects.get(f"{place(ref)}/{NAME}"))
+        record = parse_record(objects.get(f"{place(ref)}/{RECORD}"))
     except FileNotFoundError:
         return None
     if (record.stage, record.key) != (ref.stage, ref.key):
@@ -81,14 +81,14 @@ def download(objects: Objects, ref: Ref, folder: Path) -> list[Alteration]:
     A file that arrives altered is asked for once more: it may have changed on the way.
     """
     try:
-        content = objects.get(f"{place(ref)}/{NAME}")
+        content = objects.get(f"{place(ref)}/{RECORD}")
         record = parse_record(content)
     except FileNotFoundError:
-        return [Alteration(NAME, "missing")]
+        return [Alteration(RECORD, "missing")]
     except (ValueError, InputError):
-        return [Alteration(NAME, "altered")]
+        return [Alteration(RECORD, "altered")]
     if not all(map(_is_inside, record.files)):
-        return [Alteration(NAME, "altered")]
+        return [Alteration(RECORD, "altered")]
 
     def one(name: str) -> Alteration | None:
         path = folder / name
@@ -104,7 +104,7 @@ def download(objects: Objects, ref: Ref, folder: Path) -> list[Alteration]:
         return Alteration(name, "altered")
 
     found = [one for one in at_once(one, record.files) if one]
-    (folder / NAME).write_bytes(content)
+    (folder / RECORD).write_bytes(content)
     return found
 
 
@@ -121,7 +121,7 @@ def upload(objects: Objects, ref: Ref, record: Record, folder: Path) -> bool:
     """
     names = [*record.files, *([LOG] if (folder / LOG).exists() else [])]
     at_once(lambda name: objects.put(f"{make(ref, record)}/{name}", folder / name), names)
-    content, own = (folder / NAME).read_bytes(), f"{place(ref)}/{NAME}"
+    content, own = (folder / RECORD).read_bytes(), f"{place(ref)}/{RECORD}"
     if objects.put_if_absent(own, content) is not None:
         return True
     try:
@@ -139,7 +139,7 @@ def remove(objects: Objects, ref: Ref) -> bool:
 
     Files of other makes stay: a node may be putting them right now.
     """
-    own = f"{place(ref)}/{NAME}"
+    own = f"{place(ref)}/{RECORD}"
     try:
         record = parse_record(objects.get(own))
     except FileNotFoundError:

@@ -10,9 +10,9 @@ from pathlib import Path
 from farm.errors import AlteredArtifact
 from farm.specs import Ref
 from farm.store import Alteration, Failure, Record, Store, integrity
+from farm.store.integrity import LOG, RECORD
 from farm.store.objects import Objects, at_once
 from farm.store.place import IMPORTS
-from farm.store.records import LOG, NAME
 from farm.store.remote import artifacts
 from farm.store.remote.answers import Answers
 from farm.store.remote.mirror import Mirror
@@ -45,7 +45,7 @@ class RemoteStore(Answers):
         are read."""
         record = self.read_anew(ref) if anew else self.any_record(ref)
         if record is None:
-            return None, [Alteration(NAME, "altered" if ref in self._torn else "missing")]
+            return None, [Alteration(RECORD, "altered" if ref in self._torn else "missing")]
         if not anew:
             return record, []
         with self._scratch(ref) as folder:
@@ -72,8 +72,8 @@ class RemoteStore(Answers):
         if (record := self.read_anew(ref)) is not None:
             return record
         if ref in self._torn:
-            raise self._lost(ref, [Alteration(NAME, "altered")])
-        raise AlteredArtifact(ref, f"{NAME} is missing")  # its files may be being put right now
+            raise self._lost(ref, [Alteration(RECORD, "altered")])
+        raise AlteredArtifact(ref, f"{RECORD} is missing")  # its files may be being put right now
 
     def _fetch(self, ref: Ref, record: Record) -> None:
         """Have the files of an artifact in the folder. Raises AlteredArtifact."""
@@ -183,7 +183,7 @@ class RemoteStore(Answers):
 
     def remove_all(self, refs: Mapping[Ref, Sequence[str]]) -> None:
         """Remove artifacts, all records before any file."""
-        records = [f"{artifacts.place(ref)}/{NAME}" for ref in refs]
+        records = [f"{artifacts.place(ref)}/{RECORD}" for ref in refs]
         for ref in refs:
             self.drop(ref)
             Store(self.root).remove(ref)

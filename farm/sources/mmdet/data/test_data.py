@@ -1,8 +1,8 @@
-"""Finds the data sets in a config's `data.test`, and the test pipeline that they share."""
+"""Finds the data sets in a config's `data.test`, and their test pipeline, with its size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from mmdet.datasets import DATASETS
 
 from farm.errors import InputError
 from farm.sources.mmdet.data import overrides, pipeline
+from farm.units import Dims
 
 _BY_FILE = ("ann_file", "img_prefix", "seg_prefix", "proposal_file")
 """Settings that may be lists, with an entry for each of several annotation files."""
@@ -158,3 +159,30 @@ def _pipeline(part: Part, where: str) -> Any:
             )
         steps = [*(steps or ()), *own]  # its own transforms run after those of the part
     return steps
+
+
+def own_scale(settings: Any, where: str) -> Dims | None:
+    """Return the size to which the config's test pipeline resizes.
+
+    mmdet reads a pair as (width, height). None where it resizes by a factor of each image's size.
+
+    Raises:
+        InputError: the pipeline has neither, or the data sets of `data.test` differ in it.
+    """
+    pipelines = test_pipelines(settings, where)
+    scales = {place: _scale(steps, where) for place, steps in pipelines.items()}
+    if len(set(scales.values())) > 1:
+        raise InputError(f"{' and '.join(scales)} resize to different sizes; test one", where)
+    return next(iter(scales.values()))
+
+
+def _scale(steps: Sequence[Any], where: str) -> Dims | None:
+    for step in filter(lambda step: isinstance(step, dict), steps):
+        scale = step.get("img_scale")
+        if isinstance(scale, list) and len(scale) == 1:
+            scale = scale[0]
+        if isinstance(scale, list | tuple) and all(isinstance(edge, int) for edge in scale):
+            return Dims(1, 3, scale[1], scale[0])
+        if step.get("scale_factor"):
+            return None
+    raise InputError("its test pipeline has no `img_scale` of a width and a height", where)
