@@ -533,6 +533,8 @@ def test_the_options_of_a_matrix_are_those_of_a_sweep() -> None:
     parser = main.make_parser()
     commands = next(one.choices for one in parser._actions if one.dest == "==SUPPRESS==") or {}
     assert isinstance(commands, dict)
+    for command in commands.values():
+        command.add_arguments()
     names = {
         name: {word for one in commands[name]._actions for word in one.option_strings}
         for name in ("run", "pack")
