@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import secrets
 import shutil
@@ -79,6 +80,7 @@ class Nodes:
         self._store = store
         self._packages = frozenset[str]()
         self._known: Mapping[str, Node] = {}  # is replaced and never changed
+        self._listed: tuple[Mapping[str, Node], tuple[Node, ...]] = self._known, ()
         self._asked: dict[str, _Asked] = {}
         self._alive, self._left = frozenset[str](), dict[str, float]()
         # Rounds of the thread: those that are over, and those after which the last `look` is done.
@@ -90,8 +92,13 @@ class Nodes:
     def __iter__(self) -> Iterator[Node]:
         return iter(self._known.values())
 
-    def __len__(self) -> int:
-        return len(self._known)
+    @property
+    def known(self) -> tuple[Node, ...]:
+        """Return all of them; the same object as long as nothing has changed."""
+        known = self._known
+        if self._listed[0] is not known:
+            self._listed = known, tuple(known.values())
+        return self._listed[1]
 
     def learn_for(self, steps: Iterable[Step]) -> None:
         """Let every node report what these steps need to know of it, and wait for that.
@@ -193,7 +200,8 @@ class Nodes:
             for key in self._alive - alive.keys():
                 self._left[key] = self._answered
             self._alive = frozenset(alive)
-            self._known = {key: one for key, one in self._known.items() if key in alive}
+            if not self._known.keys() <= alive.keys():
+                self._known = {key: one for key, one in self._known.items() if key in alive}
             self._asked = {key: one for key, one in self._asked.items() if key in alive}
             packages, unasked = (
                 self._packages,
@@ -269,6 +277,9 @@ def _node(
     resources = found["Resources"]
     prefix = "accelerator_type:"
     kinds = tuple(name.removeprefix(prefix) for name in resources if name.startswith(prefix))
-    cpus, gpu_count = resources.get("CPU", 0), resources.get("GPU", 0)
-    machine = Machine(host, device, dict(versions), its_gpus, kinds, gpu_count, cpus, no_store)
+    machine = Machine(
+        host, device, dict(versions), its_gpus, kinds,
+        gpu_count=resources.get("GPU", 0), cpus=resources.get("CPU", 0),
+        memory_bytes=resources.get("memory", math.inf), no_store=no_store,
+    )  # fmt: skip
     return Node(found["NodeID"], machine)
