@@ -56,7 +56,7 @@ def starter(
 
 
 def _make_executor(
-    store: Store, choices: Choices, limits: Limits, estimates: Estimates | None
+    store: Store, choices: Choices, limits: Limits, estimates: Estimates | None = None
 ) -> Executor:
     log.debug("starting the executor %s", choices.executor)
     if choices.executor == "inline":

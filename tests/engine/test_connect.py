@@ -80,6 +80,6 @@ def test_what_ray_says_of_a_node_is_read() -> None:
         "Resources": {"CPU": 4.0, "GPU": 1.0, "accelerator_type:L4": 1.0, "memory": 9.0},
     }
     told = ("n1", "a cpu", (L4,), (("onnx", "1.16"),), "")
-    assert _node(found, *told) == Node("id", NODE)
+    assert _node(found, *told) == Node("id", replace(NODE, memory_bytes=9))
     head = _node({"NodeID": "id", "Resources": {}}, *told).machine
     assert (head.cpus, head.gpu_count, head.accelerators) == (0, 0, ())
