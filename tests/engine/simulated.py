@@ -9,8 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from farm.engine.cluster.nodes import Node
 from farm.engine.cluster.placing import Places, Task
+from farm.engine.cluster.reports import Node
 from farm.engine.estimates import Estimate, Estimates
 from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
 from farm.plan.placement import Machine, step_unsupported

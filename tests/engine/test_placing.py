@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from engine.simulated import Work, node, run
 
-from farm.engine.cluster.nodes import Node
+from farm.engine.cluster.reports import Node
 from farm.engine.estimates import Estimate, Estimates, read_estimates, write_estimates
 
 
@@ -109,6 +109,15 @@ def test_a_node_that_joins_gets_work_at_once(tmp_path: Path) -> None:
     cluster = run(work, [node("c1")], tmp_path, joins=[(9.0, node("c2"))])
     assert min(at for at, where in cluster.log.values() if where == "c2") == 9
     assert cluster.now == 25
+
+
+@pytest.mark.parametrize(("seconds", "at_once"), [(0.1, 4), (2.0, 2)])
+def test_only_short_steps_wait_for_a_core(seconds: float, at_once: int, tmp_path: Path) -> None:
+    work = Work()
+    for number in range(9):
+        work.add(f"r{number}", seconds, stage="reference")
+    log = run(work, [node("c", cpus=2)], tmp_path).log
+    assert sum(at == 0 for at, _ in log.values()) == at_once
 
 
 def test_steps_are_on_a_node_together_only_if_its_memory_is_enough(tmp_path: Path) -> None:

@@ -10,23 +10,22 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
 from farm.engine.cluster.awaited import Awaited
 from farm.engine.cluster.connect import connect, disconnect, off_stdout
-from farm.engine.cluster.nodes import Node, Nodes
+from farm.engine.cluster.nodes import Nodes
 from farm.engine.cluster.placing import Places, Task
+from farm.engine.cluster.tasks import NodeGone, Submit, why_lost
 from farm.engine.estimates import Estimates
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.ends import clear_up
 from farm.engine.workers.limits import Limits
-from farm.engine.workers.supervise import shared_supervisor
-from farm.errors import ClusterLost, FailureKind, InputError, class_name, text_of
+from farm.errors import ClusterLost, FailureKind, InputError
 from farm.plan.placement import step_unsupported
 
 if TYPE_CHECKING:
-    from farm.engine.workers.limits import Limit
+    from farm.engine.cluster.reports import Node
     from farm.plan.steps import Step
     from farm.store import Store
 
@@ -34,14 +33,6 @@ log = logging.getLogger(__name__)
 
 _WAIT_S = 0.5
 """How long Ray is waited for at a time, in seconds: an interruption and a new node wait for it."""
-
-
-_MEMORY_UNIT = 64 << 20
-"""Tasks ask for multiples of so many bytes, so that most of them ask for the same."""
-
-
-class _NodeGone(Exception):
-    """A node is not there any more, and Ray has not said so of what waits there."""
 
 
 class RayExecutor:
@@ -59,7 +50,7 @@ class RayExecutor:
         wait_for_nodes_s: float = 0.0,
         estimates: Estimates | None = None,
     ) -> None:
-        self._store, self._limits = store, limits or Limits()
+        self._store = store
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._own = not ray.is_initialized()
         if self._own:
@@ -69,7 +60,7 @@ class RayExecutor:
         self._tasks: dict[Any, Task] = {}
         self._outcomes = deque[Outcome]()
         self._places = Places(estimates or Estimates())
-        self._calls: dict[str, Any] = {}
+        self._submit = Submit(store.address, limits or Limits())
         self._able: dict[Hashable, list[Node]] = {}
         self._able_of: tuple[Node, ...] = ()
         self._nodes = Nodes(store)
@@ -138,7 +129,8 @@ class RayExecutor:
         if (task := self._places.task(step, able, nodes)) is None:
             self._awaited.ask_for_more(step)
             return False
-        self._submit(task, pinned=len(nodes) > 1)
+        self._tasks[self._submit(task, pinned=len(nodes) > 1)] = task
+        self._places.add(task)
         return True
 
     def _able_nodes(self, step: Step, nodes: tuple[Node, ...]) -> list[Node]:
@@ -198,11 +190,11 @@ class RayExecutor:
         for ref in [one for one, task in self._tasks.items() if task.node.id in gone]:
             task = self._tasks.pop(ref)
             self._places.remove(task)
-            yield self._lost(task, _NodeGone("its node is gone"))
+            yield self._lost(task, NodeGone("its node is gone"))
 
     def _lost(self, task: Task, error: Exception) -> Outcome:
         """The outcome of a step whose task has ended before it."""
-        step, (why, kind) = task.step, _why_lost(error)
+        step, (why, kind) = task.step, why_lost(error)
         clear_up(self._store, step.key)
         log.debug("lost %s %s", step.stage, step.label, exc_info=error)
         self._lost_on[step.key].add(task.node.id)
@@ -230,50 +222,3 @@ class RayExecutor:
                     ray.cancel(ref, force=True)
         for task in tasks.values():
             clear_up(self._store, task.step.key)
-
-    def _submit(self, task: Task, pinned: bool) -> None:
-        """Submit a task. pinned: to its node, which is not the only one."""
-        # No retries by Ray: the scheduler counts them, and knows which failures are transient.
-        step, node = task.step, task.node
-        options: dict[str, Any] = {"num_cpus": step.needs.cpus, "max_retries": 0}
-        options["memory"] = task.memory_bytes // _MEMORY_UNIT * _MEMORY_UNIT
-        if step.needs.accelerator:
-            options |= {"num_gpus": 1, "accelerator_type": step.needs.accelerator}
-        if step.needs.exclusive:
-            options["num_cpus"] = node.machine.cpus  # all cores of the node
-        if step.environment and step.environment.image:
-            options["runtime_env"] = {"image_uri": step.environment.image}
-        with interrupts.deferred():
-            call = self._call(options, node.id if pinned else None)
-            ref = call.remote(step, self._store.address, self._limits.of(step.stage))
-        self._tasks[ref] = task
-        self._places.add(task)
-        log.debug(
-            "%s %s: %g CPUs of %s", step.stage, step.label, options["num_cpus"], node.machine.host
-        )
-
-    def _call(self, options: Mapping[str, Any], node: str | None) -> Any:
-        """The task with these options on this node; most steps of a sweep have one of a few."""
-        known = repr((node, sorted(options.items())))
-        if known not in self._calls:
-            # A node's name and no label: a task for a node that is gone then fails at once.
-            place = NodeAffinitySchedulingStrategy(node, soft=False) if node else None
-            self._calls[known] = _supervise.options(**options, scheduling_strategy=place)
-        return self._calls[known]
-
-
-@ray.remote
-def _supervise(step: Step, root: str, limit: Limit) -> Outcome:
-    return shared_supervisor().run(step, root, limit)
-
-
-def _why_lost(error: Exception) -> tuple[str, FailureKind]:
-    """Why a task has no outcome, and the class of that."""
-    if isinstance(error, ray.exceptions.OutOfMemoryError):
-        return "Ray ended it, since memory ran out on its node", FailureKind.OOM
-    if isinstance(error, _NodeGone):
-        return str(error), FailureKind.NODE_LOST
-    if isinstance(error, ray.exceptions.WorkerCrashedError):
-        return "the process that supervised it was killed", FailureKind.NODE_LOST
-    first = text_of(error).strip().partition("\n")[0]
-    return f"{class_name(error)}: {first}", FailureKind.NODE_LOST

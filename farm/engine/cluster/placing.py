@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from farm.engine.cluster.nodes import Node
+    from farm.engine.cluster.reports import Node
     from farm.engine.estimates import Estimates
     from farm.plan.steps import Step
 
