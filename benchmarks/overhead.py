@@ -66,6 +66,8 @@ class Instant:
     def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
         return {}
 
+    def forget(self, step: Step) -> None: ...
+
     def take(self, step: Step) -> bool:
         if len(self._taken) == 4:
             return False

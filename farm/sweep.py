@@ -31,6 +31,7 @@ from farm.store.repair import discard_altered
 if TYPE_CHECKING:
     from farm.cli.results import Results
     from farm.config.loader import Matrix
+    from farm.engine.estimates import Estimates
     from farm.plan.steps import Plan, Step
     from farm.results.columns import Row
     from farm.store import Store
@@ -95,7 +96,9 @@ def run_sweep(
 
         try:
             with ExitStack() as stack:
-                start = starter(store, choices, limits_of(matrix.spec.limits), stack)
+                limits, estimates = limits_of(matrix.spec.limits), results.estimates()
+                start = starter(store, choices, limits, stack, estimates)
+                stack.callback(results.keep_estimates, estimates)
                 plan = checked_plan(
                     matrix, store, start, choices.retry_failed, planned=plan, outcomes=outcomes
                 )
@@ -105,7 +108,7 @@ def run_sweep(
                 )
                 refs = [step.ref for step in plan.steps.values()]
                 stack.enter_context(announced(store, plan.name, str(results), refs))
-                outcomes |= _run(plan, store, start, choices, limits_of(matrix.spec.limits), live)
+                outcomes |= _run(plan, store, start, choices, limits, live, estimates)
         except KeyboardInterrupt:
             return end(interrupted=True)  # here, where another signal changes nothing
         except ClusterLost:
@@ -159,19 +162,20 @@ def _run(
     choices: Choices,
     limits: Limits,
     live: Callable[[Sequence[Step]], Watcher],
+    estimates: Estimates,
 ) -> dict[str, Outcome]:
     store.learn(step.ref for step in plan.steps.values())
     steps = {key: step for key, step in plan.steps.items() if _is_open(step, store)}
     discard_altered(store, (step.ref for step in steps.values()))
     remaining = [step for step in steps.values() if not store.record(step.ref)]
     if not remaining:
-        return run_steps(steps, store, start, Unwatched(), choices.retry_failed, limits)
+        return run_steps(steps, store, start, Unwatched(), choices.retry_failed, limits, estimates)
     log.info(
         f"Sweep {plan.name}: {len(plan.cells)} cells, {len(remaining)} of {len(steps)} steps to do"
     )
     with Progress(remaining, cores()) as progress:
         watchers = Watchers(progress, live(remaining))
-        return run_steps(steps, store, start, watchers, choices.retry_failed, limits)
+        return run_steps(steps, store, start, watchers, choices.retry_failed, limits, estimates)
 
 
 def _is_open(step: Step, store: Store) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.cli import places
+from farm.engine.estimates import FILE as ESTIMATES
+from farm.engine.estimates import Estimates, read_estimates, write_estimates
 from farm.errors import InputError
 from farm.store.folder import FolderObjects
 from farm.store.objects import is_url
@@ -114,6 +116,19 @@ class Results:
             there = (one.name for one in self.mirror.objects.listed(BOARD))
             old = [one for one in there if f"/sweep={sweep}/" in one and one not in names]
             self.mirror.objects.delete(old)
+
+    def estimates(self) -> Estimates:
+        """Return what the steps of earlier sweeps have taken. Raises OSError."""
+        if self.mirror:
+            self.mirror.pull(ESTIMATES)
+        return Estimates(read_estimates(self.folder / ESTIMATES))
+
+    def keep_estimates(self, estimates: Estimates) -> None:
+        """Write them for later sweeps. They are not written where that fails: others are found."""
+        with suppress(OSError):
+            write_estimates(self.folder / ESTIMATES, estimates.known)
+            if self.mirror:
+                self.mirror.push([ESTIMATES])
 
     def keep_matrix(self, matrix: Matrix) -> None:
         """Write the matrix of a sweep as `places.keep_matrix`. Raises OSError."""

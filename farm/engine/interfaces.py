@@ -21,6 +21,10 @@ class Executor(Protocol):
         """
         ...
 
+    def forget(self, step: Step) -> None:
+        """Take notice that a step was ended without the executor, or by it for good."""
+        ...
+
     def take(self, step: Step) -> bool:
         """Start the step if there is room for it now; return whether there is."""
         ...

@@ -66,6 +66,9 @@ class LocalExecutor:
             reasons[step.key] = reason
         return reasons
 
+    def forget(self, step: Step) -> None:
+        """Do nothing: nothing is kept of steps that are not running."""
+
     def take(self, step: Step) -> bool:
         """Take the step unless another one is taken."""
         if self._taken is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import time
-from collections import deque
-from collections.abc import Hashable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,26 +18,41 @@ log = logging.getLogger(__name__)
 _PUT_OFF_S = 1.0
 """After how many seconds a step that another sweep is running is offered again."""
 
+_Entry = tuple[float, int, "Step"]
+"""The length of a step's way, negative, and which of equal ones became ready first."""
+
 
 class ReadySteps:
-    """Queues of ready steps, one for each kind of node that they need."""
+    """Queues of ready steps, one for each kind of node that they need.
 
-    def __init__(self) -> None:
-        self._queues: dict[Hashable, deque[Step]] = {}
+    Args:
+        way_s: Returns the length of a step's way; the longest is offered first.
+    """
+
+    def __init__(self, way_s: Callable[[Step], float]) -> None:
+        self._way_s, self._numbers = way_s, itertools.count()
+        self._queues: dict[Hashable, list[_Entry]] = defaultdict(list)
         self._full = set[Hashable]()
         self._others, self._waited = set[str](), False
         self._put_off: list[tuple[float, Step]] = []
 
     def add(self, step: Step, pause_s: float = 0.0) -> None:
-        """Add a step to the end of its queue, at once or in so many seconds."""
+        """Add a step, at once or in so many seconds."""
         if pause_s:
             self._put_off.append((time.monotonic() + pause_s, step))
             return
-        self._queues.setdefault(_kind(step), deque()).append(step)
+        entry = -self._way_s(step), next(self._numbers), step
+        heapq.heappush(self._queues[_kind(step)], entry)
+
+    def reorder(self) -> None:
+        """Take notice that the ways of steps have changed."""
+        for queue in self._queues.values():
+            queue[:] = [(-self._way_s(step), number, step) for _, number, step in queue]
+            heapq.heapify(queue)
 
     def offered(self) -> Iterator[Step]:
-        """Yield the first step of each queue until it is empty or full; steps that need a node for
-        themselves come last. Each has to be taken, put off, or its queue be declared full."""
+        """Yield the first step of all queues until each is empty or full; steps that need a node
+        for themselves come last. Each has to be taken, put off, or its queue be declared full."""
         self._full.clear()
         now = time.monotonic()
         for due, step in self._put_off[:]:
@@ -43,13 +60,14 @@ class ReadySteps:
                 self._put_off.remove((due, step))
                 self._others.discard(step.key)
                 self.add(step)
-        for kind, queue in sorted(self._queues.items(), key=_exclusive_last):
-            while queue and kind not in self._full:
-                yield queue[0]
+        while heads := [
+            queue[0] for kind, queue in self._queues.items() if queue and kind not in self._full
+        ]:
+            yield min(heads, key=_exclusive_last)[2]
 
     def take(self, step: Step) -> None:
         """Remove the step that was offered."""
-        self._queues[_kind(step)].popleft()
+        heapq.heappop(self._queues[_kind(step)])
 
     def declare_full(self, step: Step) -> None:
         """Offer no more steps that need the same as this one: there is no room for it."""
@@ -63,14 +81,14 @@ class ReadySteps:
 
     def withdraw(self, step: Step) -> None:
         """Remove the step wherever it is: it is not ready any more."""
-        queue = self._queues.get(_kind(step), deque())
-        if step in queue:
-            queue.remove(step)
+        queue = self._queues[_kind(step)]
+        queue[:] = [entry for entry in queue if entry[2] is not step]
+        heapq.heapify(queue)
         self._put_off = [one for one in self._put_off if one[1] is not step]
 
     def steps(self) -> list[Step]:
         """Return the steps that could be offered now."""
-        return [step for queue in self._queues.values() for step in queue]
+        return [step for queue in self._queues.values() for _, _, step in sorted(queue)]
 
     def sleep(self) -> bool:
         """Sleep until a step that comes later is due; return whether there is one."""
@@ -87,6 +105,6 @@ def _kind(step: Step) -> Hashable:
     return step.needs, getattr(step.inputs, "target", None)
 
 
-def _exclusive_last(item: tuple[Hashable, deque[Step]]) -> bool:
-    _, queue = item
-    return bool(queue) and queue[0].needs.exclusive
+def _exclusive_last(entry: _Entry) -> tuple[bool, float, int]:
+    way, number, step = entry
+    return step.needs.exclusive, way, number

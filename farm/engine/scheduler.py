@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from farm import interrupts
 from farm.engine.claims import claims_of
+from farm.engine.estimates import Estimates
 from farm.engine.interfaces import Executor, Unwatched, Watcher, Watchers
+from farm.engine.known import failed_before, known_outcomes
+from farm.engine.order import Order
 from farm.engine.ready import ReadySteps
 from farm.engine.status import Outcome, StepStatus, StepStatuses
 from farm.engine.tries import Tries
@@ -20,7 +23,7 @@ from farm.plan.steps import Step
 
 if TYPE_CHECKING:
     from farm.specs import Ref
-    from farm.store import Failure, Store
+    from farm.store import Store
 
 __all__ = [
     "Executor",
@@ -50,28 +53,30 @@ def run_steps(
     watcher: Watcher,
     retry_failed: bool = False,
     limits: Limits | None = None,
+    estimates: Estimates | None = None,
 ) -> dict[str, Outcome]:
     """Run the steps that are not in the store, parents first. Returns the outcome of every step.
 
     start: makes the executor; it is called only if there is something to do. limits: a step that
-    reached a lower one in an earlier run is tried again. An interruption loses the steps that are
-    running and nothing else.
+    reached a lower one in an earlier run is tried again. estimates: of what steps take, by which
+    the longest remaining way goes first; what is found is noted there.
+
+    An interruption loses the steps that are running and nothing else.
 
     Raises:
         InputError: no node can run one of the steps.
         Interrupted: the user or the system ends the run.
     """
-    run = _Run(steps, store, watcher)
+    run = _Run(steps, store, watcher, estimates or Estimates())
     run.find_known(retry_failed, limits or Limits())
     if not run.remaining:
         return run.outcomes
     executor = start()
-    run.skip(executor.admit(run.remaining.values()))
-    run.find_ready()
+    run.begin(executor)
     try:
         while run.remaining:
             interrupts.check()
-            run.start_ready(executor)
+            run.start_ready()
             if run.running and (outcome := executor.wait()):
                 run.end(outcome)
     except BaseException:
@@ -89,7 +94,9 @@ class _Run:
     for a step that ends does not depend on how many others there are.
     """
 
-    def __init__(self, steps: Mapping[str, Step], store: Store, watcher: Watcher) -> None:
+    def __init__(
+        self, steps: Mapping[str, Step], store: Store, watcher: Watcher, estimates: Estimates
+    ) -> None:
         self.remaining, self.running = dict(steps), dict[str, Step]()
         self.outcomes: dict[str, Outcome] = {}
         self.claims = claims_of(store)
@@ -97,7 +104,11 @@ class _Run:
         self._statuses = StepStatuses(steps)
         self._tries = Tries()
         self._idle_since: float | None = None
-        self._ready = ReadySteps()
+        self._estimates = estimates
+        estimates.add_plan(steps)
+        self._order = Order(steps, estimates)
+        self._ready = ReadySteps(self._order.way_s)
+        self._executor: Executor | None = None
         self._pending: dict[str, int] = {}  # how many parents each waiting step waits for
         self._children: dict[str, list[str]] = defaultdict(list)
         for key, step in steps.items():
@@ -105,31 +116,26 @@ class _Run:
                 self._children[parent].append(key)
 
     def find_known(self, retry_failed: bool, limits: Limits) -> None:
-        """End the steps that need no work: done, or failed in a way that would repeat itself."""
-        for key, step in self._steps.items():
-            if self._store.record(step.ref):
-                self._change(step, Outcome(key, StepStatus.DONE))
-            elif failure := self._store.failure(key):
-                if retry_failed or limits.of(step.stage).allows_more_than(failure):
-                    log.debug("%s %s failed before and is tried again", step.stage, step.label)
-                    self._store.forget(step.ref)
-                else:
-                    self._change(step, _failed_before(failure))
-        known = Counter(str(outcome.status) for outcome in self.outcomes.values())
-        log.debug("found in the store: %s", dict(known) or "nothing")
+        """End the steps that need no work."""
+        known = known_outcomes(self._steps, self._store, limits, retry_failed, self._estimates)
+        for key, outcome in known.items():
+            self._change(self._steps[key], outcome)
 
-    def skip(self, reasons: Mapping[str, str]) -> None:
-        """End the optional steps that no node can run. reasons: why, by key."""
-        for key, reason in reasons.items():
-            self._end(self.remaining[key], Outcome(key, StepStatus.SKIPPED, reason))
-
-    def find_ready(self) -> None:
-        """Count the parents that each step waits for; end those that wait for a step that did not
-        end well. Parents stand before children.
+    def begin(self, executor: Executor) -> None:
+        """Find the steps that can begin; skip the optional ones that no node can run.
 
         Raises:
+            InputError: no node can run a step that is not optional.
             RuntimeError: a parent is not in the plan.
         """
+        self._executor = executor
+        for key, reason in executor.admit(self.remaining.values()).items():
+            self._end(self.remaining[key], Outcome(key, StepStatus.SKIPPED, reason))
+        self._find_ready()
+
+    def _find_ready(self) -> None:
+        """Count the parents that each step waits for; end those that wait for a step that did not
+        end well. Parents stand before children."""
         for key, step in list(self.remaining.items()):
             if key in self.remaining:  # else it was ended with one of its parents
                 self._await_parents(key, step)
@@ -146,16 +152,17 @@ class _Run:
         if not self._pending[key]:
             self._ready.add(step, pause_s)
 
-    def start_ready(self, executor: Executor) -> None:
+    def start_ready(self) -> None:
         """Offer the ready steps to the executor until it has no room for more.
 
         A step that another sweep runs at this moment is put off.
         """
+        assert self._executor is not None
         before = len(self.remaining)
         for step in self._ready.offered():
             if not self._is_free(step):
                 continue
-            if not executor.take(step):
+            if not self._executor.take(step):
                 self._ready.declare_full(step)
                 continue
             self._ready.take(step)
@@ -208,13 +215,14 @@ class _Run:
         if self._store.holds(step.ref) and self._store.record(step.ref):
             return Outcome(step.key, StepStatus.DONE)
         failure = None if step.key in self._tries else self._store.failure(step.key)
-        return _failed_before(failure) if failure else None
+        return failed_before(failure) if failure else None
 
     def end(self, outcome: Outcome) -> None:
         """Take the outcome of a running step; a transient failure is tried again."""
         step = self.running.pop(outcome.key)
         self._store.drop(step.ref)
         self.claims.release(step.key)
+        self._learn(step, outcome)
         if outcome.status is StepStatus.WAITING:
             self._statuses.change(step.key, StepStatus.WAITING)
             self._await_parents(step.key, step)
@@ -229,6 +237,15 @@ class _Run:
                 self._await_parents(step.key, step, self._tries.pause_s(outcome))
             return
         self._finish(step, outcome)
+
+    def _learn(self, step: Step, outcome: Outcome) -> None:
+        """Note what the step has taken, and reorder those that are ready if ways have changed."""
+        if outcome.kind is FailureKind.OOM:
+            self._estimates.note_lack(step)
+        elif outcome.status is StepStatus.DONE and outcome.memory_bytes:
+            self._estimates.note(step, outcome.seconds, outcome.memory_bytes)
+            if self._order.has_changed():
+                self._ready.reorder()
 
     def _make_anew(self, altered: Ref) -> None:
         """Run a parent again whose artifact is no longer what it was."""
@@ -264,15 +281,11 @@ class _Run:
 
     def _end(self, step: Step, outcome: Outcome) -> None:
         self._change(step, outcome)
+        if self._executor:
+            self._executor.forget(step)
         self._watcher.ended(step, outcome)
 
     def _change(self, step: Step, outcome: Outcome) -> None:
         self._statuses.change(step.key, outcome.status)
         self.outcomes[step.key] = outcome
         self.remaining.pop(step.key, None)
-
-
-def _failed_before(failure: Failure) -> Outcome:
-    known = failure.kind in set(FailureKind)  # else an earlier version wrote the file
-    kind = FailureKind(failure.kind) if known else None
-    return Outcome(failure.key, StepStatus.FAILED, failure.reason, kind=kind)

@@ -125,7 +125,8 @@ class InvalidTransition(RuntimeError):
 class Outcome:
     """How a step ended. reason, kind: why it did not end well, and the class of that. seconds: how
     long it ran. altered: a parent whose artifact is not what was published. lost: the worker or the
-    node that it ran on was lost, which is no fault of the step."""
+    node that it ran on was lost, which is no fault of the step. memory_bytes:
+    its peak of host memory; 0 where it is not known."""
 
     key: str
     status: StepStatus
@@ -134,6 +135,7 @@ class Outcome:
     kind: FailureKind | None = None
     altered: Ref | None = None
     lost: bool = False
+    memory_bytes: int = 0
 
 
 class StepStatuses:

@@ -57,9 +57,9 @@ class Machine:
 
     device: its processor. accelerators: the kinds of its GPUs, as Ray names them; None where they
     are not known. gpu_count: how many Ray can assign; `gpus`: those that were found, () where they
-    were not looked for. versions: of the packages that the plan's steps need. environment: the
-    digest of the one that has these versions; '' for the farm's own. no_store: why it does not see
-    the store, if so.
+    were not looked for. memory_bytes: what Ray can assign to tasks. versions: of the packages that
+    the plan's steps need. environment: the digest of the one that has these versions; '' for the
+    farm's own. no_store: why it does not see the store, if so.
     """
 
     host: str
@@ -69,6 +69,7 @@ class Machine:
     accelerators: tuple[str, ...] | None = None
     gpu_count: float = math.inf
     cpus: float = math.inf
+    memory_bytes: float = math.inf
     no_store: str = ""
     environment: str = ""
 

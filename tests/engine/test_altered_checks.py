@@ -9,6 +9,7 @@ import pytest
 
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan
+from farm.engine.estimates import Estimates
 from farm.engine.executors import Choices
 from farm.engine.scheduler import Unwatched
 from farm.engine.status import Outcome, StepStatus
@@ -40,6 +41,8 @@ class Executor:
 
     def admit(self, steps: object) -> dict[str, str]:
         return {}
+
+    def forget(self, step: Step) -> None: ...
 
     def take(self, step: Step) -> bool:
         self.under_way.append(step)
@@ -76,7 +79,7 @@ def store(tmp_path: Path) -> Store:
 def swept(matrix: Matrix, store: Store) -> tuple[Plan, list[str]]:
     executor = Executor(store)
     plan = checked_plan(matrix, store, lambda: executor, False, stages=())
-    _run(plan, store, lambda: executor, Choices(), Limits(), lambda _: Unwatched())
+    _run(plan, store, lambda: executor, Choices(), Limits(), lambda _: Unwatched(), Estimates())
     return plan, executor.begun
 
 

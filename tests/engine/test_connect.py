@@ -11,7 +11,7 @@ from own_stage import step
 pytest.importorskip("ray")
 
 from farm.engine.cluster import connect
-from farm.engine.cluster.nodes import Node, _node
+from farm.engine.cluster.reports import Node, node_of
 from farm.errors import InputError
 from farm.plan import Needs, Step
 from farm.plan.placement import Machine, step_unsupported
@@ -80,6 +80,6 @@ def test_what_ray_says_of_a_node_is_read() -> None:
         "Resources": {"CPU": 4.0, "GPU": 1.0, "accelerator_type:L4": 1.0, "memory": 9.0},
     }
     told = ("n1", "a cpu", (L4,), (("onnx", "1.16"),), "")
-    assert _node(found, *told) == Node("id", NODE)
-    head = _node({"NodeID": "id", "Resources": {}}, *told).machine
+    assert node_of(found, *told) == Node("id", replace(NODE, memory_bytes=9))
+    head = node_of({"NodeID": "id", "Resources": {}}, *told).machine
     assert (head.cpus, head.gpu_count, head.accelerators) == (0, 0, ())

@@ -102,7 +102,7 @@ def test_the_nodes_say_what_they_have(executor: Any) -> None:
     (node,) = executor._nodes
     machine = node.machine
     assert machine.cpus == cores() and machine.device == cpu_model() and not machine.no_store
-    assert machine.versions == dict(tools) and len(executor._nodes) == 1
+    assert machine.versions == dict(tools) and len(executor._nodes.known) == 1
 
 
 def test_a_step_that_no_node_can_run_is_named_or_left(executor: Any) -> None:
@@ -149,7 +149,7 @@ def test_a_supervisor_that_is_killed_takes_its_step_along(executor: Any, root: P
 
 
 def test_a_step_over_its_limit_is_given_up(executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "_limits", Limits({"own": 1.5}))
+    monkeypatch.setattr(executor._submit, "_limits", Limits({"own": 1.5}))
     own = step("import time; time.sleep(600)")
     executor.admit([own])
     started = time.monotonic()
@@ -175,10 +175,10 @@ def test_an_exclusive_step_waits_for_the_others_and_they_for_it(executor: Any) -
 
 
 def test_no_more_steps_are_taken_than_keep_the_cores_busy(executor: Any) -> None:
-    steps = [step(f"import time; time.sleep(0.1)  # {number}") for number in range(cores() + 3)]
+    steps = [step(f"import time; time.sleep(0.1)  # {number}") for number in range(cores() + 1)]
     executor.admit(steps)
-    assert [executor.take(one) for one in steps] == [True] * (cores() + 2) + [False]
-    assert {waited(executor).key for _ in range(cores() + 2)} == {one.key for one in steps[:-1]}
+    assert [executor.take(one) for one in steps] == [True] * cores() + [False]
+    assert {waited(executor).key for _ in range(cores())} == {one.key for one in steps[:-1]}
 
 
 def test_a_step_in_a_container_is_submitted_with_its_image(
@@ -195,7 +195,7 @@ def test_a_step_in_a_container_is_submitted_with_its_image(
         def remote(self, *_: Any) -> object:
             return object()
 
-    monkeypatch.setattr("farm.engine.cluster.executor._supervise", Call())
+    monkeypatch.setattr("farm.engine.cluster.tasks._supervise", Call())
     own = step("", Needs(exclusive=True))
     boxed = dataclasses.replace(own, environment=Environment("own@box", image="registry/name:1"))
     executor.admit([boxed])

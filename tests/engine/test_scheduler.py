@@ -47,6 +47,8 @@ class Scripted:
         self.admitted += [step.key for step in steps]
         return self.optional
 
+    def forget(self, step: Step) -> None: ...
+
     def take(self, step: Step) -> bool:
         if len(self.running) == self.slots:
             self.refused.append(step.key)

@@ -16,7 +16,7 @@ from farm.plan.placement import accelerator_unsupported, step_unsupported
 from farm.units import format_seconds
 
 if TYPE_CHECKING:
-    from farm.engine.cluster.nodes import Node
+    from farm.engine.cluster.reports import Node
     from farm.plan.placement import Machine
     from farm.plan.steps import Step
 

@@ -1,41 +1,26 @@
-"""What a cluster's nodes are: processor, GPUs, package versions, access to the store."""
+"""The nodes of a cluster: which are there, have reported what they are, and are in no doubt."""
 
 from __future__ import annotations
 
 import logging
-import platform
-import secrets
-import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
-from farm.engine.claims import EXPIRES_S, path_of
-from farm.errors import ClusterLost, InputError, in_one_line
-from farm.files.lease import Lease
-from farm.plan.content.packages import toolchain
-from farm.plan.placement import Machine, cpu_model
-from farm.plan.placement import gpus as local_gpus
-from farm.specs import Gpu
-from farm.store.objects import is_url
-from farm.store.opening import open_objects
+from farm.engine.cluster.reports import Node, node_of, request_report, visible_token
+from farm.errors import ClusterLost, in_one_line
 
 if TYPE_CHECKING:
     from farm.plan.steps import Step
     from farm.store import Store
 
 log = logging.getLogger(__name__)
-
-NodeReport = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], str]
-"""A node's name, processor, GPUs, package versions, and why it does not see the store, if so."""
 
 _LOOK_S = 1.0
 """How often the cluster is asked which nodes it has, in seconds."""
@@ -48,14 +33,6 @@ _REPORT_S = 120.0
 
 _SILENT_S = 40.0
 """After how many seconds without an answer the cluster is lost; Ray ends this process after 60."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node of the cluster: a machine, by Ray's name for it."""
-
-    id: str
-    machine: Machine
 
 
 @dataclass(frozen=True)
@@ -79,6 +56,7 @@ class Nodes:
         self._store = store
         self._packages = frozenset[str]()
         self._known: Mapping[str, Node] = {}  # is replaced and never changed
+        self._listed: tuple[Mapping[str, Node], tuple[Node, ...]] = self._known, ()
         self._asked: dict[str, _Asked] = {}
         self._alive, self._left = frozenset[str](), dict[str, float]()
         # Rounds of the thread: those that are over, and those after which the last `look` is done.
@@ -90,8 +68,13 @@ class Nodes:
     def __iter__(self) -> Iterator[Node]:
         return iter(self._known.values())
 
-    def __len__(self) -> int:
-        return len(self._known)
+    @property
+    def known(self) -> tuple[Node, ...]:
+        """Return all of them; the same object as long as nothing has changed."""
+        known = self._known
+        if self._listed[0] is not known:
+            self._listed = known, tuple(known.values())
+        return self._listed[1]
 
     def learn_for(self, steps: Iterable[Step]) -> None:
         """Let every node report what these steps need to know of it, and wait for that.
@@ -107,7 +90,7 @@ class Nodes:
                 self._packages |= packages
                 self._known, self._asked = {}, {}
         if self._thread is None:
-            folder = self._token.enter_context(_token(self._store))
+            folder = self._token.enter_context(visible_token(self._store))
             self._thread = threading.Thread(target=self._run, args=(folder,), name="nodes")
             self._thread.daemon = True
             self._thread.start()
@@ -193,14 +176,15 @@ class Nodes:
             for key in self._alive - alive.keys():
                 self._left[key] = self._answered
             self._alive = frozenset(alive)
-            self._known = {key: one for key, one in self._known.items() if key in alive}
+            if not self._known.keys() <= alive.keys():
+                self._known = {key: one for key, one in self._known.items() if key in alive}
             self._asked = {key: one for key, one in self._asked.items() if key in alive}
             packages, unasked = (
                 self._packages,
                 alive.keys() - self._known.keys() - self._asked.keys(),
             )
         for key in unasked:
-            report = _request(key, sorted(packages), token)
+            report = request_report(key, sorted(packages), token)
             self._asked[key] = _Asked(alive[key], packages, report)
         for key, asked in list(self._asked.items()):
             if ray.wait([asked.report], timeout=0)[0]:
@@ -208,7 +192,7 @@ class Nodes:
 
     def _note(self, key: str, asked: _Asked) -> None:
         try:
-            node = _node(asked.found, *ray.get(asked.report, timeout=_LOOK_S))
+            node = node_of(asked.found, *ray.get(asked.report, timeout=_LOOK_S))
         except ray.exceptions.RayError as error:
             log.debug("node %s has not reported: %s", key[:12], in_one_line(error))
             node = None  # it is asked again, if it is still there
@@ -219,56 +203,3 @@ class Nodes:
             if node is not None and asked.packages == self._packages:
                 self._known = {**self._known, key: node}
                 log.debug("node %s: %s", key[:12], node.machine)
-
-
-@contextmanager
-def _token(store: Store) -> Iterator[str]:
-    """What a node sees if it sees the store: a folder in it, or the address of an object store."""
-    if is_url(store.address):
-        yield store.address
-        return
-    key = f"token{secrets.token_hex(8)}"
-    # Claimed as a step is: another sweep that starts would take the folder for abandoned.
-    with Lease(path_of(store, key), EXPIRES_S):
-        folder = store.work_folder(key)
-        try:
-            yield str(folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@ray.remote(num_cpus=0)
-def _report(packages: list[str], token: str) -> NodeReport:
-    return platform.node(), cpu_model(), local_gpus(), toolchain(packages), _unseen(token)
-
-
-def _unseen(token: str) -> str:
-    """Why this node does not see the store; empty if it does."""
-    if not is_url(token):
-        return "" if Path(token).exists() else "it needs a shared file system"
-    try:
-        open_objects(token).require_reachable()
-    except InputError as error:
-        return error.message
-    return ""
-
-
-def _request(node: str, packages: list[str], token: str) -> Any:
-    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-    return _report.options(scheduling_strategy=strategy, max_retries=0).remote(packages, token)
-
-
-def _node(
-    found: Mapping[str, Any],
-    host: str,
-    device: str,
-    its_gpus: tuple[Gpu, ...],
-    versions: tuple[tuple[str, str], ...],
-    no_store: str,
-) -> Node:
-    resources = found["Resources"]
-    prefix = "accelerator_type:"
-    kinds = tuple(name.removeprefix(prefix) for name in resources if name.startswith(prefix))
-    cpus, gpu_count = resources.get("CPU", 0), resources.get("GPU", 0)
-    machine = Machine(host, device, dict(versions), its_gpus, kinds, gpu_count, cpus, no_store)
-    return Node(found["NodeID"], machine)

@@ -14,12 +14,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from farm import environments
 from farm.engine.workers import forkserver, processes
@@ -40,12 +39,6 @@ _START_S, _END_S = 120.0, 5.0
 
 _WATCH_S = 0.25
 """How often the memory of a step is looked at, in seconds."""
-
-
-T = TypeVar("T")
-
-Watched = Generator[None, None, T]
-"""Returns how a step ended. It yields each time that the step is found to be still running."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class Worker:
             self.pid = server.fork(theirs, self.temporary)
         self._server, self._connection = server, Connection(ours.detach())
 
-    def perform(self, work: Work, limit: Limit) -> Watched[Outcome | Ended]:
+    def perform(self, work: Work, limit: Limit) -> Outcome | Ended:
         """Perform a step, and return its outcome, or how the process ended before."""
         with suppress(OSError):  # it has ended, which is found below
             self._connection.send_bytes(pickle.dumps(work))
@@ -93,7 +86,6 @@ class Worker:
                 return Ended(self.kill(), "memory")
             if not readable:
                 memory.look()
-                yield
 
     def _answer(self) -> Outcome | None:
         try:

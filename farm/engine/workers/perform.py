@@ -81,7 +81,8 @@ def perform(step: Step, root: str, echo: bool = False, folder: Path | None = Non
     finally:
         if own:
             shutil.rmtree(folder, ignore_errors=True)
-    return Outcome(step.key, StepStatus.DONE, seconds=time.perf_counter() - started)
+    seconds, memory = time.perf_counter() - started, record.peak_host_bytes
+    return Outcome(step.key, StepStatus.DONE, seconds=seconds, memory_bytes=memory)
 
 
 @cache

@@ -8,16 +8,15 @@ import os
 import shutil
 import sys
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.engine.status import Outcome, StepStatus
-from farm.engine.workers.client import Ended, ForkServer, Watched, Worker
+from farm.engine.workers.client import Ended, ForkServer, Worker
 from farm.engine.workers.ends import KILLED, outcome_of_end
 from farm.engine.workers.forkserver import Work
 from farm.engine.workers.hosts import share_host
@@ -38,26 +37,11 @@ TIME_IS_UP = "the time was up"
 _Kind = tuple[str, tuple[str, ...]]
 """The digest of an environment, and where modules are found."""
 
-_REPORT_S = 0.1
-"""For how long the outcome of a step may wait for those of the next ones, in seconds."""
-
 _MOST_SERVERS = 8
 """How many fork servers are kept: each has imported a hundred megabytes."""
 
 _CRASHES = 2
 """How many workers a step may crash: an earlier step of the first one may have been the cause."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What has become of steps that were to run in turn.
-
-    ended: the outcomes of those that have ended since the last report, in their order. returned:
-    the keys of all that have not begun, where the one before them takes longer than expected.
-    """
-
-    ended: tuple[Outcome, ...] = ()
-    returned: tuple[str, ...] = ()
 
 
 @cache
@@ -92,55 +76,24 @@ class Supervisor:
         Raises:
             Interrupted: the user or the system ends this process.
         """
-        return next(filter(None, self._run(step, root, limit, until)))
-
-    def run_in_turn(self, steps: Iterable[tuple[Step, Limit]], root: str) -> Iterator[Report]:
-        """Run steps one after another, and report each soon after its end.
-
-        A step that takes long gives back those behind it, which then need not wait for it.
-
-        Raises:
-            Interrupted: as `run`.
-        """
-        waiting, ended, due = deque(steps), list[Outcome](), time.monotonic() + _REPORT_S
-        while waiting:
-            step, limit = waiting.popleft()
-            for outcome in self._run(step, root, limit):
-                if outcome:
-                    ended.append(outcome)
-                elif waiting or ended:
-                    yield Report(tuple(ended), tuple(one.key for one, _ in waiting))
-                    waiting.clear()
-                    ended.clear()
-            well = ended[-1].status is StepStatus.DONE
-            if not (waiting and well and time.monotonic() < due):
-                yield Report(tuple(ended))
-                ended, due = [], time.monotonic() + _REPORT_S
-
-    def _run(
-        self, step: Step, root: str, limit: Limit, until: float | None = None
-    ) -> Iterator[Outcome | None]:
-        """Yield the outcome; before it None as often as the step is found to be still running."""
         started = time.perf_counter()
         try:
             store = open_store(root) if is_url(root) else store_at(root)
         except InputError as error:  # of this node: it lacks a package, or credentials
             kind = FailureKind.IO
-            yield Outcome(step.key, StepStatus.TRANSIENT, str(error), kind=kind)
-            return
+            return Outcome(step.key, StepStatus.TRANSIENT, str(error), kind=kind)
         try:
             if store.record(step.ref):
-                yield Outcome(step.key, StepStatus.DONE)
-                return
+                return Outcome(step.key, StepStatus.DONE)
             # What comes and goes by the network must not disturb a measurement either.
             with (
                 share_host(step.needs.exclusive),
                 store.on_this_node(step.ref, refs_of(step.inputs)) as here,
             ):
-                outcome = yield from self._supervised(step, here, limit, until)
+                outcome = self._supervised(step, here, limit, until)
         except Exception as error:  # no room for the folder, or no process can be started
             outcome = outcome_of(step, store, None, error, 0.0)
-        yield replace(outcome, seconds=time.perf_counter() - started)
+        return replace(outcome, seconds=time.perf_counter() - started)
 
     def close(self) -> None:
         """End all processes."""
@@ -150,16 +103,14 @@ class Supervisor:
             server.close()
         self._kept, self._servers = {}, {}
 
-    def _supervised(
-        self, step: Step, store: Store, limit: Limit, until: float | None
-    ) -> Watched[Outcome]:
+    def _supervised(self, step: Step, store: Store, limit: Limit, until: float | None) -> Outcome:
         for remaining in reversed(range(_CRASHES)):
             left = math.inf if until is None else until - time.monotonic()
             seconds = min(limit.seconds, left)
             if seconds <= 0:
                 break
             with _work_folder(store, step) as folder:
-                end = yield from self._perform(step, store, folder, replace(limit, seconds=seconds))
+                end = self._perform(step, store, folder, replace(limit, seconds=seconds))
                 if isinstance(end, Outcome):
                     return end
                 if store.record(step.ref):  # it was published before
@@ -171,9 +122,7 @@ class Supervisor:
                 return outcome_of_end(step, store, folder, limit, end)
         return Outcome(step.key, StepStatus.SKIPPED, TIME_IS_UP)
 
-    def _perform(
-        self, step: Step, store: Store, folder: Path, limit: Limit
-    ) -> Watched[Outcome | Ended]:
+    def _perform(self, step: Step, store: Store, folder: Path, limit: Limit) -> Outcome | Ended:
         digest = step.environment.digest if step.environment else ""
         kind = digest, tuple(sys.path)
         alone = step.needs.own_process or step.needs.exclusive or bool(step.needs.accelerator)
@@ -192,7 +141,7 @@ class Supervisor:
         )
         keep = False
         try:
-            end = yield from worker.perform(work, limit)
+            end = worker.perform(work, limit)
             done = isinstance(end, Outcome) and end.status is StepStatus.DONE
             keep = done and not alone and not worker.has_children
         finally:

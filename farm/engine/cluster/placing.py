@@ -1,0 +1,172 @@
+"""Which node a step goes to: what runs where, and what is still to be done where."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from farm.engine.cluster.reports import Node
+    from farm.engine.estimates import Estimates
+    from farm.plan.steps import Step
+
+_QUEUE = 2
+"""How many more short steps than it has cores a node gets: so its cores need not wait for them."""
+
+_SHORT_S = 0.5
+"""How long a step is expected to run at most that may wait for a core on a node, in seconds."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step on a node. memory_bytes: what it should find free there."""
+
+    step: Step
+    node: Node
+    memory_bytes: int
+
+
+@dataclass
+class _Load:
+    """What runs on a node."""
+
+    tasks: int = 0
+    cpus: int = 0
+    gpus: int = 0
+    memory_bytes: int = 0
+    exclusive: bool = False
+
+    def change(self, task: Task, by: int) -> None:
+        needs = task.step.needs
+        self.tasks += by
+        self.cpus += by * needs.cpus
+        self.gpus += by * bool(needs.accelerator)
+        self.memory_bytes += by * task.memory_bytes
+        self.exclusive = needs.exclusive and by > 0
+
+
+class Places:
+    """The tasks on the nodes of a cluster, and where there is room for another one.
+
+    A step that needs a node for itself goes to one where nothing runs. A step that needs no GPU
+    goes to a node with GPUs only if those without would take longer for what remains than that node
+    for what needs its GPUs.
+    """
+
+    def __init__(self, estimates: Estimates) -> None:
+        self._estimates = estimates
+        self._loads: dict[str, _Load] = defaultdict(_Load)
+        self._demand = _Demand()
+
+    def expect(self, steps: Sequence[Step]) -> None:
+        """Learn which steps are to be run from now on; others are not any more."""
+        self._demand = _Demand()
+        for step in steps:
+            self._demand.add(step, self._estimates.seconds(step))
+
+    def forget(self, step: Step) -> None:
+        """Expect a step no more: it has ended, or will not be run."""
+        self._demand.remove(step)
+
+    def add(self, task: Task) -> None:
+        """Note that a task was submitted."""
+        self._loads[task.node.id].change(task, 1)
+
+    def remove(self, task: Task) -> None:
+        """Note that a task is over."""
+        self._loads[task.node.id].change(task, -1)
+
+    def task(self, step: Step, able: Sequence[Node], nodes: tuple[Node, ...]) -> Task | None:
+        """Return a task for the step on the node that suits it best; None if none has room.
+
+        able: the nodes that can run it. nodes: all of them.
+        """
+        self._demand.spread_over(nodes)
+        wanted, seconds = self._estimates.memory_bytes(step), self._estimates.seconds(step)
+        room = [node for node in able if self._has_room(step, node, wanted, seconds)]
+        if not (step.needs.accelerator or step.needs.exclusive or all(map(_has_gpus, able))):
+            room = [node for node in room if self._demand.may_help(node, seconds)]
+        if not room:
+            return None
+        node = max(room, key=lambda node: self._suits(step, node))
+        return Task(step, node, int(min(wanted, node.machine.memory_bytes)))
+
+    def _has_room(self, step: Step, node: Node, wanted: int, seconds: float) -> bool:
+        load, machine, needs = self._loads[node.id], node.machine, step.needs
+        if not load.tasks:
+            return True
+        if load.exclusive or needs.exclusive or load.memory_bytes + wanted > machine.memory_bytes:
+            return False
+        cpus = machine.cpus + (_QUEUE if seconds < _SHORT_S else 0)
+        if needs.accelerator:
+            return load.gpus < machine.gpu_count and load.cpus + needs.cpus <= cpus
+        if self._demand.own_s(node):  # a core for each GPU, which then waits for no other step
+            cpus = max(cpus - machine.gpu_count, 1)
+        return load.cpus + needs.cpus <= cpus
+
+    def _suits(self, step: Step, node: Node) -> tuple[bool, float]:
+        """The larger, the better: nodes without GPUs for what needs none, and free cores."""
+        spared = bool(step.needs.accelerator) or not _has_gpus(node)
+        return spared, node.machine.cpus - self._loads[node.id].cpus
+
+
+def _has_gpus(node: Node) -> bool:
+    return node.machine.gpu_count > 0
+
+
+_Kind = tuple[str | None, bool]
+"""The accelerator that steps need, if any, and whether they need a node for themselves."""
+
+
+class _Demand:
+    """The seconds of steps that are still to be done, by what they need."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, tuple[_Kind, float]] = {}
+        self._seconds = defaultdict[_Kind, float](float)
+        self._nodes: tuple[Node, ...] | None = None
+        self._others: list[Node] = []
+        self._cores = 0.0
+        self._gpus, self._with = Counter[str](), Counter[str]()
+
+    def add(self, step: Step, seconds: float) -> None:
+        kind = step.needs.accelerator, step.needs.exclusive
+        self._steps[step.key] = kind, seconds
+        self._seconds[kind] += seconds
+
+    def remove(self, step: Step) -> None:
+        if step.key in self._steps:
+            kind, seconds = self._steps.pop(step.key)
+            self._seconds[kind] -= seconds
+
+    def spread_over(self, nodes: tuple[Node, ...]) -> None:
+        """Learn which nodes there are."""
+        if self._nodes is nodes:
+            return
+        self._nodes = nodes
+        self._others = [node for node in nodes if not _has_gpus(node) and node.machine.cpus]
+        self._cores = sum(node.machine.cpus for node in self._others)
+        self._gpus, self._with = Counter[str](), Counter[str]()
+        for node in nodes:
+            for kind in node.machine.accelerators or ():
+                self._gpus[kind] += int(node.machine.gpu_count)
+                self._with[kind] += 1
+
+    def may_help(self, node: Node, seconds: float) -> bool:
+        """Return whether a step of so many seconds that needs no GPU may go to the node: it has
+        none, or will have done its own work before the nodes without GPUs have theirs."""
+        if not _has_gpus(node):
+            return True
+        shared, alone = self._seconds[None, False], self._seconds[None, True]
+        return self.own_s(node) + seconds < shared / self._cores + alone / len(self._others)
+
+    def own_s(self, node: Node) -> float:
+        """Return how long a node and those like it take for what only they can do, in seconds."""
+        return sum(
+            self._seconds[kind, False] / self._gpus[kind]
+            + self._seconds[kind, True] / self._with[kind]
+            for kind in node.machine.accelerators or ()
+            if self._gpus[kind]
+        )

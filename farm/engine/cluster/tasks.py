@@ -1,0 +1,87 @@
+"""A step as a Ray task: its options, and why a task ended without an outcome."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from farm import interrupts
+from farm.engine.workers.supervise import shared_supervisor
+from farm.errors import FailureKind, class_name, text_of
+
+if TYPE_CHECKING:
+    from farm.engine.cluster.placing import Task
+    from farm.engine.status import Outcome
+    from farm.engine.workers.limits import Limit, Limits
+    from farm.plan.steps import Step
+
+log = logging.getLogger(__name__)
+
+_MEMORY_UNIT = 64 << 20
+"""Tasks ask for multiples of so many bytes, so that most of them ask for the same."""
+
+
+class NodeGone(Exception):
+    """A node is not there any more, and Ray has not said so of what waits there."""
+
+
+class Submit:
+    """Submits tasks, each of which supervises the worker process in which its step runs.
+
+    Args:
+        root: The store's address.
+        limits: Those of the steps.
+    """
+
+    def __init__(self, root: str, limits: Limits) -> None:
+        self._root, self._limits = root, limits
+        self._calls: dict[str, Any] = {}
+
+    def __call__(self, task: Task, pinned: bool) -> Any:
+        """Submit a task, and return Ray's reference. pinned: it is bound to its node, which is not
+        the only one."""
+        step, node = task.step, task.node
+        # No retries by Ray: the scheduler counts them, and knows which failures are transient.
+        options: dict[str, Any] = {"num_cpus": step.needs.cpus, "max_retries": 0}
+        options["memory"] = task.memory_bytes // _MEMORY_UNIT * _MEMORY_UNIT
+        if step.needs.accelerator:
+            options |= {"num_gpus": 1, "accelerator_type": step.needs.accelerator}
+        if step.needs.exclusive:
+            options["num_cpus"] = node.machine.cpus  # all cores of the node
+        if step.environment and step.environment.image:
+            options["runtime_env"] = {"image_uri": step.environment.image}
+        cpus, host = options["num_cpus"], node.machine.host
+        log.debug("%s %s: %g CPUs of %s", step.stage, step.label, cpus, host)
+        with interrupts.deferred():
+            call = self._call(options, node.id if pinned else None)
+            return call.remote(step, self._root, self._limits.of(step.stage))
+
+    def _call(self, options: Mapping[str, Any], node: str | None) -> Any:
+        """The task with these options on this node; most steps of a sweep have one of a few."""
+        known = repr((node, sorted(options.items())))
+        if known not in self._calls:
+            # A node's name and no label: a task for a node that is gone then fails at once.
+            place = NodeAffinitySchedulingStrategy(node, soft=False) if node else None
+            self._calls[known] = _supervise.options(**options, scheduling_strategy=place)
+        return self._calls[known]
+
+
+@ray.remote
+def _supervise(step: Step, root: str, limit: Limit) -> Outcome:
+    return shared_supervisor().run(step, root, limit)
+
+
+def why_lost(error: Exception) -> tuple[str, FailureKind]:
+    """Return why a task has no outcome, and the class of that."""
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        return "Ray ended it, since memory ran out on its node", FailureKind.OOM
+    if isinstance(error, NodeGone):
+        return str(error), FailureKind.NODE_LOST
+    if isinstance(error, ray.exceptions.WorkerCrashedError):
+        return "the process that supervised it was killed", FailureKind.NODE_LOST
+    first = text_of(error).strip().partition("\n")[0]
+    return f"{class_name(error)}: {first}", FailureKind.NODE_LOST

@@ -1,0 +1,139 @@
+"""What steps are expected to take, from those of the same stage, runtime and model before them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from farm.errors import InputError
+from farm.files import atomic, jsonfile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from farm.plan.steps import Step
+
+FILE = "estimates.json"
+"""In the folder of results: what the steps of earlier sweeps have taken."""
+
+_GIB = 1 << 30
+
+_SECONDS: Mapping[str, float] = {
+    "check": 5.0,
+    "prepare": 5.0,
+    "reference": 20.0,
+    "export": 20.0,
+    "convert": 60.0,
+    "build": 20.0,
+    "verify": 5.0,
+    "evaluate": 60.0,
+    "measure": 10.0,
+}
+"""Of a step of which nothing is known, by stage; 60 s of another package's stage."""
+
+_ENGINE_OF_A_GPU_S = 300.0
+"""Of a `build` on an accelerator of which nothing is known: TensorRT times every kernel."""
+
+_MEMORY = 2 * _GIB
+"""Of a step of which nothing is known: PyTorch with a detector, or an engine with its inputs."""
+
+_MARGIN = 1.25
+"""What is asked for, over the largest peak before."""
+
+_LAST = 10
+"""How many steps the mean is of, about: a machine or a package may have become faster."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean duration of steps in seconds, and their largest peak of host memory in bytes.
+
+    count: of how many steps.
+    """
+
+    seconds: float
+    memory_bytes: int
+    count: int = 1
+
+    def with_another(self, seconds: float, memory_bytes: int) -> Estimate:
+        """Return the estimate with one more step in it."""
+        count = min(self.count + 1, _LAST)
+        mean = self.seconds + (seconds - self.seconds) / count
+        return Estimate(mean, max(self.memory_bytes, memory_bytes), count)
+
+
+class Estimates:
+    """What steps have taken, by stage, runtime and model, and what others are expected to take.
+
+    Args:
+        known: What earlier sweeps have found, as `read_estimates` returns it.
+    """
+
+    def __init__(self, known: Mapping[str, Estimate] | None = None) -> None:
+        self.known = dict(known or {})
+        self._models: dict[str, str] = {}
+
+    def add_plan(self, steps: Mapping[str, Step]) -> None:
+        """Learn of which model each step is. Parents stand before children."""
+        for key, step in steps.items():
+            model = getattr(getattr(step.inputs, "model", None), "name", None)
+            parents = (self._models[one] for one in step.parents if one in self._models)
+            if model := model or next(parents, None):
+                self._models[key] = model
+
+    def note(self, step: Step, seconds: float, memory_bytes: int) -> None:
+        """Note what a step has taken."""
+        for kind in self._kinds(step):
+            known = self.known.get(kind)
+            one = known.with_another(seconds, memory_bytes) if known else None
+            self.known[kind] = one or Estimate(seconds, memory_bytes)
+
+    def note_lack(self, step: Step) -> None:
+        """Note that memory ran out: the next step of its kind asks for twice as much."""
+        kind, _, *_ = (*self._kinds(step), "")
+        found = self._found(step) or Estimate(self.seconds(step), _MEMORY)
+        self.known[kind] = Estimate(found.seconds, 2 * found.memory_bytes, found.count)
+
+    def seconds(self, step: Step) -> float:
+        """Return how many seconds a step is expected to run."""
+        if found := self._found(step):
+            return found.seconds
+        if step.stage == "build" and step.needs.accelerator:
+            return _ENGINE_OF_A_GPU_S
+        return _SECONDS.get(step.stage, _SECONDS["evaluate"])
+
+    def memory_bytes(self, step: Step) -> int:
+        """Return how much memory a step should find free."""
+        found = self._found(step)
+        return int(_MARGIN * found.memory_bytes) if found and found.memory_bytes else _MEMORY
+
+    def _found(self, step: Step) -> Estimate | None:
+        return next((self.known[kind] for kind in self._kinds(step) if kind in self.known), None)
+
+    def _kinds(self, step: Step) -> Iterator[str]:
+        """The kinds of steps that it is one of, the closest first."""
+        inputs = step.inputs
+        options = getattr(inputs, "options", None) or getattr(
+            getattr(inputs, "engine", None), "options", None
+        )
+        kind = f"{step.stage}/{options.runtime}" if options else step.stage
+        if model := self._models.get(step.key):
+            yield f"{kind}/{model}"
+        yield kind
+
+
+def read_estimates(path: Path) -> dict[str, Estimate]:
+    """Return the estimates in a file; none where it is not there or is not one: they only decide
+    what is run first, and are found anew."""
+    try:
+        return jsonfile.decode(dict[str, Estimate], jsonfile.read(path))
+    except (OSError, ValueError, InputError):
+        return {}
+
+
+def write_estimates(path: Path, known: Mapping[str, Estimate]) -> None:
+    """Write estimates to a file. Raises OSError."""
+    text = json.dumps({kind: asdict(known[kind]) for kind in sorted(known)}, indent=1)
+    atomic.write(path, text, durable=False)
