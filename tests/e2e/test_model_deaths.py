@@ -57,7 +57,7 @@ REASONS = {
     "crashes": r"its code ended by signal 11 \(Segmentation fault\)$",
     "hangs": r"it did not finish within 8\.0s$",
     "eats": r"it used more than 1GiB of memory$",
-    "killed": r"its process was killed by signal 9 \(Killed\): out of memory\?$",
+    "killed": r"its process was killed by signal 9 \(Killed\)",
 }
 
 

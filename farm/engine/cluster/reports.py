@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import platform
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,18 +41,16 @@ class Node:
 
 @contextmanager
 def visible_token(store: Store) -> Iterator[str]:
-    """Yield what a node sees if it sees the store: a folder in it, or an object store's address."""
+    """Yield what a node sees if it sees the store: a file in it, or an object store's address.
+
+    The file is that of a lease: the next sweep removes it if this one is killed.
+    """
     if is_url(store.address):
         yield store.address
         return
-    key = f"token{secrets.token_hex(8)}"
-    # Claimed as a step is: another sweep that starts would take the folder for abandoned.
-    with Lease(path_of(store, key), EXPIRES_S):
-        folder = store.work_folder(key)
-        try:
-            yield str(folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    path = path_of(store, f"token{secrets.token_hex(8)}")
+    with Lease(path, EXPIRES_S):
+        yield str(path)
 
 
 @ray.remote(num_cpus=0)
