@@ -1,0 +1,172 @@
+"""How well a cluster is used, as ratios to goals, with nodes that are all on this machine.
+
+    python benchmarks/cluster.py [--only NAME ...] [--models N] [--scale X] [--cores N] [--steps N]
+
+joins: seconds from when Ray counts a new node during a sweep until its first step begins.
+
+schedule: seconds of a sweep on two nodes of cores and two with a GPU of a kind each / its bound:
+the larger of the longest way through its steps and of the work that only one kind of node can do
+over its capacity. The steps sleep for known times, so that a few real cores stand for many; the
+processes of the nodes are started before. What is above the bound is the order of the steps, the
+farm's own cost, and what the real cores add where the nodes' processes wait for them. That cost is
+printed: as long as it is far below all real cores, little of the ratio is theirs.
+
+store: seconds of a sweep of steps that do nothing, on these nodes with an S3 server and without a
+shared folder / those of as many bare Ray tasks that put as many objects of the same sizes. Both
+have the start of their processes in them, so small numbers say little. The server is moto's, which
+is Python's and answers one request at a time. Its share of the time is printed: where that is near
+1, the server is what limits, and the figure is the ratio of the requests.
+
+Each line has the figure, its goal and the ratio of both; the exit code is 1 where a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+
+import cluster_graph as graph
+import cluster_store
+from planning import Figure
+from simulated_nodes import S3Server, SimulatedNodes, cpu_seconds, simulated_nodes
+from sleeping import step
+
+from farm.engine.scheduler import Executor, Outcome, StepStatus, Unwatched, Watcher, run_steps
+from farm.plan import Step
+from farm.plan.placement import cores
+from farm.store import Store
+
+JOIN_S, JOIN_STEPS = 0.5, 1000
+"""The seconds of each step of the sweep that a node joins, and how many there are at most."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=[*PARTS])
+    parser.add_argument("--cores", type=int, default=graph.CORES, help="of each node")
+    parser.add_argument("--models", type=int, default=16, help="of the sweep of `schedule`")
+    parser.add_argument("--scale", type=float, default=1.0, help="of its steps' seconds")
+    parser.add_argument("--steps", type=int, default=400, help="of `store`, a multiple of 16")
+    options, missed = parser.parse_args(), 0
+    with closing(S3Server()) as server, simulated_nodes(**server.variables) as nodes:
+        for name in options.only:
+            for figure in PARTS[name](nodes, server, options):
+                missed += not figure.met
+                print(f"{figure}  ratio {figure.value / figure.most:.2f}", flush=True)
+    return 1 if missed else 0
+
+
+@contextmanager
+def executor_of(nodes: SimulatedNodes) -> Iterator[tuple[Store, Executor]]:
+    """An executor on the nodes and a store in a folder of its own."""
+    from farm.engine.cluster.executor import RayExecutor
+
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        store = Store(folder)
+        executor = RayExecutor(store, nodes.address)
+        stack.callback(executor.stop)
+        yield store, executor
+
+
+def run(
+    steps: Mapping[str, Step], store: Store, executor: Executor, watcher: Watcher
+) -> dict[str, Outcome]:
+    """Run the steps; return how each ended. Raises RuntimeError where one did not end well."""
+    ends = run_steps(steps, store, lambda: executor, watcher)
+    for key, end in ends.items():
+        if end.status is not StepStatus.DONE:
+            raise RuntimeError(f"{steps[key].stage} {steps[key].label}: {end.status} {end.reason}")
+    return ends
+
+
+class Joined(Exception):
+    """A step of the node that has joined has ended. began: when it began, by the system's clock."""
+
+    def __init__(self, began: float) -> None:
+        super().__init__()
+        self.began = began
+
+
+class Joining(Unwatched):
+    """Lets a node join when the first step has ended, and ends the sweep after a step of it."""
+
+    def __init__(self, nodes: SimulatedNodes, store: Store, cores: int) -> None:
+        self._nodes, self._store, self._cores = nodes, store, cores
+        self.asked = self.joined = 0.0
+
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        record = self._store.record(step.ref)
+        if record is None:
+            raise RuntimeError(f"{step.label}: {outcome.reason}")
+        if not self.asked:
+            self.asked = time.time()
+            self._nodes.add("cpu1", self._cores)  # here, since Ray sets handlers of signals
+            self.joined = time.time()
+        if record.figures["node"] == "cpu1":
+            raise Joined(float(record.figures["began"]))
+
+
+def joins(nodes: SimulatedNodes, _: S3Server, options: argparse.Namespace) -> Iterator[Figure]:
+    nodes.add("cpu0", options.cores)
+    steps = [step("build", f"join{n}", JOIN_S) for n in range(JOIN_STEPS)]
+    with executor_of(nodes) as (store, executor):
+        joining = Joining(nodes, store, options.cores)
+        try:
+            run({one.key: one for one in steps}, store, executor, joining)
+            raise RuntimeError(f"the node that joined ran none of {JOIN_STEPS} steps")
+        except Joined as joined:
+            seconds = joined.began - joining.joined
+    print(f"  Ray counts the node {joining.joined - joining.asked:.1f} s after its start")
+    yield Figure("a node that joins, to its first step", seconds, 10, "s")
+
+
+def schedule(nodes: SimulatedNodes, _: S3Server, options: argparse.Namespace) -> Iterator[Figure]:
+    add_all(nodes, options.cores)
+    steps = graph.sweep(options.models, options.scale)
+    bound = graph.bound(steps, options.cores)
+    with executor_of(nodes) as (store, executor):
+        run(warm_up(options.cores), store, executor, Unwatched())
+        used, own, began = cpu_seconds(), time.process_time(), time.perf_counter()
+        ends = run(steps, store, executor, Unwatched())
+        passed = time.perf_counter() - began
+        used, own = cpu_seconds() - used, time.process_time() - own
+    beside = sum(ends[key].seconds - graph.seconds(one) for key, one in steps.items())
+    count = len(steps)
+    print(f"  {count} steps in {passed:.1f} s, bound {bound.seconds:.1f} s ({bound})")
+    print(
+        f"  the farm and Ray: {used / count * 1e3:.0f} ms of CPU a step, of these the driver "
+        f"{own / count * 1e3:.1f}; {used / passed / cores():.0%} of {cores()} real cores; "
+        f"{beside / count * 1e3:.0f} ms on a node beside its sleep"
+    )
+    yield Figure(f"a sweep of {count} steps over its bound", passed / bound.seconds, 1.05)
+
+
+def add_all(nodes: SimulatedNodes, cores: int) -> None:
+    for name, gpu in graph.NODES.items():
+        nodes.add(name, cores, gpu)
+
+
+def warm_up(cores: int) -> dict[str, Step]:
+    """Steps that start a process for each core and GPU, of a stage that the sweep does not have."""
+    gpus = [step("convert", f"warm.{one.name}", 0.2, (), one) for one in graph.TARGETS.values()]
+    cpus = [step("convert", f"warm{n}", 4.0) for n in range(cores * len(graph.NODES))]
+    return {one.key: one for one in (*gpus, *cpus)}
+
+
+def store(nodes: SimulatedNodes, server: S3Server, options: argparse.Namespace) -> Iterator[Figure]:
+    add_all(nodes, options.cores)
+    yield from cluster_store.store_figures(nodes, server, options.steps, options.cores * 4)
+
+
+PARTS: dict[str, Callable[[SimulatedNodes, S3Server, argparse.Namespace], Iterator[Figure]]] = {
+    "joins": joins,
+    "schedule": schedule,
+    "store": store,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
