@@ -67,4 +67,4 @@ def bare_tasks(address: str, url: str, count: int, slots: int, each: int, size: 
 
 
 if __name__ == "__main__":
-    bare_tasks(*sys.argv[1:3], *map(int, sys.argv[3:]))
+    bare_tasks(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

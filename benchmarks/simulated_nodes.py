@@ -43,7 +43,7 @@ class SimulatedNodes:
         from ray.cluster_utils import Cluster
 
         self.folder, self._names = folder, set[str]()
-        self._cluster = Cluster(
+        self._cluster: Any = Cluster(
             initialize_head=True,
             head_node_args={"num_cpus": 0, "include_dashboard": False, **_memory()},
         )
@@ -64,14 +64,15 @@ class SimulatedNodes:
             program.chmod(0o755)
             env["PATH"] = f"{own}{os.pathsep}{os.environ['PATH']}"
             more = {"num_gpus": 1, "resources": {f"accelerator_type:{gpu}": 1}}
-        self._cluster.add_node(num_cpus=cores, env_vars=env, **more, **_memory())
+        more |= _memory()
+        self._cluster.add_node(num_cpus=cores, env_vars=env, **more)
 
     def close(self) -> None:
         """End all of them."""
         self._cluster.shutdown()
 
 
-def _memory() -> dict[str, int]:
+def _memory() -> dict[str, Any]:
     return {"object_store_memory": 100 << 20}
 
 
