@@ -1,17 +1,20 @@
 """How well a cluster is used, as ratios to goals, with nodes that are all on this machine.
 
-    python benchmarks/cluster.py [--only NAME ...] [--models N] [--scale X] [--cores N] [--steps N]
-
-joins: seconds from when Ray counts a new node during a sweep until its first step begins.
+    python benchmarks/cluster.py [--only NAME ...] [--models N] [--scale X] [--cores N]
+                                 [--nodes N] [--steps N]
 
 schedule: seconds of a sweep on two nodes of cores and two with a GPU of a kind each / its bound:
 the larger of the longest way through its steps and of the work that only one kind of node can do
 over its capacity. The steps sleep for known times, so that a few real cores stand for many; the
 processes of the nodes are started before. What is above the bound is the order of the steps, the
 farm's own cost, and what the real cores add where the nodes' processes wait for them. That cost is
-printed: as long as it is far below all real cores, little of the ratio is theirs. What the order
-alone costs is told by the farm's scheduler and placing with a clock that is only counted
-(virtual_nodes.py), of this sweep and of one of half as many models.
+printed: as long as it is far below all real cores, little of the ratio is theirs.
+
+order: the same for the farm's scheduler and placing alone, by a clock that is only counted
+(virtual_nodes.py), of that sweep and of one of half as many models. nodes: the driver's CPU for a
+step by that clock, on N nodes with a model each: scheduler, placing and claims, without Ray.
+
+joins: seconds from when Ray counts a new node during a sweep until its first step begins.
 
 store: seconds of a sweep of steps that do nothing, on these nodes with an S3 server and without a
 shared folder / those of as many bare Ray tasks that put as many objects of the same sizes. Both
@@ -43,6 +46,9 @@ from farm.plan import Step
 from farm.plan.placement import cores
 from farm.store import Store
 
+NODE_CORES = 16
+"""Of each of many nodes."""
+
 JOIN_S, JOIN_STEPS = 0.5, 1000
 """The seconds of each step of the sweep that a node joins, and how many there are at most."""
 
@@ -53,6 +59,7 @@ def main() -> int:
     parser.add_argument("--cores", type=int, default=graph.CORES, help="of each node")
     parser.add_argument("--models", type=int, default=16, help="of the sweep of `schedule`")
     parser.add_argument("--scale", type=float, default=1.0, help="of its steps' seconds")
+    parser.add_argument("--nodes", type=int, default=100, help="of `nodes`, 16 cores each")
     parser.add_argument("--steps", type=int, default=400, help="of `store`, a multiple of 16")
     options, missed = parser.parse_args(), 0
     with closing(S3Server()) as server, simulated_nodes(**server.variables) as nodes:
@@ -128,10 +135,8 @@ def joins(nodes: SimulatedNodes, _: S3Server, options: argparse.Namespace) -> It
 
 
 def schedule(nodes: SimulatedNodes, _: S3Server, options: argparse.Namespace) -> Iterator[Figure]:
-    yield by_virtual_clock(graph.sweep(max(1, options.models // 2)), options.cores)
-    steps = graph.sweep(options.models, options.scale)
-    yield by_virtual_clock(steps, options.cores)
     add_all(nodes, options.cores)
+    steps = graph.sweep(options.models, options.scale)
     bound = graph.bound(steps, options.cores)
     with executor_of(nodes) as (store, executor):
         run(warm_up(options.cores), store, executor, Unwatched())
@@ -150,9 +155,21 @@ def schedule(nodes: SimulatedNodes, _: S3Server, options: argparse.Namespace) ->
     yield Figure(f"a sweep of {count} steps over its bound", passed / bound.seconds, 1.05)
 
 
-def by_virtual_clock(steps: Mapping[str, Step], cores: int) -> Figure:
-    seconds, least = virtual_nodes.seconds_of(steps, cores), graph.bound(steps, cores).seconds
-    return Figure(f"{len(steps)} steps by a virtual clock over their bound", seconds / least, 1.05)
+def order(_: SimulatedNodes, __: S3Server, options: argparse.Namespace) -> Iterator[Figure]:
+    for models in (max(1, options.models // 2), options.models):
+        steps = graph.sweep(models)
+        seconds = virtual_nodes.seconds_of(steps, options.cores)
+        ratio = seconds / graph.bound(steps, options.cores).seconds
+        yield Figure(f"{len(steps)} steps by a virtual clock over their bound", ratio, 1.05)
+
+
+def many_nodes(_: SimulatedNodes, __: S3Server, options: argparse.Namespace) -> Iterator[Figure]:
+    gpus = [*graph.TARGETS]
+    nodes = {f"n{number}": gpus[number % len(gpus)] for number in range(options.nodes)}
+    steps, began = graph.sweep(options.nodes), time.process_time()
+    virtual_nodes.seconds_of(steps, NODE_CORES, nodes)
+    used = (time.process_time() - began) / len(steps) * 1e3
+    yield Figure(f"driver's CPU a step, on {options.nodes} nodes", used, 1, "ms")
 
 
 def add_all(nodes: SimulatedNodes, cores: int) -> None:
@@ -173,6 +190,8 @@ def store(nodes: SimulatedNodes, server: S3Server, options: argparse.Namespace) 
 
 
 PARTS: dict[str, Callable[[SimulatedNodes, S3Server, argparse.Namespace], Iterator[Figure]]] = {
+    "order": order,
+    "nodes": many_nodes,
     "joins": joins,
     "schedule": schedule,
     "store": store,

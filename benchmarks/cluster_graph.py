@@ -6,7 +6,7 @@ export feeds an engine for each runtime and target, and `verify` reads the refer
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,10 @@ from farm.plan import Step
 from farm.plan.placement import cpu_model
 from farm.specs import Target
 
-NODES: dict[str, str | None] = {"cpu0": None, "cpu1": None, "l4": "L4", "a100": "A100"}
-"""The accelerator of each node that has one."""
+Nodes = Mapping[str, str | None]
+"""The accelerator of each node that has one, by the node's name."""
+
+NODES: Nodes = {"cpu0": None, "cpu1": None, "l4": "L4", "a100": "A100"}
 
 CORES = 3
 """Of each node."""
@@ -94,15 +96,15 @@ class Bound:
         return f"path {self.path:.1f}, {kinds} s"
 
 
-def bound(steps: Mapping[str, Step], cores: int = CORES) -> Bound:
-    """Return the bound of steps on NODES. cores: of each."""
-    path, busy = dict[str, float](), defaultdict[str, float](float)
+def bound(steps: Mapping[str, Step], cores: int = CORES, nodes: Nodes = NODES) -> Bound:
+    """Return the bound of steps on nodes of so many cores."""
+    path, busy, count = dict[str, float](), defaultdict[str, float](float), Counter(nodes.values())
     for key, one in steps.items():
         path[key] = seconds(one) + max((path[parent] for parent in one.parents), default=0.0)
         kept = cores if one.needs.exclusive else one.needs.cpus
-        busy["any"] += seconds(one) * kept / (cores * len(NODES))
+        busy["any"] += seconds(one) * kept / (cores * len(nodes))
         if one.needs.accelerator:
-            busy[one.needs.accelerator] += seconds(one)
+            busy[one.needs.accelerator] += seconds(one) / count[one.needs.accelerator]
     return Bound(max(path.values()), dict(busy))
 
 

@@ -14,6 +14,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from sleeping import NODE
 PROJECT = Path(__file__).resolve().parent.parent
 GPUS = {"L4": "NVIDIA L4, 8.9, 580.95.05", "A100": "NVIDIA A100-SXM4-80GB, 8.0, 580.95.05"}
 """What nvidia-smi says of one, by Ray's name of it."""
+
+_MEMORY: dict[str, Any] = {"object_store_memory": 100 << 20}
 
 _VARIABLES = {
     "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "benchmarks")]),
@@ -40,14 +43,20 @@ class SimulatedNodes:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._names = set[str]()
+
+    @cached_property
+    def _cluster(self) -> Any:
         from ray.cluster_utils import Cluster
 
-        self.folder, self._names = folder, set[str]()
-        self._cluster: Any = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 0, "include_dashboard": False, **_memory()},
-        )
-        self.address = str(self._cluster.address)
+        head = {"num_cpus": 0, "include_dashboard": False, **_MEMORY}
+        return Cluster(initialize_head=True, head_node_args=head)
+
+    @property
+    def address(self) -> str:
+        """Return where drivers find the cluster."""
+        return str(self._cluster.address)
 
     def add(self, name: str, cores: int, gpu: str | None = None) -> None:
         """Add a node unless it is there, and wait until Ray counts it as one."""
@@ -64,16 +73,12 @@ class SimulatedNodes:
             program.chmod(0o755)
             env["PATH"] = f"{own}{os.pathsep}{os.environ['PATH']}"
             more = {"num_gpus": 1, "resources": {f"accelerator_type:{gpu}": 1}}
-        more |= _memory()
-        self._cluster.add_node(num_cpus=cores, env_vars=env, **more)
+        self._cluster.add_node(num_cpus=cores, env_vars=env, **more, **_MEMORY)
 
     def close(self) -> None:
         """End all of them."""
-        self._cluster.shutdown()
-
-
-def _memory() -> dict[str, Any]:
-    return {"object_store_memory": 100 << 20}
+        if self._names:
+            self._cluster.shutdown()
 
 
 @contextmanager

@@ -20,9 +20,9 @@ from farm.plan.placement import Machine, step_unsupported
 from farm.store import Store
 
 
-def seconds_of(steps: Mapping[str, Step], cores: int) -> float:
-    """Return how long the sweep takes on graph.NODES. cores: of each."""
-    executor = VirtualExecutor([_node(name, gpu, cores) for name, gpu in graph.NODES.items()])
+def seconds_of(steps: Mapping[str, Step], cores: int, nodes: graph.Nodes = graph.NODES) -> float:
+    """Return how long the sweep takes on nodes of so many cores."""
+    executor = VirtualExecutor([_node(name, gpu, cores) for name, gpu in nodes.items()])
     with tempfile.TemporaryDirectory() as folder:
         run_steps(steps, Store(folder), lambda: executor, Unwatched())
     return executor.now
