@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
@@ -24,9 +25,10 @@ def store_figures(
     """Run a sweep of so many steps, then the bare tasks. slots: how many run at a time."""
     matrix = null_sweep.write_matrix(nodes.folder / "matrix", (count - MODELS_STEPS) // 4)
     place = f"s3://{server.bucket}/results"
-    used, began = server.cpu_seconds(), time.perf_counter()
+    used, driver, began = server.cpu_seconds(), _of_ended(), time.perf_counter()
     null_sweep.run(matrix, place, "--address", nodes.address, "--no-mlflow")
     passed, used = time.perf_counter() - began, server.cpu_seconds() - used
+    driver = _of_ended() - driver
     names = list(open_objects(f"{place}/store").listed(""))
     steps = sum(entry.name.endswith("record.json") for entry in names)
     each, size = round(len(names) / steps), sum(entry.size for entry in names) // len(names)
@@ -36,11 +38,17 @@ def store_figures(
     done = subprocess.run(bare, check=True, capture_output=True, text=True)
     whole, bare_used = time.perf_counter() - began, server.cpu_seconds() - bare_used
     print(
-        f"  {steps} steps in {passed:.1f} s, of which the server computes {used:.1f} s; "
-        f"{each} objects of {size} bytes a step; bare tasks {float(done.stdout):.1f} s, "
-        f"{whole:.1f} s with Ray's start, the server {bare_used:.1f} s"
+        f"  {steps} steps in {passed:.1f} s, {each} objects of {size} bytes each; CPU of the "
+        f"driver {driver:.1f} s, of the server {used:.1f} s\n  bare tasks {float(done.stdout):.1f} "
+        f"s, {whole:.1f} s with Ray's start; CPU of the server {bare_used:.1f} s"
     )
     yield Figure(f"{steps} steps on S3 over bare Ray tasks", passed / whole, 1.3)
+
+
+def _of_ended() -> float:
+    """The CPU of the processes that this one has started and waited for, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def bare_tasks(address: str, url: str, count: int, slots: int, each: int, size: int) -> None:
