@@ -139,7 +139,7 @@ def schedule(nodes: SimulatedNodes, _: S3Server, options: argparse.Namespace) ->
     steps = graph.sweep(options.models, options.scale)
     bound = graph.bound(steps, options.cores)
     with executor_of(nodes) as (store, executor):
-        run(warm_up(options.cores), store, executor, Unwatched())
+        run(warm_up(options.cores, 4 * options.scale), store, executor, Unwatched())
         used, own, began = cpu_seconds(), time.process_time(), time.perf_counter()
         ends = run(steps, store, executor, Unwatched())
         passed = time.perf_counter() - began
@@ -156,7 +156,7 @@ def schedule(nodes: SimulatedNodes, _: S3Server, options: argparse.Namespace) ->
 
 
 def order(_: SimulatedNodes, __: S3Server, options: argparse.Namespace) -> Iterator[Figure]:
-    for models in (max(1, options.models // 2), options.models):
+    for models in sorted({max(1, options.models // 2), options.models}):
         steps = graph.sweep(models)
         seconds = virtual_nodes.seconds_of(steps, options.cores)
         ratio = seconds / graph.bound(steps, options.cores).seconds
@@ -177,10 +177,10 @@ def add_all(nodes: SimulatedNodes, cores: int) -> None:
         nodes.add(name, cores, gpu)
 
 
-def warm_up(cores: int) -> dict[str, Step]:
+def warm_up(cores: int, seconds: float) -> dict[str, Step]:
     """Steps that start a process for each core and GPU, of a stage that the sweep does not have."""
     gpus = [step("convert", f"warm.{one.name}", 0.2, (), one) for one in graph.TARGETS.values()]
-    cpus = [step("convert", f"warm{n}", 4.0) for n in range(cores * len(graph.NODES))]
+    cpus = [step("convert", f"warm{n}", seconds) for n in range(cores * len(graph.NODES))]
     return {one.key: one for one in (*gpus, *cpus)}
 
 
