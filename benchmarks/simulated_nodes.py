@@ -25,8 +25,6 @@ PROJECT = Path(__file__).resolve().parent.parent
 GPUS = {"L4": "NVIDIA L4, 8.9, 580.95.05", "A100": "NVIDIA A100-SXM4-80GB, 8.0, 580.95.05"}
 """What nvidia-smi says of one, by Ray's name of it."""
 
-_MEMORY: dict[str, Any] = {"object_store_memory": 100 << 20}
-
 _VARIABLES = {
     "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "benchmarks")]),
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -37,7 +35,7 @@ _VARIABLES = {
 
 
 class SimulatedNodes:
-    """The nodes of a cluster: a head without cores, and those that are added.
+    """The nodes of a cluster, of which the first that is added is Ray's head.
 
     folder: of the nodes' files, with a short name, since Ray makes sockets there.
     """
@@ -50,8 +48,7 @@ class SimulatedNodes:
     def _cluster(self) -> Any:
         from ray.cluster_utils import Cluster
 
-        head = {"num_cpus": 0, "include_dashboard": False, **_MEMORY}
-        return Cluster(initialize_head=True, head_node_args=head)
+        return Cluster()
 
     @property
     def address(self) -> str:
@@ -73,7 +70,10 @@ class SimulatedNodes:
             program.chmod(0o755)
             env["PATH"] = f"{own}{os.pathsep}{os.environ['PATH']}"
             more = {"num_gpus": 1, "resources": {f"accelerator_type:{gpu}": 1}}
-        self._cluster.add_node(num_cpus=cores, env_vars=env, **more, **_MEMORY)
+        self._cluster.add_node(
+            num_cpus=cores, env_vars=env, include_dashboard=False, object_store_memory=100 << 20,
+            **more,
+        )  # fmt: skip
 
     def close(self) -> None:
         """End all of them."""
