@@ -31,10 +31,23 @@ cuda.gpus = placement.gpus
 
 
 @dataclass(frozen=True)
+class Model:
+    name: str
+
+
+@dataclass(frozen=True)
+class Options:
+    runtime: str
+
+
+@dataclass(frozen=True)
 class Sleep:
-    """What such a step gets. target: of an engine's steps, by which nodes are chosen."""
+    """What such a step gets. model, options: as those of real steps, by which a scheduler may know
+    them again. target: of an engine's steps, by which nodes are chosen."""
 
     seconds: float
+    model: Model
+    options: Options | None = None
     target: Target | None = None
 
 
@@ -54,9 +67,14 @@ def step(
     parents: tuple[Step, ...] = (),
     target: Target | None = None,
 ) -> Step:
-    """Return a step that sleeps, with what the farm's planner says that such a stage needs."""
+    """Return a step that sleeps, with what the farm's planner says that such a stage needs.
+
+    label: MODEL or MODEL.RUNTIME.TARGET.
+    """
     key = hashlib.sha256(f"{stage} {label}".encode()).hexdigest()
     needs = Needs(exclusive=stage == "measure", accelerator=target.accelerator if target else None)
-    inputs: Any = Sleep(seconds, target)
+    model, *engine = label.split(".")
+    options = Options(engine[0]) if target else None
+    inputs: Any = Sleep(seconds, Model(model), options, target)
     keys = tuple(parent.key for parent in parents)
     return Step(stage, key, label, inputs, (), keys, needs, "")
