@@ -39,7 +39,6 @@ from contextlib import ExitStack, closing, contextmanager
 import cluster_graph as graph
 import cluster_store
 import psutil
-import virtual_nodes
 from planning import Figure
 from simulated_nodes import S3Server, SimulatedNodes, cpu_seconds, simulated_nodes
 from sleeping import step
@@ -66,7 +65,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=400, help="of `store`, a multiple of 16")
     options, missed = parser.parse_args(), 0
     with closing(S3Server()) as server, simulated_nodes(**server.variables) as nodes:
-        for name in options.only:
+        for name in (one for one in PARTS if one in options.only):  # a node joins once
             for figure in PARTS[name](nodes, server, options):
                 missed += not figure.met
                 print(f"{figure}  ratio {figure.value / figure.most:.2f}", flush=True)
@@ -160,6 +159,8 @@ def schedule(nodes: SimulatedNodes, _: S3Server, options: argparse.Namespace) ->
 
 
 def order(_: SimulatedNodes, __: S3Server, options: argparse.Namespace) -> Iterator[Figure]:
+    import virtual_nodes  # here: Ray reads its variables when it is imported
+
     for models in sorted({max(1, options.models // 2), options.models}):
         steps = graph.sweep(models)
         seconds = virtual_nodes.seconds_of(steps, options.cores)
@@ -168,6 +169,8 @@ def order(_: SimulatedNodes, __: S3Server, options: argparse.Namespace) -> Itera
 
 
 def many_nodes(_: SimulatedNodes, __: S3Server, options: argparse.Namespace) -> Iterator[Figure]:
+    import virtual_nodes
+
     gpus = [*graph.TARGETS]
     nodes = {f"n{number}": gpus[number % len(gpus)] for number in range(options.nodes)}
     steps, began = graph.sweep(options.nodes), time.process_time()

@@ -28,6 +28,7 @@ GPUS = {"L4": "NVIDIA L4, 8.9, 580.95.05", "A100": "NVIDIA A100-SXM4-80GB, 8.0, 
 _VARIABLES = {
     "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "benchmarks")]),
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "120",  # on a busy machine
     # Steps of seconds stand for steps of minutes: a process that starts anew would weigh as much.
     "RAY_idle_worker_killing_time_threshold_ms": "3600000",
     "OMP_NUM_THREADS": "1",
