@@ -52,8 +52,8 @@ def write_matrix(folder: Path, cells: int, name: str = "nothing") -> Path:
     return path
 
 
-def run(matrix: Path, results: Path, *words: str) -> None:
-    """Run a matrix in a process of its own.
+def run(matrix: Path, results: Path | str, *words: str) -> None:
+    """Run a matrix in a process of its own. results: a folder, or an address of an object store.
 
     Raises:
         subprocess.CalledProcessError: a cell failed, or the run did.

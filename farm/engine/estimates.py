@@ -67,12 +67,17 @@ class Estimate:
 class Estimates:
     """What steps have taken, by stage, runtime and model, and what others are expected to take.
 
+    revision: another number when it is worth while to compute anew what was computed from them:
+    after the first step of a stage and runtime, and when twice as many steps have been noted. So
+    what that costs a step does not grow with the number of steps.
+
     Args:
         known: What earlier sweeps have found, as `read_estimates` returns it.
     """
 
     def __init__(self, known: Mapping[str, Estimate] | None = None) -> None:
         self.known = dict(known or {})
+        self.revision, self._noted = 0, 0
         self._models: dict[str, str] = {}
 
     def add_plan(self, steps: Mapping[str, Step]) -> None:
@@ -85,6 +90,9 @@ class Estimates:
 
     def note(self, step: Step, seconds: float, memory_bytes: int) -> None:
         """Note what a step has taken."""
+        self._noted += 1
+        if not self.knows(step) or self._noted.bit_count() == 1:  # a power of two
+            self.revision += 1
         for kind in self._kinds(step):
             known = self.known.get(kind)
             one = known.with_another(seconds, memory_bytes) if known else None
@@ -95,6 +103,11 @@ class Estimates:
         kind, _, *_ = (*self._kinds(step), "")
         found = self._found(step) or Estimate(self.seconds(step), _MEMORY)
         self.known[kind] = Estimate(found.seconds, 2 * found.memory_bytes, found.count)
+
+    def knows(self, step: Step) -> bool:
+        """Return whether a step of this stage and runtime has been noted."""
+        *_, kind = self._kinds(step)
+        return kind in self.known
 
     def seconds(self, step: Step) -> float:
         """Return how many seconds a step is expected to run."""

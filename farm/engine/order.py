@@ -9,39 +9,37 @@ if TYPE_CHECKING:
     from farm.engine.estimates import Estimates
     from farm.plan.steps import Step
 
+_UNKNOWN_S = 1e9
+"""What is added to the way of a step of which nothing is known: the sooner it is, the better are
+the ways of all others."""
+
 
 class Order:
     """The order of a plan's steps.
 
     The way of a step is its own expected duration and that of the longest chain of steps after it.
-    Ways are computed anew when twice as many durations are known as at the last time, so that what
-    they cost a step does not grow with the number of steps.
     """
 
     def __init__(self, steps: Mapping[str, Step], estimates: Estimates) -> None:
         self._steps, self._estimates = steps, estimates
-        self._noted, self._due = 0, 1
-        self._ways = self._computed()
+        self._revision, self._ways = -1, dict[str, float]()
+        self.renew()
 
     def way_s(self, step: Step) -> float:
         """Return the length of the step's way in seconds."""
         return self._ways[step.key]
 
-    def has_changed(self) -> bool:
-        """Count a duration that has become known; return whether the ways are others now."""
-        self._noted += 1
-        if self._noted < self._due:
+    def renew(self) -> bool:
+        """Compute the ways anew if other durations are expected now; return whether they are."""
+        if self._revision == self._estimates.revision:
             return False
-        self._due *= 2
-        self._ways = self._computed()
-        return True
-
-    def _computed(self) -> dict[str, float]:
-        ways, longest = dict[str, float](), dict[str, float]()
+        self._revision = self._estimates.revision
+        self._ways, longest = {}, dict[str, float]()
         for key in reversed([*self._steps]):
             step = self._steps[key]
-            ways[key] = way = self._estimates.seconds(step) + longest.get(key, 0.0)
+            way = self._estimates.seconds(step) + longest.get(key, 0.0)
+            self._ways[key] = way if self._estimates.knows(step) else way + _UNKNOWN_S
             for parent in step.parents:
                 if longest.get(parent, 0.0) < way:
                     longest[parent] = way
-        return ways
+        return True

@@ -63,7 +63,7 @@ class ReadySteps:
         while heads := [
             queue[0] for kind, queue in self._queues.items() if queue and kind not in self._full
         ]:
-            yield min(heads, key=_exclusive_last)[2]
+            yield min(heads, key=_rank)[2]
 
     def take(self, step: Step) -> None:
         """Remove the step that was offered."""
@@ -105,6 +105,8 @@ def _kind(step: Step) -> Hashable:
     return step.needs, getattr(step.inputs, "target", None)
 
 
-def _exclusive_last(entry: _Entry) -> tuple[bool, float, int]:
+def _rank(entry: _Entry) -> tuple[bool, bool, float, int]:
+    """The smaller, the earlier: what needs a GPU, which has few nodes to go to, then all others;
+    last what needs a node for itself."""
     way, number, step = entry
-    return step.needs.exclusive, way, number
+    return step.needs.exclusive, step.needs.accelerator is None, way, number

@@ -242,9 +242,9 @@ class _Run:
         """Note what the step has taken, and reorder those that are ready if ways have changed."""
         if outcome.kind is FailureKind.OOM:
             self._estimates.note_lack(step)
-        elif outcome.status is StepStatus.DONE and outcome.memory_bytes:
+        elif outcome.status is StepStatus.DONE and outcome.seconds:  # else it was done before
             self._estimates.note(step, outcome.seconds, outcome.memory_bytes)
-            if self._order.has_changed():
+            if self._order.renew():
                 self._ready.reorder()
 
     def _make_anew(self, altered: Ref) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,16 +59,25 @@ class Places:
         self._estimates = estimates
         self._loads: dict[str, _Load] = defaultdict(_Load)
         self._demand = _Demand()
+        self.expect(())
 
-    def expect(self, steps: Sequence[Step]) -> None:
+    def expect(self, steps: Iterable[Step]) -> None:
         """Learn which steps are to be run from now on; others are not any more."""
-        self._demand = _Demand()
-        for step in steps:
-            self._demand.add(step, self._estimates.seconds(step))
+        self._expected = {step.key: step for step in steps}
+        self._revision = -1
 
     def forget(self, step: Step) -> None:
         """Expect a step no more: it has ended, or will not be run."""
-        self._demand.remove(step)
+        if self._expected.pop(step.key, None):
+            self._demand.remove(step)
+
+    def _estimate(self) -> None:
+        """Add up what is expected, if it is not what it was."""
+        if self._revision != self._estimates.revision:
+            self._revision = self._estimates.revision
+            self._demand = _Demand()
+            for step in self._expected.values():
+                self._demand.add(step, self._estimates.seconds(step))
 
     def add(self, task: Task) -> None:
         """Note that a task was submitted."""
@@ -83,6 +92,7 @@ class Places:
 
         able: the nodes that can run it. nodes: all of them.
         """
+        self._estimate()
         self._demand.spread_over(nodes)
         wanted, seconds = self._estimates.memory_bytes(step), self._estimates.seconds(step)
         room = [node for node in able if self._has_room(step, node, wanted, seconds)]
@@ -102,7 +112,8 @@ class Places:
         cpus = machine.cpus + (_QUEUE if seconds < _SHORT_S else 0)
         if needs.accelerator:
             return load.gpus < machine.gpu_count and load.cpus + needs.cpus <= cpus
-        if self._demand.own_s(node):  # a core for each GPU, which then waits for no other step
+        # A core for each GPU, whose steps then need not wait for others, unless there is time.
+        if 2 * self._demand.own_s(node) + seconds > self._demand.others_s:
             cpus = max(cpus - machine.gpu_count, 1)
         return load.cpus + needs.cpus <= cpus
 
@@ -157,10 +168,15 @@ class _Demand:
     def may_help(self, node: Node, seconds: float) -> bool:
         """Return whether a step of so many seconds that needs no GPU may go to the node: it has
         none, or will have done its own work before the nodes without GPUs have theirs."""
-        if not _has_gpus(node):
-            return True
+        return not _has_gpus(node) or self.own_s(node) + seconds < self.others_s
+
+    @property
+    def others_s(self) -> float:
+        """How long the nodes without GPUs take for what needs none, in seconds."""
+        if not self._others:
+            return 0.0
         shared, alone = self._seconds[None, False], self._seconds[None, True]
-        return self.own_s(node) + seconds < shared / self._cores + alone / len(self._others)
+        return shared / self._cores + alone / len(self._others)
 
     def own_s(self, node: Node) -> float:
         """Return how long a node and those like it take for what only they can do, in seconds."""
