@@ -74,15 +74,13 @@ def main() -> int:
 
 
 @contextmanager
-def executor_of(
-    nodes: SimulatedNodes, estimates: Estimates | None = None
-) -> Iterator[tuple[Store, Executor]]:
+def executor_of(nodes: SimulatedNodes) -> Iterator[tuple[Store, Executor]]:
     """An executor on the nodes and a store in a folder of its own."""
     from farm.engine.cluster.executor import RayExecutor
 
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         store = Store(folder)
-        executor = RayExecutor(store, nodes.address, estimates=estimates)
+        executor = RayExecutor(store, nodes.address)
         stack.callback(executor.stop)
         yield store, executor
 
@@ -150,7 +148,7 @@ def schedule(nodes: SimulatedNodes, _: S3Server, options: argparse.Namespace) ->
     estimates.add_plan(steps)
     for one in steps.values():  # as after an earlier sweep
         estimates.note(one, graph.seconds(one), 0)
-    with executor_of(nodes, estimates) as (store, executor):
+    with executor_of(nodes) as (store, executor):
         run(warm_up(options.cores, 4 * options.scale), store, executor, Unwatched())
         psutil.cpu_percent()  # from here on
         used, own, began = cpu_seconds(), time.process_time(), time.perf_counter()

@@ -30,6 +30,7 @@ import null_sweep
 import planning
 from planning import Figure
 
+from farm.engine.estimates import Estimates
 from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
 from farm.engine.workers.limits import Limit
 from farm.engine.workers.supervise import Supervisor
@@ -63,7 +64,7 @@ class Instant:
     def __init__(self) -> None:
         self._taken: list[Step] = []
 
-    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+    def admit(self, steps: Iterable[Step], estimates: Estimates) -> Mapping[str, str]:
         return {}
 
     def forget(self, step: Step) -> None: ...

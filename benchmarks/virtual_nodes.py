@@ -1,7 +1,7 @@
 """The farm's own scheduling on nodes that are not there, by a clock that is only counted.
 
-`run_steps` gives the steps their order and `Places` their nodes, as in a sweep under Ray. What takes
-no time here is Ray and the steps' processes, so the result is what the order alone costs.
+`run_steps` gives the steps their order and `Places` their nodes, as in a sweep under Ray. Ray and
+the steps' processes take no time here, so the result is what the order alone costs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def seconds_of(
     for one in steps.values() if known else ():
         estimates.note(one, graph.seconds(one), 0)
     all_nodes = [_node(name, gpu, cores) for name, gpu in nodes.items()]
-    executor = VirtualExecutor(all_nodes, estimates)
+    executor = VirtualExecutor(all_nodes)
     with tempfile.TemporaryDirectory() as folder:
         run_steps(steps, Store(folder), lambda: executor, Unwatched(), estimates=estimates)
     return executor.now
@@ -47,13 +47,13 @@ def _node(name: str, gpu: str | None, cores: int) -> Node:
 class VirtualExecutor:
     """An executor whose steps end when its clock comes to that. now: in seconds."""
 
-    def __init__(self, nodes: Iterable[Node], estimates: Estimates) -> None:
-        self._nodes, self.now, self._places = tuple(nodes), 0.0, Places(estimates)
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self._nodes, self.now, self._places = tuple(nodes), 0.0, Places()
         self._ends = list[tuple[float, int, Task]]()
         self._count = 0
 
-    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
-        self._places.expect(list(steps))
+    def admit(self, steps: Iterable[Step], estimates: Estimates) -> Mapping[str, str]:
+        self._places.expect(steps, estimates)
         return {}
 
     def forget(self, step: Step) -> None:
@@ -61,7 +61,7 @@ class VirtualExecutor:
 
     def take(self, step: Step) -> bool:
         able = [node for node in self._nodes if step_unsupported(step, node.machine) is None]
-        if (task := self._places.task(step, able, self._nodes)) is None:
+        if (task := self._places.choose(step, able, self._nodes)) is None:
             return False
         self._places.add(task)
         self._count += 1

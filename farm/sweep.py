@@ -97,10 +97,16 @@ def run_sweep(
         try:
             with ExitStack() as stack:
                 limits, estimates = limits_of(matrix.spec.limits), results.estimates()
-                start = starter(store, choices, limits, stack, estimates)
+                start = starter(store, choices, limits, stack)
                 stack.callback(results.keep_estimates, estimates)
                 plan = checked_plan(
-                    matrix, store, start, choices.retry_failed, planned=plan, outcomes=outcomes
+                    matrix,
+                    store,
+                    start,
+                    choices.retry_failed,
+                    planned=plan,
+                    outcomes=outcomes,
+                    estimates=estimates,
                 )
                 log_notes(plan, store)
                 live = partial(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.cli import places
-from farm.engine.estimates import FILE as ESTIMATES
+from farm.engine import estimates
 from farm.engine.estimates import Estimates, read_estimates, write_estimates
 from farm.errors import InputError
 from farm.store.folder import FolderObjects
@@ -118,17 +118,19 @@ class Results:
             self.mirror.objects.delete(old)
 
     def estimates(self) -> Estimates:
-        """Return what the steps of earlier sweeps have taken. Raises OSError."""
-        if self.mirror:
-            self.mirror.pull(ESTIMATES)
-        return Estimates(read_estimates(self.folder / ESTIMATES))
-
-    def keep_estimates(self, estimates: Estimates) -> None:
-        """Write them for later sweeps. They are not written where that fails: others are found."""
+        """Return what the steps of earlier sweeps have taken; nothing where that cannot be read."""
         with suppress(OSError):
-            write_estimates(self.folder / ESTIMATES, estimates.known)
             if self.mirror:
-                self.mirror.push([ESTIMATES])
+                self.mirror.pull(estimates.FOLDER)
+        return Estimates(read_estimates(self.folder / estimates.FILE))
+
+    def keep_estimates(self, own: Estimates) -> None:
+        """Write them for later sweeps. Where that fails they are found anew."""
+        with suppress(OSError):
+            known = own.over(self.estimates().known)  # another sweep may have written meanwhile
+            write_estimates(self.folder / estimates.FILE, known)
+            if self.mirror:
+                self.mirror.push([estimates.FILE])
 
     def keep_matrix(self, matrix: Matrix) -> None:
         """Write the matrix of a sweep as `places.keep_matrix`. Raises OSError."""

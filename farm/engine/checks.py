@@ -18,6 +18,7 @@ from farm.store.facts import facts_from
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
+    from farm.engine.estimates import Estimates
     from farm.store import Store
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ def checked_plan(
     stages: Sequence[str] = STAGES,
     planned: Plan | None = None,
     outcomes: dict[str, Outcome] | None = None,
+    estimates: Estimates | None = None,
 ) -> Plan:
     """Check every model and return the plan that follows from what was found.
 
@@ -38,7 +40,7 @@ def checked_plan(
 
     start: makes the executor. stages: those that will run on this machine, so that their packages
     must be installed. planned: the plan by what the store knows, where the caller has made it.
-    outcomes: gets how the checks have ended.
+    outcomes: gets how the checks have ended. estimates: as of `run_steps`.
 
     Raises:
         InputError: files of the user are wrong, or a package is missing.
@@ -58,7 +60,7 @@ def checked_plan(
         many = "" if len(plan.unchecked) == 1 else "s"
         log.info(f"Checking {len(plan.unchecked)} model{many}: configs, checkpoints, classes")
         checks = {step.key: step for step in plan.of_stage("check") if step.key not in reasons}
-        ended = _run(matrix, checks, store, start)
+        ended = _run(matrix, checks, store, start, estimates)
         unrecorded = (one for one in ended.values() if one.status is StepStatus.TRANSIENT)
         reasons |= {one.key: one.reason for one in unrecorded}
         if outcomes is not None:
@@ -93,11 +95,15 @@ def require_packages(steps: Iterable[Step], store: Store) -> None:
 
 
 def _run(
-    matrix: Matrix, checks: Mapping[str, Step], store: Store, start: Callable[[], Executor]
+    matrix: Matrix,
+    checks: Mapping[str, Step],
+    store: Store,
+    start: Callable[[], Executor],
+    estimates: Estimates | None,
 ) -> dict[str, Outcome]:
     """Run the checks. Raises InputError."""
     limits = limits_of(matrix.spec.limits)
-    outcomes = run_steps(checks, store, start, Unwatched(), limits=limits)
+    outcomes = run_steps(checks, store, start, Unwatched(), limits=limits, estimates=estimates)
     errors = [
         InputError(outcome.reason, _where(matrix, checks[outcome.key], outcome.reason))
         for outcome in outcomes.values()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from farm.plan.steps import Step
 
-FILE = "estimates.json"
+FOLDER, FILE = "estimates", "estimates/steps.json"
 """In the folder of results: what the steps of earlier sweeps have taken."""
 
 _GIB = 1 << 30
@@ -42,6 +42,12 @@ _MEMORY = 2 * _GIB
 _MARGIN = 1.25
 """What is asked for, over the largest peak before."""
 
+_DECAY = 0.95
+"""What remains of the largest peak after another step: the code may need less by now."""
+
+_MOST_S, _MOST_BYTES = 1e9, 1 << 50
+"""More than that no estimate of a file says."""
+
 _LAST = 10
 """How many steps the mean is of, about: a machine or a package may have become faster."""
 
@@ -61,7 +67,7 @@ class Estimate:
         """Return the estimate with one more step in it."""
         count = min(self.count + 1, _LAST)
         mean = self.seconds + (seconds - self.seconds) / count
-        return Estimate(mean, max(self.memory_bytes, memory_bytes), count)
+        return Estimate(mean, max(int(_DECAY * self.memory_bytes), memory_bytes), count)
 
 
 class Estimates:
@@ -78,7 +84,9 @@ class Estimates:
     def __init__(self, known: Mapping[str, Estimate] | None = None) -> None:
         self.known = dict(known or {})
         self.revision, self._noted = 0, 0
+        self._own = set[str]()
         self._models: dict[str, str] = {}
+        self._lacked: dict[str, int] = {}
 
     def add_plan(self, steps: Mapping[str, Step]) -> None:
         """Learn of which model each step is. Parents stand before children."""
@@ -97,12 +105,16 @@ class Estimates:
             known = self.known.get(kind)
             one = known.with_another(seconds, memory_bytes) if known else None
             self.known[kind] = one or Estimate(seconds, memory_bytes)
+            self._own.add(kind)
 
-    def note_lack(self, step: Step) -> None:
-        """Note that memory ran out: the next step of its kind asks for twice as much."""
-        kind, _, *_ = (*self._kinds(step), "")
-        found = self._found(step) or Estimate(self.seconds(step), _MEMORY)
-        self.known[kind] = Estimate(found.seconds, 2 * found.memory_bytes, found.count)
+    def note_out_of_memory(self, step: Step) -> None:
+        """Note that the host's memory ran out: in this run, the next step of its kind asks for
+        twice as much."""
+        self._lacked[next(self._kinds(step))] = 2 * self.memory_bytes(step)
+
+    def over(self, known: Mapping[str, Estimate]) -> dict[str, Estimate]:
+        """Return others' estimates with those that were changed here in their place."""
+        return {**known, **{kind: self.known[kind] for kind in self._own}}
 
     def knows(self, step: Step) -> bool:
         """Return whether a step of this stage and runtime has been noted."""
@@ -120,7 +132,8 @@ class Estimates:
     def memory_bytes(self, step: Step) -> int:
         """Return how much memory a step should find free."""
         found = self._found(step)
-        return int(_MARGIN * found.memory_bytes) if found and found.memory_bytes else _MEMORY
+        known = int(_MARGIN * found.memory_bytes) if found and found.memory_bytes else _MEMORY
+        return max(known, self._lacked.get(next(self._kinds(step)), 0))
 
     def _found(self, step: Step) -> Estimate | None:
         return next((self.known[kind] for kind in self._kinds(step) if kind in self.known), None)
@@ -138,15 +151,25 @@ class Estimates:
 
 
 def read_estimates(path: Path) -> dict[str, Estimate]:
-    """Return the estimates in a file; none where it is not there or is not one: they only decide
-    what is run first, and are found anew."""
+    """Return the estimates in a file, without those that cannot be true; none where it is not there
+    or is not one: they only decide what is run first, and are found anew."""
     try:
-        return jsonfile.decode(dict[str, Estimate], jsonfile.read(path))
+        found = jsonfile.decode(dict[str, Estimate], jsonfile.read(path))
     except (OSError, ValueError, InputError):
         return {}
+    return {kind: one for kind, one in found.items() if _may_be_true(one)}
+
+
+def _may_be_true(one: Estimate) -> bool:
+    return (
+        0 <= one.seconds < _MOST_S
+        and 0 <= one.memory_bytes < _MOST_BYTES
+        and 1 <= one.count <= _LAST
+    )
 
 
 def write_estimates(path: Path, known: Mapping[str, Estimate]) -> None:
     """Write estimates to a file. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({kind: asdict(known[kind]) for kind in sorted(known)}, indent=1)
     atomic.write(path, text, durable=False)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from farm.engine.estimates import Estimates
     from farm.engine.scheduler import Executor
     from farm.engine.workers.limits import Limits
     from farm.store import Store
@@ -36,28 +35,23 @@ def starter(
     choices: Choices,
     limits: Limits,
     stack: ExitStack,
-    estimates: Estimates | None = None,
 ) -> Callable[[], Executor]:
     """Return a function that starts the executor at its first call and returns it.
 
     A sweep with nothing to do so needs none. The end of `stack` stops the executor.
-
-    estimates: those of `run_steps`; by them the executor knows how much memory a step needs.
     """
     started: list[Executor] = []
 
     def start() -> Executor:
         if not started:
-            started.append(_make_executor(store, choices, limits, estimates))
+            started.append(_make_executor(store, choices, limits))
             stack.callback(started[0].stop)
         return started[0]
 
     return start
 
 
-def _make_executor(
-    store: Store, choices: Choices, limits: Limits, estimates: Estimates | None = None
-) -> Executor:
+def _make_executor(store: Store, choices: Choices, limits: Limits) -> Executor:
     log.debug("starting the executor %s", choices.executor)
     if choices.executor == "inline":
         from farm.engine.local import LocalExecutor
@@ -65,4 +59,4 @@ def _make_executor(
         return LocalExecutor(store, limits)
     from farm.engine.cluster.executor import RayExecutor
 
-    return RayExecutor(store, choices.address, limits, choices.wait_for_nodes_s, estimates)
+    return RayExecutor(store, choices.address, limits, choices.wait_for_nodes_s)

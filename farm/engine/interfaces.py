@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from farm.engine.estimates import Estimates
     from farm.engine.status import Outcome
     from farm.plan.steps import Step
 
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
 class Executor(Protocol):
     """Runs steps: on the nodes of a cluster, or on this machine."""
 
-    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+    def admit(self, steps: Iterable[Step], estimates: Estimates) -> Mapping[str, str]:
         """Return why no node can run them, by key, of the optional steps of which that is so.
+
+        estimates: of what they take, which become better while the steps run.
 
         Raises:
             InputError: no node can run a step that is not optional. This is before any work.

@@ -12,6 +12,7 @@ from farm.errors import InputError
 from farm.plan import placement
 
 if TYPE_CHECKING:
+    from farm.engine.estimates import Estimates
     from farm.engine.status import Outcome
     from farm.plan.steps import Step
     from farm.store import Store
@@ -38,7 +39,7 @@ class LocalExecutor:
         self._supervisor = shared_supervisor(echo)
         self._taken: Step | None = None
 
-    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+    def admit(self, steps: Iterable[Step], estimates: Estimates) -> Mapping[str, str]:
         """Return why this machine cannot run them, by key, of the optional steps.
 
         Raises:

@@ -19,18 +19,18 @@ _PUT_OFF_S = 1.0
 """After how many seconds a step that another sweep is running is offered again."""
 
 _Entry = tuple[float, int, "Step"]
-"""The length of a step's way, negative, and which of equal ones became ready first."""
+"""The length of a step's critical path, negative, and which of equal ones became ready first."""
 
 
 class ReadySteps:
     """Queues of ready steps, one for each kind of node that they need.
 
     Args:
-        way_s: Returns the length of a step's way; the longest is offered first.
+        critical_path_s: Returns the length of a step's critical path; the longest is offered first.
     """
 
-    def __init__(self, way_s: Callable[[Step], float]) -> None:
-        self._way_s, self._numbers = way_s, itertools.count()
+    def __init__(self, critical_path_s: Callable[[Step], float]) -> None:
+        self._critical_path_s, self._numbers = critical_path_s, itertools.count()
         self._queues: dict[Hashable, list[_Entry]] = defaultdict(list)
         self._full = set[Hashable]()
         self._others, self._waited = set[str](), False
@@ -41,13 +41,13 @@ class ReadySteps:
         if pause_s:
             self._put_off.append((time.monotonic() + pause_s, step))
             return
-        entry = -self._way_s(step), next(self._numbers), step
+        entry = -self._critical_path_s(step), next(self._numbers), step
         heapq.heappush(self._queues[_kind(step)], entry)
 
     def reorder(self) -> None:
-        """Take notice that the ways of steps have changed."""
+        """Take notice that critical paths have changed."""
         for queue in self._queues.values():
-            queue[:] = [(-self._way_s(step), number, step) for _, number, step in queue]
+            queue[:] = [(-self._critical_path_s(step), number, step) for _, number, step in queue]
             heapq.heapify(queue)
 
     def offered(self) -> Iterator[Step]:
@@ -108,5 +108,5 @@ def _kind(step: Step) -> Hashable:
 def _rank(entry: _Entry) -> tuple[bool, bool, float, int]:
     """The smaller, the earlier: what needs a GPU, which has few nodes to go to, then all others;
     last what needs a node for itself."""
-    way, number, step = entry
-    return step.needs.exclusive, step.needs.accelerator is None, way, number
+    path, number, step = entry
+    return step.needs.exclusive, step.needs.accelerator is None, path, number

@@ -59,7 +59,7 @@ def run_steps(
 
     start: makes the executor; it is called only if there is something to do. limits: a step that
     reached a lower one in an earlier run is tried again. estimates: of what steps take, by which
-    the longest remaining way goes first; what is found is noted there.
+    the longest critical path goes first; what is found is noted there.
 
     An interruption loses the steps that are running and nothing else.
 
@@ -107,7 +107,7 @@ class _Run:
         self._estimates = estimates
         estimates.add_plan(steps)
         self._order = Order(steps, estimates)
-        self._ready = ReadySteps(self._order.way_s)
+        self._ready = ReadySteps(self._order.critical_path_s)
         self._executor: Executor | None = None
         self._pending: dict[str, int] = {}  # how many parents each waiting step waits for
         self._children: dict[str, list[str]] = defaultdict(list)
@@ -129,7 +129,8 @@ class _Run:
             RuntimeError: a parent is not in the plan.
         """
         self._executor = executor
-        for key, reason in executor.admit(self.remaining.values()).items():
+        self._order.renew()  # by what the known steps have taken
+        for key, reason in executor.admit(self.remaining.values(), self._estimates).items():
             self._end(self.remaining[key], Outcome(key, StepStatus.SKIPPED, reason))
         self._find_ready()
 
@@ -239,9 +240,10 @@ class _Run:
         self._finish(step, outcome)
 
     def _learn(self, step: Step, outcome: Outcome) -> None:
-        """Note what the step has taken, and reorder those that are ready if ways have changed."""
-        if outcome.kind is FailureKind.OOM:
-            self._estimates.note_lack(step)
+        """Note what the step has taken, and reorder those that are ready if that changes much."""
+        if outcome.status is StepStatus.TRANSIENT and outcome.kind is FailureKind.OOM:
+            if not step.needs.accelerator:  # else it may have been the GPU's
+                self._estimates.note_out_of_memory(step)
         elif outcome.status is StepStatus.DONE and outcome.seconds:  # else it was done before
             self._estimates.note(step, outcome.seconds, outcome.memory_bytes)
             if self._order.renew():

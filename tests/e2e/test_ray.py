@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from farm.engine.estimates import Estimates
 from farm.engine.status import Outcome
 from farm.plan import Step
 from farm.plan.steps import Needs
@@ -73,7 +74,7 @@ def test_each_step_on_a_gpu_has_a_process_of_its_own_and_sees_the_gpu_of_its_tas
     executor: Any, tmp_path: Path
 ) -> None:
     steps = [noted(tmp_path, key) for key in "abc"]
-    executor.admit(steps)
+    executor.admit(steps, Estimates())
     for step in steps:
         assert executor.take(step)
         waited(executor)
@@ -84,7 +85,7 @@ def test_each_step_on_a_gpu_has_a_process_of_its_own_and_sees_the_gpu_of_its_tas
 
 def test_no_more_steps_than_gpus_are_under_way(executor: Any, tmp_path: Path) -> None:
     steps = [noted(tmp_path, key) for key in "def"]
-    executor.admit(steps)
+    executor.admit(steps, Estimates())
     assert [executor.take(step) for step in steps] == [True, True, False]
     assert executor.take(noted(tmp_path, "0", accelerator=None))  # cores are left
     ended = {waited(executor).key for _ in range(3)}

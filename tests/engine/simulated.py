@@ -105,17 +105,16 @@ class Cluster:
 
     nodes: tuple[Node, ...]
     seconds: Mapping[str, float]
-    estimates: Estimates
     joins: list[tuple[float, Node]] = field(default_factory=list)
     now: float = 0.0
     log: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.places = Places(self.estimates)
+        self.places = Places()
         self.running: list[tuple[float, int, Task]] = []
 
-    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
-        self.places.expect(list(steps))
+    def admit(self, steps: Iterable[Step], estimates: Estimates) -> Mapping[str, str]:
+        self.places.expect(steps, estimates)
         return {}
 
     def forget(self, step: Step) -> None:
@@ -123,7 +122,7 @@ class Cluster:
 
     def take(self, step: Step) -> bool:
         able = [one for one in self.nodes if step_unsupported(step, one.machine) is None]
-        if (task := self.places.task(step, able, self.nodes)) is None:
+        if (task := self.places.choose(step, able, self.nodes)) is None:
             return False
         self.places.add(task)
         self.log[step.key] = self.now, task.node.id
@@ -153,7 +152,7 @@ def run(
 ) -> Cluster:
     """Run all steps by the farm's own scheduler; return the cluster afterwards."""
     estimates = estimates or work.estimates()
-    cluster = Cluster(tuple(nodes), work.seconds, estimates, list(joins))
+    cluster = Cluster(tuple(nodes), work.seconds, list(joins))
     outcomes = run_steps(
         work.steps, Store(folder), lambda: cluster, Unwatched(), estimates=estimates
     )

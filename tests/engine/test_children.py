@@ -17,6 +17,7 @@ import psutil
 import pytest
 from own_stage import step, supervised
 
+from farm.engine.estimates import Estimates
 from farm.engine.local import LocalExecutor
 from farm.engine.workers import perform as performing
 from farm.engine.workers import supervise
@@ -176,10 +177,10 @@ def test_the_inline_executor_admits_each_step_by_itself(store: Store) -> None:
     executor = LocalExecutor(store)
     rare = step("1", Needs(accelerator="H100-9000", optional=True))
     plain, other = step("2"), step("3", Needs(accelerator="H100-9001", optional=True))
-    left = executor.admit([plain, rare, plain, other])
+    left = executor.admit([plain, rare, plain, other], Estimates())
     assert list(left) == [rare.key, other.key]
     assert left[rare.key].startswith("accelerator H100-9000 is not here; run on a Ray cluster")
-    assert executor.admit([plain]) == {}
+    assert executor.admit([plain], Estimates()) == {}
 
 
 def test_the_inline_executor_is_quiet_unless_it_should_echo(

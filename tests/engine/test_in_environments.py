@@ -11,6 +11,7 @@ import pytest
 from own_stage import step, supervised
 
 from farm.engine.checks import require_packages
+from farm.engine.estimates import Estimates
 from farm.engine.local import LocalExecutor
 from farm.environments import locking
 from farm.errors import InputError
@@ -93,7 +94,7 @@ def test_one_that_cannot_be_made_here_is_tried_again_and_never_recorded(
 def test_a_container_is_not_started_without_ray(store: Store) -> None:
     own = within(Environment("own@box", image="registry/name:1"))
     with pytest.raises(InputError, match=r"^--executor inline: own mine runs in the container im"):
-        LocalExecutor(store).admit([own])
+        LocalExecutor(store).admit([own], Estimates())
 
 
 def test_within_a_container_a_step_runs_as_it_is_there(store: Store) -> None:

@@ -9,6 +9,7 @@ import pytest
 from conftest import full_disk
 from own_stage import step, supervised
 
+from farm.engine.estimates import Estimates
 from farm.engine.local import LocalExecutor
 from farm.engine.workers import ends
 from farm.engine.workers.ends import clear_up
@@ -146,11 +147,11 @@ def test_the_inline_executor_admits_what_this_machine_has(
     executor = LocalExecutor(store)
     cpu, here = step("1"), step("2", Needs(accelerator="L4"))
     optional = step("3", Needs(accelerator="H100", optional=True))
-    assert executor.admit([cpu, here, optional]) == {
+    assert executor.admit([cpu, here, optional], Estimates()) == {
         optional.key: "accelerator H100 is not here; run on a Ray cluster that has one (--address)"
     }
     with pytest.raises(InputError) as error:
-        executor.admit([cpu, step("4", Needs(accelerator="H100"))])
+        executor.admit([cpu, step("4", Needs(accelerator="H100"))], Estimates())
     assert error.value.message.startswith("own mine: accelerator H100 is not here")
     assert error.value.where == "--executor inline"
 

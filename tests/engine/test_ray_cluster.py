@@ -17,6 +17,7 @@ import psutil
 import pytest
 from own_stage import step, waited
 
+from farm.engine.estimates import Estimates
 from farm.engine.scheduler import Outcome, Unwatched, run_steps
 from farm.errors import InputError
 from farm.plan import Needs, Step
@@ -104,23 +105,23 @@ def nodes_of(executor: Any, root: Path, *steps: Step) -> list[str]:
 def test_a_step_is_admitted_where_one_node_can_run_it(executor: Any, address: str) -> None:
     fits, gpu = own("a", Needs(cpus=3)), own("b", ON_L4)
     rare = own("c", Needs(accelerator="H100", optional=True))
-    assert executor.admit([fits, gpu]) == {}
-    left = executor.admit([fits, rare])
+    assert executor.admit([fits, gpu], Estimates()) == {}
+    left = executor.admit([fits, rare], Estimates())
     assert list(left) == [rare.key]
     assert left[rare.key].startswith("no node has the H100 that this needs: node ")
     assert "has L4" in left[rare.key] and "has no accelerator" in left[rare.key]
     with pytest.raises(InputError, match=r"own mine \(it needs H100\)") as error:
-        executor.admit([fits, own("d", Needs(accelerator="H100"))])
+        executor.admit([fits, own("d", Needs(accelerator="H100"))], Estimates())
     assert error.value.where == f"Ray cluster {address}"
     with pytest.raises(InputError, match=r"\(it needs a CPU\): (?=.*has 0 CPUs)(?=.*has 3 CPUs)"):
-        executor.admit([own("e", Needs(cpus=4))])
+        executor.admit([own("e", Needs(cpus=4))], Estimates())
 
 
 def test_a_step_goes_to_the_largest_node_that_fits(
     executor: Any, root: Path, nodes: dict[float, str]
 ) -> None:
     steps = [own("three", Needs(cpus=3)), own("two", Needs(cpus=2))]
-    executor.admit(steps)
+    executor.admit(steps, Estimates())
     for one in steps:
         assert executor.take(one)
         assert nodes_of(executor, root, one) == [nodes[3]]
@@ -131,7 +132,7 @@ def test_exclusive_steps_have_a_node_each_and_others_wait(
 ) -> None:
     steps = [own(f"alone {n}", ALONE, "import time; time.sleep(3)") for n in range(3)]
     plain = own("beside")
-    executor.admit([*steps, plain])
+    executor.admit([*steps, plain], Estimates())
     assert [executor.take(one) for one in steps] == [True, True, False]
     assert not executor.take(plain)
     assert set(nodes_of(executor, root, *steps[:2])) == set(nodes.values())
@@ -146,7 +147,7 @@ def test_an_exclusive_step_waits_only_for_what_could_run_where_it_will(
     alone = own("large", Needs(cpus=3, exclusive=True))
     shared = own("shared", None, "import time; time.sleep(1)")
     gpu = own("on the gpu", ON_L4)
-    executor.admit([alone, shared, gpu])
+    executor.admit([alone, shared, gpu], Estimates())
     assert executor.take(shared)
     assert not executor.take(alone)
     nodes_of(executor, root, shared)
@@ -162,7 +163,7 @@ def test_an_exclusive_step_waits_only_for_what_could_run_where_it_will(
 
 def test_no_more_steps_are_taken_for_a_gpu_than_there_are(executor: Any) -> None:
     first, second = own("gpu 1", ON_L4), own("gpu 2", ON_L4)
-    executor.admit([first, second])
+    executor.admit([first, second], Estimates())
     assert executor.take(first)
     assert not executor.take(second)
     assert waited(executor).key == first.key
@@ -172,12 +173,12 @@ def test_no_more_steps_are_taken_for_a_gpu_than_there_are(executor: Any) -> None
 
 def test_so_many_steps_are_taken_as_there_are_cores(executor: Any, root: Path) -> None:
     steps = [own(f"many {n}", None, "import time; time.sleep(0.2)") for n in range(8)]
-    executor.admit(steps)
+    executor.admit(steps, Estimates())
     assert [executor.take(one) for one in steps] == [True] * 5 + [False] * 3
     nodes_of(executor, root, *steps[:5])
     alone = own("many alone", Needs(cpus=3, exclusive=True), "import time; time.sleep(3)")
     more = [own(f"more {n}", None, "import time; time.sleep(0.2)") for n in range(5)]
-    executor.admit([alone, *more])
+    executor.admit([alone, *more], Estimates())
     assert executor.take(alone)
     assert [executor.take(one) for one in more] == [True] * 2 + [False] * 3
     nodes_of(executor, root, alone, *more[:2])
@@ -187,7 +188,7 @@ def test_a_step_that_ends_its_process_is_begun_once_alone(executor: Any, tmp_pat
     log = tmp_path / "log"
     code = f"import os; open({str(log)!r}, 'a').write('x'); os.kill(os.getpid(), 9)"
     killed = own("killed", None, code)
-    executor.admit([killed])
+    executor.admit([killed], Estimates())
     assert executor.take(killed)
     outcome = waited(executor)
     assert (outcome.key, outcome.status) == (killed.key, "transient")
@@ -202,12 +203,12 @@ def test_an_executor_on_anothers_ray_ends_its_own_steps_alone(
     monkeypatch.setenv("RAY_ADDRESS", "somewhere:1")
     second = RayExecutor(Store(tmp_path / "store"), None)
     with pytest.raises(InputError) as error:
-        second.admit([own("x", Needs(cpus=99))])
+        second.admit([own("x", Needs(cpus=99))], Estimates())
     assert error.value.where == "Ray cluster somewhere:1"
     mark = tmp_path / "pid"
     code = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     endless = own("endless", None, code)
-    second.admit([endless])
+    second.admit([endless], Estimates())
     assert second.take(endless)
     wait_for(lambda: mark.exists() and mark.read_text() != "")
     second.stop()
@@ -235,7 +236,7 @@ def test_steps_wait_for_a_node_of_their_kind_and_for_none_that_does_not_fit(
     unfit = step("  # on a T4", Needs(accelerator="T4"), without)
     beside, plain = own("beside"), step("  # without farmtool", None, without)
     waits, hasty = patient(address, tmp_path, 120), patient(address, tmp_path, 0)
-    assert waits.admit([*fit, unfit, beside]) == {}
+    assert waits.admit([*fit, unfit, beside], Estimates()) == {}
     taken = [waits.take(one) for one in (*fit, unfit, beside)]
     assert taken == [True, False, False, True, True]
     assert waited(waits).key == beside.key
@@ -243,7 +244,7 @@ def test_steps_wait_for_a_node_of_their_kind_and_for_none_that_does_not_fit(
         ended = {outcome.key: outcome for outcome in (waited(waits), waited(waits))}
         assert ended[fit[0].key].status == "waiting"
         assert [waits.take(one) for one in fit] == [True, True, False]  # the third asks for more
-        hasty.admit([plain])
+        hasty.admit([plain], Estimates())
     lost = ended[unfit.key]
     assert (lost.status, lost.kind) == ("transient", "node_lost")
     assert lost.reason.startswith("no node with T4 came that can run it")
@@ -281,11 +282,11 @@ def test_a_node_is_waited_for_as_long_as_was_said(
 ) -> None:
     waits = patient(address, tmp_path, 0.5)
     rare = own("on an H100", Needs(accelerator="H100"))
-    assert waits.admit([rare]) == {} and waits.take(rare)
+    assert waits.admit([rare], Estimates()) == {} and waits.take(rare)
     outcome = waited(waits)
     assert outcome.status == "transient" and "(waited up to 0.5s): node " in outcome.reason
     with pytest.raises(InputError, match="onnx"):  # another node would not help
-        waits.admit([step("", None, (("onnx", "0.1"),))])
+        waits.admit([step("", None, (("onnx", "0.1"),))], Estimates())
     waits.stop()
 
 

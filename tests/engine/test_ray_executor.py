@@ -15,6 +15,7 @@ import psutil
 import pytest
 from own_stage import step, waited
 
+from farm.engine.estimates import Estimates
 from farm.engine.status import StepStatus
 from farm.engine.workers.limits import Limits
 from farm.errors import InputError
@@ -50,7 +51,7 @@ def executor(root: Path) -> Iterator[Any]:
 
 def test_a_step_of_a_worker_is_in_the_store(executor: Any, root: Path) -> None:
     own = step("import os; figures['pid'] = os.getpid(); context.folder.joinpath('f').touch()")
-    executor.admit([own])
+    executor.admit([own], Estimates())
     assert executor.take(own)
     assert waited(executor).status == "done"
     record = Store(root).record(own.ref)
@@ -88,7 +89,7 @@ def test_an_exclusive_step_has_a_process_and_all_cores_for_itself(
 ) -> None:
     code = "import os; figures['p'] = os.getpid()"
     steps = [step(f"{code}  # {number}", Needs(exclusive=True)) for number in range(2)]
-    executor.admit(steps)
+    executor.admit(steps, Estimates())
     for one in steps:
         assert executor.take(one)
         assert waited(executor).status == "done"
@@ -98,7 +99,7 @@ def test_an_exclusive_step_has_a_process_and_all_cores_for_itself(
 
 def test_the_nodes_say_what_they_have(executor: Any) -> None:
     tools = (("numpy", exact_version("numpy")),)
-    assert executor.admit([step("0", toolchain=tools)]) == {}
+    assert executor.admit([step("0", toolchain=tools)], Estimates()) == {}
     (node,) = executor._nodes
     machine = node.machine
     assert machine.cpus == cores() and machine.device == cpu_model() and not machine.no_store
@@ -107,11 +108,11 @@ def test_the_nodes_say_what_they_have(executor: Any) -> None:
 
 def test_a_step_that_no_node_can_run_is_named_or_left(executor: Any) -> None:
     optional = step("1", Needs(accelerator="H100", optional=True))
-    left = executor.admit([optional, step("2")])
+    left = executor.admit([optional, step("2")], Estimates())
     assert list(left) == [optional.key]
     assert left[optional.key].startswith("no node has the H100 that this needs: node ")
     with pytest.raises(InputError, match=r"no node can run own mine \(it needs a CPU\): ") as error:
-        executor.admit([step("3", Needs(cpus=9999))])
+        executor.admit([step("3", Needs(cpus=9999))], Estimates())
     assert error.value.where == "Ray cluster local"
 
 
@@ -119,7 +120,7 @@ def test_a_worker_that_is_killed_is_transient_and_its_log_kept(executor: Any, ro
     own = step(
         "import os, signal; print('so far', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    executor.admit([own])
+    executor.admit([own], Estimates())
     assert executor.take(own)
     outcome = waited(executor)
     assert (outcome.key, outcome.status) == (own.key, "transient")
@@ -136,7 +137,7 @@ def test_a_supervisor_that_is_killed_takes_its_step_along(executor: Any, root: P
         f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{server.pid}}')\n"
         "server.parent().kill(); time.sleep(600)"
     )
-    executor.admit([own])
+    executor.admit([own], Estimates())
     assert executor.take(own)
     outcome = waited(executor)
     assert (outcome.status, outcome.kind) == ("transient", "node_lost")
@@ -151,7 +152,7 @@ def test_a_supervisor_that_is_killed_takes_its_step_along(executor: Any, root: P
 def test_a_step_over_its_limit_is_given_up(executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor._submit, "_limits", Limits({"own": 1.5}))
     own = step("import time; time.sleep(600)")
-    executor.admit([own])
+    executor.admit([own], Estimates())
     started = time.monotonic()
     assert executor.take(own)
     outcome = waited(executor)
@@ -162,7 +163,7 @@ def test_a_step_over_its_limit_is_given_up(executor: Any, monkeypatch: pytest.Mo
 def test_an_exclusive_step_waits_for_the_others_and_they_for_it(executor: Any) -> None:
     others = [step("import time; time.sleep(1)"), step("import time; time.sleep(1.1)")]
     alone = step("import time; time.sleep(0.1)", Needs(exclusive=True))
-    executor.admit([*others, alone])
+    executor.admit([*others, alone], Estimates())
     assert executor.take(others[0])
     assert not executor.take(alone)
     assert executor.take(others[1])
@@ -176,7 +177,7 @@ def test_an_exclusive_step_waits_for_the_others_and_they_for_it(executor: Any) -
 
 def test_no_more_steps_are_taken_than_keep_the_cores_busy(executor: Any) -> None:
     steps = [step(f"import time; time.sleep(0.1)  # {number}") for number in range(cores() + 1)]
-    executor.admit(steps)
+    executor.admit(steps, Estimates())
     assert [executor.take(one) for one in steps] == [True] * cores() + [False]
     assert {waited(executor).key for _ in range(cores())} == {one.key for one in steps[:-1]}
 
@@ -198,7 +199,7 @@ def test_a_step_in_a_container_is_submitted_with_its_image(
     monkeypatch.setattr("farm.engine.cluster.tasks._supervise", Call())
     own = step("", Needs(exclusive=True))
     boxed = dataclasses.replace(own, environment=Environment("own@box", image="registry/name:1"))
-    executor.admit([boxed])
+    executor.admit([boxed], Estimates())
     assert executor.take(boxed)
     assert asked["runtime_env"] == {"image_uri": "registry/name:1"}
     executor._tasks.clear()

@@ -15,6 +15,7 @@ from farm import interrupts
 from farm.engine import scheduler, tries
 from farm.engine.checks import require_packages
 from farm.engine.claims import Claims
+from farm.engine.estimates import Estimates
 from farm.engine.scheduler import Outcome, StepStatus, run_steps
 from farm.engine.status import TRANSITIONS, InvalidTransition, StepStatuses
 from farm.engine.tries import LOSSES, TRIES
@@ -43,7 +44,7 @@ class Scripted:
     most: int = 0
     running: list[Step] = field(default_factory=list)
 
-    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+    def admit(self, steps: Iterable[Step], estimates: Estimates) -> Mapping[str, str]:
         self.admitted += [step.key for step in steps]
         return self.optional
 
@@ -224,7 +225,7 @@ def test_steps_that_no_node_can_run_are_skipped_and_block_their_children(store: 
 
 def test_an_input_error_of_admit_ends_the_run_before_any_work(store: Store) -> None:
     class Refusing(Scripted):
-        def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+        def admit(self, steps: Iterable[Step], estimates: Estimates) -> Mapping[str, str]:
             raise InputError("no node can run it")
 
     executor = Refusing()

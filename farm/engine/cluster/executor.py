@@ -17,7 +17,6 @@ from farm.engine.cluster.connect import connect, disconnect, off_stdout
 from farm.engine.cluster.nodes import Nodes
 from farm.engine.cluster.placing import Places, Task
 from farm.engine.cluster.tasks import NodeGone, Submit, why_lost
-from farm.engine.estimates import Estimates
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.ends import clear_up
 from farm.engine.workers.limits import Limits
@@ -26,6 +25,7 @@ from farm.plan.placement import step_unsupported
 
 if TYPE_CHECKING:
     from farm.engine.cluster.reports import Node
+    from farm.engine.estimates import Estimates
     from farm.plan.steps import Step
     from farm.store import Store
 
@@ -48,7 +48,6 @@ class RayExecutor:
         address: str | None,
         limits: Limits | None = None,
         wait_for_nodes_s: float = 0.0,
-        estimates: Estimates | None = None,
     ) -> None:
         self._store = store
         self._address = address or os.environ.get("RAY_ADDRESS")
@@ -59,7 +58,7 @@ class RayExecutor:
         self._stdout.enter_context(off_stdout(self._address))
         self._tasks: dict[Any, Task] = {}
         self._outcomes = deque[Outcome]()
-        self._places = Places(estimates or Estimates())
+        self._places = Places()
         self._submit = Submit(store.address, limits or Limits())
         self._able: dict[Hashable, list[Node]] = {}
         self._able_of: tuple[Node, ...] = ()
@@ -69,7 +68,7 @@ class RayExecutor:
         self._lost_on: dict[str, set[str | None]] = defaultdict(set)
         self._stopped = False
 
-    def admit(self, steps: Iterable[Step]) -> Mapping[str, str]:
+    def admit(self, steps: Iterable[Step], estimates: Estimates) -> Mapping[str, str]:
         """Return why no node can run them, by key, of the optional steps.
 
         Raises:
@@ -77,7 +76,7 @@ class RayExecutor:
         """
         steps, skipped = list(steps), dict[str, str]()
         self._nodes.learn_for(steps)
-        self._places.expect(steps)
+        self._places.expect(steps, estimates)
         self._say_left_out(steps)
         for step in steps:
             reasons = [step_unsupported(step, node.machine) for node in self._nodes]
@@ -126,10 +125,10 @@ class RayExecutor:
             return self._nodes.settled and self._awaited.hold(step)
         lost_on = self._lost_on.get(step.key, ())
         able = [node for node in able if node.id not in lost_on] or able
-        if (task := self._places.task(step, able, nodes)) is None:
+        if (task := self._places.choose(step, able, nodes)) is None:
             self._awaited.ask_for_more(step)
             return False
-        self._tasks[self._submit(task, pinned=len(nodes) > 1)] = task
+        self._tasks[self._submit(task)] = task
         self._places.add(task)
         return True
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from farm.engine.estimates import Estimates
+
 if TYPE_CHECKING:
     from farm.engine.cluster.reports import Node
-    from farm.engine.estimates import Estimates
     from farm.plan.steps import Step
 
 _QUEUE = 2
@@ -17,6 +19,9 @@ _QUEUE = 2
 
 _SHORT_S = 0.5
 """How long a step is expected to run at most that may wait for a core on a node, in seconds."""
+
+_NOTHING_S = 1e-6
+"""Less than this is what rounding has left of nothing, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,15 @@ class Places:
     for what needs its GPUs.
     """
 
-    def __init__(self, estimates: Estimates) -> None:
-        self._estimates = estimates
+    def __init__(self) -> None:
         self._loads: dict[str, _Load] = defaultdict(_Load)
-        self._demand = _Demand()
-        self.expect(())
+        self.expect((), Estimates())
 
-    def expect(self, steps: Iterable[Step]) -> None:
+    def expect(self, steps: Iterable[Step], estimates: Estimates) -> None:
         """Learn which steps are to be run from now on; others are not any more."""
+        self._estimates, self._revision = estimates, -1
         self._expected = {step.key: step for step in steps}
-        self._revision = -1
+        self._demand = _Demand()
 
     def forget(self, step: Step) -> None:
         """Expect a step no more: it has ended, or will not be run."""
@@ -87,7 +91,7 @@ class Places:
         """Note that a task is over."""
         self._loads[task.node.id].change(task, -1)
 
-    def task(self, step: Step, able: Sequence[Node], nodes: tuple[Node, ...]) -> Task | None:
+    def choose(self, step: Step, able: Sequence[Node], nodes: tuple[Node, ...]) -> Task | None:
         """Return a task for the step on the node that suits it best; None if none has room.
 
         able: the nodes that can run it. nodes: all of them.
@@ -97,11 +101,12 @@ class Places:
         wanted, seconds = self._estimates.memory_bytes(step), self._estimates.seconds(step)
         room = [node for node in able if self._has_room(step, node, wanted, seconds)]
         if not (step.needs.accelerator or step.needs.exclusive or all(map(_has_gpus, able))):
-            room = [node for node in room if self._demand.may_help(node, seconds)]
+            room = [node for node in room if self._demand.has_time(node, seconds)]
         if not room:
             return None
         node = max(room, key=lambda node: self._suits(step, node))
-        return Task(step, node, int(min(wanted, node.machine.memory_bytes)))
+        most = node.machine.memory_bytes
+        return Task(step, node, 0 if most == math.inf else int(min(wanted, most)))
 
     def _has_room(self, step: Step, node: Node, wanted: int, seconds: float) -> bool:
         load, machine, needs = self._loads[node.id], node.machine, step.needs
@@ -109,13 +114,11 @@ class Places:
             return True
         if load.exclusive or needs.exclusive or load.memory_bytes + wanted > machine.memory_bytes:
             return False
-        cpus = machine.cpus + (_QUEUE if seconds < _SHORT_S else 0)
-        if needs.accelerator:
-            return load.gpus < machine.gpu_count and load.cpus + needs.cpus <= cpus
-        # A core for each GPU, whose steps then need not wait for others, unless there is time.
-        if 2 * self._demand.own_s(node) + seconds > self._demand.others_s:
-            cpus = max(cpus - machine.gpu_count, 1)
-        return load.cpus + needs.cpus <= cpus
+        if needs.accelerator and load.gpus + 1 > machine.gpu_count:
+            return False
+        # A step for a free GPU gets the next core, whatever else the node does.
+        waits = seconds < _SHORT_S or needs.accelerator
+        return load.cpus + needs.cpus <= machine.cpus + (_QUEUE if waits else 0)
 
     def _suits(self, step: Step, node: Node) -> tuple[bool, float]:
         """The larger, the better: nodes without GPUs for what needs none, and free cores."""
@@ -138,9 +141,9 @@ class _Demand:
         self._steps: dict[str, tuple[_Kind, float]] = {}
         self._seconds = defaultdict[_Kind, float](float)
         self._nodes: tuple[Node, ...] | None = None
-        self._others: list[Node] = []
+        self._without: list[Node] = []
         self._cores = 0.0
-        self._gpus, self._with = Counter[str](), Counter[str]()
+        self._gpus, self._nodes_with = Counter[str](), Counter[str]()
 
     def add(self, step: Step, seconds: float) -> None:
         kind = step.needs.accelerator, step.needs.exclusive
@@ -157,32 +160,29 @@ class _Demand:
         if self._nodes is nodes:
             return
         self._nodes = nodes
-        self._others = [node for node in nodes if not _has_gpus(node) and node.machine.cpus]
-        self._cores = sum(node.machine.cpus for node in self._others)
-        self._gpus, self._with = Counter[str](), Counter[str]()
+        self._without = [node for node in nodes if not _has_gpus(node) and node.machine.cpus]
+        self._cores = sum(node.machine.cpus for node in self._without)
+        self._gpus, self._nodes_with = Counter[str](), Counter[str]()
         for node in nodes:
             for kind in node.machine.accelerators or ():
                 self._gpus[kind] += int(node.machine.gpu_count)
-                self._with[kind] += 1
+                self._nodes_with[kind] += 1
 
-    def may_help(self, node: Node, seconds: float) -> bool:
+    def has_time(self, node: Node, seconds: float) -> bool:
         """Return whether a step of so many seconds that needs no GPU may go to the node: it has
-        none, or will have done its own work before the nodes without GPUs have theirs."""
-        return not _has_gpus(node) or self.own_s(node) + seconds < self.others_s
-
-    @property
-    def others_s(self) -> float:
-        """How long the nodes without GPUs take for what needs none, in seconds."""
-        if not self._others:
-            return 0.0
+        none, or will have done the work for its GPUs before the nodes without GPUs have theirs."""
+        if not _has_gpus(node):
+            return True
         shared, alone = self._seconds[None, False], self._seconds[None, True]
-        return shared / self._cores + alone / len(self._others)
+        others = shared / self._cores + alone / len(self._without) if self._without else 0.0
+        own = self._gpu_work_s(node)
+        return own < _NOTHING_S or own + seconds < others
 
-    def own_s(self, node: Node) -> float:
-        """Return how long a node and those like it take for what only they can do, in seconds."""
+    def _gpu_work_s(self, node: Node) -> float:
+        """How long a node and those like it take for what needs their GPUs, in seconds."""
         return sum(
             self._seconds[kind, False] / self._gpus[kind]
-            + self._seconds[kind, True] / self._with[kind]
+            + self._seconds[kind, True] / self._nodes_with[kind]
             for kind in node.machine.accelerators or ()
             if self._gpus[kind]
         )

@@ -41,9 +41,8 @@ class Submit:
         self._root, self._limits = root, limits
         self._calls: dict[str, Any] = {}
 
-    def __call__(self, task: Task, pinned: bool) -> Any:
-        """Submit a task, and return Ray's reference. pinned: it is bound to its node, which is not
-        the only one."""
+    def __call__(self, task: Task) -> Any:
+        """Submit a task, bound to its node, and return Ray's reference."""
         step, node = task.step, task.node
         # No retries by Ray: the scheduler counts them, and knows which failures are transient.
         options: dict[str, Any] = {"num_cpus": step.needs.cpus, "max_retries": 0}
@@ -57,15 +56,15 @@ class Submit:
         cpus, host = options["num_cpus"], node.machine.host
         log.debug("%s %s: %g CPUs of %s", step.stage, step.label, cpus, host)
         with interrupts.deferred():
-            call = self._call(options, node.id if pinned else None)
+            call = self._call(options, node.id)
             return call.remote(step, self._root, self._limits.of(step.stage))
 
-    def _call(self, options: Mapping[str, Any], node: str | None) -> Any:
+    def _call(self, options: Mapping[str, Any], node: str) -> Any:
         """The task with these options on this node; most steps of a sweep have one of a few."""
         known = repr((node, sorted(options.items())))
         if known not in self._calls:
             # A node's name and no label: a task for a node that is gone then fails at once.
-            place = NodeAffinitySchedulingStrategy(node, soft=False) if node else None
+            place = NodeAffinitySchedulingStrategy(node, soft=False)
             self._calls[known] = _supervise.options(**options, scheduling_strategy=place)
         return self._calls[known]
 
