@@ -11,6 +11,7 @@ from farm.engine.checks import checked_plan
 from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import failure_reasons, skip_reasons
+from farm.engine.workers.limits import limits_of
 from farm.errors import InputError, InputErrors, nearest
 from farm.plan import make_plan
 from farm.plan.steps import Plan, PlannedCell, Step
@@ -50,7 +51,8 @@ def reproduce(cell: str, results: Results, sweep: str | None) -> int:
     store = results.store()
     if missing := make_plan(matrix).missing:
         raise InputErrors(missing)
-    plan = checked_plan(matrix, store, lambda: LocalExecutor(store), retry_failed=False)
+    limits = limits_of(matrix.spec.limits)
+    plan = checked_plan(matrix, store, lambda: LocalExecutor(store, limits), retry_failed=False)
     planned = next((one for one in plan.cells if one.cell.id == cell), None)
     if planned is None:
         raise InputError(f"the matrix of the sweep has no cell {cell} any more", str(results))
@@ -77,7 +79,8 @@ def _recorded(cell: str, results: Results, sweep: str | None) -> Row:
 
 def _again(matrix: Matrix, plan: Plan, planned: PlannedCell, store: Store) -> Row:
     steps = _with_parents(plan, planned.steps.values())
-    outcomes = run_steps(steps, store, lambda: LocalExecutor(store, echo=True), _Lines())
+    limits = limits_of(matrix.spec.limits)
+    outcomes = run_steps(steps, store, lambda: LocalExecutor(store, limits, echo=True), _Lines())
     only = Plan(plan.name, (planned,), plan.steps, (), ())
     failed, skipped = failure_reasons(outcomes.values()), skip_reasons(outcomes.values())
     return make_rows(only, store, matrix.spec.verify, failed, skipped)[0]

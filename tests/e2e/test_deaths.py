@@ -181,7 +181,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     assert list((folder / "r" / "store" / "tmp").iterdir()) == []
     assert list((folder / "r" / "store" / "claims").iterdir()) == []
     told = farm("leaderboard", "--results", "r", "--format", "json", site=site, cwd=folder)
-    return {row["model"]: row for row in json.loads(told.stdout)} | {"folder": {"path": folder}}
+    return {row["model"]: row for row in json.loads(told.stdout)} | {
+        "folder": {"path": folder, "site": site}
+    }
 
 
 def name_of(stage: str, how: str) -> str:
@@ -208,3 +210,12 @@ def test_the_log_of_each_step_that_died_is_kept(rows: dict[str, dict[str, Any]])
     texts = [log.read_text(errors="replace") for log in logs]
     assert len(texts) == len(STAGES) * len(ENDS)
     assert all(text.startswith("these are my last words") for text in texts), texts
+
+
+def test_a_cell_is_reproduced_within_the_limits_of_its_matrix(
+    rows: dict[str, dict[str, Any]],
+) -> None:
+    folder, cell = rows["folder"], rows["build-hang"]["cell"]
+    done = farm("reproduce", cell, "--results", "r", site=folder["site"], cwd=folder["path"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed at build: it did not finish within 6.0s" in done.stdout

@@ -90,7 +90,7 @@ def test_a_step_over_its_time_is_ended_with_its_trace_in_the_log(store: Store) -
     outcome = supervised(own, store.root, Limit(3))
     assert (outcome.status, outcome.kind) == ("failed", "timeout")
     assert outcome.reason == (
-        "it did not finish within 3.0s; `limits: {own: TIME}` in the matrix allows more"
+        "it did not finish within 3.0s; `limits: {stages: {own: TIME}}` in the matrix allows more"
     )
     assert 3 <= outcome.seconds < 60
     failure = store.failure(own.key)

@@ -157,7 +157,8 @@ def test_a_step_over_its_limit_is_given_up(executor: Any, monkeypatch: pytest.Mo
     assert executor.take(own)
     outcome = waited(executor)
     assert outcome.status is StepStatus.FAILED and 1.5 <= time.monotonic() - started < 60
-    assert outcome.reason.startswith("it did not finish within 1.5s; `limits: {own: TIME}`")
+    more = "`limits: {stages: {own: TIME}}`"
+    assert outcome.reason.startswith(f"it did not finish within 1.5s; {more}")
 
 
 def test_an_exclusive_step_waits_for_the_others_and_they_for_it(executor: Any) -> None:

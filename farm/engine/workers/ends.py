@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.engine.status import Outcome, StepStatus
+from farm.engine.workers.limits import DEFAULT_SECONDS
 from farm.engine.workers.perform import record_failure
 from farm.errors import FailureKind
 from farm.units import format_bytes, format_seconds
@@ -58,7 +59,9 @@ def _why_killed(end: Ended) -> tuple[str, FailureKind]:
 def _over_its_limit(step: Step, store: Store, log: Path, limit: Limit, end: Ended) -> Outcome:
     if end.limit == "time":
         reason = f"it did not finish within {format_seconds(limit.seconds)}"
-        more, kind, value = f"{step.stage}: TIME", FailureKind.TIMEOUT, limit.seconds
+        own, key = step.stage in DEFAULT_SECONDS, f"{step.stage}: TIME"
+        more = key if own else f"stages: {{{key}}}"  # of another package
+        kind, value = FailureKind.TIMEOUT, limit.seconds
     else:
         reason = f"it used more than {format_bytes(limit.most_bytes)} of memory"
         more, kind, value = "memory: SIZE", FailureKind.OOM, float(limit.most_bytes)
