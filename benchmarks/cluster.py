@@ -46,7 +46,7 @@ from sleeping import step
 from farm.engine.estimates import Estimates
 from farm.engine.scheduler import Executor, Outcome, StepStatus, Unwatched, Watcher, run_steps
 from farm.plan import Step
-from farm.plan.placement import cores
+from farm.plan.machines.placement import cores
 from farm.store import Store
 
 NODE_CORES = 16

@@ -14,7 +14,7 @@ from typing import Any
 from sleeping import step
 
 from farm.plan import Step
-from farm.plan.placement import cpu_model
+from farm.plan.machines.placement import cpu_model
 from farm.specs import Target
 
 Nodes = Mapping[str, str | None]

@@ -35,7 +35,7 @@ from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
 from farm.engine.workers.limits import Limit
 from farm.engine.workers.supervise import Supervisor
 from farm.plan import Needs, Step
-from farm.plan.placement import cores
+from farm.plan.machines.placement import cores
 from farm.store import Record, Store, read_record
 
 PROJECT = Path(__file__).resolve().parent.parent

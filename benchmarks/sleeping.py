@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from farm.plan import Needs, Step, placement
+from farm.plan import Needs, Step
+from farm.plan.machines import placement
 from farm.runtimes.tensorrt import cuda
 from farm.specs import Target
 from farm.stages import Context

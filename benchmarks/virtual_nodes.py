@@ -17,7 +17,7 @@ from farm.engine.cluster.reports import Node
 from farm.engine.estimates import Estimates
 from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
 from farm.plan import Step
-from farm.plan.placement import Machine, step_unsupported
+from farm.plan.machines.placement import Machine, step_unsupported
 from farm.store import Store
 
 

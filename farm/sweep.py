@@ -20,13 +20,13 @@ from farm.engine.status import CellStatus, failure_classes, failure_reasons, ski
 from farm.engine.workers.limits import Limits, limits_of
 from farm.errors import ClusterLost, InputErrors
 from farm.plan import make_plan
-from farm.plan.placement import cores
+from farm.plan.machines.placement import cores
 from farm.results.leaderboard.board import Board, LiveRows
 from farm.results.rows import make_rows
 from farm.results.tracking.follower import Tracker
 from farm.store.facts import facts_from
 from farm.store.origins import HERE
-from farm.store.repair import discard_altered
+from farm.store.upkeep.repair import discard_altered
 
 if TYPE_CHECKING:
     from farm.cli.results import Results

@@ -103,7 +103,7 @@ def add_best(parser: argparse.ArgumentParser) -> None:
 
 def _best(options: argparse.Namespace) -> int:
     from farm.cli.results import results_of
-    from farm.plan.placement import cpu_model, gpus
+    from farm.plan.machines.placement import cpu_model, gpus
     from farm.results.rows import places
     from farm.results.select import Criteria, pareto, pick
     from farm.results.shipping import checked

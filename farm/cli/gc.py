@@ -18,8 +18,8 @@ from farm.terminal import plain
 if TYPE_CHECKING:
     from farm.cli.results import Results
     from farm.store import Store
-    from farm.store.gc import Kept, Policy
-    from farm.store.needs import Needs
+    from farm.store.upkeep.gc import Kept, Policy
+    from farm.store.upkeep.needs import Needs
 
 _MORE = """\
 Every sweep is kept, or with --keep-sweeps those that were run last; one that is running always is.
@@ -82,7 +82,7 @@ def gc(options: argparse.Namespace) -> int:
     from farm.cli.results import results_of
     from farm.engine.claims import remove_stale_work
     from farm.engine.holding import REMOVING, held
-    from farm.store.gc import Policy, clock, remove
+    from farm.store.upkeep.gc import Policy, clock, remove
 
     if options.keep_sweeps is None and options.older_than is None and options.max_size is None:
         what = "give --keep-sweeps, --older-than or --max-size, to say what may go"
@@ -121,7 +121,7 @@ class _Found:
 
 
 def _found(results: Results, store: Store, policy: Policy, keep: int | None, now: float) -> _Found:
-    from farm.store import gc, needs
+    from farm.store.upkeep import gc, needs
 
     claims, known = gc.claimed(store.objects, now), needs.read(store.objects)
     known = [*known, *_earlier(results, store, known)]
@@ -138,8 +138,8 @@ def _earlier(results: Results, store: Store, known: Sequence[Needs]) -> Iterator
     """The sweeps of these results that left no word of what they need, as earlier versions did."""
     from farm.plan import STAGES
     from farm.specs import Ref
-    from farm.store.gc import with_parents
-    from farm.store.needs import Needs, id_of
+    from farm.store.upkeep.gc import with_parents
+    from farm.store.upkeep.needs import Needs, id_of
 
     there, own = {one.id for one in known}, defaultdict[str, set[Ref]](set)
     for row in results.rows():

@@ -13,7 +13,7 @@ from farm.terminal import logs
 
 if TYPE_CHECKING:
     from farm.store import Store
-    from farm.store.survey import Surveyed
+    from farm.store.upkeep.survey import Surveyed
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def verify(options: argparse.Namespace) -> int:
         OSError: an artifact cannot be removed.
     """
     from farm.cli.results import results_of
-    from farm.store.survey import remove
+    from farm.store.upkeep.survey import remove
 
     store = results_of(options.results).store()
     if not store.exists():
@@ -70,7 +70,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def _read(store: Store) -> list[Surveyed]:
     """Read the artifacts that are still there: a sweep may be running."""
-    from farm.store.survey import artifacts, surveyed
+    from farm.store.upkeep.survey import artifacts, surveyed
 
     known = list(artifacts(store))
     log.info(f"Reading {len(known)} artifacts in {store.address}")

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from farm.catalog import RUNTIMES
-from farm.plan.placement import cores, cpu_model
+from farm.plan.machines.placement import cores, cpu_model
 from farm.runtimes.base import Finding, Runtime, install_extra, installed
 
 HOW = {

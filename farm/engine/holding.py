@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from farm.engine.claims import EXPIRES_S, path_of, remote
 from farm.files.lease import Lease
-from farm.store import needs
+from farm.store.upkeep import needs
 
 if TYPE_CHECKING:
     from farm.specs import Ref

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from farm.engine.workers.limits import Limits
 from farm.engine.workers.supervise import shared_supervisor
 from farm.errors import InputError
-from farm.plan import placement
+from farm.plan.machines import placement
 
 if TYPE_CHECKING:
     from farm.engine.estimates import Estimates

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from farm import interrupts
 from farm.engine.claims import claims_of
+from farm.engine.dependencies import Dependencies
 from farm.engine.estimates import Estimates
 from farm.engine.interfaces import Executor, Unwatched, Watcher, Watchers
 from farm.engine.known import failed_before, known_outcomes
@@ -90,8 +90,7 @@ def run_steps(
 class _Run:
     """One run of a plan: which steps wait and which run, and how the others ended.
 
-    Every status changes by `StepStatuses.change`, which allows what TRANSITIONS has. What is done
-    for a step that ends does not depend on how many others there are.
+    Every status changes by `StepStatuses.change`, which allows what TRANSITIONS has.
     """
 
     def __init__(
@@ -109,11 +108,7 @@ class _Run:
         self._order = Order(steps, estimates)
         self._ready = ReadySteps(self._order.critical_path_s)
         self._executor: Executor | None = None
-        self._pending: dict[str, int] = {}  # how many parents each waiting step waits for
-        self._children: dict[str, list[str]] = defaultdict(list)
-        for key, step in steps.items():
-            for parent in step.parents:
-                self._children[parent].append(key)
+        self._dependencies = Dependencies(steps)
 
     def find_known(self, retry_failed: bool, limits: Limits) -> None:
         """End the steps that need no work."""
@@ -132,25 +127,16 @@ class _Run:
         self._order.renew()  # by what the known steps have taken
         for key, reason in executor.admit(self.remaining.values(), self._estimates).items():
             self._end(self.remaining[key], Outcome(key, StepStatus.SKIPPED, reason))
-        self._find_ready()
-
-    def _find_ready(self) -> None:
-        """Count the parents that each step waits for; end those that wait for a step that did not
-        end well. Parents stand before children."""
-        for key, step in list(self.remaining.items()):
+        for key, step in list(self.remaining.items()):  # parents stand before children
             if key in self.remaining:  # else it was ended with one of its parents
-                self._await_parents(key, step)
+                self._await_parents(step)
 
-    def _await_parents(self, key: str, step: Step, pause_s: float = 0.0) -> None:
-        ends = [self.outcomes.get(parent) for parent in step.parents]
+    def _await_parents(self, step: Step, pause_s: float = 0.0) -> None:
+        """Let a step wait for its parents, or end it where one did not end well."""
+        ends = (self.outcomes.get(parent) for parent in step.parents)
         if bad := next((end for end in ends if end and end.status is not StepStatus.DONE), None):
-            self._finish(step, Outcome(key, StepStatus.BLOCKED, bad.reason))
-            return
-        if any(parent not in self._steps for parent in step.parents):
-            name = f"{step.stage} {step.label}"
-            raise RuntimeError(f"{name} waits for a step that is not planned")
-        self._pending[key] = ends.count(None)
-        if not self._pending[key]:
+            self._finish(step, Outcome(step.key, StepStatus.BLOCKED, bad.reason))
+        elif self._dependencies.is_ready(step, self.outcomes.keys()):
             self._ready.add(step, pause_s)
 
     def start_ready(self) -> None:
@@ -226,7 +212,7 @@ class _Run:
         self._learn(step, outcome)
         if outcome.status is StepStatus.WAITING:
             self._statuses.change(step.key, StepStatus.WAITING)
-            self._await_parents(step.key, step)
+            self._await_parents(step)
             return
         if self._tries.allow_another(outcome):
             log.debug("%s %s is tried again: %s", step.stage, step.label, outcome.reason)
@@ -235,7 +221,7 @@ class _Run:
             if outcome.altered:
                 self._make_anew(outcome.altered)
             if step.key in self.remaining:  # else its parent cannot be made anew
-                self._await_parents(step.key, step, self._tries.pause_s(outcome))
+                self._await_parents(step, self._tries.pause_s(outcome))
             return
         self._finish(step, outcome)
 
@@ -257,11 +243,10 @@ class _Run:
             del self.outcomes[altered.key]
             self._statuses.change(altered.key, StepStatus.WAITING)
             self.remaining[altered.key] = parent
-            for child in self._children[altered.key]:
-                if self._pending.get(child) is not None and child in self.remaining:
-                    self._pending[child] += 1
-                    self._ready.withdraw(self._steps[child])
-            self._await_parents(altered.key, parent)
+            for child in self._dependencies.children(altered.key):
+                if child.key in self.remaining and self._dependencies.parent_runs_again(child):
+                    self._ready.withdraw(child)
+            self._await_parents(parent)
 
     def _finish(self, step: Step, outcome: Outcome) -> None:
         """End a step, and with it the wait of its children."""
@@ -269,17 +254,13 @@ class _Run:
         while ended:
             one, end = ended.pop()
             self._end(one, end)
-            for child in self._children[one.key]:
-                if child not in self.remaining or child in self.running:
+            for child in self._dependencies.children(one.key):
+                if child.key not in self.remaining or child.key in self.running:
                     continue
                 if end.status is not StepStatus.DONE:
-                    blocked = Outcome(child, StepStatus.BLOCKED, end.reason)
-                    ended.append((self._steps[child], blocked))
-                elif self._pending[child] == 1:
-                    self._pending[child] = 0
-                    self._ready.add(self._steps[child])
-                else:
-                    self._pending[child] -= 1
+                    ended.append((child, Outcome(child.key, StepStatus.BLOCKED, end.reason)))
+                elif self._dependencies.parent_ended(child):
+                    self._ready.add(child)
 
     def _end(self, step: Step, outcome: Outcome) -> None:
         self._change(step, outcome)

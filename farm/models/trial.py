@@ -22,7 +22,7 @@ from farm.models.records import Trial
 from farm.models.verdict import SAME, weights_unusable, with_agreement
 from farm.plan.content.own_code import runs_own_code
 from farm.plan.factory import engine_setting, export_step, new_step, step_to_build
-from farm.plan.placement import cpu_model
+from farm.plan.machines.placement import cpu_model
 from farm.plan.steps import Needs, Step
 from farm.results import arrays
 from farm.stages.table import MOVED, WEIGHTS

@@ -29,10 +29,10 @@ from farm.offline.contents import BEFORE, INPUTS, Pack, PackedFile, PackedStep
 from farm.offline.options import select_cells
 from farm.offline.records import small_files
 from farm.plan import Plan, PlannedCell, Step, make_plan
-from farm.plan.placement import cores
+from farm.plan.machines.placement import cores
 from farm.specs import Ref, refs_of
 from farm.store import Store
-from farm.store.repair import discard_altered
+from farm.store.upkeep.repair import discard_altered
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from farm.errors import InputError
 from farm.offline.contents import Pack, PackedStep
-from farm.plan import Plan, PlannedCell, Step, placement
+from farm.plan import Plan, PlannedCell, Step
 from farm.plan.content.closure import code_of
 from farm.plan.content.packages import toolchain
 from farm.plan.keys import step_key
+from farm.plan.machines import placement
 from farm.specs import CachePath, Gpu, MeasureInputs, Ref, Target
 
 log = logging.getLogger(__name__)

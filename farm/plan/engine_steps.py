@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from farm import catalog, specs
 from farm.parts import EngineRun
 from farm.plan.factory import Setting, build_setting, built_for, engine_setting
-from farm.plan.placement import cores
+from farm.plan.machines.placement import cores
 
 if TYPE_CHECKING:
     from farm.parts import Stage

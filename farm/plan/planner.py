@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from farm import specs
-from farm.plan import compatibility, precisions
+from farm.plan import precisions
 from farm.plan.checks import Facts, check_model, checked_by
 from farm.plan.content import dependencies
 from farm.plan.draft import Draft
 from farm.plan.engine_steps import EngineSteps
 from farm.plan.file_steps import FileSteps
+from farm.plan.machines import compatibility
 from farm.plan.steps import Plan, PlannedCell, Step
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
 from farm.datasets.types import CocoSpec, SyntheticSpec
 from farm.errors import InputError
 from farm.options import ImageFolder, Mark, OutputPlace, marks
-from farm.plan import placement
 from farm.plan.content import files
 from farm.plan.content.configs import config_file
 from farm.plan.environments import Environments
-from farm.plan.placement import cpu_model
+from farm.plan.machines import placement
+from farm.plan.machines.placement import cpu_model
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix

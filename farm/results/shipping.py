@@ -11,7 +11,7 @@ from farm.specs import Ref
 from farm.store import integrity
 from farm.store.imports import imports
 from farm.store.origins import HERE
-from farm.store.repair import outdated
+from farm.store.upkeep.repair import outdated
 
 if TYPE_CHECKING:
     from farm.results.columns import Row

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from farm import specs
 from farm.catalog import RUNTIMES
 from farm.errors import InputError, nearest
-from farm.plan import placement
 from farm.plan.content import files
 from farm.plan.content.configs import config_file
 from farm.plan.content.packages import version
+from farm.plan.machines import placement
 from farm.specs import Shape, Target
 from farm.units import Dims
 

@@ -18,14 +18,14 @@ from farm.engine.scheduler import Outcome, StepStatus, run_steps
 from farm.errors import FarmError, InputError, StepFailed
 from farm.files import atomic
 from farm.plan.checks import CheckedModel, check_model, checked_by
-from farm.plan.compatibility import cell_unsupported
 from farm.plan.content.files import plain_file
 from farm.plan.factory import export_step, step_to_build
+from farm.plan.machines.compatibility import cell_unsupported
 from farm.single import metadata
 from farm.single.inputs import free_shape
 from farm.specs import Cell
 from farm.store.facts import facts_from
-from farm.store.repair import discard_altered
+from farm.store.upkeep.repair import discard_altered
 from farm.units import Dims, format_seconds
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from farm.plan.content import dependencies
 from farm.specs import ModelFacts, Ref, Used
 from farm.store import Store
 from farm.store.records import model_facts
-from farm.store.repair import discard_altered
+from farm.store.upkeep.repair import discard_altered
 
 
 def facts_from(

@@ -11,8 +11,9 @@ import pytest
 
 from farm.cli import main
 from farm.specs import Ref
-from farm.store import Record, Store, survey
+from farm.store import Record, Store
 from farm.store.imports import place, write_origin
+from farm.store.upkeep import survey
 
 FIGURES = {"latency_p50_ms": 1.0, "throughput_per_s": 1000.0}
 EXPORT, BUILD = Ref("export", "ab" * 32), Ref("build", "cd" * 32)

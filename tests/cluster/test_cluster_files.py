@@ -18,7 +18,7 @@ from conftest import PROJECT
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from farm.plan.placement import COMPUTE_CAPABILITIES
+from farm.plan.machines.placement import COMPUTE_CAPABILITIES
 from farm.run import add_arguments
 
 CLUSTER = PROJECT / "cluster"

@@ -27,7 +27,7 @@ from farm.results import leaderboard
 from farm.specs import Ref
 from farm.store import Store
 from farm.store.facts import facts_from
-from farm.store.repair import discard_altered, outdated
+from farm.store.upkeep.repair import discard_altered, outdated
 from farm.sweep import Choices, run_sweep
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from farm.engine.cluster.placing import Places, Task
 from farm.engine.cluster.reports import Node
 from farm.engine.estimates import Estimate, Estimates
 from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
-from farm.plan.placement import Machine, step_unsupported
+from farm.plan.machines.placement import Machine, step_unsupported
 from farm.plan.steps import Needs, Step
 from farm.specs import Target
 from farm.store import Store

@@ -39,7 +39,7 @@ class Executor:
     def __init__(self, store: Store) -> None:
         self.store, self.begun, self.under_way = store, list[str](), list[Step]()
 
-    def admit(self, steps: object) -> dict[str, str]:
+    def admit(self, steps: object, estimates: object) -> dict[str, str]:
         return {}
 
     def forget(self, step: Step) -> None: ...

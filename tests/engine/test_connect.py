@@ -14,7 +14,7 @@ from farm.engine.cluster import connect
 from farm.engine.cluster.reports import Node, node_of
 from farm.errors import InputError
 from farm.plan import Needs, Step
-from farm.plan.placement import Machine, step_unsupported
+from farm.plan.machines.placement import Machine, step_unsupported
 from farm.specs import Gpu, Target
 
 

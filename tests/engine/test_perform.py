@@ -18,7 +18,7 @@ from farm.interrupts import Interrupted
 from farm.plan import Needs, Step
 from farm.plan.content import dependencies
 from farm.plan.content.packages import exact_version
-from farm.plan.placement import Machine, cpu_model, step_unsupported
+from farm.plan.machines.placement import Machine, cpu_model, step_unsupported
 from farm.specs import Gpu, Target
 from farm.store import Store
 

@@ -15,8 +15,9 @@ from farm.engine.workers import ends
 from farm.engine.workers.ends import clear_up
 from farm.engine.workers.limits import Limit
 from farm.errors import InputError
-from farm.plan import Needs, placement
-from farm.plan.placement import Gpu
+from farm.plan import Needs
+from farm.plan.machines import placement
+from farm.plan.machines.placement import Gpu
 from farm.store import Store
 
 APART = Needs(own_process=True)

@@ -21,7 +21,7 @@ from farm.engine.workers.limits import Limits
 from farm.errors import InputError
 from farm.plan import Needs
 from farm.plan.content.packages import exact_version
-from farm.plan.placement import cores, cpu_model
+from farm.plan.machines.placement import cores, cpu_model
 from farm.specs import Environment
 from farm.store import Store
 

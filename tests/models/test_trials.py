@@ -14,7 +14,7 @@ from farm.models import families
 from farm.models.records import Trial
 from farm.models.trial import Subject
 from farm.models.verdict import SAME, with_agreement
-from farm.plan import placement
+from farm.plan.machines import placement
 from farm.runtimes import torch as torch_runtime
 from farm.sources import mmdet
 from farm.sources.mmdet import random_weights

@@ -34,7 +34,7 @@ from farm.offline.archive.reading import members
 from farm.offline.manifest import VERSION, Manifest
 from farm.plan import Plan, make_plan
 from farm.plan.keys import canonical
-from farm.plan.placement import cpu_model
+from farm.plan.machines.placement import cpu_model
 from farm.results import arrays, leaderboard
 from farm.results.cells import read_agreement
 from farm.results.rows import make_rows

@@ -35,7 +35,7 @@ from farm.offline.relocate import PackHost, relocate
 from farm.offline.run import _as_text, _exclusive
 from farm.offline.unpack import unpack
 from farm.plan import Plan, make_plan
-from farm.plan.placement import Gpu, cpu_model
+from farm.plan.machines.placement import Gpu, cpu_model
 from farm.specs import ModelFacts, Suppression, refs_of
 from farm.store import Store
 

@@ -10,10 +10,10 @@ import pytest
 
 from farm import catalog, specs
 from farm.errors import InputError
-from farm.plan import placement
 from farm.plan.checks import check_model, checked_by
 from farm.plan.content import dependencies
 from farm.plan.content.own_code import runs_own_code
+from farm.plan.machines import placement
 from farm.plan.steps import Needs
 from farm.specs import CheckInputs, File, Gpu, ModelFacts, ShapesDataset, Target, Used
 

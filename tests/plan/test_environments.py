@@ -16,9 +16,10 @@ from farm.engine.checks import checked_plan
 from farm.engine.local import LocalExecutor
 from farm.environments import locking, state, uv
 from farm.errors import InputError
-from farm.plan import Plan, Step, compatibility, make_plan, placement, precisions
+from farm.plan import Plan, Step, make_plan, precisions
 from farm.plan.environments import make_environments, packages_of
-from farm.plan.placement import Machine
+from farm.plan.machines import compatibility, placement
+from farm.plan.machines.placement import Machine
 from farm.results.rows import make_rows
 from farm.specs import BuildInputs, ModelFacts, Shape, Target
 from farm.store import Store

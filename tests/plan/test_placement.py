@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from farm.plan import placement
-from farm.plan.placement import Gpu
+from farm.plan.machines import placement
+from farm.plan.machines.placement import Gpu
 
 
 @pytest.fixture(autouse=True)

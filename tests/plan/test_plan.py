@@ -23,7 +23,7 @@ from farm.plan.content import digests
 from farm.plan.content.configs import config_file, config_parts
 from farm.plan.content.files import code_file, image_folder
 from farm.plan.keys import canonical
-from farm.plan.placement import cores
+from farm.plan.machines.placement import cores
 from farm.store import Store
 from farm.units import Dims
 

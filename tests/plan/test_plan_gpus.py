@@ -15,9 +15,10 @@ from farm import specs
 from farm.catalog import RUNTIMES
 from farm.config.loader import load_matrix
 from farm.errors import InputError
-from farm.plan import Plan, Step, compatibility, make_plan, placement
+from farm.plan import Plan, Step, make_plan
 from farm.plan.keys import canonical
-from farm.plan.placement import Machine
+from farm.plan.machines import compatibility, placement
+from farm.plan.machines.placement import Machine
 from farm.specs import Gpu, ModelFacts, Suppression
 from farm.units import Dims
 

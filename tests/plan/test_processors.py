@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from farm.plan.processors import kind_of
+from farm.plan.machines.processors import kind_of
 
 TEXTS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "cpuinfo.yaml").read_text())
 BY_NAME = {one["name"]: one for one in TEXTS}

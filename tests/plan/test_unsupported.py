@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from farm.config.loader import Cell
-from farm.plan import Needs, Step, compatibility
-from farm.plan.compatibility import (
+from farm.plan import Needs, Step
+from farm.plan.machines import compatibility
+from farm.plan.machines.compatibility import (
     cell_unsupported,
     shape_unsupported,
     with_host_suppression,
 )
-from farm.plan.placement import (
+from farm.plan.machines.placement import (
     Machine,
     accelerator_unsupported,
     gpu_unsupported,

@@ -20,9 +20,10 @@ from conftest import PROJECT, Done, Tool
 
 from farm.catalog import RUNTIMES, SOURCES
 from farm.config.loader import load_matrix
-from farm.plan import make_plan, placement
+from farm.plan import make_plan
 from farm.plan.content.packages import version
 from farm.plan.keys import canonical
+from farm.plan.machines import placement
 from farm.single import inputs
 from farm.single.inputs import fixed_shape, target_here
 from farm.specs import Gpu, ModelFacts
@@ -198,7 +199,7 @@ def test_a_gpu_here_is_the_target_with_all_that_is_in_an_engines_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here = Gpu("NVIDIA H200", "9.0", "580.95.05")
-    monkeypatch.setattr("farm.plan.placement.gpus", lambda: (here,))
+    monkeypatch.setattr("farm.plan.machines.placement.gpus", lambda: (here,))
     assert canonical(target_here("tensorrt")) == {
         "device": "H200", "accelerator": "H200", "compute_capability": "9.0", "driver": "580",
     }  # fmt: skip

@@ -11,7 +11,7 @@ from farm.errors import FarmError
 from farm.plan import Step
 from farm.plan.content.files import plain_file
 from farm.plan.factory import export_step, step_to_build
-from farm.plan.placement import cpu_model
+from farm.plan.machines.placement import cpu_model
 from farm.single.steps import find_artifact, run_step
 from farm.specs import EngineOptions, ExportInputs, OnnxModel, Shape, Target
 from farm.store import Store

@@ -12,7 +12,7 @@ from torch import nn
 
 from farm import specs
 from farm.parsing import parse_dims
-from farm.plan.compatibility import shape_unsupported
+from farm.plan.machines.compatibility import shape_unsupported
 from farm.sources import sizes
 from farm.specs import ModelFacts, Shape, Sizes
 

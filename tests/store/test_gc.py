@@ -14,9 +14,10 @@ from farm.engine import holding
 from farm.engine.holding import REMOVING, announced, held
 from farm.errors import InputError
 from farm.specs import Ref
-from farm.store import Failure, Store, gc, needs
-from farm.store.gc import DAY, HOUR, Kept, Policy
+from farm.store import Failure, Store
 from farm.store.remote import claims
+from farm.store.upkeep import gc, needs
+from farm.store.upkeep.gc import DAY, HOUR, Kept, Policy
 
 NOW = 1_000_000_000.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from farm.specs import Ref
 from farm.store import Record, Store
-from farm.store.repair import discard_altered, outdated
+from farm.store.upkeep.repair import discard_altered, outdated
 
 STAGES = ("prepare", "export", "build", "evaluate")
 REFS = {stage: Ref(stage, f"{number}" * 64) for number, stage in enumerate(STAGES)}

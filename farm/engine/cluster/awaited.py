@@ -12,12 +12,12 @@ import ray
 
 from farm.engine.status import Outcome, StepStatus
 from farm.errors import FailureKind
-from farm.plan.placement import accelerator_unsupported, step_unsupported
+from farm.plan.machines.placement import accelerator_unsupported, step_unsupported
 from farm.units import format_seconds
 
 if TYPE_CHECKING:
     from farm.engine.cluster.reports import Node
-    from farm.plan.placement import Machine
+    from farm.plan.machines.placement import Machine
     from farm.plan.steps import Step
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.ends import clear_up
 from farm.engine.workers.limits import Limits
 from farm.errors import ClusterLost, FailureKind, InputError
-from farm.plan.placement import step_unsupported
+from farm.plan.machines.placement import step_unsupported
 
 if TYPE_CHECKING:
     from farm.engine.cluster.reports import Node

@@ -29,7 +29,7 @@ from farm.engine.cluster import ray_thread
 from farm.engine.workers.temporary import TemporaryFolder, remove_abandoned
 from farm.errors import FarmError, class_name, text_of
 from farm.interrupts import Interrupted
-from farm.plan.placement import cores
+from farm.plan.machines.placement import cores
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 

@@ -18,8 +18,8 @@ from farm.engine.claims import EXPIRES_S, path_of
 from farm.errors import InputError
 from farm.files.lease import Lease
 from farm.plan.content.packages import toolchain
-from farm.plan.placement import Machine, cpu_model
-from farm.plan.placement import gpus as local_gpus
+from farm.plan.machines.placement import Machine, cpu_model
+from farm.plan.machines.placement import gpus as local_gpus
 from farm.specs import Gpu
 from farm.store.objects import is_url
 from farm.store.opening import open_objects

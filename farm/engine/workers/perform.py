@@ -33,7 +33,7 @@ from farm.errors import (
 from farm.plan.content import dependencies
 from farm.plan.content.packages import toolchain
 from farm.plan.keys import canonical
-from farm.plan.placement import Machine, cpu_model, step_unsupported
+from farm.plan.machines.placement import Machine, cpu_model, step_unsupported
 from farm.stages import Context, stage
 from farm.store import Failure, Record, Store
 from farm.terminal import logs

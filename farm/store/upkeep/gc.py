@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from farm.specs import Ref
 from farm.store.integrity import RECORD
-from farm.store.needs import Needs
+from farm.store.upkeep.needs import Needs
 
 if TYPE_CHECKING:
     from farm.store import Store

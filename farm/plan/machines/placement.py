@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.errors import InputError, nearest
-from farm.plan.processors import kind_of
+from farm.plan.machines.processors import kind_of
 from farm.specs import Gpu, Target
 
 if TYPE_CHECKING:

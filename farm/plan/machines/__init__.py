@@ -1,0 +1,1 @@
+"""Machines that steps may run on: processors, GPUs, and what runs where."""
