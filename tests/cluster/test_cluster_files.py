@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from farm.plan.machines.placement import COMPUTE_CAPABILITIES
-from farm.run import add_arguments
+from farm.run import add_command
 
 CLUSTER = PROJECT / "cluster"
 FILES = ("aws.yaml", "gcp.yaml", "rayjob.yaml")
@@ -132,7 +132,7 @@ def test_every_node_of_ray_up_has_the_token_and_a_private_folder(name: str) -> N
 @pytest.mark.parametrize("name", [*SCRIPTS, "aws.yaml", "gcp.yaml", "rayjob.yaml"])
 def test_commands_of_the_farm_have_options_that_it_has(name: str) -> None:
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    add_command(parser)
     text = re.sub(r"\\\n#?", " ", (CLUSTER / name).read_text()).replace("\n#", "\n")
     lines = [
         re.sub(r"^\s*(entrypoint: |ray job submit .*-- +)", "", line) for line in text.splitlines()
