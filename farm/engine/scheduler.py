@@ -188,9 +188,9 @@ class _Run:
         if step.key in self.claims:  # claimed before, when there was no room for it
             return True
         if not self.claims.claim(step):
-            self._store.drop(step.ref)  # it may be done by the next look
             self._ready.put_off(step)
             return False
+        self._store.drop(step.ref)  # another sweep may have done it since it was asked for
         if outcome := self._ended_elsewhere(step):
             self._ready.take(step)
             self.claims.release(step.key)

@@ -91,8 +91,7 @@ def wait_for(results: Path, stage: str) -> None:
 @pytest.mark.parametrize(
     ("number", "stage", "code"),
     [
-        (signal.SIGINT, "prepare", 130),
-        (signal.SIGTERM, "export", 130),
+        (signal.SIGINT, "prepare", 130),  # SIGTERM: test_interrupted.py
         (signal.SIGKILL, "build", -9),
     ],
 )

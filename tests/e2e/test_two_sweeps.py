@@ -44,7 +44,8 @@ def test_no_step_is_run_twice(
     runs = Counter(
         key for text in said for key in re.findall(r"submitted \w+ .*\((\w{12})\)", text)
     )
-    assert runs and set(runs.values()) == {1}
+    twice = {key: [text for text in said if key in text] for key, n in runs.items() if n > 1}
+    assert runs and not twice
     assert all(re.search("submitted", text) for text in said)
     objects = open_store(f"{results}/store").objects
     names = [one.name for one in objects.listed("")]

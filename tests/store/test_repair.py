@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from farm.specs import Ref
 from farm.store import Record, Store
+from farm.store.cache import CachedStore
 from farm.store.upkeep.repair import discard_altered, outdated
 
 STAGES = ("prepare", "export", "build", "evaluate")
@@ -110,3 +111,26 @@ def test_why_an_artifact_is_not_of_its_parents(
     known = {name(stage): digest for stage, digest in contents.items()}
     assert outdated(record, known, tuple(map(name, absent))) == said
     assert outdated(None, known) is None
+
+
+@pytest.mark.parametrize("before", ["absent", "other"])
+def test_what_another_sweep_makes_meanwhile_stays(
+    store: Store, before: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The engine is looked at before that sweep has made it, its figures afterwards."""
+    store.remove(REFS["build"])
+    store.remove(REFS["evaluate"])
+    if before == "other":
+        publish(store, "build", "of before")
+    reader = CachedStore(store.root)
+
+    def read_while_the_other_goes_on() -> Iterator[Ref]:
+        for stage in STAGES:
+            if stage == "evaluate":
+                store.remove(REFS["build"])
+                publish(store, "build")
+                publish(store, "evaluate")
+            yield REFS[stage]
+
+    assert discard_altered(reader, read_while_the_other_goes_on()) == []
+    assert capsys.readouterr().err == "" and Store(store.root).record(REFS["evaluate"])

@@ -27,19 +27,38 @@ def discard_altered(store: Store, refs: Iterable[Ref]) -> list[Ref]:
         OSError: an artifact cannot be read or removed.
     """
     gone, absent, contents = list[Ref](), set[str](), dict[str, str]()
+    looked_at = dict[str, Ref]()
     for ref in refs:
         name = f"{ref.stage}/{ref.key}"
+        looked_at[name] = ref
         if not store.holds(ref):
             absent.add(name)
             continue
         record, found = store.compared(ref)
-        if reason := integrity.listed(found) if found else outdated(record, contents, absent):
+        reason = integrity.listed(found) if found else outdated(record, contents, absent)
+        if reason and record and not found:
+            # Another sweep may have made the parents since they were looked at.
+            _look_again(store, [ref, *map(looked_at.get, record.parents)], contents, absent)
+            record = store.record(ref)
+            reason = outdated(record, contents, absent)
+        if reason:
             store.discard(ref, reason)
             gone.append(ref)
             absent.add(name)
         elif record:
             contents[name] = record.content
     return gone
+
+
+def _look_again(
+    store: Store, refs: Iterable[Ref | None], contents: dict[str, str], absent: set[str]
+) -> None:
+    """Ask for artifacts once more, and note what they are now."""
+    for ref in filter(None, refs):
+        store.drop(ref)
+        if store.holds(ref) and (record := store.record(ref)):
+            contents[f"{ref.stage}/{ref.key}"] = record.content
+            absent.discard(f"{ref.stage}/{ref.key}")
 
 
 def outdated(
