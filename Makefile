@@ -55,7 +55,7 @@ pythons: ## The fast tests that need neither torch nor mmcv, on Python 3.10 to 3
 fuzz: setup ## 10,000 new matrices, annotation files, records and leaderboards each; half an hour
 	FARM_FUZZ=10000 $(BIN)/python -m pytest tests/fuzz
 
-chaos: setup ## 200 faults in sweeps on a Ray cluster (SEED, FAULTS); an hour or two
+chaos: setup ## 200 faults in sweeps on a Ray cluster (SEED, FAULTS); half an hour or more
 	PYTHONPATH=tests:. $(BIN)/python -m chaos --seed $(SEED) --faults $(FAULTS) $(CHAOS)
 
 lint: setup ## ruff and mypy
