@@ -1,3 +1,3 @@
 """farm: one matrix in, a leaderboard and a picked engine out."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
