@@ -6,19 +6,23 @@ the steps' processes take no time here, so the result is what the order alone co
 
 from __future__ import annotations
 
-import heapq
+import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 
 import cluster_graph as graph
 
-from farm.engine.cluster.placing import Places, Task
 from farm.engine.cluster.reports import Node
 from farm.engine.estimates import Estimates
-from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
+from farm.engine.scheduler import Unwatched, run_steps
 from farm.plan import Step
-from farm.plan.machines.placement import Machine, step_unsupported
+from farm.plan.machines.placement import Machine
 from farm.store import Store
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+
+from engine.simulated import Cluster
 
 
 def seconds_of(
@@ -32,45 +36,13 @@ def seconds_of(
     estimates.add_plan(steps)
     for one in steps.values() if known else ():
         estimates.note(one, graph.seconds(one), 0)
-    all_nodes = [_node(name, gpu, cores) for name, gpu in nodes.items()]
-    executor = VirtualExecutor(all_nodes)
+    there = tuple(_node(name, gpu, cores) for name, gpu in nodes.items())
+    cluster = Cluster(there, {key: graph.seconds(one) for key, one in steps.items()})
     with tempfile.TemporaryDirectory() as folder:
-        run_steps(steps, Store(folder), lambda: executor, Unwatched(), estimates=estimates)
-    return executor.now
+        run_steps(steps, Store(folder), lambda: cluster, Unwatched(), estimates=estimates)
+    return cluster.now
 
 
 def _node(name: str, gpu: str | None, cores: int) -> Node:
     kinds = (gpu,) if gpu else ()
     return Node(name, Machine(name, graph.CPU.device, {}, (), kinds, len(kinds), cores))
-
-
-class VirtualExecutor:
-    """An executor whose steps end when its clock comes to that. now: in seconds."""
-
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self._nodes, self.now, self._places = tuple(nodes), 0.0, Places()
-        self._ends = list[tuple[float, int, Task]]()
-        self._count = 0
-
-    def admit(self, steps: Iterable[Step], estimates: Estimates) -> Mapping[str, str]:
-        self._places.expect(steps, estimates)
-        return {}
-
-    def forget(self, step: Step) -> None:
-        self._places.forget(step)
-
-    def take(self, step: Step) -> bool:
-        able = [node for node in self._nodes if step_unsupported(step, node.machine) is None]
-        if (task := self._places.choose(step, able, self._nodes)) is None:
-            return False
-        self._places.add(task)
-        self._count += 1
-        heapq.heappush(self._ends, (self.now + graph.seconds(step), self._count, task))
-        return True
-
-    def wait(self) -> Outcome:
-        self.now, _, task = heapq.heappop(self._ends)
-        self._places.remove(task)
-        return Outcome(task.step.key, StepStatus.DONE, seconds=graph.seconds(task.step))
-
-    def stop(self) -> None: ...

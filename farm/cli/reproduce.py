@@ -11,7 +11,7 @@ from farm.engine.checks import checked_plan
 from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import failure_reasons, skip_reasons
-from farm.engine.workers.limits import limits_of
+from farm.engine.workers.limits import Limits, limits_of
 from farm.errors import InputError, InputErrors, nearest
 from farm.plan import make_plan
 from farm.plan.steps import Plan, PlannedCell, Step
@@ -57,7 +57,7 @@ def reproduce(cell: str, results: Results, sweep: str | None) -> int:
     if planned is None:
         raise InputError(f"the matrix of the sweep has no cell {cell} any more", str(results))
     with tempfile.TemporaryDirectory(prefix="farm-reproduce-") as folder:
-        again = _again(matrix, plan, planned, Store(folder))
+        again = _again(matrix, plan, planned, Store(folder), limits)
     figures = [(name, _text(recorded[name]), _text(again[name])) for name in _COMPARED]
     print(table(("figure", "recorded", "again"), figures, (False, True, True)))
     if again["reason"]:
@@ -77,9 +77,8 @@ def _recorded(cell: str, results: Results, sweep: str | None) -> Row:
     return found[0]
 
 
-def _again(matrix: Matrix, plan: Plan, planned: PlannedCell, store: Store) -> Row:
+def _again(matrix: Matrix, plan: Plan, planned: PlannedCell, store: Store, limits: Limits) -> Row:
     steps = _with_parents(plan, planned.steps.values())
-    limits = limits_of(matrix.spec.limits)
     outcomes = run_steps(steps, store, lambda: LocalExecutor(store, limits, echo=True), _Lines())
     only = Plan(plan.name, (planned,), plan.steps, (), ())
     failed, skipped = failure_reasons(outcomes.values()), skip_reasons(outcomes.values())

@@ -24,10 +24,9 @@ class Order:
     def __init__(self, steps: Mapping[str, Step], estimates: Estimates) -> None:
         self._steps, self._estimates = steps, estimates
         self._revision, self._paths = -1, dict[str, float]()
-        self.renew()
 
     def critical_path_s(self, step: Step) -> float:
-        """Return the length of the step's critical path in seconds."""
+        """Return the length of the step's critical path in seconds, as of the last `renew`."""
         return self._paths[step.key]
 
     def renew(self) -> bool:
