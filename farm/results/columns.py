@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Valid = Callable[[Any], bool]
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """The version of the files that are written; a new column raises it, and has it as `since`."""
 
 PARTITIONS = ("target", "sweep")

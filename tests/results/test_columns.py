@@ -11,6 +11,7 @@ LATER = {
     4: "origin",
     5: "box_ap_by_class mask_ap_by_class",
     6: "failure_class",
+    7: "",
 }
 
 
