@@ -38,32 +38,6 @@ def _plan(options: argparse.Namespace) -> int:
     return 0
 
 
-def add_leaderboard(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `farm leaderboard`."""
-    parser.add_argument("--target", help="only the cells of this target")
-    parser.add_argument("--sweep", help="only the cells of this sweep")
-    parser.add_argument(
-        "--format",
-        choices=("table", "csv", "json", "markdown"),
-        default="table",
-        help="how it is printed (default: table)",
-    )
-    parser.add_argument("--by-class", action="store_true", help="show the AP of each class")
-    _add_results(parser)
-    parser.set_defaults(command=_leaderboard)
-
-
-def _leaderboard(options: argparse.Namespace) -> int:
-    from farm.cli.results import results_of
-    from farm.results.tables import looked_at, render, render_by_class
-
-    gc.disable()  # a seventh of the time of many rows; the command ends at once
-    only = None if options.by_class else looked_at(options.format)
-    rows = results_of(options.results).read(options.target, options.sweep, only)
-    print((render_by_class if options.by_class else render)(rows, options.format))
-    return 0
-
-
 def add_best(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `farm best`."""
     from farm.catalog import POSTPROCESS

@@ -38,7 +38,7 @@ COMMANDS = {
         "show the cells and steps of a matrix, and what the store has; runs nothing",
         "farm.cli.commands:add_plan",
     ),
-    "leaderboard": Command("show the results", "farm.cli.commands:add_leaderboard"),
+    "leaderboard": Command("show the results", "farm.cli.leaderboard:add_command"),
     "best": Command(
         "pick the engine to ship for a target, and say why", "farm.cli.commands:add_best"
     ),

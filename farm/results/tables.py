@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from farm.results.by_class import CLASS_COLUMNS, by_class
 from farm.results.columns import COLUMNS, Row
 from farm.results.escaping import for_csv, for_markdown
+from farm.results.views import View
 from farm.store.origins import HERE
 from farm.terminal import plain, plain_lines
 from farm.terminal.tables import fields, table
@@ -23,6 +24,8 @@ FORMATS = ("table", "csv", "json", "markdown")
 
 Shown = tuple[str, str, str]
 """Column, heading, format."""
+
+_ALL = View()
 
 _FIRST = (
     "model", "runtime", "opset", "shape", "postprocess", "precision", "box_ap", "box_ap_drop",
@@ -53,30 +56,34 @@ def sort_rows(rows: Sequence[Row]) -> list[Row]:
     )
 
 
-def looked_at(form: str) -> frozenset[str] | None:
+def looked_at(form: str, view: View = _ALL) -> frozenset[str] | None:
     """Return the columns that `render` looks at in one of `FORMATS`; None for all."""
-    if form in ("csv", "json"):
+    if form in ("csv", "json") and not view.columns:
         return None
     headed = (name for name, column in COLUMNS.items() if column.heading)
-    return frozenset([*headed, "cell", "device", "failed_stage", "reason"])
+    return view.looked_at.union(headed, ("cell", "device", "failed_stage", "reason"))
 
 
-def render(rows: Sequence[Row], form: str) -> str:
-    """Return the rows in one of `FORMATS`, ready to print."""
-    rows = sort_rows(rows)
-    if form == "json":
-        return json.dumps(rows, indent=1)
-    if form == "csv":
-        return _csv(rows)
+def render(rows: Sequence[Row], form: str, view: View = _ALL) -> str:
+    """Return the rows in one of `FORMATS`, ready to print. view: which rows and columns of them,
+    and in which order."""
+    rows = view.of(sort_rows(rows))
+    if form in ("csv", "json"):
+        return render_columns(view.cut(rows), view.shown(), form)
+    if not rows:
+        return "No cell of the leaderboard is one that was asked for."
+    if view.columns:
+        return render_columns(rows, view.shown(), form)
     if form == "markdown":
         return _markdown(rows)
-    return _table(rows)
+    return _table_in_order(rows) if view.sort else _table(rows)
 
 
-def _csv(rows: Sequence[Row]) -> str:
-    """Every column that one of the rows has."""
+def _csv(rows: Sequence[Row], columns: Sequence[Shown] = ()) -> str:
+    """Every column that one of the rows has; without rows, the names of `columns`."""
     out = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
+    names = names or [name for name, _, _ in columns] or list(COLUMNS)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(map(for_csv, names))  # a file may have any names
     writer.writerows(zip(*(_csv_column(rows, name) for name in names), strict=True))
@@ -89,13 +96,13 @@ def _csv_column(rows: Sequence[Row], name: str) -> list[Any]:
     return [texts.get(value, value) for value in values] if texts else values
 
 
-def render_by_class(rows: Sequence[Row], form: str) -> str:
-    """Return the AP of each class of each cell in one of `FORMATS`.
+def render_by_class(rows: Sequence[Row], form: str, view: View = _ALL) -> str:
+    """Return the AP of each class of each cell in one of `FORMATS`. view: of which cells.
 
     Raises:
         InputError: no cell has AP by class.
     """
-    return render_columns(by_class(sort_rows(rows)), CLASS_COLUMNS, form)
+    return render_columns(by_class(view.of(sort_rows(rows))), CLASS_COLUMNS, form)
 
 
 def render_columns(rows: Sequence[Row], columns: Sequence[Shown], form: str) -> str:
@@ -106,7 +113,7 @@ def render_columns(rows: Sequence[Row], columns: Sequence[Shown], form: str) -> 
     if form == "json":
         return json.dumps(rows, indent=1)
     if form == "csv":
-        return _csv(rows)
+        return _csv(rows, columns)
     if form == "markdown":
         return _lined_markdown(rows, columns)
     return _lined(rows, columns)
@@ -147,6 +154,13 @@ def _table(rows: Sequence[Row]) -> str:
         lines = [title.rstrip(": "), _lined(own, _shown(own))]
         blocks.append("\n".join(lines + _reasons(own) + _origins(own)))
     return "\n\n".join(blocks)
+
+
+def _table_in_order(rows: Sequence[Row]) -> str:
+    """One table for all targets and sweeps, whose rows keep their order."""
+    among = [name for name in ("target", "sweep") if len({row[name] for row in rows}) > 1]
+    columns = [(name, name, "{}") for name in among] + _shown(rows)
+    return "\n".join([_lined(rows, columns), *_reasons(rows), *_origins(rows)])
 
 
 def _texts(rows: Sequence[Row], column: Shown, escaped: Callable[[str], str]) -> list[str]:
