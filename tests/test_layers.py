@@ -21,7 +21,8 @@ DESCRIPTORS = ("datasets.base", "datasets.types", "runtimes.base")
 LAYERS = [
     {"catalog", "config", "environments", "errors", "files", "interrupts", "options", "parts"}
     | {"parsing", "plan", "specs", "store", "terminal", "units"},
-    {"parts.sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"},
+    {"parts.sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"}
+    | {"measuring"},
     {"stages"},
     {"engine", "results"},
     {"__main__", "cli", "doctor", "models", "offline", "run", "single", "sweep"},

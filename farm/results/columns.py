@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 from farm.catalog import EXTRA_STAGES, OWN_STAGES, runtime_of
 from farm.engine.status import CellStatus
 from farm.parts.registry import Lazy, outside, refused
-from farm.store.figures import AP_NAMES, count, flag, fraction, number, positive, size, text
+from farm.store.figures import (
+    AP_NAMES,
+    MACHINE,
+    count,
+    flag,
+    fraction,
+    number,
+    positive,
+    size,
+    text,
+)
 from farm.store.origins import HERE
 
 if TYPE_CHECKING:
@@ -188,6 +198,8 @@ _OWN = (
         for name in ("p95", "p99", "mean", "min")
     ),
     _figure("measure", "device_p50_ms", number, unit="ms", since=3),
+    _figure("measure", "host_p50_ms", number, unit="ms", since=7),
+    _figure("measure", "latency_includes", text, since=7),
     _figure("measure", "cuda_graph", flag, since=3),
     _figure("measure", "latency_cov", size),
     _figure("measure", "samples", count),
@@ -199,6 +211,7 @@ _OWN = (
     _figure("measure", "threads", count),
     _figure("measure", "batch", count),
     _figure("measure", "input_shape", text),
+    *(_figure("measure", name, kind, since=7) for name, kind in MACHINE.items()),
     _figure("evaluate", "images_per_s", number, "evaluate_images_per_s", unit="images/s"),
     _cost("export", "seconds", "export_s", number, unit="s"),
     _cost("convert", "seconds", "convert_s", number, unit="s", since=3),

@@ -22,7 +22,7 @@ RUNTIME = Runtime(
     short="ORT CUDA",
     packages=("onnxruntime-gpu",),
     engines=_adapter,
-    needs=("cuda-bindings>=12.6", "onnxruntime-gpu[cuda,cudnn]"),
+    needs=("cuda-bindings>=12.6", "onnxruntime-gpu[cuda,cudnn]", "nvidia-ml-py>=12"),
     options=CudaOptions,
     precisions=("fp32", "fp16"),
     accelerators=True,

@@ -22,7 +22,7 @@ RUNTIME = Runtime(
     short="ORT TRT",
     packages=("onnxruntime-gpu", "tensorrt"),
     engines=_adapter,
-    needs=("cuda-bindings>=12.6", "onnxruntime-gpu[cuda,cudnn]"),
+    needs=("cuda-bindings>=12.6", "onnxruntime-gpu[cuda,cudnn]", "nvidia-ml-py>=12"),
     options=TensorRtProviderOptions,
     workspaces=True,
     precisions=("fp32", "fp16", "bf16", "int8"),

@@ -83,6 +83,17 @@ def _inner(session: Session) -> Session:
     return session.session if isinstance(session, Suppressing) else session
 
 
+def includes(engine: Engine) -> str:
+    """Return what a run has beside the network, which latencies therefore include.
+
+    A run goes from images in the host's memory to outputs in the host's memory. Preparing images
+    and pasting masks are in none.
+    """
+    after = {"graph": ", postprocessing in the graph", "none": ""}
+    host = ", suppression on the host" if engine.suppression else ""
+    return f"copies{after.get(engine.postprocess, host)}"
+
+
 def batch_size(engine: Engine) -> int:
     """Return how many images run at once over a data set: the smallest batch of the profile."""
     return engine.options.shape.min.n

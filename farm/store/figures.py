@@ -86,6 +86,17 @@ _AP: dict[str, Kind] = {
 }
 _FILE: dict[str, Kind] = {"onnx_bytes": count, "onnx_nodes": count, "opset": count}
 
+MACHINE: Mapping[str, Kind] = {
+    **dict.fromkeys(("busy_cores_before", "busy_cores", "load_before", "load_after"), size),
+    **dict.fromkeys(("steal_fraction_before", "steal_fraction"), fraction),
+    **dict.fromkeys(("cpu_mhz_before", "cpu_mhz"), size),
+    **dict.fromkeys(("affinity", "governor"), text),
+    **dict.fromkeys(("gpu_sm_mhz", "gpu_memory_mhz", "gpu_power_limit_w"), size),
+    "gpu_temperature_c": number,
+    **dict.fromkeys(("gpu_throttling", "gpu_mig"), text),
+}
+"""The state of the machine while an engine was timed: see `farm.measuring.machine`."""
+
 KINDS: Mapping[str, Mapping[str, Kind]] = {
     "prepare": {"images": count},
     "reference": {**_AP, "images": count},
@@ -99,6 +110,7 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
         "latency_min_ms": size,
         "latency_cov": size,
         "device_p50_ms": size,
+        "host_p50_ms": number,
         "throughput_per_s": positive,
         "samples": count,
         "threads": count,
@@ -106,6 +118,8 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
         "stable": flag,
         "cuda_graph": flag,
         "input_shape": text,
+        "latency_includes": text,
+        **MACHINE,
     },
 }
 """The kind of each figure by stage; any figure may be null."""

@@ -164,6 +164,7 @@ def test_what_a_runtime_needs_beside_its_package_has_the_same_release() -> None:
         "tensorrt-rtx-cu13-bindings==1.6.*",
         "cuda-bindings>=12.6",
         "tensorrt-rtx-cu13-libs==1.6.*",
+        "nvidia-ml-py>=12",
     )
     assert releases.needs("tensorrt_rtx")[1] == "tensorrt-rtx-cu13-libs"
     assert releases.requirements("openvino@2025.2") == ("openvino==2025.2.*",)

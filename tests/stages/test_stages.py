@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from farm.datasets.prepared import Prepared, PreparedWriter
 from farm.detections import Detections, ImageMeta, files
 from farm.detections.convert import from_outputs, to_original
 from farm.errors import InputError, LabelOutOfRange, StepFailed
+from farm.measuring.sampling import sample, summarise
 from farm.parsing import parse_bytes, parse_dims
 from farm.runtimes import DeviceTimed
 from farm.runtimes.tensorrt.session import TensorRtSession
 from farm.specs import Engine, EngineOptions, Ref, Shape, Suppression, Target, VerifyInputs
-from farm.stages import Context, engines, measure, verify
+from farm.stages import Context, engines, verify
 from farm.stages.engines import Suppressing
-from farm.stages.measure import fitted, summarise
+from farm.stages.measure import fitted
 from farm.store import Record, Store
 from farm.units import Dims, format_bytes, format_seconds
 
@@ -173,13 +175,16 @@ def test_two_classes_of_a_model_have_two_names(tmp_path: Path) -> None:
 
 
 def test_a_percentile_needs_its_samples() -> None:
-    few = summarise(np.linspace(1, 2, 64), 4)
+    few = summarise(np.linspace(1, 2, 64), np.empty(0), 4)
     assert few["latency_p90_ms"] == pytest.approx(1.9)
     assert few["latency_p95_ms"] is None and few["latency_p99_ms"] is None
     assert few["throughput_per_s"] == pytest.approx(4000 / 1.5)
     assert few["stable"] is False  # it drifts from 1 to 2
-    many = summarise(np.tile([1.0, 1.1], 400), 1)
+    many = summarise(np.tile([1.0, 1.1], 400), np.empty(0), 1)
     assert many["latency_p99_ms"] == pytest.approx(1.1) and many["stable"] is True
+    assert many["device_p50_ms"] is None and many["host_p50_ms"] is None
+    timed = summarise(np.array([3.0, 4.0, 6.0]), np.array([2.0, 2.5, 3.0]), 1)
+    assert (timed["device_p50_ms"], timed["host_p50_ms"]) == (2.5, 1.5)
 
 
 def test_units_are_read_as_people_write_them() -> None:
@@ -225,12 +230,30 @@ def test_the_accelerators_own_time_is_taken_where_a_runtime_knows_it() -> None:
     assert issubclass(TensorRtSession, DeviceTimed) and hasattr(TensorRtSession, "uses_cuda_graph")
     images, how = np.zeros((1, 3, 8, 8), np.float32), Suppression(0.5, False, 100)
     for session in (TimedCandidates(), Suppressing(TimedCandidates(), how)):
-        taken, device = measure._sample(session, images, seconds=0, most=1, least=4)
-        assert device == [1, 2, 3, 4] and len(taken) == 4
+        own = partial(engines.device_time_ms, session)
+        taken, device = sample(session, images, seconds=0, most=1, least=4, device_time=own)
+        assert device.tolist() == [1, 2, 3, 4] and len(taken) == 4
         assert engines.uses_cuda_graph(session) is True
     for untimed in (Candidates(), Suppressing(Candidates(), how)):
-        assert measure._sample(untimed, images, seconds=0, most=1, least=4)[1] == []
+        own = partial(engines.device_time_ms, untimed)
+        assert sample(untimed, images, seconds=0, most=1, least=4, device_time=own)[1].size == 0
         assert engines.uses_cuda_graph(untimed) is None
+
+
+@pytest.mark.parametrize(
+    ("postprocess", "suppression", "expected"),
+    [
+        ("graph", None, "copies, postprocessing in the graph"),
+        ("host", Suppression(0.5, False, 100), "copies, suppression on the host"),
+        ("host", None, "copies"),
+        ("none", None, "copies"),
+    ],
+)
+def test_a_latency_says_what_it_includes(
+    postprocess: str, suppression: Suppression | None, expected: str
+) -> None:
+    options = EngineOptions("onnxruntime", "fp32", Shape("fixed", *[Dims(1, 3, 8, 8)] * 3))
+    assert engines.includes(Engine(options, None, None, postprocess, suppression)) == expected
 
 
 def constant_engine(context: Context, built: Ref, label: int) -> None:
