@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from farm.datasets import segmentations
-from farm.datasets.coco_evaluators import Floats64, Rows, Truth, precision
+from farm.datasets.coco_evaluators import Floats64, Rows, Truth, image_matches, precision
+from farm.datasets.matches import Matches, collected
 from farm.detections.convert import require_known_labels
 from farm.errors import InputError, StepFailed, nearest
 from farm.store.figures import AP_SUFFIXES
@@ -52,32 +53,64 @@ def average_precision(
     classes: Sequence[str],
     masks: bool,
 ) -> dict[str, Any]:
-    """Return `box_ap`, `box_ap50` ... and with masks `mask_ap` ...; 0 to 1, None where undefined.
+    """Return the figures of an `Evaluation`, which has the arguments and errors."""
+    return Evaluation(annotations, found, metas, classes, masks).figures()
 
-    And `box_ap_by_class` ..., the AP of each class by its name. found: one per image of `metas`,
-    boxes in the original image's pixels. classes: of label 0, 1, ..., each the name of a category,
-    whatever the order of those in the file.
+
+class Evaluation:
+    """The detections of a data set beside its objects.
+
+    found: one per image of `metas`, boxes in the original image's pixels. classes: of label 0, 1,
+    ..., each the name of a category, whatever the order of those in the file.
 
     Raises:
         LabelOutOfRange: a label without a class.
         StepFailed: annotations without masks, or with such as pycocotools would misread or never
             finish.
     """
-    document = json.loads(annotations.read_bytes())
-    if masks:
-        _require_masks(document, classes)
-    ids = {one["name"]: one["id"] for one in document["categories"]}
-    categories = [ids[name] for name in classes]
-    truth = Truth(document, [meta.image_id for meta in metas], categories)
-    figures: dict[str, Any] = {}
-    for kind in ("box", "mask")[: 2 if masks else 1]:
-        curves = precision(truth, _rows(found, metas, categories, kind))
-        values = [_mean(curves[part]) for part in _PARTS]
-        figures |= {
-            f"{kind}_ap{suffix}": value for suffix, value in zip(AP_SUFFIXES, values, strict=True)
+
+    def __init__(
+        self,
+        annotations: Path,
+        found: Sequence[Detections],
+        metas: Sequence[ImageMeta],
+        classes: Sequence[str],
+        masks: bool,
+    ) -> None:
+        document = json.loads(annotations.read_bytes())
+        if masks:
+            _require_masks(document, classes)
+        ids = {one["name"]: one["id"] for one in document["categories"]}
+        self._classes, self._categories = classes, [ids[name] for name in classes]
+        self._truth = Truth(document, [meta.image_id for meta in metas], self._categories)
+        self._rows = {
+            kind: _rows(found, metas, self._categories, kind)
+            for kind in ("box", "mask")[: 2 if masks else 1]
         }
-        figures[f"{kind}_ap_by_class"] = _by_class(curves, classes, categories)
-    return figures
+
+    def figures(self) -> dict[str, Any]:
+        """Return `box_ap`, `box_ap50` ..., with masks `mask_ap` ..., 0 to 1; None where undefined.
+
+        And `box_ap_by_class` ..., the AP of each class by its name.
+        """
+        figures: dict[str, Any] = {}
+        for kind, rows in self._rows.items():
+            curves = precision(self._truth, rows)
+            values = [_mean(curves[part]) for part in _PARTS]
+            names = (f"{kind}_ap{suffix}" for suffix in AP_SUFFIXES)
+            figures |= zip(names, values, strict=True)
+            by_class = _by_class(curves, self._classes, self._categories)
+            figures[f"{kind}_ap_by_class"] = by_class
+        return figures
+
+    def matches(self) -> dict[str, Matches]:
+        """Return the matches of `box`, and of `mask` where there are masks: from them AP over any
+        of the images can be computed."""
+        images = len(set(self._truth.images))
+        return {
+            kind: collected(image_matches(self._truth, rows), images)
+            for kind, rows in self._rows.items()
+        }
 
 
 def _require_masks(document: dict[str, Any], classes: Sequence[str]) -> None:

@@ -8,10 +8,11 @@ COCO's own ten IoUs and four sizes, at most 100 detections an image and class.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.metadata
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,6 +22,10 @@ import numpy.typing as npt
 
 Ids = npt.NDArray[np.int64]
 Floats64 = npt.NDArray[np.float64]
+
+
+IOUS = 10
+"""COCO's: from 0.5 in steps of 0.05."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,23 @@ class Rows:
     scores: Floats64
     boxes: Floats64
     rles: Sequence[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class ImageMatches:
+    """The detections of one image and category, best score first, at most 100.
+
+    image, category: numbers from 0, in the order of the ids. scores: float64 [D]. matched, ignored:
+    [IoUs, D]; an ignored one is neither a true nor a false positive, as it lies on a crowd.
+    objects: how many there are to be found.
+    """
+
+    image: int
+    category: int
+    scores: Floats64
+    matched: npt.NDArray[np.bool_]
+    ignored: npt.NDArray[np.bool_]
+    objects: int
 
 
 Evaluator = Callable[[Truth, Rows], Floats64]
@@ -84,11 +106,63 @@ def _hotcoco_is_installed() -> bool:
     return True
 
 
+def image_matches(truth: Truth, rows: Rows) -> list[ImageMatches]:
+    """Match as `precision` does, objects of all sizes only, and return what AP is computed from.
+
+    There is nothing for an image and category with neither objects nor detections.
+    """
+    by_hotcocos = evaluator(rows) is by_hotcoco
+    evaluation = _of_hotcoco(truth, rows) if by_hotcocos else _of_pycocotools(truth, rows)
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, 1e10]], ["all"]
+    evaluation.params.maxDets = [100]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+    ids = np.unique(truth.images), np.unique(truth.categories)
+    if by_hotcocos:  # which has them by number
+        ids = np.arange(1, len(ids[0]) + 1), np.arange(1, len(ids[1]) + 1)
+    with _without_collection():
+        return [_image_matches(one, *ids) for one in evaluation.evalImgs if one is not None]
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Millions of lists at once: looking for cycles among them takes four times as long as they."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _image_matches(one: dict[str, Any], images: Ids, categories: Ids) -> ImageMatches:
+    scores = np.array(one["dtScores"], np.float64)
+    shape = IOUS, len(scores)
+    return ImageMatches(
+        int(np.searchsorted(images, one["image_id"])),
+        int(np.searchsorted(categories, one["category_id"])),
+        scores,
+        np.array(one["dtMatches"]).reshape(shape) != 0,
+        np.array(one["dtIgnore"], bool).reshape(shape),
+        int(np.count_nonzero(np.logical_not(one["gtIgnore"]))),
+    )
+
+
 # hotcoco --------------------------------------------------------------------------------------
 
 
 def by_hotcoco(truth: Truth, rows: Rows) -> Floats64:
-    """Return the precision by hotcoco.
+    """Return the precision by hotcoco."""
+    evaluation = _of_hotcoco(truth, rows)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    curves: Floats64 = evaluation.eval["precision"][..., -1]
+    return curves
+
+
+def _of_hotcoco(truth: Truth, rows: Rows) -> Any:
+    """What is to be evaluated.
 
     It is given columns, with images and categories numbered from 1 in the order of their ids: so
     it parses nothing, and ids of any size are equal to it.
@@ -114,11 +188,7 @@ def by_hotcoco(truth: Truth, rows: Rows) -> Floats64:
     evaluation = COCOeval(known, found, "bbox" if rows.rles is None else "segm")
     evaluation.params.img_ids = list(range(1, len(images) + 1))
     evaluation.params.cat_ids = list(range(1, len(categories) + 1))
-    evaluation.evaluate()
-    evaluation.accumulate()
-    assert evaluation.eval is not None
-    curves: Floats64 = evaluation.eval["precision"][..., -1]
-    return curves
+    return evaluation
 
 
 def _counted(truth: Truth) -> list[dict[str, Any]]:
@@ -164,6 +234,16 @@ def _results(rows: Rows, images: Ids, categories: Ids) -> Any:
 
 def by_pycocotools(truth: Truth, rows: Rows) -> Floats64:
     """Return the precision by pycocotools, as mmdet's `evaluate` does; nothing is printed."""
+    evaluation = _of_pycocotools(truth, rows)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+        evaluation.accumulate()
+    curves: Floats64 = evaluation.eval["precision"][..., -1]
+    return curves
+
+
+def _of_pycocotools(truth: Truth, rows: Rows) -> Any:
+    """What is to be evaluated."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -178,11 +258,7 @@ def by_pycocotools(truth: Truth, rows: Rows) -> Floats64:
         evaluation = COCOeval(known, _as_coco(known, rows), kind)
         evaluation.params.imgIds = list(truth.images)
         evaluation.params.catIds = list(truth.categories)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    assert evaluation.eval is not None
-    curves: Floats64 = evaluation.eval["precision"][..., -1]
-    return curves
+    return evaluation
 
 
 def _as_coco(known: Any, rows: Rows) -> Any:

@@ -23,8 +23,8 @@ def _verify(run: EngineRun) -> specs.VerifyInputs:
 def _evaluate(run: EngineRun) -> specs.EvaluateInputs:
     facts = run.facts
     return specs.EvaluateInputs(
-        run.engine, run.prepared, facts.classes, facts.clips_boxes, facts.mask_threshold,
-        facts.mask_frame, run.target,
+        run.engine, run.prepared, run.reference, facts.classes, facts.clips_boxes,
+        facts.mask_threshold, facts.mask_frame, run.target,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from farm.engine.status import CellStatus
 from farm.parts.registry import Lazy, outside, refused
 from farm.store.figures import (
     AP_NAMES,
+    DROP_NAMES,
     MACHINE,
     count,
     flag,
@@ -184,6 +185,7 @@ _OWN = (
     Column("box_ap_drop", number, _BOTH, partial(_drop, "box"), heading="drop", form="{:+.4f}"),
     _figure("reference", "mask_ap", fraction, "mask_ap_reference"),
     Column("mask_ap_drop", number, _BOTH, partial(_drop, "mask")),
+    *(_figure("evaluate", name, number, since=7) for name in DROP_NAMES),
     _agreement("matched_fraction", fraction),
     _agreement("max_score_diff"),
     _agreement("max_box_diff_px", unit="pixels"),

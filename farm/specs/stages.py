@@ -127,8 +127,11 @@ class VerifyInputs:
 
 @dataclass(frozen=True)
 class EvaluateInputs:
+    """`reference`: on the same images, for the interval of the drop of AP."""
+
     engine: Engine
     prepared: Ref
+    reference: Ref
     classes: tuple[str, ...]
     clip: bool
     mask_threshold: float

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.catalog import SOURCES
-from farm.datasets import coco
+from farm.datasets import coco, matches
 from farm.datasets.prepared import Prepared
 from farm.detections import files, raw
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 
 def run(inputs: ReferenceInputs, context: Context) -> Mapping[str, Any]:
-    """Return the model's AP; leave `graph.npz`: the first images' boxes in the network's frame.
+    """Return the model's AP; leave `graph.npz`: the first images' boxes in the network's frame,
+    and `matches.npz`: which detections match an object, from which AP over any of the images can
+    be computed.
 
     Where only raw outputs are wanted it leaves `raw.npz`: those of the first images, in batches.
 
     Raises:
-        StepFailed: the model fails on an image, or as `coco.average_precision`.
+        StepFailed: the model fails on an image, or as `coco.Evaluation`.
     """
     prepared = Prepared(context.artifact(inputs.prepared))
     source = SOURCES[inputs.model.source].adapter()
@@ -34,13 +36,14 @@ def run(inputs: ReferenceInputs, context: Context) -> Mapping[str, Any]:
     found = [detector.reference(prepared.image(i), meta) for i, meta in enumerate(prepared.metas)]
     masks = any(one.rles is not None for one in found)
     classes = inputs.classes or detector.facts.classes
-    figures = coco.average_precision(prepared.annotations, found, prepared.metas, classes, masks)
+    evaluation = coco.Evaluation(prepared.annotations, found, prepared.metas, classes, masks)
+    matches.save(context.folder / "matches.npz", evaluation.matches())
     count = min(inputs.images, len(prepared))
     files.save(
         context.folder / "graph.npz",
         [detector.reference_as_graph(prepared.image(i)) for i in range(count)],
     )
-    return {**figures, "images": len(prepared), "verify_images": count}
+    return {**evaluation.figures(), "images": len(prepared), "verify_images": count}
 
 
 def _raw(

@@ -80,6 +80,9 @@ AP_SUFFIXES = ("", "50", "75", "_s", "_m", "_l")
 """COCO's first six figures: AP, AP50, AP75, and AP of small, medium and large objects."""
 
 AP_NAMES = tuple(f"{kind}_ap{suffix}" for kind in ("box", "mask") for suffix in AP_SUFFIXES)
+DROP_NAMES = tuple(f"{kind}_ap_drop_{end}" for kind in ("box", "mask") for end in ("low", "high"))
+"""The ends of the interval of a drop of AP."""
+
 _AP: dict[str, Kind] = {
     **dict.fromkeys(AP_NAMES, fraction),
     **dict.fromkeys(("box_ap_by_class", "mask_ap_by_class"), fractions),
@@ -104,7 +107,15 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
     "convert": {**_FILE, "kept_fp32": texts},
     "build": {"build_s": size, "engine_bytes": count, "fallback": text},
     "verify": {"images": count, "boxes": count},
-    "evaluate": {**_AP, "images": count, "images_per_s": positive},
+    "evaluate": {
+        **_AP,
+        **dict.fromkeys(DROP_NAMES, number),
+        "ap_drop_confidence": fraction,
+        "ap_drop_resamples": count,
+        "ap_drop_seed": count,
+        "images": count,
+        "images_per_s": positive,
+    },
     "measure": {
         **{f"latency_{name}_ms": positive for name in ("p50", "p90", "p95", "p99", "mean")},
         "latency_min_ms": size,

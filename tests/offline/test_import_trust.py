@@ -406,6 +406,7 @@ NAN = float("nan")
 WRONG: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
     "AP over 1": ("evaluate", lambda r: r["figures"].update(box_ap=1.5)),
     "AP as text": ("evaluate", lambda r: r["figures"].update(box_ap="0.9")),
+    "interval as text": ("evaluate", lambda r: r["figures"].update(box_ap_drop_high="0")),
     "AP is NaN": ("evaluate", lambda r: r["figures"].update(box_ap=NAN)),
     "AP as a list": ("reference", lambda r: r["figures"].update(box_ap=[0.9])),
     "latency of 0": ("measure", lambda r: r["figures"].update(latency_p50_ms=0)),

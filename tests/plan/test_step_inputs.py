@@ -289,12 +289,11 @@ def test_engines_are_built_and_opened_with_their_options(folder: Path) -> None:
         engine, prepare.ref, reference.ref, 2, 0.25, "image", target
     )
     assert inputs(found, "evaluate") == specs.EvaluateInputs(
-        engine, prepare.ref, ("cat", "dog"), False, 0.25, "image", target
+        engine, prepare.ref, reference.ref, ("cat", "dog"), False, 0.25, "image", target
     )
     parents = {stage: found.of_stage(stage)[0].parents for stage in ("verify", "evaluate")}
-    assert parents == {
-        "verify": (built.key, prepare.key, reference.key), "evaluate": (built.key, prepare.key),
-    }  # fmt: skip
+    compared = built.key, prepare.key, reference.key
+    assert parents == {"verify": compared, "evaluate": compared}
 
 
 def test_speed_is_measured_as_the_matrix_says(folder: Path) -> None:

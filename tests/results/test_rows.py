@@ -43,7 +43,8 @@ FIGURES: dict[str, dict[str, Any]] = {
     "verify": {"images": 6, "boxes": 1},
     "evaluate": {
         "box_ap": 0.7, "box_ap50": 0.9, "mask_ap": 0.25, "images": 6, "images_per_s": 8.0,
-        "box_ap_by_class": {"circle": 0.7, "star": None},
+        "box_ap_by_class": {"circle": 0.7, "star": None}, "box_ap_drop_low": 0.03,
+        "box_ap_drop_high": 0.08, "mask_ap_drop_low": -0.01, "mask_ap_drop_high": 0.5,
     },
     "measure": SPEED,
 }  # fmt: skip
@@ -109,7 +110,8 @@ def test_every_column_of_a_finished_cell(plan: Plan, store: Store) -> None:
         "precision": "fp16", "runtime": "openvino", "target": "cpu", "status": "ok",
         "box_ap": 0.7, "box_ap50": 0.9, "mask_ap": 0.25, "box_ap_reference": 0.75,
         "mask_ap_reference": 0.5, "mask_ap_drop": 0.25, "matched_fraction": 1.0,
-        "box_ap_by_class": '{"circle": 0.7, "star": null}',
+        "box_ap_by_class": '{"circle": 0.7, "star": null}', "box_ap_drop_low": 0.03,
+        "box_ap_drop_high": 0.08, "mask_ap_drop_low": -0.01, "mask_ap_drop_high": 0.5,
         "evaluate_images_per_s": 8.0, "export_s": 4.0, "convert_s": 5.0, "kept_fp32": 2,
         "build_s": 1.5, "onnx_bytes": 5, "engine_bytes": 7, "peak_host_bytes": 100,
         "device": "a cpu", "runtime_version": "2026.1", "origin": "here", "speedup_vs_fp32": 1.0,

@@ -98,7 +98,8 @@ FOUND_BY_NAME: list[tuple[str, Any, list[str]]] = [
         modules_of(catalog.RUNTIMES["openvino"]),
     ),
     (
-        "evaluate", specs.EvaluateInputs(EAGER, PREPARED, (), True, 0.5, "box", TARGET),
+        "evaluate",
+        specs.EvaluateInputs(EAGER, PREPARED, Ref("reference", "k"), (), True, 0.5, "box", TARGET),
         modules_of(catalog.RUNTIMES["torch"], catalog.SOURCES["mmdet"]),
     ),
     (
