@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -178,15 +179,37 @@ def _auto(value: Any) -> Any:
     return {"auto": True} if value == "auto" else value
 
 
+def _switch_or_seconds(value: Any) -> bool | float:
+    """Take true, false or a number of seconds. Variables fill in all of them as text."""
+    text = str(value).strip().lower()
+    if text in ("true", "false"):
+        return text == "true"
+    with suppress(ValueError):
+        if 0 < (seconds := float(text)) <= 3600:
+            return seconds
+    raise ValueError("expected true, false, or seconds from over 0 to 3600")
+
+
 class MeasureSpec(StrictModel):
     """How speed is measured, after `warmup_seconds`: for `seconds`, then until there are
-    `min_samples` (the 95th percentile needs them), but no longer than `max_seconds`."""
+    `min_samples` (the 95th percentile needs them), but no longer than `max_seconds`.
+
+    throughput: whether to look for the load with the most images a second, or for how many
+    seconds; `true` is as long as latency takes."""
 
     seconds: Annotated[Finite, Field(gt=0, le=3600)] = 3.0
     max_seconds: Annotated[Finite, Field(gt=0, le=3600)] = 30.0
     warmup_seconds: Annotated[Finite, Field(ge=0, le=600)] = 0.2
     min_samples: Annotated[Whole, Field(ge=10, le=1_000_000)] = 130
     threads: Annotated[Whole, Field(ge=1, le=1024)] | None = None
+    throughput: Annotated[bool | float, BeforeValidator(_switch_or_seconds)] = True
+
+    @property
+    def throughput_seconds(self) -> float | None:
+        """How long to look for the best load: None is as long as latency takes, 0 not at all."""
+        if isinstance(self.throughput, bool):
+            return None if self.throughput else 0.0
+        return self.throughput
 
     @model_validator(mode="after")
     def _ordered(self) -> MeasureSpec:

@@ -1,1 +1,1 @@
-"""Measuring: samples of latency, and the state of the machine while they were taken."""
+"""Measuring: samples of latency, throughput, and the state of the machine meanwhile."""

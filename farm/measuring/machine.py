@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -79,6 +80,13 @@ def watched_machine(gpu: bool = False) -> Iterator[dict[str, Any]]:
     figures |= {"busy_cores_before": cores, "steal_fraction_before": stolen, "load_before": load}
     figures["busy_cores"], figures["steal_fraction"] = others(before, CpuTimes.now())
     figures |= {"load_after": _load(), "affinity": _affinity(), "governor": _governor()}
+
+
+def peak_host_bytes() -> int:
+    """Return the peak of this process's resident memory, in bytes.
+
+    A step's worker resets it when the step begins."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _load() -> float | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,17 @@ NEEDED = {50: 10, 90: 64, 95: 130, 99: 662}
 STABLE_DRIFT = 0.10
 """Steady: the medians of the first and second half differ by less than this (Model Navigator's
 window rule, on medians, since a shared machine gives single slow samples)."""
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python's garbage collector out of what is timed."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def sample(
@@ -53,7 +66,8 @@ def sample(
 
 
 def summarise(samples: Samples, device: Samples, batch: int) -> dict[str, Any]:
-    """Return latency in ms, and throughput in images a second; None where samples are too few.
+    """Return latency in ms, and images a second of one run after another; None where the samples
+    are too few.
 
     device: the accelerator's part of each sample, or empty. The rest of a sample is the host's.
     """
@@ -71,6 +85,6 @@ def summarise(samples: Samples, device: Samples, batch: int) -> dict[str, Any]:
         "device_p50_ms": float(np.median(device)) if device.size else None,
         "host_p50_ms": float(np.median(samples - device)) if device.size else None,
         "samples": len(samples),
-        "throughput_per_s": batch * 1000 / mean,
+        "serial_images_per_s": batch * 1000 / mean,
         "stable": bool(abs(first - second) <= STABLE_DRIFT * min(first, second)),
     }

@@ -32,7 +32,7 @@ def _measure(run: EngineRun) -> specs.MeasureInputs:
     how = run.measure
     return specs.MeasureInputs(
         run.engine, run.prepared, run.target, how.seconds, how.max_seconds, how.warmup_seconds,
-        how.min_samples, run.threads,
+        how.min_samples, run.threads, how.throughput_seconds,
     )  # fmt: skip
 
 

@@ -125,6 +125,13 @@ def _onnx_bytes(cell: CellResults) -> int | None:
     return found
 
 
+def _peak_memory(cell: CellResults) -> int | None:
+    """That of one request at a time; records of before it was told apart have the step's."""
+    step = cell.records.get("measure")
+    found: int | None = cell.figure("measure", "peak_host_bytes")
+    return step.peak_host_bytes if found is None and step else found
+
+
 def _last(cell: CellResults) -> Record | None:
     """The record of the engine's last step."""
     return cell.records.get("measure") or cell.records.get("build")
@@ -209,6 +216,9 @@ _OWN = (
         "measure", "throughput_per_s", positive,
         unit="images/s", heading="img/s", form="{:.0f}",
     ),
+    _figure("measure", "throughput_batch", count, since=7),
+    _figure("measure", "throughput_streams", count, since=7),
+    _figure("measure", "serial_images_per_s", positive, unit="images/s", since=7),
     _figure("measure", "stable", flag),
     _figure("measure", "threads", count),
     _figure("measure", "batch", count),
@@ -221,7 +231,7 @@ _OWN = (
     _figure("build", "build_s", number, unit="s"),
     Column("onnx_bytes", count, "export, convert", _onnx_bytes, unit="bytes"),
     _figure("build", "engine_bytes", count, unit="bytes"),
-    _cost("measure", "peak_host_bytes", "peak_host_bytes", count, unit="bytes"),
+    Column("peak_host_bytes", count, "measure", _peak_memory, unit="bytes"),
     Column("device", text, "build, measure", _device),
     _figure("build", "fallback", text, since=3),
     Column("runtime_version", text, "build, measure", _runtime_version),

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from farm.runtimes.base import DeviceTimed, Graphed, Runtime, Session
+from farm.runtimes.base import Concurrent, DeviceTimed, Graphed, Runtime, Session
 
-__all__ = ["DeviceTimed", "Graphed", "Runtime", "Session", "engine_runtimes"]
+__all__ = ["Concurrent", "DeviceTimed", "Graphed", "Runtime", "Session", "engine_runtimes"]
 
 
 def engine_runtimes(on_cpu: bool = False) -> tuple[str, ...]:

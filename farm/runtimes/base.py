@@ -16,7 +16,7 @@ runtime.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -89,6 +89,21 @@ class DeviceTimed(Protocol):
 
     def device_time_ms(self) -> float:
         """Return the time of the last run without copies and without the host's work."""
+
+
+@runtime_checkable
+class Concurrent(Protocol):
+    """A session whose engine can work on several requests at once."""
+
+    def concurrent(self, streams: int) -> Sequence[Session]:
+        """Open so many sessions of the same engine, each to be run by a thread of its own.
+
+        On a CPU they have together the cores that this one has. The caller closes them all before
+        this one.
+
+        Raises:
+            TransientFailure: memory ran out; or the library's own errors.
+        """
 
 
 class EngineAdapter(Protocol):

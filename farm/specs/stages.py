@@ -141,6 +141,9 @@ class EvaluateInputs:
 
 @dataclass(frozen=True)
 class MeasureInputs:
+    """`throughput_seconds`: how long to look for the best load; None: as long as latency takes,
+    0: not at all."""
+
     engine: Engine
     prepared: Ref
     target: Target
@@ -149,6 +152,7 @@ class MeasureInputs:
     warmup_seconds: float
     min_samples: int
     threads: int
+    throughput_seconds: float | None = None
 
 
 @dataclass(frozen=True)

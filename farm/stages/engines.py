@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from farm.catalog import RUNTIMES, SOURCES
 from farm.detections.suppress import suppress
-from farm.runtimes import DeviceTimed, Graphed, Session
+from farm.runtimes import Concurrent, DeviceTimed, Graphed, Session
 
 if TYPE_CHECKING:
     from farm.specs import Engine, Suppression
@@ -77,6 +77,29 @@ def uses_cuda_graph(session: Session) -> bool | None:
     """Whether a run is one CUDA graph; None where the runtime has none."""
     inner = _inner(session)
     return inner.uses_cuda_graph if isinstance(inner, Graphed) else None
+
+
+def runs_concurrently(session: Session) -> bool:
+    """Return whether `concurrent` can open it for several requests at once."""
+    return isinstance(_inner(session), Concurrent)
+
+
+@contextmanager
+def concurrent(session: Session, streams: int) -> Iterator[Sequence[Session]]:
+    """Open an engine for so many requests at once, with the suppression as in its session."""
+    inner = _inner(session)
+    if streams == 1 or not isinstance(inner, Concurrent):
+        yield [session]
+        return
+    own = inner.concurrent(streams)
+    try:
+        if isinstance(session, Suppressing):
+            yield [replace(session, session=one) for one in own]
+        else:
+            yield own
+    finally:
+        for one in own:
+            one.close()
 
 
 def _inner(session: Session) -> Session:

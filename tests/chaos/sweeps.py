@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.results import leaderboard
+from farm.store.figures import MACHINE
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -45,8 +46,9 @@ _MODELS = {"dark": (123.675, "[onnxruntime, faulty]"), "light": (100.0, "[faulty
 """The cells of `null` fail: it finds nothing. So there are reasons to compare, too."""
 
 _TIMINGS = frozenset({
-    "latency_cov", "samples", "throughput_per_s", "stable", "evaluate_images_per_s", "export_s",
-    "convert_s", "build_s", "device_p50_ms", "speedup_vs_fp32", "peak_host_bytes",
+    "samples", "stable", "evaluate_images_per_s", "export_s", "convert_s", "build_s",
+    "device_p50_ms", "host_p50_ms", "speedup_vs_fp32", "peak_host_bytes", "serial_images_per_s",
+    *MACHINE,
 })  # fmt: skip
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -83,7 +85,9 @@ def rows(results: Path, sweep: str = NAME) -> Rows:
         row["cell"]: {
             name: value
             for name, value in row.items()
-            if name not in _TIMINGS and not name.startswith("latency_") and name != "sweep"
+            if name not in _TIMINGS
+            and not name.startswith(("latency_", "throughput_"))
+            and name != "sweep"
         }
         for row in leaderboard.of_sweep(results, sweep)
     }

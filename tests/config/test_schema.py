@@ -22,7 +22,7 @@ DEFAULTS: dict[Any, dict[str, Any]] = {
     schema.Int8Spec: {"method": "percentile", "percentile": 99.99, "auto": None},
     schema.MeasureSpec: {
         "seconds": 3.0, "max_seconds": 30.0, "warmup_seconds": 0.2, "min_samples": 130,
-        "threads": None,
+        "threads": None, "throughput": True,
     },
     schema.VerifySpec: {
         "min_score": 0.3, "min_iou": 0.9, "min_matched_fraction": 0.99, "max_score_diff": 1e-3,
@@ -107,6 +107,17 @@ def test_measuring_ends_no_earlier_than_it_should_last() -> None:
     assert "max_seconds 3 is less than seconds" in messages(
         MeasureSpec, {"seconds": 4, "max_seconds": 3}
     )
+
+
+def test_throughput_is_a_switch_or_seconds() -> None:
+    read = {True: None, "true": None, False: 0.0, "false": 0.0, 2: 2.0, "0.5": 0.5, 3600: 3600.0}
+    for said, seconds in read.items():
+        found = TypeAdapter(MeasureSpec).validate_python({"throughput": said})
+        assert found.throughput_seconds == seconds, said
+    assert MeasureSpec().throughput_seconds is None
+    for wrong in ("much", 0, -1, 3601, float("nan"), None, [1], ""):
+        expected = "expected true, false, or seconds from over 0 to 3600"
+        assert expected in messages(MeasureSpec, {"throughput": wrong})
 
 
 def test_int8_auto_may_be_said_in_short() -> None:

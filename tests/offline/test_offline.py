@@ -32,6 +32,7 @@ from farm.offline.unpack import unpack
 from farm.plan import make_plan
 from farm.store import Store
 from farm.store.facts import facts_from
+from farm.store.figures import MACHINE
 from farm.store.records import digest_of
 
 pytestmark = pytest.mark.slow
@@ -147,7 +148,8 @@ def test_records_from_another_machine_are_those_of_a_sweep(
     own = pd.read_parquet(tmp_path / "swept" / "leaderboard").set_index("cell")
     assert sorted(imported.index) == sorted(CELLS)
     varying = {name for name in own if name.startswith(("latency", "peak", "evaluate_images"))}
-    varying |= {"samples", "throughput_per_s", "stable", "build_s", "export_s", "origin"}
+    varying |= {name for name in own if name.startswith(("throughput", "serial_images"))}
+    varying |= {"samples", "stable", "build_s", "export_s", "origin", *MACHINE}
     same = [name for name in own if name not in varying]
     pd.testing.assert_frame_equal(imported.loc[CELLS, same], own.loc[CELLS, same])
     assert (imported.latency_p50_ms > 0).all() and (imported.status == "ok").all()

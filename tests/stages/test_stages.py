@@ -178,7 +178,7 @@ def test_a_percentile_needs_its_samples() -> None:
     few = summarise(np.linspace(1, 2, 64), np.empty(0), 4)
     assert few["latency_p90_ms"] == pytest.approx(1.9)
     assert few["latency_p95_ms"] is None and few["latency_p99_ms"] is None
-    assert few["throughput_per_s"] == pytest.approx(4000 / 1.5)
+    assert few["serial_images_per_s"] == pytest.approx(4000 / 1.5)
     assert few["stable"] is False  # it drifts from 1 to 2
     many = summarise(np.tile([1.0, 1.1], 400), np.empty(0), 1)
     assert many["latency_p99_ms"] == pytest.approx(1.1) and many["stable"] is True

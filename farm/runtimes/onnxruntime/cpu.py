@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,13 +36,33 @@ def _file(onnx: Path, precision: str) -> str | bytes:
     return str(onnx)
 
 
-def open_engine(folder: Path, options: EngineOptions, threads: int) -> CpuSession:
+def open_engine(folder: Path, options: EngineOptions, threads: int) -> CpuEngine:
     """Open the model that `build` optimised."""
+    return CpuEngine(partial(_open, folder, options), threads)
+
+
+class CpuEngine(CpuSession):
+    """A session that can be opened again for several requests at once.
+
+    again: opens the model for a number of threads.
+    """
+
+    def __init__(self, again: Callable[[int], ort.InferenceSession], threads: int) -> None:
+        super().__init__(again(threads))
+        self._again, self._threads = again, threads
+
+    def concurrent(self, streams: int) -> list[CpuSession]:
+        """Open the model once more, for calls at once; see `farm.runtimes.Concurrent`."""
+        # The thread of each call works too: with the pool's they are as many as the cores.
+        shared = self._again(max(1, self._threads - streams + 1))
+        return [CpuSession(shared) for _ in range(streams)]
+
+
+def _open(folder: Path, options: EngineOptions, threads: int) -> ort.InferenceSession:
     settings = _options(options, threads)
     # The file is optimised already; doing it again would only cost time.
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    model = folder / "model.onnx"
-    return CpuSession(ort.InferenceSession(str(model), settings, providers=[CPU]))
+    return ort.InferenceSession(str(folder / "model.onnx"), settings, providers=[CPU])
 
 
 def _options(options: EngineOptions, threads: int) -> ort.SessionOptions:

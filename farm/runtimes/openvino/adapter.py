@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +66,15 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
     (folder / "model.blob").write_bytes(blob.getbuffer())
 
 
-def open_engine(folder: Path, options: EngineOptions, threads: int) -> OpenVinoSession:
+def open_engine(folder: Path, options: EngineOptions, threads: int) -> OpenVinoEngine:
     """Open the blob that `build` kept."""
-    properties = _properties(options) | {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    return OpenVinoEngine(partial(_open, folder, options, threads))
+
+
+def _open(folder: Path, options: EngineOptions, threads: int, streams: int) -> ov.CompiledModel:
+    properties = _properties(options) | {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams}
     blob = io.BytesIO((folder / "model.blob").read_bytes())
-    return OpenVinoSession(ov.Core().import_model(blob, _DEVICE, properties))
+    return ov.Core().import_model(blob, _DEVICE, properties)
 
 
 def _bounds(shape: Shape) -> ov.PartialShape:
@@ -105,3 +111,19 @@ class OpenVinoSession:
     def close(self) -> None:
         """Free the request."""
         self._request = None
+
+
+class OpenVinoEngine(OpenVinoSession):
+    """A session that can be opened again for several requests at once.
+
+    again: opens the blob for a number of streams.
+    """
+
+    def __init__(self, again: Callable[[int], ov.CompiledModel]) -> None:
+        super().__init__(again(1))
+        self._again = again
+
+    def concurrent(self, streams: int) -> list[OpenVinoSession]:
+        """Open the blob once more, with a stream a request; see `farm.runtimes.Concurrent`."""
+        compiled = self._again(streams)
+        return [OpenVinoSession(compiled) for _ in range(streams)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def open_engine(library: Any, folder: Path, options: EngineOptions) -> TensorRtS
     if context is None:
         kind = TransientFailure if log.out_of_memory() else StepFailed
         raise kind(f"the engine {folder / engine.PLAN} does not load:\n{log.reason()}")
-    return TensorRtSession(library, known, runtime, loaded, context, own.cuda_graph)
+    return TensorRtEngine(library, known, runtime, loaded, context, own.cuda_graph)
 
 
 class TensorRtSession:
@@ -71,6 +72,7 @@ class TensorRtSession:
         self._outputs = [Output(library, loaded, name) for name in tensors if name not in inputs]
         self._shape: Dims | None = None
         self._graph: Graph | None = None
+        self._asks_graph = graph
         self._wants_graph = graph and not self._input.dynamic
 
     def _is_input(self, name: str) -> bool:
@@ -165,3 +167,27 @@ class TensorRtSession:
             return False
         checks = self._version.asks_capturable
         return not checks or bool(self._context.is_stream_capturable(self._stream.handle))
+
+
+class TensorRtEngine(TensorRtSession):
+    """A session that can be opened again for several requests at once."""
+
+    def concurrent(self, streams: int) -> list[TensorRtSession]:
+        """Make an execution context and a stream for each request; see `farm.runtimes.Concurrent`.
+
+        They share the engine's weights.
+        """
+        with ExitStack() as made:  # what was made is freed where the next one has no memory
+            sessions = [made.enter_context(closing(self._another())) for _ in range(streams)]
+            made.pop_all()
+        return sessions
+
+    def _another(self) -> TensorRtSession:
+        self._log.begin()
+        context = self._engine.create_execution_context()
+        if context is None:
+            kind = TransientFailure if self._log.out_of_memory() else StepFailed
+            raise kind(f"no other execution context:\n{self._log.reason()}")
+        return TensorRtSession(
+            self._library, self._version, self._runtime, self._engine, context, self._asks_graph
+        )
