@@ -6,8 +6,6 @@ import argparse
 import gc
 import json
 
-from farm.errors import InputError, nearest
-from farm.parsing import number
 from farm.run import PLACE
 
 
@@ -36,75 +34,6 @@ def _plan(options: argparse.Namespace) -> int:
     store.learn(step.ref for step in plan.steps.values())
     print(json.dumps(as_json(plan, store), indent=1) if options.json else as_text(plan, store))
     return 0
-
-
-def add_best(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `farm best`."""
-    from farm.catalog import POSTPROCESS
-
-    add = parser.add_argument
-    add("--target", required=True, help="the target that the engine is for")
-    add("--sweep", help="only engines of this sweep")
-    add("--model", help="only engines of this model")
-    add(
-        "--objective",
-        choices=("latency", "throughput", "ap"),
-        default="latency",
-        help="what the engine is to be best in (default: latency)",
-    )
-    add(
-        "--max-ap-drop",
-        type=number,
-        default=0.5,
-        metavar="POINTS",
-        help="AP that may be lost against PyTorch, in points of 100 (default: 0.5)",
-    )
-    add("--max-latency-ms", type=number, metavar="MS", help="the largest p50 latency allowed")
-    add(
-        "--postprocess",
-        choices=POSTPROCESS,
-        help="only engines whose graphs end there; raw outputs (none) have no AP",
-    )
-    add(
-        "--pareto",
-        action="store_true",
-        help="show every engine that no other beats in both AP and latency",
-    )
-    add("--json", action="store_true", help="print JSON, for programs")
-    _add_results(parser)
-    parser.set_defaults(command=_best)
-
-
-def _best(options: argparse.Namespace) -> int:
-    from farm.cli.results import results_of
-    from farm.plan.machines.placement import cpu_model, gpus
-    from farm.results.rows import places
-    from farm.results.select import Criteria, pareto, pick
-    from farm.results.shipping import checked
-    from farm.results.tables import pick_as_json, pick_as_text, render
-    from farm.store import Store
-
-    results = results_of(options.results)
-    rows = results.read(options.target, options.sweep)
-    models = {row["model"] for row in rows}
-    if options.model is not None and options.model not in models:
-        raise InputError(f"no model {options.model!r}{nearest(options.model, models)}", "--model")
-    criteria = Criteria(
-        options.objective, options.max_ap_drop, options.max_latency_ms, options.model,
-        options.postprocess, frozenset([cpu_model(), *map(str, gpus())]),
-    )  # fmt: skip
-    store = results.store()
-    picked = checked(pick(rows, criteria), store)
-    # What was checked of an object store is in this machine's folder of it.
-    where = places(picked.best, Store(store.root)) if picked.best else {}
-    if options.pareto and picked.best:
-        front = pareto(picked.eligible)
-        print(json.dumps(front, indent=1) if options.json else render(front, "table"))
-    elif options.json:
-        print(json.dumps(pick_as_json(picked, where), indent=1))
-    else:
-        print(pick_as_text(picked, where))
-    return 0 if picked.best else 1
 
 
 def add_reproduce(parser: argparse.ArgumentParser) -> None:

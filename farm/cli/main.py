@@ -40,7 +40,8 @@ COMMANDS = {
     ),
     "leaderboard": Command("show the results", "farm.cli.leaderboard:add_command"),
     "best": Command(
-        "pick the engine to ship for a target, and say why", "farm.cli.commands:add_best"
+        "pick the engine to ship for each target and model, and say why",
+        "farm.cli.best:add_command",
     ),
     "diff": Command(
         "compare two sweeps, or two values of an axis, cell by cell", "farm.cli.diff:add_command"

@@ -85,9 +85,22 @@ class Results:
 
     def written(self, sweep: str) -> float:
         """Return when rows of a sweep were written last, in seconds since 1970. Raises OSError."""
+        times = self.written_files().items()
+        return max((time for (_, own), time in times if own == sweep), default=0.0)
+
+    def written_files(self) -> dict[tuple[str, str], float]:
+        """Return when the rows of each target and sweep were written, in seconds since 1970.
+
+        Raises OSError.
+        """
         objects = self.mirror.objects if self.mirror else FolderObjects(self.folder)
-        own = (one for one in objects.listed(BOARD) if f"/sweep={sweep}/" in one.name)
-        return max((one.modified for one in own), default=0.0)
+        found = dict[tuple[str, str], float]()
+        for one in objects.listed(BOARD):
+            parts = dict(part.partition("=")[::2] for part in one.name.split("/"))
+            if "target" in parts and "sweep" in parts:
+                group = parts["target"], parts["sweep"]
+                found[group] = max(one.modified, found.get(group, 0.0))
+        return found
 
     def of_sweep(self, sweep: str, target: str) -> list[Row]:
         """Return rows of a sweep as `leaderboard.of_sweep`. Raises InputError, OSError."""

@@ -48,8 +48,8 @@ _BOUNDS = {
 class Condition:
     """What the value of a column must be.
 
-    value: in the unit of the column; None stands for no value. text: the condition as messages
-    name it. verb: what they say of a value, as "takes"; by default "COLUMN is".
+    value: in the unit of the column; None stands for no value. text: the option that states it.
+    verb: what messages say of a value, as "takes"; by default "has COLUMN".
     """
 
     column: str
@@ -73,16 +73,30 @@ class Condition:
         own = row.get(self.column)
         if own is None or not isinstance(self.value, int | float) or self.operator in ("=", "!="):
             return None
-        gap: float = abs(own - self.value)
-        return gap
+        missed: float = abs(own - self.value)
+        return missed
 
     def reason(self, row: Row) -> str:
         """Return why a row does not meet it: what its value is, and what was expected."""
-        column, own = COLUMNS[self.column], row.get(self.column)
-        if own is None:
-            return f"its {self.column} is not known"
-        said = f"{self.verb or f'{self.column} is'} {shown(column, own)}"
-        return f"{said}, {_BOUNDS[self.operator]} {shown(column, self.value)}"
+        if row.get(self.column) is None:
+            return f"has no {self.column}"
+        return f"{self._has(row)}, {_BOUNDS[self.operator]} {shown(self._column, self.value)}"
+
+    def miss(self, row: Row) -> str:
+        """Return what a row's value is and by how much it misses the condition."""
+        missed = self.missed_by(row)
+        if not missed:
+            return self.reason(row)
+        side = "over" if self.operator in ("<", "<=") else "under"
+        return f"{self._has(row)}, {shown(self._column, missed)} {side}"
+
+    @property
+    def _column(self) -> Column:
+        return COLUMNS[self.column]
+
+    def _has(self, row: Row) -> str:
+        said = self.verb or f"has {self.column}"
+        return f"{said} {shown(self._column, row.get(self.column))}"
 
 
 def parse(written: str) -> Condition:
@@ -108,7 +122,7 @@ def parse(written: str) -> Condition:
             "no value" if value is None else "true or false" if value in (True, False) else "text"
         )
         raise InputError(f"{quoted(written)}: {sign} compares numbers; for {what} use = or !=")
-    return Condition(column.name, sign, value, plain(" ".join(written.split())))
+    return Condition(column.name, sign, value, f"--where {quoted(' '.join(written.split()))}")
 
 
 def column_of(name: str) -> Column:

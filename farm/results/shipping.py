@@ -15,7 +15,7 @@ from farm.store.upkeep.repair import outdated
 
 if TYPE_CHECKING:
     from farm.results.columns import Row
-    from farm.results.select import Pick
+    from farm.results.picking.select import Pick
     from farm.store import Store
 
 _HANDED_OUT = ("export", "convert", "build")
@@ -35,7 +35,7 @@ def checked(picked: Pick, store: Store) -> Pick:
         return picked
     why = "the best cell was altered since its sweep"
     left_out = {picked.best["cell"]: reason, **picked.left_out}
-    return replace(picked, best=None, why=why, left_out=left_out)
+    return replace(picked, best=None, why=why, left_out=left_out, ties=())
 
 
 def altered(row: Row, store: Store) -> str | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from farm.results.by_class import CLASS_COLUMNS, by_class
 from farm.results.columns import COLUMNS, Row
@@ -15,10 +14,7 @@ from farm.results.escaping import for_csv, for_markdown
 from farm.results.views import View
 from farm.store.origins import HERE
 from farm.terminal import plain, plain_lines
-from farm.terminal.tables import fields, table
-
-if TYPE_CHECKING:
-    from farm.results.select import Pick
+from farm.terminal.tables import table
 
 FORMATS = ("table", "csv", "json", "markdown")
 
@@ -35,7 +31,7 @@ _FIRST = (
 """The order in tables, which then fit 80 columns in most cases; csv and json have every column."""
 
 
-def _text(value: Any, pattern: str) -> str:
+def value_text(value: Any, pattern: str) -> str:
     if value is None:
         return "-"
     # Adding 0.0 turns -0.0 into 0.0: "-0.0000" would look like a difference.
@@ -119,8 +115,8 @@ def render_columns(rows: Sequence[Row], columns: Sequence[Shown], form: str) -> 
     return _lined(rows, columns)
 
 
-def _shown(rows: Sequence[Row]) -> list[Shown]:
-    """The columns with a heading in which a row differs from the default."""
+def shown_columns(rows: Sequence[Row]) -> list[Shown]:
+    """Return the columns with a heading in which a row differs from the default."""
     defaults = {"postprocess": "graph", "precision": "fp32", "origin": HERE}
     headed = [name for name, column in COLUMNS.items() if column.heading]
     return [
@@ -131,7 +127,7 @@ def _shown(rows: Sequence[Row]) -> list[Shown]:
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    lines = _lined_markdown(rows, _shown(rows))
+    lines = _lined_markdown(rows, shown_columns(rows))
     return "\n".join([lines, *map(for_markdown, _reasons(rows) + _origins(rows))])
 
 
@@ -151,7 +147,7 @@ def _table(rows: Sequence[Row]) -> str:
         groups.setdefault((row["target"], row["sweep"]), []).append(row)
     for (target, sweep), own in groups.items():
         title = plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")
-        lines = [title.rstrip(": "), _lined(own, _shown(own))]
+        lines = [title.rstrip(": "), _lined(own, shown_columns(own))]
         blocks.append("\n".join(lines + _reasons(own) + _origins(own)))
     return "\n\n".join(blocks)
 
@@ -159,7 +155,7 @@ def _table(rows: Sequence[Row]) -> str:
 def _table_in_order(rows: Sequence[Row]) -> str:
     """One table for all targets and sweeps, whose rows keep their order."""
     among = [name for name in ("target", "sweep") if len({row[name] for row in rows}) > 1]
-    columns = [(name, name, "{}") for name in among] + _shown(rows)
+    columns = [(name, name, "{}") for name in among] + shown_columns(rows)
     return "\n".join([_lined(rows, columns), *_reasons(rows), *_origins(rows)])
 
 
@@ -167,7 +163,7 @@ def _texts(rows: Sequence[Row], column: Shown, escaped: Callable[[str], str]) ->
     """What is shown of a column's values, which are of one type; equal ones are made once."""
     name, _, form = column
     values: list[Any] = [row.get(name) for row in rows]
-    texts = {value: escaped(_text(value, form)) for value in set(values)}
+    texts = {value: escaped(value_text(value, form)) for value in set(values)}
     return [texts[value] for value in values]
 
 
@@ -206,55 +202,3 @@ def _origins(rows: Sequence[Row]) -> list[str]:
         )
         lines.append("  not checked here; the engines are on that machine")
     return lines
-
-
-def pick_as_json(picked: Pick, where: Mapping[str, str]) -> dict[str, Any]:
-    """Return the pick for programs. where: the paths of its files, by name."""
-    return {
-        "best": picked.best,
-        "why": picked.why,
-        "files": dict(where),
-        "left_out": picked.left_out,
-    }
-
-
-def pick_as_text(picked: Pick, where: Mapping[str, str]) -> str:
-    """Describe the pick: the cell, why it is the best, its figures and the paths of its files.
-
-    where: the paths, by name.
-    """
-    best = picked.best
-    if best is None:
-        reasons = [
-            plain(f"  {cell}: {reason}") for cell, reason in list(picked.left_out.items())[:10]
-        ]
-        return "\n".join([f"No engine to ship: {picked.why}.", *reasons])
-    head = "Ship" if best["origin"] == HERE else "Imported, not built here:"
-    return "\n".join([plain(f"{head} {best['cell']}"), fields(_described(best, picked.why, where))])
-
-
-def _described(best: Row, why: str, where: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The names and values of the description."""
-    yield "why", textwrap.fill(plain(why), 68)
-    for kind in ("box", "mask"):
-        if kind == "box" or best["mask_ap"] is not None:
-            beside = _text(best[f"{kind}_ap_reference"], "{:.4f}")
-            yield f"{kind} AP", f"{_text(best[f'{kind}_ap'], '{:.4f}')} (PyTorch {beside})"
-    yield (
-        "speed",
-        f"p50 {best['latency_p50_ms']:.2f} ms, "
-        f"p90 {_text(best['latency_p90_ms'], '{:.2f}')} ms, "
-        f"{best['throughput_per_s']:.1f} images/s on {best['threads']} threads",
-    )
-    yield "device", str(best["device"])
-    yield from where.items()
-    if best["origin"] != HERE:
-        yield "origin", best["origin"]
-        yield "note", _IMPORTED
-    if best["stable"] is False:
-        yield "note", "the measurement drifted; measure again on a quieter machine"
-
-
-_IMPORTED = """\
-the figures are those of the other machine, where its engine is:
-run the cell on this target to build and measure an engine here"""

@@ -150,6 +150,8 @@ class Runtime(Part):
     compute_capabilities: those it builds for, with no GPU there; () where engines are built on
     the target itself. suppresses: it has NonMaxSuppression. profiles: it builds for the least and
     the largest size of a dynamic shape, which the network must then take.
+    portable: applications give it the ONNX file itself, which opens on any machine and in any
+    release that knows its opset; else an engine is bound to the release that built it.
     """
 
     engines: Callable[[], EngineAdapter] | None = None
@@ -171,6 +173,7 @@ class Runtime(Part):
     compute_capabilities: tuple[str, ...] = ()
     suppresses: bool = True
     profiles: bool = False
+    portable: bool = False
 
     def __post_init__(self) -> None:
         if (self.engines is None) == (self.modules is None):

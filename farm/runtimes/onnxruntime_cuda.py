@@ -26,4 +26,5 @@ RUNTIME = Runtime(
     options=CudaOptions,
     precisions=("fp32", "fp16"),
     accelerators=True,
+    portable=True,
 )

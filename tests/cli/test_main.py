@@ -102,7 +102,7 @@ def test_every_argument_has_a_help_text(name: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["nonesuch"], ["plan"], ["best"], ["reproduce"], ["export"], ["build"], ["test"],
+        ["nonesuch"], ["plan"], ["reproduce"], ["export"], ["build"], ["test"],
         ["run", "m.yaml", "--executor", "none"], ["run", "m.yaml", "--nonesuch"],
         ["run", "m.yaml", "--step-minutes", "9"], ["run", "m.yaml", "--check-minutes", "9"],
         ["run-pack", "p", "--limit", "build"], ["run-pack", "p", "--limit", "build=0s"],
@@ -110,6 +110,8 @@ def test_every_argument_has_a_help_text(name: str) -> None:
         ["leaderboard", "x"], ["best", "--target", "cpu", "--max-ap-drop", "-1"],
         ["best", "--target", "cpu", "--max-latency-ms", "nan"],
         ["best", "--target", "cpu", "--objective", "beauty"], ["doctor", "x"],
+        ["best", "--min-ap", "101"], ["best", "--min-ap", "-1"], ["best", "--min-ap", "high"],
+        ["best", "--sweep", "s", "--all-sweeps"],
     ],
 )  # fmt: skip
 def test_a_wrong_command_line_is_exit_code_2_and_says_so(run: Run, words: list[str]) -> None:
@@ -128,7 +130,8 @@ def test_defaults_are_those_of_the_documentation() -> None:
     found = parsed("best", "--target", "cpu")
     expected = {
         "objective": "latency", "max_ap_drop": 0.5, "max_latency_ms": None, "model": None,
-        "postprocess": None, "pareto": False, "json": False, "sweep": None,
+        "postprocess": None, "pareto": False, "json": False, "sweep": None, "all_sweeps": False,
+        "min_ap": None, "confident": False, "where": [],
     }  # fmt: skip
     assert expected.items() <= found.items()
     assert parsed("leaderboard")["format"] == "table" and not parsed("leaderboard")["by_class"]
@@ -192,39 +195,6 @@ def test_what_is_not_in_the_results_is_exit_code_2_with_what_is(
 ) -> None:
     done = run(*words)
     assert done.code == 2 and done.out == "" and said in done.err
-
-
-@pytest.mark.parametrize(
-    ("words", "cell"),
-    [
-        ([], "fast"),
-        (["--objective", "throughput"], "good"),
-        (["--objective", "ap"], "good"),
-        (["--model", "b"], "good"),
-        (["--sweep", "s"], "fast"),
-        (["--max-latency-ms", "5"], "fast"),
-    ],
-)
-def test_best_picks_by_what_is_asked_for(
-    run: Run, results: Path, words: list[str], cell: str
-) -> None:
-    done = run("best", "--target", "cpu", "--json", *words)
-    assert done.code == 0 and json.loads(done.out)["best"]["cell"] == cell
-    text = run("best", "--target", "cpu", *words)
-    assert text.code == 0 and cell in text.out
-
-
-def test_best_shows_the_front_or_ends_with_1_where_nothing_is_eligible(
-    run: Run, results: Path
-) -> None:
-    front = run("best", "--target", "cpu", "--pareto", "--json")
-    assert [one["cell"] for one in json.loads(front.out)] == ["fast", "good"]
-    assert "bad" not in run("best", "--target", "cpu", "--pareto").out
-    for words in (["--max-latency-ms", "1"], ["--max-latency-ms", "1", "--pareto"]):
-        done = run("best", "--target", "cpu", *words)
-        assert done.code == 1 and "takes 5.00 ms, at most 1" in done.out
-    assert run("best", "--target", "gpu").code == 1
-    assert run("best", "--target", "gpu", "--postprocess", "none").code == 0
 
 
 def test_results_are_found_by_option_and_environment(

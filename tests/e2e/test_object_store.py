@@ -88,7 +88,7 @@ def test_a_sweep_without_a_shared_folder_has_the_rows_of_one_with_it(
     assert again.returncode == 0 and "steps to do" not in again.stderr
     assert "64 artifacts" not in farm("store", "verify", "--results", place, env=own).stderr
     best = farm("best", "--target", "cpu", "--json", "--results", place, env=own)
-    files = json.loads(best.stdout)["files"]
+    files = json.loads(best.stdout)["targets"][0]["picks"][0]["files"]
     assert Path(files["onnx"]).is_file()
     assert Path(files["engine"]).is_dir()
 

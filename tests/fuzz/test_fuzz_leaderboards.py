@@ -17,9 +17,11 @@ from farm.config.loader import load_matrix
 from farm.errors import InputError
 from farm.plan import make_plan
 from farm.results import leaderboard
+from farm.results.picking.criteria import Criteria
+from farm.results.picking.select import pick
+from farm.results.picking.texts import Answer, answer_as_json, answers_as_text
 from farm.results.rows import make_rows
-from farm.results.select import Criteria, pareto, pick
-from farm.results.tables import FORMATS, pick_as_json, pick_as_text, render
+from farm.results.tables import FORMATS, render
 from farm.store import Store
 
 
@@ -68,10 +70,11 @@ def shown(rows: list[dict[str, Any]]) -> None:
         if form == "json":
             json.loads(text, parse_constant=pytest.fail)
     for objective in ("latency", "throughput", "ap"):
-        picked = pick(rows, Criteria(objective))
-        assert pick_as_text(picked, {})
-        json.dumps(pick_as_json(picked, {}))
-        pareto(picked.eligible)
+        for wish in (Criteria(objective), Criteria(objective, confident=True, max_latency_ms=1)):
+            found = {"m": pick(rows, wish)}
+            answer = Answer("cpu", ("fuzz",), ("other",), found, {}, 1)
+            assert answers_as_text([answer]) and answers_as_text([answer, answer])
+            json.dumps(answer_as_json(answer))
 
 
 @fuzzed(st.lists(right_row, min_size=1, max_size=6), share=1 / 3)

@@ -18,8 +18,9 @@ from farm.config.loader import load_matrix
 from farm.errors import InputError
 from farm.plan import Plan, make_plan
 from farm.results import leaderboard
+from farm.results.picking.criteria import Criteria
+from farm.results.picking.select import pick
 from farm.results.rows import make_rows
-from farm.results.select import Criteria, pick
 from farm.results.tables import FORMATS, render
 from farm.specs import ModelFacts, Ref
 from farm.store import Failure, Record, Store

@@ -161,7 +161,7 @@ def test_an_import_of_another_device_is_picked_by_its_origin(
     assert out.startswith("Imported, not built here: onestage") and "a.tar.gz" in out
     assert "malicious" not in out and "engine  " not in out  # no engine is named as if it were it
     assert best(tmp_path / "r", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)["targets"][0]["picks"]
     assert found["best"]["origin"].endswith("a.tar.gz") and found["files"] == {}
 
 

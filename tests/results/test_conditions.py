@@ -96,20 +96,20 @@ def test_a_wrong_condition_is_refused_with_what_was_expected(written: str, said:
     [
         (
             "engine_bytes < 50MB", {"engine_bytes": 52_428_800},
-            "engine_bytes is 52.4 MB, expected under 50.0 MB", 2_428_800,
+            "has engine_bytes 52.4 MB, expected under 50.0 MB", 2_428_800,
         ),
         (
-            "latency_p50_ms<=9", {}, "latency_p50_ms is 10.00 ms, at most 9.00 ms", 1.0,
+            "latency_p50_ms<=9", {}, "has latency_p50_ms 10.00 ms, at most 9.00 ms", 1.0,
         ),
-        ("box_ap >= 60%", {}, "box_ap is 0.5000, at least 0.6000", pytest.approx(0.1)),
-        ("samples > 10", {"samples": 10}, "samples is 10, expected over 10", 0),
-        ("opset = 13", {"opset": 11}, "opset is 11, expected 13", None),
-        ("runtime = openvino", {}, "runtime is onnxruntime, expected openvino", None),
+        ("box_ap >= 60%", {}, "has box_ap 0.5000, at least 0.6000", pytest.approx(0.1)),
+        ("samples > 10", {"samples": 10}, "has samples 10, expected over 10", 0),
+        ("opset = 13", {"opset": 11}, "has opset 11, expected 13", None),
+        ("runtime = openvino", {}, "has runtime onnxruntime, expected openvino", None),
         (
-            "runtime != onnx*", {}, "runtime is onnxruntime, expected another than onnx*", None,
+            "runtime != onnx*", {}, "has runtime onnxruntime, expected another than onnx*", None,
         ),
-        ("stable = false", {}, "stable is true, expected false", None),
-        ("build_s < 5", {}, "its build_s is not known", None),
+        ("stable = false", {}, "has stable true, expected false", None),
+        ("build_s < 5", {}, "has no build_s", None),
     ],
 )  # fmt: skip
 def test_why_a_row_does_not_meet_it_is_said(
@@ -118,6 +118,22 @@ def test_why_a_row_does_not_meet_it_is_said(
     condition, one = parse(written), row("x", **values)
     assert not condition.met(one)
     assert condition.reason(one) == reason and condition.missed_by(one) == gap
+
+
+@pytest.mark.parametrize(
+    ("written", "values", "said"),
+    [
+        ("latency_p50_ms <= 9", {}, "has latency_p50_ms 10.00 ms, 1.00 ms over"),
+        ("box_ap >= .6", {}, "has box_ap 0.5000, 0.1000 under"),
+        ("engine_bytes > 2MB", {"engine_bytes": 5e5}, "has engine_bytes 500.0 KB, 1.5 MB under"),
+        ("samples > 10", {"samples": 10}, "has samples 10, expected over 10"),
+        ("opset = 13", {"opset": 11}, "has opset 11, expected 13"),
+    ],
+)
+def test_by_how_much_a_row_misses_it_is_said(
+    written: str, values: dict[str, Any], said: str
+) -> None:
+    assert parse(written).miss(row("x", **values)) == said
 
 
 def test_values_are_shown_with_their_units() -> None:
@@ -131,4 +147,4 @@ def test_values_are_shown_with_their_units() -> None:
 
 
 def test_a_condition_is_named_on_one_printable_line() -> None:
-    assert parse("model =\n 'a\x1bb'").text == "model = 'a\\x1bb'"
+    assert parse("model =\n 'a\x1bb'").text == r'''--where "model = 'a\x1bb'"'''

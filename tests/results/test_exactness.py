@@ -11,41 +11,9 @@ from rows import row
 
 from farm.results import leaderboard, tracking
 from farm.results.escaping import without_secrets
-from farm.results.select import Criteria, pick
+from farm.results.picking.criteria import Criteria
+from farm.results.picking.select import pick
 from farm.results.tables import render, render_by_class
-
-
-def why(latency: float, first: dict[str, object], second: dict[str, object]) -> bool:
-    """Whether the gap from 1.0 ms to this is said to be noise."""
-    rows = [row("x", latency_p50_ms=1.0, **first), row("y", latency_p50_ms=latency, **second)]
-    text = pick(rows, Criteria()).why
-    assert "next is y" in text
-    return text.endswith(" (within the noise: either is as good)")
-
-
-def test_a_gap_of_exactly_twice_the_error_is_no_noise() -> None:
-    values = {"latency_cov": 0.25, "samples": 1}
-    assert not why(1.5, values, values) and why(1.4999, values, values)
-
-
-@pytest.mark.parametrize("many", [None, 400])
-@pytest.mark.parametrize("turned", [False, True])
-def test_where_the_samples_are_not_known_the_error_is_that_of_one(
-    many: int | None, turned: bool
-) -> None:
-    few = {"latency_cov": 0.25, "samples": None}
-    both = [few, {"latency_cov": 0.25, "samples": many}]
-    first, second = reversed(both) if turned else both
-    assert why(1.45, first, second) and not why(1.55, first, second)
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_where_the_spread_is_not_known_it_counts_for_none(turned: bool) -> None:
-    both = [{"latency_cov": None, "samples": 4}, {"latency_cov": 0.5, "samples": 4}]
-    first, second = reversed(both) if turned else both
-    assert why(1.45, first, second) and not why(1.55, first, second)
-    none = {"latency_cov": None, "samples": 4}
-    assert not why(1.01, none, none)
 
 
 def test_the_most_that_may_be_lost_is_half_a_point_unless_it_is_said() -> None:

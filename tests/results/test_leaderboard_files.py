@@ -19,8 +19,10 @@ from rows import row
 from farm.errors import InputError
 from farm.results import leaderboard
 from farm.results.columns import SCHEMA_VERSION
-from farm.results.select import Criteria, pick
-from farm.results.tables import FORMATS, pick_as_text, render
+from farm.results.picking.criteria import Criteria
+from farm.results.picking.select import pick
+from farm.results.picking.texts import pick_as_text
+from farm.results.tables import FORMATS, render
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rows import row
 
-from farm.results.select import Criteria, Pick, pick
+from farm.results.picking.criteria import Criteria
+from farm.results.picking.select import Pick, pick
 from farm.results.shipping import altered, checked
 from farm.specs import Ref
 from farm.store import Record, Store, integrity

@@ -27,8 +27,10 @@ from farm.files import jsonfile
 from farm.plan import Needs, Step, make_plan
 from farm.results import leaderboard, tracking
 from farm.results.escaping import for_csv, for_markdown, shown, without_secrets
-from farm.results.select import Criteria, pick
-from farm.results.tables import pick_as_text, render
+from farm.results.picking.criteria import Criteria
+from farm.results.picking.select import pick
+from farm.results.picking.texts import pick_as_text
+from farm.results.tables import render
 from farm.results.tracking.follower import Tracker
 from farm.run import guarded
 from farm.specs import Ref

@@ -32,4 +32,5 @@ RUNTIME = Runtime(
     probe=_probe,
     install=f"{install_extra('onnxruntime')} (with an NVIDIA GPU: gpu in place of onnxruntime)",
     precisions=("fp32", "fp16", "bf16", "int8"),
+    portable=True,
 )

@@ -85,7 +85,7 @@ OF_THE_GRAPH = {"check", "export", "table of models"}
         ("parts/registry.py", set()),
         ("stages/measure.py", {"measure null"}),
         ("detections/suppress.py", {"evaluate onnxruntime", "measure null"}),
-        ("results/select.py", set()),
+        ("results/picking/select.py", set()),
         ("engine/cluster/executor.py", set()),
         ("errors.py", set()),
         ("__init__.py", set()),

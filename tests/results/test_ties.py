@@ -1,0 +1,132 @@
+"""The fastest cell, what ties with it, and by what one is chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rows import row
+
+from farm.results.picking.criteria import Criteria
+from farm.results.picking.select import pick
+from farm.results.picking.ties import fastest
+
+
+def ranked(cell: str, rank: int, low: float, high: float, **values: Any) -> dict[str, Any]:
+    """A cell that was compared with the best one, whose median latency is 10 ms."""
+    ratio = (low + high) / 2
+    return row(
+        cell, rank=rank, vs_best=ratio, vs_best_low=low, vs_best_high=high,
+        **{"latency_p50_ms": 10 * ratio, **values},
+    )  # fmt: skip
+
+
+def named(rows: list[dict[str, Any]]) -> tuple[str, list[str], str]:
+    found = fastest(rows)
+    return found.best["cell"], sorted(one["cell"] for one in found.ties), found.chosen_by
+
+
+def test_cells_that_were_not_compared_are_ordered_by_latency_and_nothing_ties() -> None:
+    found = fastest([row("b"), row("a"), row("c", latency_p50_ms=10.001)])
+    assert (found.best["cell"], found.ties, found.compared) == ("a", (), 0)
+
+
+def test_a_cell_that_is_shown_to_be_faster_than_all_has_no_ties() -> None:
+    found = fastest([ranked("b", 2, 1.1, 1.2), ranked("a", 1, 1, 1), ranked("c", 3, 1.3, 1.4)])
+    assert (found.best["cell"], found.ties, found.compared) == ("a", (), 3)
+
+
+def test_those_of_the_first_rank_tie_whatever_their_intervals() -> None:
+    rows = [ranked("a", 1, 1, 1), ranked("b", 1, 1.005, 1.01), ranked("c", 3, 1.1, 1.2)]
+    assert named(rows) == ("a", ["b"], "name, since nothing else sets them apart")
+
+
+def test_after_filters_the_fastest_left_ties_with_those_whose_intervals_overlap() -> None:
+    rows = [
+        ranked("a", 4, 1.10, 1.20), ranked("b", 5, 1.15, 1.30), ranked("c", 6, 1.20, 1.25),
+        ranked("d", 6, 1.21, 1.40),
+    ]  # fmt: skip
+    assert named(rows)[:2] == ("a", ["b", "c"])
+
+
+def test_what_was_not_compared_with_the_fastest_is_no_tie() -> None:
+    rows = [ranked("a", 1, 1, 1), ranked("b", 1, 1, 1.01, sweep="t"), row("c", latency_p50_ms=10.1)]
+    assert named(rows)[:2] == ("a", [])
+    # The fastest by its median was not compared: nothing is known of the others beside it.
+    found = fastest([*rows, row("d", latency_p50_ms=9.0)])
+    assert (found.best["cell"], found.ties, found.compared) == ("d", (), 0)
+    half = ranked("a", 1, 1, 1) | {"vs_best_low": None}
+    assert fastest([half, ranked("b", 1, 1, 1.01)]).compared == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "chosen_by"),
+    [
+        ({}, {"box_ap": 0.5011}, "higher box AP (0.5011)"),
+        ({}, {"box_ap": 0.5009, "runtime": "torch"}, "an ONNX file, which opens anywhere"),
+        ({"mask_ap": 0.2}, {"mask_ap": 0.3}, "higher mask AP (0.3000)"),
+        ({"peak_host_bytes": 112e6}, {"peak_host_bytes": 100e6}, "less memory (100.0 MB)"),
+        (
+            {"peak_host_bytes": 110e6, "build_s": 2.3}, {"peak_host_bytes": 100e6, "build_s": 2.0},
+            "a faster build (2.00 s)",
+        ),
+        ({"runtime": "openvino"}, {"build_s": 2.0}, "an ONNX file, which opens anywhere"),
+        (
+            {"runtime": "gone@1"}, {"runtime": "onnxruntime@1.20", "build_s": 9.0},
+            "an ONNX file, which opens anywhere",
+        ),
+    ],
+)  # fmt: skip
+def test_among_ties_the_choice_is_by_ap_memory_build_time_and_portable_file(
+    first: dict[str, Any], second: dict[str, Any], chosen_by: str
+) -> None:
+    turned = chosen_by.startswith("an ONNX") and second.get("runtime") == "torch"
+    rows = [ranked("a", 1, 1, 1, **first), ranked("b", 1, 1, 1.01, **second)]
+    best, other = ("a", "b") if turned else ("b", "a")
+    assert named(rows) == (best, [other], chosen_by)
+    assert named(rows[::-1]) == (best, [other], chosen_by)
+
+
+def test_each_preference_is_among_those_that_the_one_before_leaves() -> None:
+    rows = [
+        ranked("a", 1, 1, 1, box_ap=0.49, peak_host_bytes=1e6),
+        ranked("b", 1, 1, 1.01, peak_host_bytes=3e6),
+        ranked("c", 1, 1, 1.01, peak_host_bytes=2e6),
+    ]
+    by = "higher box AP (0.5000), then less memory (2.0 MB)"
+    assert named(rows) == ("c", ["a", "b"], by)
+
+
+def test_the_pick_says_what_ties_with_it_and_what_decided() -> None:
+    rows = [
+        ranked("a", 1, 1, 1, peak_host_bytes=200e6),
+        ranked("b", 1, 0.99, 1.02, peak_host_bytes=100e6),
+        ranked("c", 3, 1.2, 1.3, peak_host_bytes=1e6),
+    ]
+    found = pick(rows, Criteria())
+    assert [row["cell"] for row in found.eligible] == ["b", "a", "c"]
+    assert found.why == (
+        "one of the fastest of 3 eligible cells (of 3); compared side by side it cannot be told"
+        " apart from a; chosen among them by less memory (100.0 MB)"
+    )
+    alone = pick([rows[0], rows[2]], Criteria())
+    assert alone.why == (
+        "lowest median latency (10.00 ms) of 2 eligible cells (of 2); shown to be faster than the"
+        " other that it was compared with"
+    )
+    assert "the others that it" in pick([rows[0], rows[2], rows[2]], Criteria()).why
+
+
+def test_equal_ap_goes_to_the_fastest_and_ties_are_said_there_too() -> None:
+    rows = [
+        ranked("a", 1, 1, 1, box_ap=0.5), ranked("b", 1, 1, 1.02, box_ap=0.5009, build_s=1.0),
+        row("c", box_ap=0.4, latency_p50_ms=1.0),
+    ]  # fmt: skip
+    found = pick(rows, Criteria("ap"))
+    assert (found.best or {})["cell"] == "a" and [one["cell"] for one in found.ties] == ["b"]
+    assert found.why.startswith(
+        "the fastest of 2 cells within 0.1 points of the highest box AP (0.5009) of 3 eligible"
+    )
+    assert "cannot be told apart from b" in found.why
+    rows[1]["box_ap"] = 0.502
+    assert pick(rows, Criteria("ap")).why == "highest box AP (0.5020) of 3 eligible cells (of 3)"
