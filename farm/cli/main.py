@@ -6,11 +6,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pkgutil import resolve_name
-from typing import Any
 
 import farm
 from farm import run as run_command
+from farm.cli.parser import CommandParser, Parser
 from farm.terminal import logs
 
 
@@ -82,7 +81,7 @@ def main(guarded: Callable[..., int] = run_command.guarded) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="farm", description="One matrix in, a leaderboard and a picked engine out."
     )
     parser.add_argument("--version", action="version", version=f"farm {farm.__version__}")
@@ -93,27 +92,6 @@ def make_parser() -> argparse.ArgumentParser:
     for name, one in COMMANDS.items():
         commands.add_parser(name, help=one.text, description=one.text, adds=one.adds)
     return parser
-
-
-class CommandParser(argparse.ArgumentParser):
-    """The parser of one command, whose arguments are added when it is the one that is run: what
-    adds them imports the command."""
-
-    def __init__(self, *, adds: str = "", **settings: Any) -> None:
-        super().__init__(**settings)
-        self._adds = adds
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Add the arguments, then parse them."""
-        self.add_arguments()
-        return super().parse_known_args(args, namespace)
-
-    def add_arguments(self) -> None:
-        """Add those of all commands and the command's own, if that was not done yet."""
-        if self._adds:
-            adds, self._adds = resolve_name(self._adds), ""
-            logs.add_arguments(self)
-            adds(self)
 
 
 if __name__ == "__main__":
