@@ -48,6 +48,10 @@ COMMANDS = {
     "reproduce": Command(
         "run one cell again in this process, with full logs", "farm.cli.commands:add_reproduce"
     ),
+    "bisect": Command(
+        "find the node at which a cell's engine leaves its reference",
+        "farm.bisect.options:add_command",
+    ),
     "export": Command(
         "export a detector to a standard ONNX file", "farm.single.options:add_export"
     ),

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from farm.engine.checks import checked_plan
+from farm.cli.recorded import recorded
 from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import failure_reasons, skip_reasons
-from farm.engine.workers.limits import Limits, limits_of
-from farm.errors import InputError, InputErrors, nearest
-from farm.plan import make_plan
-from farm.plan.steps import Plan, PlannedCell, Step
+from farm.plan.steps import Plan, Step
 from farm.results.rows import make_rows
 from farm.store import Store
 from farm.terminal.tables import table
 
 if TYPE_CHECKING:
+    from farm.cli.recorded import Recorded
     from farm.cli.results import Results
-    from farm.config.loader import Matrix
     from farm.results.columns import Row
 
 log = logging.getLogger(__name__)
@@ -46,54 +42,23 @@ def reproduce(cell: str, results: Results, sweep: str | None) -> int:
     Raises:
         InputError: the cell or its matrix is not kept here, or files of the user are wrong.
     """
-    recorded = _recorded(cell, results, sweep)
-    matrix = results.kept_matrix(recorded["sweep"])
-    store = results.store()
-    if missing := make_plan(matrix).missing:
-        raise InputErrors(missing)
-    limits = limits_of(matrix.spec.limits)
-    plan = checked_plan(matrix, store, lambda: LocalExecutor(store, limits), retry_failed=False)
-    planned = next((one for one in plan.cells if one.cell.id == cell), None)
-    if planned is None:
-        raise InputError(f"the matrix of the sweep has no cell {cell} any more", str(results))
+    found = recorded(cell, results, sweep)
     with tempfile.TemporaryDirectory(prefix="farm-reproduce-") as folder:
-        again = _again(matrix, plan, planned, Store(folder), limits)
-    figures = [(name, _text(recorded[name]), _text(again[name])) for name in _COMPARED]
+        again = _again(found, Store(folder))
+    figures = [(name, _text(found.row[name]), _text(again[name])) for name in _COMPARED]
     print(table(("figure", "recorded", "again"), figures, (False, True, True)))
     if again["reason"]:
         print(f"failed at {again['failed_stage']}: {again['reason']}")
-    return 0 if again["status"] == recorded["status"] else 1
+    return 0 if again["status"] == found.row["status"] else 1
 
 
-def _recorded(cell: str, results: Results, sweep: str | None) -> Row:
-    rows = results.read(sweep=sweep)
-    found = [row for row in rows if row["cell"] == cell]
-    if not found:
-        known = [row["cell"] for row in rows]
-        raise InputError(f"no cell {cell!r}{nearest(cell, known)}", str(results))
-    if len(found) > 1:
-        names = ", ".join(row["sweep"] for row in found)
-        raise InputError(f"several sweeps have this cell ({names}); give --sweep", cell)
-    return found[0]
-
-
-def _again(matrix: Matrix, plan: Plan, planned: PlannedCell, store: Store, limits: Limits) -> Row:
-    steps = _with_parents(plan, planned.steps.values())
+def _again(found: Recorded, store: Store) -> Row:
+    steps = found.with_parents(found.planned.steps.values())
+    limits = found.limits
     outcomes = run_steps(steps, store, lambda: LocalExecutor(store, limits, echo=True), _Lines())
-    only = Plan(plan.name, (planned,), plan.steps, (), ())
+    only = Plan(found.plan.name, (found.planned,), found.plan.steps, (), ())
     failed, skipped = failure_reasons(outcomes.values()), skip_reasons(outcomes.values())
-    return make_rows(only, store, matrix.spec.verify, failed, skipped)[0]
-
-
-def _with_parents(plan: Plan, keys: Iterable[str]) -> dict[str, Step]:
-    """The steps and their ancestors; those of a shared step may be another model's check."""
-    wanted, pending = set[str](), list(keys)
-    while pending:
-        key = pending.pop()
-        if key not in wanted:
-            wanted.add(key)
-            pending += plan.steps[key].parents
-    return {key: step for key, step in plan.steps.items() if key in wanted}
+    return make_rows(only, store, found.matrix.spec.verify, failed, skipped)[0]
 
 
 class _Lines:

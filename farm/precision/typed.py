@@ -104,18 +104,19 @@ def reads_outside(graph: onnx.GraphProto, positions: set[int]) -> set[str]:
     for i, node in enumerate(graph.node):
         reduced = set(data_inputs(node)) if i in positions else set()
         found |= {name for j, name in enumerate(node.input) if j not in reduced}
-        found |= _inner_reads(node)
+        found |= inner_reads(node)
     return found
 
 
-def _inner_reads(node: onnx.NodeProto) -> set[str]:
+def inner_reads(node: onnx.NodeProto) -> set[str]:
+    """Return the names that the inner graphs of a node read, also of values of their own."""
     inner = [one.g for one in node.attribute if one.HasField("g")]
     inner += [graph for one in node.attribute for graph in one.graphs]
     found: set[str] = set()
     for graph in inner:
         found |= {output.name for output in graph.output}
         for one in graph.node:
-            found |= set(one.input) | _inner_reads(one)
+            found |= set(one.input) | inner_reads(one)
     return found
 
 

@@ -1,0 +1,38 @@
+"""A search between a drawn detector and a faulty copy of it, which a runtime runs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import onnx
+import planted
+
+from farm.bisect import alone
+from farm.bisect.engines import Here
+from farm.bisect.graphs import Graph
+from farm.bisect.locate import Locate, Located
+from farm.bisect.sides import Engine, Reference
+from farm.specs import EngineOptions, Shape
+from farm.units import Dims
+
+TOLERANCE = 1e-3
+
+
+def searched(
+    model: onnx.ModelProto,
+    faulty: onnx.ModelProto,
+    seed: int = 0,
+    runtime: str = "onnxruntime",
+    memory: int = 1 << 20,
+) -> tuple[Graph, Located]:
+    """Search the fault of a file that a runtime runs, on an image drawn by seed."""
+    images = np.random.default_rng(seed).normal(size=(1, 3, planted.SIZE, planted.SIZE))
+    images, size = images.astype(np.float32), Dims(1, 3, planted.SIZE, planted.SIZE)
+    graph = Graph(model)
+    reference = Reference(graph, images, 1)
+    runs = Here(EngineOptions(runtime, "fp32", Shape("fixed", size, size, size)), 1)
+    engine = Engine(faulty, "fp32", graph, runs, images)
+    own = partial(alone.own_difference, graph, reference, engine, images)
+    located = Locate(graph, reference, engine, reference.shapes(), TOLERANCE, memory, own)
+    return graph, located.run(graph.outputs, explain=True)
