@@ -48,6 +48,7 @@ shapes:
 runtimes: [onnxruntime, openvino]
 dataset: {{type: synthetic, count: 64, seed: 7, size: 160}}
 measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10}}
+compare: false
 """
 
 

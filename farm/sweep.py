@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,15 @@ from farm.engine.status import CellStatus, failure_classes, failure_reasons, ski
 from farm.engine.workers.limits import Limits, limits_of
 from farm.errors import ClusterLost, InputErrors
 from farm.plan import make_plan
+from farm.plan.comparisons import STAGE as COMPARE
 from farm.plan.machines.placement import cores
+from farm.results.candidates import compared
 from farm.results.leaderboard.board import Board, LiveRows
 from farm.results.rows import make_rows
 from farm.results.tracking.follower import Tracker
 from farm.store.facts import facts_from
 from farm.store.origins import HERE
+from farm.store.upkeep import needs
 from farm.store.upkeep.repair import discard_altered
 
 if TYPE_CHECKING:
@@ -112,9 +115,12 @@ def run_sweep(
                 live = partial(
                     _live, matrix, plan, store, results, tracker if choices.mlflow else None
                 )
-                refs = [step.ref for step in plan.steps.values()]
+                refs = (step.ref for step in plan.steps.values())
                 stack.enter_context(announced(store, plan.name, str(results), refs))
                 outcomes |= _run(plan, store, start, choices, limits, live, estimates)
+                plan = _with_comparisons(matrix, plan, store, results)
+                comparisons = _comparisons(plan)
+                outcomes |= _run(comparisons, store, start, choices, limits, live, estimates)
         except KeyboardInterrupt:
             return end(interrupted=True)  # here, where another signal changes nothing
         except ClusterLost:
@@ -124,6 +130,22 @@ def run_sweep(
             return end(interrupted=False)
         finally:
             tracker.kill()
+
+
+def _with_comparisons(matrix: Matrix, plan: Plan, store: Store, results: Results) -> Plan:
+    """The plan with the comparisons of what was measured, which the sweep needs from now on."""
+    rows = make_rows(plan, store, matrix.spec.verify, {})
+    plan = compared(plan, rows, matrix.spec.compare)
+    if plan.of_stage(COMPARE):
+        refs = (step.ref for step in plan.steps.values())
+        needs.write(store.objects, plan.name, str(results), refs)
+    return plan
+
+
+def _comparisons(plan: Plan) -> Plan:
+    """The part of the plan that the comparisons are of."""
+    steps = plan.with_ancestors(step.key for step in plan.of_stage(COMPARE))
+    return replace(plan, steps=steps)
 
 
 def _live(

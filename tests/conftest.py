@@ -47,6 +47,7 @@ shapes:
 runtimes: [onnxruntime]
 dataset: {{type: synthetic, count: 6, seed: 7, size: 160}}
 measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10}}
+compare: {{seconds: 0.1}}
 verify: {{images: 4}}
 """
 

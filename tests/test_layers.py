@@ -22,7 +22,7 @@ LAYERS = [
     {"catalog", "config", "environments", "errors", "files", "interrupts", "options", "parts"}
     | {"parsing", "plan", "specs", "store", "terminal", "units"},
     {"parts.sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"}
-    | {"measuring"},
+    | {"measuring", "ranking"},
     {"stages"},
     {"engine", "results"},
     {"__main__", "bisect", "cli", "doctor", "models", "offline", "run", "single", "sweep"},

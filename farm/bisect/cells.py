@@ -93,7 +93,7 @@ def find(cell: str, results: Results, sweep: str | None, images: int) -> Bisecte
 
 def _make(found: Recorded, keys: Sequence[str]) -> None:
     """Run the steps that the store lacks. Raises InputError where one of them fails."""
-    steps, store = found.with_parents(keys), found.store
+    steps, store = found.plan.with_ancestors(keys), found.store
     start = lambda: LocalExecutor(store, found.limits)  # noqa: E731
     outcomes = run_steps(steps, store, start, Unwatched(), limits=found.limits)
     for key, reason in failure_reasons(outcomes.values()).items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from farm.plan import make_plan
 if TYPE_CHECKING:
     from farm.cli.results import Results
     from farm.config.loader import Matrix
-    from farm.plan.steps import Plan, PlannedCell, Step
+    from farm.plan.steps import Plan, PlannedCell
     from farm.results.columns import Row
     from farm.store import Store
 
@@ -30,10 +29,6 @@ class Recorded:
     planned: PlannedCell
     store: Store
     limits: Limits
-
-    def with_parents(self, keys: Iterable[str]) -> dict[str, Step]:
-        """Return steps and their ancestors, parents first."""
-        return with_parents(self.plan, keys)
 
 
 def recorded(cell: str, results: Results, sweep: str | None) -> Recorded:
@@ -67,14 +62,3 @@ def _row(cell: str, results: Results, sweep: str | None) -> Row:
         names = ", ".join(row["sweep"] for row in found)
         raise InputError(f"several sweeps have this cell ({names}); give --sweep", cell)
     return found[0]
-
-
-def with_parents(plan: Plan, keys: Iterable[str]) -> dict[str, Step]:
-    """Return the steps and their ancestors; those of a shared step may be another model's check."""
-    wanted, pending = set[str](), list(keys)
-    while pending:
-        key = pending.pop()
-        if key not in wanted:
-            wanted.add(key)
-            pending += plan.steps[key].parents
-    return {key: step for key, step in plan.steps.items() if key in wanted}

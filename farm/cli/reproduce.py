@@ -53,7 +53,7 @@ def reproduce(cell: str, results: Results, sweep: str | None) -> int:
 
 
 def _again(found: Recorded, store: Store) -> Row:
-    steps = found.with_parents(found.planned.steps.values())
+    steps = found.plan.with_ancestors(found.planned.steps.values())
     limits = found.limits
     outcomes = run_steps(steps, store, lambda: LocalExecutor(store, limits, echo=True), _Lines())
     only = Plan(found.plan.name, (found.planned,), found.plan.steps, (), ())

@@ -171,7 +171,7 @@ class Int8Spec(StrictModel):
     @classmethod
     def _short(cls, value: Any) -> Any:
         """Take `auto: true` for auto with its defaults."""
-        return {True: {}, False: None}[value] if isinstance(value, bool) else value
+        return _default_or_none(value)
 
 
 def _auto(value: Any) -> Any:
@@ -192,15 +192,16 @@ def _switch_or_seconds(value: Any) -> bool | float:
 
 class MeasureSpec(StrictModel):
     """How speed is measured, after `warmup_seconds`: for `seconds`, then until there are
-    `min_samples` (the 95th percentile needs them), but no longer than `max_seconds`.
+    `min_samples` (the 90th percentile needs 64), but no longer than `max_seconds` (default: ten
+    times `seconds`).
 
     throughput: whether to look for the load with the most images a second, or for how many
     seconds; `true` is as long as latency takes."""
 
-    seconds: Annotated[Finite, Field(gt=0, le=3600)] = 3.0
-    max_seconds: Annotated[Finite, Field(gt=0, le=3600)] = 30.0
+    seconds: Annotated[Finite, Field(gt=0, le=3600)] = 0.6
+    max_seconds: Annotated[Finite, Field(gt=0, le=3600)] | None = None
     warmup_seconds: Annotated[Finite, Field(ge=0, le=600)] = 0.2
-    min_samples: Annotated[Whole, Field(ge=10, le=1_000_000)] = 130
+    min_samples: Annotated[Whole, Field(ge=10, le=1_000_000)] = 64
     threads: Annotated[Whole, Field(ge=1, le=1024)] | None = None
     throughput: Annotated[bool | float, BeforeValidator(_switch_or_seconds)] = True
 
@@ -213,9 +214,30 @@ class MeasureSpec(StrictModel):
 
     @model_validator(mode="after")
     def _ordered(self) -> MeasureSpec:
-        if self.max_seconds < self.seconds:
-            raise ValueError(f"max_seconds {self.max_seconds:g} is less than seconds")
+        if self.most_seconds < self.seconds:
+            raise ValueError(f"max_seconds {self.most_seconds:g} is less than seconds")
         return self
+
+    @property
+    def most_seconds(self) -> float:
+        """`max_seconds`, or ten times `seconds` where that is not set."""
+        return self.max_seconds or min(10 * self.seconds, 3600.0)
+
+
+class CompareSpec(StrictModel):
+    """How the cells of a model are ranked that may be worth shipping: side by side on one node.
+
+    seconds: at most so long for each of them. margin: they are tied if they differ by no more than
+    this fraction. error: how probable it may be that a model's ranks hold anything wrong."""
+
+    seconds: Annotated[Finite, Field(gt=0, le=3600)] = 4.0
+    margin: Annotated[Finite, Field(gt=0, le=1)] = 0.02
+    error: Annotated[Finite, Field(gt=0, le=0.5)] = 0.05
+
+
+def _default_or_none(value: Any) -> Any:
+    """Take `compare: false` for no comparison, and `true` for one with its defaults."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 class LimitsSpec(StrictModel):
@@ -234,6 +256,7 @@ class LimitsSpec(StrictModel):
     verify: Duration | None = None
     evaluate: Duration | None = None
     measure: Duration | None = None
+    compare: Duration | None = None
     memory: Bytes | None = None
     stages: dict[Text, Duration] = {}
 
@@ -269,6 +292,7 @@ class MatrixSpec(StrictModel):
     include: Annotated[list[SelectionSpec], Field(max_length=500)] = []
     verify: VerifySpec = VerifySpec()
     measure: MeasureSpec = MeasureSpec()
+    compare: Annotated[CompareSpec | None, BeforeValidator(_default_or_none)] = CompareSpec()
     limits: LimitsSpec = LimitsSpec()
     results: Text | None = None
 

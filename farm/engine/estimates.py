@@ -29,7 +29,8 @@ _SECONDS: Mapping[str, float] = {
     "build": 20.0,
     "verify": 5.0,
     "evaluate": 60.0,
-    "measure": 10.0,
+    "measure": 3.0,
+    "compare": 30.0,
 }
 """Of a step of which nothing is known, by stage; 60 s of another package's stage."""
 

@@ -32,9 +32,9 @@ BEFORE = tuple(name for name, stage in OWN_STAGES.items() if not stage.on_target
 """The stages that are run before a sweep is packed."""
 
 INPUTS: Mapping[str, type] = {
-    name: stage.inputs for name, stage in OWN_STAGES.items() if stage.on_target
+    name: stage.inputs for name, stage in OWN_STAGES.items() if stage.on_target and not stage.joint
 }
-"""The stages that remain, with the inputs of each."""
+"""The stages that remain, with the inputs of each. What is measured elsewhere is not ranked."""
 
 LIBRARIES = ("plugins", "trt_extra_plugin_lib_paths")
 """The options that name libraries. They are not packed, and not accepted from a pack."""

@@ -107,8 +107,9 @@ class Stage(Part):
     engine; its step comes after `build`. on_target: it runs on the target of its cells.
     raw_outputs: it also runs engines whose graph ends at raw outputs. eager: it also runs the cells
     of PyTorch itself, which have no engine. exclusive: nothing else of the sweep runs on its node
-    meanwhile. files: what it leaves beside its figures for results to be computed from, which is
-    taken to another machine with the record.
+    meanwhile. joint: a step serves several cells, none of which fails with it.
+    files: what it leaves beside its figures for results to be computed from, which is taken to
+    another machine with the record.
     """
 
     inputs: type[specs.StageInputs]
@@ -117,6 +118,7 @@ class Stage(Part):
     raw_outputs: bool = True
     eager: bool = True
     exclusive: bool = False
+    joint: bool = False
     files: tuple[str, ...] = ()
 
 

@@ -4,7 +4,8 @@ STAGES are those of a matrix, TABLE_STAGES those of the table of models, which n
 
 A stage is a file in `farm.stages` with the function `run`, its inputs in `farm.specs.stages`, and a
 descriptor here. One that runs an engine (`from_engine`) is planned by its descriptor alone; the
-steps of the others are made in `farm.plan.planner`.
+steps of the others are made in `farm.plan.file_steps`, and those of `compare`, once cells have been
+measured, in `farm.plan.comparisons`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def _evaluate(run: EngineRun) -> specs.EvaluateInputs:
 def _measure(run: EngineRun) -> specs.MeasureInputs:
     how = run.measure
     return specs.MeasureInputs(
-        run.engine, run.prepared, run.target, how.seconds, how.max_seconds, how.warmup_seconds,
+        run.engine, run.prepared, run.target, how.seconds, how.most_seconds, how.warmup_seconds,
         how.min_samples, run.threads, how.throughput_seconds,
     )  # fmt: skip
 
@@ -67,6 +68,15 @@ STAGES = (
         on_target=True,
         exclusive=True,
         files=("samples.npy",),
+    ),
+    Stage(
+        name="compare",
+        inputs=specs.CompareInputs,
+        packages=("numpy", "scipy"),
+        on_target=True,
+        exclusive=True,
+        joint=True,
+        files=("blocks.npy",),
     ),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -92,3 +92,13 @@ class Plan:
 
     def of_stage(self, stage: str) -> list[Step]:
         return [step for step in self.steps.values() if step.stage == stage]
+
+    def with_ancestors(self, keys: Iterable[str]) -> dict[str, Step]:
+        """Return steps and all that come before them, which may be shared with other cells."""
+        wanted, pending = set[str](), list(keys)
+        while pending:
+            key = pending.pop()
+            if key not in wanted:
+                wanted.add(key)
+                pending += self.steps[key].parents
+        return {key: step for key, step in self.steps.items() if key in wanted}

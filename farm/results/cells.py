@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farm.catalog import OWN_STAGES
 from farm.detections.compare import Agreement, RawAgreement, agreement, raw_agreement
 from farm.engine.status import CellStatus
 from farm.errors import FailureKind
@@ -71,6 +72,26 @@ class CellResults:
         record = self.records.get(stage)
         return record.figures.get(name) if record else None
 
+    def compared(self, name: str) -> Any:
+        """Return what the comparison found of this cell's engine; None if there is none."""
+        found = self.figure("compare", "entrants") or {}
+        return found.get(self.planned.steps.get("measure"), {}).get(name)
+
+    def latency(self, name: str) -> Any:
+        """Return a figure of the engine's latency: of `compare` where that has more samples than
+        `measure`, else of `measure`, so that all of a row's figures are of the same samples."""
+        if self.latency_source == "compare":
+            return self.compared(name)
+        return self.figure("measure", name)
+
+    @property
+    def latency_source(self) -> str | None:
+        """The stage whose samples the latency is of; None where the engine was not measured."""
+        measured, compared = self.figure("measure", "samples"), self.compared("samples")
+        if measured is None:
+            return None
+        return "compare" if (compared or 0) > measured else "measure"
+
 
 def cell_results(
     planned: PlannedCell,
@@ -103,7 +124,7 @@ def _outcome(
         return Outcome(
             CellStatus.FAILED, at, planned.refused, _refused_class(planned, store, reasons)
         )
-    missing = [stage for stage in STAGES if stage in planned.steps and stage not in records]
+    missing = [stage for stage in _own_stages(planned) if stage not in records]
     for stage in missing:
         key = planned.steps[stage]
         failure = store.failure(key)
@@ -116,6 +137,12 @@ def _outcome(
     why = reasons.not_begun.get(planned.steps[missing[0]])
     waiting = f"{missing[0]} has not run"
     return Outcome(CellStatus.PENDING, None, f"{waiting}: {why}" if why else waiting)
+
+
+def _own_stages(planned: PlannedCell) -> list[str]:
+    """The stages without which the cell is not whole."""
+    joint = {name for name, stage in OWN_STAGES.items() if stage.joint}
+    return [stage for stage in STAGES if stage in planned.steps and stage not in joint]
 
 
 def _refused_class(planned: PlannedCell, store: Store, reasons: FailureReasons) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,22 @@ def _agreement(name: str, valid: Valid = number, **more: Any) -> Column:
     return Column(name, valid, "verify", lambda cell: getattr(cell.agreement, name, None), **more)
 
 
+def _latency(name: str, valid: Valid, **more: Any) -> Column:
+    """A column for a figure of the latency; see `CellResults.latency`."""
+    return Column(name, valid, "measure, compare", lambda cell: cell.latency(name), **more)
+
+
+def _compared(name: str, valid: Valid = positive, since: int = 7, **more: Any) -> Column:
+    """A column for what the comparison found of the cell's engine."""
+    return Column(name, valid, "compare", lambda c: c.compared(name), since=since, **more)
+
+
+def _interval(name: str, since: int = 7, **more: Any) -> Iterator[Column]:
+    """A ratio that the comparison found, and the ends of its interval."""
+    yield _compared(name, since=since, **more)
+    yield from (_compared(f"{name}_{end}") for end in ("low", "high"))
+
+
 def _opset(cell: CellResults) -> int | None:
     """The matrix's opset, or that of a ready file, which is known once it has been read."""
     return cell.planned.cell.opset or cell.figure("export", "opset")
@@ -160,6 +176,9 @@ def _step_key(stage: str, since: int | None) -> Column:
     return Column(f"{stage}_key", key, "plan", lambda c: c.planned.steps.get(stage), since=since)
 
 
+_SINCE = {"convert": 3, "compare": 7}
+"""Since when there are the keys of stages that came later."""
+
 _BOTH = "reference, evaluate"
 _HEADINGS = {"box_ap": "box AP", "mask_ap": "mask AP"}
 
@@ -200,18 +219,23 @@ _OWN = (
     _agreement("max_abs_diff", since=2),
     _agreement("max_rel_diff", since=2),
     _agreement("cosine", heading="cosine", form="{:.4f}", since=2),
-    _figure("measure", "latency_p50_ms", positive, unit="ms", heading="p50 ms", form="{:.2f}"),
-    _figure("measure", "latency_p90_ms", size, unit="ms"),
+    _compared("rank", count, heading="rank", form="{:d}"),
+    *_interval("vs_best", heading="vs best", form="{:.2f}"),
+    _latency("latency_p50_ms", positive, unit="ms", heading="p50 ms", form="{:.2f}"),
+    _latency("latency_p90_ms", size, unit="ms"),
     *(
-        _figure("measure", f"latency_{name}_ms", number, unit="ms")
+        _latency(f"latency_{name}_ms", number, unit="ms")
         for name in ("p95", "p99", "mean", "min")
     ),
+    Column("latency_source", text, "measure, compare", lambda c: c.latency_source, since=7),
+    _compared("rounds", count, unit="blocks"),
+    Column("order_seed", count, "compare", lambda c: c.figure("compare", "order_seed"), since=7),
     _figure("measure", "device_p50_ms", number, unit="ms", since=3),
     _figure("measure", "host_p50_ms", number, unit="ms", since=7),
     _figure("measure", "latency_includes", text, since=7),
     _figure("measure", "cuda_graph", flag, since=3),
-    _figure("measure", "latency_cov", size),
-    _figure("measure", "samples", count),
+    _latency("latency_cov", size),
+    _latency("samples", count),
     _figure(
         "measure", "throughput_per_s", positive,
         unit="images/s", heading="img/s", form="{:.0f}",
@@ -219,7 +243,7 @@ _OWN = (
     _figure("measure", "throughput_batch", count, since=7),
     _figure("measure", "throughput_streams", count, since=7),
     _figure("measure", "serial_images_per_s", positive, unit="images/s", since=7),
-    _figure("measure", "stable", flag),
+    _latency("stable", flag),
     _figure("measure", "threads", count),
     _figure("measure", "batch", count),
     _figure("measure", "input_shape", text),
@@ -244,11 +268,7 @@ _OTHERS = (
         "origin", text, "import", lambda c: c.origin,
         heading="from", form="{:.4}", since=4, before=HERE, nullable=False,
     ),
-    # Its value depends on another row: `rows` fills it in.
-    Column(
-        "speedup_vs_fp32", positive, "measure, also of the cell in fp32", lambda _: None,
-        heading="x fp32", form="{:.2f}", since=3,
-    ),
+    *_interval("speedup_vs_fp32", since=3, heading="x fp32", form="{:.2f}"),
 )  # fmt: skip
 
 
@@ -257,7 +277,7 @@ def _all() -> dict[str, Column]:
 
     Raises InputError for an entry point that cannot be loaded, or is no column with a new name.
     """
-    own_keys = (_step_key(stage, 3 if stage == "convert" else 1) for stage in OWN_STAGES)
+    own_keys = (_step_key(stage, _SINCE.get(stage, 1)) for stage in OWN_STAGES)
     keys = (_step_key(stage, since=None) for stage in EXTRA_STAGES)
     found = {one.name: one for one in (*_OWN, *own_keys, *_OTHERS, *keys)}
     for point, column in outside(_GROUP, Column):

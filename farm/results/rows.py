@@ -48,7 +48,7 @@ def make_rows(
         if row["status"] == "pending" and not _begun(cell, store):
             row = next(_done_elsewhere(plan, cell, others, limits), row)
         rows.append(row)
-    return with_speedups(rows)
+    return rows
 
 
 def imported_rows(
@@ -58,7 +58,7 @@ def imported_rows(
     (one,) = (one for one in imports.imports(store) if one.origin.digest == digest)
     reasons, origin = FailureReasons(failed, {}), str(one.origin)
     known, limits = CachedStore.of(one.store), _by_precision(plan, tolerances)
-    return with_speedups([_row(plan, cell, known, limits, reasons, origin) for cell in plan.cells])
+    return [_row(plan, cell, known, limits, reasons, origin) for cell in plan.cells]
 
 
 def _by_precision(plan: Plan, tolerances: VerifySpec) -> Mapping[str, Tolerance]:
@@ -108,12 +108,12 @@ def _encodable(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
-def with_speedups(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows with how many times faster each is than its cell in fp32."""
-    fp32 = {
-        _but_precision(row): row["latency_p50_ms"] for row in rows if row["precision"] == "fp32"
-    }
-    return [{**row, "speedup_vs_fp32": _speedup(row, fp32)} for row in rows]
+def fp32_cells(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the cell in fp32 that is otherwise the same, for each cell of another precision."""
+    fp32 = {_but_precision(row): row["cell"] for row in rows if row["precision"] == "fp32"}
+    others = (row for row in rows if row["precision"] != "fp32")
+    found = ((row["cell"], fp32.get(_but_precision(row))) for row in others)
+    return {cell: other for cell, other in found if other}
 
 
 _SAME = (
@@ -124,12 +124,6 @@ _SAME = (
 def _but_precision(row: Row) -> tuple[Any, ...]:
     """The values that cells have in common which differ in their precision alone."""
     return tuple(row[name] for name in _SAME)
-
-
-def _speedup(row: Row, fp32: Mapping[tuple[Any, ...], float | None]) -> float | None:
-    """Median latency of the same cell in fp32 over this one's; None for fp32 itself."""
-    own, other = row["latency_p50_ms"], fp32.get(_but_precision(row))
-    return None if row["precision"] == "fp32" or not own or not other else other / own
 
 
 def places(row: Row, store: Store) -> dict[str, str]:

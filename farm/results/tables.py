@@ -11,6 +11,7 @@ from typing import Any
 from farm.results.by_class import CLASS_COLUMNS, by_class
 from farm.results.columns import COLUMNS, Row
 from farm.results.escaping import for_csv, for_markdown
+from farm.results.marks import LOOKED_AT, Marked, legend, marked
 from farm.results.views import View
 from farm.store.origins import HERE
 from farm.terminal import plain, plain_lines
@@ -25,8 +26,8 @@ _ALL = View()
 
 _FIRST = (
     "model", "runtime", "opset", "shape", "postprocess", "precision", "box_ap", "box_ap_drop",
-    "mask_ap", "cosine", "latency_p50_ms", "speedup_vs_fp32", "throughput_per_s", "status",
-    "origin",
+    "mask_ap", "cosine", "latency_p50_ms", "rank", "vs_best", "speedup_vs_fp32",
+    "throughput_per_s", "status", "origin",
 )  # fmt: skip
 """The order in tables, which then fit 80 columns in most cases; csv and json have every column."""
 
@@ -34,12 +35,14 @@ _FIRST = (
 def value_text(value: Any, pattern: str) -> str:
     if value is None:
         return "-"
+    if isinstance(value, Marked):
+        return value
     # Adding 0.0 turns -0.0 into 0.0: "-0.0000" would look like a difference.
     return plain(pattern.format(round(value, 4) + 0.0 if isinstance(value, float) else value))
 
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:
-    """Sort rows by target and model, the fastest first and failed ones last."""
+    """Sort rows by target and model, by rank, then the fastest first, failed ones last."""
     return sorted(
         rows,
         key=lambda row: (
@@ -47,6 +50,7 @@ def sort_rows(rows: Sequence[Row]) -> list[Row]:
             row["sweep"],
             row["model"],
             row["status"] != "ok",
+            row.get("rank") or float("inf"),
             row["latency_p50_ms"] or float("inf"),
         ),
     )
@@ -57,7 +61,7 @@ def looked_at(form: str, view: View = _ALL) -> frozenset[str] | None:
     if form in ("csv", "json") and not view.columns:
         return None
     headed = (name for name, column in COLUMNS.items() if column.heading)
-    return view.looked_at.union(headed, ("cell", "device", "failed_stage", "reason"))
+    return view.looked_at.union(headed, LOOKED_AT, ("cell", "device", "failed_stage", "reason"))
 
 
 def render(rows: Sequence[Row], form: str, view: View = _ALL) -> str:
@@ -127,8 +131,10 @@ def shown_columns(rows: Sequence[Row]) -> list[Shown]:
 
 
 def _markdown(rows: Sequence[Row]) -> str:
+    rows = marked(rows)
     lines = _lined_markdown(rows, shown_columns(rows))
-    return "\n".join([lines, *map(for_markdown, _reasons(rows) + _origins(rows))])
+    below = legend(rows) + _reasons(rows) + _origins(rows)
+    return "\n".join([lines, *map(for_markdown, below)])
 
 
 def _lined_markdown(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
@@ -145,18 +151,20 @@ def _table(rows: Sequence[Row]) -> str:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["target"], row["sweep"]), []).append(row)
-    for (target, sweep), own in groups.items():
+    for (target, sweep), unmarked in groups.items():
+        own = marked(unmarked)
         title = plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")
         lines = [title.rstrip(": "), _lined(own, shown_columns(own))]
-        blocks.append("\n".join(lines + _reasons(own) + _origins(own)))
+        blocks.append("\n".join(lines + legend(own) + _reasons(own) + _origins(own)))
     return "\n\n".join(blocks)
 
 
 def _table_in_order(rows: Sequence[Row]) -> str:
     """One table for all targets and sweeps, whose rows keep their order."""
     among = [name for name in ("target", "sweep") if len({row[name] for row in rows}) > 1]
+    rows = marked(rows)
     columns = [(name, name, "{}") for name in among] + shown_columns(rows)
-    return "\n".join([_lined(rows, columns), *_reasons(rows), *_origins(rows)])
+    return "\n".join([_lined(rows, columns), *legend(rows), *_reasons(rows), *_origins(rows)])
 
 
 def _texts(rows: Sequence[Row], column: Shown, escaped: Callable[[str], str]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from farm.specs.cells import CocoDataset, Dataset, Engine, EngineOptions, Ref, Shape, Target
-from farm.specs.models import OMITTED_AT_DEFAULT, AnyModel, Model, Suppression
+from farm.specs.models import NOT_IN_KEY, OMITTED_AT_DEFAULT, AnyModel, Model, Suppression
 from farm.specs.sizes import Sizes
 from farm.units import Dims
 
@@ -156,6 +156,36 @@ class MeasureInputs:
 
 
 @dataclass(frozen=True)
+class Entrant:
+    """An engine among those that are compared.
+
+    id: the key of its `measure`. baseline: the id of the same cell in fp32, if that is compared
+    too. name: of its cell.
+    """
+
+    id: str
+    engine: Engine
+    prepared: Ref
+    baseline: str | None
+    name: str = field(metadata=NOT_IN_KEY)
+
+
+@dataclass(frozen=True)
+class CompareInputs:
+    """`entrants`: the fastest by its `measure` first. `seconds`: the budget for all together.
+
+    `margin`, `error`: see `ranking.rounds.Rules`.
+    """
+
+    entrants: tuple[Entrant, ...]
+    target: Target
+    threads: int
+    seconds: float
+    margin: float
+    error: float
+
+
+@dataclass(frozen=True)
 class ExtraInputs:
     """Of a stage that another package adds."""
 
@@ -210,6 +240,7 @@ StageInputs = (
     | VerifyInputs
     | EvaluateInputs
     | MeasureInputs
+    | CompareInputs
     | ExtraInputs
     | ConfigInputs
     | RandomModelInputs

@@ -64,6 +64,36 @@ def fractions(value: Any) -> bool:
 
 Kind = Callable[[Any], bool]
 
+LATENCY: Mapping[str, Kind] = {
+    **{f"latency_{name}_ms": positive for name in ("p50", "p90", "p95", "p99", "mean")},
+    "latency_min_ms": size,
+    "latency_cov": size,
+    "samples": count,
+    "stable": flag,
+}
+_RATIOS = [
+    f"{name}{end}" for name in ("vs_best", "speedup_vs_fp32") for end in ("", "_low", "_high")
+]
+_ENTRANT: dict[str, Kind] = {
+    "cell": text,
+    "rank": count,
+    "rounds": count,
+    **dict.fromkeys(_RATIOS, positive),
+    **LATENCY,
+}
+
+
+def entrants(value: Any) -> bool:
+    """Return whether the value is what a comparison found of each engine, by the engine's id."""
+    return type(value) is dict and all(map(_entrant, value.values()))
+
+
+def _entrant(value: Any) -> bool:
+    return type(value) is dict and all(
+        value.get(name) is None or kind(value[name]) for name, kind in _ENTRANT.items()
+    )
+
+
 _EXPECTED: dict[Kind, str] = {
     count: "a whole number of 0 or more",
     size: "a finite number of 0 or more",
@@ -74,6 +104,7 @@ _EXPECTED: dict[Kind, str] = {
     text: "text",
     texts: "a list of texts",
     fractions: "a mapping of names to numbers from 0 to 1",
+    entrants: "a mapping of engines to their figures",
 }
 
 AP_SUFFIXES = ("", "50", "75", "_s", "_m", "_l")
@@ -117,26 +148,35 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
         "images_per_s": positive,
     },
     "measure": {
-        **{f"latency_{name}_ms": positive for name in ("p50", "p90", "p95", "p99", "mean")},
-        "latency_min_ms": size,
-        "latency_cov": size,
+        **LATENCY,
         "device_p50_ms": size,
         "host_p50_ms": number,
         **dict.fromkeys(("throughput_per_s", "serial_images_per_s"), positive),
         **dict.fromkeys(("throughput_batch", "throughput_streams", "peak_host_bytes"), count),
-        "samples": count,
         "threads": count,
         "batch": count,
-        "stable": flag,
         "cuda_graph": flag,
         "input_shape": text,
         "latency_includes": text,
         **MACHINE,
     },
+    "compare": {
+        "entrants": entrants,
+        "blocks": count,
+        "groups": count,
+        "order_seed": count,
+        "margin": positive,
+        "ended": text,
+        "threads": count,
+    },
 }
 """The kind of each figure by stage; any figure may be null."""
 
-_REQUIRED = {"convert": ("kept_fp32",), "measure": ("latency_p50_ms", "throughput_per_s")}
+_REQUIRED = {
+    "convert": ("kept_fp32",),
+    "measure": ("latency_p50_ms", "throughput_per_s"),
+    "compare": ("entrants",),
+}
 
 
 def require_figures(stage: str, figures: Mapping[str, Any]) -> None:

@@ -39,6 +39,7 @@ shapes:
 runtimes: [onnxruntime]
 dataset: {{type: synthetic, count: 6, seed: 7, size: 160}}
 measure: {{seconds: 0.05, warmup_seconds: 0, min_samples: 10}}
+compare: {{seconds: 0.05}}
 verify: {{images: 2}}
 limits: {{build: 15s, verify: 15s, evaluate: 15s, measure: 15s, memory: 1GiB}}
 """

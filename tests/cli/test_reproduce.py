@@ -13,7 +13,6 @@ from rows import row
 
 from farm.cli.main import main
 from farm.cli.places import kept_matrix, matrix_path
-from farm.cli.recorded import with_parents
 from farm.cli.reproduce import reproduce
 from farm.cli.results import Results
 from farm.config.loader import load_matrix
@@ -57,7 +56,7 @@ def test_only_the_owner_reads_a_kept_matrix(
 def test_the_steps_of_a_cell_are_run_with_all_their_ancestors(small_matrix: Path) -> None:
     plan = make_plan(load_matrix(small_matrix, ["runtimes=[onnxruntime, openvino]"]))
     first, second = plan.cells
-    steps = with_parents(plan, [first.steps["measure"]])
+    steps = plan.with_ancestors([first.steps["measure"]])
     assert {"check", "export", "build", "measure"} <= {step.stage for step in steps.values()}
     assert second.steps["build"] not in steps
     assert list(steps) == [key for key in plan.steps if key in steps]  # parents first

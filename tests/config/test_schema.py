@@ -21,7 +21,7 @@ DEFAULTS: dict[Any, dict[str, Any]] = {
     schema.AutoSpec: {"max_ap_drop": 1.0, "min_score": 0.3, "images": 4},
     schema.Int8Spec: {"method": "percentile", "percentile": 99.99, "auto": None},
     schema.MeasureSpec: {
-        "seconds": 3.0, "max_seconds": 30.0, "warmup_seconds": 0.2, "min_samples": 130,
+        "seconds": 0.6, "max_seconds": None, "warmup_seconds": 0.2, "min_samples": 64,
         "threads": None, "throughput": True,
     },
     schema.VerifySpec: {
@@ -103,7 +103,9 @@ def test_bounds_of_a_dynamic_shape_are_in_order_and_both_there() -> None:
 
 
 def test_measuring_ends_no_earlier_than_it_should_last() -> None:
-    assert MeasureSpec(seconds=4, max_seconds=4).max_seconds == 4
+    assert MeasureSpec(seconds=4, max_seconds=4).most_seconds == 4
+    assert MeasureSpec(seconds=4).most_seconds == 40 and MeasureSpec().most_seconds == 6
+    assert MeasureSpec(seconds=3000).most_seconds == 3600
     assert "max_seconds 3 is less than seconds" in messages(
         MeasureSpec, {"seconds": 4, "max_seconds": 3}
     )

@@ -43,6 +43,7 @@ shapes: {fixed: {opt: 160x160}}
 runtimes: [onnxruntime]
 dataset: {type: synthetic, count: 6, seed: 7, size: 160}
 measure: {seconds: 0.1, warmup_seconds: 0, min_samples: 10}
+compare: false
 verify: {images: 4}
 """
 

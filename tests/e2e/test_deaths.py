@@ -141,6 +141,7 @@ shapes: {{fixed: {{opt: 160x160}}}}
 runtimes: [mortal]
 dataset: {{type: synthetic, count: 2, seed: 7, size: 160}}
 measure: {{seconds: 0.05, warmup_seconds: 0, min_samples: 10}}
+compare: false
 verify: {{images: 1}}
 limits: {{check: 6s, export: 6s, build: 6s, measure: 6s, memory: 1GiB}}
 """

@@ -29,6 +29,7 @@ shapes: {{fixed: {{opt: 64x64}}}}
 runtimes: [onnxruntime]
 dataset: {{type: synthetic, count: 2, seed: 7, size: 64}}
 measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10}}
+compare: false
 """
 MODEL = """\
   {name}: {{source: module, function: "{package}:{name}",

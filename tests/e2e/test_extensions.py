@@ -270,6 +270,7 @@ runtimes: [mirror, onnxruntime]
 dataset: {type: discs, seed: 7, limit: 4}
 runtime_options: {mirror: {threads: 1, notes: notes.txt}}
 measure: {seconds: 0.1, warmup_seconds: 0.1, min_samples: 10}
+compare: false
 """
 
 

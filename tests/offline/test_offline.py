@@ -52,6 +52,7 @@ shapes:
 runtimes: [onnxruntime]
 dataset: {{type: synthetic, count: 4, seed: 7, size: 160}}
 measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10, threads: 1}}
+compare: false
 verify: {{images: 4}}
 """
 

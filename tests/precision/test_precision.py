@@ -49,6 +49,7 @@ precisions: [fp32, fp16, bf16, int8]
 runtimes: [onnxruntime, openvino]
 dataset: {{type: synthetic, count: 16, seed: 7, size: 160}}
 measure: {{seconds: 0.1, max_seconds: 5, warmup_seconds: 0, min_samples: 10}}
+compare: false
 """
 
 Facts = Callable[[str], specs.ModelFacts]

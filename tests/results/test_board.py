@@ -46,15 +46,6 @@ def test_rows_that_come_fast_are_written_together(
     assert "w" not in states(tmp_path)
 
 
-def test_a_row_is_as_many_times_faster_as_its_fp32_one_that_came_before(tmp_path: Path) -> None:
-    made = Board(tmp_path, "s", [])
-    made.put(row("x"))
-    made.put(row("y", precision="fp16", latency_p50_ms=5.0))
-    made.write()
-    found = {one["cell"]: one["speedup_vs_fp32"] for one in leaderboard.of_sweep(tmp_path, "s")}
-    assert found == {"x": None, "y": 2.0}
-
-
 def test_a_disk_that_is_full_is_a_warning_and_the_rows_are_written_later(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from farm.config.loader import load_matrix
-from farm.config.schema import VerifySpec
+from farm.config.schema import CompareSpec, VerifySpec
 from farm.plan import STAGES, Plan, Step, make_plan
+from farm.plan.comparisons import Candidate, with_comparisons
 from farm.results import leaderboard
 from farm.results.columns import COLUMNS
 from farm.results.rows import make_rows, places
@@ -47,6 +48,7 @@ FIGURES: dict[str, dict[str, Any]] = {
         "box_ap_drop_high": 0.08, "mask_ap_drop_low": -0.01, "mask_ap_drop_high": 0.5,
     },
     "measure": SPEED,
+    "compare": {},
 }  # fmt: skip
 PAIRS = {
     "reference_score": [0.9, 0.8], "engine_score": [0.9005, 0.8], "iou": [1.0, 0.99],
@@ -114,7 +116,8 @@ def test_every_column_of_a_finished_cell(plan: Plan, store: Store) -> None:
         "box_ap_drop_high": 0.08, "mask_ap_drop_low": -0.01, "mask_ap_drop_high": 0.5,
         "evaluate_images_per_s": 8.0, "evaluate_images": 6, "export_s": 4.0, "convert_s": 5.0,
         "kept_fp32": 2, "build_s": 1.5, "onnx_bytes": 5, "engine_bytes": 7, "peak_host_bytes": 100,
-        "device": "a cpu", "runtime_version": "2026.1", "origin": "here", "speedup_vs_fp32": 1.0,
+        "device": "a cpu", "runtime_version": "2026.1", "origin": "here",
+        "latency_source": "measure",
         "toolchain": "export 1; measure 1; openvino 2026.1",
         "box_ap_drop": pytest.approx(0.05), "max_score_diff": pytest.approx(5e-4, rel=1e-3),
         "max_box_diff_px": pytest.approx(0.25), "min_mask_iou": pytest.approx(0.999),
@@ -125,11 +128,48 @@ def test_every_column_of_a_finished_cell(plan: Plan, store: Store) -> None:
     assert fp32["speedup_vs_fp32"] is None and fp32["convert_key"] is None
 
 
-def test_a_cell_is_as_many_times_faster_as_its_fp32_one(plan: Plan, store: Store) -> None:
-    finish_all(plan, store, "measure")
-    finish(store, steps_of(plan, "fp32")["measure"], latency_p50_ms=30.0)
-    finish(store, steps_of(plan, "fp16")["measure"], latency_p50_ms=12.0)
-    assert rows_of(plan, store)["fp16"]["speedup_vs_fp32"] == 2.5
+def compared(plan: Plan, store: Store, **own: Any) -> Plan:
+    """The plan with a comparison of its two cells, whose figures of fp16 are `own`."""
+    fp32, fp16 = sorted(plan.cells, key=lambda one: one.cell.precision, reverse=True)
+    group = [Candidate(fp32), Candidate(fp16, fp32)]
+    found = with_comparisons(plan, [group], CompareSpec())
+    (step,) = found.of_stage("compare")
+    finish(store, step, order_seed=7, entrants={
+        group[0].id: {"rank": 2, "vs_best": 2.5, "latency_p50_ms": 30.0, "samples": 49},
+        group[1].id: {"rank": 1, "vs_best": 1.0, "rounds": 32, "speedup_vs_fp32": 2.5, **own},
+    })  # fmt: skip
+    return found
+
+
+def test_ranks_and_speedups_are_those_of_the_comparison(plan: Plan, store: Store) -> None:
+    finish_all(plan, store)
+    own = {"speedup_vs_fp32_low": 2.4, "speedup_vs_fp32_high": 2.6, "latency_p50_ms": 12.0}
+    found = rows_of(compared(plan, store, samples=51, **own), store)
+    fp16, fp32 = found["fp16"], found["fp32"]
+    assert (fp16["rank"], fp16["vs_best"], fp32["rank"], fp32["vs_best"]) == (1, 1.0, 2, 2.5)
+    assert (fp16["rounds"], fp16["order_seed"], fp32["speedup_vs_fp32"]) == (32, 7, None)
+    assert [fp16[f"speedup_vs_fp32{end}"] for end in ("", "_low", "_high")] == [2.5, 2.4, 2.6]
+    assert fp16["status"] == fp32["status"] == "ok" and fp16["compare_key"] == fp32["compare_key"]
+
+
+def test_the_latency_is_of_the_stage_with_more_samples(plan: Plan, store: Store) -> None:
+    finish_all(plan, store)
+    found = rows_of(compared(plan, store, samples=51, latency_p50_ms=12.0), store)
+    fp16, fp32 = found["fp16"], found["fp32"]
+    assert (fp16["latency_source"], fp16["latency_p50_ms"]) == ("compare", 12.0)
+    assert fp16["latency_p90_ms"] is None, "a figure of other samples"
+    assert (fp32["latency_source"], fp32["latency_p50_ms"]) == ("measure", 10.0)
+
+
+def test_a_comparison_that_failed_or_did_not_run_fails_no_cell(plan: Plan, store: Store) -> None:
+    finish_all(plan, store)
+    group = [Candidate(cell) for cell in plan.cells]
+    with_step = with_comparisons(plan, [group], CompareSpec())
+    key = with_step.of_stage("compare")[0].key
+    for failed in ({}, {key: "it failed"}):
+        found = rows_of(with_step, store, failed=failed)
+        assert {row["status"] for row in found.values()} == {"ok"}
+        assert {row["rank"] for row in found.values()} == {None}
 
 
 def test_a_cell_without_its_fp32_one_has_no_speedup(plan: Plan, store: Store) -> None:

@@ -391,6 +391,7 @@ shapes:
 runtimes: [onnxruntime]
 dataset: {type: synthetic, count: 4, seed: 7, size: 64}
 measure: {seconds: 0.1, max_seconds: 1, warmup_seconds: 0, min_samples: 10, threads: 1}
+compare: false
 """
     )
     words = ("--executor", "inline", "--no-mlflow", "--results", tmp_path / "r")

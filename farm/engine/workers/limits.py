@@ -28,6 +28,7 @@ DEFAULT_SECONDS: Mapping[str, float] = {
     "verify": 2 * HOUR,
     "evaluate": 12 * HOUR,
     "measure": HOUR,
+    "compare": 4 * HOUR,
     "table.config": 5 * MINUTE,
     "table.reference": HOUR,
     "table.trial": HOUR,

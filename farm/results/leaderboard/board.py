@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from farm.engine.status import failure_classes, failure_reasons, skip_reasons
 from farm.errors import in_one_line
 from farm.results import leaderboard
-from farm.results.rows import make_rows, with_speedups
+from farm.results.rows import make_rows
 
 if TYPE_CHECKING:
     from farm.config.schema import VerifySpec
@@ -73,7 +73,7 @@ class Board:
             return
         began = time.monotonic()
         try:
-            leaderboard.write(with_speedups([*self._rows.values()]), self._results, self._sweep)
+            leaderboard.write([*self._rows.values()], self._results, self._sweep)
             self._is_new = False
             self._written()
         except OSError as error:

@@ -1,0 +1,105 @@
+"""The steps that compare engines, which are planned once those have been measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from farm import catalog, specs
+from farm.plan.content.closure import code_for
+from farm.plan.content.packages import toolchain
+from farm.plan.keys import key_maker
+from farm.plan.steps import Plan, PlannedCell, Step
+
+if TYPE_CHECKING:
+    from farm.config.schema import CompareSpec
+
+STAGE = "compare"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A measured cell that may be worth shipping. fp32: the same cell in fp32, if there is one."""
+
+    cell: PlannedCell
+    fp32: PlannedCell | None = None
+
+    @property
+    def id(self) -> str:
+        """What tells its engine from others: cells of equal steps are one entrant."""
+        return self.cell.steps["measure"]
+
+
+def with_comparisons(plan: Plan, groups: Iterable[Sequence[Candidate]], how: CompareSpec) -> Plan:
+    """Return the plan with a step `compare` for each group, which its cells share.
+
+    groups: candidates of one model and target, the fastest first. Those whose engines run in
+    different environments get steps of their own, since a step has one environment. There is
+    nothing to compare where fewer than two engines are left.
+    """
+    steps, compared = dict(plan.steps), dict[specs.Cell, str]()
+    for group in groups:
+        for own in _by_environment(plan, group):
+            if len({one.id for one in own}) < 2:
+                continue
+            step = _step(plan, own, how)
+            steps[step.key] = step
+            compared |= {one.cell.cell: step.key for one in own}
+    cells = (_with(cell, compared.get(cell.cell)) for cell in plan.cells)
+    return replace(plan, cells=tuple(cells), steps=steps)
+
+
+def _with(cell: PlannedCell, key: str | None) -> PlannedCell:
+    return replace(cell, steps={**cell.steps, STAGE: key}) if key else cell
+
+
+def _by_environment(plan: Plan, group: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+    def digest(one: Candidate) -> str:
+        environment = plan.steps[one.id].environment
+        return environment.digest if environment else ""
+
+    for _, own in groupby(sorted(group, key=digest), digest):
+        yield list(own)
+
+
+def _step(plan: Plan, group: Sequence[Candidate], how: CompareSpec) -> Step:
+    measures = {one.id: plan.steps[one.id] for one in group}
+    first = next(iter(measures.values()))
+    values = _inputs(measures, group, how)
+    tools = toolchain(catalog.OWN_STAGES[STAGE].packages)
+    tools = tuple(sorted({*tools, *(tool for one in measures.values() for tool in one.toolchain)}))
+    code = _code(measures.values())
+    return Step(
+        STAGE, key_maker(STAGE, code, tools)(values), group[0].cell.cell.model, values, tools,
+        tuple(dict.fromkeys(parent for one in measures.values() for parent in one.parents)),
+        first.needs, code, first.environment,
+    )  # fmt: skip
+
+
+def _inputs(
+    measures: dict[str, Step], group: Sequence[Candidate], how: CompareSpec
+) -> specs.CompareInputs:
+    entrants: dict[str, specs.Entrant] = {}
+    for one in group:
+        own, fp32 = _measured(measures[one.id]), one.fp32.steps["measure"] if one.fp32 else None
+        name, baseline = one.cell.cell.id, fp32 if fp32 in measures else None
+        entrant = specs.Entrant(one.id, own.engine, own.prepared, baseline, name)
+        entrants.setdefault(one.id, entrant)
+    first, seconds = _measured(measures[group[0].id]), how.seconds * len(entrants)
+    return specs.CompareInputs(
+        tuple(entrants.values()), first.target, first.threads, seconds, how.margin, how.error
+    )
+
+
+def _measured(step: Step) -> specs.MeasureInputs:
+    assert isinstance(step.inputs, specs.MeasureInputs)
+    return step.inputs
+
+
+def _code(steps: Iterable[Step]) -> str:
+    """The digest of what runs: the code of the stage and that of each measured engine."""
+    own = sorted({code_for(STAGE), *(step.code for step in steps)})
+    return hashlib.sha256("\n".join(own).encode()).hexdigest()

@@ -1,0 +1,48 @@
+"""How tables show what is not certain: ties, intervals, and measurements that were not steady."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from farm.results.columns import Row
+
+LOOKED_AT = ("rank", "vs_best_low", "vs_best_high", "stable", "compare_key")
+"""The columns that `marked` looks at beside those that it changes."""
+
+_TIED, _UNSTEADY = "=", "~"
+
+
+class Marked(str):
+    """The text of a value, in place of what the column's format would make of it."""
+
+
+def marked(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows as a table shows them: ranks that several share as `1=`, `vs_best` as its
+    interval, and a latency that was not steady with a `~`."""
+    shared = Counter((row.get("compare_key"), row.get("rank")) for row in rows)
+    return [{**row, **dict(_marks(row, shared))} for row in rows]
+
+
+def _marks(row: Row, shared: Counter[tuple[Any, Any]]) -> Iterator[tuple[str, Marked]]:
+    rank, low, high = row.get("rank"), row.get("vs_best_low"), row.get("vs_best_high")
+    if rank is not None and shared[row.get("compare_key"), rank] > 1:
+        yield "rank", Marked(f"{rank}{_TIED}")
+    if low is not None and high is not None:
+        same = f"{low:.2f}" == f"{high:.2f}"
+        yield "vs_best", Marked(f"{low:.2f}" if same else f"{low:.2f}-{high:.2f}")
+    if row.get("stable") is False and row["latency_p50_ms"] is not None:
+        yield "latency_p50_ms", Marked(f"{row['latency_p50_ms']:.2f}{_UNSTEADY}")
+
+
+def legend(rows: Sequence[Row]) -> list[str]:
+    """Return lines that explain the marks of these rows, as `marked` returns them."""
+    values = [str(value) for row in rows for value in row.values() if isinstance(value, Marked)]
+    lines = []
+    if any(value.endswith(_TIED) for value in values):
+        lines.append(f"{_TIED} cells of this rank cannot be told apart by their speed")
+    if any(value.endswith(_UNSTEADY) for value in values):
+        lines.append(f"{_UNSTEADY} the two halves of its samples differ by more than a tenth")
+    return ["", *lines] if lines else []

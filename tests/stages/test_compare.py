@@ -1,0 +1,138 @@
+"""The stage `compare` on engines of the null runtime: its figures, its files and its groups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from farm.datasets.prepared import PreparedWriter
+from farm.detections import ImageMeta
+from farm.errors import FailureKind, TransientFailure
+from farm.specs import CompareInputs, Engine, EngineOptions, Entrant, Ref, Shape, Target
+from farm.stages import Context, compare
+from farm.store import Record, Store
+from farm.store.figures import require_figures
+from farm.units import Dims
+
+TARGET = Target("cpu", "a cpu")
+SHAPE = Shape("fixed", *[Dims(2, 3, 32, 32)] * 3)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def publish(store: Store, ref: Ref) -> Ref:
+    folder = store.work_folder(ref.key)
+    if ref.stage == "prepare":
+        with PreparedWriter(folder) as writer:
+            image = np.zeros((3, 32, 32), np.float32)
+            writer.add(image, ImageMeta(1, "1.png", 32, 32, 32, 32, 32, 32, 1.0, 1.0))
+    else:
+        (folder / "engine").mkdir()
+    node = {"host": "h", "device": "a cpu"}
+    store.publish(folder, Record(ref.stage, ref.key, "x", {}, {}, {}, 1.0, 1, node))
+    return ref
+
+
+def entrants(store: Store, count: int) -> tuple[Entrant, ...]:
+    prepared = publish(store, Ref("prepare", "f" * 64))
+    built = [publish(store, Ref("build", f"{i:064x}")) for i in range(count)]
+    engines = [Engine(EngineOptions("null", "fp32", SHAPE), one, None) for one in built]
+    return tuple(
+        Entrant(f"m{i}", engine, prepared, "m0" if i == 1 else None, f"cell {i}")
+        for i, engine in enumerate(engines)
+    )
+
+
+def run(store: Store, count: int, seconds: float = 0.3) -> tuple[dict[str, Any], Path]:
+    inputs = CompareInputs(entrants(store, count), TARGET, 1, seconds, 0.5, 0.05)
+    folder = store.work_folder("c" * 64)
+    return dict(compare.run(inputs, Context(store, folder, 1))), folder
+
+
+def test_every_engine_has_its_rank_interval_and_latency(store: Store) -> None:
+    figures, folder = run(store, 3)
+    require_figures("compare", figures)
+    assert list(figures["entrants"]) == ["m0", "m1", "m2"] and figures["groups"] == 1
+    times = np.load(folder / "blocks.npy")
+    assert times.shape == (figures["blocks"], 3)
+    for index, own in enumerate(figures["entrants"].values()):
+        assert own["cell"] == f"cell {index}" and own["rank"] in (1, 2, 3)
+        assert own["rounds"] == np.isfinite(times[:, index]).sum()
+        assert own["samples"] == compare._MOST_RUNS * own["rounds"]
+        assert 0 < own["latency_min_ms"] <= own["latency_p50_ms"] <= own["latency_p90_ms"]
+    low, value, high = (figures["entrants"]["m1"][f"speedup_vs_fp32{end}"] for end in
+                        ("_low", "", "_high"))  # fmt: skip
+    assert low <= value <= high
+    assert not any("speedup_vs_fp32" in figures["entrants"][one] for one in ("m0", "m2"))
+    assert figures["busy_cores"] is not None and figures["threads"] == 1
+
+
+def test_engines_for_which_there_is_no_memory_run_in_groups_with_the_first(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter([100, 40, 20, 100, 40, 20, 100, 40])  # before and after each opening
+
+    def memory() -> SimpleNamespace:
+        return SimpleNamespace(total=200, available=next(free, 100))
+
+    monkeypatch.setattr(psutil, "virtual_memory", memory)
+    figures, folder = run(store, 4)
+    assert figures["groups"] == 3
+    ran = np.isfinite(np.load(folder / "blocks.npy"))
+    assert ran[:, 0].any() and not (ran[:, 1] & ran[:, 2]).any()
+    assert {one["rank"] for one in figures["entrants"].values()} <= {1, 2, 3, 4}
+    assert all("vs_best" in one for one in figures["entrants"].values())
+
+
+def test_memory_that_runs_out_when_an_engine_is_opened_ends_the_group(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, own = [0], compare.opened
+
+    def limited(*values: Any) -> Any:
+        opened[0] += 1
+        if opened[0] == 3:
+            raise TransientFailure("CUDA out of memory", FailureKind.OOM)
+        return own(*values)
+
+    monkeypatch.setattr(compare, "opened", limited)
+    assert run(store, 3)[0]["groups"] == 2
+    opened[0] = 1
+    with pytest.raises(TransientFailure):  # there is no room for two at once
+        compare.run(
+            CompareInputs(entrants(store, 2), TARGET, 1, 0.1, 0.02, 0.05),
+            Context(store, store.work_folder("d" * 64), 1),
+        )
+
+
+def test_a_slow_engine_runs_once_in_each_block_and_a_fast_one_often() -> None:
+    class Session:
+        def __init__(self, clock: list[int], taken: int) -> None:
+            self.clock, self.taken, self.runs = clock, taken, 0
+
+        def run(self, images: Any) -> dict[str, Any]:
+            self.clock[0] += self.taken
+            self.runs += 1
+            return {}
+
+        def close(self) -> None: ...
+
+    for milliseconds, runs in ((200, 1), (100, 1), (50, 3), (2, 3), (1, 6), (0.01, 50)):
+        clock = [0]
+        session = Session(clock, int(milliseconds * 1e6))
+        timed = compare.Timed(session, np.zeros(1, np.float32))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("time.perf_counter_ns", lambda clock=clock: clock[0])
+            timed.warm_up()
+            before = session.runs
+            assert timed() == pytest.approx(milliseconds)
+        assert timed.runs == len(timed.samples) == runs
+        assert session.runs - before == runs + (runs > 1), "the first of several is not timed"
