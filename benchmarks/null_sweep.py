@@ -45,6 +45,7 @@ def write_matrix(folder: Path, cells: int, name: str = "nothing") -> Path:
         "runtimes: ['null']",
         "dataset: {type: synthetic, count: 1, size: 64}",
         "measure: {seconds: 0.001, max_seconds: 1, warmup_seconds: 0, min_samples: 10}",
+        "compare: false",
         "verify: {images: 1, min_matched_fraction: 0}",
     ]
     path = folder / f"{name}.yaml"

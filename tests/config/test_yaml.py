@@ -105,7 +105,7 @@ def test_a_value_that_is_none_is_refused_at_its_line(tmp_path: Path, name: str, 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (DEMO.encode() + b"# \xe9\n", "m.yaml:17: cannot read the matrix: it is not UTF-8 text"),
+        (DEMO.encode() + b"# \xe9\n", "m.yaml:18: cannot read the matrix: it is not UTF-8 text"),
         (DEMO.encode("utf-16"), "m.yaml:1: cannot read the matrix: it is UTF-16 or UTF-32"),
         (DEMO.encode() + b"#" * 2_000_000, "more than 1 MiB"),
         (b"a: 1\n---\nb: 1\n", "m.yaml:2: not valid YAML: but found another document"),
@@ -132,7 +132,9 @@ def test_a_mark_of_byte_order_and_dates_are_plain_text(tmp_path: Path) -> None:
 
 def test_what_is_merged_later_or_farther_gives_way(tmp_path: Path) -> None:
     merged = "measure: {<<: [{seconds: 3}, {seconds: 4, threads: 1}], threads: 2}"
-    path = written(tmp_path, DEMO.replace("measure: {seconds: 2.0}", merged))
+    path = written(
+        tmp_path, DEMO.replace("measure: {seconds: 0.3, min_samples: 30, throughput: 0.2}", merged)
+    )
     measure = load_matrix(path).spec.measure
     assert (measure.seconds, measure.threads) == (3, 2)
 
