@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from farm.cli.results import Results
     from farm.results.columns import Row
     from farm.results.conditions import Condition
+    from farm.results.picking.answers import Answer
     from farm.results.picking.criteria import Criteria
-    from farm.results.picking.texts import Answer
 
 _MORE = """\
 Of each target and model one engine is picked; of several models the Pareto front of AP and latency
@@ -111,7 +111,7 @@ def best(options: argparse.Namespace) -> int:
         InputError: there is no leaderboard, or no such target, sweep, model or column.
     """
     from farm.cli.results import results_of
-    from farm.results.picking.texts import answer_as_json, answers_as_text, pick_as_json
+    from farm.results.picking.answers import answer_as_json, answers_as_text, pick_as_json
     from farm.results.tables import render
 
     where = parse_where(options.where)
@@ -194,8 +194,8 @@ def _answers(
     results: Results,
 ) -> list[Answer]:
     """The picks by target, with the files of those that are as their steps left them."""
+    from farm.results.picking.answers import Answer
     from farm.results.picking.select import picks
-    from farm.results.picking.texts import Answer
     from farm.results.rows import places
     from farm.results.shipping import checked
     from farm.store import Store

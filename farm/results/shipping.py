@@ -35,7 +35,7 @@ def checked(picked: Pick, store: Store) -> Pick:
         return picked
     why = "the best cell was altered since its sweep"
     left_out = {picked.best["cell"]: reason, **picked.left_out}
-    return replace(picked, best=None, why=why, left_out=left_out, ties=())
+    return replace(picked, best=None, why=why, left_out=left_out, ties=(), doubt="")
 
 
 def altered(row: Row, store: Store) -> str | None:

@@ -79,6 +79,7 @@ def test_the_object_of_one_target_and_model_has_these_keys(tool: Tool) -> None:
     found = one(tool, "--model", "a", "--max-latency-ms", "4")
     assert found == {
         "target": "cpu", "model": "a", "sweeps": ["new"], "best": None, "ties": [], "files": {},
+        "doubt": "",
         "why": "none of 3 cells meets the criteria",
         "left_out": {
             "a.fast": "takes 5.00 ms, at most 4.00 ms", "a.small": "takes 7.00 ms, at most 4.00 ms",

@@ -17,9 +17,9 @@ from farm.config.loader import load_matrix
 from farm.errors import InputError
 from farm.plan import make_plan
 from farm.results import leaderboard
+from farm.results.picking.answers import Answer, answer_as_json, answers_as_text
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
-from farm.results.picking.texts import Answer, answer_as_json, answers_as_text
 from farm.results.rows import make_rows
 from farm.results.tables import FORMATS, render
 from farm.store import Store

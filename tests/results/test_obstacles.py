@@ -101,6 +101,20 @@ def test_with_confidence_the_upper_end_of_the_interval_counts() -> None:
     assert (pick(rows, Criteria(confident=True, max_ap_drop=0.2)).best or {})["cell"] == "equal"
 
 
+def test_without_being_asked_to_be_confident_the_pick_says_what_is_not_shown() -> None:
+    unsure = lost("x", 0.001, -0.007, 0.0061, evaluate_images=64)
+    said = "loses -0.70 to 0.61 points of box AP (95 % interval): 64 images are too few to tell"
+    found = pick([unsure], Criteria())
+    assert found.doubt == f"{said} whether it keeps to 0.5"
+    assert pick_as_text(found, {}).splitlines()[-3:] == [
+        "  note    loses -0.70 to 0.61 points of box AP (95 % interval): 64 images are",
+        "          too few to tell whether it keeps to 0.5; --confident leaves out what",
+        "          is not shown",
+    ]
+    assert pick([unsure], Criteria(max_ap_drop=0.7)).doubt == ""
+    assert pick([row("x")], Criteria()).doubt == "" == pick([row("x")], Criteria(min_ap=0.9)).doubt
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [

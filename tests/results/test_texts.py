@@ -12,10 +12,11 @@ from rows import row
 from farm.detections.compare import agreement
 from farm.errors import InputError
 from farm.results.escaping import shown, without_secrets
+from farm.results.picking.answers import Answer, pick_as_json
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.front import pareto
 from farm.results.picking.select import pick
-from farm.results.picking.texts import Answer, pick_as_json, pick_as_text
+from farm.results.picking.texts import pick_as_text
 from farm.results.tables import render, render_by_class, sort_rows
 from farm.specs import Tolerance
 
@@ -160,8 +161,26 @@ def test_a_pick_is_said_with_its_figures_and_its_files() -> None:
     answer = Answer("cpu", ("s",), (), {"m": picked}, {"m": {"engine": "/e"}})
     assert pick_as_json(answer, "m") == {
         "target": "cpu", "model": "m", "sweeps": ["s"], "best": best, "why": picked.why,
-        "ties": [], "files": {"engine": "/e"}, "left_out": {"z": "failed: why"}, "obstacles": [],
+        "ties": [], "doubt": "", "files": {"engine": "/e"}, "left_out": {"z": "failed: why"},
+        "obstacles": [],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("streams", "batch", "said"),
+    [
+        (None, None, None), (1, 1, None), (2, 1, "2 requests at once"), (1, 4, "batches of 4"),
+        (2, 4, "2 requests at once and batches of 4"),
+    ],
+)  # fmt: skip
+def test_how_images_were_given_for_the_throughput_is_said(
+    streams: int | None, batch: int | None, said: str | None
+) -> None:
+    best = row("x", throughput_streams=streams, throughput_batch=batch)
+    lines = pick_as_text(pick([best], Criteria()), {}).splitlines()
+    assert [line.strip() for line in lines if "images/s with" in line] == (
+        [f"(images/s with {said})"] if said else []
+    )
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,13 @@ class DropLimit:
             return f"has no known interval of its {kind} AP drop (run its sweep again)"
         return f"{self._loss(row, kind)}, at most {self.most:g}"
 
+    def doubt(self, row: Row) -> str:
+        """Return why the images do not show that a cell meets it; '' if they do, or without an
+        interval."""
+        if not self.confident or not self.missed_by(row):
+            return ""
+        return self._loss(row, self._too_much(row)[0])
+
     def miss(self, row: Row) -> str:
         """Return which AP loses how much, and by how much that is too much."""
         kind = self._too_much(row)[0]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from farm.results.picking.criteria import DropLimit
 from farm.results.picking.obstacles import Obstacle, obstacles
 from farm.results.picking.ties import SAME_AP, Fastest, fastest
 from farm.store.origins import HERE
@@ -20,7 +21,8 @@ class Pick:
     """The best cell (None if no cell is eligible), all eligible ones, and why others are not.
 
     left_out: the reason, by cell. ties: the cells that cannot be told apart from the best one in
-    speed. obstacles: where no cell is eligible, the constraints that are in the way.
+    speed. obstacles: where no cell is eligible, the constraints that are in the way. doubt: why
+    the images do not show that the best cell keeps to the bound of the AP drop; '' if they do.
     """
 
     best: Row | None
@@ -29,6 +31,7 @@ class Pick:
     why: str
     ties: tuple[Row, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
+    doubt: str = ""
 
 
 def picks(rows: Sequence[Row], criteria: Criteria) -> dict[tuple[str, str], Pick]:
@@ -71,7 +74,7 @@ def _pick(rows: Sequence[Row], criteria: Criteria, ran: Set[str]) -> Pick:
         else:
             left_out[f"{row['sweep']}: {row['cell']}" if several else row["cell"]] = reason
     if eligible:
-        return _best(eligible, len(rows), criteria.objective, left_out)
+        return _best(eligible, len(rows), criteria, left_out)
     why = f"none of {len(rows)} cells "
     if not usable:
         return Pick(None, (), left_out, why + "may be shipped")
@@ -87,8 +90,11 @@ def _imported(row: Row, ran: Set[str], devices: Set[str]) -> str | None:
     return f"imported ({row['origin']}), and {why}: run the cell"
 
 
-def _best(eligible: Sequence[Row], total: int, objective: str, left_out: Mapping[str, str]) -> Pick:
+def _best(
+    eligible: Sequence[Row], total: int, criteria: Criteria, left_out: Mapping[str, str]
+) -> Pick:
     """The best of the eligible cells, which come in the order of the objective."""
+    objective = criteria.objective
     ordered = sorted(eligible, key=lambda row: _order(row, objective))
     candidates = [row for row in ordered if _as_good(row, ordered[0], objective)]
     found = fastest(candidates)
@@ -96,7 +102,8 @@ def _best(eligible: Sequence[Row], total: int, objective: str, left_out: Mapping
     among = f"of {len(eligible)} eligible{imported} cells (of {total})"
     first = [found.best, *(row for row in ordered if row is not found.best)]
     why = _why(found, first, among, objective, candidates)
-    return Pick(found.best, tuple(first), dict(left_out), why, found.ties)
+    doubt = DropLimit(criteria.max_ap_drop, confident=True).doubt(found.best)
+    return Pick(found.best, tuple(first), dict(left_out), why, found.ties, doubt=doubt)
 
 
 def _as_good(row: Row, first: Row, objective: str) -> bool:
