@@ -175,6 +175,8 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
         return list(MatrixSpec.model_fields)
     if key == ("int8", "auto"):
         return list(schema.AutoSpec.model_fields)
+    if key == ("measure", "server"):
+        return list(schema.ServerSpec.model_fields)
     if key[0] == "dataset":
         return list(dataset_specs()[values["dataset"]["type"]].model_fields)
     if key[0] == "models" and len(key) == 2:

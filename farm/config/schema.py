@@ -190,6 +190,14 @@ def _switch_or_seconds(value: Any) -> bool | float:
     raise ValueError("expected true, false, or seconds from over 0 to 3600")
 
 
+class ServerSpec(StrictModel):
+    """The mode `server`: the highest rate of requests, which come at random, of which 99 of 100 are
+    answered within `p99_ms`. max_seconds: how long to look for it."""
+
+    p99_ms: Annotated[Finite, Field(gt=0, le=3_600_000)]
+    max_seconds: Annotated[Finite, Field(gt=0, le=3600)] = 600.0
+
+
 class MeasureSpec(StrictModel):
     """How speed is measured, after `warmup_seconds`: for `seconds`, then until there are
     `min_samples` (the 90th percentile needs 64), but no longer than `max_seconds` (default: ten
@@ -204,6 +212,7 @@ class MeasureSpec(StrictModel):
     min_samples: Annotated[Whole, Field(ge=10, le=1_000_000)] = 64
     threads: Annotated[Whole, Field(ge=1, le=1024)] | None = None
     throughput: Annotated[bool | float, BeforeValidator(_switch_or_seconds)] = True
+    server: ServerSpec | None = None
 
     @property
     def throughput_seconds(self) -> float | None:

@@ -1,1 +1,1 @@
-"""Measuring: samples of latency, throughput, and the state of the machine meanwhile."""
+"""Measuring: samples of latency, throughput, the mode `server`, the state of the machine."""

@@ -31,9 +31,10 @@ def _evaluate(run: EngineRun) -> specs.EvaluateInputs:
 
 def _measure(run: EngineRun) -> specs.MeasureInputs:
     how = run.measure
+    bound, seconds = (how.server.p99_ms, how.server.max_seconds) if how.server else (None, 0.0)
     return specs.MeasureInputs(
         run.engine, run.prepared, run.target, how.seconds, how.most_seconds, how.warmup_seconds,
-        how.min_samples, run.threads, how.throughput_seconds,
+        how.min_samples, run.threads, how.throughput_seconds, bound, seconds,
     )  # fmt: skip
 
 

@@ -142,7 +142,8 @@ class EvaluateInputs:
 @dataclass(frozen=True)
 class MeasureInputs:
     """`throughput_seconds`: how long to look for the best load; None: as long as latency takes,
-    0: not at all."""
+    0: not at all. `server_p99_ms`: the bound of the mode `server`, None without it;
+    `server_seconds`: how long to look for the rate that holds it."""
 
     engine: Engine
     prepared: Ref
@@ -153,6 +154,8 @@ class MeasureInputs:
     min_samples: int
     threads: int
     throughput_seconds: float | None = None
+    server_p99_ms: float | None = None
+    server_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,20 @@ DEFAULTS: dict[Any, dict[str, Any]] = {
     schema.Int8Spec: {"method": "percentile", "percentile": 99.99, "auto": None},
     schema.MeasureSpec: {
         "seconds": 0.6, "max_seconds": None, "warmup_seconds": 0.2, "min_samples": 64,
-        "threads": None, "throughput": True,
+        "threads": None, "throughput": True, "server": None,
     },
+    schema.ServerSpec: {"p99_ms": 50.0, "max_seconds": 600.0},
     schema.VerifySpec: {
         "min_score": 0.3, "min_iou": 0.9, "min_matched_fraction": 0.99, "max_score_diff": 1e-3,
         "max_box_diff_px": 1.0, "min_mask_iou": 0.9, "max_rel_diff": 1e-3, "per_box": False,
         "images": 16, "precisions": {},
     },
 }  # fmt: skip
-NEEDED = {SyntheticSpec: {"type": "synthetic"}, schema.CalibrationSpec: {"images": "i"}}
+NEEDED: dict[Any, dict[str, Any]] = {
+    SyntheticSpec: {"type": "synthetic"},
+    schema.CalibrationSpec: {"images": "i"},
+    schema.ServerSpec: {"p99_ms": 50},
+}
 
 
 @pytest.mark.parametrize("kind", DEFAULTS, ids=lambda kind: kind.__name__)
@@ -120,6 +125,13 @@ def test_throughput_is_a_switch_or_seconds() -> None:
     for wrong in ("much", 0, -1, 3601, float("nan"), None, [1], ""):
         expected = "expected true, false, or seconds from over 0 to 3600"
         assert expected in messages(MeasureSpec, {"throughput": wrong})
+
+
+def test_a_server_has_a_bound() -> None:
+    found = TypeAdapter(MeasureSpec).validate_python({"server": {"p99_ms": "20"}}).server
+    assert found is not None and found.p99_ms == 20
+    for wrong in ({}, {"p99_ms": 0}, {"p99_ms": True}, {"p99_ms": 9, "max_seconds": 4000}, True):
+        assert messages(MeasureSpec, {"server": wrong}), wrong
 
 
 def test_int8_auto_may_be_said_in_short() -> None:

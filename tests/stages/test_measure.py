@@ -14,9 +14,10 @@ from test_stages import finish, meta
 
 from farm.catalog import RUNTIMES
 from farm.datasets.prepared import PreparedWriter
-from farm.measuring.throughput import best_throughput
+from farm.measuring.server import Held, Service
+from farm.measuring.throughput import Load, Throughput, best_throughput
 from farm.specs import Engine, EngineOptions, MeasureInputs, Ref, Shape, Target
-from farm.stages import Context, measure
+from farm.stages import Context, loads, measure
 from farm.store import Store
 from farm.store.figures import KINDS, require_figures
 from farm.units import Dims
@@ -27,7 +28,7 @@ DYNAMIC = Shape("dynamic", Dims(1, 3, 64, 64), Dims(2, 3, 64, 64), Dims(4, 3, 64
 
 @pytest.fixture(autouse=True)
 def no_load_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "best_throughput", partial(best_throughput, clock=lambda: 0.0))
+    monkeypatch.setattr(loads, "best_throughput", partial(best_throughput, clock=lambda: 0.0))
 
 
 def measured(
@@ -60,8 +61,8 @@ def measured(
 def test_an_engine_is_measured_with_all_figures_of_a_record(tmp_path: Path) -> None:
     found = measured(tmp_path, DYNAMIC)
     assert (found["batch"], found["threads"]) == (2, 1)
-    gpu = {name for name in KINDS["measure"] if name.startswith("gpu_")}
-    assert set(KINDS["measure"]) - set(found) == gpu
+    optional = {name for name in KINDS["measure"] if name.startswith(("gpu_", "server_"))}
+    assert set(KINDS["measure"]) - set(found) == optional
     assert found["latency_includes"] == "copies, postprocessing in the graph"
     assert set(found["throughput_rates"]) == {"2x1", "4x1", "1x1"}  # batches x requests at once
     assert found["throughput_streams"] == 1 and found["throughput_batch"] in (1, 2, 4)
@@ -75,6 +76,52 @@ def test_without_another_load_throughput_is_that_of_one_run_after_another(
     assert found["throughput_per_s"] == found["serial_images_per_s"]
     loads = (found["throughput_batch"], found["throughput_streams"], found["throughput_rates"])
     assert loads == (shape.opt.n, 1, {})
+
+
+def test_an_engine_is_measured_as_a_server_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By how much it holds says nothing here: the runtime does nothing."""
+    monkeypatch.setattr("farm.measuring.server.SECONDS", 0.0)
+    found = measured(tmp_path, FIXED, server_p99_ms=60_000.0, server_seconds=600.0)
+    assert found["server_bound_ms"] == 60_000 and found["server_streams"] == 1
+    assert 0 < found["server_p99_ms"] <= 60_000
+    assert 0 < found["server_rate_per_s"] < found["throughput_per_s"]  # a request is one image
+
+
+@pytest.mark.parametrize(("batch", "expected"), [(2, (20.0, 4)), (1, (9.0, 1))])
+def test_a_server_has_as_many_requests_at_once_as_gave_the_most_of_its_size(
+    monkeypatch: pytest.MonkeyPatch, batch: int, expected: tuple[float, int]
+) -> None:
+    rates = {Load(2, 1): 30.0, Load(2, 4): 40.0, Load(2, 2): 35.0, Load(8, 4): 90.0}
+    found = Throughput(Load(8, 4), 90.0, rates)
+    if batch == 1:
+        found = Throughput(Load(1, 1), 9.0, {})  # no other load was tried
+    asked: list[tuple[float, int]] = []
+
+    def record(service: Service, bound: float, seconds: float) -> Held:
+        assert (bound, seconds) == (0.05, 7.0)
+        asked.append((service.capacity, len(service.serve)))
+        return Held(1.0)
+
+    class Session:
+        def run(self, images: Any) -> dict[str, Any]:
+            return {}
+
+        def concurrent(self, streams: int) -> list[Session]:
+            return [Session() for _ in range(streams)]
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(loads, "highest_rate", record)
+    options = EngineOptions("null", "fp32", FIXED)
+    inputs = MeasureInputs(
+        Engine(options, None, None), Ref("prepare", "p"), Target("cpu", "here"), 1, 1, 1, 1, 4,
+        server_p99_ms=50.0, server_seconds=7.0,
+    )  # fmt: skip
+    images = np.zeros((batch, 3, 8, 8), np.float32)
+    assert loads.server(inputs, Session(), images, found)["server_streams"] == expected[1]
+    assert asked == [expected]
 
 
 @pytest.mark.slow
