@@ -33,7 +33,7 @@ def test_cells_that_were_not_compared_are_ordered_by_latency_and_nothing_ties() 
 
 def test_a_cell_that_is_shown_to_be_faster_than_all_has_no_ties() -> None:
     found = fastest([ranked("b", 2, 1.1, 1.2), ranked("a", 1, 1, 1), ranked("c", 3, 1.3, 1.4)])
-    assert (found.best["cell"], found.ties, found.compared) == ("a", (), 3)
+    assert (found.best["cell"], found.ties, found.compared) == ("a", (), 2)
 
 
 def test_those_of_the_first_rank_tie_whatever_their_intervals() -> None:
@@ -111,10 +111,29 @@ def test_the_pick_says_what_ties_with_it_and_what_decided() -> None:
     )
     alone = pick([rows[0], rows[2]], Criteria())
     assert alone.why == (
-        "lowest median latency (10.00 ms) of 2 eligible cells (of 2); shown to be faster than the"
-        " other that it was compared with"
+        "fastest (10.00 ms) of 2 eligible cells (of 2); shown to be faster than the other compared"
+        " with it side by side"
     )
-    assert "the others that it" in pick([rows[0], rows[2], rows[2]], Criteria()).why
+    more = [row("d", latency_p50_ms=90.0), row("e", latency_p50_ms=90.0)]
+    several = pick([rows[0], rows[2], rows[2], *more], Criteria()).why
+    assert "the 2 others compared" in several and several.endswith(
+        "; 2 more were not compared with it"
+    )
+    assert pick([*rows, *more], Criteria()).why.endswith("MB); 2 more were not compared with it")
+    # Nothing else is left to compare it with.
+    assert (
+        pick(rows[:1], Criteria()).why
+        == "lowest median latency (10.00 ms), the only eligible cell (of 1)"
+    )
+
+
+def test_ranks_hold_within_a_comparison() -> None:
+    rows = [
+        ranked("a", 1, 1, 1, compare_key="1" * 64), ranked("b", 1, 1, 1, compare_key="2" * 64),
+        ranked("c", 2, 1.1, 1.2, compare_key="1" * 64),
+    ]  # fmt: skip
+    found = fastest(rows)
+    assert (found.best["cell"], found.ties, found.compared) == ("a", (), 1)
 
 
 def test_equal_ap_goes_to_the_fastest_and_ties_are_said_there_too() -> None:

@@ -99,7 +99,9 @@ def _best(
     candidates = [row for row in ordered if _as_good(row, ordered[0], objective)]
     found = fastest(candidates)
     imported = " imported" if found.best["origin"] != HERE else ""
-    among = f"of {len(eligible)} eligible{imported} cells (of {total})"
+    among = f" of {len(eligible)} eligible{imported} cells (of {total})"
+    if len(eligible) == 1:
+        among = f", the only eligible{imported} cell (of {total})"
     first = [found.best, *(row for row in ordered if row is not found.best)]
     why = _why(found, first, among, objective, candidates)
     doubt = DropLimit(criteria.max_ap_drop, confident=True).doubt(found.best)
@@ -130,22 +132,29 @@ def _why(
     """first: all eligible cells in order, the picked one first."""
     best = found.best
     if objective == "throughput":
-        why = f"highest throughput ({best['throughput_per_s']:.1f} images/s) {among}"
+        why = f"highest throughput ({best['throughput_per_s']:.1f} images/s){among}"
         if len(first) > 1:
             why += f"; next is {first[1]['cell']} with {first[1]['throughput_per_s']:.1f}"
         return why
     if objective == "ap":
         highest = max(row["box_ap"] for row in candidates)
         if len(candidates) == 1:
-            return f"highest box AP ({highest:.4f}) {among}"
+            return f"highest box AP ({highest:.4f}){among}"
         return (
             f"the fastest of {len(candidates)} cells within {SAME_AP * 100:g} points of the highest"
-            f" box AP ({highest:.4f}) {among}{_tied(found)}"
+            f" box AP ({highest:.4f}){among}{_tied(found)}"
         )
+    if not found.compared:
+        why = f"lowest median latency ({best['latency_p50_ms']:.2f} ms){among}"
+        return why + (_next(first[1]) if len(first) > 1 else "")
+    others = len(candidates) - found.compared - 1
+    apart = f"; {others} more were not compared with it" if others else ""
     if found.ties:
-        return f"one of the fastest {among}{_tied(found)}"
-    why = f"lowest median latency ({best['latency_p50_ms']:.2f} ms) {among}"
-    return why + _next(found, first)
+        return f"one of the fastest{among}{_tied(found)}{apart}"
+    return (
+        f"fastest ({best['latency_p50_ms']:.2f} ms){among}; shown to be faster than the"
+        f" {_others(found.compared)} compared with it side by side{apart}"
+    )
 
 
 def _tied(found: Fastest) -> str:
@@ -159,17 +168,13 @@ def _tied(found: Fastest) -> str:
     )
 
 
-def _next(found: Fastest, first: Sequence[Row]) -> str:
-    """What is said of the cell that comes next."""
-    if len(first) == 1:
-        return ""
-    if not found.compared:
-        other = first[1]
-        return (
-            f"; next is {other['cell']} with {other['latency_p50_ms']:.2f} ms. They were not"
-            " compared side by side, so which of them is faster is not proven"
-        )
-    if found.compared == 1:
-        return ""
-    others = "other" if found.compared == 2 else "others"
-    return f"; shown to be faster than the {others} that it was compared with"
+def _others(count: int) -> str:
+    return f"{count} others" if count > 1 else "other"
+
+
+def _next(other: Row) -> str:
+    """What is said of the cell that comes next, where none was compared."""
+    return (
+        f"; next is {other['cell']} with {other['latency_p50_ms']:.2f} ms. They were not compared"
+        " side by side, so which of them is faster is not proven"
+    )

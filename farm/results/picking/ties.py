@@ -26,8 +26,7 @@ class Fastest:
     """The cell that is chosen among the fastest.
 
     ties: the others that were compared with it and cannot be told apart. chosen_by: what decided
-    among them; '' without ties. compared: how many cells were compared side by side; 0 if the
-    fastest was not.
+    among them; '' without ties. compared: with how many others it was compared side by side.
     """
 
     best: Row
@@ -40,23 +39,28 @@ def fastest(rows: Sequence[Row]) -> Fastest:
     """Return the fastest of the cells, which are of one target and model.
 
     Cells that were compared side by side, which have a rank, are ordered by that; else by the
-    median latency. Ranks and ratios hold within a sweep.
+    median latency. Ranks and ratios hold among the cells of one comparison.
     """
     first = min(rows, key=lambda row: (row["latency_p50_ms"], -(row["box_ap"] or 0), row["cell"]))
     if not _compared(first):
         return Fastest(first)
-    compared = [row for row in rows if _compared(row) and row["sweep"] == first["sweep"]]
+    compared = [row for row in rows if _compared(row) and _comparison(row) == _comparison(first)]
     leader = min(compared, key=lambda row: (row["vs_best"], row["latency_p50_ms"]))
     tied = [row for row in compared if _tie(row, leader)]
     best, reasons = _chosen(tied)
     others = tuple(row for row in tied if row is not best)
-    return Fastest(best, others, ", then ".join(reasons), len(compared))
+    return Fastest(best, others, ", then ".join(reasons), len(compared) - 1)
 
 
 def _compared(row: Row) -> bool:
     """Whether a cell was compared side by side with the best one of its target and model."""
     names = ("rank", "vs_best", "vs_best_low", "vs_best_high")
     return all(row.get(name) is not None for name in names)
+
+
+def _comparison(row: Row) -> tuple[str, str | None]:
+    """What tells comparisons apart: one of each model, target and environment."""
+    return row["sweep"], row.get("compare_key")
 
 
 def _tie(row: Row, leader: Row) -> bool:
