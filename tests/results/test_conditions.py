@@ -62,6 +62,25 @@ def test_a_column_that_a_row_lacks_has_no_value() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("latency_p50_ms = 2", 2), ("latency_p50_ms = 2ms", 2), ("latency_p50_ms = 2 s", 2000),
+        ("build_s = 2", 2), ("build_s = 2s", 2), ("build_s = 500 ms", 0.5), ("build_s = 2m", 120),
+        ("build_s = 1h", 3600), ("throughput_per_s = 3 images/s", 3),
+        ("throughput_per_s = 3img/s", 3), ("max_box_diff_px = 1.5px", 1.5),
+        ("max_box_diff_px = 2 pixels", 2), ("engine_bytes = 1kb", 1000),
+        ("engine_bytes = 1KiB", 1024), ("box_ap = 40%", 0.4), ("box_ap = 1", 1),
+        ("latency_cov = 5%", 0.05), ("opset = 13.", 13), ("model = '", "'"), ("model = ''", ""),
+        ("model = 'a\"", "'a\""), ("model = -", None), ("model = '-'", "-"),
+    ],
+)  # fmt: skip
+def test_values_are_in_the_unit_of_their_column(written: str, value: Any) -> None:
+    found = parse(written).value
+    assert found == (pytest.approx(value) if isinstance(value, float) else value)
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
     ("written", "said"),
     [
         ("", "'' is no condition; expected a column, one of <, <=, >, >=, =, !=, and a value"),
