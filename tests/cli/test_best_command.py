@@ -133,6 +133,12 @@ def test_the_text_for_several_models_has_the_front_and_each_pick(tool: Tool) -> 
     assert every.code == 1 and "\n\nTarget gpu, sweep gpus: 1 model\n\nNo engine of a" in every.out
 
 
+def test_the_front_is_one_over_several_models(tool: Tool) -> None:
+    done = tool("best", "--model", "a")
+    assert "Target cpu, sweep new: 1 model\n" in done.out and "Ship a.fast" in done.out
+    assert "Pareto" not in done.out
+
+
 def test_one_sweep_or_all_are_asked_for_without_a_note(tool: Tool) -> None:
     for words in (("--sweep", "new"), ("--all-sweeps",)):
         done = tool("best", "--target", "cpu", "--model", "a", *words)

@@ -55,8 +55,15 @@ def test_what_was_not_compared_with_the_fastest_is_no_tie() -> None:
     # The fastest by its median was not compared: nothing is known of the others beside it.
     found = fastest([*rows, row("d", latency_p50_ms=9.0)])
     assert (found.best["cell"], found.ties, found.compared) == ("d", (), 0)
-    half = ranked("a", 1, 1, 1) | {"vs_best_low": None}
-    assert fastest([half, ranked("b", 1, 1, 1.01)]).compared == 0
+
+
+def test_without_intervals_the_ranks_tell() -> None:
+    unknown = {"vs_best_low": None, "vs_best_high": None}
+    rows = [ranked("a", 1, 1, 1) | unknown, ranked("b", 1, 1, 1.2), ranked("c", 2, 1, 1) | unknown]
+    assert named(rows)[:2] == ("a", ["b"])
+    rows[0]["vs_best"] = None  # it was not compared with the best one itself
+    assert named(rows)[:2] == ("c", [])
+    assert named(rows[:2])[:2] == ("b", ["a"])
 
 
 @pytest.mark.parametrize(
@@ -87,6 +94,20 @@ def test_among_ties_the_choice_is_by_ap_memory_build_time_and_portable_file(
     assert named(rows[::-1]) == (best, [other], chosen_by)
 
 
+def test_a_time_that_is_much_shorter_counts_before_all_else_though_it_is_not_proven() -> None:
+    unknown = {"vs_best_low": None, "vs_best_high": None}
+    rows = [
+        ranked("a", 1, 1, 1, peak_host_bytes=9e8), ranked("b", 1, 1.06, 1.06) | unknown,
+        ranked("c", 1, 1.04, 1.04, peak_host_bytes=3e8) | unknown,
+    ]  # fmt: skip
+    rows[1]["peak_host_bytes"] = 1e8
+    by = "the shorter time, which is not proven, then less memory (300.0 MB)"
+    assert named(rows) == ("c", ["a", "b"], by)
+    assert fastest(rows).wide and "a longer comparison may" in pick(rows, Criteria()).why
+    for low, wide in ((0.93, True), (0.95, False)):
+        assert fastest([ranked("a", 1, 1, 1), ranked("b", 1, low, 1.03)]).wide == wide
+
+
 def test_each_preference_is_among_those_that_the_one_before_leaves() -> None:
     rows = [
         ranked("a", 1, 1, 1, box_ap=0.49, peak_host_bytes=1e6),
@@ -111,8 +132,8 @@ def test_the_pick_says_what_ties_with_it_and_what_decided() -> None:
     )
     alone = pick([rows[0], rows[2]], Criteria())
     assert alone.why == (
-        "fastest (10.00 ms) of 2 eligible cells (of 2); shown to be faster than the other compared"
-        " with it side by side"
+        "fastest (10.00 ms) of 2 eligible cells (of 2); it ranks before the other compared with"
+        " it side by side"
     )
     more = [row("d", latency_p50_ms=90.0), row("e", latency_p50_ms=90.0)]
     several = pick([rows[0], rows[2], rows[2], *more], Criteria()).why
@@ -134,6 +155,12 @@ def test_ranks_hold_within_a_comparison() -> None:
     ]  # fmt: skip
     found = fastest(rows)
     assert (found.best["cell"], found.ties, found.compared) == ("a", (), 1)
+
+
+def test_of_many_ties_the_first_are_named_and_the_others_counted() -> None:
+    rows = [ranked(name, 1, 1, 1) for name in "abcdef"]
+    assert "apart from b, c, d, e, 1 more; chosen" in pick(rows, Criteria()).why
+    assert "apart from b, c, d, e; chosen" in pick(rows[:-1], Criteria()).why
 
 
 def test_equal_ap_goes_to_the_fastest_and_ties_are_said_there_too() -> None:

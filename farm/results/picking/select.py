@@ -152,7 +152,7 @@ def _why(
     if found.ties:
         return f"one of the fastest{among}{_tied(found)}{apart}"
     return (
-        f"fastest ({best['latency_p50_ms']:.2f} ms){among}; shown to be faster than the"
+        f"fastest ({best['latency_p50_ms']:.2f} ms){among}; it ranks before the"
         f" {_others(found.compared)} compared with it side by side{apart}"
     )
 
@@ -161,11 +161,19 @@ def _tied(found: Fastest) -> str:
     """What is said of the cells that tie with the best."""
     if not found.ties:
         return ""
-    others = ", ".join(row["cell"] for row in found.ties)
+    names = [row["cell"] for row in found.ties]
+    more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+    others = ", ".join([*names[:_MOST_NAMED], *more])
     return (
         f"; compared side by side it cannot be told apart from {others}; chosen among them by"
-        f" {found.chosen_by}"
+        f" {found.chosen_by}{_LONGER if found.wide else ''}"
     )
+
+
+_MOST_NAMED = 4
+"""Of the cells that tie in the text; the others are in the JSON and share its rank in the table."""
+
+_LONGER = " (a longer comparison may tell them apart: `compare` in the matrix)"
 
 
 def _others(count: int) -> str:

@@ -69,8 +69,9 @@ def _described(best: Row, picked: Pick, where: Mapping[str, str]) -> Iterator[tu
         if kind == "box" or best["mask_ap"] is not None:
             beside = value_text(best[f"{kind}_ap_reference"], "{:.4f}")
             yield f"{kind} AP", f"{value_text(best[f'{kind}_ap'], '{:.4f}')} (PyTorch {beside})"
-    p90 = value_text(best["latency_p90_ms"], "{:.2f}")
-    latency = f"p50 {best['latency_p50_ms']:.2f} ms, p90 {p90} ms"
+    latency = f"p50 {best['latency_p50_ms']:.2f} ms"
+    if best["latency_p90_ms"] is not None:
+        latency += f", p90 {best['latency_p90_ms']:.2f} ms"
     yield (
         "speed",
         f"{latency}, {best['throughput_per_s']:.1f} images/s on {best['threads']} threads",

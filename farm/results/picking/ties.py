@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 SAME_AP = 0.001
 """AP that differs by no more than 0.1 points counts as equal, as in `farm diff`."""
 
+_SAME_TIME = 0.05
+"""A time that is measured as longer by no more than this share counts as equal among cells that
+cannot be told apart; a short comparison may leave much larger differences unproven."""
+
+_WIDE = 1.1
+"""An interval whose ends are further apart may be narrowed by a longer comparison."""
+
 _SAME_COST = 0.1
 """Memory and build time that differ by no more than this share count as equal: two runs of one
 engine do."""
@@ -27,12 +34,14 @@ class Fastest:
 
     ties: the others that were compared with it and cannot be told apart. chosen_by: what decided
     among them; '' without ties. compared: with how many others it was compared side by side.
+    wide: whether a longer comparison may tell the ties apart.
     """
 
     best: Row
     ties: tuple[Row, ...] = ()
     chosen_by: str = ""
     compared: int = 0
+    wide: bool = False
 
 
 def fastest(rows: Sequence[Row]) -> Fastest:
@@ -42,20 +51,24 @@ def fastest(rows: Sequence[Row]) -> Fastest:
     median latency. Ranks and ratios hold among the cells of one comparison.
     """
     first = min(rows, key=lambda row: (row["latency_p50_ms"], -(row["box_ap"] or 0), row["cell"]))
-    if not _compared(first):
+    if first.get("rank") is None:
         return Fastest(first)
-    compared = [row for row in rows if _compared(row) and _comparison(row) == _comparison(first)]
-    leader = min(compared, key=lambda row: (row["vs_best"], row["latency_p50_ms"]))
+    compared = [
+        row
+        for row in rows
+        if row.get("rank") is not None and _comparison(row) == _comparison(first)
+    ]
+    leader = min(compared, key=_speed)
     tied = [row for row in compared if _tie(row, leader)]
     best, reasons = _chosen(tied)
     others = tuple(row for row in tied if row is not best)
-    return Fastest(best, others, ", then ".join(reasons), len(compared) - 1)
+    return Fastest(best, others, ", then ".join(reasons), len(compared) - 1, any(map(_wide, tied)))
 
 
-def _compared(row: Row) -> bool:
-    """Whether a cell was compared side by side with the best one of its target and model."""
-    names = ("rank", "vs_best", "vs_best_low", "vs_best_high")
-    return all(row.get(name) is not None for name in names)
+def _speed(row: Row) -> tuple[float, float, str]:
+    """What cells of one comparison are ordered by: their time over that of its best cell."""
+    ratio = row.get("vs_best")
+    return (float("inf") if ratio is None else ratio, row["latency_p50_ms"], row["cell"])
 
 
 def _comparison(row: Row) -> tuple[str, str | None]:
@@ -71,8 +84,16 @@ def _tie(row: Row, leader: Row) -> bool:
     """
     if row["rank"] == leader["rank"]:
         return True
-    low, high = leader["vs_best_low"], leader["vs_best_high"]
-    return bool(row["vs_best_low"] <= high and low <= row["vs_best_high"])
+    ends = [one.get(f"vs_best_{end}") for one in (row, leader) for end in ("low", "high")]
+    if None in ends:  # too few rounds for an interval: the ranks are all that is known
+        return False
+    low, high, leader_low, leader_high = ends
+    return bool(low <= leader_high and leader_low <= high)
+
+
+def _wide(row: Row) -> bool:
+    low, high = row.get("vs_best_low"), row.get("vs_best_high")
+    return low is None or high is None or high > low * _WIDE
 
 
 @dataclass(frozen=True)
@@ -87,6 +108,9 @@ class _Preference:
 
 
 _PREFERENCES = (
+    _Preference(
+        "vs_best", "the shorter time, which is not proven", min, lambda best: best * _SAME_TIME
+    ),
     *(_Preference(f"{kind}_ap", f"higher {kind} AP", max, lambda _: SAME_AP)
       for kind in ("box", "mask")),
     _Preference("peak_host_bytes", "less memory", min, lambda best: best * _SAME_COST),
@@ -101,7 +125,7 @@ def _chosen(tied: Sequence[Row]) -> tuple[Row, list[str]]:
         left, reasons = kept, [*reasons, said]
     if len(left) > 1 and not reasons:
         reasons = ["name, since nothing else sets them apart"]
-    return min(left, key=lambda row: (row["vs_best"], row["latency_p50_ms"], row["cell"])), reasons
+    return min(left, key=_speed), reasons
 
 
 def _narrowed(left: list[Row]) -> Iterator[tuple[list[Row], str]]:
@@ -114,7 +138,8 @@ def _narrowed(left: list[Row]) -> Iterator[tuple[list[Row], str]]:
         kept = [row for row in left if abs(row[one.column] - best) <= one.same(best)]
         if len(kept) < len(left):
             left = kept
-            yield left, f"{one.said} ({shown(COLUMNS[one.column], best)})"
+            value = shown(COLUMNS[one.column], best)
+            yield left, one.said if one.column == "vs_best" else f"{one.said} ({value})"
     portable = [row for row in left if _portable(row)]
     if 0 < len(portable) < len(left):
         yield portable, "an ONNX file, which opens anywhere"
