@@ -79,7 +79,8 @@ class Elsewhere:
     def run(self, file: Path, images: npt.NDArray[np.float32]) -> Outputs:
         """Build an engine and run it; see `Runs`."""
         with tempfile.TemporaryDirectory(prefix="farm-bisect-") as folder:
-            Path(folder, "work.pickle").write_bytes(pickle.dumps((self.here, file, images)))
+            Path(folder, "work.pickle").write_bytes(pickle.dumps((self.here, file)))
+            np.save(Path(folder, "images.npy"), images)
             command = [*environments.command(self.environment, _RUN), folder]
             try:
                 done = subprocess.run(
@@ -90,15 +91,15 @@ class Elsewhere:
                 reason = f"did not end within {_SECONDS} seconds"
                 raise StepFailed(f"{self.environment.name} {reason}") from None
             if done.returncode:
-                raise StepFailed(f"{self.environment.name}: {_why(done)}")
+                raise StepFailed(_why(done))
             return _read(Path(folder))
 
 
 def main(folder: str) -> None:
     """Run the engine that `work.pickle` in a folder describes, and leave its outputs there."""
-    here, file, images = pickle.loads(Path(folder, "work.pickle").read_bytes())
+    here, file = pickle.loads(Path(folder, "work.pickle").read_bytes())
     try:
-        found = here.run(file, images)
+        found = here.run(file, np.load(Path(folder, "images.npy")))
     except FarmError as error:
         sys.exit(str(error))
     np.savez(Path(folder, "outputs.npz"), *found.values())

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
+from farm.errors import InputError
 from farm.parsing import number, parse_bytes
 from farm.run import PLACE
+
+if TYPE_CHECKING:
+    from farm.bisect.releases import Versions
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +23,13 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         choices=("pytorch", "fp32"),
         help="compare only the fp32 file with PyTorch, or only the engine with the fp32 file"
         " (default: both)",
+    )
+    add(
+        "--versions",
+        type=_versions,
+        metavar="RUNTIME==RELEASE,...",
+        help="try these releases of the cell's runtime against the fp32 file, each in an"
+        " environment of its own, up to the first that leaves it: openvino==2025.2,2026.1",
     )
     add(
         "--tolerance",
@@ -52,10 +64,21 @@ def _bisect(options: argparse.Namespace) -> int:
     from farm.bisect.comparisons import Choices
     from farm.cli.results import results_of
 
+    if options.versions and options.against == "pytorch":
+        raise InputError("releases are compared with the fp32 file", "--against pytorch")
     results = results_of(options.results)
     cell = find(options.cell, results, options.sweep, options.images)
     choices = Choices(options.against, options.tolerance, options.memory)
-    return bisect(cell, choices, options.json)
+    return bisect(cell, choices, options.versions, options.json)
+
+
+def _versions(text: str) -> Versions:
+    from farm.bisect.releases import Versions
+
+    try:
+        return Versions.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _tolerance(text: str) -> float:

@@ -55,11 +55,15 @@ def as_text(report: Report) -> str:
     return "\n".join(parts)
 
 
-def conclusion(reports: Sequence[Report]) -> str:
-    """Return where the compared sides leave one another, a sentence for each that does; or that
-    nothing does."""
-    found = [_conclusion(one) for one in reports if one.leaves]
-    return "\n".join(map(_wrapped, found or ["Nothing leaves the tolerance."]))
+def conclusion(
+    reports: Sequence[Report], otherwise: str = "Nothing leaves the tolerance.", lead: str = ""
+) -> str:
+    """Return where the compared sides leave one another, a sentence for each that does.
+
+    otherwise: what is said where none does. lead: what is said before where one does.
+    """
+    found = [lead + _conclusion(one) for one in reports if one.leaves]
+    return "\n".join(map(_wrapped, found or [otherwise]))
 
 
 def _wrapped(line: str) -> str:

@@ -83,8 +83,7 @@ class Environments:
         packages = packages_of(runtime)
         spec = self._matrix.spec.environments.get(rest)
         if spec is None:
-            own = releases.requirements(runtime)
-            return _made_of(runtime, locking.with_needed(own, packages))
+            return of_release(runtime)
         if spec.image is not None:
             return Environment(runtime, image=spec.image)
         if spec.interpreter is not None:
@@ -102,6 +101,12 @@ class Environments:
                 place = ("environments", runtime.partition("@")[2], "interpreter")
                 message = f"{wanted.interpreter} is no program; expected the path of a Python"
                 yield InputError(message, self._matrix.document.where(place))
+
+
+def of_release(runtime: str) -> Environment:
+    """Return what the environment of a runtime's release asks for, as `openvino@2025.2`."""
+    own = releases.requirements(runtime)
+    return _made_of(runtime, locking.with_needed(own, packages_of(runtime)))
 
 
 def _made_of(name: str, requirements: tuple[str, ...], python: str | None = None) -> Environment:

@@ -1,4 +1,4 @@
-"""`farm bisect` on the cells of a sweep, as a user runs it."""
+"""`farm bisect` as a user runs it."""
 
 from __future__ import annotations
 
@@ -6,74 +6,56 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
-from conftest import PROJECT, Farm, run_farm
+from conftest import Farm
+from rows import row
 
-pytestmark = pytest.mark.slow
+from farm.cli.main import main
+from farm.results import leaderboard
 
-CELL = "ready.fixed.{}.onnxruntime.cpu"
-FIRST = "/module/heads/at2/at2.0/Conv"
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of a small ready file in fp32 and bf16."""
-    folder = tmp_path_factory.mktemp("bisect")
-    values = yaml.safe_load((PROJECT / "matrices" / "sources.yaml").read_text())
-    ready = values["models"]["ready"]
-    ready["file"] = str(PROJECT / "matrices" / ready["file"])
-    values |= {"models": {"ready": ready}, "runtimes": ["onnxruntime"], "name": "bisected"}
-    values |= {"shapes": {"fixed": {"opt": "160x160"}}, "precisions": ["fp32", "bf16"]}
-    values["dataset"]["count"] = 4
-    values["measure"] = {"seconds": 0.1, "warmup_seconds": 0, "min_samples": 10}
-    values["verify"] = {"precisions": {"bf16": {"max_score_diff": 1e-6, "per_box": False}}}
-    (folder / "m.yaml").write_text(yaml.safe_dump(values))
-    words = ("run", folder / "m.yaml", "--executor", "inline", "--no-mlflow")
-    done = run_farm(*words, "--results", folder / "r")
-    assert done.returncode == 1 and "2 cells, 1 failed" in done.stderr, done.stdout + done.stderr
-    return folder / "r"
+OPENVINO = "onestage.op17.fixed.fp32.openvino.cpu"
 
 
-def test_an_engine_that_agrees_leaves_nothing(farm: Farm, results: Path) -> None:
-    done = farm("bisect", CELL.format("fp32"), "--results", results)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith("\nNothing leaves the tolerance.\n")
-    assert "onnxruntime in fp32 against the fp32 file: " in done.stdout
-
-
-def test_an_engine_in_bf16_is_searched_for_its_first_node(farm: Farm, results: Path) -> None:
-    """Its boxes differ by the matrix; and by the search's tolerance each node rounds too much."""
-    words = ("bisect", CELL.format("bf16"), "--results", results, "--tolerance", "1e-3")
+@pytest.mark.slow
+def test_the_first_node_that_rounds_otherwise_is_named(demo: Path, farm: Farm) -> None:
+    words = ("bisect", OPENVINO, "--results", demo, "--against", "fp32", "--tolerance", "1e-6")
     done = farm(*words)
     assert done.returncode == 1, done.stdout + done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
-    text = " ".join(done.stdout.rpartition("\n\n")[2].split())
-    assert text.startswith(f"onnxruntime in bf16 leaves the fp32 file at {FIRST} (Conv, module ")
-    assert "module module.heads.at2.0" in text and "of its largest value" in text
-    (found,) = json.loads(farm(*words, "--json").stdout)
-    assert found["found"]["node"] == FIRST
-    assert found["found"]["difference"] > 1e-3 and found["found"]["by_itself"] > 1e-3
-    assert found["differs"].startswith("scores differ by ")
+    assert "openvino in fp32 leaves the fp32 file at /" in done.stdout.rpartition("\n\n")[2]
+    (found,) = json.loads(farm(*words, "--images", "2", "--json").stdout)
+    assert found["differs"] is None and found["found"]["difference"] > 1e-6
 
 
-def test_boxes_that_differ_without_a_value_beyond_the_tolerance(farm: Farm, results: Path) -> None:
-    done = farm("bisect", CELL.format("bf16"), "--results", results)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "a lower --tolerance says where that begins" in " ".join(done.stdout.split())
-    assert "largest step" in done.stdout
+@pytest.mark.slow
+def test_a_cell_without_an_engine_is_wrong_input(demo: Path, farm: Farm) -> None:
+    done = farm("bisect", "onestage.fixed.fp32.torch.cpu", "--results", demo)
+    assert done.returncode == 2 and "PyTorch itself runs it: there is no engine" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["ready.fixed.fp16.onnxruntime.cpu"], "no cell 'ready.fixed.fp16.onnxruntime.cpu'; did"),
-        ([CELL.format("fp32"), "--against", "pytorch"], "is a ready ONNX file, without PyTorch"),
-        ([CELL.format("fp32"), "--tolerance", "0"], "0 is no tolerance"),
-        ([CELL.format("fp32"), "--images", "0"], "0 is no number of images"),
-        ([CELL.format("fp32"), "--memory", "12"], "is not a size with a unit"),
-        ([CELL.format("fp32"), "--against", "onnx"], "invalid choice"),
+        (["yolo.op17"], "no cell 'yolo.op17'; did you mean 'yolox.op17'"),
+        (["yolox.op17"], "matrix is not kept here; run it again"),
+        (["yolox.op17", "--tolerance", "0"], "0 is no tolerance"),
+        (["yolox.op17", "--images", "0"], "0 is no number of images"),
+        (["yolox.op17", "--memory", "12"], "is not a size with a unit"),
+        (["yolox.op17", "--versions", "openvino"], "names no releases"),
+        (
+            ["yolox.op17", "--versions", "openvino==2025.2", "--against", "pytorch"],
+            "releases are compared with the fp32 file",
+        ),
     ],
 )
-def test_wrong_input(farm: Farm, results: Path, words: list[str], said: str) -> None:
-    done = farm("bisect", *words, "--results", results)
-    assert done.returncode == 2 and said in done.stderr, done.stderr
+def test_wrong_input(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    leaderboard.write([row("yolox.op17")], tmp_path, "s")
+    monkeypatch.setattr("sys.argv", ["farm", "bisect", *words, "--results", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2 and said in capsys.readouterr().err
