@@ -45,6 +45,10 @@ COMMANDS = {
     "diff": Command(
         "compare two sweeps, or two values of an axis, cell by cell", "farm.cli.diff:add_command"
     ),
+    "compare": Command(
+        "run the engines of some cells in turn, and show which is faster",
+        "farm.cli.compare:add_command",
+    ),
     "reproduce": Command(
         "run one cell again in this process, with full logs", "farm.cli.commands:add_reproduce"
     ),

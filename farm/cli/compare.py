@@ -1,0 +1,156 @@
+"""`farm compare CELL CELL...`: which engine is faster, found by running them in turn, now."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from farm.errors import InputError, StepFailed
+from farm.parsing import number
+from farm.run import PLACE
+
+if TYPE_CHECKING:
+    from farm.cli.recorded import Recorded
+    from farm.config.schema import CompareSpec
+
+_RATIO = "{:.3f}"
+
+
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `farm compare`."""
+    parser.set_defaults(command=compare)
+    add = parser.add_argument
+    add("cells", nargs="+", metavar="CELL", help="two or more, as `farm leaderboard --columns cell`")
+    add("--sweep", help="where several sweeps have a cell of that name")
+    add(
+        "--seconds", type=number, default=15.0, metavar="S",
+        help="the budget for each engine, in seconds (default: 15); it ends earlier when the order"
+        " is shown",
+    )  # fmt: skip
+    add(
+        "--margin", type=number, default=2.0, metavar="PERCENT",
+        help="engines are tied that differ by no more than this (default: 2)",
+    )  # fmt: skip
+    add("--json", action="store_true", help="print JSON, for programs")
+    add("--results", metavar="PLACE", help=PLACE)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare engines of earlier sweeps on this machine, and print their ratios. Returns 0.
+
+    Raises:
+        InputError: a cell is not there, or cannot be compared with the others here.
+        StepFailed: the comparison failed.
+    """
+    from farm.cli.recorded import recorded
+    from farm.cli.results import results_of
+
+    if len(set(options.cells)) < 2:
+        raise InputError("two or more cells are needed", "farm compare")
+    results = results_of(options.results)
+    found = [recorded(cell, results, options.sweep) for cell in dict.fromkeys(options.cells)]
+    figures = _run(found, _spec(options))
+    if options.json:
+        print(json.dumps(figures, indent=1))
+    else:
+        print(as_text(figures, options.margin))
+    return 0
+
+
+def _spec(options: argparse.Namespace) -> CompareSpec:
+    from pydantic import ValidationError
+
+    from farm.config.schema import CompareSpec
+
+    try:
+        return CompareSpec(seconds=options.seconds, margin=options.margin / 100)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InputError(first["msg"], f"--{first['loc'][0]}") from None
+
+
+def _run(found: Sequence[Recorded], how: CompareSpec) -> dict[str, Any]:
+    """Run the comparison and return its figures. Raises InputError, StepFailed."""
+    from farm.engine.local import LocalExecutor
+    from farm.engine.scheduler import Unwatched, run_steps
+    from farm.engine.status import StepStatus
+    from farm.plan.comparisons import STAGE, Candidate, with_comparisons
+
+    _require_comparable(found)
+    first = found[0]
+    steps = {key: step for one in found for key, step in one.plan.steps.items()}
+    plan = replace(first.plan, cells=tuple(one.planned for one in found), steps=steps)
+    plan = with_comparisons(plan, [[Candidate(one.planned) for one in found]], how)
+    compared = plan.of_stage(STAGE)
+    if len(compared) != 1:
+        raise InputError(
+            "these cells run in different environments, or are of equal steps; such are not"
+            " compared side by side",
+            "farm compare",
+        )
+    (step,), store = compared, first.store
+    store.remove(step.ref)  # new figures are asked for
+    wanted = plan.with_ancestors([step.key])
+    outcomes = run_steps(wanted, store, lambda: LocalExecutor(store, first.limits), Unwatched())
+    if outcomes[step.key].status is not StepStatus.DONE:
+        raise StepFailed(outcomes[step.key].reason or "the comparison did not run")
+    record = store.record(step.ref)
+    assert record is not None
+    return record.figures
+
+
+def _require_comparable(found: Sequence[Recorded]) -> None:
+    """Require measured cells of one target that were made here. Raises InputError."""
+    for one in found:
+        if "measure" not in one.planned.steps:
+            reason = one.planned.refused or "it has no engine"
+            raise InputError(f"{one.planned.cell.id}: {reason}", "farm compare")
+    if len(targets := {one.row["target"] for one in found}) > 1:
+        raise InputError(
+            f"the cells are of several targets ({', '.join(sorted(targets))}), whose speeds are"
+            " not compared side by side",
+            "farm compare",
+        )
+
+
+def as_text(figures: Mapping[str, Any], margin: float) -> str:
+    """Describe what a comparison found: a line for each engine, and what it shows.
+
+    margin: in percent.
+    """
+    from farm.terminal import plain
+    from farm.terminal.tables import table
+
+    rows = sorted(figures["entrants"].values(), key=lambda one: (one["rank"], one["vs_best"]))
+    headings = ("cell", "rank", "times the best's", "95 % interval", "p50 ms", "blocks")
+    lines = [
+        (
+            plain(one["cell"]), str(one["rank"]), _RATIO.format(one["vs_best"]), _interval(one),
+            f"{one['latency_p50_ms']:.2f}", str(one["rounds"]),
+        )
+        for one in rows
+    ]  # fmt: skip
+    shown = table(headings, lines, (False, True, True, True, True, True))
+    return f"{shown}\n{plain(conclusion(rows, figures['ended'], margin))}"
+
+
+def _interval(one: Mapping[str, Any]) -> str:
+    low, high = one.get("vs_best_low"), one.get("vs_best_high")
+    return "-" if low is None or high is None else f"{low:.3f}-{high:.3f}"
+
+
+def conclusion(rows: Sequence[Mapping[str, Any]], ended: str, margin: float) -> str:
+    """Say in one sentence what is shown. rows: figures of the engines, by rank."""
+    first = [one["cell"] for one in rows if one["rank"] == 1]
+    if len(first) == 1:
+        return f"{first[0]} is the fastest."
+    named = f"{', '.join(first[:-1])} and {first[-1]}"
+    if ended == "tied":
+        return f"{named} are tied: they differ by no more than {margin:g} %."
+    return (
+        f"{named} cannot be told apart within this budget; a larger one (--seconds) or a quieter"
+        " machine may show a difference."
+    )
