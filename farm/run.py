@@ -30,6 +30,16 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `farm run`."""
     add_sweep_arguments(parser)
     parser.add_argument("--no-mlflow", action="store_true", help="write the leaderboard only")
+    parser.add_argument(
+        "--again", choices=("measure", "compare"),
+        help="take new figures of cells that have some; the earlier ones are kept"
+        " (`farm leaderboard --history`), and the new ones count",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="CELL",
+        help="with --again: only this cell (* and ? stand for any characters), or `unstable` for"
+        " those that drifted or ran beside other work; may be given several times",
+    )  # fmt: skip
     parser.set_defaults(command=run)
 
 
@@ -111,8 +121,12 @@ def run(options: argparse.Namespace) -> int:
     from farm.config.loader import load_matrix
     from farm.engine.executors import Choices
     from farm.engine.status import CellStatus
+    from farm.results.again import Again
     from farm.sweep import run_sweep
 
+    if options.only and not options.again:
+        raise InputError("it says which cells --again takes; give that, too", "--only")
+    again = Again(options.again, tuple(options.only)) if options.again else None
     matrix = load_matrix(options.matrix, options.overrides)
     results = results_of(options.results, matrix)
     choices = Choices(
@@ -122,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
         mlflow=not options.no_mlflow,
         wait_for_nodes_s=options.wait_for_nodes,
     )
-    sweep = run_sweep(matrix, results, choices, _show)
+    sweep = run_sweep(matrix, results, choices, _show, again)
     if sweep.interrupted:
         log.warning("Interrupted. Finished steps are kept; the same command continues from there.")
         return sweep.exit_code

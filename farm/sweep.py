@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from farm.config.loader import Matrix
     from farm.engine.estimates import Estimates
     from farm.plan.steps import Plan, Step
+    from farm.results.again import Again
     from farm.results.columns import Row
     from farm.store import Store
 
@@ -68,10 +69,12 @@ def run_sweep(
     results: Results,
     choices: Choices,
     show: Callable[[Sweep], None] = lambda _: None,
+    again: Again | None = None,
 ) -> Sweep:
     """Run a matrix, and write its rows of the leaderboard even if it is interrupted.
 
     show: is called when the leaderboard is on the disk, before MLflow is waited for.
+    again: what is done anew although it is in the store.
 
     Raises:
         InputError: something that the user must correct, found before any heavy work.
@@ -112,6 +115,8 @@ def run_sweep(
                     estimates=estimates,
                 )
                 log_notes(plan, store)
+                if again:
+                    _forget(again, matrix, plan, store, results)
                 live = partial(
                     _live, matrix, plan, store, results, tracker if choices.mlflow else None
                 )
@@ -140,6 +145,23 @@ def _with_comparisons(matrix: Matrix, plan: Plan, store: Store, results: Results
         refs = (step.ref for step in plan.steps.values())
         needs.write(store.objects, plan.name, str(results), refs)
     return plan
+
+
+def _forget(again: Again, matrix: Matrix, plan: Plan, store: Store, results: Results) -> None:
+    """Keep the figures that are asked for anew as history, and let their steps run again.
+
+    Raises:
+        InputError: there is no such cell.
+    """
+    rows = make_rows(plan, store, matrix.spec.verify, {})
+    plan = compared(plan, rows, matrix.spec.compare)
+    chosen = again.chosen(make_rows(plan, store, matrix.spec.verify, {}))
+    refs = again.refs(chosen)
+    if chosen:
+        results.keep_history(chosen, plan.name)
+    for ref in refs:
+        store.remove(ref)
+    log.info(f"{len(chosen)} cells: {again.stage} runs again; their earlier figures are history")
 
 
 def _comparisons(plan: Plan) -> Plan:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from farm.errors import InputError, StepFailed
@@ -23,15 +25,16 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `farm compare`."""
     parser.set_defaults(command=compare)
     add = parser.add_argument
-    add("cells", nargs="+", metavar="CELL", help="two or more, as `farm leaderboard --columns cell`")
+    listed = "two or more, as `farm leaderboard --columns cell` lists them"
+    add("cells", nargs="+", metavar="CELL", help=listed)
     add("--sweep", help="where several sweeps have a cell of that name")
     add(
-        "--seconds", type=number, default=15.0, metavar="S",
+        "--seconds", type=partial(_over_0, 3600), default=15.0, metavar="S",
         help="the budget for each engine, in seconds (default: 15); it ends earlier when the order"
         " is shown",
     )  # fmt: skip
     add(
-        "--margin", type=number, default=2.0, metavar="PERCENT",
+        "--margin", type=partial(_over_0, 100), default=2.0, metavar="PERCENT",
         help="engines are tied that differ by no more than this (default: 2)",
     )  # fmt: skip
     add("--json", action="store_true", help="print JSON, for programs")
@@ -47,12 +50,13 @@ def compare(options: argparse.Namespace) -> int:
     """
     from farm.cli.recorded import recorded
     from farm.cli.results import results_of
+    from farm.config.schema import CompareSpec
 
     if len(set(options.cells)) < 2:
         raise InputError("two or more cells are needed", "farm compare")
     results = results_of(options.results)
     found = [recorded(cell, results, options.sweep) for cell in dict.fromkeys(options.cells)]
-    figures = _run(found, _spec(options))
+    figures = _run(found, CompareSpec(seconds=options.seconds, margin=options.margin / 100))
     if options.json:
         print(json.dumps(figures, indent=1))
     else:
@@ -60,16 +64,12 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _spec(options: argparse.Namespace) -> CompareSpec:
-    from pydantic import ValidationError
-
-    from farm.config.schema import CompareSpec
-
-    try:
-        return CompareSpec(seconds=options.seconds, margin=options.margin / 100)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InputError(first["msg"], f"--{first['loc'][0]}") from None
+def _over_0(most: float, text: str) -> float:
+    """Parse a number over 0 up to `most`. Raises ArgumentTypeError."""
+    value = number(text)
+    if not 0 < value <= most:
+        raise argparse.ArgumentTypeError(f"{text} is out of range; expected over 0 up to {most:g}")
+    return value
 
 
 def _run(found: Sequence[Recorded], how: CompareSpec) -> dict[str, Any]:
@@ -134,12 +134,13 @@ def as_text(figures: Mapping[str, Any], margin: float) -> str:
         for one in rows
     ]  # fmt: skip
     shown = table(headings, lines, (False, True, True, True, True, True))
-    return f"{shown}\n{plain(conclusion(rows, figures['ended'], margin))}"
+    said = textwrap.fill(plain(conclusion(rows, figures["ended"], margin)), 78)
+    return f"{shown}\n\n{said}"
 
 
 def _interval(one: Mapping[str, Any]) -> str:
     low, high = one.get("vs_best_low"), one.get("vs_best_high")
-    return "-" if low is None or high is None else f"{low:.3f}-{high:.3f}"
+    return "-" if low is None or high is None or low == high else f"{low:.3f}-{high:.3f}"
 
 
 def conclusion(rows: Sequence[Mapping[str, Any]], ended: str, margin: float) -> str:

@@ -11,6 +11,7 @@ from farm.errors import InputError
 from farm.run import PLACE
 
 if TYPE_CHECKING:
+    from farm.cli.results import Results
     from farm.results.conditions import Condition
     from farm.results.views import View
 
@@ -55,6 +56,11 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         default="table",
         help="how it is printed (default: table)",
     )
+    add(
+        "--history",
+        action="store_true",
+        help="show the earlier figures of cells that were measured again, and which count",
+    )
     add("--by-class", action="store_true", help="show the AP of each class")
     add("--results", metavar="PLACE", help=PLACE)
 
@@ -71,7 +77,11 @@ def leaderboard(options: argparse.Namespace) -> int:
     gc.disable()  # a seventh of the time of many rows; the command ends at once
     view = _view(options)
     only = None if options.by_class else looked_at(options.format, view)
-    rows = results_of(options.results).read(options.target, options.sweep, only)
+    results = results_of(options.results)
+    if options.history:
+        print(_history(results, options, view))
+        return 0
+    rows = results.read(options.target, options.sweep, only)
     if options.by_class:
         print(render_by_class(rows, options.format, view))
     else:
@@ -79,13 +89,27 @@ def leaderboard(options: argparse.Namespace) -> int:
     return 0
 
 
+def _history(results: Results, options: argparse.Namespace, view: View) -> str:
+    """The measurements of all cells that have several, the one that counts last."""
+    from farm.results.history import SHOWN, with_earlier
+    from farm.results.tables import render_columns
+
+    rows = results.read(options.target, options.sweep)
+    found = view.of(with_earlier(rows, results.history(options.target, options.sweep)))
+    if not found and options.format in ("table", "markdown"):
+        return "No cell was measured again; `farm run MATRIX --again measure` does that."
+    return render_columns(found, SHOWN, options.format)
+
+
 def _view(options: argparse.Namespace) -> View:
     from farm.results.views import View, parse_columns, parse_sort
 
-    if options.by_class and (options.sort or options.columns or options.top):
-        raise InputError(
-            "--sort, --columns and --top are of the table of cells; leave them out", "--by-class"
-        )
+    for other in ("by_class", "history"):
+        if getattr(options, other) and (options.sort or options.columns or options.top):
+            raise InputError(
+                "--sort, --columns and --top are of the table of cells; leave them out",
+                f"--{other.replace('_', '-')}",
+            )
     sort = parsed("--sort", parse_sort, options.sort) if options.sort else ()
     columns = parsed("--columns", parse_columns, options.columns) if options.columns else ()
     return View(parse_where(options.where), sort, columns, options.top)

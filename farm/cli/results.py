@@ -130,6 +130,22 @@ class Results:
             old = [one for one in there if f"/sweep={sweep}/" in one and one not in names]
             self.mirror.objects.delete(old)
 
+    def keep_history(self, rows: Sequence[Row], sweep: str) -> None:
+        """Keep rows whose figures new ones will replace, as `history.keep`. Raises OSError."""
+        from farm.results import history
+
+        names = history.keep(rows, self.folder, sweep)
+        if self.mirror:
+            self.mirror.push(names)
+
+    def history(self, target: str | None, sweep: str | None) -> list[Row]:
+        """Return the rows that were kept, as `history.read`. Raises InputError, OSError."""
+        from farm.results import history
+
+        if self.mirror:
+            self.mirror.pull(history.FOLDER)
+        return history.read(self.folder, target, sweep)
+
     def estimates(self) -> Estimates:
         """Return what the steps of earlier sweeps have taken; nothing where that cannot be read."""
         with suppress(OSError):

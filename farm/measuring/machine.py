@@ -89,6 +89,11 @@ def peak_host_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def now() -> str:
+    """Return the time in UTC to the second, as `2026-01-31T12:00:00Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def _load() -> float | None:
     """The load average of the last minute."""
     with suppress(OSError):

@@ -45,6 +45,8 @@ def sample(
 ) -> tuple[Samples, Samples]:
     """Measure runs for `seconds`, and on until there are `least` runs or `most` seconds are over.
 
+    There are enough for a median in any case, or `least` if that is fewer.
+
     device_time: returns how long the accelerator alone took in the last run, in ms, or None.
 
     Returns milliseconds of each run, and the accelerator's own: empty where they are not known.
@@ -54,8 +56,11 @@ def sample(
     device: list[float] = []
     began = clock()
     enough, limit = began + int(seconds * 1e9), began + int(max(most, seconds) * 1e9)
+    fewest = min(least, NEEDED[50])
     while (
-        (now := clock()) < enough or (len(latencies) < least and now < limit) or len(latencies) < 2
+        (now := clock()) < enough
+        or (len(latencies) < least and now < limit)
+        or len(latencies) < fewest
     ):
         before = clock()
         session.run(images)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from farm.engine.status import CellStatus
 from farm.plan.comparisons import Candidate, with_comparisons
+from farm.results.again import is_unstable
 from farm.results.rows import fp32_cells
 from farm.store.origins import HERE
 
@@ -25,9 +26,6 @@ One measurement may be off by a third and more, where other work ran beside it.
 
 MOST = 64
 """So many cells of a model are compared at most, the fastest: each is compared with each."""
-
-BUSY_CORES = 0.5
-"""Whose measurement was disturbed by as much other work is compared in any case."""
 
 AP_RESOLUTION = 0.0005
 """A cell's AP counts as higher than another's from this difference on: 0.05 points."""
@@ -77,6 +75,6 @@ def _not_beaten(alike: Sequence[Row]) -> Iterator[Row]:
     for row in alike:
         clearly_faster = bisect_left(medians, row["latency_min_ms"] / CLEARLY_SLOWER)
         most = highest[clearly_faster - 1] if clearly_faster else -1.0
-        is_disturbed = (row["busy_cores"] or 0.0) >= BUSY_CORES
-        if is_disturbed or most <= (row["box_ap"] or 0.0) - AP_RESOLUTION:
+        # What was disturbed may be faster than its figures say.
+        if is_unstable(row) or most <= (row["box_ap"] or 0.0) - AP_RESOLUTION:
             yield row

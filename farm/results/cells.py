@@ -85,6 +85,12 @@ class CellResults:
         return self.figure("measure", name)
 
     @property
+    def measured_at(self) -> str | None:
+        """When the samples of the latency were taken, in UTC."""
+        found: str | None = self.figure(self.latency_source or "", "measured_at")
+        return found
+
+    @property
     def latency_source(self) -> str | None:
         """The stage whose samples the latency is of; None where the engine was not measured."""
         measured, compared = self.figure("measure", "samples"), self.compared("samples")

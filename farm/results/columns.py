@@ -227,6 +227,7 @@ _OWN = (
         _latency(f"latency_{name}_ms", number, unit="ms")
         for name in ("p95", "p99", "mean", "min")
     ),
+    Column("measured_at", text, "measure, compare", lambda c: c.measured_at, unit="UTC", since=7),
     Column("latency_source", text, "measure, compare", lambda c: c.latency_source, since=7),
     _compared("rounds", count, unit="blocks"),
     Column("order_seed", count, "compare", lambda c: c.figure("compare", "order_seed"), since=7),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import logging
 import time
@@ -16,8 +15,8 @@ import psutil
 
 from farm.datasets.prepared import Prepared
 from farm.errors import FailureKind, TransientFailure, failure_kind
-from farm.measuring.machine import watched_machine
-from farm.measuring.sampling import summarise
+from farm.measuring.machine import now, watched_machine
+from farm.measuring.sampling import no_collection, summarise
 from farm.ranking.intervals import Ratio, Ratios
 from farm.ranking.ranks import ranked
 from farm.ranking.rounds import Rules, run_rounds
@@ -92,11 +91,12 @@ def run(inputs: CompareInputs, context: Context) -> Mapping[str, Any]:
     rules = Rules(inputs.margin, inputs.error, inputs.seconds, seed=_seed(inputs))
     samples: list[list[float]] = [[] for _ in inputs.entrants]
     gpu = inputs.target.accelerator is not None
-    with watched_machine(gpu) as machine, _no_collection():
+    with watched_machine(gpu) as machine, no_collection():
         groups = [*_groups(inputs, context, rules, samples)]
     times, ended = np.concatenate([one for one, _ in groups]), [how for _, how in groups]
     np.save(context.folder / "blocks.npy", times)
     return {
+        "measured_at": now(),
         "entrants": dict(_figures(inputs, times, rules, samples)),
         "blocks": len(times),
         "groups": len(groups),
@@ -170,17 +170,6 @@ def _open(inputs: CompareInputs, index: int, context: Context) -> Iterator[Timed
         timed = Timed(session, images)
         timed.warm_up()
         yield timed
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Let no garbage collection happen within a sample."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _figures(

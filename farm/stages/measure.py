@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from farm.datasets.prepared import Prepared
-from farm.measuring.machine import peak_host_bytes, watched_machine
+from farm.measuring.machine import now, peak_host_bytes, watched_machine
 from farm.measuring.sampling import no_collection, sample, summarise
 from farm.stages import loads
 from farm.stages.engines import device_time_ms, includes, opened, uses_cuda_graph
@@ -48,6 +48,7 @@ def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:
         graph = uses_cuda_graph(session)
     np.save(context.folder / "samples.npy", samples)
     return {
+        "measured_at": now(),
         **latency,
         **throughput.figures(),
         **server,

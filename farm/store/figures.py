@@ -160,10 +160,13 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
         "batch": count,
         "cuda_graph": flag,
         "input_shape": text,
+        "measured_at": text,
         "latency_includes": text,
         **MACHINE,
     },
     "compare": {
+        "measured_at": text,
+        **MACHINE,
         "entrants": entrants,
         "blocks": count,
         "groups": count,

@@ -12,6 +12,7 @@ LATER = {
     5: "box_ap_by_class mask_ap_by_class",
     6: "failure_class",
     7: "rank vs_best vs_best_low vs_best_high latency_source rounds order_seed compare_key "
+    "measured_at "
     "speedup_vs_fp32_low speedup_vs_fp32_high "
     "evaluate_images throughput_batch throughput_streams serial_images_per_s "
     "server_rate_per_s server_p99_ms server_bound_ms server_streams "

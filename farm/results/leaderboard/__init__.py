@@ -62,7 +62,7 @@ def read(
     found = sorted(root.glob("target=*/sweep=*/*.parquet"))
     if not found:
         raise InputError("no leaderboard here; `farm run MATRIX` makes one", str(folder))
-    rows = [row for path in found for row in _read_file(path, only)]
+    rows = [row for path in found for row in read_file(path, only)]
     for name, wanted in (("target", target), ("sweep", sweep)):
         known = {str(row[name]) for row in rows}
         if wanted is not None and wanted not in known:
@@ -78,11 +78,11 @@ def of_sweep(folder: Path, sweep: str, target: str = "*") -> list[Row]:
         InputError: a file is damaged or of a newer version.
     """
     found = (folder / "leaderboard").glob(f"target={target}/sweep={sweep}/*.parquet")
-    return [row for path in sorted(found) for row in _read_file(path)]
+    return [row for path in sorted(found) for row in read_file(path)]
 
 
-def _read_file(path: Path, only: Collection[str] | None = None) -> list[Row]:
-    """Read a leaderboard file. Raises InputError, with the file's name."""
+def read_file(path: Path, only: Collection[str] | None = None) -> list[Row]:
+    """Return the rows of one file; see `read`. Raises InputError, with the file's name."""
     try:
         with pq.ParquetFile(pa.BufferReader(read_bytes(path, _MOST_BYTES))) as file:
             version = _version(file.schema_arrow.metadata or {})
