@@ -85,10 +85,11 @@ def _tie(row: Row, leader: Row) -> bool:
     if row["rank"] == leader["rank"]:
         return True
     ends = [one.get(f"vs_best_{end}") for one in (row, leader) for end in ("low", "high")]
-    if None in ends:  # too few rounds for an interval: the ranks are all that is known
+    known: list[float] = [end for end in ends if end is not None]
+    if len(known) < len(ends):  # too few rounds for an interval: ranks are all that is known
         return False
-    low, high, leader_low, leader_high = ends
-    return bool(low <= leader_high and leader_low <= high)
+    low, high, leader_low, leader_high = known
+    return low <= leader_high and leader_low <= high
 
 
 def _wide(row: Row) -> bool:
