@@ -67,6 +67,23 @@ class Matches:
             self.image[found], self.true[found], self.false[found], self.object_image[objects]
         )
 
+    def drawn(self, places: Places) -> Matches:
+        """Return the matches of a data set of these images, of which some may be there often."""
+        copies = [np.flatnonzero(places == image) for image in range(self.images)]
+        rows, image = _copied(self.image, copies)
+        objects, object_image = _copied(self.object_image, copies)
+        return Matches(
+            len(places), image, self.category[rows], self.score[rows], self.true[rows],
+            self.false[rows], object_image, self.object_category[objects],
+        )  # fmt: skip
+
+
+def _copied(image: Whole, copies: Sequence[Places]) -> tuple[Places, Whole]:
+    """Which rows there are with each as often as its image is, and the images of the copies."""
+    found = [copies[one] for one in image]
+    rows = np.arange(len(found)).repeat([len(one) for one in found])
+    return rows, np.concatenate([np.zeros(0, np.int64), *found]).astype(np.int32)
+
 
 @dataclass(frozen=True)
 class Class:

@@ -106,7 +106,8 @@ def quantile(degrees: float) -> float:
 
 def leaving_out(images: int, groups: int) -> Floats64:
     """Return how often each image counts where one group is left out [images, groups]."""
-    return (np.arange(images)[:, None] % groups != np.arange(groups)).astype(np.float64)
+    kept = np.arange(images)[:, None] % groups != np.arange(groups)
+    return np.where(kept, 1.0, 0.0)
 
 
 @cache
