@@ -48,7 +48,8 @@ SAME = 1e-12
 WORDS = (
     "opsets=[17]", "shapes={fixed: {opt: 416x416}}", "runtimes=[onnxruntime, openvino]",
     "precisions=[fp16, bf16, int8]", "calibration={images: '${COCO_MINI}/calibration'}",
-    "measure={seconds: 0.1, warmup_seconds: 0, min_samples: 10}",
+    "measure={seconds: 0.1, warmup_seconds: 0, min_samples: 10, throughput: false}",
+    "compare=false",
 )  # fmt: skip
 
 

@@ -79,3 +79,16 @@ def test_the_use_of_a_cluster_stands_beside_its_goals() -> None:
     assert found["15 steps by a virtual clock over their bound"] >= 1
     assert found["a sweep of 15 steps over its bound"] > 1
     assert min(found.values()) > 0
+
+
+def test_intervals_of_a_drop_are_held_against_real_images(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COCO_MINI", str(shared / "coco-mini"))
+    monkeypatch.setenv("CHECKPOINTS", str(shared / "checkpoints"))
+    words = ("--trials", "3", "--sizes", "33", "--results", str(tmp_path))
+    lines = run("trust_ap.py", *words, may_miss=True).splitlines()
+    of_ap, of_intervals = lines[1:7], lines[9:-1]
+    assert [line.split()[:2] for line in of_ap] == [line.split()[:2] for line in of_intervals]
+    assert not any(line.endswith("MISSED") for line in of_ap)
+    assert re.match(r"all +[\d.]+%  \(goal 93%\)", lines[-1])
