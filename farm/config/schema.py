@@ -245,8 +245,16 @@ class CompareSpec(StrictModel):
 
 
 def _default_or_none(value: Any) -> Any:
-    """Take `compare: false` for no comparison, and `true` for one with its defaults."""
+    """Take `false` for none, and `true` for one with its defaults."""
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+class RacingSpec(StrictModel):
+    """Engines that lose more AP for sure are not evaluated to the end.
+
+    max_ap_drop: how much AP may be lost, in points of 100."""
+
+    max_ap_drop: Annotated[Finite, Field(ge=0, le=100)] = 1.0
 
 
 class LimitsSpec(StrictModel):
@@ -302,6 +310,7 @@ class MatrixSpec(StrictModel):
     verify: VerifySpec = VerifySpec()
     measure: MeasureSpec = MeasureSpec()
     compare: Annotated[CompareSpec | None, BeforeValidator(_default_or_none)] = CompareSpec()
+    racing: Annotated[RacingSpec | None, BeforeValidator(_default_or_none)] = None
     limits: LimitsSpec = LimitsSpec()
     results: Text | None = None
 

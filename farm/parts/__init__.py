@@ -84,7 +84,8 @@ class Source(Part):
 class EngineRun:
     """What the plan knows of a cell whose engine is run.
 
-    threads: how many cores `measure` uses.
+    threads: how many cores `measure` uses. max_ap_drop: how much AP an engine may lose that is
+    evaluated to the end, in points of 100; None for any.
     """
 
     engine: specs.Engine
@@ -94,6 +95,7 @@ class EngineRun:
     target: specs.Target
     measure: MeasureSpec
     threads: int
+    max_ap_drop: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

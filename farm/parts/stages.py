@@ -25,7 +25,7 @@ def _evaluate(run: EngineRun) -> specs.EvaluateInputs:
     facts = run.facts
     return specs.EvaluateInputs(
         run.engine, run.prepared, run.reference, facts.classes, facts.clips_boxes,
-        facts.mask_threshold, facts.mask_frame, run.target,
+        facts.mask_threshold, facts.mask_frame, run.target, run.max_ap_drop,
     )  # fmt: skip
 
 

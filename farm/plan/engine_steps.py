@@ -107,8 +107,11 @@ class EngineSteps:
             facts.suppression if ends_at == "host" else None,
         )
         prepared, reference = draft.ref(steps["prepare"]), draft.ref(steps["reference"])
-        measure = draft.spec.measure
-        return EngineRun(engine, prepared, reference, facts, target, measure, self._threads)
+        measure, racing = draft.spec.measure, draft.spec.racing
+        return EngineRun(
+            engine, prepared, reference, facts, target, measure, self._threads,
+            racing.max_ap_drop if racing else None,
+        )  # fmt: skip
 
 
 def _run(stage: Stage, setting: Setting) -> _Run:

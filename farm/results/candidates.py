@@ -63,7 +63,7 @@ def _groups(rows: Sequence[Row], fp32: Mapping[str, str]) -> Iterator[list[Row]]
 
 
 def _is_measured(row: Row) -> bool:
-    done = row["status"] == CellStatus.OK and row["origin"] == HERE
+    done = row["status"] == CellStatus.OK and row["origin"] == HERE and not row.get("stopped_early")
     return done and row["latency_p50_ms"] is not None
 
 

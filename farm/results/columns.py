@@ -255,6 +255,7 @@ _OWN = (
     *(_figure("measure", name, kind, since=7) for name, kind in MACHINE.items()),
     _figure("evaluate", "images_per_s", number, "evaluate_images_per_s", unit="images/s"),
     _figure("evaluate", "images", count, "evaluate_images", since=7),
+    _figure("evaluate", "stopped_early", flag, since=7),
     _cost("export", "seconds", "export_s", number, unit="s"),
     _cost("convert", "seconds", "convert_s", number, unit="s", since=3),
     Column("kept_fp32", count, "convert", _kept_fp32, unit="layers", since=3),

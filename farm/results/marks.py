@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from farm.results.columns import Row
 
-LOOKED_AT = ("rank", "vs_best_low", "vs_best_high", "stable", "compare_key")
+LOOKED_AT = ("rank", "vs_best_low", "vs_best_high", "stable", "stopped_early", "compare_key")
 """The columns that `marked` looks at beside those that it changes."""
 
-_TIED, _UNSTEADY = "=", "~"
+_TIED, _UNSTEADY, _STOPPED = "=", "~", "stopped"
 
 
 class Marked(str):
@@ -21,7 +21,8 @@ class Marked(str):
 
 def marked(rows: Sequence[Row]) -> list[Row]:
     """Return the rows as a table shows them: ranks that several share as `1=`, `vs_best` as its
-    interval, and a latency that was not steady with a `~`."""
+    interval, a latency that was not steady with a `~`, and `stopped` for an AP that is not known
+    to the end."""
     shared = Counter((row.get("compare_key"), row.get("rank")) for row in rows)
     return [{**row, **dict(_marks(row, shared))} for row in rows]
 
@@ -33,6 +34,8 @@ def _marks(row: Row, shared: Counter[tuple[Any, Any]]) -> Iterator[tuple[str, Ma
     if low is not None and high is not None:
         same = f"{low:.2f}" == f"{high:.2f}"
         yield "vs_best", Marked(f"{low:.2f}" if same else f"{low:.2f}-{high:.2f}")
+    if row.get("stopped_early"):
+        yield "box_ap", Marked(_STOPPED)
     if row.get("stable") is False and row["latency_p50_ms"] is not None:
         yield "latency_p50_ms", Marked(f"{row['latency_p50_ms']:.2f}{_UNSTEADY}")
 
@@ -45,4 +48,8 @@ def legend(rows: Sequence[Row]) -> list[str]:
         lines.append(f"{_TIED} cells of this rank cannot be told apart by their speed")
     if any(value.endswith(_UNSTEADY) for value in values):
         lines.append(f"{_UNSTEADY} the two halves of its samples differ by more than a tenth")
+    if _STOPPED in values:
+        lines.append(
+            f"{_STOPPED}: it was evaluated until it had lost too much AP for sure (racing)"
+        )
     return ["", *lines] if lines else []

@@ -127,7 +127,10 @@ class VerifyInputs:
 
 @dataclass(frozen=True)
 class EvaluateInputs:
-    """`reference`: on the same images, for the interval of the drop of AP."""
+    """`reference`: on the same images, for the interval of the drop of AP.
+
+    `max_ap_drop`: stop once more is lost for sure, in AP points of 100.
+    """
 
     engine: Engine
     prepared: Ref
@@ -137,6 +140,7 @@ class EvaluateInputs:
     mask_threshold: float
     mask_frame: str
     target: Target
+    max_ap_drop: float | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
 
 
 @dataclass(frozen=True)

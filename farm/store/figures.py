@@ -144,6 +144,7 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
         "ap_drop_confidence": fraction,
         "ap_drop_resamples": count,
         "ap_drop_seed": count,
+        "stopped_early": flag,
         "images": count,
         "images_per_s": positive,
     },

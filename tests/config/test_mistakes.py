@@ -26,6 +26,7 @@ measure: {seconds: 1}
 calibration: {images: i}
 include: [{models: [a]}]
 exclude: [{models: [o]}]
+racing: {max_ap_drop: 2}
 """
 
 
@@ -64,6 +65,7 @@ def test_the_matrix_is_right_as_it_is(tmp_path: Path) -> None:
         ("images: i", "images: i, limt: 3", 12, "calibration.limt", "limit"),
         ("include: [{models", "include: [{model", 13, "include.0.model", "models"),
         ("exclude: [{models", "exclude: [{model", 14, "exclude.0.model", "models"),
+        ("{max_ap_drop", "{max_drop", 15, "racing.max_drop", "max_ap_drop"),
     ],
 )
 def test_an_unknown_key_is_said_with_the_nearest_known_one(
@@ -99,6 +101,8 @@ def test_an_unknown_key_is_said_with_the_nearest_known_one(
         ("[{models: [o]}]", "[{models: [o, p]}]", "m.yaml:14: model 'p' is not defined"),
         ("[{models: [a]}]", "[{models: [a], shapes: [fixd]}]",
          "m.yaml:13: shape 'fixd' is not defined; did you mean 'fixed'?"),
+        ("max_ap_drop: 2", "max_ap_drop: -1", "m.yaml:15: 'racing.max_ap_drop': input should be"),
+        ("{max_ap_drop: 2}", "3", "m.yaml:15: 'racing' is a mapping of keys to values, not 3"),
         ("checkpoint: a.pth", "checkpoint: a.pth, targets: [gpu]",
          "m.yaml:3: target 'gpu' is not defined"),
     ],
@@ -127,7 +131,7 @@ def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("written", ["onnxruntme", "3"])
 def test_options_of_an_unknown_runtime_are_refused(tmp_path: Path, written: str) -> None:
     text = said(tmp_path, f"{MATRIX}runtime_options:\n  {written}: {{a: 1}}\n")
-    assert "m.yaml:16: " in text or "m.yaml:15: " in text
+    assert "m.yaml:17: " in text or "m.yaml:16: " in text
     assert "unknown runtime" in text
 
 
@@ -139,7 +143,7 @@ def test_options_are_as_their_runtime_takes_them(tmp_path: Path) -> None:
     text = said(
         tmp_path, MATRIX + "runtime_options:\n  tensorrt:\n    cuda_graph: no\n    levl: 3\n"
     )
-    assert text.startswith("m.yaml:18: ") and "levl" in text
+    assert text.startswith("m.yaml:19: ") and "levl" in text
 
 
 def test_a_matrix_has_so_many_cells_and_no_more(

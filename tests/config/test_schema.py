@@ -142,6 +142,17 @@ def test_int8_auto_may_be_said_in_short() -> None:
     assert read({"auto": {"images": 2}}).auto.images == 2
 
 
+def test_racing_is_off_and_may_be_said_in_short() -> None:
+    field = schema.MatrixSpec.model_fields["racing"]
+    read = TypeAdapter(field.rebuild_annotation()).validate_python
+    assert field.default is None is read(False)
+    assert read(True) == read({}) == schema.RacingSpec(max_ap_drop=1.0)
+    assert read({"max_ap_drop": 0}).max_ap_drop == 0
+    for wrong in (3, "on", {"max_ap_drop": 101}, {"max_ap_drop": None}):
+        with pytest.raises(ValidationError):
+            read(wrong)
+
+
 def test_what_is_of_a_gpu_needs_its_accelerator() -> None:
     for key, value in (("compute_capability", "8.9"), ("driver", "580")):
         said = messages(schema.TargetSpec, {key: value})

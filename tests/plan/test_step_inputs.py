@@ -296,6 +296,19 @@ def test_engines_are_built_and_opened_with_their_options(folder: Path) -> None:
     assert parents == {"verify": compared, "evaluate": compared}
 
 
+def test_a_race_is_held_to_what_may_be_lost(folder: Path) -> None:
+    def bound(*said: str) -> float | None:
+        found: float | None = inputs(plan(folder, *said), "evaluate").max_ap_drop
+        return found
+
+    assert bound() is None and bound("racing=false") is None
+    assert bound("racing=true") == 1 and bound("racing={max_ap_drop: 0.3}") == 0.3
+    (plain,), (raced,) = (
+        plan(folder, *said).of_stage("evaluate") for said in ((), ("racing=true",))
+    )
+    assert plain.key == plan(folder, "racing=false").of_stage("evaluate")[0].key != raced.key
+
+
 def test_speed_is_measured_as_the_matrix_says(folder: Path) -> None:
     said = "measure={seconds: 1, max_seconds: 2, warmup_seconds: 0.5, min_samples: 20, threads: 3}"
     values = inputs(plan(folder, said), "measure")

@@ -14,7 +14,7 @@ LATER = {
     7: "rank vs_best vs_best_low vs_best_high latency_source rounds order_seed compare_key "
     "measured_at "
     "speedup_vs_fp32_low speedup_vs_fp32_high "
-    "evaluate_images throughput_batch throughput_streams serial_images_per_s "
+    "evaluate_images stopped_early throughput_batch throughput_streams serial_images_per_s "
     "server_rate_per_s server_p99_ms server_bound_ms server_streams "
     "host_p50_ms latency_includes busy_cores_before busy_cores load_before load_after "
     "steal_fraction_before steal_fraction cpu_mhz_before cpu_mhz affinity governor gpu_sm_mhz "

@@ -31,6 +31,14 @@ def test_ties_intervals_and_unsteady_rows_are_marked_and_explained() -> None:
     assert "1=" not in render(rows, "csv") and "1=" not in render(rows, "json")
 
 
+def test_an_evaluation_that_was_stopped_says_so_in_place_of_its_ap() -> None:
+    rows = [ranked("a", None, box_ap=None, stopped_early=True), ranked("b", None)]
+    found = marked(rows)
+    assert [one["box_ap"] for one in found] == ["stopped", 0.5]
+    (line,) = legend(found)[1:]
+    assert line.startswith("stopped: ") and line in render(rows, "table")
+
+
 def test_an_interval_without_an_end_leaves_the_value() -> None:
     (found,) = marked([ranked("a", 2, vs_best=3.0, vs_best_low=2.0, vs_best_high=None)])
     assert found["vs_best"] == 3.0 and found["rank"] == 2

@@ -197,6 +197,11 @@ def test_how_images_were_given_for_the_throughput_is_said(
         ({"latency_p50_ms": 10.0}, Criteria(max_latency_ms=10), None),
         ({"box_ap": None}, Criteria(), "its AP is unknown"),
         (
+            {"box_ap": None, "stopped_early": True, "box_ap_drop_low": 0.021},
+            Criteria(),
+            "stopped early: 2.10 points of box AP or more lost for sure",
+        ),
+        (
             {"postprocess": "host"}, Criteria(postprocess="none"),
             "has postprocess host, expected none",
         ),

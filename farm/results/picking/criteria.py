@@ -163,5 +163,10 @@ class Criteria:
         if row["box_ap"] is None and (self.postprocess != "none" or self.objective == "ap"):
             if row["postprocess"] == "none":
                 return "raw outputs have no AP; --postprocess none selects them"
+            if row.get("stopped_early"):
+                lows = {kind: row.get(f"{kind}_ap_drop_low") or 0.0 for kind in ("box", "mask")}
+                kind = max(lows, key=lambda one: lows[one])
+                lost = f"{_as_points(lows[kind])} points of {kind} AP"
+                return f"stopped early: {lost} or more lost for sure"
             return "its AP is unknown"
         return None
