@@ -187,6 +187,12 @@ def test_a_percentile_needs_its_samples() -> None:
     assert (timed["device_p50_ms"], timed["host_p50_ms"]) == (2.5, 1.5)
 
 
+def test_a_slow_engine_runs_as_often_as_a_median_needs() -> None:
+    images = np.zeros((1, 3, 8, 8), np.float32)
+    taken, _ = sample(Candidates(), images, seconds=0, most=0, least=64)
+    assert len(taken) == 10 and summarise(taken, np.empty(0), 1)["latency_p50_ms"] > 0
+
+
 def test_units_are_read_as_people_write_them() -> None:
     assert parse_bytes("1GiB") == 2**30 and parse_bytes("1.5 KiB") == 1536
     assert parse_bytes("2MB") == 2_000_000 and format_bytes(3 << 20) == "3MiB"
