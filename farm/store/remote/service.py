@@ -30,8 +30,11 @@ _PART = 8 << 20
 _UNKNOWN = re.compile(r"status code: 501|NotImplemented")
 """What services answer that do not know conditions."""
 
-_TRIES, _PAUSE_S = 5, 0.2
-"""How often a request is made at most whose connection is cut, and the pause before the next."""
+_TRIES, _AGAIN_S = 5, 30.0
+"""A request whose connection is cut is made so often at least, and for so many seconds."""
+
+_PAUSE_S, _LONGEST_S = 0.2, 5.0
+"""The pause before it is made again, which doubles each time, up to the second of these."""
 
 
 def settings(hurried: bool) -> dict[str, Any]:
@@ -57,6 +60,21 @@ def settings(hurried: bool) -> dict[str, Any]:
             "backoff": backoff,
         },
     }
+
+
+class _Tries:
+    """Says whether a request is made once more."""
+
+    def __init__(self) -> None:
+        self._began, self._count = time.monotonic(), 0
+
+    def wait(self, error: Unreachable) -> None:
+        """Wait before the next try. Raises the error where there is none."""
+        self._count += 1
+        over = self._count >= _TRIES and time.monotonic() - self._began >= _AGAIN_S
+        if over or not error.passing:
+            raise error
+        time.sleep(min(_PAUSE_S * 2 ** (self._count - 1), _LONGEST_S))
 
 
 class ObstoreObjects:
@@ -137,7 +155,7 @@ class ObstoreObjects:
 
         Where the connection is cut, the rest of the same content is asked for.
         """
-        total, tag, tries = hashlib.sha256(), None, 0
+        total, tag, tries = hashlib.sha256(), None, _Tries()
         with path.open("xb") as file:
             while True:
                 begun = file.tell()
@@ -150,10 +168,9 @@ class ObstoreObjects:
                             file.write(piece)
                             total.update(piece)
                     return total.hexdigest()
-                except Unreachable:
-                    tries = 0 if file.tell() > begun else tries + 1
-                    if tag is None or tries >= _TRIES:
-                        raise
+                except Unreachable as error:
+                    tries = _Tries() if file.tell() > begun else tries
+                    tries.wait(error)
 
     def entry(self, name: str) -> Entry:
         """Return what a listing says of one object."""
@@ -162,8 +179,8 @@ class ObstoreObjects:
 
     def listed(self, folder: str) -> Iterator[Entry]:
         """Yield the objects whose names begin with `folder/`, in no order."""
-        seen = set[str]()
-        for left in reversed(range(_TRIES)):
+        seen, tries = set[str](), _Tries()
+        while True:
             try:
                 with self._errors():
                     for page in self._store.list(folder or None, chunk_size=1000):
@@ -172,8 +189,7 @@ class ObstoreObjects:
                         yield from new
                     return
             except Unreachable as error:
-                if not (left and error.passing):
-                    raise
+                tries.wait(error)
 
     def delete(self, names: Collection[str]) -> None:
         """Delete objects; those that are not there are passed over."""
@@ -213,15 +229,13 @@ class ObstoreObjects:
     def _tried(self, call: Callable[[], T], name: str = "") -> T:
         """Make a request, and again where its connection fails: obstore repeats only what has no
         answer yet, and only where it is sure that nothing was done."""
-        for left in reversed(range(_TRIES)):
+        tries = _Tries()
+        while True:
             try:
                 with self._errors(name):
                     return call()
             except Unreachable as error:
-                if not (left and error.passing):
-                    raise
-            time.sleep(_PAUSE_S)
-        raise AssertionError
+                tries.wait(error)
 
     @contextmanager
     def _errors(self, name: str = "") -> Iterator[None]:

@@ -16,6 +16,7 @@ from farm.errors import InputError
 from farm.files import jsonfile
 from farm.store.objects import Objects, Unreachable, at_once, is_url
 from farm.store.opening import open_objects
+from farm.store.remote import service
 
 ODD = "a/b c ü#%=1"
 
@@ -118,6 +119,25 @@ def test_a_download_that_is_cut_goes_on_from_there(
     assert far.download("large", tmp_path / "x") == hashlib.sha256(content).hexdigest()
     assert (tmp_path / "x").read_bytes() == content
     assert sum(proxy.seen.values()) == 4
+
+
+def test_connections_that_are_cut_again_and_again_are_made_anew_for_a_while(
+    far: Objects, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_PAUSE_S", 0.001)
+    far.put("x", b"content")
+    proxy.rule = lambda method, path, before: "cut" if before < 8 else ""
+    assert far.get("x") == b"content"
+    proxy.seen.clear()
+    assert [one.name for one in far.listed("")] == ["x"]
+    proxy.seen.clear()
+    monkeypatch.setattr(service, "_AGAIN_S", 0)
+    proxy.rule = lambda method, path, before: "cut"
+    for ask in (lambda: far.get("x"), lambda: far.download("x", tmp_path / "x")):
+        with pytest.raises(Unreachable, match="the connection was cut"):
+            ask()
+        assert sum(proxy.seen.values()) >= service._TRIES
+        proxy.seen.clear()
 
 
 def test_a_service_that_is_gone_is_an_error_of_one_line(
