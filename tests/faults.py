@@ -14,15 +14,21 @@ Rule = Callable[[str, str, int], str]
 `503`: the server is not asked. `lost`: it is, and the answer does not arrive. `cut`: half of the
 answer arrives. `slow`: it arrives late. Else it arrives as it is."""
 
-_SLOW_S = 0.5
+_BODY = b"<Error><Code>SlowDown</Code></Error>"
+_503 = b"HTTP/1.1 503 Slow\r\nContent-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
 
 
 class Proxy:
-    """Listens on a port of its own; `rule` says what happens to each request."""
+    """Listens on a port of its own; `rule` says what happens to each request.
 
-    def __init__(self, server: int) -> None:
-        self._server = server
+    server: the port of the server. slow_s: how late an answer arrives that is slow. answered: is
+    called with the method, the path and the status of each answer of the server's.
+    """
+
+    def __init__(self, server: int = 0) -> None:
+        self.server, self.slow_s = server, 0.5
         self.rule: Rule = lambda method, path, before: ""
+        self.answered: Callable[[str, str, int], object] = lambda method, path, status: None
         self.seen = Counter[tuple[str, str]]()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -49,32 +55,34 @@ class Proxy:
                     method, path, _ = request.split(b"\r\n", 1)[0].decode().split(" ", 2)
                     fault = self.rule(method, path, self.seen[method, path])
                     self.seen[method, path] += 1
-                    if not self._answer(client, request, fault):
+                    if fault == "503":
+                        client.sendall(_503)
+                    elif answer := self._asked(request):
+                        self.answered(method, path, int(answer.split(b" ", 2)[1]))
+                        self._give(client, answer, fault)
+                        return  # the server has said that it closes the connection
+                    else:
                         return
             except OSError:
                 return
 
-    def _answer(self, client: socket.socket, request: bytes, fault: str) -> bool:
-        """Answer one request; return whether the connection stays."""
-        if fault == "503":
-            body = b"<Error><Code>SlowDown</Code></Error>"
-            client.sendall(b"HTTP/1.1 503 Slow\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-            return True
-        with socket.create_connection(("127.0.0.1", self._server)) as server:
+    def _asked(self, request: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.server)) as server:
             server.sendall(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
             answer = b""
             while piece := server.recv(1 << 16):
                 answer += piece
+        return answer
+
+    def _give(self, client: socket.socket, answer: bytes, fault: str) -> None:
         if fault == "lost":
-            return False
+            return
         if fault == "cut":
             head, body = answer.split(b"\r\n\r\n", 1)
-            client.sendall(head + b"\r\n\r\n" + body[: len(body) // 2])
-            return False
+            answer = head + b"\r\n\r\n" + body[: len(body) // 2]
         if fault == "slow":
-            time.sleep(_SLOW_S)
+            time.sleep(self.slow_s)
         client.sendall(answer)
-        return False  # the server has said that it closes the connection
 
 
 def _message(client: socket.socket) -> bytes:

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,9 @@ class S3:
         return name
 
 
-def _served(*words: str) -> Iterator[S3]:
+@contextmanager
+def served(*words: str) -> Iterator[S3]:
+    """Run a server for the block. words: options of `s3_server.py`."""
     command = [sys.executable, str(Path(__file__).with_name("s3_server.py")), *words]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -58,13 +61,15 @@ def _served(*words: str) -> Iterator[S3]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3]:
     """One server for the tests of a process."""
-    yield from _served()
+    with served() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def s3_without_conditions() -> Iterator[S3]:
     """One that ignores the conditions of a put, as some services do."""
-    yield from _served("--without-conditions")
+    with served("--without-conditions") as found:
+        yield found
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ def _show(report: Report, names: list[str]) -> None:
     for one in report.planned:
         done = one.outcome or "not done: the sweep ended before"
         state = "FAILED" if report.problems else "ok"
-        place = "own Ray" if report.local else "cluster"
-        _say(f"{report.seed:5} {place} {one.fault.name:22} {one.moment!s:28} {done:70} {state}")
+        place = ("own Ray" if report.local else "cluster") + (", S3" if report.remote else "")
+        _say(f"{report.seed:5} {place:11} {one.fault.name:22} {one.moment!s:28} {done:70} {state}")
     for problem in report.problems:
         _say(f"      {problem}")
     if report.problems:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from chaos.cluster import WORKERS, Cluster
 from chaos.faults.fault import Fault
+from chaos.places import Place
 from chaos.processes import RAYS, wait_until
 from chaos.steps import Execution
 from chaos.sweeps import Rows
@@ -94,17 +95,14 @@ def altered_artifacts(store: Store, stages: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def left_in(results: Path, cluster: Cluster) -> list[str]:
-    """Find working folders, leases, partial and temporary files."""
-    store = results / "store"
-    found = [*store.glob("tmp/*"), *store.glob("claims/*")]
-    found += [*results.rglob("*.part"), *results.rglob("*.lease")]
-    found += (cluster.folder / "ray").glob("session_*")
+def left_in(place: Place, cluster: Cluster) -> list[str]:
+    """Find what sweeps have left in their results, and their temporary files."""
+    found: list[Path | str] = [*place.left(), *(cluster.folder / "ray").glob("session_*")]
     folders = set(cluster.temporary.glob("farm-*"))
     # Ray ends the workers of a job without letting them clear up: the next ones of a node do it.
     workers = {one for one in folders if one.name.startswith("farm-worker-")}
     found += folders - workers if len(workers) <= 2 * (1 + len(WORKERS)) else folders
-    return [f"{path} has stayed" for path in found]
+    return [f"{one} has stayed" for one in found]
 
 
 def left_processes(cluster: Cluster) -> list[str]:

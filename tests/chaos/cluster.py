@@ -18,7 +18,9 @@ from pathlib import Path
 
 from chaos.processes import Kind, Processes
 
-HEAD, WORKERS = 0, (1, 2)
+HEAD, WORKERS, LATE = 0, (1, 2), 3
+"""The numbers of the nodes; LATE is one that joins."""
+
 _TRIES = 3
 """How often a node is started that does not come up: a busy machine may be too slow for Ray."""
 
@@ -62,6 +64,7 @@ class Cluster:
             "RAY_TMPDIR": str(folder / "ray"),
             "TMPDIR": str(self.temporary),
             "FARM_LOCKS": str(folder / "locks"),
+            "FARM_CACHE": str(self._cache()),
             **(variables or {}),
         }
         for name in (self.temporary, folder / "ray", folder / "locks"):
@@ -71,6 +74,14 @@ class Cluster:
     def temporary(self) -> Path:
         """The folder for temporary files of the nodes and drivers."""
         return self.folder / "tmp"
+
+    def _cache(self, node: int | None = None) -> Path:
+        """The folder that a node has of object stores; None: that of the drivers."""
+        return self.folder / ("cache" if node is None else f"cache-{node}")
+
+    def caches(self) -> list[Path]:
+        """Return the folders that the drivers and each node have of object stores."""
+        return [self._cache(node) for node in (None, HEAD, *WORKERS, LATE)]
 
     def start(self) -> None:
         """Start all nodes.
@@ -104,6 +115,7 @@ class Cluster:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                 env={
                     **self.variables, **self.processes.variables(node), "FARM_LOCKS": str(locks),
+                    "FARM_CACHE": str(self._cache(node)),
                 },
                 start_new_session=True,
             )  # fmt: skip

@@ -15,6 +15,8 @@ from pathlib import Path
 from chaos.checks import SharedMemory
 from chaos.cluster import Cluster
 from chaos.faulty import TRIGGERS
+from chaos.places import FolderPlace, ObjectPlace, Place
+from chaos.service import Service
 from chaos.steps import stages_in
 from chaos.sweeps import PROJECT, Rows, begin, install, rows, write_matrices
 from chaos.tracker import Tracker
@@ -32,17 +34,29 @@ class Reference:
 
 
 class Lab:
-    """The cluster with all that runs on it. say: shows a line. verbose: also what happens when."""
+    """The cluster with all that runs on it. say: shows a line. verbose: also what happens when.
+
+    `start` makes the reference.
+    """
+
+    reference: Reference
 
     def __init__(self, folder: Path, say: Callable[[str], None], verbose: bool = False) -> None:
         self._say, self._verbose, self._began = say, verbose, time.monotonic()
         self._tracker: Tracker | None = None
         self.folder, self.shared_memory = folder, SharedMemory()
+        self.service = Service()
         install(folder / "site")
         (folder / "triggers").mkdir()
-        self.cluster = Cluster(
-            folder, [PROJECT, folder / "site"], {TRIGGERS: str(folder / "triggers")}
-        )
+        variables = {TRIGGERS: str(folder / "triggers"), **self.service.variables}
+        self.cluster = Cluster(folder, [PROJECT, folder / "site"], variables)
+
+    def start(self) -> None:
+        """Start the cluster, and run the sweep undisturbed.
+
+        Raises:
+            RuntimeError: a node does not come up, or the sweep does not end as it should.
+        """
         self.cluster.start()
         self.reference = self._undisturbed()
 
@@ -66,8 +80,13 @@ class Lab:
         self._tracker.well()
         return self._tracker
 
+    def place(self, folder: Path, remote: bool) -> Place:
+        """Return a new place of results. folder: of the matrices. remote: in an object store."""
+        return ObjectPlace(self.service, self.cluster) if remote else FolderPlace(folder / "r")
+
     def close(self) -> list[str]:
         """End everything. Returns what has stayed all the same."""
+        self.service.close()
         if self._tracker:
             self._tracker.close()
         self.cluster.stop()
@@ -78,7 +97,8 @@ class Lab:
     def _undisturbed(self) -> Reference:
         folder = self.new_folder("undisturbed")
         results, began = folder / "r", time.monotonic()
-        driver = begin(folder, results, self.cluster.address, self.cluster.variables, "--no-mlflow")
+        variables = self.cluster.variables
+        driver = begin(folder, str(results), self.cluster.address, variables, "--no-mlflow")
         code = driver.process.wait()
         seconds, found = time.monotonic() - began, rows(results)
         if not found or code not in (0, 1):
@@ -91,21 +111,32 @@ class Lab:
 def opened(
     say: Callable[[str], None], keep: Callable[[], bool], verbose: bool = False
 ) -> Iterator[Lab]:
-    """Make a lab in a new folder under /tmp, which is removed unless it is to be kept."""
+    """Make a lab in a new folder under /tmp, which is removed unless it is to be kept.
+
+    SIGINT and SIGTERM end it in order; a second one does not keep it from that.
+    """
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))  # sockets have short names
-    lab, before = None, signal.getsignal(signal.SIGINT)
     # Python ignores SIGINT where its starter does, as a shell does for background jobs.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {one: signal.signal(one, _interrupted) for one in (signal.SIGINT, signal.SIGTERM)}
+    lab = Lab(folder, say, verbose)
     try:
-        lab = Lab(folder, say, verbose)
+        lab.start()
         yield lab
     finally:
-        if lab:
-            for text in lab.close():
-                say(f"left: {text}")
-        signal.signal(signal.SIGINT, before)
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        for text in lab.close():
+            say(f"left: {text}")
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if not keep():
             with suppress(OSError):
                 shutil.rmtree(folder)
         else:
             print(f"kept: {folder}", file=sys.stderr)
+
+
+def _interrupted(number: int, _: object) -> None:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)

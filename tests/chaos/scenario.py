@@ -13,16 +13,15 @@ from pathlib import Path
 
 from chaos import checks
 from chaos.checks import Injected
-from chaos.faults import FAULTS, KINDS
+from chaos.faults import FAULTS, KINDS, OF_FOLDERS, OF_SERVICES
 from chaos.faults import stores as disks
 from chaos.faults.fault import Fault
 from chaos.lab import Lab
 from chaos.moments import Countdown, Moment, drawn
+from chaos.places import longest_claim_s
 from chaos.scene import NoTarget, Scene
-from chaos.steps import StepLog, descendants
-from chaos.sweeps import NAME, Driver, rows
-from farm.engine.claims import EXPIRES_S
-from farm.store import Store
+from chaos.steps import descendants
+from chaos.sweeps import NAME, Driver
 
 LIMIT_S = 300.0
 """How long a run may take: many times what it does on a busy machine."""
@@ -30,8 +29,8 @@ LIMIT_S = 300.0
 _TARGET_S = 30.0
 """How long a fault waits for something to act on."""
 
-_LOCAL = 0.2
-"""The share of scenarios without a cluster."""
+_LOCAL, _REMOTE = 0.2, 0.25
+"""The shares of scenarios without a cluster, and with the results in an object store."""
 
 _LIVES = 4
 """How many runs may be disturbed."""
@@ -48,12 +47,16 @@ class Planned:
 
 @dataclass
 class Report:
-    """A scenario and what it came to. local: with a Ray of the driver's own. problems: what did not
-    hold."""
+    """A scenario and what it came to.
+
+    local: with a Ray of the driver's own. remote: with the results in an object store. problems:
+    what did not hold.
+    """
 
     seed: int
     planned: list[Planned]
     local: bool = False
+    remote: bool = False
     injected: list[Injected] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     folder: Path = Path()
@@ -63,15 +66,23 @@ def drawn_scenario(seed: int, names: Sequence[str] = ()) -> Report:
     """Draw the faults of a scenario, or the moments of these, as what is to be played."""
     rng = random.Random(seed)
     local = not names and rng.random() < _LOCAL
-    if not names:
-        kinds = [kind for kind in KINDS if not (local and kind == "node")]
-        kinds = [rng.choice(kinds) for _ in range(rng.randint(3, 5))]
-        names = [rng.choice([n for n, f in FAULTS.items() if f.kind == kind]) for kind in kinds]
+    remote = any(FAULTS[one].service for one in names) if names else rng.random() < _REMOTE
+    names = names or _drawn_names(rng, local, remote)
     planned = [
         Planned(FAULTS[name], drawn(rng, len(names) - index, FAULTS[name].between))
         for index, name in enumerate(names)
     ]
-    return Report(seed, planned, local)
+    return Report(seed, planned, local, remote)
+
+
+def _drawn_names(rng: random.Random, local: bool, remote: bool) -> list[str]:
+    """Draw faults that can come there, of each kind as likely as of the others."""
+    without = (OF_FOLDERS if remote else OF_SERVICES) | ({"node"} if local else set())
+    kinds = [kind for kind in KINDS if kind not in without]
+    kinds = [rng.choice(kinds) for _ in range(rng.randint(3, 5))]
+    if remote:
+        kinds[rng.randrange(len(kinds))] = "service"
+    return [rng.choice([n for n, f in FAULTS.items() if f.kind == kind]) for kind in kinds]
 
 
 def play(lab: Lab, report: Report) -> Report:
@@ -79,11 +90,13 @@ def play(lab: Lab, report: Report) -> Report:
     seed = report.seed
     faults = [one.fault for one in report.planned]
     report.folder = lab.new_folder(f"seed-{seed}")
-    scene = Scene(random.Random(f"acts {seed}"), lab.cluster, report.folder, report.folder / "r")
-    scene.local = report.local
+    place = lab.place(report.folder, report.remote)
+    scene = Scene(random.Random(f"acts {seed}"), lab.cluster, report.folder, place)
+    scene.local, scene.service = report.local, lab.service if report.remote else None
     scene.tracker = lab.tracker() if any(one.tracker for one in faults) else None
-    scene.small = any(one.small_disk for one in faults) and disks.mount(scene.store)
-    scene.steps = StepLog(scene.store, lab.reference.stages)
+    wanted = any(one.small_disk for one in faults) and not report.remote
+    scene.small = wanted and disks.mount(scene.store)
+    scene.steps = place.log(lab.reference.stages)
     try:
         _Play(lab, scene, report).run()
     finally:
@@ -111,9 +124,10 @@ class _Play:
                 break
         ended = time.monotonic()
         self._last_run()
-        if checks.left_in(self.scene.results, self.scene.cluster):
+        if checks.left_in(self.scene.place, self.scene.cluster):
             # It was too early to tell the claims of drivers that have died from those that live.
-            time.sleep(max(0.0, ended + EXPIRES_S + 1 - time.monotonic()))
+            until = ended + longest_claim_s(self.scene.place) + 1
+            time.sleep(max(0.0, until - time.monotonic()))
             self._last_run()
         self._check()
 
@@ -128,8 +142,12 @@ class _Play:
             for one in self.report.injected[first:]:
                 one.ended = time.monotonic() if one.fault.lasts else one.ended
         self._say_ends(began)
+        ended = time.monotonic()
         self.lab.note(self.scene.cluster.repair())
+        killed = any(one.process.returncode == -signal.SIGKILL for one in self.scene.drivers)
         self._judge(self.report.injected[first:])
+        if killed:  # until then a run would be refused
+            time.sleep(max(0.0, ended + self.scene.place.expires_s - time.monotonic()))
         while self.pending and self.pending[0].moment.what == "between":
             self._try(self.pending.popleft(), time.monotonic())
 
@@ -142,7 +160,7 @@ class _Play:
         wanted = self.lab.reference
         if driver.process.returncode != wanted.code:
             self._problem(f"the last run ended with {driver.process.returncode}", driver)
-        for problem in checks.different_rows(wanted.rows, rows(self.scene.results)):
+        for problem in checks.different_rows(wanted.rows, self.scene.place.rows(NAME)):
             self._problem(f"in the end, {problem}", driver)
         if self.scene.tracker and "MLflow" in driver.text:
             self._problem("the last run could not write to MLflow", driver)
@@ -210,7 +228,7 @@ class _Play:
         if not any(one.undone or one.ends for one in faults):
             spared = checks.hit_twice(wanted.rows, self.steps.by_key())
             for sweep in {one.sweep for one in self.scene.drivers}:
-                found = rows(self.scene.results, sweep)
+                found = self.scene.place.rows(sweep)
                 for problem in checks.different_rows(wanted.rows, found, spared):
                     self._problem(f"after the disturbed run of {sweep}, {problem}")
         self.scene.drivers.clear()
@@ -220,9 +238,10 @@ class _Play:
         scene, reference = self.scene, self.lab.reference
         altered = descendants(reference.store, scene.altered)
         found = checks.unexplained(self.steps.by_key(), self.report.injected, altered)
-        found += checks.altered_artifacts(Store(scene.store), reference.stages)
+        with scene.place.store() as store:
+            found += checks.altered_artifacts(store, reference.stages)
         found += checks.left_processes(scene.cluster)
-        found += checks.left_in(scene.results, scene.cluster)
+        found += checks.left_in(scene.place, scene.cluster)
         found += self.lab.shared_memory.left()
         for problem in found:
             self._problem(problem)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.cluster import Cluster
+from chaos.places import NoFolder, Place
 from chaos.processes import Kind, Process
+from chaos.service import Service
 from chaos.steps import StepLog
 from chaos.sweeps import NAME, Driver, begin
 from chaos.tracker import Tracker
@@ -22,20 +24,22 @@ class NoTarget(Exception):
 
 @dataclass
 class Scene:
-    """One results folder, the drivers that write to it, and the cluster that they use.
+    """One place of results, the drivers that write to it, and the cluster that they use.
 
     folder: that of the matrices. local: the drivers start a Ray of their own in place of using the
-    cluster. small: the store is on a file system of its own. altered: the steps whose artifacts a
-    fault has changed. undo: is closed when the disturbed run has ended.
+    cluster. small: the store is on a file system of its own. service: in which the results lie, if
+    it is no folder. altered: the steps whose artifacts a fault has changed. undo: is closed when
+    the disturbed run has ended.
     """
 
     rng: random.Random
     cluster: Cluster
     folder: Path
-    results: Path
+    place: Place
     local: bool = False
     small: bool = False
     tracker: Tracker | None = None
+    service: Service | None = None
     steps: StepLog | None = None
     drivers: list[Driver] = field(default_factory=list)
     altered: list[str] = field(default_factory=list)
@@ -44,8 +48,15 @@ class Scene:
 
     @property
     def store(self) -> Path:
-        """The folder of the store."""
-        return self.results / "store"
+        """The folder of the store.
+
+        Raises:
+            NoTarget: it lies in no folder.
+        """
+        try:
+            return self.place.folder / "store"
+        except NoFolder:
+            raise NoTarget("the store lies in no folder") from None
 
     @property
     def driver(self) -> Driver:
@@ -64,6 +75,8 @@ class Scene:
         """The environment variables of a driver."""
         # SIGABRT then shows where a driver is that does not end.
         more = {"PYTHONFAULTHANDLER": "1"}
+        if self.service:
+            more |= self.service.variables
         if self.tracker:
             more["MLFLOW_TRACKING_URI"] = self.tracker.address
         return {**self.cluster.variables, **more}
@@ -73,7 +86,8 @@ class Scene:
         if self.tracker is None:
             words = (*words, "--no-mlflow")
         address = None if self.local else self.cluster.address
-        driver = begin(self.folder, self.results, address, self.variables, *words, sweep=sweep)
+        place = self.place.address
+        driver = begin(self.folder, place, address, self.variables, *words, sweep=sweep)
         self.drivers.append(driver)
         return driver
 

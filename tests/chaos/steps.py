@@ -14,7 +14,7 @@ import select
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,18 +45,22 @@ class Event:
 
 
 class StepLog:
-    """The executions in a store, in their order. stages: those of the steps, by key."""
+    """The executions that are begun in the folders of stores, in their order.
 
-    def __init__(self, root: Path, stages: Mapping[str, str]) -> None:
+    stages: those of the steps, by key.
+    """
+
+    def __init__(self, roots: Iterable[Path], stages: Mapping[str, str]) -> None:
         self.executions: list[Execution] = []
         self._stages, self._open = stages, dict[str, Execution]()
-        folder = root / "tmp"
-        folder.mkdir(parents=True, exist_ok=True)
         libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = libc.inotify_init1(_NONBLOCK | _CLOEXEC)
         mask = _CREATE | _MOVED_FROM | _DELETE
-        if libc.inotify_add_watch(self._descriptor, os.fsencode(folder), mask) < 0:
-            raise OSError(ctypes.get_errno(), "cannot be watched", str(folder))
+        for root in roots:
+            folder = root / "tmp"
+            folder.mkdir(parents=True, exist_ok=True)
+            if libc.inotify_add_watch(self._descriptor, os.fsencode(folder), mask) < 0:
+                raise OSError(ctypes.get_errno(), "cannot be watched", str(folder))
 
     def close(self) -> None:
         """Watch no longer."""
@@ -83,22 +87,80 @@ class StepLog:
         match = _FOLDER.fullmatch(name)
         if match is None:  # that of the nodes' reports, or a step's outcome
             return None
-        stage = self._stages.get(match[1], "")
-        if mask & _CREATE:
-            self._open[name] = Execution(match[1], time.monotonic())
-            self.executions.append(self._open[name])
-            return Event("start", stage)
+        return self._begun(name, match[1]) if mask & _CREATE else self._ended(name, mask)
+
+    def _begun(self, name: str, key: str) -> Event | None:
+        self._open[name] = Execution(key, time.monotonic())
+        self.executions.append(self._open[name])
+        return Event("start", self._stages.get(key, ""))
+
+    def _ended(self, name: str, mask: int) -> Event | None:
         if one := self._open.pop(name, None):
-            one.ended, one.published = time.monotonic(), bool(mask & _MOVED_FROM)
-            return Event("end", stage) if one.published else None
+            one.ended = time.monotonic()
+            return self._published(one) if mask & _MOVED_FROM else None
         return None
+
+    def _published(self, one: Execution) -> Event | None:
+        one.published = True
+        return Event("end", self._stages.get(one.key, ""))
+
+
+class FolderLog(StepLog):
+    """The executions in a store that is a folder."""
+
+    def __init__(self, root: Path, stages: Mapping[str, str]) -> None:
+        super().__init__([root], stages)
+
+
+class ObjectLog(StepLog):
+    """The executions in the folders that nodes have of a store in S3.
+
+    A node fetches what a step reads into a working folder, too, but only after that was published.
+    records: the paths of the records that were put, of any store; it grows.
+    """
+
+    def __init__(
+        self, roots: Iterable[Path], stages: Mapping[str, str], records: Sequence[str]
+    ) -> None:
+        super().__init__(roots, stages)
+        self._records, self._read, self._done = records, len(records), set[str]()
+        self._ends: list[Event] = []
+
+    def poll(self, seconds: float) -> list[Event]:
+        """Wait for events, at most so long, and return those that came."""
+        events = super().poll(seconds)
+        self._look()
+        events, self._ends = events + self._ends, []
+        return events
+
+    def _look(self) -> None:
+        """Look which records were put since."""
+        new = self._records[self._read :]
+        self._read += len(new)
+        for key in (path.split("/")[-2] for path in new):
+            self._done.add(key)
+            own = [one for one in self.executions if one.key == key and not one.published]
+            if own:
+                own[-1].ended = own[-1].ended or time.monotonic()
+                own[-1].published = True
+                self._ends.append(Event("end", self._stages.get(key, "")))
+
+    def _begun(self, name: str, key: str) -> Event | None:
+        self._look()
+        return None if key in self._done else super()._begun(name, key)
+
+    def _published(self, one: Execution) -> Event | None:
+        return None  # only its record in S3 counts
 
 
 def stages_in(root: Path) -> dict[str, str]:
-    """Return the stages of the steps that are done in a store, by key."""
-    return {
-        folder.parent.name: folder.parent.parts[-3] for folder in root.glob("*/*/*/record.json")
-    }
+    """Return the stages of the steps that are done in a store, by key.
+
+    Without `compare`, whose key has in it what was measured before.
+    """
+    found = (record.parent for record in root.glob("*/*/*/record.json"))
+    stages = {folder.name: folder.parts[-3] for folder in found}
+    return {key: stage for key, stage in stages.items() if stage != "compare"}
 
 
 def descendants(root: Path, keys: Sequence[str]) -> set[str]:

@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from farm.results import leaderboard
-from farm.store.figures import MACHINE
+from farm.results.columns import COLUMNS
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -46,11 +46,12 @@ limits: {{build: 15s, verify: 15s, evaluate: 15s, measure: 15s, memory: 1GiB}}
 _MODELS = {"dark": (123.675, "[onnxruntime, faulty]"), "light": (100.0, "[faulty, 'null']")}
 """The cells of `null` fail: it finds nothing. So there are reasons to compare, too."""
 
-_TIMINGS = frozenset({
-    "samples", "stable", "evaluate_images_per_s", "export_s", "convert_s", "build_s",
-    "device_p50_ms", "host_p50_ms", "speedup_vs_fp32", "peak_host_bytes", "serial_images_per_s",
-    *MACHINE,
-})  # fmt: skip
+_MEASURING = ("measure", "compare")
+"""The stages whose figures differ from one run to the next."""
+
+_TIMINGS = frozenset({"evaluate_images_per_s", "export_s", "convert_s", "build_s", "compare_key"})
+_SETTINGS = frozenset({"threads", "batch", "input_shape", "latency_includes"})
+"""Their columns that do not."""
 
 Rows = Mapping[str, Mapping[str, Any]]
 """By cell: what must be the same in every run."""
@@ -81,17 +82,23 @@ def write_matrices(folder: Path) -> None:
 
 
 def rows(results: Path, sweep: str = NAME) -> Rows:
-    """Return the sweep's rows without timings."""
+    """Return the sweep's rows in a folder, without timings."""
+    return rows_of(leaderboard.of_sweep(results, sweep))
+
+
+def rows_of(found: Iterable[Mapping[str, Any]]) -> Rows:
+    """Return rows of a leaderboard without timings."""
     return {
         row["cell"]: {
-            name: value
-            for name, value in row.items()
-            if name not in _TIMINGS
-            and not name.startswith(("latency_", "throughput_"))
-            and name != "sweep"
+            name: value for name, value in row.items() if name != "sweep" and not _is_timing(name)
         }
-        for row in leaderboard.of_sweep(results, sweep)
+        for row in found
     }
+
+
+def _is_timing(name: str) -> bool:
+    measured = COLUMNS[name].source.startswith(_MEASURING) and name not in _SETTINGS
+    return measured or name in _TIMINGS
 
 
 @dataclass(frozen=True)
@@ -118,12 +125,12 @@ class Driver:
 
 
 def begin(
-    folder: Path, results: Path, address: str | None, variables: Mapping[str, str], *words: str,
+    folder: Path, results: str, address: str | None, variables: Mapping[str, str], *words: str,
     sweep: str = NAME,
 ) -> Driver:  # fmt: skip
     """Begin to run the sweep. folder: that of the matrices. address: None for a Ray of its own."""
     command = [sys.executable, "-m", "farm", "run", str(folder / f"{sweep}.yaml"), "-v"]
-    command += ["--results", str(results), *words, *(["--address", address] if address else [])]
+    command += ["--results", results, *words, *(["--address", address] if address else [])]
     number = len(list(folder.glob("run-*.err"))) + 1
     said = folder / f"run-{number}.err"
     with said.open("wb") as errors, said.with_suffix(".out").open("wb") as output:

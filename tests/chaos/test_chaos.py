@@ -1,4 +1,4 @@
-"""Ten faults in two sweeps on a cluster of three nodes; `make chaos` draws hundreds by a seed."""
+"""Faults in three sweeps on a cluster of three nodes; `make chaos` draws hundreds by a seed."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ SCENARIOS = {
         ("sweep-beside", Moment("time", seconds=0.2)),
         ("driver-killed", Moment("start", "", 4)),
     ),
+    "no shared folder": (
+        ("s3-cut", Moment("start", "", 1)),
+        ("worker-killed", Moment("start", "", 2)),
+        ("s3-503", Moment("end", "", 3)),
+        ("s3-slow", Moment("end", "", 4)),
+    ),
 }
 
 
@@ -41,7 +47,8 @@ def lab() -> Iterator[Lab]:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_disturbed_sweep_ends_as_an_undisturbed_one(lab: Lab, name: str) -> None:
     planned = [Planned(FAULTS[fault], moment) for fault, moment in SCENARIOS[name]]
-    report = play(lab, Report(1, planned))
+    remote = any(one.fault.service for one in planned)
+    report = play(lab, Report(1, planned, remote=remote))
     told = "\n".join(f"{one.fault.name}: {one.outcome}" for one in report.planned)
     assert not report.problems, "\n".join([*report.problems, told])
     missing = len(planned) - len(report.injected)

@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+import chaos.lab
 from chaos.checks import Injected, different_rows, hit_twice, unexplained
 from chaos.faults import FAULTS
 from chaos.faults.artifacts import flip, truncate
+from chaos.lab import Lab, opened
 from chaos.moments import Countdown, Moment
+from chaos.places import FolderPlace
 from chaos.processes import Kind, Process, Processes
 from chaos.scenario import drawn_scenario
 from chaos.scene import Scene
-from chaos.steps import Event, Execution, StepLog
+from chaos.steps import Event, Execution, FolderLog, ObjectLog
+from chaos.tracker import proxy_of
 
 KEY, OTHER = "a" * 64, "b" * 64
 
@@ -45,7 +54,7 @@ def test_a_moment_is_a_number_of_steps_of_a_stage_or_a_time() -> None:
 
 
 def test_the_log_tells_published_steps_from_those_that_were_lost(tmp_path: Path) -> None:
-    log = StepLog(tmp_path, {KEY: "build", OTHER: "measure"})
+    log = FolderLog(tmp_path, {KEY: "build", OTHER: "measure"})
     one, two = tmp_path / f"tmp/{KEY}.host.1.2", tmp_path / f"tmp/{OTHER}.other-host.1.2"
     for folder in (one, two, tmp_path / "tmp/token.host.1.2"):
         folder.mkdir()
@@ -56,6 +65,22 @@ def test_the_log_tells_published_steps_from_those_that_were_lost(tmp_path: Path)
     (first,), (second,) = log.by_key().values()
     assert first.published and not second.published
     assert first.ended is not None and first.began <= first.ended
+    log.close()
+
+
+def test_in_s3_a_step_is_published_by_its_record_alone(tmp_path: Path) -> None:
+    records = [f"/b/r/store/check/bb/{OTHER}/record.json"]  # of another sweep
+    log = ObjectLog([tmp_path / "0", tmp_path / "1"], {KEY: "build"}, records)
+    for node in ("0", "1"):
+        (tmp_path / node / "tmp" / f"{KEY}.host.1.2").mkdir()
+    assert log.poll(5) == [Event("start", "build")] * 2
+    (tmp_path / "1" / "tmp" / f"{KEY}.host.1.2").rename(tmp_path / "1" / "done")
+    assert log.poll(5) == []
+    records.append(f"/b/r/store/build/aa/{KEY}/record.json")
+    assert log.poll(0) == [Event("end", "build")]
+    (tmp_path / "0" / "tmp" / f"{KEY}.host.1.3").mkdir()  # fetched for the next step
+    assert log.poll(5) == []
+    assert [one.published for one in log.executions] == [False, True]
     log.close()
 
 
@@ -113,8 +138,51 @@ def test_only_processes_with_the_mark_are_found_and_killed(processes: Processes)
     begun[2].communicate()
 
 
+def test_a_client_that_leaves_the_proxy_of_mlflow_is_passed_over(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # answers nothing
+        port = server.getsockname()[1]
+        tracker: Any = SimpleNamespace(pause_s=0.0, away=False, calls=0, port=port)
+        proxy = proxy_of(tracker)
+        client = socket.create_connection(proxy.server_address[:2])
+        linger = struct.pack("ii", 1, 0)  # so that it leaves with a reset
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        client.sendall(b"GET /x HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
+        client.close()
+        proxy.handle_request()
+        proxy.server_close()  # waits for its threads
+    assert "Traceback" not in capfd.readouterr().err
+    try:
+        raise ValueError("a fault of the proxy's own")
+    except ValueError:
+        proxy.handle_error(client, None)
+    assert "a fault of the proxy's own" in capfd.readouterr().err
+
+
+def test_sigterm_ends_the_harness_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it starts, too: whatever it has started by then is ended."""
+    ended, before = list[str](), signal.getsignal(signal.SIGTERM)
+
+    class Started(Lab):
+        def start(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def close(self) -> list[str]:
+            os.kill(os.getpid(), signal.SIGTERM)  # a second one is too late
+            ended.extend(super().close())
+            return ["everything"]
+
+    monkeypatch.setattr(chaos.lab, "Lab", Started)
+    said = list[str]()
+    with pytest.raises(SystemExit) as code, opened(said.append, lambda: False):
+        pytest.fail("it began")
+    assert code.value.code == 143 and ended == [] and said == ["left: everything"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_files_are_changed_by_damage(tmp_path: Path) -> None:
-    path, scene = tmp_path / "x", Scene(random.Random(1), None, tmp_path, tmp_path)  # type: ignore[arg-type]
+    path, scene = tmp_path / "x", Scene(random.Random(1), None, tmp_path, FolderPlace(tmp_path))  # type: ignore[arg-type]
     path.write_bytes(bytes(100))
     flip(scene, path)
     assert len(path.read_bytes()) == 100 and any(path.read_bytes())

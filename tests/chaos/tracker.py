@@ -37,10 +37,14 @@ class Tracker:
                 command, cwd=folder, env={**variables, **more}, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        if not wait_until(self._answers, 180):
-            raise RuntimeError(f"MLflow does not start: {(folder / 'mlflow.log').read_text()}")
-        self._proxy = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._proxy = proxy_of(self)
         threading.Thread(target=self._proxy.serve_forever, daemon=True).start()
+        try:
+            if not wait_until(self._answers, 180):
+                raise RuntimeError(f"MLflow does not start: {(folder / 'mlflow.log').read_text()}")
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def address(self) -> str:
@@ -64,6 +68,18 @@ class Tracker:
             raise RuntimeError("MLflow has ended")
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def proxy_of(tracker: Tracker) -> ThreadingHTTPServer:
+    """Return the proxy, which does not serve yet."""
+    return _Server(("127.0.0.1", 0), _handler(tracker))
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that has left: faults end clients at any moment."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(tracker: Tracker) -> type[BaseHTTPRequestHandler]:

@@ -18,7 +18,7 @@ class Fault:
     undone: steps may be left undone, or recorded as failed, for the next run.
     alters: steps whose artifacts are gone or changed are run again, with those that read them.
     repeats: how often one step may be begun again because of it. lasts: until the run has ended.
-    between: it may also come while no driver runs. small_disk, tracker: what it needs.
+    between: it may also come while no driver runs. small_disk, tracker, service: what it needs.
     """
 
     name: str
@@ -32,3 +32,4 @@ class Fault:
     between: bool = False
     small_disk: bool = False
     tracker: bool = False
+    service: bool = False

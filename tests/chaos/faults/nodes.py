@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import signal
 
-from chaos.cluster import HEAD, WORKERS
+from chaos.cluster import HEAD, LATE, WORKERS
 from chaos.faults.fault import Fault
 from chaos.processes import Kind
 from chaos.scene import NoTarget, Scene
-
-LATE = 3
-"""The number of a node that joins."""
 
 
 def kill_raylet(scene: Scene) -> str:
