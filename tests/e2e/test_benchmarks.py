@@ -92,3 +92,12 @@ def test_intervals_of_a_drop_are_held_against_real_images(
     assert [line.split()[:2] for line in of_ap] == [line.split()[:2] for line in of_intervals]
     assert not any(line.endswith("MISSED") for line in of_ap)
     assert re.match(r"all +[\d.]+%  \(goal 93%\)", lines[-1])
+
+
+def test_a_slow_tracker_stands_beside_a_quick_one() -> None:
+    words = ("--cells", "4", "--rounds", "1", "--executor", "inline")
+    *sweeps, last = run("tracker.py", *words, may_miss=True).splitlines()
+    found = [re.fullmatch(r"(\d) s a call: .* s, then .* s; (\d+) calls", one) for one in sweeps]
+    assert [one[1] for one in found if one] == ["0", "1"]
+    assert all(int(one[2]) > 4 for one in found if one)  # each sweep has told the server
+    assert re.fullmatch(r"4 cells: .* s -> .* s, [\d.]+ times: (met|MISSED)", last)
