@@ -107,7 +107,7 @@ def run_farm(
     return subprocess.run(
         [sys.executable, "-m", "farm", *map(str, words)],
         cwd=cwd,
-        env={**clean, **(env or {})},
+        env={**clean, "FARM_LOCKS": os.environ["FARM_LOCKS"], **(env or {})},
         capture_output=True,
         text=True,
         timeout=timeout,
