@@ -25,14 +25,16 @@ def searched(
     seed: int = 0,
     runtime: str = "onnxruntime",
     memory: int = 1 << 20,
+    precision: str = "fp32",
+    tolerance: float = TOLERANCE,
 ) -> tuple[Graph, Located]:
-    """Search the fault of a file that a runtime runs, on an image drawn by seed."""
-    images = np.random.default_rng(seed).normal(size=(1, 3, planted.SIZE, planted.SIZE))
-    images, size = images.astype(np.float32), Dims(1, 3, planted.SIZE, planted.SIZE)
+    """Search the fault of a file in a precision, which a runtime runs on an image drawn by seed."""
+    drawn = np.random.default_rng(seed).normal(size=(1, 3, planted.SIZE, planted.SIZE))
+    images, size = drawn.astype(np.float32), Dims(1, 3, planted.SIZE, planted.SIZE)
     graph = Graph(model)
     reference = Reference(graph, images, 1)
-    runs = Here(EngineOptions(runtime, "fp32", Shape("fixed", size, size, size)), 1)
-    engine = Engine(faulty, "fp32", graph, runs, images)
+    runs = Here(EngineOptions(runtime, precision, Shape("fixed", size, size, size)), 1)
+    engine = Engine(faulty, precision, graph, runs, images)
     own = partial(alone.own_difference, graph, reference, engine, images)
-    located = Locate(graph, reference, engine, reference.shapes(), TOLERANCE, memory, own)
+    located = Locate(graph, reference, engine, reference.shapes(), tolerance, memory, own)
     return graph, located.run(graph.outputs, explain=True)

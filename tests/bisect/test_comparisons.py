@@ -115,6 +115,19 @@ def test_what_a_cell_cannot_be_compared_with_is_wrong_input(cell: BisectedCell) 
             bisect(cell, CHOICES, Versions.parse(text), as_json=False)
 
 
+@pytest.mark.usefixtures("index")
+def test_a_release_that_cannot_be_had_is_said_and_left_out(
+    cell: BisectedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    versions = Versions.parse("onnxruntime==1.20, 1.22")
+    assert bisect(cell, CHOICES, versions, as_json=False) == 1
+    said = capsys.readouterr()
+    assert said.out == "None leaves the tolerance; 0 of 2 releases were compared.\n"
+    for release in versions.releases:
+        start = f"onnxruntime@{release} could not be compared: environment onnxruntime@{release}: "
+        assert start in said.err
+
+
 @pytest.mark.parametrize("text", ["onnxruntime", "==1.20", "onnxruntime==", "onnxruntime==1,,2"])
 def test_versions_that_name_no_releases(text: str) -> None:
     with pytest.raises(ValueError, match="names no releases; write openvino=="):

@@ -8,6 +8,7 @@ import pytest
 from planted_search import TOLERANCE, searched
 
 from farm.bisect.scopes import module_of
+from farm.precision import region, typed
 
 SEEDS = range(20)
 
@@ -42,6 +43,31 @@ def test_a_fault_is_found_in_little_memory() -> None:
     assert located.most_bytes <= (1 << 14) + largest
     _, more = searched(model, fault.model, memory=1 << 24)
     assert more.passes < located.passes and more.most_bytes > located.most_bytes
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_fault_is_found_in_a_file_of_a_lower_precision(precision: str) -> None:
+    """Its own names stand for values that it has in the lower precision alone."""
+    model = planted.detector(8)
+    fault = planted.plant(model, "weight", 8)
+    region.prepare(fault.model.graph)
+    assert fault.node in typed.reduce_precision(fault.model, precision, [])
+    graph, located = searched(model, fault.model, 8, precision=precision, tolerance=0.02)
+    assert located.found and graph.node(located.found.value).name == fault.node
+    assert all(0 < one.relative < 0.02 for one in located.found.inputs.values())
+    assert located.own is not None and located.own.relative > 0.02
+
+
+def test_rounding_that_adds_up_is_no_fault_of_the_last_node() -> None:
+    model = planted.detector(8)
+    lower = onnx.ModelProto()
+    lower.CopyFrom(model)
+    region.prepare(lower.graph)
+    typed.reduce_precision(lower, "bf16", [])
+    graph, located = searched(model, lower, 8, precision="bf16", tolerance=0.006)
+    assert located.found is not None and located.own is not None and located.jump is not None
+    assert located.own.relative <= 0.006 < located.found.difference.relative
+    assert located.jump.value in {located.found.value, *graph.behind(located.found.value, ())}
 
 
 def test_a_copy_without_fault_leaves_nothing() -> None:
