@@ -129,7 +129,8 @@ def best(options: argparse.Namespace) -> int:
     elif options.json:
         print(json.dumps({"targets": [answer_as_json(one) for one in answers]}, indent=1))
     elif options.pareto and any(one.found for one in answers):
-        print(render([row for one in answers for row in one.front()], "table"))
+        front = [row for one in answers for row in one.front()]
+        print(render(front, "table", among=[row for row in rows if row not in front]))
         if without := [one for one in answers if not one.found]:
             print(f"\n{answers_as_text(without)}")
     else:

@@ -19,11 +19,14 @@ class Marked(str):
     """The text of a value, in place of what the column's format would make of it."""
 
 
-def marked(rows: Sequence[Row]) -> list[Row]:
+def marked(rows: Sequence[Row], among: Sequence[Row] = ()) -> list[Row]:
     """Return the rows as a table shows them: ranks that several share as `1=`, `vs_best` as its
     interval, a latency that was not steady with a `~`, and `stopped` for an AP that is not known
-    to the end."""
-    shared = Counter((row.get("compare_key"), row.get("rank")) for row in rows)
+    to the end.
+
+    among: all rows, where only some of them are shown; they share ranks with those, too.
+    """
+    shared = Counter((row.get("compare_key"), row.get("rank")) for row in among or rows)
     return [{**row, **dict(_marks(row, shared))} for row in rows]
 
 

@@ -64,9 +64,13 @@ def looked_at(form: str, view: View = _ALL) -> frozenset[str] | None:
     return view.looked_at.union(headed, LOOKED_AT, ("cell", "device", "failed_stage", "reason"))
 
 
-def render(rows: Sequence[Row], form: str, view: View = _ALL) -> str:
-    """Return the rows in one of `FORMATS`, ready to print. view: which rows and columns of them,
-    and in which order."""
+def render(rows: Sequence[Row], form: str, view: View = _ALL, among: Sequence[Row] = ()) -> str:
+    """Return the rows in one of `FORMATS`, ready to print.
+
+    view: which rows and columns of them, and in which order. among: rows that are not shown and
+    may share ranks with those.
+    """
+    among = [*rows, *among]
     rows = view.of(sort_rows(rows))
     if form in ("csv", "json"):
         return render_columns(view.cut(rows), view.shown(), form)
@@ -75,8 +79,8 @@ def render(rows: Sequence[Row], form: str, view: View = _ALL) -> str:
     if view.columns:
         return render_columns(rows, view.shown(), form)
     if form == "markdown":
-        return _markdown(rows)
-    return _table_in_order(rows) if view.sort else _table(rows)
+        return _markdown(rows, among)
+    return _table_in_order(rows, among) if view.sort else _table(rows, among)
 
 
 def _csv(rows: Sequence[Row], columns: Sequence[Shown] = ()) -> str:
@@ -130,8 +134,8 @@ def shown_columns(rows: Sequence[Row]) -> list[Shown]:
     ]
 
 
-def _markdown(rows: Sequence[Row]) -> str:
-    rows = marked(rows)
+def _markdown(rows: Sequence[Row], among: Sequence[Row]) -> str:
+    rows = marked(rows, among)
     lines = _lined_markdown(rows, shown_columns(rows))
     below = legend(rows) + _reasons(rows) + _origins(rows)
     return "\n".join([lines, *map(for_markdown, below)])
@@ -145,25 +149,25 @@ def _lined_markdown(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
     return "\n".join(lines)
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[Row], among: Sequence[Row]) -> str:
     """A block for each target and sweep, with the reasons of its failures below."""
     blocks = []
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["target"], row["sweep"]), []).append(row)
     for (target, sweep), unmarked in groups.items():
-        own = marked(unmarked)
+        own = marked(unmarked, among)
         title = plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")
         lines = [title.rstrip(": "), _lined(own, shown_columns(own))]
         blocks.append("\n".join(lines + legend(own) + _reasons(own) + _origins(own)))
     return "\n\n".join(blocks)
 
 
-def _table_in_order(rows: Sequence[Row]) -> str:
+def _table_in_order(rows: Sequence[Row], among: Sequence[Row]) -> str:
     """One table for all targets and sweeps, whose rows keep their order."""
-    among = [name for name in ("target", "sweep") if len({row[name] for row in rows}) > 1]
-    rows = marked(rows)
-    columns = [(name, name, "{}") for name in among] + shown_columns(rows)
+    differ = [name for name in ("target", "sweep") if len({row[name] for row in rows}) > 1]
+    rows = marked(rows, among)
+    columns = [(name, name, "{}") for name in differ] + shown_columns(rows)
     return "\n".join([_lined(rows, columns), *legend(rows), *_reasons(rows), *_origins(rows)])
 
 

@@ -85,6 +85,16 @@ def test_the_first_cells_alone_are_shown(tool: Tool) -> None:
     assert out.startswith("Leaderboard of sweep s, target cpu") and "0.6000" not in out
 
 
+def test_a_rank_is_shared_with_cells_that_are_not_shown(tool: Tool, results: Path) -> None:
+    rows = [row(name, rank=1, opset=n, compare_key="0" * 64) for n, name in enumerate("ab")]
+    leaderboard.write(rows, results, "s")
+    for words in (("--top", "1"), ("--where", "opset = 1"), ("--sort", "opset", "--top", "1")):
+        for form in ("table", "markdown"):
+            done = tool("leaderboard", "--target", "cpu", "--format", form, *words)
+            assert "1=" in done.out and "= cells of this rank" in done.out
+    assert "1=" in tool("best", "--target", "cpu", "--pareto").out
+
+
 def test_no_such_cell_is_said_and_is_an_empty_list_for_programs(tool: Tool) -> None:
     none = ("leaderboard", "--where", "latency_p50_ms < 1ms")
     for form in ("table", "markdown"):

@@ -144,19 +144,21 @@ def test_a_pick_is_said_with_its_figures_and_its_files() -> None:
     ]
     assert picked.why == (
         "lowest median latency (8.00 ms) of 2 eligible cells (of 3); next is y with 8.08 ms. They"
-        " were not compared side by side, so which of them is faster is not proven"
+        " were not compared side by side, so which of them is faster is not proven (`farm compare`"
+        " tells)"
     )
     assert pick_as_text(picked, {"engine": "/e"}).splitlines() == [
         "Ship x",
         "  why      lowest median latency (8.00 ms) of 2 eligible cells (of 3); next is",
         "           y with 8.08 ms. They were not compared side by side, so which of",
-        "           them is faster is not proven",
+        "           them is faster is not proven (`farm compare` tells)",
         "  box AP   0.5000 (PyTorch -)",
         "  mask AP  0.2500 (PyTorch 0.3000)",
         "  speed    p50 8.00 ms, p90 9.50 ms, 100.0 images/s on 2 threads",
         "  device   a cpu",
         "  engine   /e",
-        "  note     the measurement drifted; measure again on a quieter machine",
+        "  note     the measurement drifted; on a quieter machine take it again:",
+        "           farm run MATRIX --again measure --only unstable",
     ]
     answer = Answer("cpu", ("s",), (), {"m": picked}, {"m": {"engine": "/e"}})
     assert pick_as_json(answer, "m") == {

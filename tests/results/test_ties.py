@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from rows import row
 
+from farm.results.picking.answers import Answer
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
 from farm.results.picking.ties import fastest
@@ -103,7 +104,7 @@ def test_a_time_that_is_much_shorter_counts_before_all_else_though_it_is_not_pro
     rows[1]["peak_host_bytes"] = 1e8
     by = "the shorter time, which is not proven, then less memory (300.0 MB)"
     assert named(rows) == ("c", ["a", "b"], by)
-    assert fastest(rows).wide and "a longer comparison may" in pick(rows, Criteria()).why
+    assert fastest(rows).wide and "a longer `farm compare` may" in pick(rows, Criteria()).why
     for low, wide in ((0.93, True), (0.95, False)):
         assert fastest([ranked("a", 1, 1, 1), ranked("b", 1, low, 1.03)]).wide == wide
 
@@ -155,6 +156,17 @@ def test_ranks_hold_within_a_comparison() -> None:
     ]  # fmt: skip
     found = fastest(rows)
     assert (found.best["cell"], found.ties, found.compared) == ("a", (), 1)
+
+
+def test_a_pick_stands_on_the_front_for_its_ties_that_have_no_higher_ap() -> None:
+    rows = [
+        ranked("a", 1, 1, 1, box_ap=0.5), ranked("b", 1, 1, 1.02, box_ap=0.5005),
+        ranked("c", 1, 1.1, 1.12, box_ap=0.6), ranked("d", 1, 0.99, 1.0, box_ap=0.4),
+    ]  # fmt: skip
+    found = pick(rows, Criteria(min_ap=0.45))
+    assert (found.best or {})["cell"] == "a" and len(found.ties) == 2
+    front = Answer("cpu", ("s",), (), {"m": found}, {}).front()
+    assert [one["cell"] for one in front] == ["a", "c"]
 
 
 def test_of_many_ties_the_first_are_named_and_the_others_counted() -> None:

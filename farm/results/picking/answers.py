@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.results.picking.front import pareto, with_trade_offs
 from farm.results.picking.texts import filled, pick_as_text
+from farm.results.picking.ties import SAME_AP
 from farm.results.tables import render_columns, shown_columns
 from farm.terminal import plain
 
@@ -40,13 +41,14 @@ class Answer:
     def front(self) -> list[Row]:
         """Return the Pareto front over all models.
 
-        A pick stands for the cells that it cannot be told apart from.
+        A pick stands for the cells that it cannot be told apart from, in speed and AP.
         """
         rows = []
         for one in self.picks.values():
-            tied = {(row["sweep"], row["cell"]) for row in one.ties}
-            own = one.eligible if one.best else ()
-            rows += [row for row in own if (row["sweep"], row["cell"]) not in tied]
+            if one.best:
+                best_ap = one.best["box_ap"] or 0
+                tied = [id(row) for row in one.ties if (row["box_ap"] or 0) <= best_ap + SAME_AP]
+                rows += [row for row in one.eligible if id(row) not in tied]
         return pareto(rows)
 
 

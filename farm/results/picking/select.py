@@ -173,7 +173,7 @@ def _tied(found: Fastest) -> str:
 _MOST_NAMED = 4
 """Of the cells that tie in the text; the others are in the JSON and share its rank in the table."""
 
-_LONGER = " (a longer comparison may tell them apart: `compare` in the matrix)"
+_LONGER = " (a longer `farm compare` may tell them apart)"
 
 
 def _others(count: int) -> str:
@@ -184,5 +184,5 @@ def _next(other: Row) -> str:
     """What is said of the cell that comes next, where none was compared."""
     return (
         f"; next is {other['cell']} with {other['latency_p50_ms']:.2f} ms. They were not compared"
-        " side by side, so which of them is faster is not proven"
+        " side by side, so which of them is faster is not proven (`farm compare` tells)"
     )

@@ -88,7 +88,8 @@ def _described(best: Row, picked: Pick, where: Mapping[str, str]) -> Iterator[tu
     if picked.doubt:
         yield "note", _folded(f"{picked.doubt}; --confident leaves out what is not shown")
     if best["stable"] is False:
-        yield "note", "the measurement drifted; measure again on a quieter machine"
+        yield "note", "the measurement drifted; on a quieter machine take it again:"
+        yield "", "farm run MATRIX --again measure --only unstable"
 
 
 def _folded(text: str) -> str:
