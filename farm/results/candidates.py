@@ -57,7 +57,7 @@ def _groups(rows: Sequence[Row], fp32: Mapping[str, str]) -> Iterator[list[Row]]
 
     for _, own in groupby(sorted(filter(_is_measured, rows), key=group), group):
         alike = sorted(own, key=lambda row: row["latency_p50_ms"])
-        names = {row["cell"] for row in islice(_not_beaten(alike), MOST)}
+        names = {row["cell"] for row in fastest(alike)}
         names |= {fp32[name] for name in names if name in fp32}
         yield [row for row in alike if row["cell"] in names]
 
@@ -65,6 +65,12 @@ def _groups(rows: Sequence[Row], fp32: Mapping[str, str]) -> Iterator[list[Row]]
 def _is_measured(row: Row) -> bool:
     done = row["status"] == CellStatus.OK and row["origin"] == HERE and not row.get("stopped_early")
     return done and row["latency_p50_ms"] is not None
+
+
+def fastest(rows: Sequence[Row]) -> list[Row]:
+    """Return those of one model's cells that may be the fastest at their AP, at most `MOST`."""
+    alike = sorted(rows, key=lambda row: row["latency_p50_ms"])
+    return [*islice(_not_beaten(alike), MOST)]
 
 
 def _not_beaten(alike: Sequence[Row]) -> Iterator[Row]:
