@@ -18,12 +18,9 @@ LEAST_SHARE = 0.25
 """Of the margin: a smaller difference is never called one. Two openings of one engine differ by
 less than that for good, since their memory lies elsewhere."""
 
-_FIRST_LOOK = 8
-_LOOKS = 12
-"""Results are looked at after 8, 16, 32 ... blocks and at the end; each look has a twelfth of the
-error, so that looking often does not make a difference of noise. It is enough for 8,192 blocks."""
-
-_MOST_BLOCKS = _FIRST_LOOK << (_LOOKS - 2)
+LOOKS = tuple(round(8 * 1.5**power) for power in range(15))
+"""After so many blocks the results are looked at, and once more at the end. Each look has its share
+of the error, so that looking often does not make a difference of noise."""
 
 Run = Callable[[], float]
 """Runs an engine for one block, and returns the median time of a run in ms."""
@@ -50,7 +47,7 @@ class Rules:
     @property
     def error_of_look(self) -> float:
         """The error of each of the looks at the results."""
-        return self.error / _LOOKS
+        return self.error / (len(LOOKS) + 1)
 
 
 @dataclass(frozen=True)
@@ -72,15 +69,14 @@ def run_rounds(
     blocks: list[list[float]] = []
     active = list(range(len(engines)))
     generator = np.random.default_rng(rules.seed)
-    until, look, ended = clock() + rules.max_seconds, _FIRST_LOOK, "budget"
+    until, ended = clock() + rules.max_seconds, "budget"
     orders = balanced_orders(generator, active)
-    while len(blocks) < _MOST_BLOCKS and (clock() < until or len(blocks) < 2):
+    while len(blocks) < LOOKS[-1] and (clock() < until or len(blocks) < 2):
         block = [float("nan")] * len(engines)
         for index in next(orders):
             block[index] = engines[index]()
         blocks.append(block)
-        if len(blocks) == look:
-            look *= 2
+        if len(blocks) in LOOKS:
             ratios = Ratios(np.array(blocks), rules.error_of_look)
             remaining = _not_slower(ratios, active, rules.least)
             if len(remaining) < 2 or _tied(ratios, remaining, rules.margin):

@@ -85,7 +85,7 @@ def test_those_that_are_slower_drop_out_and_the_rank_says_how_many_are_faster() 
 
 def test_one_that_remains_ends_the_rounds() -> None:
     found = Machine(1).rounds([10.0, 20.0], Rules(seed=1))
-    assert found.ended == "order" and len(found.times) == 16
+    assert found.ended == "order" and len(found.times) == 12
 
 
 def test_the_budget_ends_rounds_that_show_nothing() -> None:
