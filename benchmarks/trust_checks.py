@@ -32,7 +32,7 @@ class Check:
 
 def as_table(checks: Sequence[Check]) -> str:
     """Return the checks as a table."""
-    lines = [(one.name, one.found, one.goal, "yes" if one.holds else "NO") for one in checks]
+    lines = [(one.name, one.found, one.goal, "met" if one.holds else "MISSED") for one in checks]
     return table(("check", "found", "goal", "holds"), lines, (False, False, False, False))
 
 
