@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from farm.bisect.differences import Array, Difference, difference
 from farm.bisect.graphs import Graph, reads
 from farm.bisect.sides import run_reference
 
 if TYPE_CHECKING:
-    from farm.bisect.sides import Pins, Side
+    from farm.bisect.sides import Pins, Side, Values
     from farm.detections import Floats
 
 DECISIONS = frozenset(
@@ -24,52 +24,69 @@ DECISIONS = frozenset(
 """Operators whose results jump: inputs that are nearly equal may give others."""
 
 
-def own_difference(
-    graph: Graph, reference: Side, engine: Side, images: Floats, value: str, pins: Pins
-) -> Difference | None:
-    """Return how far the engine's value is from what the reference makes of the engine's inputs.
+class Alone:
+    """The nodes of a file by themselves, for one batch of images."""
 
-    What does not depend on the images is the reference's. None where the engine does not have all
-    of the node's inputs.
+    def __init__(self, graph: Graph, reference: Side, engine: Side, images: Floats) -> None:
+        self._graph, self._reference, self._engine = graph, reference, engine
+        self._images = {graph.model.graph.input[0].name: images}
 
-    Raises:
-        StepFailed: one of the sides cannot run.
-    """
-    node = graph.node(value)
-    outputs = [name for name in node.output if name]
-    names = [name for name in reads(node) if name in graph.made_by and name not in pins]
-    from_engine = [name for name in names if graph.depends(name)]
-    theirs = engine.values([*from_engine, *outputs], pins)
-    if not theirs.keys() >= {*from_engine, value}:
-        return None
-    constant = [name for name in names if not graph.depends(name)]
-    inputs = {graph.model.graph.input[0].name: images, **pins}
-    inputs |= reference.values(constant, {}) if constant else {}
-    inputs |= {name: theirs[name] for name in from_engine}
-    ours = run_reference(_alone(graph, node, inputs), None, 1)
-    if node.op_type == "TopK":
-        return _of_ranks(node, inputs[node.input[0]], ours, theirs)
-    if node.op_type == "NonMaxSuppression":
-        return difference(_rows_in_order(ours[value]), _rows_in_order(theirs[value]))
-    return difference(ours[value], theirs[value])
+    def reads(self, values: Iterable[str], pins: Pins) -> list[str]:
+        """Return what the engine is asked for: what the nodes of the values make and read."""
+        names = dict.fromkeys(name for value in values for name in self._around(value))
+        return [name for name in names if self._graph.depends(name) and name not in pins]
 
+    def differences(self, values: Sequence[str], pins: Pins) -> dict[str, Difference]:
+        """Return how far the values are from what the reference makes of the engine's inputs.
 
-def _alone(graph: Graph, node: onnx.NodeProto, inputs: Mapping[str, Array]) -> onnx.ModelProto:
-    """The node as a file of its own, without inputs."""
-    needed = reads(node)
-    weights = [one for one in graph.model.graph.initializer if one.name in needed]
-    for name in sorted(needed & inputs.keys()):
-        values = inputs[name]
-        if kind := graph.types.get(name):  # a runtime may give truth values as bytes
-            values = values.astype(helper.tensor_dtype_to_np_dtype(kind))
-        weights.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-    outputs = [
-        helper.make_tensor_value_info(name, graph.types[name], None) for name in node.output if name
-    ]
-    made = helper.make_graph([node], "alone", [], outputs, weights)
-    return helper.make_model(
-        made, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version
-    )
+        What does not depend on the images is the reference's. A value is left out where the engine
+        does not have all of its node's inputs.
+
+        Raises:
+            StepFailed: one of the sides cannot run.
+        """
+        graph = self._graph
+        theirs = self._engine.values(self.reads(values, pins), pins)
+        around = {name for value in values for name in self._around(value)}
+        constant = sorted(name for name in around if not graph.depends(name))
+        fixed = self._reference.values(constant, {}) if constant else {}
+        known = {**self._images, **fixed, **pins, **theirs}
+        there = (one for one in values if one in theirs and known.keys() >= {*self._around(one)})
+        return {value: self._difference(value, known, theirs) for value in there}
+
+    def _around(self, value: str) -> list[str]:
+        """What the node of a value makes and reads, but for weights."""
+        node, made_by = self._graph.node(value), self._graph.made_by
+        return [name for name in (*sorted(reads(node)), *node.output) if name in made_by]
+
+    def _difference(self, value: str, known: Values, theirs: Values) -> Difference:
+        node = self._graph.node(value)
+        inputs = {name: self._typed(name, known[name]) for name in sorted(reads(node) & {*known})}
+        ours = run_reference(self._file(node, inputs), inputs, 1)
+        if node.op_type == "TopK":
+            return _of_ranks(node, inputs[node.input[0]], ours, theirs)
+        if node.op_type == "NonMaxSuppression":
+            return difference(_rows_in_order(ours[value]), _rows_in_order(theirs[value]))
+        return difference(ours[value], theirs[value])
+
+    def _typed(self, name: str, values: Array) -> Array:
+        """The values in the type of the file: a runtime may give truth values as bytes."""
+        kind = self._graph.types.get(name)
+        return values.astype(helper.tensor_dtype_to_np_dtype(kind)) if kind else values
+
+    def _file(self, node: onnx.NodeProto, inputs: Values) -> onnx.ModelProto:
+        """The node as a file of its own."""
+        own, model, types = reads(node), self._graph.model, self._graph.types
+        weights = [one for one in model.graph.initializer if one.name in own - {*inputs}]
+        kinds = {name: helper.np_dtype_to_tensor_dtype(one.dtype) for name, one in inputs.items()}
+        kinds |= {name: types[name] for name in node.output if name}
+        described = {
+            name: helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()
+        }
+        outputs = [described[name] for name in node.output if name]
+        graph = helper.make_graph([node], "alone", [described[i] for i in inputs], outputs, weights)
+        versions = {"opset_imports": model.opset_import, "ir_version": model.ir_version}
+        return helper.make_model(graph, **versions)
 
 
 def _of_ranks(

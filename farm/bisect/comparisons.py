@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import onnx
 
-from farm.bisect import alone
 from farm.bisect.agreement import Agreed, agree
+from farm.bisect.alone import Alone
 from farm.bisect.graphs import Graph
 from farm.bisect.locate import Locate
 from farm.bisect.report import Report
@@ -68,7 +67,7 @@ class Comparisons:
         images, file = cell.batches[agreed.worst][0], self._files[agreed.worst]
         precision = cell.options.precision
         engine = Engine(onnx.load(str(cell.file)), precision, graph, runs, images)
-        own = partial(alone.own_difference, graph, file, engine, images)
+        own = Alone(graph, file, engine, images)
         shapes, memory = file.shapes(), self._choices.memory
         search = Locate(graph, file, engine, shapes, report.tolerance, memory, own)
         located = search.run(graph.outputs, explain=agreed.reason is not None)

@@ -84,21 +84,22 @@ def _fields(report: Report, located: Located) -> Iterator[tuple[str, str]]:
         yield "module", _module(report, found.value) or "(not in the file)"
         yield "output", found.value
         yield "difference", f"{_bare(found.difference)} (tolerance {report.tolerance:g})"
-        yield "its inputs", f"within {_largest_input(found):.1e}"
+        yield "its inputs", _inputs(found)
         if located.own is not None:
             yield "by itself", f"{_bare(located.own)}, given the engine's own inputs"
         if between := _between(report, found):
             yield "or in", _shortened(between)
-    if located.jump is not None:
-        jump, node = located.jump, report.graph.node(located.jump.value)
-        grown = f"from {jump.largest_input:.2g} to {jump.difference.relative:.2g}"
-        yield "largest step", f"{grown}, at {node.name}"
+    if located.worst is not None:
+        node = report.graph.node(located.worst.value)
+        yield "worst", f"{_bare(located.worst.difference)}, by itself:\n{node.name}"
     if located.given:
         yield "given", _shortened(located.given)
 
 
-def _largest_input(found: Found) -> float:
-    return max((one.relative for one in found.inputs.values()), default=0.0)
+def _inputs(found: Found) -> str:
+    """How far what the value is computed from is apart, at most."""
+    largest = max((one.relative for one in found.inputs.values()), default=0.0)
+    return f"within {largest:.1e}" if largest else "equal"
 
 
 def _module(report: Report, value: str) -> str:
@@ -146,11 +147,24 @@ def _conclusion(report: Report) -> str:
         )
     text = (
         f"{theirs} leaves {ours} at {where}: its output {found.difference.text}, and its inputs are"
-        f" within {_largest_input(found):.1e}"
+        f" {_inputs(found)}"
     )
     if located.own is not None and located.own.relative <= report.tolerance:
-        text += "; by itself the node is right, so that the differences before it add up"
+        text += "; by itself the node is right"
+        text += _most_added(report, located)
     return f"{text}."
+
+
+def _most_added(report: Report, located: Located) -> str:
+    if located.worst is None:
+        return ""
+    value = located.worst.value
+    node, module = report.graph.node(value), _module(report, value)
+    return (
+        ", and differences before it add up; the largest of one node by itself,"
+        f" {_bare(located.worst.difference)}, is that of {node.name or value}"
+        f"{f' (module {module})' if module else ''}"
+    )
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -165,10 +179,9 @@ def as_json(report: Report) -> dict[str, Any]:
         "tolerance": report.tolerance,
         "images": report.images,
         "found": located and located.found and _found_as_json(report, located),
-        "largest_step": located and located.jump and {
-            **_node_as_json(report, located.jump.value),
-            "from": located.jump.largest_input,
-            "to": _number(located.jump.difference),
+        "worst": located and located.worst and {
+            **_node_as_json(report, located.worst.value),
+            "by_itself": _number(located.worst.difference),
         },
         "given": list(located.given) if located else [],
         "passes": located.passes if located else 0,

@@ -42,27 +42,24 @@ class Reference:
     """The plainest run of the fp32 file: ONNX Runtime on the CPU, without optimisations."""
 
     def __init__(self, graph: Graph, images: Floats, threads: int) -> None:
-        self._graph, self._images, self._threads = graph, images, threads
+        self._graph, self._threads = graph, threads
+        self._feed = {graph.model.graph.input[0].name: images}
 
     def values(self, names: Sequence[str], pins: Pins) -> Values:
         """Return the values; see `Side`."""
         own = {name: name for name in names}
-        return run_reference(
-            marking.marked(self._graph.model, own, self._graph.types, pins),
-            self._images,
-            self._threads,
-        )
+        model = marking.marked(self._graph.model, own, self._graph.types, pins)
+        return run_reference(model, self._feed, self._threads)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each value of the graph, for these images."""
         model, suffix = marking.shaped(self._graph.model, self._graph.values), marking.SHAPE
-        found = run_reference(model, self._images, self._threads)
+        found = run_reference(model, self._feed, self._threads)
         return {name: tuple(map(int, found[name + suffix])) for name in self._graph.values}
 
 
-def run_reference(model: onnx.ModelProto, images: Floats | None, threads: int) -> dict[str, Array]:
-    """Run a file once, in ONNX Runtime on the CPU without optimisations. images: if it has an
-    input.
+def run_reference(model: onnx.ModelProto, inputs: Values, threads: int) -> dict[str, Array]:
+    """Run a file once, in ONNX Runtime on the CPU without optimisations.
 
     Raises:
         StepFailed: ONNX Runtime cannot.
@@ -72,7 +69,7 @@ def run_reference(model: onnx.ModelProto, images: Floats | None, threads: int) -
     try:
         session = ort.InferenceSession(model.SerializeToString(), settings, providers=[CPU])
         names = [one.name for one in session.get_outputs()]
-        values = session.run(names, {one.name: images for one in session.get_inputs()})
+        values = session.run(names, dict(inputs))
     except Exception as error:  # ONNX Runtime's error types have no common base class
         reason = f"ONNX Runtime, the reference, cannot run it: {in_one_line(error)}"
         raise StepFailed(reason) from error

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import onnx
 import planted
 
-from farm.bisect import alone
+from farm.bisect.alone import Alone
 from farm.bisect.engines import Here
 from farm.bisect.graphs import Graph
 from farm.bisect.locate import Locate, Located
@@ -35,6 +33,6 @@ def searched(
     reference = Reference(graph, images, 1)
     runs = Here(EngineOptions(runtime, precision, Shape("fixed", size, size, size)), 1)
     engine = Engine(faulty, precision, graph, runs, images)
-    own = partial(alone.own_difference, graph, reference, engine, images)
+    own = Alone(graph, reference, engine, images)
     located = Locate(graph, reference, engine, reference.shapes(), tolerance, memory, own)
     return graph, located.run(graph.outputs, explain=True)

@@ -80,7 +80,7 @@ def test_boxes_that_agree_are_searched_only_if_asked(cell: BisectedCell) -> None
 def test_boxes_that_differ_with_no_value_beyond_the_tolerance(cell: BisectedCell) -> None:
     found = engine_report(cell, replace(CHOICES, tolerance=0.9))
     assert found.leaves and found.located is not None and found.located.found is None
-    assert found.located.jump is not None and found.located.jump.value == f"{FAULTY}_output_0"
+    assert found.located.worst and found.located.worst.value == f"{FAULTY}_output_0"
     assert "a lower --tolerance says where" in report.conclusion([found]).replace("\n", " ")
 
 
