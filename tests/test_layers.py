@@ -95,13 +95,13 @@ def test_the_core_imports_nothing_heavy(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "null", "torch"])
 def test_a_runtime_can_be_carried_alone(name: str) -> None:
-    """With the file or folder of its name, and what describes runtimes."""
+    """With the file or folder of its name, what describes runtimes, and how int8 is unsigned."""
     file = FARM / "runtimes" / f"{name}.py"
     own = [file] if file.exists() else sorted((FARM / "runtimes" / name).glob("*.py"))
     own = [path for path in own if path not in ON_GPUS and path.stem != "probe"]
     found = {module for path in own for module in imports(path, at_run_time=True)}
     ours = {module for module in found if module.startswith("farm")}
-    own_names = (f"farm.runtimes.{name}", *DESCRIBED)
+    own_names = (f"farm.runtimes.{name}", "farm.precision.unsigned", *DESCRIBED)
     assert all(module.startswith(own_names) for module in ours - {"farm.runtimes"})
 
 

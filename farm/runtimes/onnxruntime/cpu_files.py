@@ -7,11 +7,10 @@ itself where it has no kernel.)
 
 int8: the x86 kernels are fast for unsigned values only. ONNX Runtime shifts signed values by
 itself, but not where several layers read one, and folds no ReLU into a layer whose scale is
-symmetric; such layers it runs in fp32. Here every value is shifted by 128, which changes no number;
-behind a ReLU, where nothing is negative, by nothing: what would have been clipped at 127 steps is
-then clipped at 255. And since its int8 layers must end in int8, those that end in an addition get
-the scales that `convert` wrote into the file's metadata. Layers followed by another activation,
-such as a sigmoid, stay in fp32 between quantised values.
+symmetric; such layers it runs in fp32. Here every value is unsigned (`precision/unsigned.py`). And
+since its int8 layers must end in int8, those that end in an addition get the scales that `convert`
+wrote into the file's metadata. Layers followed by another activation, such as a sigmoid, stay in
+fp32 between quantised values.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from farm.precision.unsigned import shifted
 
 _SCALES = "int8_scales_of_added_values"
 
@@ -82,21 +83,8 @@ def _target(cast: onnx.NodeProto) -> int:
 
 def unsigned(path: Path) -> bytes:
     """Return the file with unsigned values in place of signed ones; weights stay as they are."""
-    model = onnx.load(str(path))
-    graph = model.graph
-    made_by = {name: node for node in graph.node for name in node.output}
-    weights = {one.name for one in graph.initializer}
-    shifts = {
-        node.input[2]: 0 if _never_negative(node.input[0], made_by) else 128
-        for node in graph.node
-        if node.op_type == "QuantizeLinear" and node.input[0] not in weights
-    }
-    for one in graph.initializer:
-        if one.name in shifts:
-            shifted = np.array(shifts[one.name], np.uint8)
-            one.CopyFrom(numpy_helper.from_array(shifted, one.name))
+    model = shifted(path)
     _quantise_added(model)
-    del graph.value_info[:]  # its types are those before the change
     return bytes(model.SerializeToString())
 
 
@@ -119,10 +107,3 @@ def _quantise_added(model: onnx.ModelProto) -> None:
             nodes.append(helper.make_node("DequantizeLinear", [narrow, scale, zero], [value]))
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _never_negative(value: str, made_by: dict[str, onnx.NodeProto]) -> bool:
-    node = made_by.get(value)
-    if node is not None and node.op_type == "MaxPool":
-        return _never_negative(node.input[0], made_by)
-    return node is not None and node.op_type == "Relu"
