@@ -34,7 +34,7 @@ def run(inputs: ConvertInputs, context: Context) -> Mapping[str, Any]:
         from farm.stages.convert import int8
 
         result = int8.convert(model, kept, inputs.int8, context)
-        model, reduced, more = result.model, set(result.layers), int8.figures(result)
+        model, reduced, more = result.model, set(result.layers), result.figures
     else:
         reduced = set(typed.reduce_precision(model, inputs.precision, kept))
     changed = len(reduced.intersection(layers))
