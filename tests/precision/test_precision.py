@@ -10,6 +10,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,7 @@ from farm.plan import Plan, make_plan
 from farm.precision import auto, quantised, region, typed
 from farm.results.rows import make_rows
 from farm.runtimes.onnxruntime import cpu_files
+from farm.runtimes.openvino import adapter
 from farm.store import Store
 from farm.sweep import Sweep, run_sweep
 
@@ -529,7 +531,8 @@ class Ranges(dict[str, Any]):
         super().__init__({name: data(value) for name, value in high.items()})
 
 
-def test_unsigned_int8_is_the_same_file_to_onnx_runtime(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_int8_is_read_with_unsigned_values_which_are_the_same(tmp_path: Path, runtime: str) -> None:
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
     model = small()
@@ -541,11 +544,14 @@ def test_unsigned_int8_is_the_same_file_to_onnx_runtime(tmp_path: Path) -> None:
     made = quantised.quantise(model, ranges, list(taken))
     near(made, 5e-2)
     onnx.save(made, tmp_path / "m.onnx")
-    unsigned = cpu_files.unsigned(tmp_path / "m.onnx")
+    of_openvino = adapter.file_to_read(tmp_path / "m.onnx", "int8")
+    assert isinstance(of_openvino, bytes)
+    unsigned = cpu_files.unsigned(tmp_path / "m.onnx") if runtime == "onnxruntime" else of_openvino
     for found, wanted in zip(outputs(unsigned), outputs(made), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
     kinds = [one.data_type for one in onnx.load_from_string(unsigned).graph.initializer]
     assert TensorProto.UINT8 in kinds
+    assert adapter.file_to_read(tmp_path / "m.onnx", "fp32") == tmp_path / "m.onnx"
 
 
 NAMES = [f"l{i}" for i in range(113)]
@@ -568,10 +574,15 @@ class Judge:
         return kept
 
 
+def lacks(needed: set[str], kept: set[str]) -> float:
+    return float(not kept >= needed)
+
+
 def test_the_search_keeps_few_layers_more_than_it_must() -> None:
     for needed, kept in ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (7, 7), (11, 11), (34, 40)):
-        found = Judge(lambda kept, n=needed: float(not kept.issuperset(NAMES[:n]))).search()
-        assert needed <= len(found) <= kept and set(NAMES[:needed]) <= set(found), needed
+        harmful = set(NAMES[:needed])
+        found = set(Judge(partial(lacks, harmful)).search())
+        assert needed <= len(found) <= kept and harmful <= found, needed
     assert len(Judge(lambda kept: float(len(kept) < 113)).search()) == 113
 
 

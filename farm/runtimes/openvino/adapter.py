@@ -57,7 +57,7 @@ def _deform_conv(node: Any) -> list[ov.Output]:
 def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
     """Compile for the profile's shapes and keep the blob as `model.blob`."""
     core = core_with_operators()
-    model = core.read_model(_file(onnx, options.precision))
+    model = core.read_model(file_to_read(onnx, options.precision))
     if options.shape.dynamic:
         model.reshape(_bounds(options.shape))
     compiled = core.compile_model(model, _DEVICE, _properties(options))
@@ -66,7 +66,7 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
     (folder / "model.blob").write_bytes(blob.getbuffer())
 
 
-def _file(onnx: Path, precision: str) -> Path | bytes:
+def file_to_read(onnx: Path, precision: str) -> Path | bytes:
     """Return the file that OpenVINO reads in place of one in that precision.
 
     Signed int8 values it computes wrongly on CPUs without AMX (2026.4.1: YOLOX-Nano's AP is 0.04
