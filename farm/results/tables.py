@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from farm.results.by_class import CLASS_COLUMNS, by_class
 from farm.results.columns import COLUMNS, Row
 from farm.results.escaping import for_csv, for_markdown
 from farm.results.marks import LOOKED_AT, Marked, legend, marked
+from farm.results.picking.obstacles import obstacles
 from farm.results.views import View
 from farm.store.origins import HERE
 from farm.terminal import plain, plain_lines
@@ -75,12 +76,20 @@ def render(rows: Sequence[Row], form: str, view: View = _ALL, among: Sequence[Ro
     if form in ("csv", "json"):
         return render_columns(view.cut(rows), view.shown(), form)
     if not rows:
-        return "No cell of the leaderboard is one that was asked for."
+        return "\n".join(_none(among, view))
     if view.columns:
         return render_columns(rows, view.shown(), form)
     if form == "markdown":
         return _markdown(rows, among)
     return _table_in_order(rows, among) if view.sort else _table(rows, among)
+
+
+def _none(rows: Sequence[Row], view: View) -> Iterator[str]:
+    """What is said where no row is shown: which conditions are in the way."""
+    yield f"None of {len(rows)} cells meets the conditions."
+    for one in obstacles(rows, view.where):
+        said = one.reason if one.reason.endswith("?") else f"{one.reason};"
+        yield plain(f"  {one.constraint}: {said} {one.missed} cells do not meet it")
 
 
 def _csv(rows: Sequence[Row], columns: Sequence[Shown] = ()) -> str:

@@ -96,13 +96,18 @@ def test_a_rank_is_shared_with_cells_that_are_not_shown(tool: Tool, results: Pat
 
 
 def test_no_such_cell_is_said_and_is_an_empty_list_for_programs(tool: Tool) -> None:
-    none = ("leaderboard", "--where", "latency_p50_ms < 1ms")
+    none = ("leaderboard", "--where", "latency_p50_ms < 1ms", "--where", "runtime=onxruntime")
     for form in ("table", "markdown"):
         done = tool(*none, "--format", form)
-        assert (done.code, done.out) == (
-            0,
-            "No cell of the leaderboard is one that was asked for.\n",
-        )
+        assert done.code == 0 and done.out.splitlines() == [
+            "None of 4 cells meets the conditions.",
+            "  --where 'latency_p50_ms < 1ms': the fastest has latency_p50_ms 1.00 ms, expected"
+            " under 1.00 ms; 4 cells do not meet it",
+            "  --where 'runtime=onxruntime': no runtime 'onxruntime'; did you mean 'onnxruntime'?"
+            " 4 cells do not meet it",
+        ]
+    bad = tool(*none[:3], "--where", "cell = bad").out
+    assert "has latency_p50_ms 10.00 ms, 9.00 ms over; 4 cells" in bad
     assert json.loads(tool(*none, "--format", "json").out) == []
     assert tool(*none, "--format", "csv").out.startswith("cell,")
     assert tool(*none, "--format", "csv", "--columns", "model,cell").out == "model,cell\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,3 +195,14 @@ def test_whatever_a_file_holds_is_shown_or_refused(path: Path, tmp_path: Path) -
             assert "\x1b" not in render(rows, form)
         assert "\x1b" not in pick_as_text(pick(rows, Criteria()), {})
     assert shown > 50
+
+
+def test_reading_leaves_no_threads_that_could_end_with_the_process(tmp_path: Path) -> None:
+    leaderboard.write([row(f"c{number}") for number in range(2000)], tmp_path, "s")
+    code = (
+        "import os, sys; from pathlib import Path; from farm.results import leaderboard\n"
+        "before = len(os.listdir('/proc/self/task')); leaderboard.read(Path(sys.argv[1]))\n"
+        "print(len(os.listdir('/proc/self/task')) - before)"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "0\n"

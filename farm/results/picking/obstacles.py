@@ -64,7 +64,7 @@ def _obstacle(
 
 def _distance(constraint: Constraint, row: Row) -> tuple[float, float]:
     by = constraint.missed_by(row)
-    return (float("inf") if by is None else by, row["latency_p50_ms"])
+    return (float("inf") if by is None else by, row["latency_p50_ms"] or float("inf"))
 
 
 def _nearest(constraint: Constraint) -> str:
