@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _MORE = """\
 Of each target and model one engine is picked; of several models the Pareto front of AP and latency
 is shown, too. Of each target the sweep counts that was written last and has the model. Of cells
-that were compared side by side and cannot be told apart in speed, the one with the higher AP is
-taken, then the one with less memory, the faster build, the portable file. Ends with 1 if a target
-has no engine that meets the criteria: what is in the way is said."""
+that were compared side by side and cannot be told apart, the one of the shorter time is taken, then
+of the higher AP, less memory, the faster build, the portable file; small differences count as none.
+Ends with 1 if a target has no engine that meets the criteria: what is in the way is said."""
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
