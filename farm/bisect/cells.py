@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,15 @@ from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Unwatched, run_steps
 from farm.engine.status import failure_reasons
 from farm.errors import InputError
+from farm.plan.machines import placement
 from farm.specs import BuildInputs, ExportInputs, OnnxModel, Ref, VerifyInputs
 from farm.stages.inference import Batch, Decoding, in_network_frame, prepared_batches
 
 if TYPE_CHECKING:
     from farm.cli.results import Results
-    from farm.specs import AnyModel, Cell, EngineOptions, Environment, Tolerance
+    from farm.specs import AnyModel, Cell, EngineOptions, Environment, Target, Tolerance
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def find(cell: str, results: Results, sweep: str | None, images: int) -> Bisecte
     export = found.plan.steps[steps["export"]]
     assert isinstance(build.inputs, BuildInputs) and isinstance(verify.inputs, VerifyInputs)
     assert isinstance(export.inputs, ExportInputs)
+    _require_here(cell, verify.inputs.target)
     _make(found, [*build.parents, steps["export"], steps["prepare"]])
     inputs, tolerances = verify.inputs, found.matrix.spec.verify
     postprocess = inputs.engine.postprocess
@@ -89,6 +94,19 @@ def find(cell: str, results: Results, sweep: str | None, images: int) -> Bisecte
         batches=_batches(prepared, build.inputs.options.shape.opt.n, images),
         decoding=None if postprocess == "none" else decoding,
     )
+
+
+def _require_here(cell: str, target: Target) -> None:
+    """Require the cell's accelerator; another CPU than the cell's is only told.
+
+    Raises:
+        InputError: this machine does not have it.
+    """
+    if target.accelerator:
+        if target.accelerator not in {placement.accelerator(one.name) for one in placement.gpus()}:
+            raise InputError(f"its accelerator {target.accelerator} is not on this machine", cell)
+    elif target.device != (here := placement.cpu_model()):
+        log.warning(f"Note: the cell is of {target.device}; this is {here}")
 
 
 def _make(found: Recorded, keys: Sequence[str]) -> None:

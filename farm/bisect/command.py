@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from farm.bisect import report
-from farm.bisect.comparisons import Choices, Comparisons, threads
+from farm.bisect.comparisons import Choices, Comparisons
 from farm.bisect.engines import Elsewhere, Here
 from farm.bisect.releases import Versions, first_that_leaves
 from farm.errors import InputError
+from farm.plan.machines.placement import cores
 
 if TYPE_CHECKING:
     from farm.bisect.cells import BisectedCell
@@ -40,7 +41,7 @@ def bisect(cell: BisectedCell, choices: Choices, versions: Versions | None, as_j
         return _code(reports)
     versions.require(cell.options.runtime)
     failed: list[str] = []
-    here = Here(cell.options, threads())
+    here = Here(cell.options, cores())
     each = first_that_leaves(Comparisons(cell, choices), versions, here, failed)
     reports = _shown(each, as_json)
     if not as_json:
@@ -52,7 +53,7 @@ def bisect(cell: BisectedCell, choices: Choices, versions: Versions | None, as_j
 
 
 def _reports(cell: BisectedCell, choices: Choices) -> Iterator[Report]:
-    comparisons, here = Comparisons(cell, choices), Here(cell.options, threads())
+    comparisons, here = Comparisons(cell, choices), Here(cell.options, cores())
     if choices.against != "fp32" and cell.has_pytorch:
         log.info("Comparing the fp32 file with PyTorch")
         yield comparisons.pytorch()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from farm.bisect.locate import Locate
 from farm.bisect.report import Report
 from farm.bisect.sides import Engine, Reference
 from farm.catalog import SOURCES
+from farm.plan.machines.placement import cores
 
 if TYPE_CHECKING:
     from farm.bisect.cells import BisectedCell
@@ -48,7 +48,7 @@ class Comparisons:
         self._cell, self._choices = cell, choices
         self._graph = Graph(onnx.load(str(cell.exported)))
         batches = [images for images, _ in cell.batches]
-        self._files = [Reference(self._graph, images, threads()) for images in batches]
+        self._files = [Reference(self._graph, images, cores()) for images in batches]
         self._outputs = [one.values(self._graph.outputs, {}) for one in self._files]
 
     def engine(self, runs: Runs, name: str) -> Report:
@@ -86,7 +86,7 @@ class Comparisons:
 
         cell, graph = self._cell, self._graph
         source = SOURCES[cell.model.source].adapter()
-        source.set_threads(threads())
+        source.set_threads(cores())
         module = source.load(cell.model).graph(cell.postprocess)
         ours = [PyTorch(module, graph, images) for images, _ in cell.batches]
         answers = [one.values(graph.outputs, {}) for one in ours]
@@ -117,8 +117,3 @@ class Comparisons:
             differs=agreed.reason,
             graph=self._graph,
         )
-
-
-def threads() -> int:
-    """Return how many cores both sides use: all of this process's."""
-    return len(os.sched_getaffinity(0))

@@ -100,7 +100,8 @@ class Locate:
         return self._located(None, None, worst, given)
 
     def _wrong_output(self, outputs: Sequence[str]) -> tuple[str, Difference] | None:
-        return self._wrong(self._search.probe(outputs)) if outputs else None
+        waiting = [name for name in outputs if name not in self._pins]
+        return self._wrong(self._search.probe(waiting)) if waiting else None
 
     def _wrong_value(self) -> tuple[str, Difference] | None:
         return self._wrong(self._compared(self._graph.values))

@@ -74,10 +74,8 @@ def _wrapped(line: str) -> str:
 def _fields(report: Report, located: Located) -> Iterator[tuple[str, str]]:
     yield "images", report.images
     size = f"{located.most_bytes / UNITS['MiB']:.1f} MiB"
-    yield (
-        "compared",
-        f"{located.compared} values in {located.passes} passes, {size} at most at once",
-    )
+    passes = "1 pass" if located.passes == 1 else f"{located.passes} passes"
+    yield "compared", f"{located.compared} values in {passes}, {size} at most at once"
     if (found := located.found) is not None:
         node = report.graph.node(found.value)
         yield "node", f"{node.name or '(no name)'} ({node.op_type})"
@@ -142,9 +140,8 @@ def _conclusion(report: Report) -> str:
     where = f"{node.name or found.value} ({node.op_type}{f', module {module}' if module else ''})"
     between = _between(report, found)
     if between:
-        where += (
-            f", or at {between[0]}" if len(between) == 1 else f", or in {len(between)} before it"
-        )
+        several = f"one of {len(between)} nodes before it"
+        where += f", or at {between[0] if len(between) == 1 else several}"
     text = (
         f"{theirs} leaves {ours} at {where}: its output {found.difference.text}, and its inputs are"
         f" {_inputs(found)}"

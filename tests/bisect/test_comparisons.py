@@ -11,7 +11,7 @@ import onnx
 import planted
 import pytest
 
-from farm.bisect import report
+from farm.bisect import cells, report
 from farm.bisect.cells import BisectedCell
 from farm.bisect.command import bisect
 from farm.bisect.comparisons import Choices, Comparisons
@@ -19,7 +19,7 @@ from farm.bisect.engines import Here
 from farm.bisect.releases import Versions
 from farm.detections.convert import network_meta
 from farm.errors import InputError
-from farm.specs import Cell, EngineOptions, File, OnnxModel, Shape, Tolerance
+from farm.specs import Cell, EngineOptions, File, OnnxModel, Shape, Target, Tolerance
 from farm.stages.inference import Decoding
 from farm.units import Dims
 
@@ -113,6 +113,11 @@ def test_what_a_cell_cannot_be_compared_with_is_wrong_input(cell: BisectedCell) 
     ]:
         with pytest.raises(InputError, match=said):
             bisect(cell, CHOICES, Versions.parse(text), as_json=False)
+
+
+def test_a_cell_of_a_gpu_that_is_not_here_is_wrong_input() -> None:
+    with pytest.raises(InputError, match="its accelerator Abacus is not on this machine"):
+        cells._require_here("x.abacus", Target("abacus", "NVIDIA Abacus", accelerator="Abacus"))
 
 
 @pytest.mark.usefixtures("index")

@@ -109,3 +109,22 @@ def _scale(model: onnx.ModelProto, name: str, factor: float) -> None:
 )
 def test_a_node_name_tells_the_module(node: str, module: str) -> None:
     assert module_of(node) == module
+
+
+@pytest.mark.parametrize(
+    "runtime", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)]
+)
+def test_a_choice_that_is_an_output_itself_is_given_too(runtime: str) -> None:
+    """Labels that change where two classes score nearly the same: no fault."""
+    model = planted.detector(5)
+    label = next(node for node in model.graph.node if node.op_type == "ArgMax")
+    del model.graph.output[1:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(label.output[0], 7, None))
+    moved = onnx.ModelProto()
+    moved.CopyFrom(model)
+    for part in (model, moved):
+        _scale(part, "bbox_head/cls.weight", 1e-5)
+        _scale(part, "bbox_head/cls.bias", 0)
+    _scale(moved, "bbox_head/cls.weight", -1.0)
+    loose = searched(model, moved, runtime=runtime, tolerance=3.0)[1]
+    assert loose.found is None and label.name in loose.given
