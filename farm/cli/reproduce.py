@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import textwrap
 from typing import TYPE_CHECKING
 
 from farm.cli.recorded import recorded
@@ -31,6 +32,11 @@ _COMPARED = (
     "max_rel_diff",
     "latency_p50_ms",
 )
+_TIMED = ("latency_p50_ms",)
+
+_DRIFT = 1.5
+"""So many times as long as another does a measurement take on a machine that is shared; see
+`results.candidates.CLEARLY_SLOWER`."""
 
 
 def reproduce(cell: str, results: Results, sweep: str | None) -> int:
@@ -45,11 +51,48 @@ def reproduce(cell: str, results: Results, sweep: str | None) -> int:
     found = recorded(cell, results, sweep)
     with tempfile.TemporaryDirectory(prefix="farm-reproduce-") as folder:
         again = _again(found, Store(folder))
-    figures = [(name, _text(found.row[name]), _text(again[name])) for name in _COMPARED]
-    print(table(("figure", "recorded", "again"), figures, (False, True, True)))
+    figures = [
+        (name, _text(found.row[name]), _text(again[name]), difference(found.row[name], again[name]))
+        for name in _COMPARED
+    ]
+    headings = ("figure", "recorded", "again", "difference")
+    print(table(headings, figures, (False, True, True, True)))
     if again["reason"]:
         print(f"failed at {again['failed_stage']}: {again['reason']}")
+    print(conclusion(found.row, again))
     return 0 if again["status"] == found.row["status"] else 1
+
+
+def difference(recorded: object, again: object) -> str:
+    """Say how far the second figure is from the first."""
+    if recorded == again:
+        return "none"
+    if not isinstance(recorded, float) or not isinstance(again, float):
+        return "another"
+    share = f" ({again / recorded - 1:+.1%})" if recorded else ""
+    return f"{again - recorded:+.2g}{share}"
+
+
+def conclusion(recorded: Row, again: Row) -> str:
+    """Say in a few lines whether the cell was reproduced, and what its latency tells."""
+    exact = [name for name in _COMPARED if name not in _TIMED]
+    other = [name for name in exact if recorded[name] != again[name]]
+    found = f"Differs in {', '.join(other)}." if other else "All but the latency is the same."
+    before, now = recorded["latency_p50_ms"], again["latency_p50_ms"]
+    if before is None or now is None:
+        return found
+    ratio = max(before, now) / min(before, now)
+    speed = (
+        f"The latencies differ by {ratio - 1:.0%}, as two measurements at different times may: to"
+        if ratio <= _DRIFT
+        else f"The latencies differ by {ratio - 1:.0%}, more than load alone mostly explains. To"
+    )
+    return textwrap.fill(
+        f"{found} {speed} measure again in the sweep: farm run MATRIX --again measure --only "
+        f"{recorded['cell']}",
+        78,
+        break_on_hyphens=False,
+    )
 
 
 def _again(found: Recorded, store: Store) -> Row:

@@ -13,7 +13,7 @@ from rows import row
 
 from farm.cli.main import main
 from farm.cli.places import kept_matrix, matrix_path
-from farm.cli.reproduce import reproduce
+from farm.cli.reproduce import conclusion, difference, reproduce
 from farm.cli.results import Results
 from farm.config.loader import load_matrix
 from farm.errors import InputError
@@ -78,6 +78,7 @@ def test_a_cell_ends_again_as_it_is_recorded(
     values |= {"models": {"ready": ready}, "runtimes": ["onnxruntime"], "name": "again"}
     values["dataset"]["count"] = 4
     values["measure"] = {"seconds": 0.1, "warmup_seconds": 0, "min_samples": 10}
+    values["compare"] = False
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(values))
     options = ("--results", tmp_path / "r")
     words = ("run", tmp_path / "m.yaml", "--executor", "inline", "--no-mlflow", *options)
@@ -87,7 +88,7 @@ def test_a_cell_ends_again_as_it_is_recorded(
     before = sorted(path.name for path in (tmp_path / "r" / "store").glob("*/*/*"))
     code, text = farm("reproduce", recorded["cell"], *options)
     table = {line.split()[0]: line.split()[1:] for line in text.splitlines()[1:]}
-    assert code == 0 and table["status"] == ["ok", "ok"]
+    assert code == 0 and table["status"] == ["ok", "ok", "none"]
     assert table["box_ap"][0] == table["box_ap"][1] != "None"
     assert sorted(path.name for path in (tmp_path / "r" / "store").glob("*/*/*")) == before
     leaderboard.write([{**recorded, "status": "failed"}], tmp_path / "r", "again")
@@ -99,3 +100,18 @@ def test_a_cell_ends_again_as_it_is_recorded(
     edited["values"]["runtimes"] = ["onnxruntime", "openvino"]
     kept.write_text(json.dumps(edited))
     assert farm("reproduce", recorded["cell"], *options)[0] == 2
+
+
+def test_the_figures_of_both_runs_are_compared() -> None:
+    values = dict.fromkeys(("box_ap", "mask_ap", "matched_fraction", "max_score_diff"), 0.5)
+    first = {**row("x", **values), "latency_p50_ms": 10.0}
+    said = conclusion(first, {**first, "latency_p50_ms": 11.0})
+    assert said.startswith("All but the latency is the same. The latencies differ by 10%, as two")
+    assert said.endswith("--again measure --only x")
+    said = conclusion(first, {**first, "latency_p50_ms": 5.0, "box_ap": 0.4})
+    assert said.startswith("Differs in box_ap. The latencies differ by 100%, more than load")
+    assert (
+        conclusion(first, {**first, "latency_p50_ms": None}) == "All but the latency is the same."
+    )
+    found = [difference(*one) for one in ((1.0, 1.0), (0.5, 0.25), (0.0, 1.0), ("ok", "failed"))]
+    assert found == ["none", "-0.25 (-50.0%)", "+1", "another"]
