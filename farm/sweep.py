@@ -117,9 +117,7 @@ def run_sweep(
                 log_notes(plan, store)
                 if again:
                     _forget(again, matrix, plan, store, results)
-                live = partial(
-                    _live, matrix, plan, store, results, tracker if choices.mlflow else None
-                )
+                live = partial(_live, matrix, store, results, tracker if choices.mlflow else None)
                 refs = (step.ref for step in plan.steps.values())
                 stack.enter_context(announced(store, plan.name, str(results), refs))
                 outcomes |= _run(plan, store, start, choices, limits, live, estimates)
@@ -139,6 +137,8 @@ def run_sweep(
 
 def _with_comparisons(matrix: Matrix, plan: Plan, store: Store, results: Results) -> Plan:
     """The plan with the comparisons of what was measured, which the sweep needs from now on."""
+    if matrix.spec.compare is None:
+        return plan
     rows = make_rows(plan, store, matrix.spec.verify, {})
     plan = compared(plan, rows, matrix.spec.compare)
     if plan.of_stage(COMPARE):
@@ -172,10 +172,10 @@ def _comparisons(plan: Plan) -> Plan:
 
 def _live(
     matrix: Matrix,
-    plan: Plan,
     store: Store,
     results: Results,
     tracker: Tracker | None,
+    plan: Plan,
     remaining: Sequence[Step],
 ) -> LiveRows:
     """A watcher that writes the rows while the sweep runs, and logs them to MLflow."""
@@ -211,7 +211,7 @@ def _run(
     start: Callable[[], Executor],
     choices: Choices,
     limits: Limits,
-    live: Callable[[Sequence[Step]], Watcher],
+    live: Callable[[Plan, Sequence[Step]], Watcher],
     estimates: Estimates,
 ) -> dict[str, Outcome]:
     store.learn(step.ref for step in plan.steps.values())
@@ -224,7 +224,7 @@ def _run(
         f"Sweep {plan.name}: {len(plan.cells)} cells, {len(remaining)} of {len(steps)} steps to do"
     )
     with Progress(remaining, cores()) as progress:
-        watchers = Watchers(progress, live(remaining))
+        watchers = Watchers(progress, live(plan, remaining))
         return run_steps(steps, store, start, watchers, choices.retry_failed, limits, estimates)
 
 
