@@ -64,7 +64,7 @@ def test_without_intervals_the_ranks_tell() -> None:
     assert named(rows)[:2] == ("a", ["b"])
     rows[0]["vs_best"] = None  # it was not compared with the best one itself
     assert named(rows)[:2] == ("c", [])
-    assert named(rows[:2])[:2] == ("b", ["a"])
+    assert named(rows[:2])[:2] == ("a", ["b"])
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,10 @@ def test_a_time_that_is_much_shorter_counts_before_all_else_though_it_is_not_pro
     by = "the shorter time, which is not proven, then less memory (300.0 MB)"
     assert named(rows) == ("c", ["a", "b"], by)
     assert fastest(rows).wide and "a longer `farm compare` may" in pick(rows, Criteria()).why
+    rows[2]["vs_best"] = None  # now the medians count, of which that of c is 4 % more than a's
+    assert named(rows)[0] == "c"
+    rows[2]["latency_p50_ms"] = 10.6
+    assert named(rows)[0] == "a"
     for low, wide in ((0.93, True), (0.95, False)):
         assert fastest([ranked("a", 1, 1, 1), ranked("b", 1, low, 1.03)]).wide == wide
 

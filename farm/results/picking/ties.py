@@ -108,10 +108,14 @@ class _Preference:
     same: Callable[[float], float]
 
 
-_PREFERENCES = (
+_RATIO, _TIME = (
     _Preference(
-        "vs_best", "the shorter time, which is not proven", min, lambda best: best * _SAME_TIME
-    ),
+        column, "the shorter time, which is not proven", min, lambda best: best * _SAME_TIME
+    )
+    for column in ("vs_best", "latency_p50_ms")
+)
+
+_PREFERENCES = (
     *(_Preference(f"{kind}_ap", f"higher {kind} AP", max, lambda _: SAME_AP)
       for kind in ("box", "mask")),
     _Preference("peak_host_bytes", "less memory", min, lambda best: best * _SAME_COST),
@@ -131,7 +135,9 @@ def _chosen(tied: Sequence[Row]) -> tuple[Row, list[str]]:
 
 def _narrowed(left: list[Row]) -> Iterator[tuple[list[Row], str]]:
     """The cells that each preference leaves, and how it is said, where it leaves fewer."""
-    for one in _PREFERENCES:
+    # A cell may have run in no round with the best one; then the medians are all that is known.
+    time = _TIME if any(row.get("vs_best") is None for row in left) else _RATIO
+    for one in (time, *_PREFERENCES):
         values = [row.get(one.column) for row in left]
         if None in values:
             continue
@@ -139,8 +145,8 @@ def _narrowed(left: list[Row]) -> Iterator[tuple[list[Row], str]]:
         kept = [row for row in left if abs(row[one.column] - best) <= one.same(best)]
         if len(kept) < len(left):
             left = kept
-            value = shown(COLUMNS[one.column], best)
-            yield left, one.said if one.column == "vs_best" else f"{one.said} ({value})"
+            value = f" ({shown(COLUMNS[one.column], best)})"
+            yield left, one.said + ("" if one is time else value)
     portable = [row for row in left if _portable(row)]
     if 0 < len(portable) < len(left):
         yield portable, "an ONNX file, which opens anywhere"
