@@ -144,19 +144,52 @@ def small_matrix(tmp_path: Path) -> Path:
     return path
 
 
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """A folder of this run of the tests that its first process makes, while others wait."""
+    done = folder.with_name(f"{folder.name}.done")
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def demo(common: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of all of `matrices/demo.yaml`, run once by Ray; each process has its copy."""
-    made, own = common / "demo", tmp_path_factory.mktemp("demo") / "results"
-    with (common / "demo.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (made / "stderr.txt").exists():
-            done = run_farm("run", "matrices/demo.yaml", "--results", made)
-            assert done.returncode == 0, done.stdout + done.stderr
-            (made / "stdout.txt").write_text(done.stdout)
-            (made / "stderr.txt").write_text(done.stderr)
-    shutil.copytree(made, own)
-    return own
+
+    def make(folder: Path) -> None:
+        done = run_farm("run", "matrices/demo.yaml", "--results", folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "stdout.txt").write_text(done.stdout)
+        (folder / "stderr.txt").write_text(done.stderr)
+
+    made = made_once(common / "demo", make)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("demo") / "results"))
+
+
+SMALL_RUNTIMES = "runtimes=[onnxruntime, openvino, torch]"
+
+
+@pytest.fixture(scope="session")
+def small_made(common: Path) -> Path:
+    """The results of the small matrix on SMALL_RUNTIMES, run inline once; nobody changes them."""
+
+    def make(folder: Path) -> None:
+        matrix = common / "small.yaml"
+        matrix.write_text(MATRIX.format(demo=PROJECT / "matrices" / "demo"))
+        words = (SMALL_RUNTIMES, "--executor", "inline", "--no-mlflow", "--results", folder)
+        done = run_farm("run", matrix, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return made_once(common / "small", make)
+
+
+@pytest.fixture
+def small_results(small_made: Path, tmp_path: Path) -> Path:
+    """A copy of the small matrix's results, for a test that continues from there."""
+    return Path(shutil.copytree(small_made, tmp_path / "r"))
 
 
 @dataclass(frozen=True)
