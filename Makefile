@@ -32,7 +32,8 @@ demo: setup ## From nothing to a leaderboard and a picked engine, on the CPU
 	@echo '  $(BIN)/farm doctor                        what else this machine can run'
 
 test: setup lint coverage ## Lint, types and every test; the fast ones with their coverage
-	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile --ignore tests/e2e/test_job.py
+	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	    --ignore tests/e2e/test_job.py # in the order of tests/conftest.py
 	$(BIN)/python -m pytest tests/e2e/test_job.py # alone: its cluster takes every core
 
 test-fast: setup ## The tests that need no engine and no heavy import

@@ -81,6 +81,26 @@ def _imports(path: Path) -> bool:
     return any(name.partition(".")[0] in HEAVY or name.startswith(ours) for name in names)
 
 
+LONGEST = (
+    "e2e/test_readme.py", "e2e/test_sweep.py", "precision/test_precision.py", "chaos/test_chaos.py",
+    "single/test_single_export.py", "models/test_trials.py", "offline/test_offline.py",
+    "e2e/test_exits_sweep.py", "e2e/test_benchmarks.py", "e2e/test_interrupted.py",
+    "engine/test_ray_cluster.py", "e2e/test_object_store.py", "e2e/test_releases.py",
+    "e2e/test_coco_mini.py", "e2e/test_deaths.py", "e2e/test_extensions.py", "e2e/test_demo.py",
+)  # fmt: skip
+"""The files of slow tests that take minutes, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files where there are several processes, so that all end together.
+
+    `test_demo.py` comes late: it waits for the sweep that `test_readme.py` makes.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        order = {f"tests/{name}": number for number, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: order.get(item.location[0], len(order)))
+
+
 Farm = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

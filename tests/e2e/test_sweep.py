@@ -29,7 +29,8 @@ def table(results: Path) -> pd.DataFrame:
 def test_inline_and_ray_give_the_same_results(
     small_made: Path, small_matrix: Path, tmp_path: Path, farm: Farm
 ) -> None:
-    done = farm("run", small_matrix, SMALL_RUNTIMES, "--results", tmp_path / "ray")
+    words = (SMALL_RUNTIMES, "--no-mlflow", "--results", tmp_path / "ray")
+    done = farm("run", small_matrix, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     inline, ray = table(small_made), table(tmp_path / "ray")
     pd.testing.assert_frame_equal(inline[FIGURES], ray[FIGURES])
@@ -154,7 +155,8 @@ def test_a_model_that_cannot_be_exported_costs_its_own_cells_only(
     (tmp_path / "soft.py").write_text(soft)
     weights = PROJECT / "matrices/demo/onestage.pth"
     model = f"models.soft={{config: {tmp_path}/soft.py, checkpoint: {weights}}}"
-    done = farm("run", small_matrix, model, "--results", small_results, "--executor", "inline")
+    words = ("--results", small_results, "--executor", "inline", "--no-mlflow")
+    done = farm("run", small_matrix, model, *words)
     assert done.returncode == 1, done.stdout + done.stderr
     rows = table(small_results)
     assert rows.status.to_dict() == {
@@ -188,14 +190,16 @@ def test_the_null_runtime_finds_nothing_and_is_not_shipped(
     small_matrix: Path, small_results: Path, farm: Farm
 ) -> None:
     words = ("--results", small_results)
-    done = farm("run", small_matrix, "runtimes=[null]", "--executor", "inline", *words)
+    sweep = ("runtimes=[null]", "--executor", "inline", "--no-mlflow")
+    done = farm("run", small_matrix, *sweep, *words)
     assert done.returncode == 1 and "matched 0.0000" in done.stdout
     best = farm("best", "--target", "cpu", *words)
     assert best.returncode == 1 and best.stdout.startswith("No engine to ship")
 
 
 def wrong(tool: Tool, matrix: Path, results: Path, *words: str) -> str:
-    done = tool("run", matrix, "--results", results, "--executor", "inline", *words)
+    words = ("--results", results, "--executor", "inline", "--no-mlflow", *words)
+    done = tool("run", matrix, *words)
     assert done.code == 2, done.out + done.err
     assert "Traceback" not in done.err
     heavy = records(results) - records(results, "check")
@@ -270,7 +274,7 @@ def test_a_pickle_is_refused_unless_it_is_allowed(
     checkpoint = f"models.onestage.checkpoint={tmp_path}/pickle.pth"
     error = wrong(tool, small_matrix, tmp_path / "r", checkpoint)
     assert "allow_pickle: true" in error
-    words = (checkpoint, "models.onestage.allow_pickle=true", "runtimes=[null]")
+    words = (checkpoint, "models.onestage.allow_pickle=true", "runtimes=[null]", "--no-mlflow")
     done = tool("run", small_matrix, *words, "--executor", "inline", "--results", tmp_path / "r")
     assert done.code == 1 and "matched 0.0000" in done.out  # it ran; null finds nothing
 

@@ -384,16 +384,16 @@ def test_a_wrong_option_is_told_with_its_line(matrix: Path, options: str, said: 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "ray"])
 def test_engines_are_built_where_nothing_can_run_them(
-    small_matrix: Path, tmp_path: Path, farm: Farm, executor: str
+    small_matrix: Path, small_results: Path, farm: Farm, executor: str
 ) -> None:
     pytest.importorskip("tensorrt_rtx_bindings")
-    results, target = tmp_path / "results", "targets={l4: {accelerator: L4, driver: 1}}"
+    results, target = small_results, "targets={l4: {accelerator: L4, driver: 1}}"
     done = farm(
         "run", small_matrix, "runtimes=[tensorrt_rtx]", target, "postprocess=[host]",
         "--executor", executor, "--results", results, "--no-mlflow",
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
-    (row,) = pd.read_parquet(results / "leaderboard").to_dict("records")
+    (row,) = pd.read_parquet(results / "leaderboard" / "target=l4").to_dict("records")
     assert row["status"] == "pending" and row["reason"].startswith("verify has not run: ")
     assert done.stderr.count("skipped, with all steps") == 1 and "1 pending" in done.stderr
     assert "pending: " in done.stdout and done.stdout.count("L4") == 1

@@ -318,7 +318,8 @@ def test_images_are_prepared_as_a_config_of_the_same_meaning_says() -> None:
 
 def test_the_matrix_of_sources_runs(tmp_path: Path, farm: Farm) -> None:
     results = tmp_path / "r"
-    words = ("run", "matrices/sources.yaml", "--executor", "inline", "--results", results)
+    words = ("run", "matrices/sources.yaml", "--results", results, "measure.seconds=0.1")
+    words = (*words, "measure.warmup_seconds=0", "--executor", "inline", "--no-mlflow")
     done = farm(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     table = pd.read_parquet(results / "leaderboard").set_index("cell")
@@ -352,8 +353,8 @@ def test_wrong_models_of_other_sources_end_the_sweep_with_their_line(
     (tmp_path / "sources/peaks.onnx").write_bytes(b"no ONNX file")
     code = (tmp_path / "sources/peaks.py").read_text().replace("def heads(", "def headz(")
     (tmp_path / "sources/peaks.py").write_text(code)
-    words = ("run", tmp_path / "m.yaml", "--executor", "inline", "--results", tmp_path / "r")
-    done = farm(*words)
+    words = ("--executor", "inline", "--no-mlflow", "--results", tmp_path / "r")
+    done = farm("run", tmp_path / "m.yaml", *words)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     lines = text.splitlines()
     file = next(i for i, line in enumerate(lines, 1) if "file: sources" in line)
