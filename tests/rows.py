@@ -1,8 +1,25 @@
-"""A row of the leaderboard, for the tests of tables, of the pick and of the commands."""
+"""Rows of the leaderboard, for the tests of tables, of the pick, of the commands and of sweeps."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from farm.results.columns import COLUMNS
+
+_MEASURING = ("measure", "compare")
+"""The stages whose figures differ from one run to the next."""
+
+_SETTINGS = frozenset({"threads", "batch", "input_shape", "latency_includes"})
+"""Their columns that do not."""
+
+_TIMINGS = frozenset({"evaluate_images_per_s", "export_s", "convert_s", "build_s", "compare_key"})
+"""Columns of other stages that do; what is compared depends on what was measured."""
+
+
+def is_measured(column: str) -> bool:
+    """Return whether the values of a column differ from one run of a sweep to the next."""
+    measured = COLUMNS[column].source.startswith(_MEASURING) and column not in _SETTINGS
+    return measured or column in _TIMINGS
 
 
 def row(cell: str, **values: Any) -> dict[str, Any]:

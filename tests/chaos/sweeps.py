@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rows import is_measured
+
 from farm.results import leaderboard
-from farm.results.columns import COLUMNS
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -45,13 +46,6 @@ limits: {{build: 15s, verify: 15s, evaluate: 15s, measure: 15s, memory: 1GiB}}
 """
 _MODELS = {"dark": (123.675, "[onnxruntime, faulty]"), "light": (100.0, "[faulty, 'null']")}
 """The cells of `null` fail: it finds nothing. So there are reasons to compare, too."""
-
-_MEASURING = ("measure", "compare")
-"""The stages whose figures differ from one run to the next."""
-
-_TIMINGS = frozenset({"evaluate_images_per_s", "export_s", "convert_s", "build_s", "compare_key"})
-_SETTINGS = frozenset({"threads", "batch", "input_shape", "latency_includes"})
-"""Their columns that do not."""
 
 Rows = Mapping[str, Mapping[str, Any]]
 """By cell: what must be the same in every run."""
@@ -90,15 +84,10 @@ def rows_of(found: Iterable[Mapping[str, Any]]) -> Rows:
     """Return rows of a leaderboard without timings."""
     return {
         row["cell"]: {
-            name: value for name, value in row.items() if name != "sweep" and not _is_timing(name)
+            name: value for name, value in row.items() if name != "sweep" and not is_measured(name)
         }
         for row in found
     }
-
-
-def _is_timing(name: str) -> bool:
-    measured = COLUMNS[name].source.startswith(_MEASURING) and name not in _SETTINGS
-    return measured or name in _TIMINGS
 
 
 @dataclass(frozen=True)

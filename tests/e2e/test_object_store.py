@@ -16,14 +16,9 @@ import pytest
 from conftest import PROJECT, Farm
 from faults import Proxy
 from object_stores import S3
+from rows import is_measured
 
 pytestmark = pytest.mark.slow
-
-MEASURED = (
-    "latency", "throughput", "seconds", "images_per_s", "samples", "speedup", "bytes", "_at",
-    "device_p50", "stable", "build_s", "export_s",
-)  # fmt: skip
-"""What parts of the names of columns are of, that differ from one run to the next."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +51,7 @@ def rows(farm: Farm, results: object, **variables: str) -> dict[str, dict[str, A
     assert done.returncode == 0, done.stderr
     found = {row["cell"]: row for row in json.loads(done.stdout)}
     return {
-        cell: {name: v for name, v in row.items() if not any(part in name for part in MEASURED)}
+        cell: {name: value for name, value in row.items() if not is_measured(name)}
         for cell, row in found.items()
     }
 
