@@ -1,9 +1,11 @@
 # `make` lists the targets. VENV names another environment; PYTHON another interpreter to make it;
-# JOBS how many processes run the tests; MODEL what `gpu-pack` packs; SEED and FAULTS the first seed
-# of `chaos` and how many faults it injects, CHAOS its other options.
+# JOBS and SLOW_JOBS how many processes run the fast tests, and the slow ones, which wait about half
+# of the time; MODEL what `gpu-pack` packs; SEED and FAULTS the first seed of `chaos` and how many
+# faults it injects, CHAOS its other options.
 VENV ?= .venv
 PYTHON ?= python3
 JOBS ?= 2
+SLOW_JOBS ?= 3
 MODEL ?= yolox_nano
 SEED ?= 1
 FAULTS ?= 200
@@ -31,8 +33,9 @@ demo: setup ## From nothing to a leaderboard and a picked engine, on the CPU
 	@echo '  $(BIN)/farm leaderboard --format markdown  the table, to paste'
 	@echo '  $(BIN)/farm doctor                        what else this machine can run'
 
-test: setup lint coverage ## Lint, types and every test; the fast ones with their coverage
-	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+test: setup ## Lint, types and every test; the fast ones with their coverage
+	$(MAKE) --jobs=2 lint coverage # mypy has one core
+	$(BIN)/python -m pytest -m slow -n $(SLOW_JOBS) --dist loadfile --no-loadscope-reorder \
 	    --ignore tests/e2e/test_job.py # in the order of tests/conftest.py
 	$(BIN)/python -m pytest tests/e2e/test_job.py # alone: its cluster takes every core
 

@@ -22,6 +22,29 @@ pytestmark = pytest.mark.slow
 FIGURES = ["box_ap", "matched_fraction", "max_score_diff", "max_box_diff_px", "onnx_bytes"]
 
 
+PEAKS = f"""\
+name: peaks
+models:
+  peaks:
+    source: onnx
+    file: {PROJECT}/matrices/sources/peaks.onnx
+    classes: [circle, square, triangle, star]
+    preprocess: {{mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375], pad: 32}}
+shapes: {{fixed: {{opt: 160x160}}}}
+runtimes: [onnxruntime]
+dataset: {{type: synthetic, count: 6, seed: 7, size: 160}}
+measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10}}
+"""
+"""A detector that needs no PyTorch, where the model does not matter."""
+
+
+@pytest.fixture
+def peaks(tmp_path: Path) -> Path:
+    path = tmp_path / "peaks.yaml"
+    path.write_text(PEAKS)
+    return path
+
+
 def table(results: Path) -> pd.DataFrame:
     return pd.read_parquet(results / "leaderboard").set_index("cell")
 
@@ -87,21 +110,6 @@ def wait_for(results: Path, stage: str) -> None:
         time.sleep(0.05)
 
 
-PEAKS = f"""\
-name: peaks
-models:
-  peaks:
-    source: onnx
-    file: {PROJECT}/matrices/sources/peaks.onnx
-    classes: [circle, square, triangle, star]
-    preprocess: {{mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375], pad: 32}}
-shapes: {{fixed: {{opt: 160x160}}}}
-runtimes: [onnxruntime]
-dataset: {{type: synthetic, count: 6, seed: 7, size: 160}}
-measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10}}
-"""
-
-
 @pytest.mark.parametrize(
     ("number", "stage", "code"),
     [
@@ -110,11 +118,10 @@ measure: {{seconds: 0.1, warmup_seconds: 0, min_samples: 10}}
     ],
 )
 def test_a_sweep_cut_short_goes_on_from_there(
-    tmp_path: Path, farm: Farm, number: signal.Signals, stage: str, code: int
+    peaks: Path, tmp_path: Path, farm: Farm, number: signal.Signals, stage: str, code: int
 ) -> None:
-    matrix, results = tmp_path / "peaks.yaml", tmp_path / "r"
-    matrix.write_text(PEAKS)
-    process = start(matrix, results)
+    results = tmp_path / "r"
+    process = start(peaks, results)
     wait_for(results, stage)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # Ctrl-C reaches the whole group
@@ -127,7 +134,7 @@ def test_a_sweep_cut_short_goes_on_from_there(
         assert "Traceback" not in said
     before = {path: path.stat().st_mtime_ns for path in records(results)}
     assert before and not records(results, "measure")
-    done = farm("run", matrix, "--results", results)
+    done = farm("run", peaks, "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr
     kept = {path: path.stat().st_mtime_ns for path in records(results) if path in before}
     assert kept == before
@@ -233,7 +240,7 @@ def test_wrong_files_are_told_before_heavy_work(
 
 
 def test_wrong_data_sets_are_told_before_heavy_work(
-    small_matrix: Path, tmp_path: Path, tool: Tool
+    peaks: Path, tmp_path: Path, tool: Tool
 ) -> None:
     from farm.datasets import synthetic
 
@@ -261,7 +268,7 @@ def test_wrong_data_sets_are_told_before_heavy_work(
         dataset = (
             f"{{type: coco, images: {values['images']}, annotations: {values['annotations']}}}"
         )
-        error = wrong(tool, small_matrix, results, f"dataset={dataset}")
+        error = wrong(tool, peaks, results, f"dataset={dataset}")
         assert said in error, error
 
 
