@@ -13,6 +13,7 @@ from farm.bisect.alone import Alone
 from farm.bisect.graphs import Graph
 from farm.bisect.locate import Locate
 from farm.bisect.report import Report
+from farm.bisect.scopes import in_users_model
 from farm.bisect.sides import Engine, Reference
 from farm.catalog import SOURCES
 from farm.plan.machines.placement import cores
@@ -98,7 +99,7 @@ class Comparisons:
         pytorch, file = ours[agreed.worst], self._files[agreed.worst]
         shapes = file.shapes()
         calls = pytorch.match(shapes)
-        modules = {value: call.module for value, call in calls.items()}
+        modules = {value: in_users_model(call.module) for value, call in calls.items()}
         outputs = graph.outputs if agreed.reason else ()
         part = graph.only({*calls, *outputs} if outputs else graph.unselected() & calls.keys())
         search = Locate(part, pytorch, file, shapes, report.tolerance, self._choices.memory)

@@ -19,3 +19,10 @@ def module_of(node: str) -> str:
         else:
             found.append(part)
     return ".".join(found)
+
+
+def in_users_model(module: str) -> str:
+    """Return the name that a module has in the user's own model: what is exported holds that as
+    `model` (a detector of mmdet) or `module` (one that a function returns)."""
+    first, _, rest = module.partition(".")
+    return rest if rest and first in ("model", "module") else module

@@ -7,7 +7,7 @@ import planted
 import pytest
 from planted_search import TOLERANCE, searched
 
-from farm.bisect.scopes import module_of
+from farm.bisect.scopes import in_users_model, module_of
 from farm.precision import region, typed
 
 SEEDS = range(20)
@@ -128,3 +128,16 @@ def test_a_choice_that_is_an_output_itself_is_given_too(runtime: str) -> None:
     _scale(moved, "bbox_head/cls.weight", -1.0)
     loose = searched(model, moved, runtime=runtime, tolerance=3.0)[1]
     assert loose.found is None and label.name in loose.given
+
+
+@pytest.mark.parametrize(
+    ("exported", "own"),
+    [
+        ("model.neck.fpn_convs.1.bn", "neck.fpn_convs.1.bn"),
+        ("module.model.neck", "model.neck"),
+        ("stages.0.bn1", "stages.0.bn1"),
+        ("model", "model"),
+    ],
+)
+def test_a_module_has_its_name_in_the_users_model(exported: str, own: str) -> None:
+    assert in_users_model(exported) == own
