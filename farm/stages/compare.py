@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -42,7 +43,7 @@ _SLOW_S = 0.1
 _RUNS, _MOST_RUNS = 3, 50
 
 _FREE_SHARE = 0.15
-"""Of the machine's memory that stays free when the engines of a group are open."""
+"""Of the machine's memory, and of the step's limit, that stays free when a group is open."""
 
 
 @dataclass
@@ -145,10 +146,10 @@ def _opened_group(
         TransientFailure: there is none for the first.
     """
     group: dict[int, Timed] = {}
-    largest = 0
+    largest = 0.0
     for index in waiting:
-        before = psutil.virtual_memory()
-        if group and before.available - largest < _FREE_SHARE * before.total:
+        room = _room()
+        if group and room < largest:
             break
         try:
             group[index] = stack.enter_context(_open(inputs, index, context))
@@ -156,8 +157,20 @@ def _opened_group(
             if not group or failure_kind(error) is not FailureKind.OOM:
                 raise
             break
-        largest = max(largest, before.available - psutil.virtual_memory().available)
+        largest = max(largest, room - _room())
     return group
+
+
+def _room() -> float:
+    """How many bytes of host memory more engines may take: of the machine, and of this process
+    where the matrix limits it."""
+    memory = psutil.virtual_memory()
+    free: float = memory.available - _FREE_SHARE * memory.total
+    most, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if most == resource.RLIM_INFINITY:
+        return free
+    used: int = psutil.Process().memory_info().data
+    return min(free, (1 - _FREE_SHARE) * most - used)
 
 
 @contextmanager
