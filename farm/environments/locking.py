@@ -30,6 +30,7 @@ WORKER = (
     "psutil>=5.9",
     "pycocotools>=2.0.7",
     "pydantic>=2.12",
+    "scipy>=1.11",
 )
 """What the farm's own code needs in the process of a step that builds or runs an engine."""
 

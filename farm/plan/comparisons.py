@@ -69,7 +69,8 @@ def _step(plan: Plan, group: Sequence[Candidate], how: CompareSpec) -> Step:
     measures = {one.id: plan.steps[one.id] for one in group}
     first = next(iter(measures.values()))
     values = _inputs(measures, group, how)
-    tools = toolchain(catalog.OWN_STAGES[STAGE].packages)
+    # An environment of its own has other versions, which are in its digest.
+    tools = () if first.environment else toolchain(catalog.OWN_STAGES[STAGE].packages)
     tools = tuple(sorted({*tools, *(tool for one in measures.values() for tool in one.toolchain)}))
     code = _code(measures.values())
     return Step(
