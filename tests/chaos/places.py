@@ -26,14 +26,17 @@ class NoFolder(Exception):
 
 
 class Place(Protocol):
-    """Where the results of a scenario lie.
+    """Where the results of a scenario lie."""
 
-    address: as `--results` takes it. expires_s: for so long a sweep whose driver was killed counts
-    as running.
-    """
+    @property
+    def address(self) -> str:
+        """The place as `--results` takes it."""
+        ...
 
-    address: str
-    expires_s: float
+    @property
+    def expires_s(self) -> float:
+        """For how many seconds a sweep whose driver was killed counts as running."""
+        ...
 
     @property
     def folder(self) -> Path:

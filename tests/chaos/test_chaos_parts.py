@@ -145,7 +145,7 @@ def test_a_client_that_leaves_the_proxy_of_mlflow_is_passed_over(
         port = server.getsockname()[1]
         tracker: Any = SimpleNamespace(pause_s=0.0, away=False, calls=0, port=port)
         proxy = proxy_of(tracker)
-        client = socket.create_connection(proxy.server_address[:2])
+        client = socket.create_connection(("127.0.0.1", proxy.server_port))
         linger = struct.pack("ii", 1, 0)  # so that it leaves with a reset
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         client.sendall(b"GET /x HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
