@@ -1,12 +1,13 @@
 """What each precision costs in AP and gives in speed, on the CPU runtimes, within one run.
 
     python benchmarks/precision.py [--results DIR] [--rounds N] [--size N] [--only MODEL ...]
+    python benchmarks/precision.py --nncf [--results DIR] [--rounds N]
 
 YOLOX-Nano with its weights, where COCO_MINI and CHECKPOINTS name them (int8 with `auto`), and
 RetinaNet and Faster R-CNN with ResNet-50 and random weights on noise-like images, for speed alone.
 Engines of one runtime run by turns, so that what else the machine does meets all of them; `x fp32`
 is the median latency of fp32 over that of the precision, on all cores. bf16 on ONNX Runtime is
-emulated.
+emulated. With --nncf it prints YOLOX-Nano's int8 on OpenVINO beside NNCF's, and nothing else.
 """
 
 from __future__ import annotations
@@ -42,6 +43,12 @@ BRIEF = ("measure.seconds=0.1", "measure.max_seconds=0.2", "measure.min_samples=
 RESNET50 = {"retinanet_r50": "retinanet", "faster_rcnn_r50": "faster_rcnn"}
 """The models of random weights, and their families in farm/models/families.yaml."""
 
+YOLOX_NANO = PROJECT / "matrices" / "coco-mini.yaml"
+OF_YOLOX = (
+    "opsets=[17]", "shapes={fixed: {opt: 416x416}}", "int8=auto",
+    "calibration={images: '${COCO_MINI}/calibration'}", *BRIEF,
+)  # fmt: skip
+
 MATRIX = """\
 name: {name}
 models: {{{name}: {{config: {config}, checkpoint: model.pth}}}}
@@ -60,8 +67,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=800, help="of the ResNet-50 models' images")
     known = ("yolox_nano", *RESNET50)
     parser.add_argument("--only", nargs="*", choices=known, default=known, metavar="MODEL")
+    parser.add_argument("--nncf", action="store_true", help="int8 auto beside NNCF, on OpenVINO")
     options = parser.parse_args()
     results = options.results.resolve()
+    if options.nncf:
+        return beside_nncf(results, options.rounds)
     lines = []
     for name in options.only:
         if name in RESNET50:
@@ -79,16 +89,30 @@ def main() -> None:
     print(json.dumps(lines))
 
 
+def beside_nncf(results: Path, rounds: int) -> None:
+    import precision_nncf
+
+    sweep = swept(
+        YOLOX_NANO, [*OF_YOLOX, "runtimes=[openvino]", "precisions=[fp32, int8]"], results
+    )
+    lines = precision_nncf.compare(sweep, results, rounds)
+    heading = f"{'engine':<10} {'box AP':>7} {'drop':>8} {'x fp32':>7}"
+    print(f"{heading} {'evaluations':>12} {'images':>7} seconds")
+    for one in lines:
+        counts = [f"{one.get(name, 0):.0f}" for name in ("evaluations", "images", "seconds")]
+        print(
+            f"{one['engine']:<10} {one['box_ap']:>7.4f} {one['box_ap_drop']:>+8.4f} "
+            f"{one['over_fp32']:>7.2f} {counts[0]:>12} {counts[1]:>7} {counts[2]}"
+        )
+    print(json.dumps(lines))
+
+
 def yolox(results: Path, rounds: int) -> list[dict[str, Any]]:
     if not {"COCO_MINI", "CHECKPOINTS"} <= os.environ.keys():
         print("YOLOX-Nano is left out: COCO_MINI and CHECKPOINTS are not set")
         return []
-    words = [
-        "opsets=[17]", "shapes={fixed: {opt: 416x416}}", "runtimes=[onnxruntime, openvino]",
-        "precisions=[fp32, fp16, bf16, int8]", "int8=auto",
-        "calibration={images: '${COCO_MINI}/calibration'}", *BRIEF,
-    ]  # fmt: skip
-    return timed(PROJECT / "matrices" / "coco-mini.yaml", words, results, rounds)
+    words = ["runtimes=[onnxruntime, openvino]", "precisions=[fp32, fp16, bf16, int8]"]
+    return timed(YOLOX_NANO, [*OF_YOLOX, *words], results, rounds)
 
 
 def resnet50(name: str, results: Path, rounds: int, size: int) -> list[dict[str, Any]]:
@@ -114,6 +138,11 @@ def draw(folder: Path, classes: tuple[str, ...], size: int) -> None:
 
 
 def timed(matrix: Path, words: Any, results: Path, rounds: int) -> list[dict[str, Any]]:
+    sweep = swept(matrix, words, results)
+    return [line for runtime in RUNTIMES for line in by_turns(sweep, results, runtime, rounds)]
+
+
+def swept(matrix: Path, words: Any, results: Path) -> Sweep:
     with contextlib.redirect_stdout(io.StringIO()):
         sweep = run_sweep(
             load_matrix(matrix, words),
@@ -123,7 +152,7 @@ def timed(matrix: Path, words: Any, results: Path, rounds: int) -> list[dict[str
     for row in sweep.rows:
         if row["failed_stage"] not in (None, "verify"):
             raise SystemExit(f"{row['cell']}: {row['failed_stage']}: {row['reason']}")
-    return [line for runtime in RUNTIMES for line in by_turns(sweep, results, runtime, rounds)]
+    return sweep
 
 
 def by_turns(sweep: Sweep, results: Path, runtime: str, rounds: int) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import PROJECT
 
 from farm import specs
 from farm.datasets import coco
@@ -109,3 +110,16 @@ def test_where_images_are_annotated_it_is_that_of_coco_ap(tmp_path: Path) -> Non
         for one in (found(), found(moved=9))
     )
     assert own.drop(found(moved=9)).ap == pytest.approx(100 * (fp32 - lost), abs=1e-9)
+
+
+def test_what_auto_used_is_counted_as_nncfs_evaluations_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(PROJECT / "benchmarks")
+    import precision_nncf
+
+    once = {"auto_evaluations": 1, "auto_images": 48, "layers": 113}
+    counts = precision_nncf.own_counts(once, 7.0, HOW)
+    assert counts == {"evaluations": 2, "images": 96, "seconds": 7.0}
+    ranked = precision_nncf.own_counts({**once, "auto_evaluations": 16}, 7.0, HOW)
+    assert ranked == {"evaluations": 17, "images": 17 * 48 + 114 * 4, "seconds": 7.0}
