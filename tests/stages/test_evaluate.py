@@ -130,3 +130,15 @@ def test_the_reference_so_far_is_that_of_the_first_images_whatever_their_ids(
     part = race.so_far(4)["box"]
     assert part.images == 4 and part.true.tolist() == [8, 9, 10, 11]
     assert part.image.tolist() == part.object_image.tolist() == [0, 1, 2, 3]
+
+
+def test_a_race_is_lost_by_the_lower_end_of_the_interval_alone(tmp_path: Path) -> None:
+    context = store_with(tmp_path, 40)
+    prepared = Prepared(context.store.path(PREPARED))
+    reference = matches.load(context.store.path(REFERENCE) / "matches.npz")
+    race = Race(prepared, reference, ("thing",), 5.0)
+    finds = Detections(BOX, np.float32([0.9]), np.int64([0]))
+    misses = Detections(BOX[:0], np.float32([]), np.int64([]))
+    assert not race.is_lost([misses] * 2 + [finds] * 18)  # 10 points, perhaps fewer than 5
+    assert race.is_lost([misses] * 12 + [finds] * 8)
+    assert not race.is_lost([misses] * 40)  # there is nothing left to be saved
