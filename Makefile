@@ -70,6 +70,7 @@ lint: setup ## ruff and mypy
 bench: setup ## Measure the farm itself, exports, and what precisions cost and give
 	-$(BIN)/python benchmarks/overhead.py --demo
 	-$(BIN)/python benchmarks/cluster.py
+	-$(BIN)/python benchmarks/trust.py
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/precision.py

@@ -36,7 +36,7 @@ def as_table(checks: Sequence[Check]) -> str:
     return table(("check", "found", "goal", "holds"), lines, (False, False, False, False))
 
 
-def small_network(path: Path, size: int = 48, channels: int = 32, layers: int = 6) -> Floats:
+def small_network(path: Path, size: int = 80, channels: int = 32, layers: int = 6) -> Floats:
     """Write a small convolutional network, and return an image batch for it."""
     random, nodes, weights, last = np.random.default_rng(0), [], [], "images"
     for index in range(layers):
