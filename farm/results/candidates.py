@@ -24,6 +24,9 @@ CLEARLY_SLOWER = 1.5
 One measurement may be off by a third and more, where other work ran beside it.
 """
 
+DISTURBED_SLOWER = 4.0
+"""The same of a cell whose measurement was disturbed: it may be faster than its figures say."""
+
 MOST = 64
 """So many cells of a model are compared at most, the fastest: each is compared with each."""
 
@@ -79,8 +82,8 @@ def _not_beaten(alike: Sequence[Row]) -> Iterator[Row]:
     medians = [row["latency_p50_ms"] for row in alike]
     highest = [*accumulate((row["box_ap"] or 0.0 for row in alike), max)]
     for row in alike:
-        clearly_faster = bisect_left(medians, row["latency_min_ms"] / CLEARLY_SLOWER)
+        factor = DISTURBED_SLOWER if is_unstable(row) else CLEARLY_SLOWER
+        clearly_faster = bisect_left(medians, row["latency_min_ms"] / factor)
         most = highest[clearly_faster - 1] if clearly_faster else -1.0
-        # What was disturbed may be faster than its figures say.
-        if is_unstable(row) or most <= (row["box_ap"] or 0.0) - AP_RESOLUTION:
+        if most <= (row["box_ap"] or 0.0) - AP_RESOLUTION:
             yield row

@@ -82,6 +82,9 @@ def test_what_is_clearly_slower_is_left_out_unless_its_ap_is_higher(plan: Plan) 
     busy = {**alone, name: {**slow, "busy_cores": 1.0}}
     own = groups(compared(plan, rows_of(plan, **busy), CompareSpec()))[0]
     assert name.replace("_", ".") in own and len(own) == 7
+    far = {**slow, "latency_min_ms": 40.1, "busy_cores": 1.0}
+    own = groups(compared(plan, rows_of(plan, **{**alone, name: far}), CompareSpec()))[0]
+    assert name.replace("_", ".") not in own and len(own) == 6
 
 
 def test_cells_that_have_not_ended_well_here_are_not_compared(plan: Plan) -> None:
