@@ -79,7 +79,7 @@ def store(tmp_path: Path) -> Store:
 def swept(matrix: Matrix, store: Store) -> tuple[Plan, list[str]]:
     executor = Executor(store)
     plan = checked_plan(matrix, store, lambda: executor, False, stages=())
-    _run(plan, store, lambda: executor, Choices(), Limits(), lambda _: Unwatched(), Estimates())
+    _run(plan, store, lambda: executor, Choices(), Limits(), lambda *_: Unwatched(), Estimates())
     return plan, executor.begun
 
 

@@ -539,7 +539,7 @@ def test_the_options_of_a_matrix_are_those_of_a_sweep() -> None:
         name: {word for one in commands[name]._actions for word in one.option_strings}
         for name in ("run", "pack")
     }
-    assert names["run"] - names["pack"] == {"--no-mlflow"}
+    assert names["run"] - names["pack"] == {"--no-mlflow", "--again", "--only"}
 
 
 def test_a_machine_without_rich_is_shown_its_results_all_the_same(
