@@ -93,7 +93,7 @@ def _raced(machine: Machine, times: Sequence[float], seed: int) -> int:
     rounds = run_rounds(engines, rules, lambda: machine.now)
     ranks = ranked(rounds.times, rules)
     best = min(range(len(ranks)), key=lambda one: (ranks[one].rank, _value(ranks[one].vs_best)))
-    return candidates[best]
+    return int(candidates[best])
 
 
 def _value(ratio: Any) -> float:
