@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,13 +35,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BLOCK_S = 0.006
-"""A fast engine runs at least so long in each block."""
+_RUNS, _MOST_RUNS = 3, 50
+"""How many runs the fastest engine has in its turn, and how many a turn has at most."""
+
+_TURN_S = 0.006
+"""A turn takes at least so long: an engine of less than 2 ms has more runs."""
 
 _SLOW_S = 0.1
-"""From this time of a run on, an engine runs once in each block: it finds no warm caches anyway."""
+"""From this time of a run on, an engine runs once in its turn."""
 
-_RUNS, _MOST_RUNS = 3, 50
+_MUCH_SLOWER = 4.0
+"""An engine that takes so many times as long as the fastest needs no warm caches to be told."""
 
 _FREE_SHARE = 0.15
 """Of the machine's memory, and of the step's limit, that stays free when a group is open."""
@@ -48,30 +53,42 @@ _FREE_SHARE = 0.15
 
 @dataclass
 class Timed:
-    """An open engine that is run for blocks. samples: the time of each run in ms.
+    """An open engine that takes turns. samples: the time of each run in ms. seconds: about that of
+    one run.
 
-    The first run of a block is not timed, since another engine has used the caches before.
+    The first run of a turn is not timed, since another engine has used the caches before.
     """
 
     session: Session
     images: Floats
-    runs: int = _RUNS
     samples: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    runs: int = _RUNS
+    untimed: bool = True
 
     def __call__(self) -> float:
-        """Run for one block, and return the median time of a run in ms."""
-        if self.runs > 1:
+        """Take a turn, and return the median time of a run in ms."""
+        if self.untimed:
             self.session.run(self.images)
         own = [self._timed() for _ in range(self.runs)]
         self.samples += own
         return float(np.median(own))
 
     def warm_up(self) -> None:
-        """Run a few times, and choose how many runs a block has."""
+        """Run a few times, and see how long a run takes."""
         self._timed()
-        seconds = min(self._timed() for _ in range(2)) / 1e3
-        fitting = int(np.ceil(_BLOCK_S / max(seconds, 1e-6)))
-        self.runs = 1 if seconds >= _SLOW_S else min(max(_RUNS, fitting), _MOST_RUNS)
+        self.seconds = max(min(self._timed() for _ in range(2)) / 1e3, 1e-6)
+        self.fit(self.seconds)
+
+    def fit(self, fastest_s: float) -> None:
+        """Choose the runs of a turn, so that a slow engine takes no more of the time than others.
+
+        fastest_s: the time of a run of the fastest engine that it is compared with.
+        """
+        turn_s = max(_TURN_S, _RUNS * fastest_s)
+        fitting = math.ceil(turn_s / self.seconds - 1e-9)
+        self.runs = 1 if self.seconds >= _SLOW_S else min(max(1, fitting), _MOST_RUNS)
+        self.untimed = self.seconds < min(_SLOW_S, _MUCH_SLOWER * fastest_s)
 
     def _timed(self) -> float:
         before = time.perf_counter_ns()
@@ -125,6 +142,9 @@ def _groups(
         while waiting:
             with ExitStack() as stack:
                 group = {0: pivot, **_opened_group(inputs, waiting, context, stack)}
+                fastest = min(engine.seconds for engine in group.values())
+                for engine in group.values():
+                    engine.fit(fastest)
                 share = rules.max_seconds * (len(group) - 1) / (count - 1)
                 rounds = run_rounds([*group.values()], replace(rules, max_seconds=share))
                 for index, engine in group.items():

@@ -125,7 +125,8 @@ def test_a_slow_engine_runs_once_in_each_block_and_a_fast_one_often() -> None:
 
         def close(self) -> None: ...
 
-    for milliseconds, runs in ((200, 1), (100, 1), (50, 3), (2, 3), (1, 6), (0.01, 50)):
+    turns = ((200, 1, False), (100, 1, False), (50, 3, True), (2, 3, True), (1, 6, True))
+    for milliseconds, runs, untimed in (*turns, (0.01, 50, True)):
         clock = [0]
         session = Session(clock, int(milliseconds * 1e6))
         timed = compare.Timed(session, np.zeros(1, np.float32))
@@ -135,4 +136,16 @@ def test_a_slow_engine_runs_once_in_each_block_and_a_fast_one_often() -> None:
             before = session.runs
             assert timed() == pytest.approx(milliseconds)
         assert timed.runs == len(timed.samples) == runs
-        assert session.runs - before == runs + (runs > 1), "the first of several is not timed"
+        assert session.runs - before == runs + untimed, "the first one is not timed"
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "runs", "untimed"),
+    [(5, 3, True), (7, 3, True), (8, 2, True), (15, 1, True), (20, 1, False), (90, 1, False)],
+)
+def test_a_slow_engine_takes_no_more_of_the_time_than_the_fastest(
+    milliseconds: float, runs: int, untimed: bool
+) -> None:
+    timed = compare.Timed(session=None, images=np.zeros(1, np.float32), seconds=milliseconds / 1e3)  # type: ignore[arg-type]
+    timed.fit(0.005)
+    assert (timed.runs, timed.untimed) == (runs, untimed)
