@@ -220,7 +220,7 @@ _OWN = (
     _agreement("max_rel_diff", since=2),
     _agreement("cosine", heading="cosine", form="{:.4f}", since=2),
     _compared("rank", count, heading="rank", form="{:d}"),
-    *_interval("vs_best", heading="vs best", form="{:.2f}"),
+    *_interval("vs_best"),
     _latency("latency_p50_ms", positive, unit="ms", heading="p50 ms", form="{:.2f}"),
     _latency("latency_p90_ms", size, unit="ms"),
     *(

@@ -1,4 +1,4 @@
-"""How tables show what is not certain: ties, intervals, and measurements that were not steady."""
+"""How tables show what is not certain: ties, and measurements that were not steady."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from farm.results.columns import Row
 
-LOOKED_AT = ("rank", "vs_best_low", "vs_best_high", "stable", "stopped_early", "compare_key")
+LOOKED_AT = ("rank", "stable", "stopped_early", "compare_key")
 """The columns that `marked` looks at beside those that it changes."""
 
 _TIED, _UNSTEADY, _STOPPED = "=", "~", "stopped"
@@ -20,9 +20,8 @@ class Marked(str):
 
 
 def marked(rows: Sequence[Row], among: Sequence[Row] = ()) -> list[Row]:
-    """Return the rows as a table shows them: ranks that several share as `1=`, `vs_best` as its
-    interval, a latency that was not steady with a `~`, and `stopped` for an AP that is not known
-    to the end.
+    """Return the rows as a table shows them: ranks that several share as `1=`, a latency that was
+    not steady with a `~`, and `stopped` for an AP that is not known to the end.
 
     among: all rows, where only some of them are shown; they share ranks with those, too.
     """
@@ -31,16 +30,14 @@ def marked(rows: Sequence[Row], among: Sequence[Row] = ()) -> list[Row]:
 
 
 def _marks(row: Row, shared: Counter[tuple[Any, Any]]) -> Iterator[tuple[str, Marked]]:
-    rank, low, high = row.get("rank"), row.get("vs_best_low"), row.get("vs_best_high")
+    rank = row.get("rank")
     if rank is not None and shared[row.get("compare_key"), rank] > 1:
         yield "rank", Marked(f"{rank}{_TIED}")
-    if low is not None and high is not None:
-        same = f"{low:.2f}" == f"{high:.2f}"
-        yield "vs_best", Marked(f"{low:.2f}" if same else f"{low:.2f}-{high:.2f}")
     if row.get("stopped_early"):
         yield "box_ap", Marked(_STOPPED)
-    if row.get("stable") is False and row["latency_p50_ms"] is not None:
-        yield "latency_p50_ms", Marked(f"{row['latency_p50_ms']:.2f}{_UNSTEADY}")
+    if row.get("stable") is False and (latency := row["latency_p50_ms"]) is not None:
+        decimals = 2 if latency < 100 else 1 if latency < 1000 else 0
+        yield "latency_p50_ms", Marked(f"{latency:.{decimals}f}{_UNSTEADY}")
 
 
 def legend(rows: Sequence[Row]) -> list[str]:

@@ -837,13 +837,10 @@ def test_yolox_nano_keeps_its_ap_in_every_precision(
 
 
 @pytest.mark.slow
-def test_rows_of_a_sweep_know_their_speed_beside_fp32s(sweep: Sweep, results: Path) -> None:
+def test_cells_that_were_not_compared_have_no_speedup(sweep: Sweep, results: Path) -> None:
     store = Store(results / "results" / "store")
     rows = make_rows(sweep.plan, store, VerifySpec(), {})
-    by_name = {row["cell"]: row for row in rows}
-    row = by_name["onestage.op17.fixed.int8.openvino.cpu"]
-    fp32 = by_name["onestage.op17.fixed.fp32.openvino.cpu"]
-    ratio = fp32["latency_p50_ms"] / row["latency_p50_ms"]
-    assert fp32["speedup_vs_fp32"] is None
-    assert row["speedup_vs_fp32"] == pytest.approx(ratio)
+    row = next(one for one in rows if one["cell"] == "onestage.op17.fixed.int8.openvino.cpu")
+    assert row["status"] == "ok" and row["latency_p50_ms"] is not None
+    assert row["speedup_vs_fp32"] is None and row["rank"] is None
     assert json.dumps(row)
