@@ -170,6 +170,7 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
         "measure": schema.MeasureSpec,
         "calibration": schema.CalibrationSpec,
         "int8": schema.Int8Spec,
+        "compare": schema.CompareSpec,
         "racing": schema.RacingSpec,
     }
     if not key:

@@ -42,7 +42,8 @@ class Again:
         for one in self.only:
             if one != UNSTABLE and not any(fnmatchcase(name, one) for name in names):
                 raise InputError(f"no cell {one!r}{nearest(one, [*names, UNSTABLE])}", "--only")
-        own = (row for row in rows if row["latency_p50_ms"] is not None and row["origin"] == HERE)
+        done = (row for row in rows if row["latency_p50_ms"] is not None and row["origin"] == HERE)
+        own = (row for row in done if row[f"{self.stage}_key"])  # not every cell was compared
         return [row for row in own if not self.only or self._is_meant(row)]
 
     def _is_meant(self, row: Row) -> bool:

@@ -201,3 +201,8 @@ def test_what_cannot_be_read_is_said_with_its_reason(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"cannot read the matrix: .*{reason}") as error:
             load(path)
         assert error.value.where == str(path)
+
+
+def test_a_key_of_the_comparison_that_is_not_known_has_the_nearest_one(tmp_path: Path) -> None:
+    text = said(tmp_path, f"{MATRIX}compare: {{margn: 0.1}}\n")
+    assert "m.yaml:16: unknown key 'compare.margn'; did you mean 'margin'?" in text

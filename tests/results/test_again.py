@@ -41,6 +41,10 @@ def test_the_cells_that_are_meant(only: tuple[str, ...], expected: list[str]) ->
     assert [one["cell"] for one in Again("measure", only).chosen(ROWS)] == expected
 
 
+def test_what_was_not_compared_is_not_compared_again() -> None:
+    assert [one["cell"] for one in Again("compare").chosen(ROWS)] == ["x.fp16", "y.fp32"]
+
+
 def test_a_name_that_no_cell_has_is_an_error() -> None:
     with pytest.raises(InputError, match=r"no cell 'x.fp31'; did you mean 'x.fp32'"):
         Again("measure", ("x.fp31",)).chosen(ROWS)
