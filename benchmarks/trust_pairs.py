@@ -14,7 +14,7 @@ from farm.measuring.sampling import sample, summarise
 from farm.ranking.ranks import ranked
 from farm.ranking.rounds import Rules, run_rounds
 from farm.runtimes import Session
-from farm.stages.compare import Timed
+from farm.stages.turns import Timed
 
 SLOWER = 0.02
 MOST_DIFFERENT, LEAST_FOUND, MOST_SECONDS = 0.05, 0.80, 60.0

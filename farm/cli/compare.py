@@ -16,7 +16,7 @@ from farm.run import PLACE
 
 if TYPE_CHECKING:
     from farm.cli.recorded import Recorded
-    from farm.config.schema import CompareSpec
+    from farm.config.measuring import CompareSpec
 
 _RATIO = "{:.3f}"
 
@@ -50,7 +50,7 @@ def compare(options: argparse.Namespace) -> int:
     """
     from farm.cli.recorded import recorded
     from farm.cli.results import results_of
-    from farm.config.schema import CompareSpec
+    from farm.config.measuring import CompareSpec
 
     if len(set(options.cells)) < 2:
         raise InputError("two or more cells are needed", "farm compare")
@@ -87,7 +87,7 @@ def _run(found: Sequence[Recorded], how: CompareSpec) -> dict[str, Any]:
     compared = plan.of_stage(STAGE)
     if len(compared) != 1:
         raise InputError(
-            "these cells run in different environments, or are of equal steps; such are not"
+            "these cells are of equal steps, or run in different container images; such are not"
             " compared side by side",
             "farm compare",
         )

@@ -158,7 +158,7 @@ def _path_in(values: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     """Return the keys that the schema has in the mapping at `key`."""
-    from farm.config import schema
+    from farm.config import measuring, schema
 
     holders: dict[str, type[BaseModel]] = {
         "shapes": schema.ShapeSpec,
@@ -167,18 +167,18 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
         "include": schema.SelectionSpec,
         "exclude": schema.SelectionSpec,
         "verify": schema.VerifySpec,
-        "measure": schema.MeasureSpec,
+        "measure": measuring.MeasureSpec,
         "calibration": schema.CalibrationSpec,
         "int8": schema.Int8Spec,
-        "compare": schema.CompareSpec,
-        "racing": schema.RacingSpec,
+        "compare": measuring.CompareSpec,
+        "racing": measuring.RacingSpec,
     }
     if not key:
         return list(MatrixSpec.model_fields)
     if key == ("int8", "auto"):
         return list(schema.AutoSpec.model_fields)
     if key == ("measure", "server"):
-        return list(schema.ServerSpec.model_fields)
+        return list(measuring.ServerSpec.model_fields)
     if key[0] == "dataset":
         return list(dataset_specs()[values["dataset"]["type"]].model_fields)
     if key[0] == "models" and len(key) == 2:

@@ -20,8 +20,8 @@ from farm import specs
 from farm.parts.registry import Part
 
 if TYPE_CHECKING:
+    from farm.config.measuring import MeasureSpec
     from farm.config.models import ModelSpec
-    from farm.config.schema import MeasureSpec
     from farm.sources import Detector
     from farm.stages import Context
 

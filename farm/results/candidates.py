@@ -14,7 +14,7 @@ from farm.results.rows import fp32_cells
 from farm.store.origins import HERE
 
 if TYPE_CHECKING:
-    from farm.config.schema import CompareSpec
+    from farm.config.measuring import CompareSpec
     from farm.plan.steps import Plan
     from farm.results.columns import Row
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from farm.specs.cells import CocoDataset, Dataset, Engine, EngineOptions, Ref, Shape, Target
+from farm.specs.environments import Environment
 from farm.specs.models import NOT_IN_KEY, OMITTED_AT_DEFAULT, AnyModel, Model, Suppression
 from farm.specs.sizes import Sizes
 from farm.units import Dims
@@ -167,7 +168,8 @@ class Entrant:
     """An engine among those that are compared.
 
     id: the key of its `measure`. baseline: the id of the same cell in fp32, if that is compared
-    too. name: of its cell.
+    too. name: of its cell. environment: where it runs, if that is not the step's own environment;
+    the versions of its packages are in the id.
     """
 
     id: str
@@ -175,6 +177,7 @@ class Entrant:
     prepared: Ref
     baseline: str | None
     name: str = field(metadata=NOT_IN_KEY)
+    environment: Environment | None = field(default=None, metadata=NOT_IN_KEY)
 
 
 @dataclass(frozen=True)

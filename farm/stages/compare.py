@@ -4,96 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import resource
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import psutil
 
-from farm.datasets.prepared import Prepared
 from farm.errors import FailureKind, TransientFailure, failure_kind
 from farm.measuring.machine import now, watched_machine
 from farm.measuring.sampling import no_collection, summarise
 from farm.ranking.intervals import Ratio, Ratios
 from farm.ranking.ranks import ranked
 from farm.ranking.rounds import Rules, run_rounds
-from farm.stages.engines import opened
-from farm.stages.measure import fitted
+from farm.stages.hosts import Hosts
+from farm.stages.turns import open_here
 from farm.store.figures import LATENCY
 
 if TYPE_CHECKING:
-    from farm.detections import Floats
     from farm.ranking.intervals import Times
-    from farm.runtimes import Session
     from farm.specs import CompareInputs, Entrant
     from farm.stages import Context
 
 log = logging.getLogger(__name__)
 
-_RUNS, _MOST_RUNS = 3, 50
-"""How many runs the fastest engine has in its turn, and how many a turn has at most."""
-
-_TURN_S = 0.006
-"""A turn takes at least so long: an engine of less than 2 ms has more runs."""
-
-_SLOW_S = 0.1
-"""From this time of a run on, an engine runs once in its turn."""
-
-_MUCH_SLOWER = 4.0
-"""An engine that takes so many times as long as the fastest needs no warm caches to be told."""
-
 _FREE_SHARE = 0.15
 """Of the machine's memory, and of the step's limit, that stays free when a group is open."""
 
 
-@dataclass
-class Timed:
-    """An open engine that takes turns. samples: the time of each run in ms. seconds: about that of
-    one run.
+class Turns(Protocol):
+    """An open engine that takes turns, of this process or of another: see `turns.Timed`."""
 
-    The first run of a turn is not timed, since another engine has used the caches before.
-    """
+    seconds: float
+    samples: list[float]
 
-    session: Session
-    images: Floats
-    samples: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    runs: int = _RUNS
-    untimed: bool = True
+    def __call__(self) -> float: ...
 
-    def __call__(self) -> float:
-        """Take a turn, and return the median time of a run in ms."""
-        if self.untimed:
-            self.session.run(self.images)
-        own = [self._timed() for _ in range(self.runs)]
-        self.samples += own
-        return float(np.median(own))
-
-    def warm_up(self) -> None:
-        """Run a few times, and see how long a run takes."""
-        self._timed()
-        self.seconds = max(min(self._timed() for _ in range(2)) / 1e3, 1e-6)
-        self.fit(self.seconds)
-
-    def fit(self, fastest_s: float) -> None:
-        """Choose the runs of a turn, so that a slow engine takes no more of the time than others.
-
-        fastest_s: the time of a run of the fastest engine that it is compared with.
-        """
-        turn_s = max(_TURN_S, _RUNS * fastest_s)
-        fitting = math.ceil(turn_s / self.seconds - 1e-9)
-        self.runs = 1 if self.seconds >= _SLOW_S else min(max(1, fitting), _MOST_RUNS)
-        self.untimed = self.seconds < min(_SLOW_S, _MUCH_SLOWER * fastest_s)
-
-    def _timed(self) -> float:
-        before = time.perf_counter_ns()
-        self.session.run(self.images)
-        return (time.perf_counter_ns() - before) / 1e6
+    def fit(self, fastest_s: float) -> None: ...
 
 
 def run(inputs: CompareInputs, context: Context) -> Mapping[str, Any]:
@@ -104,13 +53,18 @@ def run(inputs: CompareInputs, context: Context) -> Mapping[str, Any]:
 
     Raises:
         StepFailed: an engine cannot be opened.
-        TransientFailure: there is no memory for two engines at once.
+        TransientFailure: there is no memory for two engines at once, or an environment cannot be
+            made.
     """
     rules = Rules(inputs.margin, inputs.error, inputs.seconds, seed=_seed(inputs))
     samples: list[list[float]] = [[] for _ in inputs.entrants]
     gpu = inputs.target.accelerator is not None
-    with watched_machine(gpu) as machine, no_collection():
-        groups = [*_groups(inputs, context, rules, samples)]
+    with (
+        watched_machine(gpu) as machine,
+        no_collection(),
+        Hosts(context, inputs.threads) as hosts,
+    ):
+        groups = [*_groups(inputs, _Opening(inputs, context, hosts), rules, samples)]
     times, ended = np.concatenate([one for one, _ in groups]), [how for _, how in groups]
     np.save(context.folder / "blocks.npy", times)
     return {
@@ -133,15 +87,15 @@ def _seed(inputs: CompareInputs) -> int:
 
 
 def _groups(
-    inputs: CompareInputs, context: Context, rules: Rules, samples: list[list[float]]
+    inputs: CompareInputs, opening: _Opening, rules: Rules, samples: list[list[float]]
 ) -> Iterator[tuple[Times, str]]:
     """Run the rounds of as many engines at once as there is memory for; the first is in all."""
     count = len(inputs.entrants)
     waiting = [*range(1, count)]
-    with _open(inputs, 0, context) as pivot:
+    with opening.engine(0) as pivot:
         while waiting:
             with ExitStack() as stack:
-                group = {0: pivot, **_opened_group(inputs, waiting, context, stack)}
+                group = {0: pivot, **_opened_group(opening, waiting, stack)}
                 fastest = min(engine.seconds for engine in group.values())
                 for engine in group.values():
                     engine.fit(fastest)
@@ -157,22 +111,20 @@ def _groups(
             yield times, rounds.ended
 
 
-def _opened_group(
-    inputs: CompareInputs, waiting: Sequence[int], context: Context, stack: ExitStack
-) -> dict[int, Timed]:
+def _opened_group(opening: _Opening, waiting: Sequence[int], stack: ExitStack) -> dict[int, Turns]:
     """Open engines until there is no memory for another one like the largest so far.
 
     Raises:
         TransientFailure: there is none for the first.
     """
-    group: dict[int, Timed] = {}
+    group: dict[int, Turns] = {}
     largest = 0.0
     for index in waiting:
         room = _room()
         if group and room < largest:
             break
         try:
-            group[index] = stack.enter_context(_open(inputs, index, context))
+            group[index] = stack.enter_context(opening.engine(index))
         except TransientFailure as error:
             if not group or failure_kind(error) is not FailureKind.OOM:
                 raise
@@ -193,16 +145,20 @@ def _room() -> float:
     return min(free, (1 - _FREE_SHARE) * most - used)
 
 
-@contextmanager
-def _open(inputs: CompareInputs, index: int, context: Context) -> Iterator[Timed]:
-    """Open an engine and warm it up."""
-    entrant = inputs.entrants[index]
-    shape = entrant.engine.options.shape.opt
-    images = fitted(Prepared(context.artifact(entrant.prepared)), shape)
-    with opened(entrant.engine, context, inputs.threads) as session:
-        timed = Timed(session, images)
-        timed.warm_up()
-        yield timed
+@dataclass(frozen=True)
+class _Opening:
+    """Opens the engines of a comparison, each in its environment."""
+
+    inputs: CompareInputs
+    context: Context
+    hosts: Hosts
+
+    def engine(self, index: int) -> AbstractContextManager[Turns]:
+        """Open an engine and warm it up."""
+        entrant = self.inputs.entrants[index]
+        if entrant.environment is not None:
+            return self.hosts.open(entrant)
+        return open_here(entrant, self.context, self.inputs.threads)
 
 
 def _figures(

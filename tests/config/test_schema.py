@@ -10,8 +10,9 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from farm.catalog import RUNTIMES
-from farm.config import kinds, models, schema
-from farm.config.schema import MeasureSpec, ShapeSpec, VerifySpec
+from farm.config import kinds, measuring, models, schema
+from farm.config.measuring import MeasureSpec
+from farm.config.schema import ShapeSpec, VerifySpec
 from farm.datasets.types import SyntheticSpec
 from farm.options import DatasetOptions
 
@@ -20,11 +21,11 @@ DEFAULTS: dict[Any, dict[str, Any]] = {
     schema.CalibrationSpec: {"images": "i", "annotations": None, "limit": 64},
     schema.AutoSpec: {"max_ap_drop": 1.0, "min_score": 0.3, "images": 4},
     schema.Int8Spec: {"method": "percentile", "percentile": 99.99, "auto": None},
-    schema.MeasureSpec: {
+    measuring.MeasureSpec: {
         "seconds": 0.6, "max_seconds": None, "warmup_seconds": 0.2, "min_samples": 64,
         "threads": None, "throughput": True, "server": None,
     },
-    schema.ServerSpec: {"p99_ms": 50.0, "max_seconds": 600.0},
+    measuring.ServerSpec: {"p99_ms": 50.0, "max_seconds": 600.0},
     schema.VerifySpec: {
         "min_score": 0.3, "min_iou": 0.9, "min_matched_fraction": 0.99, "max_score_diff": 1e-3,
         "max_box_diff_px": 1.0, "min_mask_iou": 0.9, "max_rel_diff": 1e-3, "per_box": False,
@@ -34,7 +35,7 @@ DEFAULTS: dict[Any, dict[str, Any]] = {
 NEEDED: dict[Any, dict[str, Any]] = {
     SyntheticSpec: {"type": "synthetic"},
     schema.CalibrationSpec: {"images": "i"},
-    schema.ServerSpec: {"p99_ms": 50},
+    measuring.ServerSpec: {"p99_ms": 50},
 }
 
 
@@ -146,7 +147,7 @@ def test_racing_is_off_and_may_be_said_in_short() -> None:
     field = schema.MatrixSpec.model_fields["racing"]
     read = TypeAdapter(field.rebuild_annotation()).validate_python
     assert field.default is None is read(False)
-    assert read(True) == read({}) == schema.RacingSpec(max_ap_drop=1.0)
+    assert read(True) == read({}) == measuring.RacingSpec(max_ap_drop=1.0)
     assert read({"max_ap_drop": 0}).max_ap_drop == 0
     for wrong in (3, "on", {"max_ap_drop": 101}, {"max_ap_drop": None}):
         with pytest.raises(ValidationError):

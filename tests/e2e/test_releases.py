@@ -62,6 +62,13 @@ def test_each_release_is_the_same_detector_and_says_its_version(
     assert all(rows[name]["box_ap"] > 0.5 for name in RUNTIMES)
 
 
+def test_releases_are_ranked_with_each_other(rows: dict[str, dict[str, Any]]) -> None:
+    """In processes of their environments: the fastest, and those that are nearly as fast."""
+    keys = {rows[name]["compare_key"] for name in RUNTIMES if rows[name]["rank"]}
+    ranked = [name for name in RUNTIMES if rows[name]["rank"]]
+    assert len(keys) == 1 and len(ranked) > 1 and any("@" in name for name in ranked)
+
+
 def test_a_release_that_cannot_be_installed_costs_its_own_cell(
     rows: dict[str, dict[str, Any]],
 ) -> None:

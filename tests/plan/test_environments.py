@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,18 @@ import wheels
 
 from farm.cli.plan import as_json, as_text
 from farm.config.loader import load_matrix
+from farm.config.measuring import CompareSpec
 from farm.engine.checks import checked_plan
 from farm.engine.local import LocalExecutor
 from farm.environments import locking, state, uv
 from farm.errors import InputError
 from farm.plan import Plan, Step, make_plan, precisions
+from farm.plan.comparisons import Candidate, with_comparisons
 from farm.plan.environments import make_environments, packages_of
 from farm.plan.machines import compatibility, placement
 from farm.plan.machines.placement import Machine
 from farm.results.rows import make_rows
-from farm.specs import BuildInputs, ModelFacts, Shape, Target
+from farm.specs import BuildInputs, CompareInputs, ModelFacts, Shape, Target
 from farm.store import Store
 from farm.units import Dims
 
@@ -190,6 +193,39 @@ def test_versions_are_compared_within_the_same_environment_alone(path: Path) -> 
     there = Machine("n", target.device, {"openvino": "0"}, environment=build.environment.digest)
     reason = placement.step_unsupported(build, there)
     assert reason and reason.startswith("node n has openvino 0, the plan was made with")
+
+
+def compared(plan: Plan) -> list[Step]:
+    group = [Candidate(cell) for cell in plan.cells]
+    return [*with_comparisons(plan, [group], CompareSpec()).of_stage("compare")]
+
+
+def test_engines_of_several_environments_are_compared_with_each_other(
+    releases: Path, path: Path
+) -> None:
+    names = ("openvino", "openvino@2025.2", "openvino@2026.0")
+    (step,) = compared(plan_of(path, f"runtimes=[{', '.join(names)}]", make=True))
+    assert step.environment is None
+    assert dict(step.toolchain)["openvino"] == version("openvino")
+    assert isinstance(step.inputs, CompareInputs)
+    found = [one.environment and one.environment.name for one in step.inputs.entrants]
+    assert found == [None, *names[1:]]
+    (other,) = compared(plan_of(path, f"runtimes=[{', '.join(names[:2])}]", make=True))
+    assert other.key != step.key
+
+
+def test_engines_of_one_environment_are_compared_in_that(path: Path) -> None:
+    (step,) = compared(plan_of(path, "runtimes=[openvino@ready, onnxruntime@ready]"))
+    assert step.environment and step.environment.interpreter == sys.executable
+    assert isinstance(step.inputs, CompareInputs)
+    assert [one.environment for one in step.inputs.entrants] == [None, None]
+
+
+def test_engines_of_a_container_are_compared_among_themselves(path: Path) -> None:
+    names = ("openvino", "onnxruntime", "openvino@box", "onnxruntime@box")
+    own, box = compared(plan_of(path, f"runtimes=[{', '.join(names)}]"))
+    assert own.environment is None and box.environment
+    assert box.environment.image == "registry/name:1"
 
 
 def test_limits_of_a_release_are_those_of_its_environment(path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rows import row
 
 from farm.config.loader import load_matrix
-from farm.config.schema import CompareSpec
+from farm.config.measuring import CompareSpec
 from farm.plan import Plan, make_plan
 from farm.plan.comparisons import Candidate, with_comparisons
 from farm.results.candidates import CLEARLY_SLOWER, MOST, compared

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from farm.config.loader import load_matrix
-from farm.config.schema import CompareSpec, VerifySpec
+from farm.config.measuring import CompareSpec
+from farm.config.schema import VerifySpec
 from farm.plan import STAGES, Plan, Step, make_plan
 from farm.plan.comparisons import Candidate, with_comparisons
 from farm.results import leaderboard

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +14,18 @@ import pytest
 
 from farm.datasets.prepared import PreparedWriter
 from farm.detections import ImageMeta
-from farm.errors import FailureKind, TransientFailure
-from farm.specs import CompareInputs, Engine, EngineOptions, Entrant, Ref, Shape, Target
-from farm.stages import Context, compare
+from farm.errors import FailureKind, StepFailed, TransientFailure
+from farm.specs import (
+    CompareInputs,
+    Engine,
+    EngineOptions,
+    Entrant,
+    Environment,
+    Ref,
+    Shape,
+    Target,
+)
+from farm.stages import Context, compare, hosts, turns
 from farm.store import Record, Store
 from farm.store.figures import require_figures
 from farm.units import Dims
@@ -66,7 +77,7 @@ def test_every_engine_has_its_rank_interval_and_latency(store: Store) -> None:
     for index, own in enumerate(figures["entrants"].values()):
         assert own["cell"] == f"cell {index}" and own["rank"] in (1, 2, 3)
         assert own["rounds"] == np.isfinite(times[:, index]).sum()
-        assert own["samples"] == compare._MOST_RUNS * own["rounds"]
+        assert own["samples"] == turns.MOST_RUNS * own["rounds"]
         assert 0 < own["latency_min_ms"] <= own["latency_p50_ms"] <= own["latency_p90_ms"]
     low, value, high = (figures["entrants"]["m1"][f"speedup_vs_fp32{end}"] for end in
                         ("_low", "", "_high"))  # fmt: skip
@@ -95,7 +106,7 @@ def test_engines_for_which_there_is_no_memory_run_in_groups_with_the_first(
 def test_memory_that_runs_out_when_an_engine_is_opened_ends_the_group(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened, own = [0], compare.opened
+    opened, own = [0], turns.opened
 
     def limited(*values: Any) -> Any:
         opened[0] += 1
@@ -103,7 +114,7 @@ def test_memory_that_runs_out_when_an_engine_is_opened_ends_the_group(
             raise TransientFailure("CUDA out of memory", FailureKind.OOM)
         return own(*values)
 
-    monkeypatch.setattr(compare, "opened", limited)
+    monkeypatch.setattr(turns, "opened", limited)
     assert run(store, 3)[0]["groups"] == 2
     opened[0] = 1
     with pytest.raises(TransientFailure):  # there is no room for two at once
@@ -125,11 +136,11 @@ def test_a_slow_engine_runs_once_in_each_block_and_a_fast_one_often() -> None:
 
         def close(self) -> None: ...
 
-    turns = ((200, 1, False), (100, 1, False), (50, 3, True), (2, 3, True), (1, 6, True))
-    for milliseconds, runs, untimed in (*turns, (0.01, 50, True)):
+    cases = ((200, 1, False), (100, 1, False), (50, 3, True), (2, 3, True), (1, 6, True))
+    for milliseconds, runs, untimed in (*cases, (0.01, 50, True)):
         clock = [0]
         session = Session(clock, int(milliseconds * 1e6))
-        timed = compare.Timed(session, np.zeros(1, np.float32))
+        timed = turns.Timed(session, np.zeros(1, np.float32))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("time.perf_counter_ns", lambda clock=clock: clock[0])
             timed.warm_up()
@@ -146,6 +157,63 @@ def test_a_slow_engine_runs_once_in_each_block_and_a_fast_one_often() -> None:
 def test_a_slow_engine_takes_no_more_of_the_time_than_the_fastest(
     milliseconds: float, runs: int, untimed: bool
 ) -> None:
-    timed = compare.Timed(session=None, images=np.zeros(1, np.float32), seconds=milliseconds / 1e3)  # type: ignore[arg-type]
+    timed = turns.Timed(session=None, images=np.zeros(1, np.float32), seconds=milliseconds / 1e3)  # type: ignore[arg-type]
     timed.fit(0.005)
     assert (timed.runs, timed.untimed) == (runs, untimed)
+
+
+HERE = Environment("null@here", interpreter=sys.executable)
+
+
+def test_an_engine_of_another_environment_takes_turns_in_a_process_of_that(store: Store) -> None:
+    first, *others = entrants(store, 3)
+    inputs = CompareInputs(
+        (first, *(replace(one, environment=HERE) for one in others)), TARGET, 1, 0.3, 0.5, 0.05
+    )
+    folder = store.work_folder("c" * 64)
+    context = Context(store, folder, 1)
+    figures = compare.run(inputs, context)
+    require_figures("compare", figures)
+    times = np.load(folder / "blocks.npy")
+    assert np.isfinite(times[:2]).all()
+    for index, one in enumerate(figures["entrants"].values()):
+        assert one["samples"] == turns.MOST_RUNS * np.isfinite(times[:, index]).sum()
+    assert len(context.parents) == 4  # of the other process's engines, too
+    assert not psutil.Process().children()
+
+
+def test_what_another_process_raises_is_the_steps_own_reason(store: Store) -> None:
+    first, second = entrants(store, 2)
+    engine = replace(second.engine, built=Ref("build", "a" * 64))
+    with (
+        hosts.Hosts(Context(store, store.work_folder("c" * 64), 1), 1) as opened,
+        pytest.raises(TransientFailure, match="build aaaaaaaaaaaa"),
+        opened.open(replace(second, engine=engine, environment=HERE)),
+    ):
+        pass
+    options = EngineOptions("none of these", "fp32", SHAPE)
+    unknown = replace(first, engine=replace(first.engine, options=options), environment=HERE)
+    with (
+        hosts.Hosts(Context(store, store.work_folder("d" * 64), 1), 1) as opened,
+        pytest.raises(StepFailed, match="none of these"),
+        opened.open(unknown),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "text"),
+    [
+        ("kill", TransientFailure, "the process of null@here was killed by signal 9"),
+        ("terminate", StepFailed, "the process of null@here ended with exit code -15"),
+    ],
+)
+def test_an_environments_process_that_ends_is_named(
+    how: str, error: type[Exception], text: str
+) -> None:
+    host = hosts.Host(HERE, 1)
+    (process,) = psutil.Process().children()
+    getattr(process, how)()
+    with pytest.raises(error, match=text):
+        host.ask("turn", "m0")
+    assert not psutil.Process().children()
