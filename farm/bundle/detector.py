@@ -148,9 +148,7 @@ def bundle_digest(bundle: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(bundle, sort_keys=True).encode()).hexdigest()
 
 
-def require_unchanged(
-    folder: Path, bundle: dict[str, Any], without: tuple[str, ...] = ()
-) -> None:
+def require_unchanged(folder: Path, bundle: dict[str, Any], without: tuple[str, ...] = ()) -> None:
     """Compare the files of the bundle, but for `without`, with their sha256.
 
     Raises:
@@ -281,7 +279,7 @@ class OpenVino:
             if least != most:
                 bounds = [
                     low if low == high else ov.Dimension(low, high)
-                    for low, high in zip(least, most)
+                    for low, high in zip(least, most, strict=True)
                 ]
                 model.reshape(ov.PartialShape(bounds))
             compiled = core.compile_model(model, "CPU", properties)
@@ -292,7 +290,9 @@ class OpenVino:
         """Return the outputs by name, for images float32 [N, 3, H, W]."""
         self._request.infer([images])
         tensors = self._request.output_tensors
-        return {name: tensor.data.copy() for name, tensor in zip(self._outputs, tensors)}
+        return {
+            name: tensor.data.copy() for name, tensor in zip(self._outputs, tensors, strict=True)
+        }
 
 
 class OnnxRuntime:
@@ -319,7 +319,7 @@ class OnnxRuntime:
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs by name, for images float32 [N, 3, H, W]."""
         values = self._session.run(self._outputs, {self._input: images})
-        return dict(zip(self._outputs, values))
+        return dict(zip(self._outputs, values, strict=True))
 
 
 # ------------------------------------------------------------ from an image to the network
@@ -446,7 +446,7 @@ def _centre_pad(pixels: np.ndarray, step: dict[str, Any]) -> tuple[np.ndarray, i
     padded = np.empty((*size, 3), pixels.dtype)
     padded[:] = step["value"]
     places = []
-    for extent, to in zip(pixels.shape[:2], size):
+    for extent, to in zip(pixels.shape[:2], size, strict=True):
         centre, half = extent // 2, to // 2
         first, last = max(0, centre - half), min(centre + half, extent)
         start = half - (centre - first)
@@ -552,7 +552,7 @@ def to_original(
     if "masks" in outputs and how["mask_frame"] == "box":
         masks = paste(outputs["masks"][0][kept], boxes, frame, how["mask_threshold"])
     elif "masks" in outputs:
-        whole = whole_masks(outputs["masks"][0][kept], frame, how)
+        whole = whole_masks(outputs["masks"][0][kept], frame, how["mask_frame"])
         order, boxes, scores, masks = _by_masks(whole, boxes, scores, how)
         labels = labels[order]
     found = [names[label] for label in labels]
@@ -564,8 +564,10 @@ def paste(masks: np.ndarray, boxes: np.ndarray, frame: Frame, threshold: float) 
 
     Bilinear, with half-pixel centres and zeros outside, as MMDetection samples them.
     """
+    if not np.isfinite(boxes).all():
+        raise BundleError("the engine gives a box of NaN or infinity")
     pasted = np.zeros((len(masks), frame.original_h, frame.original_w), np.bool_)
-    for mask, box, image in zip(masks, boxes, pasted):
+    for mask, box, image in zip(masks, boxes, pasted, strict=True):
         top, bottom, rows = _box_weights(box[1], box[3], frame.original_h, mask.shape[0])
         left, right, columns = _box_weights(box[0], box[2], frame.original_w, mask.shape[1])
         image[top:bottom, left:right] = (rows @ mask @ columns.T) >= threshold
@@ -586,16 +588,19 @@ def _box_weights(
     return first, after, _tent(position * cells - 0.5, cells)
 
 
-def whole_masks(masks: np.ndarray, frame: Frame, how: dict[str, Any]) -> list[np.ndarray]:
-    """Resize masks [K, h, w] over the network's whole input to the original image's size."""
-    kind = how["mask_frame"]
-    rows = _whole_weights(
-        masks.shape[1], frame.height, frame.valid_h, frame.original_h, kind
+def whole_masks(masks: np.ndarray, frame: Frame, kind: str) -> np.ndarray:
+    """Resize masks [K, h, w] over the network's whole input; return float32 [K, H, W]."""
+    resized = np.zeros((len(masks), frame.original_h, frame.original_w), np.float32)
+    rows, columns = (
+        _whole_weights(cells, size, valid, original, kind)
+        for cells, size, valid, original in (
+            (masks.shape[1], frame.height, frame.valid_h, frame.original_h),
+            (masks.shape[2], frame.width, frame.valid_w, frame.original_w),
+        )
     )
-    columns = _whole_weights(
-        masks.shape[2], frame.width, frame.valid_w, frame.original_w, kind
-    ).T
-    return [rows @ mask @ columns for mask in masks]
+    for mask, image in zip(masks, resized, strict=True):
+        image[:] = rows @ mask @ columns.T
+    return resized
 
 
 def _whole_weights(cells: int, size: int, valid: int, original: int, kind: str) -> np.ndarray:
@@ -616,19 +621,18 @@ def _tent(position: np.ndarray, cells: int) -> np.ndarray:
 
 
 def _by_masks(
-    whole: list[np.ndarray], boxes: np.ndarray, scores: np.ndarray, how: dict[str, Any]
+    whole: np.ndarray, boxes: np.ndarray, scores: np.ndarray, how: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the order of scores, and in it boxes, scores and masks of masks over the image.
 
     The box is the one around the mask, but for the kind `image`; of the kind `queries` the score
     counts times the mean probability inside the mask.
     """
-    masks = np.array([mask > how["mask_threshold"] for mask in whole]).reshape(len(whole), -1)
-    masks = masks.reshape(len(whole), *(whole[0].shape if whole else (0, 0)))
+    masks = whole > how["mask_threshold"]
     if how["mask_frame"] == "queries":
         means = [
             (1 / (1 + np.exp(-mask[inside].astype(np.float64)))).sum() / (inside.sum() + 1e-6)
-            for mask, inside in zip(whole, masks)
+            for mask, inside in zip(whole, masks, strict=True)
         ]
         scores = scores * np.array(means, np.float32)
     if how["mask_frame"] != "image":
@@ -693,7 +697,7 @@ def compared(found: Detections, sample: dict[str, Any]) -> tuple[float, float]:
     """
     limits, rest = sample["limits"], list(range(len(found.scores)))
     most_box = most_score = 0.0
-    for box, score, name in zip(sample["boxes"], sample["scores"], sample["names"]):
+    for box, score, name in zip(sample["boxes"], sample["scores"], sample["names"], strict=True):
         same = [i for i in rest if found.names[i] == name]
         apart = {
             i: (float(np.abs(found.boxes[i] - box).max()), abs(float(found.scores[i]) - score))
@@ -722,11 +726,11 @@ def compared(found: Detections, sample: dict[str, Any]) -> tuple[float, float]:
 def main() -> int:
     """Run the command line; return the exit code: 0, or 1 where something differs."""
     parser = argparse.ArgumentParser(description="Run or check the detector of this folder.")
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="print the boxes of these images")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="print the boxes in it")
     parser.add_argument(
         "--check",
         action="store_true",
-        help="compare files, versions and the boxes of the sample image; exit code 1 if they differ",
+        help="compare files, versions and the sample's boxes; exit code 1 if they differ",
     )
     parser.add_argument(
         "--allow-fallback",
@@ -755,7 +759,7 @@ def main() -> int:
 
 
 def _print(path: str, found: Detections, least: float) -> None:
-    for box, score, name in zip(found.boxes, found.scores, found.names):
+    for box, score, name in zip(found.boxes, found.scores, found.names, strict=True):
         if score >= least:
             print(f"{path}: {name} {score:.3f} at {' '.join(f'{x:.1f}' for x in box)}")
 

@@ -1,4 +1,4 @@
-"""The ONNX file as it leaves: as its runtime reads it, with named axes and what it needs to be used.
+"""The ONNX file as it leaves: as its runtime reads it, with named axes and how to use it.
 
 That is written when a file leaves the store (`farm bundle`, `farm export`) and not by the stage
 `export`: names and preprocessing are facts of the model's `check`, and models that differ in these

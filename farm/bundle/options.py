@@ -7,13 +7,14 @@ import argparse
 from farm.run import PLACE
 
 _BUNDLE = """\
-The folder has the engine, its ONNX file, bundle.json, detector.py, a sample image with the boxes that
-are expected, requirements.txt and README.md. detector.py needs numpy, OpenCV and the runtime alone."""
+The folder has the engine, its ONNX file, bundle.json, detector.py, a sample image with the boxes
+that are expected, requirements.txt and README.md. detector.py needs numpy, OpenCV and the runtime
+alone."""
 
 _CHECK = """\
-Compares every file with its sha256, the versions and the processor with those that the engine was
-built for, and the boxes of the sample image with those that are expected. Ends with 1, and says why,
-if something differs. `python DIR/detector.py --check` does the same without the farm."""
+Compares every file with its sha256, the version and the processor with those that the engine was
+built for, and the boxes of the sample image with those that are expected. Ends with 1, and says
+why, if something differs. `python DIR/detector.py --check` does the same without the farm."""
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:

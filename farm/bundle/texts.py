@@ -32,8 +32,8 @@ In a program of your own, with this folder in `sys.path`:
 ```python
 {program}```
 
-`found.boxes` is float32 [K, 4], x1 y1 x2 y2 in pixels of the image, best score first. `found.labels`
-are the numbers of `found.names`.{masks}
+`found.boxes` is float32 [K, 4], x1 y1 x2 y2 in pixels of the image, best score first.
+`found.labels` are the numbers of `found.names`.{masks}
 
 | file | what it is | where it holds |
 |---|---|---|
@@ -43,8 +43,8 @@ are the numbers of `found.names`.{masks}
 | `detector.py` | a program that runs it; numpy, OpenCV and the runtime alone | |
 | `{image}` | an image whose boxes are known, for `--check` | |
 {more}
-Where the version or the processor differs, `detector.py` runs `{onnx}` in the engine's place and warns
-(`Detector(folder, fallback=False)` refuses). A changed byte in the engine, the ONNX file or
+Where the version or the processor differs, `detector.py` runs `{onnx}` in the engine's place and
+warns (`Detector(folder, fallback=False)` refuses). A changed byte in the engine, the ONNX file or
 `bundle.json` is refused.
 
 ## Figures
@@ -83,9 +83,10 @@ def _figures(values: dict[str, Any]) -> str:
     lines = []
     for kind in ("box", "mask"):
         if (ap := values.get(f"{kind}_ap")) is not None:
-            drop, ends = values.get(f"{kind}_ap_drop"), [
-                values.get(f"{kind}_ap_drop_{end}") for end in ("low", "high")
-            ]
+            drop, ends = (
+                values.get(f"{kind}_ap_drop"),
+                [values.get(f"{kind}_ap_drop_{end}") for end in ("low", "high")],
+            )
             beside = f", {drop:+.4f} lost against PyTorch" if drop is not None else ""
             if drop is not None and None not in ends:
                 beside += f" (95 % interval {ends[0]:+.4f} to {ends[1]:+.4f})"

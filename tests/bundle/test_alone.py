@@ -1,0 +1,124 @@
+"""A bundle in a Python that has numpy, OpenCV and the runtimes alone: the row's AP, to 1e-6."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import PROJECT, Farm, made_once, needs_packages
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from farm.datasets import synthetic
+from farm.environments import EnvironmentFailed, uv
+
+pytestmark = [pytest.mark.slow, needs_packages]
+
+CELLS = (
+    "onestage.op11.fixed.fp32.onnxruntime.cpu",
+    "onestage.op17.dynamic.fp32.openvino.cpu",
+    "twostage.op17.fixed.fp32.openvino.cpu",
+    "twostage.op17.dynamic.fp32.onnxruntime.cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def bundles(farm: Farm, demo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bundles")
+    for cell in CELLS:
+        done = farm("bundle", cell, folder / cell, "--results", demo)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return {cell: folder / cell for cell in CELLS}
+
+
+@pytest.fixture(scope="module")
+def python(bundles: dict[str, Path], common: Path) -> Path:
+    """A Python with what the bundles' requirements.txt name, and nothing else."""
+
+    def make(folder: Path) -> None:
+        uv.run("venv", "--quiet", str(folder))
+        files = [word for one in bundles.values() for word in ("-r", str(one / "requirements.txt"))]
+        interpreter = str(folder / "bin" / "python")
+        uv.run("pip", "install", "--quiet", "--python", interpreter, *files)
+
+    try:
+        return made_once(common / "alone", make) / "bin" / "python"
+    except EnvironmentFailed as error:
+        pytest.skip(f"no package index answers: {error}")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images of `matrices/demo.yaml`."""
+    folder = tmp_path_factory.mktemp("data")
+    synthetic.draw(folder, 64, 7, 160)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(farm: Farm, demo: Path) -> dict[str, dict[str, Any]]:
+    done = farm("leaderboard", "--format", "json", "--results", demo)
+    return {row["cell"]: row for row in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_bundle_has_the_ap_of_its_row_without_farm_and_pytorch(
+    cell: str, bundles: dict[str, Path], python: Path, data: Path,
+    rows: dict[str, dict[str, Any]], tmp_path: Path,
+) -> None:  # fmt: skip
+    output = tmp_path / "found.npz"
+    program = PROJECT / "tests" / "bundle" / "outside.py"
+    words = [python, "-I", program, bundles[cell], data / "images", output]
+    done = subprocess.run(
+        [*map(str, words)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("engine/") and not done.stderr
+    found = np.load(output)
+    truth = COCO(str(data / "annotations.json"))
+    assert ap(truth, found, "bbox") == pytest.approx(rows[cell]["box_ap"], abs=1e-6)
+    if cell.startswith("twostage"):
+        assert ap(truth, found, "segm") == pytest.approx(rows[cell]["mask_ap"], abs=1e-6)
+
+
+@pytest.mark.parametrize("cell", CELLS[:2])
+def test_the_program_of_a_bundle_checks_itself(
+    cell: str, bundles: dict[str, Path], python: Path, tmp_path: Path
+) -> None:
+    words = [str(python), "-I", str(bundles[cell] / "detector.py"), "--check"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "boxes as expected" in done.stdout
+
+
+def ap(truth: COCO, found: Any, kind: str) -> float:
+    """COCO AP of what `outside.py` has found, by pycocotools."""
+    categories = {one["name"]: one["id"] for one in truth.loadCats(truth.getCatIds())}
+    results = []
+    for image in truth.loadImgs(truth.getImgIds()):
+        arrays = {
+            name: found.get(f"{image['file_name']}/{name}")
+            for name in ("boxes", "scores", "names", "masks")
+        }
+        for i, (x1, y1, x2, y2) in enumerate(arrays["boxes"].tolist()):
+            one = {
+                "image_id": image["id"],
+                "category_id": categories[str(arrays["names"][i])],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": float(arrays["scores"][i]),
+            }
+            if kind == "segm":
+                mask = np.asfortranarray(arrays["masks"][i].astype(np.uint8))
+                one["segmentation"] = coco_mask.encode(mask)
+                del one["bbox"]
+            results.append(one)
+    evaluation = COCOeval(truth, truth.loadRes(results), kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return float(evaluation.stats[0])
