@@ -75,9 +75,26 @@ def write(cell: FinishedCell, folder: Path, sample: Sample, triton: bool = False
     (folder / "requirements.txt").write_text(texts.requirements(content))
     _seal(folder, content)  # so that the detector opens it
     content["sample"] = expected(cell, folder, content, sample)
-    others: dict[str, str] = {}
+    others = _openvino_ir(cell, folder, content)
     (folder / "README.md").write_text(texts.readme(content, others))
     _seal(folder, content)
+
+
+def _openvino_ir(cell: FinishedCell, folder: Path, content: dict[str, Any]) -> dict[str, str]:
+    """Write OpenVINO's IR of an OpenVINO cell; return what to say of it in README.md."""
+    if cell.runtime != "openvino":
+        return {}
+    from farm.bundle import model_api
+
+    if reason := model_api.why_not(cell):
+        content["openvino_ir"] = {"file": None, "why_not": reason}
+        return {}
+    model_api.write(cell, folder / content["onnx"]["file"], folder / model_api.FILE)
+    content["openvino_ir"] = {"file": model_api.FILE, "why_not": None}
+    return {
+        model_api.FILE: "OpenVINO's IR with preprocessing, which OpenVINO Model API opens:"
+        f' `Model.create_model("{model_api.FILE}")`'
+    }
 
 
 def _copy_engine(cell: FinishedCell, folder: Path) -> str:
