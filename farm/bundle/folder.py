@@ -15,6 +15,7 @@ from uuid import uuid4
 import onnx
 
 from farm.bundle import detector, onnx_file, texts
+from farm.bundle import triton as triton_repository
 from farm.bundle.manifest import manifest, onnx_metadata
 from farm.bundle.sample import Sample, expected
 from farm.errors import InputError
@@ -76,6 +77,9 @@ def write(cell: FinishedCell, folder: Path, sample: Sample, triton: bool = False
     _seal(folder, content)  # so that the detector opens it
     content["sample"] = expected(cell, folder, content, sample)
     others = _openvino_ir(cell, folder, content)
+    if triton:
+        triton_repository.write(folder, content, model, cell.options.shape)
+        others[f"{triton_repository.FOLDER}/"] = "a model repository of Triton Inference Server"
     (folder / "README.md").write_text(texts.readme(content, others))
     _seal(folder, content)
 

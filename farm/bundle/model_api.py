@@ -59,9 +59,7 @@ def write(cell: FinishedCell, onnx: Path, path: Path) -> None:
     ov.save_model(model, str(path), compress_to_fp16=False)
 
 
-def _model_info(
-    cell: FinishedCell, pipeline: Pipeline, height: int, width: int
-) -> dict[str, str]:
+def _model_info(cell: FinishedCell, pipeline: Pipeline, height: int, width: int) -> dict[str, str]:
     """Return the parameters of Model API's wrapper. Names of labels are separated by spaces."""
     keeps = next(one.keep_ratio for one in pipeline.steps if isinstance(one, Resize))
     return {

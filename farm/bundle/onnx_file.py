@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import DecodeError
 
 _AXES: Mapping[str, tuple[str | int, ...]] = {
     "images": ("batch", 3, "height", "width"),
@@ -80,6 +81,23 @@ def set_metadata(model: onnx.ModelProto, values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         text = value if isinstance(value, str) else json.dumps(value)
         model.metadata_props.add(key=key, value=text)
+
+
+def described(path: Path, values: Mapping[str, Any]) -> bytes:
+    """Return the file with named axes, and with these entries of `metadata_props`."""
+    model = onnx.load(str(path))
+    name_axes(model)
+    set_metadata(model, values)
+    return bytes(model.SerializeToString())
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """Return the entries of `metadata_props`. Raises OSError, and ValueError for no ONNX file."""
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except DecodeError as error:
+        raise ValueError(str(error)) from None
+    return {one.key: one.value for one in model.metadata_props}
 
 
 def input_name(model: onnx.ModelProto) -> str:
