@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,9 @@ def artifact_of(path: Path, store: Store) -> Ref | None:
     except (OSError, ValueError):
         return None
     ref = Ref("export", own.get(_KEY, ""))
-    if not ref.key or store.record(ref) is None or store.altered(ref):
+    if not re.fullmatch("[0-9a-f]{64}", ref.key):  # anyone may have written it
+        return None
+    if store.record(ref) is None or store.altered(ref):
         return None
     again = onnx_file.described(store.files(ref) / "model.onnx", own)
     return ref if again == path.read_bytes() else None
