@@ -32,16 +32,13 @@ def empty_folder(name: str) -> Path:
         InputError: it is a file or has files in it, or cannot be made.
     """
     path = expanded(name, Path.cwd())
-    try:
-        if path.is_dir() and any(path.iterdir()):
-            raise InputError("it is not empty; give a new or an empty folder", name)
-        if path.exists() and not path.is_dir():
-            raise InputError("it is a file; give a new or an empty folder", name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{error.filename or path}: {error.strerror}", name) from None
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path.parent}: no right to write there", name)
+    there = next(one for one in (path, *path.parents) if one.exists())
+    if not there.is_dir():
+        raise InputError(f"{there} is a file; give a new or an empty folder", name)
+    if not os.access(there, os.W_OK):
+        raise InputError(f"{there}: no right to write there", name)
+    if there == path and any(path.iterdir()):
+        raise InputError("it is not empty; give a new or an empty folder", name)
     return path
 
 
@@ -50,7 +47,7 @@ def appearing(path: Path) -> Iterator[Path]:
     """Yield a folder to write into; it becomes `path` when the block ends, and is removed when the
     block raises. Raises OSError."""
     part = path.with_name(f".{path.name}.{os.getpid()}.{uuid4().hex[:8]}.part")
-    part.mkdir()
+    part.mkdir(parents=True)
     try:
         yield part
         part.rename(path)  # which takes the place of an empty folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,20 @@ def bundles(farm: Farm, demo: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def python(bundles: dict[str, Path], common: Path) -> Path:
     """A Python with what the bundles' requirements.txt name, and nothing else."""
+    return made_python(common / "alone", list(bundles.values()))
+
+
+def made_python(folder: Path, bundles: Sequence[Path], *more: str) -> Path:
+    """A new environment with what the bundles and `more` need."""
+    files = [word for one in bundles for word in ("-r", str(one / "requirements.txt"))]
 
     def make(folder: Path) -> None:
         uv.run("venv", "--quiet", str(folder))
-        files = [word for one in bundles.values() for word in ("-r", str(one / "requirements.txt"))]
-        interpreter = str(folder / "bin" / "python")
-        uv.run("pip", "install", "--quiet", "--python", interpreter, *files)
+        to = ("--python", str(uv.python_of(folder)))
+        uv.run("pip", "install", "--quiet", *to, *files, *more)
 
     try:
-        return made_once(common / "alone", make) / "bin" / "python"
+        return uv.python_of(made_once(folder, make))
     except EnvironmentFailed as error:
         pytest.skip(f"no package index answers: {error}")
 
@@ -94,6 +100,23 @@ def test_the_program_of_a_bundle_checks_itself(
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "boxes as expected" in done.stdout
+
+
+def test_openvino_model_api_gives_the_same_boxes(
+    bundles: dict[str, Path], common: Path, tmp_path: Path
+) -> None:
+    """It rounds boxes to whole pixels, and resizes by OpenVINO in place of OpenCV."""
+    bundle = bundles["twostage.op17.fixed.fp32.openvino.cpu"]
+    python = made_python(common / "model_api", [bundle], "openvino-model-api==0.4.7")
+    synthetic.draw(tmp_path, 8, 7, 160)
+    program = PROJECT / "tests" / "bundle" / "by_model_api.py"
+    words = [str(python), "-I", str(program), str(bundle), str(tmp_path / "images")]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    as_they_are, resized = (line.split() for line in done.stdout.splitlines()[-2:])
+    assert int(as_they_are[0]) > 30 and int(resized[0]) > 20
+    assert float(as_they_are[1]) < 0.52 and float(as_they_are[2]) < 1e-4
+    assert float(resized[1]) < 1.5 and float(resized[2]) < 0.03
 
 
 def ap(truth: COCO, found: Any, kind: str) -> float:
