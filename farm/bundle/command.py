@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm.errors import FarmError, InputError
+
+if TYPE_CHECKING:
+    from farm.cli.results import Results
 
 log = logging.getLogger(__name__)
 
@@ -19,23 +23,47 @@ def bundle(options: argparse.Namespace) -> int:
     """Write a bundle. Return the exit code.
 
     Raises:
-        InputError: the cell or the folder is wrong.
-        StepFailed: the bundle would be another detector than the cell's.
-        OSError: a file cannot be read or written.
+        InputError, StepFailed, OSError: as `write_bundle`.
     """
-    from farm.bundle import folder, sample
-    from farm.bundle.cells import finished_cell
     from farm.cli.results import results_of
 
-    path = folder.empty_folder(options.folder)
     results = results_of(options.results)
-    cell = finished_cell(options.cell, results, options.sweep)
-    with sample.chosen(cell, results, options.sample) as image, folder.appearing(path) as part:
-        folder.write(cell, part, image, options.triton)
+    path = write_bundle(
+        options.cell, options.folder, results, options.sweep, options.sample, options.triton
+    )
     size = sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
     print(f"Bundle: {path} ({size / 1e6:.1f} MB)")
     log.info(f"On the machine where it will run: python {path / 'detector.py'} --check")
     return 0
+
+
+def write_bundle(
+    cell: str,
+    folder: str,
+    results: Results,
+    sweep: str | None = None,
+    sample: str | None = None,
+    triton: bool = False,
+) -> Path:
+    """Write the bundle of a cell into a new or empty folder, whole or not at all.
+
+    sweep: needed where several sweeps have a cell of that name. sample: an image in place of one of
+    the data set. triton: also write a model repository of Triton Inference Server.
+
+    Raises:
+        InputError: the cell, the folder or the image is wrong.
+        StepFailed: the bundle would be another detector than the cell's.
+        OSError: a file cannot be read or written.
+    """
+    from farm.bundle import sample as samples
+    from farm.bundle.cells import finished_cell
+    from farm.bundle.folder import appearing, empty_folder, write
+
+    path = empty_folder(folder)
+    found = finished_cell(cell, results, sweep)
+    with samples.chosen(found, results, sample) as image, appearing(path) as part:
+        write(found, part, image, triton)
+    return path
 
 
 def check(options: argparse.Namespace) -> int:

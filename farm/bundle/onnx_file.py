@@ -59,7 +59,9 @@ def name_axes(model: onnx.ModelProto) -> None:
     renamed: dict[str, str] = {}
     for value in (*model.graph.input, *model.graph.output):
         axes, dims = known.get(value.name, ()), value.type.tensor_type.shape.dim
-        for dim, axis in zip(dims, axes, strict=len(axes) == len(dims)):
+        if len(axes) != len(dims):
+            continue
+        for dim, axis in zip(dims, axes, strict=True):
             if dim.HasField("dim_value"):
                 continue
             if isinstance(axis, int):
