@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 BUNDLED = ("onnxruntime", "openvino")
 """The runtimes whose engines `detector.py` opens."""
 
-_STAGES = ("check", "prepare", "reference", "export", "convert", "build", "evaluate", "measure")
+_STAGES = ("check", "prepare", "export", "convert", "build", "evaluate")
+"""Of which a bundle needs the records."""
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ import numpy as np
 SCHEMA = 1
 """Of the `bundle.json` that this program reads."""
 
-TEXTS = ("README.md", "requirements.txt", "detector.py")
-"""Files that you may change: only `--check` compares them."""
+NOT_OPENED = ("README.md", "requirements.txt", "detector.py", "openvino/", "triton/")
+"""How names of files begin that `Detector` does not open: only `--check` compares them."""
 
 
 class BundleError(RuntimeError):
@@ -100,7 +100,7 @@ class Detector:
             BundleError: a file was changed, the runtime is missing, or the engine does not fit.
         """
         self.bundle = read_bundle(Path(folder))
-        require_unchanged(Path(folder), self.bundle, without=TEXTS)
+        require_unchanged(Path(folder), self.bundle, without=NOT_OPENED)
         self.labels: list[str] = self.bundle["labels"]
         self.runs, self._engine = open_engine(Path(folder), self.bundle, threads, fallback)
 
@@ -149,13 +149,13 @@ def bundle_digest(bundle: dict[str, Any]) -> str:
 
 
 def require_unchanged(folder: Path, bundle: dict[str, Any], without: tuple[str, ...] = ()) -> None:
-    """Compare the files of the bundle, but for `without`, with their sha256.
+    """Compare the files of the bundle with their sha256; those that begin with `without` are not.
 
     Raises:
         BundleError: one is missing or was changed.
     """
     for name, digest in bundle["files"].items():
-        if name in without:
+        if name.startswith(without):
             continue
         try:
             found = _sha256(folder / name)
