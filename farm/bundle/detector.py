@@ -531,7 +531,8 @@ def _iou(box: np.ndarray, others: np.ndarray, offset: int) -> np.ndarray:
     inner = np.maximum(high - low + np.float32(offset), 0).prod(1)
     area = (box[2:] - box[:2] + np.float32(offset)).prod()
     union = area + (others[:, 2:] - others[:, :2] + np.float32(offset)).prod(1) - inner
-    return np.divide(inner, union, out=np.zeros_like(inner), where=inner > 0)
+    overlaps: np.ndarray = np.divide(inner, union, out=np.zeros_like(inner), where=inner > 0)
+    return overlaps
 
 
 def to_original(
@@ -617,7 +618,9 @@ def _bilinear(to: int, cells: int) -> np.ndarray:
 
 def _tent(position: np.ndarray, cells: int) -> np.ndarray:
     """Bilinear weights [positions, cells] of cells at positions in units of cells."""
-    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(cells, dtype=np.float32)))
+    distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32))
+    weights: np.ndarray = np.maximum(0, 1 - distance)
+    return weights
 
 
 def _by_masks(

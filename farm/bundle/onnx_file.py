@@ -105,4 +105,4 @@ def metadata(path: Path) -> dict[str, str]:
 def input_name(model: onnx.ModelProto) -> str:
     """Return the name of the input of images."""
     weights = {one.name for one in model.graph.initializer}
-    return next(one.name for one in model.graph.input if one.name not in weights)
+    return next(str(one.name) for one in model.graph.input if one.name not in weights)
