@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import farm
-from farm.bundle import onnx_file, pipeline
+from farm.bundle import onnx_file
 from farm.specs import ExportInputs, Model, ModelFacts, Ref
 from farm.specs.pipeline import is_mmdets
 
@@ -32,6 +32,8 @@ def described(path: Path, values: ExportInputs, facts: ModelFacts | None) -> byt
 
 
 def _of_facts(facts: ModelFacts, values: ExportInputs) -> dict[str, Any]:
+    from farm.bundle import pipeline  # with OpenCV, which building from a file does not need
+
     content: dict[str, Any] = {
         "postprocess": {
             "ends": values.postprocess,
