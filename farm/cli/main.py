@@ -42,6 +42,13 @@ COMMANDS = {
         "pick the engine to ship for each target and model, and say why",
         "farm.cli.best:add_command",
     ),
+    "bundle": Command(
+        "write a cell's engine with all that a program needs to use it into a folder",
+        "farm.bundle.options:add_bundle",
+    ),
+    "check": Command(
+        "check a bundle on the machine where it will run", "farm.bundle.options:add_check"
+    ),
     "diff": Command(
         "compare two sweeps, or two values of an axis, cell by cell", "farm.cli.diff:add_command"
     ),

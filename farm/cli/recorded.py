@@ -39,7 +39,7 @@ def recorded(cell: str, results: Results, sweep: str | None) -> Recorded:
     Raises:
         InputError: the cell or its matrix is not kept here, or files of the user are wrong.
     """
-    row = _row(cell, results, sweep)
+    row = leaderboard_row(cell, results, sweep)
     matrix = results.kept_matrix(row["sweep"])
     store = results.store()
     if missing := make_plan(matrix).missing:
@@ -52,7 +52,14 @@ def recorded(cell: str, results: Results, sweep: str | None) -> Recorded:
     return Recorded(row, matrix, plan, planned, store, limits)
 
 
-def _row(cell: str, results: Results, sweep: str | None) -> Row:
+def leaderboard_row(cell: str, results: Results, sweep: str | None) -> Row:
+    """Return the row of a cell.
+
+    sweep: needed where several sweeps have a cell of that name.
+
+    Raises:
+        InputError: there is no such cell, or several.
+    """
     rows = results.read(sweep=sweep)
     found = [row for row in rows if row["cell"] == cell]
     if not found:

@@ -10,7 +10,8 @@ from farm import specs
 from farm.catalog import OPSETS, SOURCES
 from farm.cli import writable
 from farm.errors import InputError
-from farm.single import inputs, steps
+from farm.files import atomic
+from farm.single import exported, inputs, steps
 from farm.single.inputs import fixed_shape, free_shape
 from farm.units import Dims
 
@@ -42,7 +43,7 @@ def export(options: argparse.Namespace) -> int:
         options.simplify,
     )
     folder = steps.export_onnx(checked, values, store, options.retry_failed)
-    steps.copy_artifact(folder / "model.onnx", output)
+    atomic.write(output, exported.described(folder / "model.onnx", values, checked.facts))
     print(f"ONNX file: {output}")
     print(f"In the store: {folder / 'model.onnx'}")
     if options.show:

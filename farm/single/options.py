@@ -129,12 +129,16 @@ def add_test(parser: argparse.ArgumentParser) -> None:
     _in_child(parser, _test)
     add = parser.add_argument
     add("config", help="a path, or a config that mmdet ships")
-    add("model", help="an ONNX file or an engine of `farm build`; a checkpoint for torch")
+    add(
+        "model",
+        help="an ONNX file, an engine of `farm build` or a folder of `farm bundle`; for torch a"
+        " checkpoint",
+    )
     add(
         "--backend",
-        required=True,
         metavar="RUNTIME",
-        help="what runs the model: torch, or a runtime with engines, such as onnxruntime",
+        help="what runs the model: torch, or a runtime with engines, such as onnxruntime (default:"
+        " that of the bundle; all others need it)",
     )
     add(
         "--out",

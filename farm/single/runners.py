@@ -1,4 +1,4 @@
-"""What `farm test` runs: PyTorch, an ONNX file or a built engine, image by image."""
+"""What `farm test` runs: PyTorch, an ONNX file, an engine or a bundle, image by image."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import numpy as np
 from farm import specs
 from farm.catalog import RUNTIMES, SOURCES
 from farm.detections import Detections, Floats, ImageMeta
-from farm.errors import InputError
-from farm.single import inputs, metadata, steps
+from farm.errors import InputError, StepFailed
+from farm.preprocess import preparer
+from farm.single import bundled, inputs, metadata, steps
 from farm.single.inputs import fixed_shape, resized_shape, target_here
 from farm.single.metadata import facts_without_weights
 from farm.single.verify import as_input_error, as_step_failed
@@ -29,20 +30,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Run = Callable[[Iterable[tuple[Floats, ImageMeta]]], Iterator[Detections]]
+Images = Iterable[tuple[Path, str]]
+"""Files with the names that their data set gives them."""
+
+Run = Callable[[Images], Iterator[Detections]]
 
 
 @dataclass(frozen=True)
 class Runner:
     """What runs a model image by image.
 
-    run: takes images as prepared for `shape`, with their metas, and yields detections in pixels
-    of the original images. outputs: the names of the file's outputs; None for PyTorch, or where
-    they are not known.
+    run: yields the detections of each file, in pixels of the original images; raises InputError
+    for a file that is no image. outputs: the names of the file's outputs; None for PyTorch, or
+    where they are not known.
     """
 
     facts: specs.ModelFacts
-    shape: specs.Shape
     run: Run
     outputs: tuple[str, ...] | None = None
 
@@ -55,6 +58,9 @@ def opened(options: argparse.Namespace, model: specs.Model, settings: Any) -> It
         InputError: the backend does not run files of this kind.
         StepFailed: the runtime cannot build or run it.
     """
+    if bundled.is_bundle(options.model):
+        yield bundled.runner(Path(options.model), inputs.threads())
+        return
     if options.backend == "torch":
         yield _pytorch(model, resized_shape(own_scale(settings, model.config.path)))
         return
@@ -64,8 +70,8 @@ def opened(options: argparse.Namespace, model: specs.Model, settings: Any) -> It
         runtime = RUNTIMES[options.backend]
         session = runtime.open_engine(engine.folder, engine.options, inputs.threads())
     try:
-        run = _run(session, engine.options, facts, model.checkpoint.path)
-        yield Runner(facts, engine.prepared, run, engine.outputs)
+        run = _run(session, engine, facts, model.checkpoint.path)
+        yield Runner(facts, run, engine.outputs)
     finally:
         session.close()
 
@@ -77,10 +83,28 @@ def _pytorch(model: specs.Model, shape: specs.Shape) -> Runner:
     torch.set_num_threads(inputs.threads())
     detector = SOURCES[model.source].adapter().load(model)
 
-    def run(images: Iterable[tuple[Floats, ImageMeta]]) -> Iterator[Detections]:
-        return (detector.reference(image, meta) for image, meta in images)
+    def run(images: Images) -> Iterator[Detections]:
+        prepared = _prepared(detector.facts, shape, images)
+        return (detector.reference(image, meta) for image, meta in prepared)
 
-    return Runner(detector.facts, shape, run)
+    return Runner(detector.facts, run)
+
+
+def _prepared(
+    facts: specs.ModelFacts, shape: specs.Shape, images: Images
+) -> Iterator[tuple[Floats, ImageMeta]]:
+    """Yield each image as the network takes it.
+
+    Raises:
+        InputError: a file is not an image.
+    """
+    prepare = preparer(facts.pipeline, shape)
+    for number, (path, name) in enumerate(images):
+        try:
+            image, meta = prepare(str(path), number, name)
+        except StepFailed as error:
+            raise InputError(str(error)) from error
+        yield image.astype("float32", copy=False), meta
 
 
 @dataclass(frozen=True)
@@ -121,7 +145,9 @@ def _options_for(path: Path, backend: str, settings: Any, where: str) -> specs.E
         file = metadata.onnx_extent(path)
     except InputError as error:
         raise InputError(
-            f"{error.message}; nor is it an engine of this store", error.where
+            f"{error.message}; nor is it an engine of this store (of one from elsewhere, give the"
+            " folder that `farm bundle` wrote)",
+            error.where,
         ) from None
     if file.size:
         shape = fixed_shape(Dims(file.n or 1, 3, *file.size))
@@ -147,15 +173,14 @@ def _built_options(found: steps.FoundArtifact, backend: str, path: Path) -> spec
     )
 
 
-def _run(
-    session: Session, options: specs.EngineOptions, facts: specs.ModelFacts, where: str
-) -> Run:
+def _run(session: Session, engine: _Engine, facts: specs.ModelFacts, where: str) -> Run:
     decoding = decoding_of(facts, facts.clips_boxes)
-    boxes = _Boxes(session, options.runtime, decoding, where)
+    boxes = _Boxes(session, engine.options.runtime, decoding, where)
 
-    def run(images: Iterable[tuple[Floats, ImageMeta]]) -> Iterator[Detections]:
-        size = options.shape.min.n
-        batches = ((np.stack([image] * size), [meta]) for image, meta in images)
+    def run(images: Images) -> Iterator[Detections]:
+        size = engine.options.shape.min.n
+        prepared = _prepared(facts, engine.prepared, images)
+        batches = ((np.stack([image] * size), [meta]) for image, meta in prepared)
         with as_input_error(where):
             yield from detect(boxes, batches, decoding)
 

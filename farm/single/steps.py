@@ -21,7 +21,7 @@ from farm.plan.checks import CheckedModel, check_model, checked_by
 from farm.plan.content.files import plain_file
 from farm.plan.factory import export_step, step_to_build
 from farm.plan.machines.compatibility import cell_unsupported
-from farm.single import metadata
+from farm.single import exported, metadata
 from farm.single.inputs import free_shape
 from farm.specs import Cell
 from farm.store.facts import facts_from
@@ -183,6 +183,8 @@ def import_onnx(path: Path, store: Store, retry_failed: bool) -> specs.Ref:
     """
     if found := find_artifact(store, "export", path):
         return found.ref
+    if described := exported.artifact_of(path, store):
+        return described
     file = metadata.onnx_extent(path)
     opt = Dims(file.n or 1, 3, file.h or 1, file.w or 1)
     shape = free_shape(file.n, file.h, file.w, opt)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.cli import writable
-from farm.errors import InputError, StepFailed, nearest
+from farm.errors import InputError, nearest
 from farm.files import atomic
 from farm.runtimes import engine_runtimes
-from farm.single import inputs
+from farm.single import bundled, inputs
 
 if TYPE_CHECKING:
-    from farm.detections import Floats, ImageMeta
     from farm.single.mmdet.drawing import Painter
     from farm.single.runners import Runner
 
@@ -28,7 +27,7 @@ def test(options: argparse.Namespace) -> int:
         StepFailed, FarmError: the model cannot be run, or its results not be evaluated.
     """
     _check(options)
-    _require_backend(options.backend)
+    options.backend = _backend(options)
     from farm.single.mmdet.dataset import (
         image_files,
         label_names,
@@ -39,7 +38,7 @@ def test(options: argparse.Namespace) -> int:
     from farm.single.runners import opened
     from farm.sources.mmdet import config
 
-    model = inputs.detector_spec(options, options.model)
+    model = inputs.detector_spec(options, bundled.weights(options.model))
     read = (model.config.path, model.checkpoint.path)
     out = writable.file(options.out, "--out", read) if options.out else None
     settings = config.read(model)
@@ -78,13 +77,24 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"{options.show_score_thr}: expected 0 to 1", "--show-score-thr")
 
 
-def _require_backend(name: str) -> None:
-    """Raise InputError for what is neither `torch` nor a runtime that is installed."""
+def _backend(options: argparse.Namespace) -> str:
+    """Return `--backend`, of a bundle the runtime of its engine by default.
+
+    Raises:
+        InputError: it is neither `torch` nor a runtime that is installed, or not the bundle's.
+    """
+    own = bundled.runtime(options.model) if bundled.is_bundle(options.model) else None
+    name: str | None = options.backend or own
+    if name is None:
+        raise InputError("give what runs the model: torch, or a runtime", "--backend")
+    if own is not None and name != own:
+        raise InputError(f"it is a bundle of {own}: leave --backend out", options.model)
     known = ("torch", *engine_runtimes())
     if name not in known:
         raise InputError(f"{name!r} runs no model here{nearest(name, known)}", "--backend")
     if name != "torch":
         inputs.require_runtime(name, "--backend")
+    return name
 
 
 def _finish(
@@ -169,31 +179,12 @@ def _results(runner: Runner, images: list[tuple[Path, str]], paint: Painter | No
     quiet = not console.is_terminal
     results = []
     shown = track(images, "testing", console=console, disable=quiet)
-    found_in_each = runner.run(_prepared(runner, images))
+    found_in_each = runner.run(images)
     for (path, name), found in zip(shown, found_in_each, strict=True):
         if paint:
             paint(path, name, found)
         results.append(as_mmdet(found, len(runner.facts.classes)))
     return results
-
-
-def _prepared(
-    runner: Runner, images: Iterable[tuple[Path, str]]
-) -> Iterator[tuple[Floats, ImageMeta]]:
-    """Yield each image as the network takes it.
-
-    Raises:
-        InputError: a file is not an image.
-    """
-    from farm.preprocess import preparer
-
-    prepare = preparer(runner.facts.pipeline, runner.shape)
-    for number, (path, name) in enumerate(images):
-        try:
-            image, meta = prepare(str(path), number, name)
-        except StepFailed as error:
-            raise InputError(str(error)) from error
-        yield image.astype("float32", copy=False), meta
 
 
 def _dump(results: list[Any], out: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,8 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_works(command: str, demo: Path, farm: Farm) -> None:
     program, *words = shlex.split(command)
+    if words[0] == "bundle":
+        shutil.rmtree(PROJECT / words[2], ignore_errors=True)  # of an earlier run
     if program == "farm":
         done = farm(*words, env={"FARM_RESULTS": str(demo)})
     else:
@@ -49,6 +52,8 @@ def test_the_readme_has_the_commands_that_people_need() -> None:
         "run",
         "leaderboard",
         "best",
+        "bundle",
+        "check",
         "diff",
         "reproduce",
         "bisect",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 from conftest import PROJECT
 
+from farm.bundle import onnx_file
 from farm.errors import FarmError
 from farm.plan import Step
 from farm.plan.content.files import plain_file
 from farm.plan.factory import export_step, step_to_build
 from farm.plan.machines.placement import cpu_model
-from farm.single.steps import find_artifact, run_step
+from farm.single.exported import artifact_of, described
+from farm.single.steps import find_artifact, import_onnx, run_step
 from farm.specs import EngineOptions, ExportInputs, OnnxModel, Shape, Target
 from farm.store import Store
 from farm.units import Dims
@@ -57,6 +60,25 @@ def test_a_file_is_found_by_its_digest_alone_where_the_artifact_is_whole(
     assert find_artifact(store, "export", tmp_path / "other.onnx") is None
     path.write_bytes(path.read_bytes()[:-1] + b"X")
     assert find_artifact(store, "export", tmp_path / "mine.onnx") is None
+
+
+def test_an_exported_file_is_known_by_the_key_that_is_in_it(store: Store, tmp_path: Path) -> None:
+    """It has names and preprocessing that the store's own has not."""
+    step = export()
+    path = run_step(step, store) / "model.onnx"
+    mine = tmp_path / "mine.onnx"
+    mine.write_bytes(described(path, step.inputs, None))
+    assert mine.read_bytes() != path.read_bytes()
+    assert import_onnx(mine, store, False) == step.ref
+    model = onnx.load(mine)
+    model.producer_name = "somebody"
+    onnx.save(model, mine)
+    assert artifact_of(mine, store) is None
+    onnx_file.set_metadata(model, {"export_key": "../../somewhere"})
+    onnx.save(model, mine)
+    assert artifact_of(mine, store) is None
+    mine.write_bytes(b"no ONNX file")
+    assert artifact_of(mine, store) is None
 
 
 def test_a_parent_that_was_altered_is_named(store: Store) -> None:

@@ -60,7 +60,7 @@ def build(onnx: Path, folder: Path, options: EngineOptions) -> None:
     model = core.read_model(file_to_read(onnx, options.precision))
     if options.shape.dynamic:
         model.reshape(_bounds(options.shape))
-    compiled = core.compile_model(model, _DEVICE, _properties(options))
+    compiled = core.compile_model(model, _DEVICE, properties(options))
     blob = io.BytesIO()
     compiled.export_model(blob)
     (folder / "model.blob").write_bytes(blob.getbuffer())
@@ -85,9 +85,9 @@ def open_engine(folder: Path, options: EngineOptions, threads: int) -> OpenVinoE
 
 
 def _open(folder: Path, options: EngineOptions, threads: int, streams: int) -> ov.CompiledModel:
-    properties = _properties(options) | {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams}
+    chosen = properties(options) | {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams}
     blob = io.BytesIO((folder / "model.blob").read_bytes())
-    return ov.Core().import_model(blob, _DEVICE, properties)
+    return ov.Core().import_model(blob, _DEVICE, chosen)
 
 
 def _bounds(shape: Shape) -> ov.PartialShape:
@@ -95,12 +95,13 @@ def _bounds(shape: Shape) -> ov.PartialShape:
     return ov.PartialShape([low if low == high else ov.Dimension(low, high) for low, high in pairs])
 
 
-def _properties(options: EngineOptions) -> dict[str, Any]:
-    properties: dict[str, Any] = {
+def properties(options: EngineOptions) -> dict[str, Any]:
+    """Return what OpenVINO is told when it builds and opens an engine."""
+    chosen: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _HINTS[options.precision],
         "PERFORMANCE_HINT": "LATENCY",
     }
-    return properties | dict(options.options)
+    return chosen | dict(options.options)
 
 
 class OpenVinoSession:

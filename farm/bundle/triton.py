@@ -1,0 +1,69 @@
+"""A model repository of NVIDIA's Triton Inference Server for the ONNX file of a bundle.
+
+Triton runs the network alone: preprocessing, and the suppression of a graph that ends before it,
+are the client's, as `bundle.json` says. An engine that OpenVINO or ONNX Runtime has compiled is no
+model of Triton's backends, so they compile the ONNX file themselves.
+See docs.nvidia.com/deeplearning/triton-inference-server, Model Configuration.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+if TYPE_CHECKING:
+    from farm.specs import Shape
+
+FOLDER = "triton"
+
+_TYPES: dict[int, str] = {
+    onnx.TensorProto.FLOAT: "TYPE_FP32",
+    onnx.TensorProto.FLOAT16: "TYPE_FP16",
+    onnx.TensorProto.INT64: "TYPE_INT64",
+    onnx.TensorProto.INT32: "TYPE_INT32",
+}
+
+
+def write(folder: Path, bundle: dict[str, Any], model: onnx.ModelProto, shape: Shape) -> None:
+    """Write `triton/MODEL/config.pbtxt`, `triton/MODEL/1/model.onnx` and `labels.txt`."""
+    name = bundle["model"]
+    place = folder / FOLDER / name
+    (place / "1").mkdir(parents=True)
+    shutil.copyfile(folder / bundle["onnx"]["file"], place / "1" / "model.onnx")
+    (place / "labels.txt").write_text("\n".join(bundle["labels"]) + "\n")
+    (place / "config.pbtxt").write_text(config(name, bundle["engine"]["runtime"], model, shape))
+
+
+def config(name: str, runtime: str, model: onnx.ModelProto, shape: Shape) -> str:
+    """Return the text of `config.pbtxt`.
+
+    Batches of any size up to the profile's largest are allowed where the file's batch is free.
+    """
+    weights = {one.name for one in model.graph.initializer}
+    images = next(one for one in model.graph.input if one.name not in weights)
+    batched = not images.type.tensor_type.shape.dim[0].HasField("dim_value")
+    tensors = [_tensor("input", images, batched)]
+    tensors += [_tensor("output", one, batched) for one in model.graph.output]
+    return (
+        f'name: "{name}"\n'
+        f'backend: "{runtime}"\n'
+        'default_model_filename: "model.onnx"\n'
+        f"max_batch_size: {shape.max.n if batched else 0}\n" + "".join(tensors)
+    )
+
+
+def _tensor(kind: str, value: onnx.ValueInfoProto, batched: bool) -> str:
+    """Describe an input or output; its dims are without the batch where Triton may choose that."""
+    tensor = value.type.tensor_type
+    dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
+    labels = '\n    label_filename: "labels.txt"' if value.name == "labels" else ""
+    return (
+        f"{kind} [\n  {{\n"
+        f'    name: "{value.name}"\n'
+        f"    data_type: {_TYPES[tensor.elem_type]}\n"
+        f"    dims: [ {', '.join(map(str, dims[1:] if batched else dims))} ]{labels}\n"
+        "  }\n]\n"
+    )
