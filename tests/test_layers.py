@@ -25,7 +25,7 @@ LAYERS = [
     | {"measuring", "ranking"},
     {"stages"},
     {"engine", "results"},
-    {"__main__", "bisect", "cli", "doctor", "models", "offline", "run", "single", "sweep"},
+    {"__main__", "bisect", "cli", "doctor", "init", "models", "offline", "run", "single", "sweep"},
 ]
 HEAVY = {"torch", "ray", "mlflow", "numpy", "pandas", "mmcv", "mmdet", "onnx", "cv2"}
 

@@ -23,6 +23,10 @@ class Command:
 
 
 COMMANDS = {
+    "init": Command(
+        "write a first matrix from a config, a checkpoint and a data set",
+        "farm.init.options:add_command",
+    ),
     "run": Command("run a matrix: the main job", "farm.run:add_command"),
     "pack": Command(
         "pack the rest of a sweep for a machine without network", "farm.offline.options:add_pack"

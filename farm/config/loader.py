@@ -19,6 +19,7 @@ from farm.config.expand import combinations, expand
 from farm.config.kinds import dataset_specs, model_specs
 from farm.config.models import PreprocessSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
+from farm.config.selections import with_lists
 from farm.errors import InputError, nearest, shown, together
 from farm.options import RuntimeOptions, explain
 from farm.specs import Cell
@@ -28,6 +29,11 @@ __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
 log = logging.getLogger(__name__)
 
 _MOST_CELLS = 250_000
+
+_IDLE = {
+    "exclude": "this exclude takes no cell away: none has these values together",
+    "include": "this include adds no cell: no runtime has these values on these targets",
+}
 
 _RENAMED_DATASETS = {"shapes": "synthetic"}
 """Former names of types of data sets, which matrices may still use."""
@@ -66,7 +72,7 @@ def validate(document: Document) -> Matrix:
     Raises:
         InputError: names every mistake with its line.
     """
-    document = _with_current_names(document)
+    document = with_lists(_with_current_names(document))
     try:
         spec = MatrixSpec.model_validate(document.values)
     except ValidationError as error:
@@ -80,7 +86,9 @@ def validate(document: Document) -> Matrix:
     if (count := combinations(spec)) > _MOST_CELLS:
         message = f"its axes make {count} cells; {_MOST_CELLS} are the most: split the matrix"
         raise InputError(message, document.where(()))
-    cells = expand(spec)
+    cells, idle = expand(spec)
+    for key in idle:
+        log.warning("%s: %s", document.where(key), _IDLE[str(key[0])])
     if not cells:
         on_cpus = [name for name, one in RUNTIMES.items() if one.packages and not one.accelerators]
         raise InputError(

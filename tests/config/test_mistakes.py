@@ -63,8 +63,8 @@ def test_the_matrix_is_right_as_it_is(tmp_path: Path) -> None:
         ("images: 3", "max_scor_diff: 3", 10, "verify.max_scor_diff", "max_score_diff"),
         ("{seconds", "{secons", 11, "measure.secons", "seconds"),
         ("images: i", "images: i, limt: 3", 12, "calibration.limt", "limit"),
-        ("include: [{models", "include: [{model", 13, "include.0.model", "models"),
-        ("exclude: [{models", "exclude: [{model", 14, "exclude.0.model", "models"),
+        ("include: [{models", "include: [{modls", 13, "include.0.modls", "models"),
+        ("exclude: [{models", "exclude: [{opsts", 14, "exclude.0.opsts", "opsets"),
         ("{max_ap_drop", "{max_drop", 15, "racing.max_drop", "max_ap_drop"),
     ],
 )
