@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from farm import interrupts
+from farm.called import callable_as_function
 from farm.errors import FarmError, InputError, text_of
 from farm.interrupts import Interrupted
 from farm.parsing import parse_seconds
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from farm.sweep import Sweep
+
+callable_as_function(__name__)  # `farm.run(...)` is `farm.api.run(...)`
 
 log = logging.getLogger("farm.run")  # also where this module is run as `__main__`
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from farm.config.document import Document
-from farm.config.variables import Key
 from farm.errors import InputError, together
+
+if TYPE_CHECKING:
+    from farm.config.document import Document
+    from farm.config.variables import Key
 
 PLURALS = {
     "model": "models",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from farm.datasets.base import DatasetType
-from farm.options import StrictModel, Text, Whole
+from farm.datasets.base import DatasetAdapter, DatasetType
+from farm.options import DataFolder, DatasetOptions, StrictModel, Text, Texts, Whole
 
 if TYPE_CHECKING:
     from farm import specs
@@ -30,6 +30,24 @@ class SyntheticSpec(StrictModel):
     count: Annotated[Whole, Field(ge=1, le=100_000)] = 64
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 7
     size: Annotated[Whole, Field(ge=64, le=4096)] = 160
+
+
+class VocSpec(DatasetOptions):
+    """A folder with an XML file for each image, as of Pascal VOC.
+
+    root: the folder. images, annotations: folders in it. split: `test` for the images that
+    `ImageSets/Main/test.txt` lists, or the path of a list in the folder; all by default. classes:
+    of the data set, where the files do not have them all. map: how mAP is computed; by default of
+    11 points where the path has `VOC2007`, as MMDetection does.
+    """
+
+    type: Literal["voc"]
+    root: Annotated[Text, DataFolder((".xml", ".txt"))]
+    images: Text = "JPEGImages"
+    annotations: Text = "Annotations"
+    split: Text | None = None
+    classes: Texts | None = None
+    map: Literal["area", "11-point"] | None = None
 
 
 class _Coco:
@@ -54,6 +72,13 @@ class _Folder:
         return Path(dataset.images.path), annotations
 
 
+def _voc() -> DatasetAdapter:
+    from farm.datasets import voc
+
+    return voc
+
+
 COCO = DatasetType(name="coco", adapter=_Coco, spec=CocoSpec)
 SYNTHETIC = DatasetType(name="synthetic", adapter=_Synthetic, spec=SyntheticSpec)
+VOC = DatasetType(name="voc", adapter=_voc, spec=VocSpec)
 FOLDER = DatasetType(name="folder", adapter=_Folder)

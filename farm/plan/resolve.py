@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -13,7 +13,7 @@ from farm import catalog, specs
 from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
 from farm.datasets.types import CocoSpec, SyntheticSpec
 from farm.errors import InputError
-from farm.options import ImageFolder, Mark, OutputPlace, marks
+from farm.options import DataFolder, ImageFolder, Mark, OutputPlace, marks
 from farm.plan.content import files
 from farm.plan.content.configs import config_file
 from farm.plan.environments import Environments
@@ -215,6 +215,9 @@ class ResolvedInputs:
             return specs.CachePath(f"{self._folder / value}{folder}")
         if isinstance(mark, ImageFolder):
             return self._file(lambda: files.image_folder(value, self._folder), value, *place)
+        if isinstance(mark, DataFolder):
+            find = partial(files.data_folder, value, self._folder, mark.suffixes)
+            return self._file(find, value, *place)
         if isinstance(value, str):
             return self._plain(mark.kind, value, *place)
         return tuple(self._plain(mark.kind, one, *place) for one in value)

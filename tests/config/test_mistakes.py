@@ -83,7 +83,7 @@ def test_an_unknown_key_is_said_with_the_nearest_known_one(
         ("source: onnx", "source: 3", "m.yaml:4: unknown model source '3'"),
         ("type: synthetic", "type: syntetic", "m.yaml:7: unknown data set type 'syntetic'; did"),
         ("type: synthetic", "type: 3", "m.yaml:7: unknown data set type '3'"),
-        ("{type: synthetic, count: 6}", "3", "m.yaml:7: 'dataset' needs a 'type': coco or synth"),
+        ("{type: synthetic, count: 6}", "3", "m.yaml:7: 'dataset' needs a 'type': coco or voc or"),
         ("{config: a.py, checkpoint: a.pth}", "3",
          "m.yaml:3: 'models.a' is a mapping of keys to values, not 3"),
         ("{images: 3}", "3", "m.yaml:10: 'verify' is a mapping of keys to values, not 3"),
