@@ -64,6 +64,8 @@ DATASETS = Registry(
     (
         "farm.datasets.types:COCO",
         "farm.datasets.types:VOC",
+        "farm.datasets.types:CUSTOM",
+        "farm.datasets.types:CONFIG",
         "farm.datasets.types:SYNTHETIC",
         "farm.datasets.types:FOLDER",
     ),

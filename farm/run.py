@@ -60,7 +60,7 @@ def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
         "--executor",
         choices=("ray", "inline"),
         default="ray",
-        help="inline: one step after another on this machine, without Ray",
+        help="inline: one step after another on this machine, without Ray (default: ray)",
     )
     parser.add_argument(
         "--address", help="a Ray cluster (default: RAY_ADDRESS, else a local one is started)"

@@ -71,14 +71,17 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         type=_ap,
         metavar="AP",
         help="the least box AP, from 0 to 1 as in the leaderboard (0.40); a number over 1 counts"
-        " as points of 100 (40)",
+        " as points of 100 (40) (default: any)",
     )
-    add("--max-latency-ms", type=number, metavar="MS", help="the largest p50 latency allowed")
+    add(
+        "--max-latency-ms", type=number, metavar="MS", help="the largest p50 latency (default: any)"
+    )
     add("--where", action="append", default=[], metavar="CONDITION", help=WHERE)
     add(
         "--postprocess",
         choices=POSTPROCESS,
-        help="only engines whose graphs end there; raw outputs (none) have no AP",
+        help="only engines whose graphs end there; raw outputs (none) have no AP"
+        " (default: any with AP)",
     )
     add(
         "--pareto",

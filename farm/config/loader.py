@@ -79,7 +79,7 @@ def validate(document: Document) -> Matrix:
         found = error.errors(include_url=False)
         raise together(_explain(document, details) for details in found) from None
     options, wrong = _options(document, spec)
-    unknown = itertools.chain(_unknown_names(document, spec), wrong)
+    unknown = itertools.chain(_unknown_names(document, spec), _without_data(document, spec), wrong)
     if first := next(unknown, None):
         raise together(itertools.chain([first], unknown))
     spec = spec.model_copy(update={"runtime_options": options})
@@ -100,8 +100,14 @@ def validate(document: Document) -> Matrix:
 
 
 def _with_current_names(document: Document) -> Document:
-    """Replace the former name of a data set's type, and warn where it is used."""
+    """Replace the former name of a data set's type, and warn where it is used.
+
+    A type alone, as in `dataset: config`, is a data set without options.
+    """
     dataset = document.values.get("dataset")
+    if isinstance(dataset, str):
+        dataset = {"type": dataset}
+        document = replace(document, values=document.values | {"dataset": dataset})
     if not isinstance(dataset, dict):
         return document
     former = dataset.get("type")
@@ -238,6 +244,14 @@ def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]
                     message = f"{axis[:-1]} {shown(word)} is not defined{nearest(word, words)}"
                     yield InputError(message, document.where((*key, axis, i)))
     yield from _unknown_releases(document, spec, selections)
+
+
+def _without_data(document: Document, spec: MatrixSpec) -> Iterator[InputError]:
+    """Report models that have no config, where configs name the data sets."""
+    for name, model in spec.models.items() if spec.dataset.type == "config" else ():
+        if model.source != "mmdet":
+            what = f"model {shown(name)} has no config that names a data set"
+            yield InputError(f"{what}; name one in `dataset`", document.where(("models", name)))
 
 
 def _unknown_releases(

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from farm.datasets.base import DatasetAdapter, DatasetType
-from farm.options import DataFolder, DatasetOptions, StrictModel, Text, Texts, Whole
+from farm.options import (
+    DataFolder,
+    DatasetOptions,
+    ImageFolder,
+    InputFile,
+    StrictModel,
+    Text,
+    Texts,
+    Whole,
+)
 
 if TYPE_CHECKING:
     from farm import specs
@@ -38,7 +47,8 @@ class VocSpec(DatasetOptions):
     root: the folder. images, annotations: folders in it. split: `test` for the images that
     `ImageSets/Main/test.txt` lists, or the path of a list in the folder; all by default. classes:
     of the data set, where the files do not have them all. map: how mAP is computed; by default of
-    11 points where the path has `VOC2007`, as MMDetection does.
+    11 points where the path has `VOC2007`, as MMDetection does. inclusive: whether a box ends with
+    its last pixel, as Pascal VOC's do, so that its width is xmax - xmin + 1.
     """
 
     type: Literal["voc"]
@@ -48,6 +58,25 @@ class VocSpec(DatasetOptions):
     split: Text | None = None
     classes: Texts | None = None
     map: Literal["area", "11-point"] | None = None
+    inclusive: bool = True
+
+
+class CustomSpec(DatasetOptions):
+    """A list of images with their boxes in a file, as MMDetection's `CustomDataset` reads it.
+
+    classes: of label 0, 1, ...
+    """
+
+    type: Literal["custom"]
+    images: Annotated[Text, ImageFolder()]
+    annotations: Annotated[Text, InputFile("annotation file")]
+    classes: Texts
+
+
+class ConfigSpec(DatasetOptions):
+    """The data set that each model's own config names in `data.test`."""
+
+    type: Literal["config"]
 
 
 class _Coco:
@@ -78,7 +107,20 @@ def _voc() -> DatasetAdapter:
     return voc
 
 
+def _custom() -> DatasetAdapter:
+    from farm.datasets import custom
+
+    return custom
+
+
+class _Config:
+    def open_dataset(self, dataset: specs.OtherDataset, folder: Path) -> tuple[Path, Path]:
+        raise AssertionError("`check` finds which data set it is")
+
+
 COCO = DatasetType(name="coco", adapter=_Coco, spec=CocoSpec)
 SYNTHETIC = DatasetType(name="synthetic", adapter=_Synthetic, spec=SyntheticSpec)
 VOC = DatasetType(name="voc", adapter=_voc, spec=VocSpec)
+CUSTOM = DatasetType(name="custom", adapter=_custom, spec=CustomSpec)
+CONFIG = DatasetType(name="config", adapter=_Config, spec=ConfigSpec)
 FOLDER = DatasetType(name="folder", adapter=_Folder)

@@ -34,7 +34,7 @@ _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 class Folder:
     """Where the files of a data set are. images, annotations: folders in `root`. split: a file of
     names of images, one a line; None for all annotation files. classes: of the categories; () for
-    those that the files have. points: as of `Rule`."""
+    those that the files have. points: as of `Rule`. inclusive: boxes end with their last pixel."""
 
     root: Path
     images: str = "JPEGImages"
@@ -42,12 +42,13 @@ class Folder:
     split: Path | None = None
     classes: tuple[str, ...] = ()
     points: int | None = None
+    inclusive: bool = True
 
     @property
     def rule(self) -> Rule:
         """The rule of the data set's mAP: of 11 points for VOC2007, as MMDetection has it."""
         points = (11 if "VOC2007" in str(self.root) else 0) if self.points is None else self.points
-        return Rule(points, offset=1)
+        return Rule(points, offset=int(self.inclusive))
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def open_dataset(dataset: specs.OtherDataset, folder: Path) -> tuple[Path, Path]
         split_file(root, options.get("split")),
         tuple(options.get("classes") or ()),
         {"area": 0, "11-point": 11, None: None}[options.get("map")],
+        options.get("inclusive", True),
     )
     path = folder / "annotations.json"
     folder.mkdir(parents=True, exist_ok=True)

@@ -38,9 +38,10 @@ def init(options: argparse.Namespace) -> int:
         checkpoint=files.plain_file("checkpoint", options.checkpoint, Path.cwd()),
         allow_pickle=options.allow_pickle,
     )
-    found = data.recognised(options.data, options.images)
+    found = data.recognised(options.data, options.images) if options.data else None
     log.info("Loading the model, and looking for runtimes ...")
     facts, scale = _loaded(model)
+    found = found or data.of_config(model)
     _require_classes(facts.classes, found, model.config.path)
     first = First(
         name=_name(output.stem, "own"),

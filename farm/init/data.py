@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from farm.datasets import coco_format
+from farm.datasets import coco_format, voc
 from farm.errors import InputError, shown
 from farm.files.paths import expanded
+
+if TYPE_CHECKING:
+    from farm import specs
 
 _FIRST = 200
 """Images that a first matrix uses of a larger data set."""
@@ -48,10 +51,53 @@ def recognised(name: str, images: str | None) -> Data:
         return _coco(path, folder)
     if not path.is_dir():
         raise InputError(f"there is no {path}; expected {_EXPECTED}", "--data")
+    if (splits := voc.recognised(path)) is not None:
+        return _voc(path, _evaluated(splits))
     return _coco(_only_file(path), folder)
 
 
-_EXPECTED = "an annotation file in COCO's format (.json) or a folder that has one"
+_EXPECTED = (
+    "an annotation file in COCO's format (.json), a folder that has one, or a folder in Pascal VOC's"
+    " form (Annotations, JPEGImages)"
+)
+
+
+def of_config(model: specs.Model) -> Data:
+    """Return the data set that a config's `data.test` names.
+
+    Raises:
+        InputError: the config names none, or one that the farm cannot read.
+    """
+    from farm.datasets import custom
+    from farm.sources.mmdet.data import evaluated
+
+    entry = evaluated.entry(model)
+    if entry["type"] == "coco":
+        found = _coco(Path(entry["annotations"]), Path(entry["images"]))
+    elif entry["type"] == "voc":
+        found = _voc(Path(entry["root"]), entry["split"])
+    else:
+        listed = custom.document(Path(entry["annotations"]), entry["classes"])
+        found = Data({}, len(listed["images"]), tuple(entry["classes"]), "")
+    text = f"The {found.images} images of the config's own test data"
+    return replace(found, entry={"type": "config"}, text=text)
+
+
+def _voc(root: Path, split: str | None) -> Data:
+    folder = voc.Folder(root, split=voc.split_file(root, split))
+    document = voc.document(folder)
+    first = root / document["images"][0]["file_name"]
+    if not first.is_file():
+        raise InputError(f"the first image, {first}, is not there", "--data")
+    names = tuple(one["name"] for one in document["categories"])
+    entry = {"type": "voc", "root": root} | ({"split": split} if split else {})
+    count = len(document["images"])
+    return Data(entry, count, names, f"{count} images in Pascal VOC's form")
+
+
+def _evaluated(splits: Sequence[str]) -> str | None:
+    """The split to evaluate on, if the data set has one that is called so."""
+    return next((one for one in ("test", "val") if one in splits), None)
 
 
 def _only_file(folder: Path) -> Path:

@@ -19,9 +19,9 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     add("config", metavar="CONFIG", help="an mmdet 2.x config: a path, or one that mmdet ships")
     add("checkpoint", metavar="CHECKPOINT", help="its trained weights (.pth)")
     add(
-        "--data", required=True, metavar="FILE_OR_FOLDER",
-        help="what to evaluate on: an annotation file in COCO's format (.json), or a folder that"
-        " has one",
+        "--data", metavar="FILE_OR_FOLDER",
+        help="what to evaluate on: an annotation file in COCO's format (.json), a folder that has"
+        " one, or a folder in Pascal VOC's form (default: the config's own test data)",
     )  # fmt: skip
     add(
         "--images", metavar="DIR",
