@@ -57,8 +57,8 @@ def recognised(name: str, images: str | None) -> Data:
 
 
 _EXPECTED = (
-    "an annotation file in COCO's format (.json), a folder that has one, or a folder in Pascal VOC's"
-    " form (Annotations, JPEGImages)"
+    "an annotation file in COCO's format (.json), a folder that has one, or a folder in Pascal"
+    " VOC's form (Annotations, JPEGImages)"
 )
 
 

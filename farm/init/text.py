@@ -77,7 +77,7 @@ def _lines(first: First) -> Iterator[str]:
 
 def _model(first: First) -> Iterator[str]:
     yield "models:"
-    yield f"  {first.model}:"
+    yield f"  {_scalar(first.model)}:"
     yield f"    config: {_scalar(first.config)}"
     yield f"    checkpoint: {_scalar(first.checkpoint)}"
     if first.allow_pickle:
