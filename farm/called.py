@@ -8,6 +8,7 @@ a module is made callable, and calls the function.
 from __future__ import annotations
 
 import sys
+from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any
 
@@ -16,9 +17,8 @@ class _Called(ModuleType):
     """A module `farm.NAME` that calls `farm.api.NAME`."""
 
     def __call__(self, *values: Any, **options: Any) -> Any:
-        from farm import api
-
-        return getattr(api, self.__name__.rpartition(".")[2])(*values, **options)
+        function = resolve_name(f"farm.api:{self.__name__.rpartition('.')[2]}")
+        return function(*values, **options)
 
 
 def callable_as_function(module: str) -> None:

@@ -80,7 +80,7 @@ def test_best_without_an_engine_says_what_is_in_the_way(results: Path) -> None:
         (lambda r: api.best(results=r, objective="speed"), "unknown objective 'speed'"),
         (lambda r: api.best(results=r, model="c"), "no model 'c'"),
         (lambda r: api.leaderboard(results=r, where="box_app > 1"), "did you mean 'box_ap'"),
-        (lambda r: api.leaderboard(results=r, columns="cel"), "did you mean 'cell'"),
+        (lambda r: api.leaderboard(results=r, columns="cel"), "did you mean one of: cell?"),
         (lambda r: api.leaderboard(results=r, target="gpu"), "no target 'gpu'"),
         (lambda r: api.leaderboard(results=r / "x"), "no leaderboard here"),
         (lambda r: api.compare(["fast"], results=r), "two or more cells are needed"),

@@ -13,7 +13,7 @@ farm COMMAND --help                                # options and examples
     "init": """
 farm init own.py work/latest.pth --data data/val.json
 farm init own.py work/latest.pth --data VOCdevkit/VOC2007 -o matrices/voc.yaml
-farm init yolox/yolox_nano_8x8_300e_coco.py yolox.pth    # the config's own data
+farm init own.py work/latest.pth       # the config's own test data
 """,
     "run": """
 farm run matrices/demo.yaml
@@ -50,15 +50,16 @@ farm diff runtime=onnxruntime runtime=openvino
 farm diff monday friday --max-ap-drop 0.1 --max-slowdown 5
 """,
     "compare": """
-farm compare --seconds 3 \\
-    onestage.op11.fixed.fp32.openvino.cpu onestage.op17.fixed.fp32.openvino.cpu
+farm compare --seconds 3 onestage.op11.fixed.fp32.openvino.cpu \\
+    onestage.op17.fixed.fp32.openvino.cpu
 """,
     "reproduce": """
 farm reproduce onestage.op17.fixed.fp32.openvino.cpu
 """,
     "bisect": """
 farm bisect onestage.op17.fixed.fp32.openvino.cpu
-farm bisect onestage.op17.fixed.fp32.openvino.cpu --versions openvino==2025.2,2026.1
+farm bisect onestage.op17.fixed.fp32.openvino.cpu \\
+    --versions openvino==2025.2,2026.1
 """,
     "export": """
 farm export own.py latest.pth --output-file own.onnx --shape 800 1344
@@ -66,7 +67,7 @@ farm export own.py latest.pth --opset-version 17 --dynamic-export --verify
 """,
     "build": """
 farm build own.py own.onnx --runtime openvino --trt-file own.blob --verify
-farm build own.py own.onnx --trt-file own.trt --shape 800 1344 --workspace-size 4
+farm build own.py own.onnx --trt-file own.trt --shape 800 --workspace-size 4
 """,
     "test": """
 farm test own.py own.blob --backend openvino --eval bbox
