@@ -113,7 +113,9 @@ class StrictModel(BaseModel):
     Text is taken for a number (`"17"` for 17), since variables fill in as text.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True
+    )
 
     @field_validator("*", mode="before")
     @classmethod
