@@ -27,6 +27,9 @@ CLASSES = (
 )  # fmt: skip
 """Pascal VOC's own."""
 
+_POINTS = {"area": 0, "11-point": 11}
+"""Of `Rule`, by what a matrix calls them."""
+
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -66,15 +69,14 @@ def open_dataset(dataset: specs.OtherDataset, folder: Path) -> tuple[Path, Path]
     """
     options = dict(dataset.options)
     root = Path(options["root"].path)
-    images, annotations = options.get("images"), options.get("annotations")
     found = Folder(
         root,
-        images or Folder.images,
-        annotations or Folder.annotations,
-        split_file(root, options.get("split")),
-        tuple(options.get("classes") or ()),
-        {"area": 0, "11-point": 11, None: None}[options.get("map")],
-        options.get("inclusive", True),
+        images=options.get("images", Folder.images),
+        annotations=options.get("annotations", Folder.annotations),
+        split=split_file(root, options.get("split")),
+        classes=tuple(options.get("classes") or ()),
+        points=_POINTS.get(options.get("map")),
+        inclusive=options.get("inclusive", True),
     )
     path = folder / "annotations.json"
     folder.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,8 @@ def init(options: argparse.Namespace) -> int:
         StepFailed: the config's test pipeline is of a kind that cannot be prepared.
     """
     output = _output(options.output, options.force)
+    if options.images and not options.data:
+        raise InputError("it says where the images of --data are; give that, too", "--images")
     model = specs.Model(
         name=_name(Path(options.config).stem, "model"),
         source="mmdet",

@@ -64,6 +64,7 @@ def test_the_configs_own_data_is_used_where_none_is_named(own: Path, tool: Tool)
         (("onestage.py", "no.pth", "--data", "data"), "no.pth does not exist"),
         (("onestage.py", "onestage.pth", "--data", "dta"), "expected an annotation file in COCO's"),
         (("onestage.py", "onestage.py", "--data", "data"), "onestage.py: "),
+        (("onestage.py", "onestage.pth", "--images", "data"), "the images of --data are"),
         (("onestage.py", "onestage.pth"), "annotation file of its test data"),
         (("onestage.py", "onestage.pth", "--data", "data", "-o", "a.txt"), "that ends in .yaml"),
         (("onestage.py", "onestage.pth", "--data", "other"), "class 'circle' is not among"),
