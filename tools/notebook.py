@@ -35,8 +35,9 @@ def run(notebook: dict[str, Any]) -> dict[str, Any]:
 def _outputs(source: str, names: dict[str, Any], number: int) -> list[Output]:
     """What a cell prints, and the value of its last expression."""
     tree, last = ast.parse(source), None
-    if tree.body and isinstance(tree.body[-1], ast.Expr):
-        last = ast.Expression(tree.body.pop().value)
+    if tree.body and isinstance(end := tree.body[-1], ast.Expr):
+        last = ast.Expression(end.value)
+        tree.body.pop()
     printed, value = io.StringIO(), None
     with contextlib.redirect_stdout(printed):
         exec(compile(tree, f"cell {number}", "exec"), names)

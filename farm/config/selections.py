@@ -74,6 +74,6 @@ def _twice(document: Document, key: Key, rule: Any) -> list[InputError]:
 def _move(places: dict[Key, str], key: Key, rule: Any) -> None:
     """Let errors about the plural key, or about its list, find the line of what was written."""
     for name in rule if isinstance(rule, Mapping) else ():
-        one, many = (*key, name), (*key, PLURALS.get(name, name))
+        one, many = (*key, name), (*key, str(PLURALS.get(name, name)))
         for old in [place for place in places if place[:3] == one]:
             places[(*many, *old[3:])] = places[old]

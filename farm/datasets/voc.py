@@ -75,7 +75,7 @@ def open_dataset(dataset: specs.OtherDataset, folder: Path) -> tuple[Path, Path]
         annotations=options.get("annotations", Folder.annotations),
         split=split_file(root, options.get("split")),
         classes=tuple(options.get("classes") or ()),
-        points=_POINTS.get(options.get("map")),
+        points=_POINTS.get(options.get("map", "")),
         inclusive=options.get("inclusive", True),
     )
     path = folder / "annotations.json"

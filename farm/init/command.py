@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm import specs
 from farm.cli import writable
@@ -19,6 +20,9 @@ from farm.init.text import First, named, text_of
 from farm.plan import make_plan
 from farm.plan.content import files
 from farm.plan.content.configs import config_file
+
+if TYPE_CHECKING:
+    from farm.units import Dims
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +84,7 @@ def _found_config(name: str) -> specs.File:
     return config_file(name, Path.cwd())
 
 
-def _loaded(model: specs.Model) -> tuple[specs.ModelFacts, shapes.Dims | None]:
+def _loaded(model: specs.Model) -> tuple[specs.ModelFacts, Dims | None]:
     """The model's facts, and the size to which its test pipeline resizes. Raises InputError."""
     from farm.sources import mmdet
 

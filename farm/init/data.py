@@ -19,12 +19,15 @@ _FIRST = 200
 """Images that a first matrix uses of a larger data set."""
 
 
+Entry = Mapping[str, str | Path | int]
+
+
 @dataclass(frozen=True)
 class Data:
     """A data set. entry: as a matrix names it, with absolute paths. images: how many it has.
     classes: the names of its categories. text: what it is, in a few words."""
 
-    entry: Mapping[str, str | Path | int]
+    entry: Entry
     images: int
     classes: tuple[str, ...]
     text: str
@@ -90,7 +93,7 @@ def _voc(root: Path, split: str | None) -> Data:
     if not first.is_file():
         raise InputError(f"the first image, {first}, is not there", "--data")
     names = tuple(one["name"] for one in document["categories"])
-    entry = {"type": "voc", "root": root} | ({"split": split} if split else {})
+    entry: Entry = {"type": "voc", "root": root, **({"split": split} if split else {})}
     count = len(document["images"])
     return Data(entry, count, names, f"{count} images in Pascal VOC's form")
 
@@ -121,7 +124,7 @@ def _coco(path: Path, folder: Path | None) -> Data:
     folder = folder or _folder_of(first, path)
     if not (folder / first).is_file():
         raise InputError(f"the image {shown(first)} of {path} is not in {folder}", "--images")
-    entry = {"type": "coco", "images": folder, "annotations": path}
+    entry: Entry = {"type": "coco", "images": folder, "annotations": path}
     count = len(document["images"])
     return Data(entry, count, names, f"{count} images in COCO's format")
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from farm import catalog, specs
 from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
-from farm.datasets.types import CocoSpec, SyntheticSpec
+from farm.datasets.types import CocoSpec, ConfigSpec, SyntheticSpec
 from farm.errors import InputError
 from farm.options import DataFolder, ImageFolder, Mark, OutputPlace, marks
 from farm.plan.content import files
@@ -149,9 +149,10 @@ class ResolvedInputs:
 
         Images and annotations are looked for here, so that changed ones are noticed.
         """
-        if self.dataset.type != "config" or not facts.data:
+        own = self._spec.dataset
+        if not isinstance(own, ConfigSpec) or not facts.data:
             return self.dataset
-        entry = json.loads(facts.data) | {"limit": self._spec.dataset.limit}
+        entry = json.loads(facts.data) | {"limit": own.limit}
         kind = catalog.DATASETS[entry["type"]].spec
         assert kind is not None
         return self._dataset(kind.model_validate(entry))
