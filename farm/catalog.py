@@ -61,7 +61,14 @@ SOURCES = Registry(
 DATASETS = Registry(
     DatasetType,
     "farm.datasets",
-    ("farm.datasets.types:COCO", "farm.datasets.types:SYNTHETIC", "farm.datasets.types:FOLDER"),
+    (
+        "farm.datasets.types:COCO",
+        "farm.datasets.types:VOC",
+        "farm.datasets.types:CUSTOM",
+        "farm.datasets.types:CONFIG",
+        "farm.datasets.types:SYNTHETIC",
+        "farm.datasets.types:FOLDER",
+    ),
 )
 """What images are of; see `farm.datasets.base`."""
 

@@ -44,11 +44,19 @@ class ImageFolder:
 
 
 @dataclass(frozen=True)
+class DataFolder:
+    """Marks an option that names the folder of a data set, relative to the matrix: what is in its
+    files with these suffixes counts, and of all others their names and sizes."""
+
+    suffixes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class OutputPlace:
     """Marks an option that names a place to write: relative to the matrix, and in no key."""
 
 
-Mark = InputFile | ImageFolder | OutputPlace
+Mark = InputFile | ImageFolder | DataFolder | OutputPlace
 
 
 def marks(annotation: Any) -> Iterator[Mark]:
@@ -105,7 +113,9 @@ class StrictModel(BaseModel):
     Text is taken for a number (`"17"` for 17), since variables fill in as text.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True
+    )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from farm import interrupts
+from farm.called import callable_as_function
 from farm.errors import FarmError, InputError, text_of
 from farm.interrupts import Interrupted
 from farm.parsing import parse_seconds
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from farm.sweep import Sweep
+
+callable_as_function(__name__)  # `farm.run(...)` is `farm.api.run(...)`
 
 log = logging.getLogger("farm.run")  # also where this module is run as `__main__`
 
@@ -57,7 +60,7 @@ def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
         "--executor",
         choices=("ray", "inline"),
         default="ray",
-        help="inline: one step after another on this machine, without Ray",
+        help="inline: one step after another on this machine, without Ray (default: ray)",
     )
     parser.add_argument(
         "--address", help="a Ray cluster (default: RAY_ADDRESS, else a local one is started)"

@@ -20,13 +20,25 @@ DESCRIPTORS = ("datasets.base", "datasets.types", "runtimes.base")
 
 LAYERS = [
     {"catalog", "config", "environments", "errors", "files", "interrupts", "options", "parts"}
-    | {"parsing", "plan", "specs", "store", "terminal", "units"},
+    | {"called", "parsing", "plan", "specs", "store", "terminal", "units"},
     {"parts.sources", "sources", "runtimes", "datasets", "detections", "precision", "preprocess"}
     | {"measuring", "ranking"},
     {"stages"},
     {"engine", "results"},
-    {"__main__", "bisect", "bundle", "cli", "doctor"}
-    | {"models", "offline", "run", "single", "sweep"},
+    {
+        "__main__",
+        "api",
+        "bisect",
+        "bundle",
+        "cli",
+        "doctor",
+        "init",
+        "models",
+        "offline",
+        "run",
+        "single",
+        "sweep",
+    },
 ]
 HEAVY = {"torch", "ray", "mlflow", "numpy", "pandas", "mmcv", "mmdet", "onnx", "cv2"}
 

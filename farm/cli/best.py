@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from farm.cli.leaderboard import WHERE, parse_where
 from farm.errors import InputError, nearest
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from farm.results.conditions import Condition
     from farm.results.picking.answers import Answer
     from farm.results.picking.criteria import Criteria
+
+OBJECTIVES = ("latency", "throughput", "ap")
 
 _MORE = """\
 Of each target and model one engine is picked; of several models the Pareto front of AP and latency
@@ -46,7 +49,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--objective",
-        choices=("latency", "throughput", "ap"),
+        choices=OBJECTIVES,
         default="latency",
         help="what the engine is to be best in (default: latency)",
     )
@@ -68,14 +71,17 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         type=_ap,
         metavar="AP",
         help="the least box AP, from 0 to 1 as in the leaderboard (0.40); a number over 1 counts"
-        " as points of 100 (40)",
+        " as points of 100 (40) (default: any)",
     )
-    add("--max-latency-ms", type=number, metavar="MS", help="the largest p50 latency allowed")
+    add(
+        "--max-latency-ms", type=number, metavar="MS", help="the largest p50 latency (default: any)"
+    )
     add("--where", action="append", default=[], metavar="CONDITION", help=WHERE)
     add(
         "--postprocess",
         choices=POSTPROCESS,
-        help="only engines whose graphs end there; raw outputs (none) have no AP",
+        help="only engines whose graphs end there; raw outputs (none) have no AP"
+        " (default: any with AP)",
     )
     add(
         "--pareto",
@@ -114,14 +120,9 @@ def best(options: argparse.Namespace) -> int:
     from farm.results.picking.answers import answer_as_json, answers_as_text, pick_as_json
     from farm.results.tables import render
 
-    where = parse_where(options.where)
     results = results_of(options.results)
-    rows = _selected(results.read(options.target, options.sweep), options.model, where)
-    others: Mapping[str, Sequence[str]] = {}
-    if not (options.sweep or options.all_sweeps):
-        rows, others = _last_written(rows, results)
-    where = tuple(one for one in where if one.column not in _GROUPS)
-    answers = _answers(rows, others, _criteria(options, where), results)
+    wanted = Wanted(options.target, options.model, options.sweep, options.all_sweeps)
+    rows, answers = picked(results, wanted, _criteria(options))
     if options.json and options.pareto:
         print(json.dumps([row for one in answers for row in one.front()], indent=1))
     elif options.json and options.target and options.model:
@@ -138,19 +139,52 @@ def best(options: argparse.Namespace) -> int:
     return 0 if all(one.found for one in answers) else 1
 
 
-def _criteria(options: argparse.Namespace, where: tuple[Condition, ...]) -> Criteria:
+@dataclass(frozen=True)
+class Wanted:
+    """Which picks are asked for: of a target and model, None for all; of one sweep, of all sweeps
+    together, or of each target's that was written last."""
+
+    target: str | None = None
+    model: str | None = None
+    sweep: str | None = None
+    all_sweeps: bool = False
+
+
+def picked(
+    results: Results, wanted: Wanted, criteria: Criteria
+) -> tuple[Sequence[Row], Sequence[Answer]]:
+    """Return the rows that were looked at, and the picks by target.
+
+    Raises:
+        InputError: there is no leaderboard, or no such target, sweep, model or column.
+    """
+    where = criteria.where
+    rows = _selected(results.read(wanted.target, wanted.sweep), wanted.model, where)
+    others: Mapping[str, Sequence[str]] = {}
+    if not (wanted.sweep or wanted.all_sweeps):
+        rows, others = _last_written(rows, results)
+    kept = tuple(one for one in where if one.column not in _GROUPS)
+    return rows, _answers(rows, others, replace(criteria, where=kept), results)
+
+
+def criteria_of(**values: Any) -> Criteria:
+    """Return criteria with these values, for this machine. Imported figures of its own processor
+    and GPUs are not picked, since such cells can be run here."""
     from farm.plan.machines.placement import cpu_model, gpus
     from farm.results.picking.criteria import Criteria
 
-    return Criteria(
+    return Criteria(devices=frozenset([cpu_model(), *map(str, gpus())]), **values)
+
+
+def _criteria(options: argparse.Namespace) -> Criteria:
+    return criteria_of(
         objective=options.objective,
         max_ap_drop=options.max_ap_drop,
         confident=options.confident,
         min_ap=options.min_ap,
         max_latency_ms=options.max_latency_ms,
-        where=where,
+        where=parse_where(options.where),
         postprocess=options.postprocess,
-        devices=frozenset([cpu_model(), *map(str, gpus())]),
     )
 
 

@@ -16,6 +16,7 @@ from farm.run import PLACE
 
 if TYPE_CHECKING:
     from farm.cli.recorded import Recorded
+    from farm.cli.results import Results
     from farm.config.measuring import CompareSpec
 
 _RATIO = "{:.3f}"
@@ -48,20 +49,37 @@ def compare(options: argparse.Namespace) -> int:
         InputError: a cell is not there, or cannot be compared with the others here.
         StepFailed: the comparison failed.
     """
-    from farm.cli.recorded import recorded
     from farm.cli.results import results_of
-    from farm.config.measuring import CompareSpec
 
-    if len(set(options.cells)) < 2:
-        raise InputError("two or more cells are needed", "farm compare")
+    margin = options.margin / 100
     results = results_of(options.results)
-    found = [recorded(cell, results, options.sweep) for cell in dict.fromkeys(options.cells)]
-    figures = _run(found, CompareSpec(seconds=options.seconds, margin=options.margin / 100))
+    figures = compared(options.cells, results, options.sweep, options.seconds, margin)
     if options.json:
         print(json.dumps(figures, indent=1))
     else:
         print(as_text(figures, options.margin))
     return 0
+
+
+def compared(
+    cells: Sequence[str], results: Results, sweep: str | None, seconds: float, margin: float
+) -> dict[str, Any]:
+    """Run engines of earlier sweeps in turn, and return what the comparison found.
+
+    sweep: needed where several sweeps have a cell of that name. seconds: the budget for each
+    engine. margin: engines are tied that differ by no more than this fraction.
+
+    Raises:
+        InputError: a cell is not there, or cannot be compared with the others here.
+        StepFailed: the comparison failed.
+    """
+    from farm.cli.recorded import recorded
+    from farm.config.measuring import CompareSpec
+
+    if len(set(cells)) < 2:
+        raise InputError("two or more cells are needed", "farm compare")
+    found = [recorded(cell, results, sweep) for cell in dict.fromkeys(cells)]
+    return _run(found, CompareSpec(seconds=seconds, margin=margin))
 
 
 def _over_0(most: float, text: str) -> float:

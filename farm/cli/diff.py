@@ -42,12 +42,18 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     )
     add("b", metavar="B", help="likewise; cells are matched by the axes that neither selects by")
     add("--sweep", metavar="NAME", help="only the cells of this sweep")
-    add("--max-ap-drop", type=number, metavar="POINTS", help="AP that B may lose, points of 100")
+    add(
+        "--max-ap-drop",
+        type=number,
+        metavar="POINTS",
+        help="AP that B may lose, in points of 100 (default: any)",
+    )
     add(
         "--max-slowdown",
         type=number,
         metavar="PERCENT",
-        help="by how much B's median latency may be over A's, where that is beyond the noise",
+        help="by how much B's median latency may be over A's, where that is beyond the noise"
+        " (default: any)",
     )
     add(
         "--format",

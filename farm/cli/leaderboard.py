@@ -33,8 +33,8 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.description = f"{(parser.description or '').capitalize()}. {_MORE}"
     parser.set_defaults(command=leaderboard)
     add = parser.add_argument
-    add("--target", help="only the cells of this target")
-    add("--sweep", help="only the cells of this sweep")
+    add("--target", help="only the cells of this target (default: of all)")
+    add("--sweep", help="only the cells of this sweep (default: of all)")
     add("--where", action="append", default=[], metavar="CONDITION", help=WHERE)
     add(
         "--sort",
@@ -49,7 +49,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         help="show these columns, with commas between them (default: in tables those that tell"
         " cells apart, in csv and json all)",
     )
-    add("--top", type=_count, metavar="N", help="show the first N cells alone")
+    add("--top", type=_count, metavar="N", help="show the first N cells alone (default: all)")
     add(
         "--format",
         choices=("table", "csv", "json", "markdown"),

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import farm
 from farm import run as run_command
-from farm.cli.parser import CommandParser, Parser
+from farm.cli.examples import epilog_of
+from farm.cli.parser import CommandParser, HelpFormatter, Parser
 from farm.terminal import logs
 
 
@@ -23,6 +24,10 @@ class Command:
 
 
 COMMANDS = {
+    "init": Command(
+        "write a first matrix from a config, a checkpoint and a data set",
+        "farm.init.options:add_command",
+    ),
     "run": Command("run a matrix: the main job", "farm.run:add_command"),
     "pack": Command(
         "pack the rest of a sweep for a machine without network", "farm.offline.options:add_pack"
@@ -77,6 +82,10 @@ COMMANDS = {
         "show what this machine can run, what is missing and how to get it",
         "farm.cli.commands:add_doctor",
     ),
+    "completion": Command(
+        "print a script that completes words in bash, zsh or fish",
+        "farm.cli.completion:add_command",
+    ),
 }
 """In the order of the help."""
 
@@ -97,7 +106,10 @@ def main(guarded: Callable[..., int] = run_command.guarded) -> None:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = Parser(
-        prog="farm", description="One matrix in, a leaderboard and a picked engine out."
+        prog="farm",
+        description="One matrix in, a leaderboard and a picked engine out.",
+        epilog=epilog_of(""),
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"farm {farm.__version__}")
     logs.add_arguments(parser)
@@ -105,7 +117,9 @@ def make_parser() -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", parser_class=CommandParser
     )
     for name, one in COMMANDS.items():
-        commands.add_parser(name, help=one.text, description=one.text, adds=one.adds)
+        commands.add_parser(
+            name, help=one.text, description=one.text, adds=one.adds, epilog=epilog_of(name)
+        )
     return parser
 
 

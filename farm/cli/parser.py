@@ -33,12 +33,25 @@ class Parser(argparse.ArgumentParser):
         super().error(_meant(message, self._words, self._option_string_actions))
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Wraps the texts of a help, and keeps the lines of its examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(
+            one
+            if one.startswith("examples:")
+            else super(HelpFormatter, self)._fill_text(one, width, indent)
+            for one in paragraphs
+        )
+
+
 class CommandParser(Parser):
     """The parser of one command, whose arguments are added when it is the one that is run: what
     adds them imports the command."""
 
     def __init__(self, *, adds: str = "", **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(formatter_class=HelpFormatter, **settings)
         self._adds = adds
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

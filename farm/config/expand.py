@@ -18,17 +18,26 @@ if TYPE_CHECKING:
 AXES = ("opsets", "shapes", "postprocess", "precisions", "workspaces", "runtimes", "targets")
 
 
-def expand(spec: MatrixSpec) -> tuple[Cell, ...]:
-    """Return the cells in the order of the file; runtimes vary slowest within a model."""
+def expand(spec: MatrixSpec) -> tuple[tuple[Cell, ...], list[tuple[str, int]]]:
+    """Return the cells in the order of the file, and which rules change nothing.
+
+    Runtimes vary slowest within a model. A rule is (`exclude` or `include`, its number). An include
+    of cells that are there already is none of those that are returned.
+    """
     cells = [cell for name in spec.models for cell in _cells_of(spec, name, AxesSpec())]
-    for rule in spec.exclude:
-        named = _named(rule)
+    idle = list[tuple[str, int]]()
+    for i, rule in enumerate(spec.exclude):
+        named, before = _named(rule), len(cells)
         cells = [cell for cell in cells if not _matches(cell, named)]
-    kept = cells
-    for rule in spec.include:
-        for name in rule.models or spec.models:
-            kept += _cells_of(spec, name, rule)
-    return tuple(dict.fromkeys(kept))
+        if len(cells) == before:
+            idle.append(("exclude", i))
+    for i, rule in enumerate(spec.include):
+        names = rule.models or spec.models
+        added = [cell for name in names for cell in _cells_of(spec, name, rule)]
+        cells += added
+        if not added:
+            idle.append(("include", i))
+    return tuple(dict.fromkeys(cells)), idle
 
 
 def combinations(spec: MatrixSpec) -> int:

@@ -19,6 +19,7 @@ from farm.config.expand import combinations, expand
 from farm.config.kinds import dataset_specs, model_specs
 from farm.config.models import PreprocessSpec
 from farm.config.schema import MatrixSpec, SelectionSpec
+from farm.config.selections import with_lists
 from farm.errors import InputError, nearest, shown, together
 from farm.options import RuntimeOptions, explain
 from farm.specs import Cell
@@ -28,6 +29,11 @@ __all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
 log = logging.getLogger(__name__)
 
 _MOST_CELLS = 250_000
+
+_IDLE = {
+    "exclude": "this exclude takes no cell away: none has these values together",
+    "include": "this include adds no cell: no runtime has these values on these targets",
+}
 
 _RENAMED_DATASETS = {"shapes": "synthetic"}
 """Former names of types of data sets, which matrices may still use."""
@@ -66,21 +72,23 @@ def validate(document: Document) -> Matrix:
     Raises:
         InputError: names every mistake with its line.
     """
-    document = _with_current_names(document)
+    document = with_lists(_with_current_names(document))
     try:
         spec = MatrixSpec.model_validate(document.values)
     except ValidationError as error:
         found = error.errors(include_url=False)
         raise together(_explain(document, details) for details in found) from None
     options, wrong = _options(document, spec)
-    unknown = itertools.chain(_unknown_names(document, spec), wrong)
+    unknown = itertools.chain(_unknown_names(document, spec), _without_data(document, spec), wrong)
     if first := next(unknown, None):
         raise together(itertools.chain([first], unknown))
     spec = spec.model_copy(update={"runtime_options": options})
     if (count := combinations(spec)) > _MOST_CELLS:
         message = f"its axes make {count} cells; {_MOST_CELLS} are the most: split the matrix"
         raise InputError(message, document.where(()))
-    cells = expand(spec)
+    cells, idle = expand(spec)
+    for key in idle:
+        log.warning("%s: %s", document.where(key), _IDLE[str(key[0])])
     if not cells:
         on_cpus = [name for name, one in RUNTIMES.items() if one.packages and not one.accelerators]
         raise InputError(
@@ -92,8 +100,14 @@ def validate(document: Document) -> Matrix:
 
 
 def _with_current_names(document: Document) -> Document:
-    """Replace the former name of a data set's type, and warn where it is used."""
+    """Replace the former name of a data set's type, and warn where it is used.
+
+    A type alone, as in `dataset: config`, is a data set without options.
+    """
     dataset = document.values.get("dataset")
+    if isinstance(dataset, str):
+        dataset = {"type": dataset}
+        document = replace(document, values=document.values | {"dataset": dataset})
     if not isinstance(dataset, dict):
         return document
     former = dataset.get("type")
@@ -230,6 +244,14 @@ def _unknown_names(document: Document, spec: MatrixSpec) -> Iterator[InputError]
                     message = f"{axis[:-1]} {shown(word)} is not defined{nearest(word, words)}"
                     yield InputError(message, document.where((*key, axis, i)))
     yield from _unknown_releases(document, spec, selections)
+
+
+def _without_data(document: Document, spec: MatrixSpec) -> Iterator[InputError]:
+    """Report models that have no config, where configs name the data sets."""
+    for name, model in spec.models.items() if spec.dataset.type == "config" else ():
+        if model.source != "mmdet":
+            what = f"model {shown(name)} has no config that names a data set"
+            yield InputError(f"{what}; name one in `dataset`", document.where(("models", name)))
 
 
 def _unknown_releases(

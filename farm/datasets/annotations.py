@@ -14,6 +14,7 @@ from typing import Any
 
 from farm.datasets import segmentations
 from farm.datasets.coco_format import LARGEST_AREA, entry_faults, is_area, reference_faults
+from farm.datasets.mean_ap import rule_of
 from farm.errors import InputError
 
 Document = dict[str, Any]
@@ -24,7 +25,8 @@ Entry = dict[str, Any]
 class Annotations:
     """A checked annotation file.
 
-    document: `images`, `annotations` and `categories`, completed for pycocotools.
+    document: `images`, `annotations` and `categories`, completed for pycocotools; `mean_ap`, the
+    rule of the data set's own mAP, where it has one.
     notes: what was filled in or is odd, a sentence each.
     """
 
@@ -68,6 +70,8 @@ def read_annotations(
         "annotations": [_completed(one, number) for number, one in enumerate(objects, start=1)],
         "categories": full["categories"],
     }
+    if rule := rule_of(full):
+        document["mean_ap"] = rule.as_json()
     return Annotations(document, tuple(_notes(images, objects)))
 
 

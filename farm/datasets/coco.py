@@ -16,6 +16,7 @@ import numpy as np
 from farm.datasets import segmentations
 from farm.datasets.coco_evaluators import Floats64, Rows, Truth, image_matches, precision
 from farm.datasets.matches import Matches, collected
+from farm.datasets.mean_ap import mean_average_precision, rule_of
 from farm.detections.convert import require_known_labels
 from farm.errors import InputError, StepFailed, nearest
 from farm.store.figures import AP_SUFFIXES
@@ -91,7 +92,8 @@ class Evaluation:
     def figures(self) -> dict[str, Any]:
         """Return `box_ap`, `box_ap50` ..., with masks `mask_ap` ..., 0 to 1; None where undefined.
 
-        And `box_ap_by_class` ..., the AP of each class by its name.
+        And `box_ap_by_class` ..., the AP of each class by its name; `voc_map`, the mAP of boxes by
+        the data set's own rule, where it has one.
         """
         figures: dict[str, Any] = {}
         for kind, rows in self._rows.items():
@@ -101,6 +103,9 @@ class Evaluation:
             figures |= zip(names, values, strict=True)
             by_class = _by_class(curves, self._classes, self._categories)
             figures[f"{kind}_ap_by_class"] = by_class
+        if rule := rule_of(self._truth.document):
+            own = mean_average_precision(self._truth, self._rows["box"], rule)
+            figures["voc_map"] = own
         return figures
 
     def matches(self) -> dict[str, Matches]:

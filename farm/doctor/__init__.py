@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +20,16 @@ from farm.doctor import checks
 from farm.doctor.checks import HOW, cpu_runtimes, how, probes
 from farm.runtimes.base import Finding, installed
 
-__all__ = ["HOW", "Finding", "can_sweep", "cpu_runtimes", "print_report", "report", "sources"]
+__all__ = [
+    "HOW",
+    "Finding",
+    "can_sweep",
+    "cpu_runtimes",
+    "print_report",
+    "report",
+    "sources",
+    "tried",
+]
 
 TIMEOUT_S = 180  # first imports on a cold, busy disk
 NEEDED = ("Python", *catalog.OWN_STAGES["export"].packages)
@@ -34,16 +44,20 @@ def report(results: Path = Path("results")) -> list[Finding]:
     Raises:
         InputError: another package's entry point for a runtime is broken.
     """
-    with ThreadPoolExecutor(max_workers=3) as pool:
-        libraries = list(pool.map(_try, probes()))
     return [
         checks.python(),
-        *libraries,
+        *tried(probes()),
         checks.cpu(),
         checks.memory(),
         checks.disk(results),
         checks.compiler(),
     ]
+
+
+def tried(names: Iterable[str]) -> list[Finding]:
+    """Return the findings of these probes, which run in processes of their own; takes seconds."""
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        return list(pool.map(_try, names))
 
 
 def can_sweep(findings: list[Finding]) -> bool:

@@ -38,7 +38,8 @@ def add_cell_arguments(parser: argparse.ArgumentParser) -> None:
         "cells", "select cells by these values; each option may be repeated"
     )
     for axis in AXES:
-        group.add_argument(f"--{axis}", action="append", metavar="VALUE")
+        text = f"only cells of this {axis} (default: of all)"
+        group.add_argument(f"--{axis}", action="append", metavar="VALUE", help=text)
 
 
 def select_cells(cells: Sequence[AnyCell], options: argparse.Namespace) -> tuple[AnyCell, ...]:
@@ -80,7 +81,7 @@ def add_pack(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--part-size", type=_part_size, metavar="SIZE",
-        help="split the archive into parts of at most this size, e.g. 60MiB",
+        help="split the archive into parts of at most this size, e.g. 60MiB (default: one file)",
     )  # fmt: skip
     add_cell_arguments(parser)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from farm.called import callable_as_function
 from farm.plan.steps import STAGES, Needs, Plan, PlannedCell, Step
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from farm.specs import ModelFacts
 
 __all__ = ["STAGES", "Needs", "Plan", "PlannedCell", "Step", "make_plan"]
+
+
+callable_as_function(__name__)  # `farm.plan(...)` is `farm.api.plan(...)`
 
 
 def make_plan(

@@ -21,7 +21,8 @@ Made = TypeVar("Made")
 class Draft:
     """What all cells of a plan share. Of equal steps there is one.
 
-    models, facts: as the checks found them, by the model's name. unchecked: models of which nothing
+    models, facts: as the checks found them, by the model's name. datasets: what each model is
+    evaluated on. unchecked: models of which nothing
     is known yet; their facts refuse them.
     """
 
@@ -31,6 +32,7 @@ class Draft:
         self.models, self.shapes = self.inputs.models, self.inputs.shapes
         self.steps: dict[str, Step] = {}
         self.facts: dict[str, specs.ModelFacts] = {}
+        self.datasets: dict[str, specs.Dataset] = {}
         self.unchecked: list[str] = []
         self._checked: dict[str, CheckedModel[specs.AnyModel]] = {}
         self._made = defaultdict[str, dict[Any, Any]](dict)
@@ -47,6 +49,7 @@ class Draft:
             self.unchecked.append(name)
             facts = specs.ModelFacts((), False, f"unknown until checked: {step.key}")
         self.facts[name] = facts
+        self.datasets[name] = self.inputs.dataset_of(facts)
         return step
 
     def add_loading(self, model: str, step: Step) -> Step:

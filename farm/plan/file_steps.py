@@ -35,7 +35,9 @@ class FileSteps:
         batch, once = self._shapes[cell.shape].min.n, self._draft.once
         steps = {"check": check}
         steps["prepare"] = once(
-            "prepare", prepared[:2], lambda: self._prepare(cell, check, self._draft.inputs.dataset)
+            "prepare",
+            prepared[:2],
+            lambda: self._prepare(cell, check, self._draft.datasets[cell.model]),
         )
         steps["reference"] = once(
             "reference",
@@ -90,7 +92,7 @@ class FileSteps:
             packages += catalog.INT8_PACKAGES
             if self._spec.int8.auto is not None:
                 packages += catalog.OWN_STAGES["evaluate"].packages
-            images = self._draft.inputs.calibration
+            images = self._draft.inputs.calibration_of(self._draft.datasets[cell.model])
             parents.append(self._prepare(cell, check, images))
             facts, suppresses = self._draft.facts[cell.model], self._draft.ends_at(cell) != "host"
             batch = self._shapes[cell.shape].min.n

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from farm import catalog, specs
 from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, OwnFormSpec
-from farm.datasets.types import CocoSpec, SyntheticSpec
+from farm.datasets.types import CocoSpec, ConfigSpec, SyntheticSpec
 from farm.errors import InputError
-from farm.options import ImageFolder, Mark, OutputPlace, marks
+from farm.options import DataFolder, ImageFolder, Mark, OutputPlace, marks
 from farm.plan.content import files
 from farm.plan.content.configs import config_file
 from farm.plan.environments import Environments
@@ -33,7 +34,7 @@ class ResolvedInputs:
     def __init__(self, matrix: Matrix) -> None:
         self._matrix, self._spec, self._folder = matrix, matrix.spec, matrix.folder
         self.missing: list[InputError] = []
-        self.dataset = self._dataset()
+        self.dataset = self._dataset(self._spec.dataset)
         self.models = {name: self._model(name) for name in self._spec.models}
         self.labels = {
             name: tuple(spec.labels)
@@ -142,8 +143,22 @@ class ResolvedInputs:
             clip_boxes=spec.clip_boxes,
         )
 
-    def _dataset(self) -> specs.Dataset:
-        spec, folder = self._spec.dataset, self._folder
+    def dataset_of(self, facts: specs.ModelFacts) -> specs.Dataset:
+        """Return the data set that a model is evaluated on: that of the matrix, or the one that its
+        own config names, as `check` has found it.
+
+        Images and annotations are looked for here, so that changed ones are noticed.
+        """
+        own = self._spec.dataset
+        if not isinstance(own, ConfigSpec) or not facts.data:
+            return self.dataset
+        entry = json.loads(facts.data) | {"limit": own.limit}
+        kind = catalog.DATASETS[entry["type"]].spec
+        assert kind is not None
+        return self._dataset(kind.model_validate(entry))
+
+    def _dataset(self, spec: Any) -> specs.Dataset:
+        folder = self._folder
         if isinstance(spec, SyntheticSpec):
             return specs.ShapesDataset(spec.count, spec.seed, spec.size)
         if not isinstance(spec, CocoSpec):
@@ -156,15 +171,23 @@ class ResolvedInputs:
         annotations = self._plain("annotation file", spec.annotations, "dataset", "annotations")
         return specs.CocoDataset(images, annotations, spec.limit)
 
-    @cached_property
-    def calibration(self) -> specs.Dataset:
-        """The images that int8 is calibrated with, looked for where a cell is int8. By default the
-        first of the data set, or synthetic ones of another seed than those that are evaluated."""
-        spec, own = self._spec.calibration, self.dataset
-        if spec is None:
+    def calibration_of(self, own: specs.Dataset) -> specs.Dataset:
+        """Return the images that int8 is calibrated with, looked for where a cell is int8.
+
+        own: the data set. Without others its first images are taken, or synthetic ones of another
+        seed than those that are evaluated.
+        """
+        if self._spec.calibration is None:
             if isinstance(own, specs.ShapesDataset):
                 return replace(own, count=min(own.count, CALIBRATION_IMAGES), seed=own.seed + 1)
             return replace(own, limit=min(own.limit or CALIBRATION_IMAGES, CALIBRATION_IMAGES))
+        return self.calibration
+
+    @cached_property
+    def calibration(self) -> specs.Dataset:
+        """The calibration images that the matrix names."""
+        spec = self._spec.calibration
+        assert spec is not None
         images = self._file(
             lambda: files.image_folder(spec.images, self._folder),
             spec.images, "calibration", "images",
@@ -215,6 +238,9 @@ class ResolvedInputs:
             return specs.CachePath(f"{self._folder / value}{folder}")
         if isinstance(mark, ImageFolder):
             return self._file(lambda: files.image_folder(value, self._folder), value, *place)
+        if isinstance(mark, DataFolder):
+            find = partial(files.data_folder, value, self._folder, mark.suffixes)
+            return self._file(find, value, *place)
         if isinstance(value, str):
             return self._plain(mark.kind, value, *place)
         return tuple(self._plain(mark.kind, one, *place) for one in value)

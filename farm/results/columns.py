@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Valid = Callable[[Any], bool]
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """The version of the files that are written; a new column raises it, and has it as `since`."""
 
 PARTITIONS = ("target", "sweep")
@@ -124,9 +124,8 @@ def _by_class(kind: str, cell: CellResults) -> str | None:
     return None if classes is None else json.dumps(classes)
 
 
-def _drop(kind: str, cell: CellResults) -> float | None:
-    own = cell.figure("evaluate", f"{kind}_ap")
-    reference = cell.figure("reference", f"{kind}_ap")
+def _drop(figure: str, cell: CellResults) -> float | None:
+    own, reference = cell.figure("evaluate", figure), cell.figure("reference", figure)
     return None if own is None or reference is None else reference - own
 
 
@@ -208,10 +207,13 @@ _OWN = (
         for kind in ("box", "mask")
     ),
     _figure("reference", "box_ap", fraction, "box_ap_reference"),
-    Column("box_ap_drop", number, _BOTH, partial(_drop, "box"), heading="drop", form="{:+.4f}"),
+    Column("box_ap_drop", number, _BOTH, partial(_drop, "box_ap"), heading="drop", form="{:+.4f}"),
     _figure("reference", "mask_ap", fraction, "mask_ap_reference"),
-    Column("mask_ap_drop", number, _BOTH, partial(_drop, "mask")),
+    Column("mask_ap_drop", number, _BOTH, partial(_drop, "mask_ap")),
     *(_figure("evaluate", name, number, since=7) for name in DROP_NAMES),
+    _figure("evaluate", "voc_map", fraction, since=8, heading="VOC mAP", form="{:.4f}"),
+    _figure("reference", "voc_map", fraction, "voc_map_reference", since=8),
+    Column("voc_map_drop", number, _BOTH, partial(_drop, "voc_map"), since=8),
     _agreement("matched_fraction", fraction),
     _agreement("max_score_diff"),
     _agreement("max_box_diff_px", unit="pixels"),

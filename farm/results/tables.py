@@ -27,7 +27,7 @@ _ALL = View()
 
 _FIRST = (
     "model", "runtime", "opset", "shape", "postprocess", "precision", "box_ap", "box_ap_drop",
-    "mask_ap", "cosine", "latency_p50_ms", "rank", "speedup_vs_fp32",
+    "voc_map", "mask_ap", "cosine", "latency_p50_ms", "rank", "speedup_vs_fp32",
     "throughput_per_s", "status", "origin",
 )  # fmt: skip
 """The order in tables, which then fit 80 columns in most cases; csv and json have every column."""

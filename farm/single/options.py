@@ -242,4 +242,5 @@ def _add_unused(parser: argparse.ArgumentParser, *switches: str) -> None:
         parser.add_argument(name, type=float, nargs="+", action=_Unused, help=argparse.SUPPRESS)
     for name in switches:
         parser.add_argument(name, nargs=0, action=_Unused, help=argparse.SUPPRESS)
-    parser.epilog = f"{', '.join(['--dataset, --mean, --std', *switches])} {_DEPRECATED}"
+    unused = f"{', '.join(['--dataset, --mean, --std', *switches])} {_DEPRECATED}"
+    parser.epilog = "\n\n".join(filter(None, [unused, parser.epilog]))

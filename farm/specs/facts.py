@@ -56,6 +56,8 @@ class ModelFacts:
     `used`: what it was made of when these were found.
     `classes` are the names of label 0, 1, ...; `labels_from` says what gives them in this order.
     Where nothing does, `labels_doubt` says why, and whether the order is contradicted, too.
+    `data`: for a matrix with `dataset: config`, the data set that the config names, as the JSON of
+    an entry of a matrix.
     `sizes` are the heights and widths that the network takes, None for any; `padded_to` those that
     the test pipeline can pad an image of a fixed shape to.
     """
@@ -76,5 +78,6 @@ class ModelFacts:
     labels_from: str = ""
     labels_doubt: str = ""
     labels_contradicted: bool = False
+    data: str = ""
     sizes: Sizes | None = None
     padded_to: Sizes | None = None

@@ -117,6 +117,7 @@ DROP_NAMES = tuple(f"{kind}_ap_drop_{end}" for kind in ("box", "mask") for end i
 _AP: dict[str, Kind] = {
     **dict.fromkeys(AP_NAMES, fraction),
     **dict.fromkeys(("box_ap_by_class", "mask_ap_by_class"), fractions),
+    "voc_map": fraction,
 }
 _FILE: dict[str, Kind] = {"onnx_bytes": count, "onnx_nodes": count, "opset": count}
 

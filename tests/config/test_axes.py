@@ -137,7 +137,7 @@ def test_combinations_are_counted_before_they_are_made(tmp_path: Path) -> None:
 
 def test_sources_and_data_sets_have_their_models() -> None:
     assert model_specs() == {"mmdet": MmdetSpec, "module": ModuleSpec, "onnx": OnnxSpec}
-    assert set(dataset_specs()) == {"coco", "synthetic"}
+    assert set(dataset_specs()) == {"coco", "config", "custom", "synthetic", "voc"}
 
 
 def test_what_is_not_said_of_a_model_has_its_default() -> None:

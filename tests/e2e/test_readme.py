@@ -48,6 +48,7 @@ def test_a_command_of_the_readme_works(command: str, demo: Path, farm: Farm) -> 
 def test_the_readme_has_the_commands_that_people_need() -> None:
     words = {command.split()[1] for command in COMMANDS if command.startswith("farm ")}
     assert words == {
+        "init",
         "plan",
         "run",
         "leaderboard",

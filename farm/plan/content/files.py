@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from farm.errors import InputError
@@ -39,6 +40,28 @@ def plain_file(kind: str, name: str, folder: Path) -> File:
     if path.stat().st_size == 0:
         raise NotThere(kind, path, "is empty")
     return File(str(path), digests.of_file(path))
+
+
+def data_folder(name: str, folder: Path, suffixes: tuple[str, ...]) -> File:
+    """Return the folder of a data set: its digest is of the content of files with these suffixes,
+    and of the names and sizes of all others.
+
+    Raises:
+        NotThere: as `image_folder`.
+        InputError: the name cannot be a path.
+    """
+    found = image_folder(name, folder)
+    path = Path(found.path)
+    own = [str(path / one) for one in files_in(path) if one.endswith(suffixes)]
+    content = digests.remembered("content", own, lambda: _digest_of(own))
+    return File(found.path, hashlib.sha256(f"{found.digest}{content}".encode()).hexdigest())
+
+
+def _digest_of(paths: Sequence[str]) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    return total.hexdigest()
 
 
 def image_folder(name: str, folder: Path) -> File:

@@ -34,12 +34,13 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
     names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
     names = {name: None for name in names if name not in PARTITIONS}
     columns = {name: [row.get(name) for row in rows] for name in names}
-    fields = [pa.field(name, _type(name) or pa.infer_type(columns[name])) for name in names]
+    fields = [pa.field(name, type_of(name) or pa.infer_type(columns[name])) for name in names]
     schema = pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
     return pa.Table.from_pydict(columns, schema)
 
 
-def _type(name: str) -> pa.DataType | None:
+def type_of(name: str) -> pa.DataType | None:
+    """Return the type of a column; None of one that is not the farm's."""
     return _TYPES.get(COLUMNS[name].valid, pa.float64()) if name in COLUMNS else None
 
 
@@ -98,7 +99,7 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
     found = column.type
     if pa.types.is_dictionary(found):  # as pandas writes categories
         found = found.value_type
-    wanted = _type(name)
+    wanted = type_of(name)
     if wanted is None:  # added by another program, of any simple type
         wanted = next((one for one, fits in _FITS.items() if fits(found)), pa.string())
         wanted = pa.float64() if pa.types.is_floating(found) else wanted

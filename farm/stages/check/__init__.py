@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,18 @@ from farm.errors import InputError, in_one_line, nearest
 from farm.plan.content import dependencies
 from farm.sources import mmdet
 from farm.sources.watch import watching
-from farm.specs import CheckInputs, Dataset, FolderDataset, Model, ModelFacts, ShapesDataset
+from farm.specs import (
+    AnyModel,
+    CheckInputs,
+    CocoDataset,
+    Dataset,
+    File,
+    FolderDataset,
+    Model,
+    ModelFacts,
+    OtherDataset,
+    ShapesDataset,
+)
 from farm.stages.check import examples
 
 if TYPE_CHECKING:
@@ -52,6 +64,10 @@ def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
     getattr(source, "Detector", None)  # import its packages before the model is watched
     with watching(inputs.model, context.folder / dependencies.FILE):
         facts = source.check(inputs.model)
+        if inputs.dataset and inputs.dataset.type == "config":
+            entry = _own_data(inputs.model)
+            facts = replace(facts, data=json.dumps(entry, sort_keys=True))
+            inputs = replace(inputs, dataset=_opened_as(entry, inputs.dataset))
     found = _check_dataset(inputs.dataset, facts, facts.masks) if inputs.dataset else None
     notes = list(found.notes) if found else []
     if inputs.calibration is not None:
@@ -61,6 +77,28 @@ def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
         if facts.pipeline:
             examples.try_pipeline(facts.pipeline, inputs.dataset, found.document)
     return {**asdict(facts), "notes": notes}
+
+
+def _own_data(model: AnyModel) -> dict[str, Any]:
+    """The entry of the data set that the model's config names. Raises InputError."""
+    from farm.sources.mmdet.data import evaluated
+
+    if not isinstance(model, Model):
+        raise InputError("it has no config that names a data set; name one in `dataset`")
+    return evaluated.entry(model)
+
+
+def _opened_as(entry: Mapping[str, Any], wanted: Dataset) -> Dataset:
+    """The data set of an entry, without the digests that only later steps have in their keys."""
+    limit = wanted.limit if isinstance(wanted, OtherDataset) else None
+    values = {
+        name: File(value, "") if isinstance(value, str) and os.path.isabs(value) else value
+        for name, value in entry.items()
+        if name != "type"
+    }
+    if entry["type"] == "coco":
+        return CocoDataset(values["images"], values["annotations"], limit)
+    return OtherDataset(entry["type"], tuple(sorted(values.items())), limit)
 
 
 def _check_dataset(dataset: Dataset, facts: ModelFacts, masks: bool) -> Annotations:
@@ -76,24 +114,28 @@ def _check_dataset(dataset: Dataset, facts: ModelFacts, masks: bool) -> Annotati
         return Annotations(categories, ())
     with tempfile.TemporaryDirectory() as scratch:
         folder, path = open_dataset(dataset, Path(scratch))
-        return _check_files(path, folder, dataset.limit, facts, masks)
+        where = str(path if isinstance(dataset, CocoDataset) else folder)
+        return _check_files(path, folder, dataset.limit, facts, masks, where)
 
 
 def _check_files(
-    path: Path, folder: Path, limit: int | None, facts: ModelFacts, masks: bool
+    path: Path, folder: Path, limit: int | None, facts: ModelFacts, masks: bool, where: str
 ) -> Annotations:
-    """Check an annotation file in COCO's format against the model, and its images."""
+    """Check an annotation file in COCO's format against the model, and its images.
+
+    where: what messages name: of other forms, the file is made for this check alone.
+    """
     from farm.datasets import image_files
 
     found = read_annotations(path, limit, facts.classes if masks else ())
-    coco.check_classes(found.document, facts.classes, str(path))
+    coco.check_classes(found.document, facts.classes, where)
     images = found.document["images"]
     image_files.require_images(images, folder)
     wrong = image_files.of_another_size(images, folder, _decoded_upright(facts.pipeline))
     if wrong and masks:
-        raise InputError(f"masks do not fit their images: {_first(wrong)}", str(path))
+        raise InputError(f"masks do not fit their images: {_first(wrong)}", where)
     notes = [*found.notes, *([f"boxes may not fit: {_first(wrong)}"] if wrong else [])]
-    return Annotations(found.document, tuple(f"{path}: {note}" for note in notes))
+    return Annotations(found.document, tuple(f"{where}: {note}" for note in notes))
 
 
 def _decoded_upright(pipeline: str) -> bool:

@@ -1,0 +1,327 @@
+"""The farm as a Python library: load a matrix, plan and run it, read the results, pick an engine.
+
+    import farm
+
+    farm.run("matrices/demo.yaml")
+    table = farm.leaderboard(where=["runtime = openvino"])
+    (pick,) = farm.best(target="cpu", model="onestage")
+    print(pick.engine, pick.why)
+
+The commands of the same names are built on the same functions. Here and there `results` is where
+results are: a folder, or an address such as `s3://bucket/path`; by default the matrix's `results`,
+else the variable FARM_RESULTS, else the folder `results`. Wrong input raises
+`farm.errors.InputError`, whose text says what was expected and where. Messages go to the logger
+`farm`: `logging.basicConfig(level="INFO")` shows them.
+
+Importing this module is light; pandas, Ray and MLflow are imported by the functions that use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from farm.config.loader import Matrix
+    from farm.plan.steps import Plan
+    from farm.results.picking.answers import Answer
+    from farm.sweep import Sweep
+
+    PathLike = str | Path
+
+__all__ = ["Best", "best", "compare", "leaderboard", "load_matrix", "plan", "run"]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The engine to ship of one model on one target.
+
+    cell: the name of the picked cell; None where no engine meets the criteria. why: the reason for
+    the pick, or what is in the way. row: the cell's row of the leaderboard, by column; empty
+    without a pick. onnx, engine: where its files lie; None where they are not in the store.
+    ties: the cells that cannot be told apart from it in speed. doubt: why the images are too few to
+    show that it keeps to `max_ap_drop`; "" if they are not. left_out: why other cells were not
+    picked, by their names. sweeps: whose cells were looked at.
+    """
+
+    target: str
+    model: str
+    cell: str | None
+    why: str
+    row: Mapping[str, Any] = field(repr=False)
+    onnx: Path | None
+    engine: Path | None
+    ties: tuple[str, ...]
+    doubt: str
+    left_out: Mapping[str, str] = field(repr=False)
+    sweeps: tuple[str, ...]
+
+
+def load_matrix(path: PathLike, overrides: Iterable[str] = ()) -> Matrix:
+    """Read a matrix file, and expand its cells.
+
+    Args:
+        path: The YAML file.
+        overrides: Values that replace those of the file, as `opsets=[17]`, `dataset.limit=100`.
+
+    Returns:
+        The matrix: its `name`, its `cells` (each has an `id`), and its values as `spec`.
+
+    Raises:
+        InputError: It cannot be read, or something in it is wrong: every mistake, with its line.
+    """
+    from farm.config import loader
+
+    return loader.load_matrix(path, tuple(overrides))
+
+
+def plan(
+    matrix: Matrix | PathLike, overrides: Iterable[str] = (), *, results: PathLike | None = None
+) -> Plan:
+    """Plan a matrix: which steps its cells need. Nothing runs.
+
+    Args:
+        matrix: A matrix, or the path of its file.
+        overrides: As of `load_matrix`, for a path.
+        results: Where results are; what earlier checks found of the models is read from there.
+
+    Returns:
+        The plan: `cells`, each with the key of its step of each stage; `steps` by key; `missing`,
+        the files that a run would need and that are not there.
+
+    Raises:
+        InputError: As `load_matrix`; or a target is not known.
+    """
+    from farm.cli.results import results_of
+    from farm.plan import make_plan
+    from farm.store.facts import facts_from
+
+    loaded = _loaded(matrix, overrides)
+    return make_plan(loaded, facts_from(results_of(_place(results), loaded).store()))
+
+
+def run(
+    matrix: Matrix | PathLike,
+    overrides: Iterable[str] = (),
+    *,
+    results: PathLike | None = None,
+    executor: Literal["ray", "inline"] = "ray",
+    address: str | None = None,
+    retry_failed: bool = False,
+    mlflow: bool = True,
+) -> Sweep:
+    """Run a matrix. What was done before is not done again.
+
+    Ctrl-C stops it: finished steps are kept, and the next run goes on from there.
+
+    Args:
+        matrix: A matrix, or the path of its file.
+        overrides: As of `load_matrix`, for a path.
+        results: Where results go.
+        executor: `inline` runs one step after another on this machine, without Ray.
+        address: Of a Ray cluster; by default RAY_ADDRESS, else a local one is started.
+        retry_failed: Whether recorded failures are tried once more.
+        mlflow: Whether the results are logged to MLflow, too.
+
+    Returns:
+        The sweep: its `rows` of the leaderboard as mappings, one for each cell, `interrupted`, and
+        `exit_code`, which is 0 if every cell ended well.
+
+    Raises:
+        InputError: As `load_matrix`; or a file that is needed is missing or wrong.
+        ClusterLost: Ray does not answer any more; finished steps are kept.
+    """
+    from farm.cli.results import results_of
+    from farm.engine.executors import Choices
+    from farm.errors import InputError, nearest
+    from farm.sweep import run_sweep
+
+    if executor not in ("ray", "inline"):
+        known = nearest(str(executor), ("ray", "inline"))
+        raise InputError(f"unknown executor {executor!r}{known}", "executor")
+    loaded = _loaded(matrix, overrides)
+    choices = Choices(executor, address, retry_failed, mlflow)
+    return run_sweep(loaded, results_of(_place(results), loaded), choices)
+
+
+def leaderboard(
+    *,
+    results: PathLike | None = None,
+    target: str | None = None,
+    sweep: str | None = None,
+    where: str | Iterable[str] = (),
+    sort: str | None = None,
+    columns: str | Iterable[str] = (),
+    top: int | None = None,
+) -> pd.DataFrame:
+    """Return the results of all sweeps, a row for each cell.
+
+    Args:
+        results: Where results are.
+        target: Only the cells of this target.
+        sweep: Only the cells of this sweep.
+        where: Conditions that cells must meet, as `engine_bytes < 50MB`, `runtime = openvino@*`.
+        sort: Columns to sort by, with commas between them; a - before one puts its largest value
+            first. By default by target, sweep and model, the fastest first.
+        columns: The columns that are wanted; all by default.
+        top: How many rows at most.
+
+    Returns:
+        A pandas DataFrame. Latencies are in ms, AP from 0 to 1, sizes in bytes, throughput in
+        images a second; the README's `What comes out` says more. Missing values are NA.
+
+    Raises:
+        InputError: There is no leaderboard, or no such target, sweep or column.
+    """
+    from farm.cli.results import results_of
+    from farm.results.frames import frame_of
+    from farm.results.tables import sort_rows
+    from farm.results.views import View, parse_columns, parse_sort
+
+    wanted = columns if isinstance(columns, str) else ",".join(columns)
+    view = View(
+        _conditions(where),
+        parse_sort(sort) if sort else (),
+        parse_columns(wanted) if wanted else (),
+        top,
+    )
+    rows = results_of(_place(results)).read(target, sweep)
+    return frame_of(view.of(sort_rows(rows)), view.columns)
+
+
+def best(
+    *,
+    results: PathLike | None = None,
+    target: str | None = None,
+    model: str | None = None,
+    sweep: str | None = None,
+    all_sweeps: bool = False,
+    objective: Literal["latency", "throughput", "ap"] = "latency",
+    max_ap_drop: float = 0.5,
+    confident: bool = False,
+    min_ap: float | None = None,
+    max_latency_ms: float | None = None,
+    where: str | Iterable[str] = (),
+    postprocess: Literal["graph", "host", "none"] | None = None,
+) -> list[Best]:
+    """Pick the engine to ship of each target and model.
+
+    Args:
+        results: Where results are.
+        target: The target that the engine is for; every target by default.
+        model: The model; every model by default.
+        sweep: Only engines of this sweep; of each target the one written last by default.
+        all_sweeps: Engines of all sweeps together, whose figures were not taken side by side.
+        objective: What the engine is to be best in.
+        max_ap_drop: AP that may be lost against PyTorch, in points of 100.
+        confident: Whether the upper end of the drop's 95 % interval is held against it.
+        min_ap: The least box AP, 0 to 1.
+        max_latency_ms: The largest p50 latency.
+        where: Conditions as of `leaderboard`.
+        postprocess: Only engines whose graphs end there.
+
+    Returns:
+        A pick for each target and model, in alphabetical order, also where no engine is found.
+
+    Raises:
+        InputError: There is no leaderboard, or no such target, sweep, model, column or objective.
+    """
+    from farm.cli.best import OBJECTIVES, Wanted, criteria_of, picked
+    from farm.cli.results import results_of
+    from farm.errors import InputError, nearest
+
+    if objective not in OBJECTIVES:
+        known = nearest(str(objective), OBJECTIVES)
+        raise InputError(f"unknown objective {objective!r}{known}", "objective")
+    criteria = criteria_of(
+        objective=objective,
+        max_ap_drop=max_ap_drop,
+        confident=confident,
+        min_ap=min_ap,
+        max_latency_ms=max_latency_ms,
+        where=_conditions(where),
+        postprocess=postprocess,
+    )
+    wanted = Wanted(target, model, sweep, all_sweeps)
+    _, answers = picked(results_of(_place(results)), wanted, criteria)
+    return [_best(answer, name) for answer in answers for name in sorted(answer.picks)]
+
+
+def compare(
+    cells: Sequence[str],
+    *,
+    results: PathLike | None = None,
+    sweep: str | None = None,
+    seconds: float = 15.0,
+    margin: float = 0.02,
+) -> pd.DataFrame:
+    """Run the engines of some cells in turn on this machine, and rank them by speed.
+
+    Args:
+        cells: Two or more names of cells of one target, as in the column `cell`.
+        results: Where results are.
+        sweep: Needed where several sweeps have a cell of that name.
+        seconds: The budget for each engine; it ends earlier when the order is shown.
+        margin: Engines are tied that differ by no more than this fraction.
+
+    Returns:
+        A pandas DataFrame with a row for each cell, by rank: `rank`, `vs_best` (its time over that
+        of the best) with the ends of its 95 % interval `vs_best_low` and `vs_best_high`,
+        `latency_p50_ms`, `rounds`. Cells that share a rank cannot be told apart.
+
+    Raises:
+        InputError: A cell is not there, or cannot be compared with the others here.
+        StepFailed: The comparison failed.
+    """
+    import pandas as pd
+
+    from farm.cli.compare import compared
+    from farm.cli.results import results_of
+
+    found = compared(tuple(cells), results_of(_place(results)), sweep, seconds, margin)
+    names = ("cell", "rank", "vs_best", "vs_best_low", "vs_best_high", "latency_p50_ms", "rounds")
+    rows = sorted(found["entrants"].values(), key=lambda one: (one["rank"], one["vs_best"]))
+    return pd.DataFrame([{name: one.get(name) for name in names} for one in rows])
+
+
+def _loaded(matrix: Matrix | PathLike, overrides: Iterable[str]) -> Matrix:
+    from farm.config.loader import Matrix
+    from farm.errors import InputError
+
+    if not isinstance(matrix, Matrix):
+        return load_matrix(matrix, overrides)
+    if tuple(overrides):
+        raise InputError("overrides are of a matrix's file: give them to `load_matrix`")
+    return matrix
+
+
+def _place(results: PathLike | None) -> str | None:
+    return None if results is None else str(results)
+
+
+def _conditions(where: str | Iterable[str]) -> tuple[Any, ...]:
+    from farm.results.conditions import parse
+
+    return tuple(map(parse, [where] if isinstance(where, str) else where))
+
+
+def _best(answer: Answer, model: str) -> Best:
+    picked, files = answer.picks[model], answer.files.get(model, {})
+    ways = [f"{one.constraint}: {one.cell} {one.reason}" for one in picked.obstacles]
+    return Best(
+        target=answer.target,
+        model=model,
+        cell=picked.best["cell"] if picked.best else None,
+        why="; ".join([picked.why, *ways]),
+        row=dict(picked.best or {}),
+        onnx=Path(files["onnx"]) if "onnx" in files else None,
+        engine=Path(files["engine"]) if "engine" in files else None,
+        ties=tuple(row["cell"] for row in picked.ties),
+        doubt=picked.doubt,
+        left_out=dict(picked.left_out),
+        sweeps=answer.sweeps,
+    )
