@@ -110,6 +110,7 @@ def best(options: argparse.Namespace) -> int:
     Raises:
         InputError: there is no leaderboard, or no such target, sweep, model or column.
     """
+    from farm.cli.latest import last_written
     from farm.cli.results import results_of
     from farm.results.picking.answers import answer_as_json, answers_as_text, pick_as_json
     from farm.results.tables import render
@@ -119,7 +120,7 @@ def best(options: argparse.Namespace) -> int:
     rows = _selected(results.read(options.target, options.sweep), options.model, where)
     others: Mapping[str, Sequence[str]] = {}
     if not (options.sweep or options.all_sweeps):
-        rows, others = _last_written(rows, results)
+        rows, others = last_written(rows, results)
     where = tuple(one for one in where if one.column not in _GROUPS)
     answers = _answers(rows, others, _criteria(options, where), results)
     if options.json and options.pareto:
@@ -171,21 +172,6 @@ def _selected(rows: Sequence[Row], model: str | None, where: Sequence[Condition]
             if not rows:
                 raise InputError(f"no cell is so{nearest(str(one.value), known)}", one.text)
     return list(rows)
-
-
-def _last_written(
-    rows: Sequence[Row], results: Results
-) -> tuple[list[Row], Mapping[str, list[str]]]:
-    """The rows of each target's sweep that was written last, and the other sweeps by target."""
-    sweeps = {(row["target"], row["sweep"]) for row in rows}
-    times = results.written_files() if len(sweeps) > len({row["target"] for row in rows}) else {}
-    by_time = sorted(sweeps, key=lambda one: (times.get(one, 0.0), one))
-    last = dict(by_time)
-    others = {
-        target: sorted(sweep for at, sweep in sweeps if at == target and sweep != own)
-        for target, own in last.items()
-    }
-    return [row for row in rows if row["sweep"] == last[row["target"]]], others
 
 
 def _answers(

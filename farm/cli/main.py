@@ -42,6 +42,10 @@ COMMANDS = {
         "pick the engine to ship for each target and model, and say why",
         "farm.cli.best:add_command",
     ),
+    "report": Command(
+        "write the results as one page, or the plot of AP against latency as an image",
+        "farm.cli.report:add_command",
+    ),
     "diff": Command(
         "compare two sweeps, or two values of an axis, cell by cell", "farm.cli.diff:add_command"
     ),
