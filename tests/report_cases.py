@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rows import row
 
 from farm.datasets.prepared import PreparedWriter
 from farm.detections import Detections, ImageMeta, files
+from farm.detections.matching import match
 from farm.specs import Ref
 from farm.store import Record, Store
 
@@ -57,7 +59,12 @@ def verified_store(folder: Path) -> Store:
     store = Store(folder)
     publish(store, "prepare", leave_images, {"pipeline": PIPELINE})
     publish(store, "reference", lambda folder: files.save(folder / "graph.npz", PYTORCH))
-    publish(store, "verify", lambda folder: files.save(folder / "detections.npz", ENGINE))
+
+    def leave_boxes(folder: Path) -> None:
+        files.save(folder / "detections.npz", ENGINE)
+        np.savez(folder / "pairs.npz", **asdict(match(PYTORCH, ENGINE)))
+
+    publish(store, "verify", leave_boxes)
     return store
 
 

@@ -112,6 +112,7 @@ def best(options: argparse.Namespace) -> int:
     """
     from farm.cli.latest import last_written
     from farm.cli.results import results_of
+    from farm.results.names import with_outer_names
     from farm.results.picking.answers import answer_as_json, answers_as_text, pick_as_json
     from farm.results.tables import render
 
@@ -124,7 +125,8 @@ def best(options: argparse.Namespace) -> int:
     where = tuple(one for one in where if one.column not in _GROUPS)
     answers = _answers(rows, others, _criteria(options, where), results)
     if options.json and options.pareto:
-        print(json.dumps([row for one in answers for row in one.front()], indent=1))
+        front = [row for one in answers for row in one.front()]
+        print(json.dumps(with_outer_names(front), indent=1))
     elif options.json and options.target and options.model:
         print(json.dumps(pick_as_json(answers[0], options.model), indent=1))
     elif options.json:

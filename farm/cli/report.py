@@ -102,11 +102,7 @@ def _form(name: str) -> str:
 def _plot(groups: dict[str, list[Row]], form: str) -> bytes:
     from farm.results.report import charts, plot
 
-    plotted = {
-        f"{target}: {rows[0]['device']}" if rows[0]["device"] else target: rows
-        for target, rows in groups.items()
-        if any(map(plot.shown, rows))
-    }
+    plotted = {target: rows for target, rows in groups.items() if any(map(plot.shown, rows))}
     if not plotted:
         raise InputError("no cell has both an AP and a latency, so there is nothing to plot")
     return charts.drawn(plot.static(plotted), form)

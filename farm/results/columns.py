@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import farm
 from farm.catalog import EXTRA_STAGES, OWN_STAGES, runtime_of
 from farm.engine.status import CellStatus
 from farm.parts.registry import Lazy, outside, refused
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Valid = Callable[[Any], bool]
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """The version of the files that are written; a new column raises it, and has it as `since`."""
 
 PARTITIONS = ("target", "sweep")
@@ -160,6 +161,11 @@ def _device(cell: CellResults) -> str | None:
     return record.node.get("device") if record else None
 
 
+def _host(cell: CellResults) -> str | None:
+    last = _last(cell)
+    return last.node.get("host") if last else None
+
+
 def _runtime_version(cell: CellResults) -> str | None:
     last, packages = _last(cell), runtime_of(cell.planned.cell.runtime).packages
     return last.toolchain.get(next(iter(packages), "")) if last else None
@@ -270,6 +276,9 @@ _OWN = (
 )  # fmt: skip
 
 _OTHERS = (
+    Column("host", text, "build, measure", _host, since=8),
+    Column("dataset", key, "plan", lambda c: c.dataset, since=8),
+    Column("farm_version", text, "plan", lambda c: farm.__version__, since=8),
     Column(
         "origin", text, "import", lambda c: c.origin,
         heading="from", form="{:.4}", since=4, before=HERE, nullable=False,

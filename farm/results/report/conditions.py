@@ -69,13 +69,14 @@ def conditions(rows: Sequence[Row]) -> Iterator[Condition]:
         if values:
             ends = dict.fromkeys(form.format(one) for one in (min(values), max(values)))
             yield Condition(title, " to ".join(ends))
-    if tools := _listed(rows, "toolchain", most=3):
-        yield Condition("packages", tools)
+    tools = {one for row in rows for one in (row.get("toolchain") or "").split("; ") if one}
+    if tools:
+        yield Condition("packages", plain(", ".join(sorted(tools))))
 
 
-def _listed(rows: Sequence[Row], name: str, most: int = _MOST_VALUES) -> str:
+def _listed(rows: Sequence[Row], name: str) -> str:
     """The distinct values of a column."""
     distinct = dict.fromkeys(row.get(name) for row in rows)
     texts = [plain(str(one)) for one in distinct if one is not None]
-    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
-    return ", ".join([*texts[:most], *more])
+    rest = len(texts) - _MOST_VALUES
+    return ", ".join([*texts[:_MOST_VALUES], *([f"and {rest} more"] if rest > 0 else [])])

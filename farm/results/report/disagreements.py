@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from farm.errors import FarmError
+from farm.results import arrays
 from farm.specs import Ref
 from farm.store.origins import HERE
 from farm.terminal import plain
@@ -30,21 +31,24 @@ _MOST_IMAGES = 2
 """So many cells of a target, and images of a cell, are shown."""
 
 
+Largest = tuple[float, float, "float | None"]
+"""The largest difference of scores and of coordinates in pixels, and the least IoU of masks."""
+
+
 @dataclass(frozen=True)
 class Side:
     """The boxes of one detector on an image.
 
     counted: indices of the boxes that are drawn. alone: of those without a partner. apart: of those
-    that differ from their partner by more than the tolerance. score_diff, box_diff_px: the largest
-    differences of all pairs that count.
+    that differ from their partner by more than the tolerance. largest: the differences of all pairs
+    that count.
     """
 
     found: Detections
     counted: frozenset[int]
     alone: frozenset[int]
     apart: frozenset[int]
-    score_diff: float
-    box_diff_px: float
+    largest: Largest
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Disagreement:
     apart: int
     max_score_diff: float
     max_box_diff_px: float
+    min_mask_iou: float | None
 
 
 Draw = Callable[[Ref, int, Side, Side], "tuple[str, str]"]
@@ -105,62 +110,87 @@ def _how_far(row: Row) -> tuple[bool, float, float]:
 
 def _worst(row: Row, store: Store, limits: Tolerance, draw: Draw) -> Iterator[Disagreement]:
     try:
-        pairs = [(i, *compared(*pair, limits)) for i, pair in enumerate(_boxes(row, store))]
-        pairs.sort(key=lambda one: _severity(one[1], one[2]), reverse=True)
-        for index, pytorch, engine in pairs[:_MOST_IMAGES]:
+        images = [
+            (index, *compared(*image, limits)) for index, image in enumerate(_images(row, store))
+        ]
+        images.sort(key=lambda one: _severity(one[1], one[2]), reverse=True)
+        for index, pytorch, engine in images[:_MOST_IMAGES]:
             if not any(_severity(pytorch, engine)):
                 break
             image, picture = draw(Ref("prepare", row["prepare_key"]), index, pytorch, engine)
             yield Disagreement(
                 plain(row["cell"]), plain(image), picture, len(pytorch.alone), len(engine.alone),
-                len(pytorch.apart), pytorch.score_diff, pytorch.box_diff_px,
+                len(pytorch.apart), *pytorch.largest,
             )  # fmt: skip
     except (OSError, ValueError, KeyError, FarmError) as error:
         log.debug(f"no picture of {row['cell']}: {error}")
 
 
-def _boxes(row: Row, store: Store) -> list[tuple[Detections, Detections]]:
-    """PyTorch's and the engine's boxes by image. Raises OSError where they are not here."""
+def _images(row: Row, store: Store) -> Iterator[tuple[Detections, Detections, arrays.Columns]]:
+    """PyTorch's boxes, the engine's, and the pairs of PyTorch's, by image.
+
+    Raises OSError where they are not here, ValueError where they are not as their steps left them.
+    """
     from farm.detections import files
 
     refs = [Ref(stage, row[f"{stage}_key"]) for stage in ("reference", "verify")]
     for ref in refs:
         if store.path(ref).exists() and store.altered(ref):
             raise ValueError(f"its {ref.stage} was altered")
-    reference = files.load(store.path(refs[0]) / "graph.npz")
-    engine = files.load(store.path(refs[1]) / BOXES)
-    # The engine's masks are not kept, so boxes alone say which belong together.
-    boxes = [replace(one, rles=None, mask_scores=None) for one in reference]
-    return list(zip(boxes, engine, strict=True))
+    references = files.load(store.path(refs[0]) / "graph.npz")
+    engines = files.load(store.path(refs[1]) / BOXES)
+    pairs = arrays.pairs(store.path(refs[1]) / "pairs.npz")
+    start = 0
+    for reference, engine in zip(references, engines, strict=True):
+        # A row for each of PyTorch's boxes, then one for each of the engine's without a partner.
+        own = {name: values[start : start + len(reference)] for name, values in pairs.items()}
+        start += len(reference) + len(engine) - int(np.isfinite(own["engine_score"]).sum())
+        yield reference, engine, own
 
 
-def compared(pytorch: Detections, engine: Detections, limits: Tolerance) -> tuple[Side, Side]:
-    """Return both sides of an image. A pair counts if either of its scores does."""
+def compared(
+    pytorch: Detections, engine: Detections, pairs: arrays.Columns, limits: Tolerance
+) -> tuple[Side, Side]:
+    """Return both sides of an image. A pair counts if either of its scores does.
+
+    pairs: of each of PyTorch's boxes, as `verify` has found them, masks included.
+    """
     from farm.detections.matching import partners
 
-    partner = partners(pytorch, engine)
-    rest = set(range(len(engine))) - set(partner.values())
-    lost = [i for i in range(len(pytorch)) if i not in partner]
-    pairs = [
-        (i, j)
-        for i, j in partner.items()
-        if max(pytorch.scores[i], engine.scores[j]) >= limits.min_score
-    ]
-    scores = [abs(float(pytorch.scores[i] - engine.scores[j])) for i, j in pairs]
-    pixels = [float(np.abs(pytorch.boxes[i] - engine.boxes[j]).max()) for i, j in pairs]
-    apart = [
-        pair
-        for pair, score, distance in zip(pairs, scores, pixels, strict=True)
-        if score > limits.max_score_diff or distance > limits.max_box_diff_px
-    ]
-    largest = max(scores, default=0.0), max(pixels, default=0.0)
+    # The engine's masks are not kept: which of its boxes belongs to a pair is told by boxes alone.
+    partner = partners(replace(pytorch, rles=None, mask_scores=None), engine)
+    scores = np.abs(pairs["reference_score"] - pairs["engine_score"])
+    scores = np.fmax(scores, pairs.get("mask_score_diff", np.full_like(scores, np.nan)))
+    counted = np.fmax(pairs["reference_score"], pairs["engine_score"]) >= limits.min_score
+    matched = counted & np.isfinite(pairs["engine_score"])
+    within = (scores <= limits.max_score_diff) & (pairs["box_diff_px"] <= limits.max_box_diff_px)
+    within &= (pairs["iou"] >= limits.min_iou) & ~(pairs["mask_iou"] < limits.min_mask_iou)
+    lost = counted & ~matched
+    apart = matched & ~within
+    masks = pairs["mask_iou"][matched & np.isfinite(pairs["mask_iou"])]
+    largest = (
+        float(scores[matched].max(initial=0.0)),
+        float(pairs["box_diff_px"][matched].max(initial=0.0)),
+        float(masks.min()) if len(masks) else None,
+    )
+    added = set(range(len(engine))) - set(partner.values())
+    others = [partner[i] for i in np.flatnonzero(apart).tolist() if i in partner]
+    return (
+        _side(pytorch, np.flatnonzero(lost), np.flatnonzero(apart), largest, limits),
+        _side(engine, added, others, largest, limits),
+    )
 
-    def side(found: Detections, alone: Iterable[int], own: Iterable[int]) -> Side:
-        counted = frozenset(one for one in alone if found.scores[one] >= limits.min_score)
-        visible = {one for one, score in enumerate(found.scores) if score >= limits.min_score}
-        return Side(found, frozenset(visible | set(own)), counted, frozenset(own), *largest)
 
-    return side(pytorch, lost, (i for i, _ in apart)), side(engine, rest, (j for _, j in apart))
+def _side(
+    found: Detections,
+    alone: Iterable[int],
+    apart: Iterable[int],
+    largest: Largest,
+    limits: Tolerance,
+) -> Side:
+    visible = frozenset(np.flatnonzero(found.scores >= limits.min_score).tolist())
+    own = frozenset(map(int, apart))
+    return Side(found, visible | own, visible & frozenset(map(int, alone)), own, largest)
 
 
 def _severity(pytorch: Side, engine: Side) -> tuple[int, int]:

@@ -17,7 +17,9 @@
     for (const one of ordered) {
       if (!found.length || one.ap > found[found.length - 1].ap + page.same_ap) found.push(one);
     }
-    return found;
+    // Labels of the right half stand on the left of their marks.
+    const middle = Math.sqrt(Math.min(...points.map((one) => one.ms)) * Math.max(...points.map((one) => one.ms)));
+    return found.map((one) => ({ ...one, side: one.ms > middle ? "right" : "left" }));
   };
 
   // Colours of text and lines are those of the page, so that a theme and a print need no new plot.
@@ -32,7 +34,8 @@
     },
     legend: {
       labelColor: "currentColor", titleColor: "currentColor", labelFontSize: 12,
-      titleFontSize: 12, labelLimit: 220, symbolSize: 90,
+      titleFontSize: 12, labelLimit: 220, symbolSize: 90, symbolOpacity: 1,
+      symbolBaseFillColor: "currentColor", symbolBaseStrokeColor: "currentColor",
     },
     text: { color: "currentColor" },
     view: { stroke: null },
@@ -131,6 +134,10 @@
         return;
       }
       const spec = structuredClone(page.plot);
+      const passes = this.passing();
+      const points = this.points().filter((one) => passes[one.id]);
+      spec.data.values = points;
+      spec.layer[0].data.values = front(points);
       const colour = this.colour.value;
       const other = this.data.axes.find((axis) => axis !== colour);
       for (const layer of spec.layer) {
@@ -138,8 +145,8 @@
         if (encoding.color) encoding.color.field = colour;
         delete encoding.shape;
         encoding.x.scale = this.log.checked
-          ? { type: "log", zero: false, nice: false, padding: 20 }
-          : { type: "linear", zero: false, nice: true, padding: 12 };
+          ? { type: "log", nice: false, padding: 20 }
+          : { type: "linear", zero: false, nice: false, padding: 20 };
         encoding.y.title = `${this.kind.value} AP`;
         encoding.y.scale = { zero: false, padding: 12 };
         if (encoding.tooltip) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from farm.results.picking.front import pareto
@@ -29,9 +30,13 @@ SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 
 
 def axes_of(rows: Sequence[Row]) -> list[str]:
-    """Return the axes in which the cells differ; the model where they differ in none."""
-    found = [name for name in AXES if len({row.get(name) for row in rows}) > 1]
-    return found or ["model"]
+    """Return the axes in which the cells differ; the model where they differ in none.
+
+    An axis that some cells do not have, as eager PyTorch has no opset, is left out if the others
+    are alike.
+    """
+    values = {name: {row.get(name) for row in rows} - {None} for name in AXES}
+    return [name for name, own in values.items() if len(own) > 1] or ["model"]
 
 
 def points(rows: Sequence[Row], kind: str = "box") -> list[Spec]:
@@ -143,21 +148,32 @@ def static(sections: Mapping[str, Sequence[Row]]) -> Spec:
     for target, rows in sections.items():
         data = points(rows)
         on_front = set(front_of(rows))
-        front = [one for one in data if one["id"] in on_front]
+        middle = sqrt(min(one["ms"] for one in data) * max(one["ms"] for one in data))
+        front = [
+            {**one, "side": "right" if one["ms"] > middle else "left"}
+            for one in data
+            if one["id"] in on_front
+        ]
         plot = _plot(data, front, axes_of(rows), "box", is_wide(data))
-        plots.append({**plot, "title": plain(target), "width": 640, "height": 380})
+        title = {"text": plain(target), "subtitle": plain(rows[0].get("device") or "")}
+        plots.append({**plot, "title": title, "width": 640, "height": 380})
     whole: Spec = plots[0] if len(plots) == 1 else {"vconcat": plots}
     return {"$schema": _SCHEMA, "background": "white", "padding": 16, **whole, "config": CONFIG}
 
 
 CONFIG: Spec = {
     "font": "DejaVu Sans, Arial, sans-serif",
-    "title": {"fontSize": 15, "anchor": "start", "offset": 14},
+    "title": {
+        "fontSize": 15, "subtitleFontSize": 12, "subtitleColor": "#59626d", "anchor": "start",
+        "offset": 14,
+    },
     "axis": {
         "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 10,
         "gridOpacity": 0.5, "domainColor": "#888", "tickColor": "#888",
     },
-    "legend": {"labelFontSize": 12, "titleFontSize": 12, "symbolSize": 90, "labelLimit": 220},
+    "legend": {"labelFontSize": 12, "titleFontSize": 12, "symbolSize": 90, "labelLimit": 220,
+        "symbolOpacity": 1,
+    },
     "view": {"stroke": None},
 }  # fmt: skip
 
@@ -169,19 +185,21 @@ def _plot(
         "field": "ms",
         "type": "quantitative",
         "title": "latency, median of one request (ms)",
-        "scale": {"type": "log" if log else "linear", "zero": False, "nice": not log},
+        "scale": {
+            "type": "log" if log else "linear",
+            "nice": False,
+            "padding": 24,
+            **({} if log else {"zero": False}),
+        },
     }
     y = {
         "field": "ap",
         "type": "quantitative",
         "title": f"{kind} AP",
-        "scale": {"zero": False},
+        "scale": {"zero": False, "padding": 14},
         "axis": {"format": ".3~f"},
     }
     line = {"type": "line", "interpolate": "step-after", "strokeWidth": 1.5, "opacity": 0.55}
-    label = {
-        "type": "text", "align": "left", "baseline": "bottom", "dx": 7, "dy": -5, "fontSize": 11,
-    }  # fmt: skip
     return {
         "$schema": _SCHEMA,
         "data": {"name": "cells", "values": data},
@@ -193,16 +211,29 @@ def _plot(
             },
             _interval({"x": {**x, "field": "ms_low"}, "x2": {"field": "ms_high"}, "y": y}, axes),
             _interval({"y": {**y, "field": "ap_low"}, "y2": {"field": "ap_high"}, "x": x}, axes),
-            {
-                "data": {"name": "front"},
-                "mark": {**label, "limit": 260},
-                "encoding": {"x": x, "y": y, "text": {"field": "label"}},
-            },
+            _labels("left", x, y),
+            _labels("right", x, y),
             {
                 "mark": {"type": "point", "filled": True, "size": 75, "opacity": 0.9},
                 "encoding": {"x": x, "y": y, **_looks(axes), "tooltip": _tooltip(axes, kind)},
             },
         ],
+    }
+
+
+def _labels(side: str, x: Spec, y: Spec) -> Spec:
+    """The labels of the front: of its left half above and right of their marks, of its right half
+    below and left of them, so that neighbours do not cover each other."""
+    mark = {
+        "type": "text", "align": side, "fontSize": 11, "limit": 260,
+        "baseline": "bottom" if side == "left" else "top",
+        "dx": 7 if side == "left" else -7, "dy": -5 if side == "left" else 7,
+    }  # fmt: skip
+    return {
+        "data": {"name": "front"},
+        "transform": [{"filter": f"datum.side === '{side}'"}],
+        "mark": mark,
+        "encoding": {"x": x, "y": y, "text": {"field": "label"}},
     }
 
 

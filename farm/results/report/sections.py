@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.results.columns import COLUMNS
 from farm.results.marks import legend, marked
+from farm.results.names import outer
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import picks
 from farm.results.report.conditions import Condition, conditions
@@ -95,7 +96,7 @@ class Section:
                 name: [axis_text(row.get(name)) for row in self.rows]
                 for name in (*self.axes, "status")
             },
-            "columns": details,
+            "columns": [outer(name) for name in details],
             "units": [COLUMNS[name].unit if name in COLUMNS else "" for name in details],
             "values": [[_value(row.get(name)) for name in details] for row in self.rows],
         }
@@ -125,7 +126,7 @@ def section(
         counts=_counts(rows),
         rows=tuple(rows),
         headings=tuple(
-            Heading(name, text, COLUMNS[name].unit, form != "{}" or name == "opset")
+            Heading(outer(name), text, COLUMNS[name].unit, form != "{}" or name == "opset")
             for name, text, form in columns
         ),
         lines=tuple(

@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Store:
 def test_the_worst_images_come_first_and_those_that_agree_not_at_all(store: Store) -> None:
     added, lost = found(store, verified_row())
     assert (added.image, added.lost, added.added, added.apart) == ("image1.jpg", 0, 1, 1)
-    assert added.max_score_diff == pytest.approx(0.1)
+    assert added.max_score_diff == pytest.approx(0.1) and added.min_mask_iou is None
     assert (lost.image, lost.lost, lost.added, lost.apart) == ("image0.jpg", 1, 0, 0)
 
 

@@ -17,7 +17,7 @@ HOSTILE = "</script></style><img src=x onerror=alert(1)>\"'&{{7*7}}\x1b[31m\u202
 
 def made(tmp_path: Path, **values: object) -> str:
     rows = [
-        row("a", **values),
+        row("a") | values,
         row("b", status="failed", failed_stage="build", reason=HOSTILE, runtime=HOSTILE),
     ]
     return page(HOSTILE, [section(rows, Store(tmp_path), HOSTILE, [HOSTILE])], "/* vega */")

@@ -61,4 +61,4 @@ def test_latencies_that_are_far_apart_are_on_a_logarithmic_scale(
 
 def test_several_targets_are_plotted_below_one_another_under_their_names() -> None:
     spec = plot.static({"cpu": [row("a")], "gpu \x1b[1m": [row("b", target="gpu")]})
-    assert [one["title"] for one in spec["vconcat"]] == ["cpu", "gpu \\x1b[1m"]
+    assert [one["title"]["text"] for one in spec["vconcat"]] == ["cpu", "gpu \\x1b[1m"]
