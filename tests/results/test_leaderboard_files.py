@@ -126,7 +126,11 @@ LATER = {2: ["cosine", "postprocess"], 3: ["convert_key", "speedup_vs_fp32"], 4:
 def of_version(path: Path, version: int) -> pa.Table:
     """The file's table with the names that files of this schema version have."""
     table = pq.read_table(path, partitioning=None)
-    return table if version >= 8 else table.rename_columns(map(inner, table.column_names))
+    return (
+        table
+        if version >= 8
+        else table.rename_columns([inner(name) for name in table.column_names])
+    )
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))

@@ -29,10 +29,6 @@ _TYPES: dict[Valid, pa.DataType] = {
 _EXPECTED: dict[Valid, str] = {key: "a key of 64 hex digits", state: "one of: ok, failed, pending"}
 
 
-_OUTER_NAMES_SINCE = 8
-"""Files of earlier schemas have the names that rows have."""
-
-
 def table_of(rows: Sequence[Row]) -> pa.Table:
     """Return a table with every column. Those that are not the farm's have the types of their
     values."""
@@ -64,11 +60,13 @@ def rows_of(
     Raises:
         InputError: a column is missing, of another type, or holds a value that it cannot.
     """
-    table = table.rename_columns([inner(name) for name in table.column_names])
+    given = table.column_names
+    table = table.rename_columns([inner(name) for name in given])
     names = table.column_names
     for column in COLUMNS.values():
         if column.required(version) and column.name not in names:
-            name = outer(column.name) if version >= _OUTER_NAMES_SINCE else column.name
+            # Files of schemas before 8 have the names that rows have.
+            name = column.name if given == names else outer(column.name)
             raise InputError(f"it has no column {name!r}, as files of schema {version} have")
     columns = {
         name: _values(name, table.column(name))

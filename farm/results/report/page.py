@@ -12,6 +12,7 @@ import farm
 from farm.errors import InputError
 from farm.results.picking.ties import SAME_AP
 from farm.results.report import charts, plot
+from farm.terminal import plain
 
 if TYPE_CHECKING:
     from farm.results.report.sections import Section
@@ -43,7 +44,7 @@ def page(title: str, sections: Sequence[Section], library: str) -> str:
     )
     template = environment.from_string(_file("page.html"))
     return template.render(
-        title=title,
+        title=plain(title),
         sections=sections,
         cells=sum(len(one.rows) for one in sections),
         written=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",

@@ -154,7 +154,7 @@ def _counts(rows: Sequence[Row]) -> dict[str, int]:
 
 def _command(row: Row, place: str | None) -> str:
     words = ["farm", "reproduce", plain(row["cell"]), "--sweep", plain(row["sweep"])]
-    return shlex.join([*words, *(["--results", place] if place else [])])
+    return shlex.join([*words, *(["--results", plain(place)] if place else [])])
 
 
 def _choices(rows: Sequence[Row]) -> list[Choice]:

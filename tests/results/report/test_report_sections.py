@@ -44,7 +44,7 @@ def test_the_table_is_that_of_farm_leaderboard(tmp_path: Path) -> None:
     assert texts["fast"]["latency_p50_ms"] == "5.00~" and texts["slow"]["runtime"] == "onnxruntime"
     assert len(found.legend) == 2
     assert [line.cell for line in found.lines if line.on_front] == ["fast"]
-    assert found.choices[0].cell == "fast" and "cannot be told apart" in found.choices[0].why
+    assert found.choices[0].cell == "tied" and "cannot be told apart" in found.choices[0].why
 
 
 def test_each_cell_has_the_command_that_runs_it_again(tmp_path: Path) -> None:
