@@ -16,20 +16,21 @@ import pytest
 from conftest import PROJECT
 from rows import row
 
-from farm.results import leaderboard
+from farm.results import leaderboard, tables
 from farm.terminal import PlainStream
-from farm.terminal.colours import painted, show
+from farm.terminal import tables as terminal_tables
+from farm.terminal.colours import has_colours, painted, show
 from farm.terminal.tables import table
 
 
-def in_terminal(place: Path, columns: int = 80, **variables: str) -> str:
+def in_terminal(place: Path, columns: int = 80) -> str:
     """What `farm leaderboard` writes to a terminal."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
     run = subprocess.Popen(
         [sys.executable, "-m", "farm", "leaderboard", "--results", str(place)],
-        stdout=follower, cwd=PROJECT, env={**clean, "TERM": "xterm", **variables},
+        stdout=follower, cwd=PROJECT, env={**clean, "TERM": "xterm"},
     )  # fmt: skip
     os.close(follower)
     written = b""
@@ -68,9 +69,32 @@ def test_best_unsteady_and_failed_rows_are_coloured_in_a_terminal(place: Path) -
     assert any("no \\x1b[31mkernel" in line for line in lines)
 
 
-@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_no_colours_where_they_are_not_wanted(variables: dict[str, str], place: Path) -> None:
-    assert "\x1b" not in in_terminal(place, **variables)
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("out", "variables", "coloured"),
+    [
+        (Terminal(), {}, True),
+        (Terminal(), {"NO_COLOR": ""}, True),
+        (Terminal(), {"NO_COLOR": "1"}, False),
+        (Terminal(), {"TERM": "dumb"}, False),
+        (io.StringIO(), {}, False),
+        (None, {}, False),
+    ],
+)
+def test_no_colours_where_they_are_not_wanted(
+    out: io.StringIO | None,
+    variables: dict[str, str],
+    coloured: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", out and PlainStream(out))
+    for name, value in {"TERM": "xterm", "NO_COLOR": "", **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert has_colours() is coloured
 
 
 def test_nothing_but_the_codes_of_styles_passes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,12 +112,16 @@ def test_every_line_of_a_folded_row_has_its_style() -> None:
     assert [line.replace("\x1b[31m", "").replace("\x1b[0m", "") for line in lines] == plain_lines
 
 
-def test_a_wide_terminal_shows_more_columns_and_no_line_is_wrapped(tmp_path: Path) -> None:
+def test_a_wide_terminal_shows_more_columns_and_no_line_is_wrapped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     more = {"measured_at": "2026-11-30T01:51:33Z", "build_s": 1.5, "latency_p90_ms": 11.0}
-    leaderboard.write([row(name, **more, runtime_version="1.31") for name in "ab"], tmp_path, "s")
+    rows = [row(name, **more, runtime_version="1.31") for name in "ab"]
     shown = {}
     for columns in (80, 110, 200):
-        lines = in_terminal(tmp_path, columns, NO_COLOR="1").splitlines()
+        for module in (tables, terminal_tables):
+            monkeypatch.setattr(module, "terminal_width", lambda columns=columns: columns)
+        lines = tables.render(rows, "table").splitlines()
         assert max(map(len, lines)) <= columns
         shown[columns] = lines[1].split()
     assert shown[110][: len(shown[80])] == shown[80]
