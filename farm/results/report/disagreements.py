@@ -165,7 +165,7 @@ def compared(
     matched = counted & np.isfinite(pairs["engine_score"])
     within = (scores <= limits.max_score_diff) & (pairs["box_diff_px"] <= limits.max_box_diff_px)
     within &= (pairs["iou"] >= limits.min_iou) & ~(pairs["mask_iou"] < limits.min_mask_iou)
-    lost = counted & ~matched
+    lost = np.isnan(pairs["engine_score"])
     apart = matched & ~within
     masks = pairs["mask_iou"][matched & np.isfinite(pairs["mask_iou"])]
     largest = (
