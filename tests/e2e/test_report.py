@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+MARKS = ".plot .mark-symbol.role-mark path"
 HOSTILE = "<img src=x onerror='window.hacked=1'></script><script>window.hacked=1</script>"
 
 
@@ -70,7 +71,7 @@ def report(tool: Tool, rows: list[dict[str, Any]], place: Path, *words: object) 
 
 
 def marks(page: Page) -> int:
-    return page.locator(".plot .mark-symbol.role-mark path").count()
+    return page.locator(MARKS).count()
 
 
 def shown(page: Page) -> int:
@@ -84,14 +85,14 @@ def settled(page: Page, count: int) -> None:
 
 
 def test_a_page_of_1000_cells_is_small_opens_at_once_and_is_filtered(
-    tool: Tool, tmp_path: Path, opened: Any, capsys: pytest.CaptureFixture[str]
+    tool: Tool, tmp_path: Path, opened: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rows = many(1000)
     path = report(tool, rows, tmp_path / "r", "-o", "page.html")
     began = time.monotonic()
     page = opened(path)
     seconds = time.monotonic() - began
-    with capsys.disabled():
+    with capfd.disabled():
         print(f"\n1,000 cells: {path.stat().st_size / 1e6:.2f} MB, open after {seconds:.2f} s")
     assert path.stat().st_size < 5e6
     assert (marks(page), shown(page)) == (980, 1000)
@@ -123,7 +124,7 @@ def test_the_plot_is_hovered_selected_and_set_to_another_scale(
     rows = [row(f"c{i}.cpu", latency_p50_ms=5.0 + i, box_ap=0.3 + i / 50, opset=11 + i)
             for i in range(8)]  # fmt: skip
     page = opened(report(tool, rows, tmp_path / "r"), viewport={"width": 1280, "height": 1000})
-    mark = page.locator(".plot .mark-symbol.role-mark path").nth(3)
+    mark = page.locator(MARKS).nth(3)
     mark.hover()
     assert "c3.cpu" in page.locator("#vg-tooltip-element").inner_text()
 
@@ -133,14 +134,15 @@ def test_the_plot_is_hovered_selected_and_set_to_another_scale(
     page.wait_for_function("document.querySelector('.plot').dataset.drawn === '2'")
     assert mark.get_attribute("transform") != before
 
-    box = page.locator(".plot svg g.background path").first.bounding_box()
-    assert box
-    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    # Cells have a higher AP the slower they are: from below the first one to above the fourth.
+    places = [page.locator(MARKS).nth(number).bounding_box() for number in (0, 3)]
+    first, fourth = (one for one in places if one)
+    page.mouse.move(first["x"] - 6, first["y"] + first["height"] + 6)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 2, steps=5)
+    page.mouse.move(fourth["x"] + fourth["width"], fourth["y"], steps=5)
     page.mouse.up()
-    page.wait_for_function("!document.querySelector('.shown').textContent.startsWith('8 of')")
-    assert 0 < shown(page) < 8
+    settled(page, 4)
+    assert shown(page) == 4
 
     page.click(".reset")
     settled(page, 8)
@@ -172,7 +174,7 @@ def test_texts_of_files_run_nothing(tool: Tool, tmp_path: Path, opened: Any) -> 
     ]
     page = opened(report(tool, rows, tmp_path / "r"))
     page.locator("tbody tr").first.click()
-    page.locator(".plot .mark-symbol.role-mark path").first.hover()
+    page.locator(MARKS).first.hover()
     assert HOSTILE in page.locator("#vg-tooltip-element").inner_text()
     assert HOSTILE in page.locator("tr.detail h4").inner_text()
     assert page.evaluate("window.hacked") is None
@@ -213,7 +215,7 @@ def test_the_plot_alone_is_an_image(form: str, tool: Tool, tmp_path: Path) -> No
     else:
         image = cv2.imread(str(path))
         assert image is not None and image.shape[1] > 1200 and image.std() > 10
-    assert path.stat().st_size < 500_000
+    assert path.stat().st_size < 1_000_000
 
 
 def test_what_is_wrong_is_said_before_any_work(tool: Tool, tmp_path: Path) -> None:
