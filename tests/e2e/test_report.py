@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ def shown(page: Page) -> int:
 
 def settled(page: Page, count: int) -> None:
     """Wait until so many rows are shown: the plot follows a filter a moment later."""
-    page.wait_for_function(f"document.querySelector('.shown').textContent.startsWith('{count} of')")
+    page.locator(".shown", has_text=re.compile(f"^{count} of ")).wait_for()
     page.wait_for_timeout(150)
 
 
@@ -131,7 +132,7 @@ def test_the_plot_is_hovered_selected_and_set_to_another_scale(
     assert not page.is_checked(".log")
     before = mark.get_attribute("transform")
     page.check(".log")
-    page.wait_for_function("document.querySelector('.plot').dataset.drawn === '2'")
+    page.wait_for_selector(".plot[data-drawn='2']")
     assert mark.get_attribute("transform") != before
 
     # Cells have a higher AP the slower they are: from below the first one to above the fourth.
