@@ -54,7 +54,6 @@
       this.drawn = 0;
       this.setUpControls();
       this.setUpTable();
-      this.plotWasPossible = Object.keys(this.data.kinds).length > 0;
       this.draw();
     }
 
@@ -108,16 +107,19 @@
         chosen.every(([name, select]) => `=${this.data.filters[name][index]}` === select.value));
     }
 
+    // Show what the search and the filters let through, in the plot and in the table.
     update() {
       const passes = this.passing();
       const points = this.points().filter((one) => passes[one.id]);
-      if (this.view) {
-        this.view.data("cells", points).data("front", front(points)).resize().runAsync();
-      }
-      const inside = (index) => !this.selected || this.selected.has(index);
+      this.view?.data("cells", points).data("front", front(points)).resize().runAsync();
+      this.refresh(passes);
+    }
+
+    // Show the rows that pass and are selected in the plot.
+    refresh(passes) {
       let count = 0;
       this.rows.forEach((row, index) => {
-        row.hidden = !(passes[index] && inside(index));
+        row.hidden = !(passes[index] && (!this.selected || this.selected.has(index)));
         if (row.hidden) this.close(row);
         count += !row.hidden;
       });
@@ -126,15 +128,18 @@
 
     async draw() {
       const turn = ++this.drawn;
+      this.view?.finalize();
+      this.view = undefined;
       this.selected = null;
       const place = this.element.querySelector(".plot");
       if (!this.points().length) {
         place.textContent = "No cell has both an AP and a latency.";
-        this.update();
+        this.refresh(this.passing());
         return;
       }
       const spec = structuredClone(page.plot);
       const passes = this.passing();
+      this.refresh(passes);
       const points = this.points().filter((one) => passes[one.id]);
       spec.data.values = points;
       spec.layer[0].data.values = front(points);
@@ -175,7 +180,7 @@
       this.view.addEventListener("click", (_, item) => {
         if (item?.datum?.id !== undefined) this.open(this.rows[item.datum.id], true);
       });
-      this.update();
+      if (String(this.passing()) !== String(passes)) this.update();
       place.dataset.drawn = turn;
     }
 
@@ -187,18 +192,7 @@
         ? new Set(this.points().filter((one) => within(one.ms, area.ms) && within(one.ap, area.ap)).map((one) => one.id))
         : null;
       clearTimeout(this.pending);
-      this.pending = setTimeout(() => this.showSelected(), 60);
-    }
-
-    showSelected() {
-      const passes = this.passing();
-      let count = 0;
-      this.rows.forEach((row, index) => {
-        row.hidden = !(passes[index] && (!this.selected || this.selected.has(index)));
-        if (row.hidden) this.close(row);
-        count += !row.hidden;
-      });
-      this.find(".shown").textContent = `${count} of ${this.rows.length} cells`;
+      this.pending = setTimeout(() => this.refresh(this.passing()), 60);
     }
 
     setUpTable() {
