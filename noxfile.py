@@ -20,5 +20,5 @@ nox.options.error_on_missing_interpreters = False
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Everything but what is marked slow; test modules that import torch or mmdet are left out."""
-    session.install("-c", "constraints.txt", ".[onnxruntime,remote,dev]", *LIGHT)
+    session.install("-c", "constraints.txt", ".[onnxruntime,remote,report,dev]", *LIGHT)
     session.run("python", "-m", "pytest", "-m", "not slow", *session.posargs)

@@ -23,6 +23,7 @@ from farm.plan import make_plan
 from farm.plan.comparisons import STAGE as COMPARE
 from farm.plan.machines.placement import cores
 from farm.results.candidates import compared
+from farm.results.history import replaced
 from farm.results.leaderboard.board import Board, LiveRows
 from farm.results.rows import make_rows
 from farm.results.tracking.follower import Tracker
@@ -115,6 +116,7 @@ def run_sweep(
                     estimates=estimates,
                 )
                 log_notes(plan, store)
+                _keep_replaced(plan, results)
                 if again:
                     _forget(again, matrix, plan, store, results)
                 live = partial(_live, matrix, store, results, tracker if choices.mlflow else None)
@@ -145,6 +147,18 @@ def _with_comparisons(matrix: Matrix, plan: Plan, store: Store, results: Results
         refs = (step.ref for step in plan.steps.values())
         needs.write(store.objects, plan.name, str(results), refs)
     return plan
+
+
+def _keep_replaced(plan: Plan, results: Results) -> None:
+    """Keep the sweep's earlier figures as history, where code, packages or inputs have changed.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    planned = {cell.cell.id: cell.steps.get("measure") for cell in plan.cells}
+    if old := replaced(results.of_sweep(plan.name, "*"), planned):
+        results.keep_history(old, plan.name)
+        log.info(f"{len(old)} cells run anew; their earlier figures are history")
 
 
 def _forget(again: Again, matrix: Matrix, plan: Plan, store: Store, results: Results) -> None:

@@ -156,7 +156,7 @@ def wanted_extras() -> str:
     """Return the extras of pyproject.toml: FARM_EXTRAS, or those that suit this machine."""
     if named := os.environ.get("FARM_EXTRAS"):
         return named
-    return f"mmdet,{'gpu' if gpus() else 'onnxruntime'},openvino,tensorrt_rtx,remote,dev"
+    return f"mmdet,{'gpu' if gpus() else 'onnxruntime'},openvino,tensorrt_rtx,remote,report,dev"
 
 
 # ---------------------------------------------------------------- the steps

@@ -117,6 +117,7 @@ def best(options: argparse.Namespace) -> int:
         InputError: there is no leaderboard, or no such target, sweep, model or column.
     """
     from farm.cli.results import results_of
+    from farm.results.names import with_outer_names
     from farm.results.picking.answers import answer_as_json, answers_as_text, pick_as_json
     from farm.results.tables import render
 
@@ -124,7 +125,8 @@ def best(options: argparse.Namespace) -> int:
     wanted = Wanted(options.target, options.model, options.sweep, options.all_sweeps)
     rows, answers = picked(results, wanted, _criteria(options))
     if options.json and options.pareto:
-        print(json.dumps([row for one in answers for row in one.front()], indent=1))
+        front = [row for one in answers for row in one.front()]
+        print(json.dumps(with_outer_names(front), indent=1))
     elif options.json and options.target and options.model:
         print(json.dumps(pick_as_json(answers[0], options.model), indent=1))
     elif options.json:
@@ -158,11 +160,13 @@ def picked(
     Raises:
         InputError: there is no leaderboard, or no such target, sweep, model or column.
     """
+    from farm.cli.latest import last_written
+
     where = criteria.where
     rows = _selected(results.read(wanted.target, wanted.sweep), wanted.model, where)
     others: Mapping[str, Sequence[str]] = {}
     if not (wanted.sweep or wanted.all_sweeps):
-        rows, others = _last_written(rows, results)
+        rows, others = last_written(rows, results)
     kept = tuple(one for one in where if one.column not in _GROUPS)
     return rows, _answers(rows, others, replace(criteria, where=kept), results)
 
@@ -205,21 +209,6 @@ def _selected(rows: Sequence[Row], model: str | None, where: Sequence[Condition]
             if not rows:
                 raise InputError(f"no cell is so{nearest(str(one.value), known)}", one.text)
     return list(rows)
-
-
-def _last_written(
-    rows: Sequence[Row], results: Results
-) -> tuple[list[Row], Mapping[str, list[str]]]:
-    """The rows of each target's sweep that was written last, and the other sweeps by target."""
-    sweeps = {(row["target"], row["sweep"]) for row in rows}
-    times = results.written_files() if len(sweeps) > len({row["target"] for row in rows}) else {}
-    by_time = sorted(sweeps, key=lambda one: (times.get(one, 0.0), one))
-    last = dict(by_time)
-    others = {
-        target: sorted(sweep for at, sweep in sweeps if at == target and sweep != own)
-        for target, own in last.items()
-    }
-    return [row for row in rows if row["sweep"] == last[row["target"]]], others
 
 
 def _answers(

@@ -38,7 +38,8 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         "a",
         metavar="A",
         help="a sweep's name, or axis=value,axis=value of sweep, model, opset, shape, postprocess,"
-        " precision, runtime, workspace, target (sweep1,runtime=openvino@2025.2)",
+        " precision, runtime, workspace, target (sweep1,runtime=openvino@2025.2); with `earlier` it"
+        " is as it was before its cells were run again (sweep1,earlier)",
     )
     add("b", metavar="B", help="likewise; cells are matched by the axes that neither selects by")
     add("--sweep", metavar="NAME", help="only the cells of this sweep")
@@ -74,14 +75,20 @@ def diff(options: argparse.Namespace) -> int:
     """
     from farm.cli.results import results_of
     from farm.results.diff import Bounds, Verdict, pairs, parse
+    from farm.results.history import as_before
     from farm.results.tables import render_columns
 
     gc.disable()  # many rows; the command ends at once
     a, b = parse(options.a), parse(options.b)
     bounds = Bounds(options.max_ap_drop, options.max_slowdown)
-    found = pairs(results_of(options.results).read(sweep=options.sweep), a, b)
-    rows = [_row(pair, bounds) for pair in found]
-    print(render_columns(rows, _columns(rows, found), options.format))
+    results = results_of(options.results)
+    rows = results.read(sweep=options.sweep)
+    before: list[Row] = []
+    if a.earlier or b.earlier:
+        before = as_before(rows, results.history(None, options.sweep))
+    found = pairs(rows, a, b, before)
+    shown = [_row(pair, bounds) for pair in found]
+    print(render_columns(shown, _columns(shown, found), options.format))
     if options.format in ("table", "markdown"):
         escaped = for_markdown if options.format == "markdown" else plain
         print("\n".join(["", *map(escaped, _notes(found, bounds, options))]))

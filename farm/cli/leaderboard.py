@@ -40,7 +40,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         "--sort",
         metavar="COLUMNS",
         help="sort by these columns, as latency_p50_ms; a - before one puts its largest value"
-        " first, as --sort=-box_ap,latency_p50_ms (default: by target, sweep and model, the"
+        " first, as --sort=-bbox_mAP,latency_p50_ms (default: by target, sweep and model, the"
         " fastest first)",
     )
     add(
@@ -73,6 +73,7 @@ def leaderboard(options: argparse.Namespace) -> int:
     """
     from farm.cli.results import results_of
     from farm.results.tables import looked_at, render, render_by_class
+    from farm.terminal.colours import has_colours, show
 
     gc.disable()  # a seventh of the time of many rows; the command ends at once
     view = _view(options)
@@ -85,7 +86,7 @@ def leaderboard(options: argparse.Namespace) -> int:
     if options.by_class:
         print(render_by_class(rows, options.format, view))
     else:
-        print(render(rows, options.format, view))
+        show(render(rows, options.format, view, coloured=has_colours()))
     return 0
 
 

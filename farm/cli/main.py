@@ -54,6 +54,10 @@ COMMANDS = {
     "check": Command(
         "check a bundle on the machine where it will run", "farm.bundle.options:add_check"
     ),
+    "report": Command(
+        "write the results as one page, or the plot of AP against latency as an image",
+        "farm.cli.report:add_command",
+    ),
     "diff": Command(
         "compare two sweeps, or two values of an axis, cell by cell", "farm.cli.diff:add_command"
     ),

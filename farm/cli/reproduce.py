@@ -12,6 +12,7 @@ from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import failure_reasons, skip_reasons
 from farm.plan.steps import Plan, Step
+from farm.results.names import outer
 from farm.results.rows import make_rows
 from farm.store import Store
 from farm.terminal.tables import table
@@ -52,7 +53,12 @@ def reproduce(cell: str, results: Results, sweep: str | None) -> int:
     with tempfile.TemporaryDirectory(prefix="farm-reproduce-") as folder:
         again = _again(found, Store(folder))
     figures = [
-        (name, _text(found.row[name]), _text(again[name]), difference(found.row[name], again[name]))
+        (
+            outer(name),
+            _text(found.row[name]),
+            _text(again[name]),
+            difference(found.row[name], again[name]),
+        )
         for name in _COMPARED
     ]
     headings = ("figure", "recorded", "again", "difference")
@@ -76,7 +82,7 @@ def difference(recorded: object, again: object) -> str:
 def conclusion(recorded: Row, again: Row) -> str:
     """Say in a few lines whether the cell was reproduced, and what its latency tells."""
     exact = [name for name in _COMPARED if name not in _TIMED]
-    other = [name for name in exact if recorded[name] != again[name]]
+    other = [outer(name) for name in exact if recorded[name] != again[name]]
     found = f"Differs in {', '.join(other)}." if other else "All but the latency is the same."
     before, now = recorded["latency_p50_ms"], again["latency_p50_ms"]
     if before is None or now is None:

@@ -62,11 +62,23 @@ def box_iou(a: Floats, b: Floats) -> Floats:
     return overlaps
 
 
-def _match_image(reference: Detections, engine: Detections) -> list[tuple[float, ...]]:
+def partners(reference: Detections, engine: Detections) -> dict[int, int]:
+    """Return the index of the engine's box that is matched with each box of the reference's."""
+    return _partners(reference, engine, _mask_iou(reference, engine))[1]
+
+
+def _partners(
+    reference: Detections, engine: Detections, masks: Floats
+) -> tuple[Floats, dict[int, int]]:
     iou = box_iou(reference.boxes, engine.boxes)
     iou[reference.labels[:, None] != engine.labels[None]] = 0
+    apart = np.abs(reference.scores[:, None] - engine.scores[None])
+    return iou, _assign(iou, masks, apart)
+
+
+def _match_image(reference: Detections, engine: Detections) -> list[tuple[float, ...]]:
     masks = _mask_iou(reference, engine)
-    partner = _assign(iou, masks, np.abs(reference.scores[:, None] - engine.scores[None]))
+    iou, partner = _partners(reference, engine, masks)
     nan = float("nan")
     rows: list[tuple[float, ...]] = []
     for i, score in enumerate(reference.scores):

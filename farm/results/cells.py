@@ -58,7 +58,7 @@ class Outcome:
 @dataclass(frozen=True)
 class CellResults:
     """The results of a cell. records: of the finished steps, by stage. origin: the machine that the
-    records are of."""
+    records are of. dataset: a digest of the data set, images and annotations by their content."""
 
     planned: PlannedCell
     sweep: str
@@ -66,6 +66,7 @@ class CellResults:
     outcome: Outcome
     agreement: Agreement | RawAgreement | None
     origin: str
+    dataset: str | None = None
 
     def figure(self, stage: str, name: str) -> Any:
         """Return a figure of the stage's record; None if there is none."""

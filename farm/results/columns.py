@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import farm
 from farm.catalog import EXTRA_STAGES, OWN_STAGES, runtime_of
 from farm.engine.status import CellStatus
 from farm.parts.registry import Lazy, outside, refused
@@ -159,6 +160,11 @@ def _device(cell: CellResults) -> str | None:
     return record.node.get("device") if record else None
 
 
+def _host(cell: CellResults) -> str | None:
+    last = _last(cell)
+    return last.node.get("host") if last else None
+
+
 def _runtime_version(cell: CellResults) -> str | None:
     last, packages = _last(cell), runtime_of(cell.planned.cell.runtime).packages
     return last.toolchain.get(next(iter(packages), "")) if last else None
@@ -272,6 +278,9 @@ _OWN = (
 )  # fmt: skip
 
 _OTHERS = (
+    Column("host", text, "build, measure", _host, since=8),
+    Column("dataset", key, "plan", lambda c: c.dataset, since=8),
+    Column("farm_version", text, "plan", lambda c: farm.__version__, since=8),
     Column(
         "origin", text, "import", lambda c: c.origin,
         heading="from", form="{:.4}", since=4, before=HERE, nullable=False,

@@ -14,6 +14,7 @@ from farm.engine.status import CellStatus
 from farm.errors import InputError, nearest
 from farm.errors import shown as quoted
 from farm.results.columns import COLUMNS, Column, Row, key, state
+from farm.results.names import inner, outer
 from farm.store.figures import count, flag, fraction, text
 from farm.terminal import plain
 from farm.units import UNITS
@@ -79,7 +80,7 @@ class Condition:
     def reason(self, row: Row) -> str:
         """Return why a row does not meet it: what its value is, and what was expected."""
         if row.get(self.column) is None:
-            return f"has no {self.column}"
+            return f"has no {outer(self.column)}"
         return f"{self._has(row)}, {_BOUNDS[self.operator]} {shown(self._column, self.value)}"
 
     def miss(self, row: Row) -> str:
@@ -95,7 +96,7 @@ class Condition:
         return COLUMNS[self.column]
 
     def _has(self, row: Row) -> str:
-        said = self.verb or f"has {self.column}"
+        said = self.verb or f"has {outer(self.column)}"
         return f"{said} {shown(self._column, row.get(self.column))}"
 
 
@@ -126,16 +127,17 @@ def parse(written: str) -> Condition:
 
 
 def column_of(name: str) -> Column:
-    """Return the column of this name.
+    """Return the column of this name, as files have it or as rows do.
 
     Raises:
         InputError: there is none; it names the columns whose names contain this, else the nearest.
     """
-    if name not in COLUMNS:
-        parts = [one for one in COLUMNS if name and name.lower() in one]
-        meant = f"; did you mean one of: {', '.join(parts)}?" if parts else nearest(name, COLUMNS)
+    if inner(name) not in COLUMNS:
+        known = [*map(outer, COLUMNS)]
+        parts = [one for one in known if name and name.lower() in one.lower()]
+        meant = f"; did you mean one of: {', '.join(parts)}?" if parts else nearest(name, known)
         raise InputError(f"no column {quoted(name)}{meant}")
-    return COLUMNS[name]
+    return COLUMNS[inner(name)]
 
 
 def is_number(column: Column) -> bool:
@@ -152,7 +154,7 @@ def _value(column: Column, written: str) -> float | bool | str:
     if column.valid is flag:
         known = {"true": True, "yes": True, "false": False, "no": False}
         if written.lower() not in known:
-            raise InputError(f"{quoted(written)}: {column.name} is true or false")
+            raise InputError(f"{quoted(written)}: {outer(column.name)} is true or false")
         return known[written.lower()]
     if is_number(column):
         return _number(column, written)
@@ -168,11 +170,11 @@ def _number(column: Column, written: str) -> float:
     unit = found[2].strip().lower() if found else ""
     if not found or (unit and unit not in units):
         may = f", perhaps with a unit ({', '.join(_names(column, units))})" if units else ""
-        raise InputError(f"{quoted(written)}: {column.name} is a number{may}")
+        raise InputError(f"{quoted(written)}: {outer(column.name)} is a number{may}")
     value = float(found[1]) * (units[unit] if unit else 1)
     if not math.isfinite(value) or (column.valid is fraction and not 0 <= value <= 1):
         between = "from 0 to 1 (0.4 or 40%)" if column.valid is fraction else "finite"
-        raise InputError(f"{quoted(written)}: {column.name} is {between}")
+        raise InputError(f"{quoted(written)}: {outer(column.name)} is {between}")
     return int(value) if value.is_integer() else value
 
 

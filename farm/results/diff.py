@@ -28,6 +28,9 @@ AXES = {
 }
 """What rows are selected and matched by, and its column."""
 
+EARLIER = "earlier"
+"""What selects the figures of before, as `farm diff demo,earlier demo`."""
+
 LEAST_AP = 0.1
 """AP points of 100 up to which two engines are the same: the last digit of published tables."""
 
@@ -57,10 +60,12 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows that have these values, by axis. text: as its user wrote it."""
+    """Rows that have these values, by axis. text: as its user wrote it. earlier: as they were
+    before their cells were run again."""
 
     text: str
     values: Mapping[str, str]
+    earlier: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,13 +157,18 @@ def _of_statuses(a: str | None, b: str | None) -> Verdict:
 
 
 def parse(text: str) -> Selection:
-    """Read `axis=value,axis=value`; a value alone is the name of a sweep.
+    """Read `axis=value,axis=value`; a value alone is the name of a sweep, `earlier` alone the run
+    before the last one.
 
     Raises:
         InputError: it names no axis, or an axis twice.
     """
     values: dict[str, str] = {}
+    earlier = False
     for part in text.split(","):
+        if part.strip() == EARLIER:
+            earlier = True
+            continue
         words = part if "=" in part else f"sweep={part}"
         axis, _, value = (word.strip() for word in words.partition("="))
         if axis not in AXES:
@@ -166,7 +176,7 @@ def parse(text: str) -> Selection:
         if axis in values:
             raise InputError(f"{axis} is selected twice; give one value of each axis", text)
         values[axis] = _size(value) if axis == "workspace" else value
-    return Selection(text, values)
+    return Selection(text, values, earlier)
 
 
 def select(rows: Sequence[Row], selection: Selection) -> list[Row]:
@@ -186,14 +196,18 @@ def select(rows: Sequence[Row], selection: Selection) -> list[Row]:
     return found
 
 
-def pairs(rows: Sequence[Row], a: Selection, b: Selection) -> list[Pair]:
+def pairs(
+    rows: Sequence[Row], a: Selection, b: Selection, before: Sequence[Row] = ()
+) -> list[Pair]:
     """Match the rows of A with those of B by all axes but those that A or B select by.
+
+    before: the rows as they were, for a selection that is `earlier`.
 
     Raises:
         InputError: A or B selects no row, or several rows of the same cell.
     """
     matched = [axis for axis in AXES if axis not in {*a.values, *b.values}]
-    selected = [(select(rows, one), one) for one in (a, b)]
+    selected = [(select(before if one.earlier else rows, one), one) for one in (a, b)]
     of_a, of_b = (_by_cell(own, matched, one) for own, one in selected)
     return [
         Pair(dict(zip(matched, key, strict=True)), of_a.get(key), of_b.get(key))

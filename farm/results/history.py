@@ -1,4 +1,4 @@
-"""Earlier figures of cells that were measured again: kept beside the leaderboard, row by row.
+"""Earlier figures of cells that were run or measured again: beside the leaderboard, row by row.
 
     <results>/history/target=<target>/sweep=<sweep>/<time>.parquet
 
@@ -7,7 +7,7 @@ The leaderboard has the figures that count: those of the last measurement.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from farm.files import atomic
 from farm.results.leaderboard import read_file
 from farm.results.leaderboard.arrow import table_of
+from farm.store.origins import HERE
 
 if TYPE_CHECKING:
     from farm.results.columns import Row
@@ -46,6 +47,24 @@ def with_earlier(rows: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
     marked += [{**row, "counts": True} for row in rows]
     found = (row for row in marked if (row["target"], row["sweep"], row["cell"]) in several)
     return sorted(found, key=lambda row: (row["target"], row["sweep"], row["cell"], row["counts"]))
+
+
+def replaced(rows: Sequence[Row], planned: Mapping[str, str | None]) -> list[Row]:
+    """Return those rows whose figures a new run of their sweep will replace.
+
+    rows: of the leaderboard. planned: the key of the measurement of each cell, as planned now.
+    """
+    measured = (row for row in rows if row["latency_p50_ms"] is not None and row["origin"] == HERE)
+    return [row for row in measured if planned.get(row["cell"]) != row["measure_key"]]
+
+
+def as_before(rows: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
+    """Return the rows as they were before: of each cell its last earlier row, if it has any.
+
+    earlier: as `read` returns them. Cells that are in `earlier` alone are among those returned.
+    """
+    found = {(row["target"], row["sweep"], row["cell"]): row for row in (*rows, *earlier)}
+    return [*found.values()]
 
 
 def keep(rows: Sequence[Row], folder: Path, sweep: str) -> list[str]:

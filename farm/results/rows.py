@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from farm.catalog import OWN_STAGES
+from farm.plan.keys import canonical_text
 from farm.results.cells import CellResults, FailureReasons, cell_results
 from farm.results.columns import COLUMNS, Row
 from farm.specs import Ref, Tolerance
@@ -17,6 +20,7 @@ from farm.store.origins import HERE
 if TYPE_CHECKING:
     from farm.config.schema import VerifySpec
     from farm.plan.steps import Plan, PlannedCell
+    from farm.specs import Dataset
     from farm.store.imports import Imported
 
 
@@ -95,7 +99,19 @@ def _row(
     origin: str = HERE,
 ) -> Row:
     own = tolerances[cell.cell.precision]
-    return row_of(cell_results(cell, plan.name, store, own, reasons, origin))
+    found = cell_results(cell, plan.name, store, own, reasons, origin)
+    return row_of(replace(found, dataset=_dataset(plan, cell)))
+
+
+def _dataset(plan: Plan, cell: PlannedCell) -> str | None:
+    """The digest of the data set that the cell's images are of."""
+    step = plan.steps.get(cell.steps.get("prepare", ""))
+    return _dataset_digest(step.inputs.dataset) if step else None  # type: ignore[union-attr]
+
+
+@lru_cache(maxsize=64)
+def _dataset_digest(dataset: Dataset) -> str:
+    return sha256(canonical_text(dataset).encode()).hexdigest()
 
 
 def row_of(cell: CellResults) -> Row:

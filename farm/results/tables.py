@@ -12,13 +12,29 @@ from farm.results.by_class import CLASS_COLUMNS, by_class
 from farm.results.columns import COLUMNS, Row
 from farm.results.escaping import for_csv, for_markdown
 from farm.results.marks import LOOKED_AT, Marked, legend, marked
+from farm.results.names import outer, with_outer_names
 from farm.results.picking.obstacles import obstacles
 from farm.results.views import View
 from farm.store.origins import HERE
 from farm.terminal import plain, plain_lines
-from farm.terminal.tables import table
+from farm.terminal.tables import table, terminal_width
 
 FORMATS = ("table", "csv", "json", "markdown")
+
+_WIDE = (
+    ("vs_best", "vs best", "{:.2f}"),
+    ("latency_p90_ms", "p90 ms", "{:.2f}"),
+    ("latency_min_ms", "min ms", "{:.2f}"),
+    ("box_ap50", "AP50", "{:.4f}"),
+    ("matched_fraction", "matched", "{:.3f}"),
+    ("max_score_diff", "score diff", "{:.4f}"),
+    ("samples", "samples", "{:d}"),
+    ("build_s", "build s", "{:.1f}"),
+    ("threads", "threads", "{:d}"),
+    ("runtime_version", "version", "{}"),
+    ("measured_at", "measured (UTC)", "{}"),
+)
+"""What a table has besides where the terminal is wide enough, in this order."""
 
 Shown = tuple[str, str, str]
 """Column, heading, format."""
@@ -62,14 +78,23 @@ def looked_at(form: str, view: View = _ALL) -> frozenset[str] | None:
     if form in ("csv", "json") and not view.columns:
         return None
     headed = (name for name, column in COLUMNS.items() if column.heading)
-    return view.looked_at.union(headed, LOOKED_AT, ("cell", "device", "failed_stage", "reason"))
+    wide = (name for name, _, _ in _WIDE)
+    more = ("cell", "device", "failed_stage", "reason", *wide)
+    return view.looked_at.union(headed, LOOKED_AT, more)
 
 
-def render(rows: Sequence[Row], form: str, view: View = _ALL, among: Sequence[Row] = ()) -> str:
+def render(
+    rows: Sequence[Row],
+    form: str,
+    view: View = _ALL,
+    among: Sequence[Row] = (),
+    coloured: bool = False,
+) -> str:
     """Return the rows in one of `FORMATS`, ready to print.
 
     view: which rows and columns of them, and in which order. among: rows that are not shown and
-    may share ranks with those.
+    may share ranks with those. coloured: failed, unsteady and best rows of a table have colours,
+    which `terminal.colours.show` prints.
     """
     among = [*rows, *among]
     rows = view.of(sort_rows(rows))
@@ -81,7 +106,8 @@ def render(rows: Sequence[Row], form: str, view: View = _ALL, among: Sequence[Ro
         return render_columns(rows, view.shown(), form)
     if form == "markdown":
         return _markdown(rows, among)
-    return _table_in_order(rows, among) if view.sort else _table(rows, among)
+    made = _table_in_order if view.sort else _table
+    return made(rows, among, coloured)
 
 
 def _none(rows: Sequence[Row], view: View) -> Iterator[str]:
@@ -98,7 +124,7 @@ def _csv(rows: Sequence[Row], columns: Sequence[Shown] = ()) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     names = names or [name for name, _, _ in columns] or list(COLUMNS)
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(map(for_csv, names))  # a file may have any names
+    writer.writerow(for_csv(outer(name)) for name in names)  # a file may have any names
     writer.writerows(zip(*(_csv_column(rows, name) for name in names), strict=True))
     return out.getvalue().rstrip("\n")
 
@@ -124,7 +150,7 @@ def render_columns(rows: Sequence[Row], columns: Sequence[Shown], form: str) -> 
     columns: those of tables and markdown; csv and json have every column.
     """
     if form == "json":
-        return json.dumps(rows, indent=1)
+        return json.dumps(with_outer_names(rows), indent=1)
     if form == "csv":
         return _csv(rows, columns)
     if form == "markdown":
@@ -143,6 +169,24 @@ def shown_columns(rows: Sequence[Row]) -> list[Shown]:
     ]
 
 
+def _that_fit(rows: Sequence[Row], columns: Sequence[Shown]) -> list[Shown]:
+    """The columns and, in a wide terminal, as many more as it has room for."""
+    found, room = list(columns), terminal_width() or 0
+    looked_at = {name for row in rows[:1] for name in row}
+    room -= sum(_width(rows, one) for one in found)
+    for one in _WIDE if room > 0 else ():
+        known = one[0] in looked_at and any(row[one[0]] is not None for row in rows)
+        if known and room >= (width := _width(rows, one)):
+            found.append(one)
+            room -= width
+    return found
+
+
+def _width(rows: Sequence[Row], column: Shown) -> int:
+    """The columns of a terminal that a column takes, with the gap before it."""
+    return 2 + max(len(column[1]), *map(len, _texts(rows, column, str)))
+
+
 def _markdown(rows: Sequence[Row], among: Sequence[Row]) -> str:
     rows = marked(rows, among)
     lines = _lined_markdown(rows, shown_columns(rows))
@@ -158,7 +202,7 @@ def _lined_markdown(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
     return "\n".join(lines)
 
 
-def _table(rows: Sequence[Row], among: Sequence[Row]) -> str:
+def _table(rows: Sequence[Row], among: Sequence[Row], coloured: bool) -> str:
     """A block for each target and sweep, with the reasons of its failures below."""
     blocks = []
     groups: dict[tuple[str, str], list[Row]] = {}
@@ -167,17 +211,19 @@ def _table(rows: Sequence[Row], among: Sequence[Row]) -> str:
     for (target, sweep), unmarked in groups.items():
         own = marked(unmarked, among)
         title = plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")
-        lines = [title.rstrip(": "), _lined(own, shown_columns(own))]
+        lines = [title.rstrip(": "), _lined(own, _that_fit(own, shown_columns(own)), coloured)]
         blocks.append("\n".join(lines + legend(own) + _reasons(own) + _origins(own)))
     return "\n\n".join(blocks)
 
 
-def _table_in_order(rows: Sequence[Row], among: Sequence[Row]) -> str:
+def _table_in_order(rows: Sequence[Row], among: Sequence[Row], coloured: bool) -> str:
     """One table for all targets and sweeps, whose rows keep their order."""
     differ = [name for name in ("target", "sweep") if len({row[name] for row in rows}) > 1]
     rows = marked(rows, among)
-    columns = [(name, name, "{}") for name in differ] + shown_columns(rows)
-    return "\n".join([_lined(rows, columns), *legend(rows), *_reasons(rows), *_origins(rows)])
+    columns = _that_fit(rows, [(name, name, "{}") for name in differ] + shown_columns(rows))
+    return "\n".join(
+        [_lined(rows, columns, coloured), *legend(rows), *_reasons(rows), *_origins(rows)]
+    )
 
 
 def _texts(rows: Sequence[Row], column: Shown, escaped: Callable[[str], str]) -> list[str]:
@@ -188,11 +234,22 @@ def _texts(rows: Sequence[Row], column: Shown, escaped: Callable[[str], str]) ->
     return [texts[value] for value in values]
 
 
-def _lined(rows: Sequence[Row], columns: Sequence[Shown]) -> str:
+def _lined(rows: Sequence[Row], columns: Sequence[Shown], coloured: bool = False) -> str:
     """The columns under their headings."""
     headings = [heading for _, heading, _ in columns]
     cells = zip(*(_texts(rows, one, str) for one in columns), strict=True)
-    return table(headings, cells, [form != "{}" or name == "opset" for name, _, form in columns])
+    numeric = [form != "{}" or name == "opset" for name, _, form in columns]
+    return table(headings, cells, numeric, styles=[*map(_style, rows)] if coloured else ())
+
+
+def _style(row: Row) -> str:
+    """The style of a cell's row, if it has one."""
+    if row["status"] == "failed":
+        return "bad"
+    if row.get("stable") is False:
+        return "doubtful"
+    rank: Any = row.get("rank")
+    return "best" if rank is not None and str(rank).rstrip("=") == "1" else ""
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:

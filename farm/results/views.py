@@ -9,6 +9,7 @@ from typing import Any
 from farm.errors import InputError
 from farm.results.columns import COLUMNS, Row
 from farm.results.conditions import Condition, column_of, is_number
+from farm.results.names import outer
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class View:
 
     def shown(self) -> list[tuple[str, str, str]]:
         """Return its columns for a table: name, heading, format."""
-        return [(name, COLUMNS[name].heading or name, _form(name)) for name in self.columns]
+        return [(name, COLUMNS[name].heading or outer(name), _form(name)) for name in self.columns]
 
 
 def _form(name: str) -> Any:

@@ -49,6 +49,11 @@ class PlainStream:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
+    @property
+    def unguarded(self) -> TextIO:
+        """The other stream, which takes any text as it is."""
+        return self._stream
+
     def write(self, text: str) -> int:
         """Write the text made safe; return the length of `text` itself."""
         encoding = self._stream.encoding or "utf-8"

@@ -1,6 +1,6 @@
 """Tables as text: wrapped to the width of a terminal, and as wide as they are in a pipe.
 
-There are no colours, and nothing in a cell can steer the terminal. rich folds texts and knows the
+Rows may have colours; nothing in a cell can steer the terminal. rich folds texts and knows the
 widths of characters; the rest is laid out here, by the distinct texts of each column, since rich
 takes a millisecond a row.
 """
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from farm.terminal import plain
+from farm.terminal.colours import painted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,6 +44,7 @@ def table(
     rows: Iterable[Sequence[str]],
     numeric: Sequence[bool],
     width: int | None = None,
+    styles: Sequence[str] = (),
 ) -> str:
     """Lay out rows under their headings, which a line of dashes divides.
 
@@ -50,6 +52,7 @@ def table(
     width: the columns to fit, by default those of the terminal: with narrower gaps, else with the
     longest texts folded, else with the last columns in further tables, by the number of the row.
     In a pipe texts are not folded and tables not divided; gaps are narrower over 80 columns.
+    styles: of each row, one of `colours.STYLES` or ''; without them there are no colours.
     """
     width = width or terminal_width()
     lines = (headings, *rows)
@@ -57,14 +60,14 @@ def table(
     widths = [_width(column) for column in columns]
     gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= (width or _USUAL) else 1
     if width is None:
-        return _laid_out(columns, numeric, widths, gap)
+        return _laid_out(columns, numeric, widths, gap, styles)
     least = [
         own if right else min(own, _LEAST_TEXT) for own, right in zip(widths, numeric, strict=True)
     ]
     room = width - gap * (len(widths) - 1)
     if sum(least) > room:
-        return _divided(columns, numeric, width)
-    return _laid_out(columns, numeric, _narrowed(widths, numeric, room), gap)
+        return _divided(columns, numeric, width, styles)
+    return _laid_out(columns, numeric, _narrowed(widths, numeric, room), gap, styles)
 
 
 def _plain_column(column: _Column) -> _Column:
@@ -95,7 +98,9 @@ def _narrowed(widths: Sequence[int], numeric: Sequence[bool], room: int) -> list
     return found
 
 
-def _divided(columns: Sequence[_Column], numeric: Sequence[bool], width: int) -> str:
+def _divided(
+    columns: Sequence[_Column], numeric: Sequence[bool], width: int, styles: Sequence[str]
+) -> str:
     """The table as several tables, each with as many columns as fit, after the row's number."""
     numbers = ["#", *map(str, range(1, len(columns[0])))]
     first = _width(numbers)
@@ -112,25 +117,35 @@ def _divided(columns: Sequence[_Column], numeric: Sequence[bool], width: int) ->
     for group in groups:
         part = [numbers, *(columns[index] for index in group)]
         right = [True, *(numeric[index] for index in group)]
-        tables.append(_laid_out(part, right, [_width(column) for column in part], 1))
+        tables.append(_laid_out(part, right, [_width(column) for column in part], 1, styles))
     return "\n\n".join(tables)
 
 
 def _laid_out(
-    columns: Sequence[_Column], numeric: Sequence[bool], widths: Sequence[int], gap: int
+    columns: Sequence[_Column],
+    numeric: Sequence[bool],
+    widths: Sequence[int],
+    gap: int,
+    styles: Sequence[str],
 ) -> str:
     """The columns beside one another, with a line of dashes below the headings."""
     padded: list[list[list[str]]] = []
     for column, right, width in zip(columns, numeric, widths, strict=True):
         shown = {text: _padded(text, right, width) for text in set(column)}
         padded.append([shown[column[0]], ["-" * width], *[shown[text] for text in column[1:]]])
-    lines: Iterable[Iterable[str]]
-    if all(len(cell) == 1 for column in padded for cell in column):
-        lines = zip(*[[cell[0] for cell in column] for column in padded], strict=True)
-    else:
-        lines = (line for row in zip(*padded, strict=True) for line in _lines(row, widths))
     between = " " * gap
-    return "\n".join([between.join(line).rstrip() for line in lines])
+    if all(len(cell) == 1 for column in padded for cell in column):
+        rows = zip(*[[cell[0] for cell in column] for column in padded], strict=True)
+        lines = [[between.join(line).rstrip()] for line in rows]
+    else:
+        lines = [
+            [between.join(line).rstrip() for line in _lines(row, widths)]
+            for row in zip(*padded, strict=True)
+        ]
+    if styles:
+        own = ("", "", *styles)  # the headings and the dashes have none
+        lines = [[painted(line, one) for line in row] for row, one in zip(lines, own, strict=True)]
+    return "\n".join([line for row in lines for line in row])
 
 
 def _padded(text: str, right: bool, width: int) -> list[str]:

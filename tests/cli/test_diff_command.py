@@ -12,7 +12,7 @@ import pytest
 from conftest import Done, Tool
 from rows import row
 
-from farm.results import leaderboard
+from farm.results import history, leaderboard
 from farm.specs import Cell
 
 RELEASES = ("runtime=openvino", "runtime=openvino@2025.2")
@@ -87,9 +87,9 @@ def test_json_and_csv_have_every_figure_of_both(run: Tool) -> None:
     assert [[*one] for one in found] == [[*one] for one in lines]
     assert [one["verdict"] for one in found] == [one["verdict"] for one in lines]
     assert {
-        "sweep": "s", "model": "b", "verdict": "worse", "box_ap_gain": -1.0, "mask_ap_gain": 0.0,
+        "sweep": "s", "model": "b", "verdict": "worse", "bbox_mAP_gain": -1.0, "segm_mAP_gain": 0.0,
         "latency_ratio": 0.5, "noise": "beyond", "exceeds": "box AP", "unlike": "",
-        "box_ap_a": 0.5, "box_ap_b": 0.49, "status_a": "ok", "samples_b": 100,
+        "bbox_mAP_a": 0.5, "bbox_mAP_b": 0.49, "status_a": "ok", "samples_b": 100,
         "cell_b": "b.op17.fixed.fp32.openvino@2025.2.cpu",
     }.items() <= found[1].items()  # fmt: skip
     assert found[2]["failed_stage_b"] == "build" and found[2]["noise"] is None
@@ -156,3 +156,21 @@ def test_wrong_input_is_exit_code_2_with_the_nearest_name(
 def test_the_help_says_what_noise_is(tool: Tool) -> None:
     done = tool("diff", "--help")
     assert done.code == 0 and "(1 + 2 a) x (1 + 2 b)" in " ".join(done.out.split())
+
+
+def test_a_sweep_is_compared_with_what_it_was_before_it_was_run_again(
+    run: Tool, results: Path
+) -> None:
+    for latency in (40.0, 5.0):  # of two earlier runs the last one counts
+        history.keep([cell(model="a", runtime="openvino", latency_p50_ms=latency)], results, "s")
+    gone = cell(model="z", runtime="openvino")
+    history.keep([gone], results, "s")
+    done = run("s,earlier", "s", "--max-slowdown", "50", "--format", "json")
+    found = {one["cell_a"] or one["cell_b"]: one for one in json.loads(done.out)}
+    slower = found["a.op17.fixed.fp32.openvino.cpu"]
+    assert done.code == 1 and len(found) == 7
+    assert (slower["latency_ratio"], slower["verdict"]) == (2.0, "worse")
+    assert slower["exceeds"] == "latency"
+    assert found[gone["cell"]]["verdict"] == "vanished"
+    assert {one["verdict"] for one in found.values()} == {"same", "worse", "vanished"}
+    assert run("s,earlier", "s,earlier").code == 0

@@ -89,7 +89,7 @@ def test_a_cell_ends_again_as_it_is_recorded(
     code, text = farm("reproduce", recorded["cell"], *options)
     table = {line.split()[0]: line.split()[1:] for line in text.splitlines()[1:]}
     assert code == 0 and table["status"] == ["ok", "ok", "none"]
-    assert table["box_ap"][0] == table["box_ap"][1] != "None"
+    assert table["bbox_mAP"][0] == table["bbox_mAP"][1] != "None"
     assert sorted(path.name for path in (tmp_path / "r" / "store").glob("*/*/*")) == before
     leaderboard.write([{**recorded, "status": "failed"}], tmp_path / "r", "again")
     code, text = farm("reproduce", recorded["cell"], *options)
@@ -109,7 +109,7 @@ def test_the_figures_of_both_runs_are_compared() -> None:
     assert said.startswith("All but the latency is the same. The latencies differ by 10%, as two")
     assert said.endswith("--again measure --only x")
     said = conclusion(first, {**first, "latency_p50_ms": 5.0, "box_ap": 0.4})
-    assert said.startswith("Differs in box_ap. The latencies differ by 100%, more than load")
+    assert said.startswith("Differs in bbox_mAP. The latencies differ by 100%, more than load")
     assert (
         conclusion(first, {**first, "latency_p50_ms": None}) == "All but the latency is the same."
     )

@@ -269,9 +269,9 @@ def test_a_sweep_has_the_same_ap_wherever_the_graph_ends(
     one = table[table.model == "onestage"]
     assert (one.status == "ok").all() and (one.latency_p50_ms > 0).all()
     whole, cut = one[one.postprocess != "none"], one[one.postprocess == "none"]
-    assert whole.box_ap.nunique() == 1 and whole.box_ap.iloc[0] > 0.3
+    assert whole.bbox_mAP.nunique() == 1 and whole.bbox_mAP.iloc[0] > 0.3
     assert (whole.matched_fraction == 1).all() and whole.cosine.isna().all()
-    assert cut.box_ap.isna().all() and cut.evaluate_key.isna().all()
+    assert cut.bbox_mAP.isna().all() and cut.evaluate_key.isna().all()
     assert (cut.cosine > 0.99999).all() and (cut.max_rel_diff < 1e-4).all()
     exported = one[one.runtime != "torch"].groupby("postprocess").export_key.nunique()
     assert exported.to_dict() == {"graph": 1, "host": 1, "none": 1}

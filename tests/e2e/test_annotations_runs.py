@@ -73,7 +73,7 @@ def test_a_sweep_counts_object_0_and_says_what_it_filled_in(
         done = sweep("onestage", path)
         assert done.code == 1, done.err  # the runtime that finds nothing is the cheapest
         (row,) = pd.read_parquet("results/leaderboard").to_dict("records")
-        figures.append(row["box_ap_reference"])
+        figures.append(row["bbox_mAP_reference"])
         notes = [line for line in done.err.splitlines() if line.startswith("Note: ")]
         assert len(notes) == (0 if path == good else 2), done.err
     assert figures[0] == figures[1] == figures[2] and figures[0] > 0.3

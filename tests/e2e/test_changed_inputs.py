@@ -81,7 +81,7 @@ def test_nothing_is_kept_under_the_key_of_what_was_planned(
     assert len([*store.refs(stage)]) == 1
     fresh = farm("run", *words, tmp_path / "fresh")
     assert fresh.returncode == again.returncode
-    columns = ["status", "box_ap", "box_ap_reference", f"{stage}_key"]
+    columns = ["status", "bbox_mAP", "bbox_mAP_reference", f"{stage}_key"]
     found, right = (
         pd.read_parquet(tmp_path / one / "leaderboard")[columns] for one in ("r", "fresh")
     )

@@ -25,14 +25,14 @@ def test_every_cell_ends_well_and_is_as_good_as_pytorch(demo: Path) -> None:
     assert len(table) == 28
     assert set(table.status) == {"ok"}
     assert set(table.runtime) == {"torch", "onnxruntime", "openvino"}
-    assert (table.box_ap >= 0.6).all()
-    assert (table.box_ap_drop.abs() < 1e-3).all()
-    assert (table.box_ap_drop_low <= table.box_ap_drop + 1e-12).all()
-    assert (table.box_ap_drop <= table.box_ap_drop_high + 1e-12).all()
-    assert (table.box_ap_drop_high < 1e-2).all()
+    assert (table.bbox_mAP >= 0.6).all()
+    assert (table.bbox_mAP_drop.abs() < 1e-3).all()
+    assert (table.bbox_mAP_drop_low <= table.bbox_mAP_drop + 1e-12).all()
+    assert (table.bbox_mAP_drop <= table.bbox_mAP_drop_high + 1e-12).all()
+    assert (table.bbox_mAP_drop_high < 1e-2).all()
     masked = table[table.model == "twostage"]
-    assert masked.mask_ap_drop_low.notna().all() and (masked.mask_ap_drop_high < 1e-2).all()
-    assert (masked.mask_ap >= 0.5).all() and (masked.mask_ap_drop.abs() < 1e-3).all()
+    assert masked.segm_mAP_drop_low.notna().all() and (masked.segm_mAP_drop_high < 1e-2).all()
+    assert (masked.segm_mAP >= 0.5).all() and (masked.segm_mAP_drop.abs() < 1e-3).all()
     assert (table.matched_fraction == 1).all() and (table.max_score_diff < 1e-3).all()
     assert (table.latency_p50_ms > 0).all() and (table.peak_host_bytes > 10e6).all()
     assert table.samples.min() >= 2
@@ -151,7 +151,7 @@ def test_ap_by_class_is_that_of_the_whole(demo: Path, farm: Farm) -> None:
     own = rows[rows.cell == "twostage.op17.fixed.fp32.openvino.cpu"].iloc[0]
     classes = [one for one in found if one["cell"] == own.cell]
     assert [one["class"] for one in classes] == ["circle", "square", "star", "triangle"]
-    for kind in ("box_ap", "mask_ap"):
+    for kind in ("bbox_mAP", "segm_mAP"):
         assert sum(one[kind] for one in classes) / 4 == pytest.approx(own[kind])
 
 
@@ -160,7 +160,7 @@ def test_reproduce_does_one_cell_again(demo: Path, farm: Farm) -> None:
     done = farm("reproduce", "twostage.op17.fixed.fp32.openvino.cpu", "--results", demo)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^status +ok +ok +none$", done.stdout, re.M)
-    first, second = re.findall(r"^box_ap +(\S+) +(\S+) +none$", done.stdout, re.M)[0]
+    first, second = re.findall(r"^bbox_mAP +(\S+) +(\S+) +none$", done.stdout, re.M)[0]
     assert first == second
     assert "== evaluate: done" in done.stderr
     assert "opened an engine of openvino" in done.stdout  # the full log of the step

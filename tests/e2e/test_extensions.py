@@ -303,8 +303,8 @@ def test_another_packages_parts_make_a_sweep_and_its_table(five: Path) -> None:
     told = farm("leaderboard", "--results", "results", "--format", "json", site=site, cwd=five)
     rows = {row["runtime"]: row for row in json.loads(told.stdout)}
     assert all(row["weight"] == row["engine_bytes"] > 0 for row in rows.values())
-    assert rows["mirror"]["status"] == "ok" and rows["mirror"]["box_ap"] > 0.3
-    assert rows["mirror"]["box_ap"] == rows["onnxruntime"]["box_ap"]
+    assert rows["mirror"]["status"] == "ok" and rows["mirror"]["bbox_mAP"] > 0.3
+    assert rows["mirror"]["bbox_mAP"] == rows["onnxruntime"]["bbox_mAP"]
     assert rows["mirror"]["weigh_key"] != rows["onnxruntime"]["weigh_key"]
     assert "other 1.0" in rows["mirror"]["toolchain"]
     table = farm("leaderboard", "--results", "results", site=site, cwd=five).stdout

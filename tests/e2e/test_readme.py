@@ -52,6 +52,7 @@ def test_the_readme_has_the_commands_that_people_need() -> None:
         "plan",
         "run",
         "leaderboard",
+        "report",
         "best",
         "bundle",
         "check",

@@ -59,7 +59,7 @@ def test_each_release_is_the_same_detector_and_says_its_version(
     assert len({*versions.values()}) == 5
     assert len({rows[name]["build_key"] for name in RUNTIMES}) == 5
     assert len({rows[name]["export_key"] for name in RUNTIMES}) == 1
-    assert all(rows[name]["box_ap"] > 0.5 for name in RUNTIMES)
+    assert all(rows[name]["bbox_mAP"] > 0.5 for name in RUNTIMES)
 
 
 def test_releases_are_ranked_with_each_other(rows: dict[str, dict[str, Any]]) -> None:
@@ -97,7 +97,7 @@ def test_two_releases_are_compared_cell_by_cell(
     assert found["verdict"] in ("same", "better", "worse") and found["unlike"] == ""
     assert (found["cell_a"], found["cell_b"]) == (a["cell"], b["cell"])
     assert found["latency_ratio"] == pytest.approx(b["latency_p50_ms"] / a["latency_p50_ms"])
-    assert found["box_ap_gain"] == round(100 * (b["box_ap"] - a["box_ap"]), 3)
+    assert found["bbox_mAP_gain"] == round(100 * (b["bbox_mAP"] - a["bbox_mAP"]), 3)
     done = farm("diff", "runtime=openvino", f"runtime={NEVER}", "--results", results)
     said = f"broke at build: {rows[NEVER]['reason']}: {rows[NEVER]['cell']}\n"
     assert done.returncode == 1 and said in done.stdout

@@ -19,7 +19,7 @@ from farm.store import Store
 
 pytestmark = pytest.mark.slow
 
-FIGURES = ["box_ap", "matched_fraction", "max_score_diff", "max_box_diff_px", "onnx_bytes"]
+FIGURES = ["bbox_mAP", "matched_fraction", "max_score_diff", "max_box_diff_px", "onnx_bytes"]
 
 
 PEAKS = f"""\

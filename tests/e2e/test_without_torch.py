@@ -15,7 +15,14 @@ from conftest import PROJECT, Farm
 pytestmark = pytest.mark.slow
 
 MATRICES = PROJECT / "matrices"
-FIGURES = ["box_ap", "box_ap50", "matched_fraction", "max_score_diff", "max_box_diff_px", "status"]
+FIGURES = [
+    "bbox_mAP",
+    "bbox_mAP_50",
+    "matched_fraction",
+    "max_score_diff",
+    "max_box_diff_px",
+    "status",
+]
 
 REFUSAL = """
 import sys
@@ -72,7 +79,7 @@ def test_a_ready_file_is_swept_without_torch_mmcv_and_mmdet(tmp_path: Path, farm
     env = refusing(tmp_path / "refusing", "torch", "torchvision", "mmcv", "mmdet", "mmcls")
     found = swept(farm, one, tmp_path / "without", env)
     assert len(found) == 4 and (found.status == "ok").all()
-    assert (found.box_ap > 0.5).all() and (found.matched_fraction == 1).all()
+    assert (found.bbox_mAP > 0.5).all() and (found.matched_fraction == 1).all()
     whole = swept(farm, one, tmp_path / "with", {})
     pd.testing.assert_frame_equal(found[FIGURES], whole[FIGURES])
     keys = [name for name in found if name.endswith("_key") and name != "compare_key"]
@@ -87,4 +94,4 @@ def test_a_module_is_swept_without_mmcv_and_mmdet(tmp_path: Path, farm: Farm) ->
     (tmp_path / "sources").symlink_to(MATRICES / "sources")
     env = refusing(tmp_path / "refusing", "mmcv", "mmdet", "mmcls")
     found = swept(farm, one, tmp_path / "r", env)
-    assert len(found) == 2 and (found.status == "ok").all() and (found.box_ap > 0.5).all()
+    assert len(found) == 2 and (found.status == "ok").all() and (found.bbox_mAP > 0.5).all()

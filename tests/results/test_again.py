@@ -72,3 +72,11 @@ def test_figures_that_no_longer_count_are_kept_in_their_order(tmp_path: Path) ->
         (1.0, False), (2.0, False), (3.0, True),
     ]  # fmt: skip
     assert history.read(tmp_path, target="gpu") == history.read(tmp_path, sweep="t") == []
+
+
+def test_rows_whose_measurement_is_planned_anew_are_history_and_no_others() -> None:
+    keys = {"a": "1" * 64, "b": "2" * 64, "c": None}
+    rows = [row(name, measure_key="1" * 64) for name in "abcd"]
+    rows += [row("e", measure_key=None, latency_p50_ms=None), row("f", measure_key="3" * 64)]
+    rows[-1]["origin"] = "abcd import"
+    assert [one["cell"] for one in history.replaced(rows, keys)] == ["b", "c", "d"]

@@ -20,7 +20,7 @@ LATER = {
     "steal_fraction_before steal_fraction cpu_mhz_before cpu_mhz affinity governor gpu_sm_mhz "
     "gpu_memory_mhz gpu_power_limit_w gpu_temperature_c gpu_throttling gpu_mig "
     "box_ap_drop_low box_ap_drop_high mask_ap_drop_low mask_ap_drop_high",
-    8: "voc_map voc_map_reference voc_map_drop",
+    8: "voc_map voc_map_reference voc_map_drop host dataset farm_version",
 }
 
 

@@ -176,7 +176,7 @@ def test_parquet_is_read_as_one_table_by_pandas_and_by_us(tmp_path: Path) -> Non
     leaderboard.write(rows, tmp_path, "s")
     table = pd.read_parquet(tmp_path / "leaderboard").set_index("cell")
     assert table.loc["x", "target"] == "cpu" and table.loc["y", "sweep"] == "s"
-    assert pd.isna(table.loc["y", "box_ap"]) and pd.isna(table.loc["x", "reason"])
+    assert pd.isna(table.loc["y", "bbox_mAP"]) and pd.isna(table.loc["x", "reason"])
     path = tmp_path / "leaderboard/target=cpu/sweep=s/leaderboard.parquet"
     assert pq.read_schema(path).metadata[b"schema_version"] == b"8"
     assert leaderboard.read(tmp_path, target="cpu")[0]["opset"] == 17

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import farm
 from farm.config.loader import load_matrix
 from farm.config.measuring import CompareSpec
 from farm.config.schema import VerifySpec
@@ -117,13 +118,14 @@ def test_every_column_of_a_finished_cell(plan: Plan, store: Store) -> None:
         "box_ap_drop_high": 0.08, "mask_ap_drop_low": -0.01, "mask_ap_drop_high": 0.5,
         "evaluate_images_per_s": 8.0, "evaluate_images": 6, "export_s": 4.0, "convert_s": 5.0,
         "kept_fp32": 2, "build_s": 1.5, "onnx_bytes": 5, "engine_bytes": 7, "peak_host_bytes": 100,
-        "device": "a cpu", "runtime_version": "2026.1", "origin": "here",
+        "device": "a cpu", "host": "h", "runtime_version": "2026.1", "origin": "here",
+        "farm_version": farm.__version__, "dataset": found["dataset"],
         "latency_source": "measure",
         "toolchain": "export 1; measure 1; openvino 2026.1",
         "box_ap_drop": pytest.approx(0.05), "max_score_diff": pytest.approx(5e-4, rel=1e-3),
         "max_box_diff_px": pytest.approx(0.25), "min_mask_iou": pytest.approx(0.999),
     }  # fmt: skip
-    assert found == expected
+    assert found == expected and len(found["dataset"]) == 64
     fp32 = rows_of(plan, store)["fp32"]
     assert fp32["onnx_bytes"] == 9 and fp32["kept_fp32"] is None and fp32["convert_s"] is None
     assert fp32["speedup_vs_fp32"] is None and fp32["convert_key"] is None
@@ -274,3 +276,14 @@ def test_a_part_of_a_sweep_replaces_its_own_target_alone(plan: Plan, store: Stor
     assert leaderboard.of_sweep(root, "own", "gpu") == []
     assert not (root / "leaderboard" / "target=gpu" / "sweep=own").exists()
     assert [one.name for one in path.parent.iterdir()] == ["leaderboard.parquet"]
+
+
+def test_rows_of_one_data_set_have_its_digest_and_those_of_another_do_not(
+    tmp_path: Path, plan: Plan, store: Store
+) -> None:
+    (tmp_path / "other.yaml").write_text(MATRIX.replace("count: 6", "count: 7"))
+    other = make_plan(load_matrix(tmp_path / "other.yaml"), lambda _: FACTS)
+    first, second = (
+        {row["dataset"] for row in rows_of(one, store).values()} for one in (plan, other)
+    )
+    assert len(first) == len(second) == 1 and first != second

@@ -12,6 +12,7 @@ from rows import row
 from farm.detections.compare import agreement
 from farm.errors import InputError
 from farm.results.escaping import shown, without_secrets
+from farm.results.names import with_outer_names
 from farm.results.picking.answers import Answer, pick_as_json
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.front import pareto
@@ -78,11 +79,11 @@ def test_classes_are_shown_in_each_format() -> None:
     rows = [row("x", box_ap_by_class=CLASSES, mask_ap_by_class=None)]
     found = json.loads(render_by_class(rows, "json"))
     assert found == [
-        {"sweep": "s", "cell": "x", "class": "circle", "box_ap": 0.5, "mask_ap": None},
-        {"sweep": "s", "cell": "x", "class": "star", "box_ap": None, "mask_ap": None},
+        {"sweep": "s", "cell": "x", "class": "circle", "bbox_mAP": 0.5, "segm_mAP": None},
+        {"sweep": "s", "cell": "x", "class": "star", "bbox_mAP": None, "segm_mAP": None},
     ]
     assert render_by_class(rows, "csv").splitlines() == [
-        "sweep,cell,class,box_ap,mask_ap", "s,x,circle,0.5,", "s,x,star,,",
+        "sweep,cell,class,bbox_mAP,segm_mAP", "s,x,circle,0.5,", "s,x,star,,",
     ]  # fmt: skip
     assert render_by_class(rows, "markdown").splitlines() == [
         "| cell | class | box AP | mask AP |", "|---|---|---|---|",
@@ -162,7 +163,8 @@ def test_a_pick_is_said_with_its_figures_and_its_files() -> None:
     ]
     answer = Answer("cpu", ("s",), (), {"m": picked}, {"m": {"engine": "/e"}})
     assert pick_as_json(answer, "m") == {
-        "target": "cpu", "model": "m", "sweeps": ["s"], "best": best, "why": picked.why,
+        "target": "cpu", "model": "m", "sweeps": ["s"], "why": picked.why,
+        "best": with_outer_names([best])[0],
         "ties": [], "doubt": "", "files": {"engine": "/e"}, "left_out": {"z": "failed: why"},
         "obstacles": [],
     }  # fmt: skip

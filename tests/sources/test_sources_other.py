@@ -330,12 +330,12 @@ def test_the_matrix_of_sources_runs(tmp_path: Path, farm: Farm) -> None:
     }
     assert (table.opset == 17).all()  # the ready file's own, too
     of = table.groupby("model")
-    assert of.box_ap.max()["module"] > 0.6 and of.box_ap.max()["module"] == pytest.approx(
-        of.box_ap.max()["ready"], abs=1e-3
+    assert of.bbox_mAP.max()["module"] > 0.6 and of.bbox_mAP.max()["module"] == pytest.approx(
+        of.bbox_mAP.max()["ready"], abs=1e-3
     )
     assert of.matched_fraction.min()["module"] == of.matched_fraction.min()["ready"] == 1
     heads = table[table.model == "heads"]
-    assert heads.box_ap.isna().all() and (heads.cosine > 0.99999).all()
+    assert heads.bbox_mAP.isna().all() and (heads.cosine > 0.99999).all()
     # Four models of three sources have one set of prepared images.
     assert table.prepare_key.nunique() == 1
     again = farm(*words)

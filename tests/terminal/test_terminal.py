@@ -103,7 +103,7 @@ def test_no_format_steers_the_terminal() -> None:
 def test_a_spreadsheet_computes_nothing_of_ours(cell: str) -> None:
     assert for_csv(cell).startswith("'")
     (read,) = csv.DictReader(io.StringIO(render([row(cell, box_ap_drop=-0.25)], "csv")))
-    assert read["cell"].startswith("'") and read["box_ap_drop"] == "-0.25"
+    assert read["cell"].startswith("'") and read["bbox_mAP_drop"] == "-0.25"
 
 
 def test_csv_has_one_line_a_row() -> None:

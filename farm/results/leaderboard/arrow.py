@@ -18,6 +18,7 @@ from farm.results.columns import (
     key,
     state,
 )
+from farm.results.names import inner, outer
 from farm.store.figures import count, flag, fraction, number, positive, require, size, text
 
 _TYPES: dict[Valid, pa.DataType] = {
@@ -33,8 +34,11 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
     values."""
     names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
     names = {name: None for name in names if name not in PARTITIONS}
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    fields = [pa.field(name, type_of(name) or pa.infer_type(columns[name])) for name in names]
+    columns = {outer(name): [row.get(name) for row in rows] for name in names}
+    fields = [
+        pa.field(outer(name), type_of(name) or pa.infer_type(columns[outer(name)]))
+        for name in names
+    ]
     schema = pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
     return pa.Table.from_pydict(columns, schema)
 
@@ -58,10 +62,14 @@ def rows_of(
     Raises:
         InputError: a column is missing, of another type, or holds a value that it cannot.
     """
+    given = table.column_names
+    table = table.rename_columns([inner(name) for name in given])
     names = table.column_names
     for column in COLUMNS.values():
         if column.required(version) and column.name not in names:
-            raise InputError(f"it has no column {column.name!r}, as files of schema {version} have")
+            # Files of schemas before 8 have the names that rows have.
+            name = column.name if given == names else outer(column.name)
+            raise InputError(f"it has no column {name!r}, as files of schema {version} have")
     columns = {
         name: _values(name, table.column(name))
         for name in dict.fromkeys(names)
@@ -104,7 +112,7 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
         wanted = next((one for one, fits in _FITS.items() if fits(found)), pa.string())
         wanted = pa.float64() if pa.types.is_floating(found) else wanted
     if not _FITS[wanted](found) and not pa.types.is_null(found):
-        raise InputError(f"column {name!r} is of type {found}, expected {wanted}")
+        raise InputError(f"column {outer(name)!r} is of type {found}, expected {wanted}")
     if column.null_count == len(column):
         return [None] * len(column)
     if column.type != found:
@@ -159,8 +167,8 @@ def _check(row: Row) -> None:
         if name in PARTITIONS:
             continue
         if row[name] is None and not column.nullable:
-            raise InputError(f"{name!r} is empty")
+            raise InputError(f"{outer(name)!r} is empty")
         value = None if row[name] == "" and column.valid is key else row[name]
-        require(name, value, column.valid, _EXPECTED.get(column.valid, ""))
+        require(outer(name), value, column.valid, _EXPECTED.get(column.valid, ""))
     if row["status"] == "ok" and row["latency_p50_ms"] and not row["throughput_per_s"]:
         raise InputError("it has a latency and no throughput")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from farm.results.names import with_outer_names
 from farm.results.picking.front import pareto, with_trade_offs
 from farm.results.picking.texts import filled, pick_as_text
 from farm.results.picking.ties import SAME_AP
@@ -59,7 +60,7 @@ def pick_as_json(answer: Answer, model: str) -> dict[str, Any]:
         "target": answer.target,
         "model": model,
         "sweeps": list(answer.sweeps),
-        "best": picked.best,
+        "best": with_outer_names([picked.best])[0] if picked.best else None,
         "why": picked.why,
         "ties": [row["cell"] for row in picked.ties],
         "doubt": picked.doubt,
@@ -74,7 +75,7 @@ def answer_as_json(answer: Answer) -> dict[str, Any]:
     return {
         "target": answer.target,
         "sweeps": list(answer.sweeps),
-        "front": answer.front(),
+        "front": with_outer_names(answer.front()),
         "picks": [pick_as_json(answer, model) for model in answer.picks],
     }
 

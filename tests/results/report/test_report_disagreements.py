@@ -1,0 +1,83 @@
+"""The pictures of the report: which cells and images are shown, what is drawn, what is left out."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from report_cases import KEYS, remove, verified_row, verified_store
+
+from farm.results.report.disagreements import Disagreement, disagreements
+from farm.results.report.pictures import Pictures
+from farm.specs import Tolerance
+from farm.store import Store
+
+
+def found(store: Store, *rows: dict[str, Any], **limits: Any) -> list[Disagreement]:
+    def tolerance(sweep: str, precision: str) -> Tolerance:
+        assert (sweep, precision) == ("s", "fp32")
+        return Tolerance(**limits)
+
+    return list(disagreements(rows, store, tolerance, Pictures(store)))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return verified_store(tmp_path / "store")
+
+
+def test_the_worst_images_come_first_and_those_that_agree_not_at_all(store: Store) -> None:
+    added, lost = found(store, verified_row())
+    assert (added.image, added.lost, added.added, added.apart) == ("image1.jpg", 0, 1, 1)
+    assert added.max_score_diff == pytest.approx(0.1) and added.min_mask_iou is None
+    assert (lost.image, lost.lost, lost.added, lost.apart) == ("image0.jpg", 1, 0, 0)
+
+
+def test_the_tolerance_decides_what_is_a_disagreement(store: Store) -> None:
+    assert found(store, verified_row(), min_score=0.92) == []
+    (only,) = found(store, verified_row(), min_score=0.6, max_score_diff=0.2)
+    assert (only.image, only.lost) == ("image0.jpg", 1)
+
+
+def test_the_picture_shows_the_image_and_the_boxes_of_both_sides(store: Store) -> None:
+    lost = found(store, verified_row())[1]
+    head, data = lost.picture.split(",")
+    assert head == "data:image/jpeg;base64" and len(data) < 40_000
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (320, 808, 3)  # 4 times 80 x 100, twice, with a gap
+    assert np.abs(picture[300, 380].astype(int) - (0, 0, 250)).max() < 12  # red, in OpenCV's order
+    left, right = picture[:, :400], picture[:, 408:]
+    # The lost box (40 to 60) is on the left side only; that of both (5 to 25) is on either.
+    changed = np.abs(left.astype(int) - right.astype(int)).max(2) > 60
+    rows, columns = np.nonzero(changed)
+    assert rows.min() > 140 and columns.min() > 140 and rows.max() < 260
+    assert (np.abs(left[20:100, 20:100].astype(int) - (0, 0, 250)).max(2) > 60).any()
+
+
+def test_one_cell_of_each_kind_is_shown_those_that_failed_first(store: Store) -> None:
+    rows = [
+        verified_row("a"),
+        verified_row("same kind", opset=11),
+        verified_row("b", runtime="openvino", status="failed", failed_stage="verify"),
+    ]
+    assert [one.cell for one in found(store, *rows)] == ["b", "b", "a", "a"]
+    others = [verified_row(str(number), model=str(number)) for number in range(9)]
+    assert len({one.cell for one in found(store, *others)}) == 4
+
+
+@pytest.mark.parametrize("stage", KEYS)
+def test_cells_whose_boxes_or_images_are_not_here_are_passed_over(stage: str, store: Store) -> None:
+    remove(store, stage)
+    assert found(store, verified_row()) == []
+
+
+def test_what_was_altered_or_not_compared_here_is_passed_over(store: Store) -> None:
+    assert found(store, verified_row(origin="abcd import")) == []
+    assert found(store, verified_row() | {"matched_fraction": None}) == []
+    path = next((store.root / "verify").glob("*/*/detections.npz"))
+    path.write_bytes(path.read_bytes()[:-9] + b"x" * 9)
+    assert found(store, verified_row()) == []

@@ -1,0 +1,102 @@
+"""What the report says of a target: picks, table, commands, failures with logs, conditions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from report_cases import many
+from rows import row
+
+from farm.results.report.conditions import conditions
+from farm.results.report.failures import failures
+from farm.results.report.sections import section
+from farm.specs import Ref
+from farm.store import Failure, Store
+
+KEY = "a" * 64
+
+
+def failed(cell: str, **values: Any) -> dict[str, Any]:
+    own: dict[str, Any] = {
+        "status": "failed",
+        "failed_stage": "build",
+        "reason": "no kernel",
+        "build_key": KEY,
+    }
+    return row(cell) | own | dict.fromkeys(("box_ap", "latency_p50_ms")) | values
+
+
+def test_the_table_is_that_of_farm_leaderboard(tmp_path: Path) -> None:
+    rows = [
+        row("slow", latency_p50_ms=20.0, rank=2, compare_key="k"),
+        row("fast", latency_p50_ms=5.0, rank=1, compare_key="k", stable=False, runtime="openvino"),
+        row("tied", latency_p50_ms=5.1, rank=1, compare_key="k"),
+    ]
+    found = section(rows, Store(tmp_path), None)
+    texts = {
+        line.cell: dict(zip((one.name for one in found.headings), line.texts, strict=True))
+        for line in found.lines
+    }
+    assert [line.cell for line in found.lines] == ["fast", "tied", "slow"]
+    assert texts["fast"]["rank"] == texts["tied"]["rank"] == "1="
+    assert texts["fast"]["latency_p50_ms"] == "5.00~" and texts["slow"]["runtime"] == "onnxruntime"
+    assert len(found.legend) == 2
+    assert [line.cell for line in found.lines if line.on_front] == ["fast"]
+    assert found.choices[0].cell == "tied" and "cannot be told apart" in found.choices[0].why
+
+
+def test_each_cell_has_the_command_that_runs_it_again(tmp_path: Path) -> None:
+    (line,) = section([row("a b", sweep="s t")], Store(tmp_path), "my results").lines
+    assert line.command == "farm reproduce 'a b' --sweep 's t' --results 'my results'"
+    (line,) = section([row("a", sweep="s")], Store(tmp_path), None).lines
+    assert line.command == "farm reproduce a --sweep s"
+
+
+def test_data_of_the_page_are_json_with_a_value_for_each_row(tmp_path: Path) -> None:
+    rows = many(60)
+    data = json.loads(json.dumps(section(rows, Store(tmp_path), None).data, allow_nan=False))
+    assert len(data["values"]) == 60 and len(data["kinds"]["box"]) == 59
+    assert all(len(one) == len(data["columns"]) == len(data["units"]) for one in data["values"])
+    assert set(data["filters"]) == {"model", "runtime", "precision", "opset", "status"}
+    assert {"latency_p50_ms", "bbox_mAP_drop_low", "reason"} <= set(data["columns"])
+    assert not [name for name in data["columns"] if name.endswith("_key")]
+
+
+def test_a_failure_is_told_once_with_its_cells_and_the_end_of_its_log(tmp_path: Path) -> None:
+    store, log = Store(tmp_path / "store"), tmp_path / "log"
+    log.write_text("first line\n" + "x" * 9000 + "\nthe last \x1b[31mwords\n")
+    store.record_failure(Failure("build", KEY, "a", "no kernel", "UNSUPPORTED"), log)
+    rows = [failed("a"), row("ok"), failed("b"), failed("c", reason="another", build_key=None)]
+    first, second = failures(rows, store)
+    assert (first.title, first.reason, first.cells) == ("failed at build", "no kernel", ("a", "b"))
+    assert first.log.endswith("the last \\x1b[31mwords") and "first" not in first.log
+    assert len(first.log) < 6100
+    assert (second.cells, second.log) == (("c",), "")
+
+
+def test_a_log_of_another_machine_or_that_is_gone_is_left_out(tmp_path: Path) -> None:
+    store, log = Store(tmp_path / "store"), tmp_path / "log"
+    log.write_text("words")
+    store.record_failure(Failure("build", KEY, "a", "no kernel", "UNSUPPORTED"), log)
+    assert failures([failed("a")], store)[0].log == "words"
+    assert failures([failed("a", origin="abcd import")], store)[0].log == ""
+    store.log_path(Ref("build", KEY)).unlink()
+    assert failures([failed("a")], store)[0].log == ""
+
+
+def test_how_it_was_measured_has_what_rows_differ_in_and_nothing_that_they_lack() -> None:
+    rows = [
+        row("a", device="cpu \x1b", threads=2, samples=50, measured_at="2026-11-02T10:00:00Z"),
+        row("b", device="cpu \x1b", threads=4, samples=90, measured_at="2026-11-01T10:00:00Z",
+            runtime="openvino", runtime_version="2026.4"),
+    ]  # fmt: skip
+    found = {one.name: one.value for one in conditions(rows)}
+    assert found == {
+        "measured (UTC)": "2026-11-01T10:00:00Z to 2026-11-02T10:00:00Z",
+        "device": "cpu \\x1b",
+        "threads of an engine": "2, 4",
+        "latencies of an engine": "50 to 90",
+        "openvino": "2026.4",
+    }
