@@ -13,7 +13,7 @@ from farm.engine.estimates import Estimates, Kind, default_seconds
 from farm.specs import CompareInputs, MeasureInputs
 
 if TYPE_CHECKING:
-    from farm.config.schema import CompareSpec
+    from farm.config.measuring import CompareSpec
     from farm.plan.steps import Plan, Step
 
 _SAMPLED = 0.4

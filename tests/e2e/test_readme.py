@@ -47,6 +47,7 @@ def test_the_readme_has_the_commands_that_people_need() -> None:
     assert words == {
         "plan",
         "run",
+        "watch",
         "leaderboard",
         "best",
         "diff",

@@ -11,7 +11,7 @@ import pytest
 from conftest import PROJECT
 
 from farm.config.loader import load_matrix
-from farm.config.schema import CompareSpec
+from farm.config.measuring import CompareSpec
 from farm.engine.estimates import Estimate, Estimates
 from farm.engine.remaining import TimeLeft, comparisons_of
 from farm.plan import make_plan

@@ -61,7 +61,9 @@ def test_rows_are_logged_while_the_sweep_runs_and_the_rest_at_its_end(
     found = {name: one.info.status for name, one in runs(results).items()}
     assert found == {"s": "FAILED", "x": "FINISHED", "y": "FAILED"}
     rows = leaderboard.of_sweep(results, "s")
-    assert not tracking.log_sweep("s", rows, {one["cell"]: {} for one in rows}, results)
+    assert not tracking.log_sweep(
+        "s", rows, {one["cell"]: tracking.Evidence() for one in rows}, results
+    )
 
 
 def test_what_is_logged_already_starts_no_process(
@@ -173,7 +175,9 @@ def test_a_server_gets_the_runs_of_a_hundred_cells(
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     quiet = subprocess.DEVNULL
-    server = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+    server = subprocess.Popen(
+        command, cwd=results, stdout=quiet, stderr=quiet, start_new_session=True
+    )
     try:
         while server.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
