@@ -21,6 +21,8 @@ from farm import terminal
 from farm.cli.places import keep_matrix, kept_matrix, matrix_path
 from farm.cli.progress import Progress
 from farm.config.loader import load_matrix
+from farm.engine.estimates import Estimates
+from farm.engine.remaining import TimeLeft
 from farm.engine.scheduler import Outcome, StepStatus
 from farm.errors import InputError, StepFailed
 from farm.files import jsonfile
@@ -71,7 +73,7 @@ def test_no_error_steers_the_terminal(error: Exception, capsys: pytest.CaptureFi
 
 def test_no_step_steers_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     step = Step("export", "k", HURTS, None, (), (), Needs(), "")  # type: ignore[arg-type]
-    with Progress([step], 1) as progress:
+    with Progress([step], TimeLeft([step], Estimates(), 1)) as progress:
         progress.started(step)
         assert harmless(progress._line().plain)
         progress.ended(step, Outcome("k", StepStatus.FAILED, HURTS))
