@@ -432,6 +432,23 @@ def test_an_engine_is_a_model_with_the_figures_of_its_data_set(
     assert "**Ship** of m on cpu: `x`" in tags(parent)["mlflow.note.content"]
 
 
+@pytest.mark.parametrize("where", ["own", "other"])
+def test_the_engine_of_a_run_that_another_supersedes_is_no_longer_found(
+    where: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "other":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
+        monkeypatch.chdir(tmp_path)
+    evidence = {"x": tracking.Evidence({"engine": "/store/engine"}, FIRST, LAST, "ab" * 32)}
+    for opset in (17, 18):
+        tracking.log_sweep("s", [row("x", opset=opset)], evidence, results)
+    client = client_of(results)
+    experiment = client.get_experiment_by_name("farm")
+    assert experiment is not None
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    assert model.params["opset"] == "18"
+
+
 def test_a_thousand_models_are_found_page_by_page(results: Path) -> None:
     rows = [row(f"c{n}", box_ap=n / 1000) for n in range(1000)]
     evidence = tracking.Evidence({"engine": "/store/engine"}, FIRST, LAST, "ab" * 32)

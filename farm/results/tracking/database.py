@@ -159,6 +159,7 @@ class Database:
             self._tags,
             ({"run_uuid": old, "key": SUPERSEDED, "value": new} for old, new in superseded),
         )
+        self._models.retire(connection, [old for old, _ in superseded])
         return [kept.get(cell.cell) or made[cell.cell] for cell in cells]
 
     def _that_fit(

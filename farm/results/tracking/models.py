@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -40,56 +40,67 @@ class Models:
         """Write the engines and the data sets of runs, in place of what they have. now: in ms."""
         datasets = self._write_datasets(connection, contents)
         engines = {run: one for run, one in contents.items() if one.engine}
-        if not engines:
-            return
         known = self._known(connection, [*engines])
         fresh = {run: f"m-{uuid4().hex}" for run in engines if run not in known}
-        ids = {**known, **fresh}
+        ids, old = {**known, **fresh}, [*known.values()]
         for table in (self._params, self._tags, self._metrics):
-            connection.execute(table.delete().where(table.c.model_id.in_(known.values())))
-        same = {"experiment_id": self._experiment}
-        rows: dict[Any, list[dict[str, Any]]] = {}
+            connection.execute(table.delete().where(table.c.model_id.in_(old)))
+        _insert(
+            connection,
+            self._models,
+            (self._model(engines[run], run, ids[run], now) for run in fresh),
+        )
+        edges = (_edge("RUN_OUTPUT", run, "MODEL_OUTPUT", model) for run, model in fresh.items())
+        _insert(connection, self._inputs, edges)
         for run, content in engines.items():
-            assert content.engine is not None
-            own = {**same, "model_id": ids[run]}
-            if run in fresh:
-                rows.setdefault(self._models, []).append(
-                    self._model(own, content, run, content.began or now)
-                )
-                rows.setdefault(self._inputs, []).append(
-                    _edge("RUN_OUTPUT", run, "MODEL_OUTPUT", ids[run])
-                )
-            for table, kind, values in (
-                (self._params, "param", content.engine.params),
-                (self._tags, "tag", {**content.engine.tags, **EXTERNAL}),
-            ):
-                rows.setdefault(table, []).extend(
-                    {**own, f"{kind}_key": key, f"{kind}_value": value}
-                    for key, value in values.items()
-                )
-            of_dataset = _of_dataset(content.dataset, datasets)
-            rows.setdefault(self._metrics, []).extend(
-                {
-                    **own, **of_dataset, "run_id": run, "metric_name": key, "metric_value": value,
-                    "metric_timestamp_ms": now, "metric_step": 0,
-                }
-                for key, value in content.metrics.items()
-            )  # fmt: skip
-        for table in (self._models, self._params, self._tags, self._metrics, self._inputs):
-            if rows.get(table):
-                connection.execute(table.insert(), rows[table])
+            self._write_values(connection, ids[run], run, content, datasets, now)
         for run, model in fresh.items():
-            place = f"{self._artifacts}/models/{model}/artifacts"
+            place = self._place(model)
             artifacts.put(place, {"MLmodel": mlmodel(model, run, place)})
 
-    def _model(self, own: dict[str, Any], content: Content, run: str, began: int) -> dict[str, Any]:
+    def _write_values(
+        self,
+        connection: Connection,
+        model: str,
+        run: str,
+        content: Content,
+        datasets: Mapping[tuple[str, str], str],
+        now: int,
+    ) -> None:
+        """Write the params, tags and metrics of a model."""
         assert content.engine is not None
-        location = f"{self._artifacts}/models/{own['model_id']}/artifacts"
-        return {
-            **own, "name": content.engine.name, "artifact_location": location,
-            "creation_timestamp_ms": began, "last_updated_timestamp_ms": began, "status": _READY,
-            "lifecycle_stage": "active", "source_run_id": run,
+        own = {"model_id": model, "experiment_id": self._experiment}
+        params, tags = content.engine.params, {**content.engine.tags, **EXTERNAL}
+        for table, kind, values in ((self._params, "param", params), (self._tags, "tag", tags)):
+            named = ({f"{kind}_key": key, f"{kind}_value": one} for key, one in values.items())
+            _insert(connection, table, ({**own, **one} for one in named))
+        same = {
+            **own, **_of_dataset(content.dataset, datasets), "run_id": run,
+            "metric_timestamp_ms": now, "metric_step": 0,
         }  # fmt: skip
+        found = content.metrics.items()
+        metrics = ({**same, "metric_name": key, "metric_value": value} for key, value in found)
+        _insert(connection, self._metrics, metrics)
+
+    def retire(self, connection: Connection, runs: list[str]) -> None:
+        """Remove the models of runs that others supersede, as MLflow removes one: it is found no
+        more."""
+        table = self._models
+        old = table.c.source_run_id.in_(runs)
+        connection.execute(table.update().where(old).values(lifecycle_stage="deleted"))
+
+    def _model(self, content: Content, run: str, model: str, now: int) -> dict[str, Any]:
+        assert content.engine is not None
+        began = content.began or now
+        return {
+            "model_id": model, "experiment_id": self._experiment, "name": content.engine.name,
+            "artifact_location": self._place(model), "creation_timestamp_ms": began,
+            "last_updated_timestamp_ms": now, "status": _READY, "lifecycle_stage": "active",
+            "source_run_id": run,
+        }  # fmt: skip
+
+    def _place(self, model: str) -> str:
+        return f"{self._artifacts}/models/{model}/artifacts"
 
     def _known(self, connection: Connection, runs: list[str]) -> dict[str, str]:
         """The models that runs have already."""
@@ -113,17 +124,21 @@ class Models:
             (str(name), str(digest)): str(one) for name, digest, one in connection.execute(query)
         }
         used = {run: one.dataset for run, one in contents.items() if one.dataset}
-        for one in {(one.name, one.digest): one for one in used.values()}.values():
-            if (one.name, one.digest) not in ids:
-                ids[one.name, one.digest] = own = uuid4().hex
-                connection.execute(
-                    self._datasets.insert(),
-                    {
-                        "dataset_uuid": own, "experiment_id": self._experiment, "name": one.name,
-                        "digest": one.digest, "dataset_source_type": SOURCE_TYPE,
-                        "dataset_source": one.source,
-                    },
-                )  # fmt: skip
+        new = {(one.name, one.digest): one for one in used.values()}
+        new = {key: one for key, one in new.items() if key not in ids}
+        ids |= {key: uuid4().hex for key in new}
+        same = {"experiment_id": self._experiment, "dataset_source_type": SOURCE_TYPE}
+        _insert(
+            connection,
+            self._datasets,
+            (
+                {
+                    **same, "dataset_uuid": ids[key], "name": one.name, "digest": one.digest,
+                    "dataset_source": one.source,
+                }
+                for key, one in new.items()
+            ),
+        )  # fmt: skip
         had = select(inputs.destination_id).where(
             inputs.destination_type == "RUN", inputs.destination_id.in_([*used])
         )
@@ -133,14 +148,16 @@ class Models:
             for run, one in used.items()
             if run not in there
         ]
-        if edges:
-            connection.execute(self._inputs.insert(), edges)
-            name, value = CONTEXT
-            tags = [
-                {"input_uuid": one["input_uuid"], "name": name, "value": value} for one in edges
-            ]
-            connection.execute(self._input_tags.insert(), tags)
+        name, value = CONTEXT
+        _insert(connection, self._inputs, edges)
+        tags = ({"input_uuid": one["input_uuid"], "name": name, "value": value} for one in edges)
+        _insert(connection, self._input_tags, tags)
         return ids
+
+
+def _insert(connection: Connection, table: Any, rows: Iterable[dict[str, Any]]) -> None:
+    if found := list(rows):
+        connection.execute(table.insert(), found)
 
 
 def _of_dataset(one: Dataset | None, ids: Mapping[tuple[str, str], str]) -> dict[str, Any]:

@@ -108,6 +108,8 @@ class Server:
         self._log(new, cell, [DIGEST])
         if old:
             self._client.set_tag(old.info.run_id, SUPERSEDED, new)
+            for model in old.outputs.model_outputs if old.outputs else ():
+                self._client.delete_logged_model(model.model_id)
         return Known(new, cell.digest)
 
     def _created(self, content: Content, more: Mapping[str, str]) -> str:

@@ -130,14 +130,16 @@ def test_a_failure_is_one_warning_without_secrets(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:s3cr3t@127.0.0.1:9")
     leaderboard.write([row("x")], results, "s")
     tracker.update()
     tracker.update()
     tracker.close([row("x")])
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("MLflow at http://***@127.0.0.1:9") and "secret" not in first
+    assert first.startswith("MLflow at http://***@127.0.0.1:9") and "s3cr3t" not in first
     assert "the same command run again logs it" in second
+    files = [path for path in results.rglob("*") if path.is_file()]
+    assert files and not any(b"s3cr3t" in path.read_bytes() for path in files)
 
 
 def test_a_process_that_dies_is_a_warning(
