@@ -28,6 +28,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def client_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write by MLflow's client, as to a server, though an SQLite database is faster by tables."""
+    monkeypatch.setattr(tracking, "_has_tables", lambda *_: False)
+
+
+@pytest.fixture
 def results(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = tmp_path / "results"
@@ -227,12 +233,14 @@ def test_tags_are_short_and_few(results: Path) -> None:
         ({}, {"box_ap": None, "status": "failed", "reason": "why"}),
     ],
 )
-@pytest.mark.parametrize("where", ["own", "other"])
+@pytest.mark.parametrize("where", ["own", "other", "client"])
 def test_what_mlflow_cannot_change_in_a_run_makes_a_new_one(
     where: str, before: Any, after: Any, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A param of another value, and a param or a metric that is no more."""
-    if where == "other":
+    if where == "client":
+        monkeypatch.setattr(tracking, "_has_tables", lambda *_: False)
+    if where != "own":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
     log(results, row("x", **before), row("y"))
     client, (old, other) = client_of(results), (runs(results)[1][name] for name in "xy")
@@ -260,6 +268,7 @@ def test_a_param_that_is_new_needs_no_new_run(results: Path) -> None:
     assert after.info.run_id == before and after.data.params["opset"] == "18"
 
 
+@pytest.mark.usefixtures("client_alone")
 def test_a_server_and_the_own_database_get_the_same_runs(
     results: Path, tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +305,7 @@ def test_a_server_and_the_own_database_get_the_same_runs(
         assert both() == expected
 
 
+@pytest.mark.usefixtures("client_alone")
 def test_a_new_cell_takes_three_calls_and_a_changed_one_no_search(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +328,7 @@ def test_a_new_cell_takes_three_calls_and_a_changed_one_no_search(
     assert calls == ["search_runs", "get_run", *written, *written]
 
 
+@pytest.mark.usefixtures("client_alone")
 def test_a_run_that_was_removed_there_is_made_again(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,12 +398,14 @@ FIRST, LAST = 1_750_000_000.25, 1_750_000_009.5
 DATASET = Dataset("coco, 5 images", "0123456789abcdef", '{"type": "coco"}')
 
 
-@pytest.mark.parametrize("where", ["own", "other"])
+@pytest.mark.parametrize("where", ["own", "other", "client"])
 def test_an_engine_is_a_model_with_the_figures_of_its_data_set(
     where: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the own database and by MLflow's client alike; also where its cell is logged again."""
-    if where == "other":
+    if where == "client":
+        monkeypatch.setattr(tracking, "_has_tables", lambda *_: False)
+    if where != "own":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
         monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts by default
     links = {"engine": "/store/engine"}
@@ -432,11 +445,13 @@ def test_an_engine_is_a_model_with_the_figures_of_its_data_set(
     assert "**Ship** of m on cpu: `x`" in tags(parent)["mlflow.note.content"]
 
 
-@pytest.mark.parametrize("where", ["own", "other"])
+@pytest.mark.parametrize("where", ["own", "other", "client"])
 def test_the_engine_of_a_run_that_another_supersedes_is_no_longer_found(
     where: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if where == "other":
+    if where == "client":
+        monkeypatch.setattr(tracking, "_has_tables", lambda *_: False)
+    if where != "own":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
         monkeypatch.chdir(tmp_path)
     evidence = {"x": tracking.Evidence({"engine": "/store/engine"}, FIRST, LAST, "ab" * 32)}

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from farm.files import atomic, jsonfile
 from farm.results.escaping import shown
@@ -58,24 +59,42 @@ def log_sweep(
     for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)  # a new database logs each migration
     if not state.own:
-        from farm.results.tracking.server import Server
-
-        _write(Server(state.uri), state, kept)
+        _write_elsewhere(state, kept)
         return True
     from farm.results.tracking.database import Database
 
+    own = state.uri, own_file.artifacts(results)
     own_file.require(results)
     try:
-        with Database(results) as database:
+        with Database(*own) as database:
             _write(database, state)
     except Exception as error:
         if (why := _torn(error)) is None:
             raise
         own_file.set_aside(results, why)  # too large to be read in whole before
         own_file.require(results)
-        with Database(results) as database:
+        with Database(*own) as database:
             _write(database, state)
     return True
+
+
+def _write_elsewhere(state: _State, kept: Any) -> None:
+    """Write to a server by MLflow's client; to an SQLite database of the user's by its tables, once
+    the client has made or compared them: that takes a thirtieth of the time."""
+    from farm.results.tracking.database import Database
+    from farm.results.tracking.server import Server
+
+    server = Server(state.uri)
+    if not _has_tables(state.uri, server.location):
+        _write(server, state, kept)
+        return
+    with Database(state.uri) as database:
+        _write(database, state)
+
+
+def _has_tables(uri: str, artifacts: str) -> bool:
+    """Whether runs can be written by tables, and artifacts into a folder."""
+    return uri.startswith("sqlite:") and urlsplit(artifacts).scheme in ("", "file")
 
 
 def is_logged(
@@ -162,23 +181,25 @@ class _State:
         matrix = sweeps.kept(self.results, self.sweep)
         times = [(one.began, one.ended) for one in self._evidence.values()]
         dataset = self._more(self._all[0], False)[0] if self._all else None
+        source = sweeps.source_of(matrix)
         return sweeps.of_sweep(
-            self.sweep, self._all, dataset, times, matrix, self.complete, self.results
+            self.sweep, self._all, dataset, times, matrix, self.complete, self.results, source
         )
 
     def changed(self, known: Mapping[str, Known]) -> list[Content]:
         """Return the content of the runs of cells that differ from what is known."""
-        copies = sweeps.copies_onnx(sweeps.kept(self.results, self.sweep))
+        matrix = sweeps.kept(self.results, self.sweep)
+        copies, source = sweeps.copies_onnx(matrix), sweeps.source_of(matrix)
         return [
-            self._cell(row, copies)
+            self._cell(row, copies, source)
             for row, digest in zip(self._rows, self._digests.values(), strict=True)
             if row["cell"] not in known or known[row["cell"]].digest != digest
         ]
 
-    def _cell(self, row: Row, copies: bool) -> Content:
+    def _cell(self, row: Row, copies: bool, source: Mapping[str, str]) -> Content:
         dataset, files = self._more(row, copies)
         cell = row["cell"]
-        return of_cell(row, self._evidence[cell], self._names[cell], dataset, files)
+        return of_cell(row, self._evidence[cell], self._names[cell], dataset, files, source)
 
     def forget(self) -> Any:
         """Remove the note, and return it if it is of this server: nobody may rely on it while runs

@@ -64,8 +64,9 @@ def of_cell(
     name: str,
     dataset: Dataset | None = None,
     files: Mapping[str, Path | str] | None = None,
+    source: Mapping[str, str] | None = None,
 ) -> Content:
-    """Return the content of a cell's run."""
+    """Return the content of a cell's run. source: MLflow's own tags, the same for all cells."""
     # Children have the sweep's name too, or the UI's filter for it would hide them.
     params = {"sweep": row["sweep"], **_texts(row, _PARAMS)}
     return Content(
@@ -73,7 +74,7 @@ def of_cell(
         name,
         params,
         {one: float(row[one]) for one in METRICS if row.get(one) is not None},
-        {**_tags(row, evidence), DIGEST: digest_of(row, evidence, name)},
+        {**_tags(row, evidence), **(source or {}), DIGEST: digest_of(row, evidence, name)},
         STATES[row["status"]],
         _milliseconds(evidence.began),
         _milliseconds(evidence.ended),

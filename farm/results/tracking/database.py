@@ -1,4 +1,4 @@
-"""Write runs to the database in the results, by MLflow's own tables: many in one transaction.
+"""Write runs to an SQLite database by MLflow's own tables: many in one transaction.
 
 MLflow's client takes at least eight transactions for a run, each of which waits for the disk.
 """
@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from farm.results.tracking import artifacts
 from farm.results.tracking.models import Models
-from farm.results.tracking.own_file import address
 from farm.results.tracking.runs import (
     DIGEST,
     EXPERIMENT,
@@ -33,18 +31,23 @@ _AT_ONCE = 500
 
 
 class Database:
-    """The experiment of the farm in the database of the results, which is whole."""
+    """The experiment of the farm in an SQLite database, which is whole and has the tables of this
+    MLflow.
 
-    def __init__(self, results: Path) -> None:
+    uri: of the database. artifacts: the address of the folder that a new experiment gets; MLflow's
+    default without it.
+    """
+
+    def __init__(self, uri: str, artifacts: str | None = None) -> None:
         from mlflow.store.db import utils
         from mlflow.store.tracking.dbmodels import models
 
         untyped: Any = utils
-        self._engine = untyped.create_sqlalchemy_engine(address(results))
+        self._engine = untyped.create_sqlalchemy_engine(uri)
         self._runs, self._tags = models.SqlRun.__table__, models.SqlTag.__table__
         self._params, self._metrics = models.SqlParam.__table__, models.SqlMetric.__table__
         self._latest = models.SqlLatestMetric.__table__
-        self._experiment, self._artifacts = self._found_experiment(results)
+        self._experiment, self._artifacts = self._found_experiment(uri, artifacts)
         self._models = Models(self._experiment, self._artifacts)
 
     def __enter__(self) -> Database:
@@ -98,7 +101,7 @@ class Database:
         with self._engine.begin() as connection:
             self._log(connection, {parent: sweep})
 
-    def _found_experiment(self, results: Path) -> tuple[int, str]:
+    def _found_experiment(self, uri: str, location: str | None) -> tuple[int, str]:
         from mlflow.store.tracking.dbmodels.models import SqlExperiment
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
         from sqlalchemy import select
@@ -109,9 +112,8 @@ class Database:
         with self._engine.connect() as connection:
             found = connection.execute(query).first()
         if found is None:
-            location = (results / "mlflow-artifacts").as_uri()
             untyped: Any = SqlAlchemyStore
-            untyped(address(results), location).create_experiment(EXPERIMENT, location)
+            untyped(uri, location or "mlruns").create_experiment(EXPERIMENT, location)
             with self._engine.connect() as connection:
                 found = connection.execute(query).one()
         return int(found[0]), str(found[1])

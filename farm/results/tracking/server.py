@@ -54,9 +54,10 @@ class Server:
         self._client: MlflowClient = MlflowClient(tracking_uri=uri)
         self._threads = _AT_ONCE if uri.startswith("http") else 1
         found = self._client.get_experiment_by_name(EXPERIMENT)
-        self.experiment = str(
-            found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
-        )
+        if found is None:
+            found = self._client.get_experiment(self._client.create_experiment(EXPERIMENT))
+        self.experiment = str(found.experiment_id)
+        self.location = str(found.artifact_location)
         self._keeps_files = True
 
     def parent(self, sweep: Content) -> str:

@@ -58,11 +58,12 @@ def of_sweep(
     matrix: Mapping[str, Any],
     complete: bool,
     results: Path,
+    source: Mapping[str, str],
 ) -> Content:
     """Return the content of a sweep's own run.
 
     times: when the work on each cell began and ended, in seconds since 1970. matrix: as of `kept`.
-    complete: the sweep has ended.
+    complete: the sweep has ended. source: as `source_of` returns it.
     """
     counts = {state: sum(row["status"] == state for row in rows) for state in STATES}
     metrics = {f"cells_{state}": float(count) for state, count in counts.items()}
@@ -79,7 +80,7 @@ def of_sweep(
             "farm.kind": "sweep",
             "farm.cells": str(len(rows)),
             NOTE: "\n\n".join(_note(rows, dataset, matrix)),
-            **_source(matrix),
+            **source,
         },
         STATES[worst] if complete else "RUNNING",
         min(began, default=None),
@@ -117,11 +118,11 @@ def _found(rows: Sequence[Row]) -> Iterator[str]:
             yield f"**Pareto front** of AP and latency on {target}\n\n{table}"
 
 
-def _source(matrix: Mapping[str, Any]) -> dict[str, str]:
-    """MLflow's own tags for the source, the commit and the user."""
+def source_of(matrix: Mapping[str, Any]) -> dict[str, str]:
+    """Return MLflow's own tags for the matrix's file, its commit and the user."""
     found = {"mlflow.source.type": "LOCAL"}
-    if command := matrix.get("command"):
-        found["mlflow.source.name"] = str(command)
+    if path := matrix.get("matrix"):
+        found["mlflow.source.name"] = str(path)
     with suppress(KeyError, OSError, ImportError):  # a user without a name, as in containers
         found["mlflow.user"] = getpass.getuser()
     if commit := _commit(matrix.get("matrix")):

@@ -93,7 +93,9 @@ def test_what_was_not_built_here_is_no_model() -> None:
 
 def of_sweep(results: Path, rows: list[dict[str, Any]], complete: bool = True) -> Any:
     found, times = Dataset("coco, 5 images", "d1", "{}"), [(5.0, 6.0), (None, None), (4.0, 8.0)]
-    return sweeps.of_sweep("s", rows, found, times, sweeps.kept(results, "s"), complete, results)
+    kept = sweeps.kept(results, "s")
+    source = sweeps.source_of(kept)
+    return sweeps.of_sweep("s", rows, found, times, kept, complete, results, source)
 
 
 def test_the_description_of_a_sweep_has_what_it_found_and_how_it_is_run_again(
@@ -111,7 +113,8 @@ def test_the_description_of_a_sweep_has_what_it_found_and_how_it_is_run_again(
     assert "**Ship** of m on cpu: `x`" in note and "| model | runtime |" in note
     assert "**Data set** coco, 5 images, digest `d1`" in note and "`farm run m.yaml`" in note
     assert (content.began, content.ended, content.status) == (4000, 8000, "FAILED")
-    assert content.tags["mlflow.source.name"] == "farm run m.yaml" and content.tags["mlflow.user"]
+    assert content.tags["mlflow.source.name"] == str(tmp_path / "m.yaml")
+    assert content.tags["mlflow.user"]
     assert "mlflow.source.git.commit" not in content.tags  # it lies in no repository
     assert content.files["matrix.yaml"] == "name: ${N}\n"
     assert json.loads(content.files["matrix-as-run.json"]) == {"name": "${N}"}
