@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from farm.files import atomic, jsonfile
 from farm.results.escaping import shown
-from farm.results.tracking import own_file, sweeps
+from farm.results.tracking import own_file
 from farm.results.tracking.cells import digest_of, of_cell
 from farm.results.tracking.evidence import Evidence
 from farm.results.tracking.names import run_names
@@ -178,6 +178,8 @@ class _State:
 
     def content(self) -> Content:
         """Return the content of the sweep's own run."""
+        from farm.results.tracking import sweeps  # looks for picks: of no use to who asks alone
+
         matrix = sweeps.kept(self.results, self.sweep)
         times = [(one.began, one.ended) for one in self._evidence.values()]
         dataset = self._more(self._all[0], False)[0] if self._all else None
@@ -188,6 +190,8 @@ class _State:
 
     def changed(self, known: Mapping[str, Known]) -> list[Content]:
         """Return the content of the runs of cells that differ from what is known."""
+        from farm.results.tracking import sweeps
+
         matrix = sweeps.kept(self.results, self.sweep)
         copies, source = sweeps.copies_onnx(matrix), sweeps.source_of(matrix)
         return [

@@ -257,7 +257,7 @@ class Database:
             }
             for run, one in contents.items()
         ]  # fmt: skip
-        names = {"name": bindparam("named"), "status": bindparam("state")}
+        names: dict[str, Any] = {"name": bindparam("named"), "status": bindparam("state")}
         connection.execute(update.values(**names, end_time=bindparam("ended")), ends)
 
     def _insert(self, connection: Connection, table: Any, rows: Iterable[dict[str, Any]]) -> None:

@@ -152,7 +152,8 @@ class Server:
         one's id."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput
 
-        if (found := content.dataset) and not (old and old.inputs.dataset_inputs):
+        had = old.inputs.dataset_inputs if old and old.inputs else []
+        if (found := content.dataset) and not had:
             own = Dataset(found.name, found.digest, SOURCE_TYPE, found.source)
             self._client.log_inputs(run, [DatasetInput(own, [InputTag(*CONTEXT)])])
         if (engine := content.engine) is None:
