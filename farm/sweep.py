@@ -244,7 +244,8 @@ def _run(
         f"Sweep {plan.name}: {len(plan.cells)} cells, {len(remaining)} of {len(steps)} steps to do"
     )
     estimates.add_plan(plan.steps)
-    left = TimeLeft(remaining, estimates, cores(), comparisons)
+    slots = 1 if choices.executor == "inline" else cores()
+    left = TimeLeft(remaining, estimates, slots, comparisons)
     with Progress(remaining, left) as progress, live(plan, remaining) as rows:
         watchers = Watchers(progress, rows)
         return run_steps(steps, store, start, watchers, choices.retry_failed, limits, estimates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,7 +96,7 @@ class TimeLeft:
         ]
         self._running: dict[str, float] = {}
         self._began: float | None = None
-        self._done_s = 0.0
+        self._done = {True: 0.0, False: 0.0}  # by whether it must be alone, in seconds
         self._known: tuple[float, float] | None = None
 
     def started(self, step: Step) -> None:
@@ -112,7 +112,7 @@ class TimeLeft:
             return
         self._left[group] -= 1
         if seconds is not None:
-            self._done_s += self._share(group, seconds)
+            self._done[group.alone] += self._share(group, seconds)
 
     def seconds(self) -> float:
         """Return the remaining time in seconds, computed anew at most twice a second."""
@@ -123,20 +123,25 @@ class TimeLeft:
 
     def _seconds(self, now: float) -> float:
         found = {group: self._expected(group) for group, count in self._left.items() if count}
-        work = sum(
-            self._share(group, count * found[group]) for group, count in self._left.items() if count
-        )
-        under_way = 0.0
+        work = {True: sum(map(self._compared, self._later)), False: 0.0}
+        for group, seconds in found.items():
+            work[group.alone] += self._share(group, self._left[group] * seconds)
+        under_way = {True: 0.0, False: 0.0}
         for key, began in self._running.items():
             if group := self._groups.get(key):
-                under_way += self._share(group, min(now - began, found[group]))
-        work += sum(map(self._compared, self._later)) - under_way
-        return work * self._pace(now, self._done_s + under_way)
+                under_way[group.alone] += self._share(group, min(now - began, found[group]))
+        paces = self._paces(now, {alone: self._done[alone] + under_way[alone] for alone in work})
+        return sum((work[alone] - under_way[alone]) * paces[alone] for alone in work)
 
-    def _pace(self, now: float, expected: float) -> float:
-        """The time that has passed over that which the work so far was expected to take."""
+    def _paces(self, now: float, expected: Mapping[bool, float]) -> dict[bool, float]:
+        """The time that has passed over that which the work so far was expected to take, by whether
+        that must be alone: on one machine such work takes its own time, and all others the rest."""
         passed = now - self._began if self._began is not None else 0.0
-        return (passed + _PRIOR_S) / (expected + _PRIOR_S)
+        if expected[True] <= passed:
+            rest = passed - expected[True]
+            return {True: 1.0, False: (rest + _PRIOR_S) / (expected[False] + _PRIOR_S)}
+        both = (passed + _PRIOR_S) / (sum(expected.values()) + _PRIOR_S)
+        return {True: both, False: both}
 
     def _share(self, group: _Group, seconds: float) -> float:
         return seconds if group.alone else seconds / self._slots

@@ -18,14 +18,44 @@ from farm.plan import make_plan
 from farm.plan.steps import Plan, Step
 from farm.specs import ModelFacts, Suppression
 
-DURATIONS = json.loads((Path(__file__).parent / "demo_durations.json").read_text())
-"""When each step of a run of `matrices/demo.yaml` began and ended, in seconds after its checks."""
+FACTS = ModelFacts(("circle",), False, "[]", suppression=Suppression(0.5, False, 100))
+HOW = CompareSpec(seconds=0.6)
+
+
+def demo(*overrides: str) -> Plan:
+    return make_plan(load_matrix(PROJECT / "matrices" / "demo.yaml", overrides), lambda _: FACTS)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A sweep that was run: when each step began and ended, in seconds after the models' checks.
+
+    slots: how many of its steps ran at a time.
+    """
+
+    file: str
+    overrides: tuple[str, ...]
+    slots: int
+
+    @property
+    def durations(self) -> dict[str, tuple[float, float]]:
+        path = Path(__file__).parent / "durations" / self.file
+        return {
+            name: (began, ended) for name, (began, ended) in json.loads(path.read_text()).items()
+        }
+
+    @property
+    def end(self) -> float:
+        return max(ended for _, ended in self.durations.values())
+
+
+RAY = Recorded("ray.json", (), 2)
+INLINE = Recorded("inline.json", ("shapes={fixed: {opt: 160x160}}",), 1)
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    facts = ModelFacts(("circle",), False, "[]", suppression=Suppression(False, 0.5, 100))
-    return make_plan(load_matrix(PROJECT / "matrices" / "demo.yaml"), lambda _: facts)
+    return demo()
 
 
 @dataclass
@@ -36,48 +66,45 @@ class Clock:
         return self.now
 
 
-def replayed(plan: Plan, estimates: Estimates, how: CompareSpec) -> Iterator[tuple[float, float]]:
-    """The estimate of the remaining time whenever a step of the recorded sweep has ended, with the
-    time that it then really took to the end."""
+def replayed(sweep: Recorded, estimates: Estimates) -> Iterator[tuple[float, float]]:
+    """The estimate of the remaining time whenever a step of the sweep has ended, with the time that
+    it then really took to the end."""
+    plan, durations, end = demo(*sweep.overrides), sweep.durations, sweep.end
     steps = {f"{one.stage} {one.label}": one for one in plan.steps.values()}
-    recorded = {name: times for name, times in DURATIONS.items() if times[0] >= 0}
+    assert steps.keys() <= durations.keys()  # the comparisons are not planned yet
     estimates.add_plan(plan.steps)
-    for name in DURATIONS.keys() - recorded.keys():  # the checks, which come before
-        estimates.note(steps[name], DURATIONS[name][1] - DURATIONS[name][0], 0)
-    recorded = {name: times for name, times in recorded.items() if name in steps}
-    assert len(recorded) == sum(one.stage != "check" for one in plan.steps.values())
-    clock, todo = Clock(), [steps[name] for name in recorded]
-    left = TimeLeft(todo, estimates, 2, comparisons_of(plan, how), clock)
-    end = max(ended for _, ended in DURATIONS.values())
-    moments = [(began, 1, name) for name, (began, _) in recorded.items()]
-    moments += [(ended, 0, name) for name, (_, ended) in recorded.items()]
+    clock, todo = Clock(), [step for step in steps.values() if step.stage != "check"]
+    left = TimeLeft(todo, estimates, sweep.slots, comparisons_of(plan, HOW), clock)
+    moments = [(began, 1, name) for name, (began, _) in durations.items() if name in steps]
+    moments += [(ended, 0, name) for name, (_, ended) in durations.items() if name in steps]
     for now, begins, name in sorted(moments):
         clock.now, step = now, steps[name]
-        if begins:
+        seconds = now - durations[name][0]
+        if step.stage == "check":  # ended before the others began
+            if not begins:
+                estimates.note(step, seconds, 0)
+        elif begins:
             left.started(step)
-            continue
-        seconds = now - recorded[name][0]
-        estimates.note(step, seconds, 0)
-        left.ended(step, seconds)
-        yield left.seconds(), end - now
+        else:
+            estimates.note(step, seconds, 0)
+            left.ended(step, seconds)
+            yield left.seconds(), end - now
 
 
-def test_the_time_left_is_within_half_of_the_truth_from_the_first_fifth_on(plan: Plan) -> None:
+@pytest.mark.parametrize("sweep", [RAY, INLINE], ids=["ray", "inline"])
+def test_the_time_left_is_within_half_of_the_truth_from_the_first_fifth_on(sweep: Recorded) -> None:
     """Where nothing was known before: neither the measurements, which come last and take half of
     the time, nor the comparisons, which are not planned yet."""
-    found = list(replayed(plan, Estimates(), CompareSpec(seconds=0.6)))
-    end = max(ended for _, ended in DURATIONS.values())
-    judged = [(told, true) for told, true in found if true <= 0.8 * end]
-    assert len(judged) > 50
-    wrong = [(told, true) for told, true in judged if not true / 1.5 <= told <= 1.5 * true]
-    assert wrong == []
+    found = [(told, true) for told, true in replayed(sweep, Estimates()) if true <= 0.8 * sweep.end]
+    assert len(found) > 40
+    assert [(told, true) for told, true in found if not true / 1.5 <= told <= 1.5 * true] == []
 
 
-def test_with_the_records_of_an_earlier_sweep_it_is_right_from_the_start(plan: Plan) -> None:
-    estimates, how = Estimates(), CompareSpec(seconds=0.6)
-    list(replayed(plan, estimates, how))
+def test_with_the_records_of_an_earlier_sweep_it_is_right_from_the_start() -> None:
+    estimates = Estimates()
+    list(replayed(RAY, estimates))
     estimates.known["compare/onestage"] = Estimate(14.0, 0)
-    found = list(replayed(plan, Estimates(estimates.known), how))
+    found = list(replayed(RAY, Estimates(estimates.known)))
     assert all(true / 1.5 <= told <= 1.5 * true for told, true in found)
 
 
@@ -86,10 +113,8 @@ def step_of(plan: Plan, stage: str) -> Step:
 
 
 def test_settings_say_what_a_measurement_takes_at_least() -> None:
-    words = ["measure.seconds=30", "measure.throughput=20", "measure.warmup_seconds=5"]
-    matrix = load_matrix(PROJECT / "matrices" / "demo.yaml", words)
-    facts = ModelFacts(("circle",), False, "[]", suppression=Suppression(False, 0.5, 100))
-    plan = make_plan(matrix, lambda _: facts)
+    words = ("measure.seconds=30", "measure.throughput=20", "measure.warmup_seconds=5")
+    plan = demo(*words)
     step = step_of(plan, "measure")
     # Records of shorter settings do not count.
     for known in ({}, {"measure/torch/onestage": Estimate(3.0, 0)}):
