@@ -4,7 +4,9 @@
 
 driver: CPU of the scheduler for each step, of 100 and of 100,000 that an executor ends at once.
 worker: seconds of a step that must be alone beyond those of its stage. sweep: a sweep of 1,000
-cells under Ray / as many bare Ray tasks that write as many files of the same size. planning,
+cells under Ray / as many bare Ray tasks that write as many files of the same size. live: such a
+sweep whose leaderboard and MLflow are up to date while it runs / one that writes both at its end,
+in turn; until the table is shown. planning,
 leaderboard, evaluate: see planning.py and evaluate.py. demo: the demo's sweep / its bound (the
 shared work divided by the cores, and what is timed with its warm-up).
 
@@ -23,6 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import evaluate
@@ -155,6 +158,46 @@ def sweep(results: Path, rounds: int) -> Iterator[Figure]:
     yield Figure(f"a sweep of {CELLS} cells over bare Ray tasks", passed / whole, 1.3)
 
 
+def live(results: Path, rounds: int) -> Iterator[Figure]:
+    matrix, ratios = null_sweep.write_matrix(results / "matrix", CELLS), list[float]()
+    for number in range(rounds):
+        seconds = {}
+        for kept in sorted((True, False), reverse=bool(number % 2)):
+            own = results / "live"
+            shutil.rmtree(own, ignore_errors=True)
+            mode = [] if kept else ["--silent"]
+            words = ["run", str(matrix), "--results", str(own), "--executor", "inline"]
+            command = [sys.executable, __file__, "--farm", *mode, *words]
+            seconds[kept] = shown_after(command)
+            print(f"  up to date: {kept}; {seconds[kept]:.1f} s", flush=True)
+        ratios.append(seconds[True] / seconds[False])
+    yield Figure(f"a sweep of {CELLS} cells, up to date over not", median(ratios), 1.02)
+
+
+def shown_after(command: list[str]) -> float:
+    """Return the seconds until a sweep shows its table; MLflow is then waited for."""
+    began, pipe = time.perf_counter(), subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            raise RuntimeError(f"the sweep has ended with {process.wait()} and shown nothing")
+        passed = time.perf_counter() - began
+        process.stdout.read()
+    return passed
+
+
+def farm_command(words: list[str]) -> None:
+    """Run `farm WORDS`; after `--silent` nothing is kept up to date while a sweep runs."""
+    from farm.cli.main import main as farm
+    from farm.results.leaderboard import board
+
+    if words[0] == "--silent":
+        words = words[1:]
+        board.LiveRows._follow = lambda self: None  # type: ignore[method-assign]
+    sys.argv = ["farm", *words]
+    farm()
+
+
 def files_of(records: list[Record]) -> list[str]:
     """The number of files of an artifact and their size in bytes, on average."""
     files = sum(len(one.files) + 2 for one in records)  # the record and the log, too
@@ -246,6 +289,7 @@ PARTS: dict[str, Callable[[Path, int], Iterator[Figure]]] = {
     "driver": driver,
     "worker": worker,
     "sweep": sweep,
+    "live": live,
     "planning": plans,
     "leaderboard": leaderboard,
     "evaluate": evaluation,
@@ -255,5 +299,7 @@ PARTS: dict[str, Callable[[Path, int], Iterator[Figure]]] = {
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--bare"]:
         bare_tasks(*map(int, sys.argv[2:]))
+    elif sys.argv[1:2] == ["--farm"]:
+        farm_command(sys.argv[2:])
     else:
         sys.exit(main())

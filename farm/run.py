@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,8 +18,6 @@ from farm.parsing import parse_seconds
 from farm.terminal import logs, plain_output
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from farm.sweep import Sweep
 
 callable_as_function(__name__)  # `farm.run(...)` is `farm.api.run(...)`
@@ -115,7 +111,8 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a sweep. Returns the exit code: 0 if every cell is OK, 1 if not, 130 if interrupted.
+    """Run a sweep. Returns the exit code: 0 if every cell that can be run is OK, 1 if not, 130 if
+    interrupted.
 
     Raises:
         InputError: something that the user must correct.
@@ -123,9 +120,9 @@ def run(options: argparse.Namespace) -> int:
     from farm.cli.results import results_of
     from farm.config.loader import load_matrix
     from farm.engine.executors import Choices
-    from farm.engine.status import CellStatus
+    from farm.engine.status import counted
     from farm.results.again import Again
-    from farm.sweep import run_sweep
+    from farm.sweep import log_place, run_sweep
 
     if options.only and not options.again:
         raise InputError("it says which cells --again takes; give that, too", "--only")
@@ -143,22 +140,10 @@ def run(options: argparse.Namespace) -> int:
     if sweep.interrupted:
         log.warning("Interrupted. Finished steps are kept; the same command continues from there.")
         return sweep.exit_code
-    counts = Counter(row["status"] for row in sweep.rows)
-    pending = f", {counts[CellStatus.PENDING]} pending" if counts[CellStatus.PENDING] else ""
-    failed = f"{len(sweep.rows)} cells, {counts[CellStatus.FAILED]} failed{pending}"
-    log.info(f"\n{failed}. Results: {results}")
-    if choices.mlflow and results.mirror:
-        _say_where_mlflow_is(results.folder)
+    log.info(f"\n{counted(row['status'] for row in sweep.rows)}. Results: {results}")
+    if choices.mlflow:
+        log_place(matrix.name, results)
     return sweep.exit_code
-
-
-def _say_where_mlflow_is(folder: Path) -> None:
-    """MLflow keeps no database in an object store."""
-    from farm.results import tracking
-    from farm.results.escaping import shown
-
-    here = "" if "MLFLOW_TRACKING_URI" in os.environ else " on this machine (MLFLOW_TRACKING_URI)"
-    log.info(f"MLflow{here}: {shown(tracking.tracking_uri(folder))}")
 
 
 def _show(sweep: Sweep) -> None:

@@ -15,8 +15,15 @@ from farm.engine.checks import checked_plan, log_notes
 from farm.engine.claims import remove_stale_work
 from farm.engine.executors import Choices, starter
 from farm.engine.holding import announced
-from farm.engine.scheduler import Executor, Outcome, Unwatched, Watcher, Watchers, run_steps
-from farm.engine.status import CellStatus, failure_classes, failure_reasons, skip_reasons
+from farm.engine.remaining import Comparison, TimeLeft, comparisons_of
+from farm.engine.scheduler import Executor, Outcome, Unwatched, Watchers, run_steps
+from farm.engine.status import (
+    CellStatus,
+    failure_classes,
+    failure_reasons,
+    is_well,
+    skip_reasons,
+)
 from farm.engine.workers.limits import Limits, limits_of
 from farm.errors import ClusterLost, InputErrors
 from farm.plan import make_plan
@@ -26,6 +33,7 @@ from farm.results.candidates import compared
 from farm.results.history import replaced
 from farm.results.leaderboard.board import Board, LiveRows
 from farm.results.rows import make_rows
+from farm.results.tracking import link, tracking_uri
 from farm.results.tracking.follower import Tracker
 from farm.store.facts import facts_from
 from farm.store.origins import HERE
@@ -57,12 +65,13 @@ class Sweep:
 
     @property
     def exit_code(self) -> int:
-        """Return 0 if every cell is OK, 1 if not, 130 if the sweep was interrupted."""
+        """Return 0 if every cell that can be run is OK, 1 if not, 130 if the sweep was
+        interrupted."""
         if self.interrupted:
             return 130
         # Figures of another machine do not tell how this run ended.
-        ok = (row["status"] == CellStatus.OK and row["origin"] == HERE for row in self.rows)
-        return 0 if all(ok) else 1
+        own = (row["status"] if row["origin"] == HERE else CellStatus.PENDING for row in self.rows)
+        return 0 if is_well(own) else 1
 
 
 def run_sweep(
@@ -92,6 +101,8 @@ def run_sweep(
         if stale := remove_stale_work(store):
             log.debug("removed %d working folders of sweeps that were killed", stale)
         tracker = Tracker(matrix.name, results.folder, store)
+        if choices.mlflow and not all(store.record(step.ref) for step in plan.steps.values()):
+            log_place(matrix.name, results)  # what is done already is shown at once, with the link
 
         def end(interrupted: bool) -> Sweep:
             rows = publish(matrix, plan, store, outcomes, results)
@@ -122,7 +133,8 @@ def run_sweep(
                 live = partial(_live, matrix, store, results, tracker if choices.mlflow else None)
                 refs = (step.ref for step in plan.steps.values())
                 stack.enter_context(announced(store, plan.name, str(results), refs))
-                outcomes |= _run(plan, store, start, choices, limits, live, estimates)
+                later = comparisons_of(plan, matrix.spec.compare)
+                outcomes |= _run(plan, store, start, choices, limits, live, estimates, later)
                 plan = _with_comparisons(matrix, plan, store, results)
                 comparisons = _comparisons(plan)
                 outcomes |= _run(comparisons, store, start, choices, limits, live, estimates)
@@ -193,15 +205,21 @@ def _live(
     remaining: Sequence[Step],
 ) -> LiveRows:
     """A watcher that writes the rows while the sweep runs, and logs them to MLflow."""
-    rows = make_rows(plan, store, matrix.spec.verify, {})
 
     def written() -> None:
         results.keep(plan.name, complete=False)
         if tracker:
             tracker.update()
 
-    board = Board(results.folder, plan.name, rows, written)
+    board = Board(results.folder, plan.name, written)
     return LiveRows(plan, remaining, store, matrix.spec.verify, board)
+
+
+def log_place(sweep: str, results: Results) -> None:
+    """Log where a sweep is in MLflow: the link to its runs."""
+    # MLflow keeps no database in an object store, but in this machine's folder of it.
+    for line in link.lines(sweep, results.folder, tracking_uri(results.folder)):
+        log.info(line)
 
 
 def publish(
@@ -225,9 +243,11 @@ def _run(
     start: Callable[[], Executor],
     choices: Choices,
     limits: Limits,
-    live: Callable[[Plan, Sequence[Step]], Watcher],
+    live: Callable[[Plan, Sequence[Step]], LiveRows | Unwatched],
     estimates: Estimates,
+    comparisons: Sequence[Comparison] = (),
 ) -> dict[str, Outcome]:
+    """Run the steps of a plan. comparisons: that will be planned once they are done."""
     store.learn(step.ref for step in plan.steps.values())
     steps = {key: step for key, step in plan.steps.items() if _is_open(step, store)}
     discard_altered(store, (step.ref for step in steps.values()))
@@ -237,8 +257,11 @@ def _run(
     log.info(
         f"Sweep {plan.name}: {len(plan.cells)} cells, {len(remaining)} of {len(steps)} steps to do"
     )
-    with Progress(remaining, cores()) as progress:
-        watchers = Watchers(progress, live(plan, remaining))
+    estimates.add_plan(plan.steps)
+    slots = 1 if choices.executor == "inline" else cores()
+    left = TimeLeft(remaining, estimates, slots, comparisons)
+    with Progress(remaining, left) as progress, live(plan, remaining) as rows:
+        watchers = Watchers(progress, rows)
         return run_steps(steps, store, start, watchers, choices.retry_failed, limits, estimates)
 
 

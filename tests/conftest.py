@@ -282,7 +282,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        tracking.log_sweep("t", [row("z", sweep="t")], {"z": {}}, folder)
+        tracking.log_sweep("t", [row("z", sweep="t")], {"z": tracking.Evidence()}, folder)
     return folder / "mlflow.db"
 
 

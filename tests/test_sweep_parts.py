@@ -67,6 +67,9 @@ def store(tmp_path: Path) -> Store:
         ([{}, {}], False, 0),
         ([{}, {"status": "failed"}], False, 1),
         ([{}, {"status": "pending"}], False, 1),
+        ([{}, {"status": "skipped"}], False, 0),
+        ([{"status": "skipped"}, {"status": "failed"}], False, 1),
+        ([{"status": "skipped"}, {"status": "skipped"}], False, 1),
         ([{"origin": "1a2b3c4d5e6f r.tar.gz"}], False, 1),
         ([{}], True, 130),
     ],
@@ -170,7 +173,8 @@ def test_an_interrupted_sweep_keeps_its_rows_and_its_matrix(
     assert sweep.exit_code == 130 and {one["status"] for one in sweep.rows} == {"pending"}
     assert len(leaderboard.read(tmp_path / "r")) == len(matrix.cells) == 2
     kept = json.loads(matrix_path(tmp_path / "r", "own").read_text())
-    assert kept == {"matrix": str(tmp_path / "m.yaml"), "values": matrix.document.values}
+    assert (kept["matrix"], kept["text"]) == (str(tmp_path / "m.yaml"), MATRIX)
+    assert kept["values"] == matrix.document.values and kept["command"].startswith("farm ")
 
 
 def test_working_folders_of_killed_processes_are_removed_by_the_next_sweep(

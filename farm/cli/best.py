@@ -218,9 +218,9 @@ def _answers(
     results: Results,
 ) -> list[Answer]:
     """The picks by target, with the files of those that are as their steps left them."""
+    from farm.results.files import places
     from farm.results.picking.answers import Answer
     from farm.results.picking.select import picks
-    from farm.results.rows import places
     from farm.results.shipping import checked
     from farm.store import Store
 

@@ -21,18 +21,28 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from farm.cli.plan import as_json, as_text
+    from farm.cli.plan import Duration, as_json, as_text
     from farm.cli.results import results_of
     from farm.config.loader import load_matrix
+    from farm.engine.remaining import whole_seconds
     from farm.plan import make_plan
+    from farm.plan.machines.placement import cores
     from farm.store.facts import facts_from
 
     gc.disable()  # many cells; the command ends at once
     matrix = load_matrix(options.matrix, options.overrides)
-    store = results_of(options.results, matrix).store()
+    results = results_of(options.results, matrix)
+    store = results.store(cached=True)
     plan = make_plan(matrix, facts_from(store))
     store.learn(step.ref for step in plan.steps.values())
-    print(json.dumps(as_json(plan, store), indent=1) if options.json else as_text(plan, store))
+    todo = [step for step in plan.steps.values() if not store.record(step.ref)]
+    estimates, slots = results.estimates(), cores()
+    seconds = whole_seconds(plan, todo, estimates, slots, matrix.spec.compare)
+    duration = Duration(seconds, slots, any(map(estimates.knows, todo)))
+    if options.json:
+        print(json.dumps(as_json(plan, store, duration), indent=1))
+    else:
+        print(as_text(plan, store, duration))
     return 0
 
 

@@ -42,6 +42,9 @@ COMMANDS = {
         "show the cells and steps of a matrix, and what the store has; runs nothing",
         "farm.cli.commands:add_plan",
     ),
+    "watch": Command(
+        "show the table of a sweep that runs, as it fills", "farm.cli.watch:add_command"
+    ),
     "leaderboard": Command("show the results", "farm.cli.leaderboard:add_command"),
     "best": Command(
         "pick the engine to ship for each target and model, and say why",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from farm.config.loader import Matrix
 
 _RAY_WORKING_DIR = "runtime_resources/working_dir_files"
+
+_TRIES, _TRY_S = 10, 0.02
+"""How often a lock is tried, and the pause between: `running` holds it for an instant."""
 
 
 def results_place(option: str | None, matrix: Matrix | None = None) -> str:
@@ -91,9 +97,10 @@ def matrix_path(results: Path, sweep: str) -> Path:
 
 
 def keep_matrix(matrix: Matrix, results: Path) -> None:
-    """Write the matrix as it is run, with variables and overrides filled in, for `reproduce`.
+    """Write the matrix with its overrides, for `reproduce` and MLflow, and the command.
 
-    Only its owner can read the file, since variables may be secrets.
+    Variables are not filled in, since they may be secrets. Overrides may be, too: only its owner
+    can read the file.
 
     Raises:
         OSError: it cannot be written.
@@ -102,29 +109,34 @@ def keep_matrix(matrix: Matrix, results: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     values: dict[str, Any] = {
         "matrix": str(matrix.document.path.resolve()),
-        "values": matrix.document.values,
+        "values": matrix.document.written,
+        "text": matrix.document.text,
+        "command": shlex.join(["farm", *sys.argv[1:]]),
     }
     atomic.write(path, json.dumps(values, indent=1), private=True)
 
 
 def kept_matrix(results: Path, sweep: str) -> Matrix:
-    """Return the matrix that `keep_matrix` has written.
+    """Return the matrix that `keep_matrix` has written, with the variables of today.
 
     Raises:
-        InputError: there is none, this user may not read it, or this version cannot.
+        InputError: there is none, this user may not read it, this version cannot, or a variable is
+            not set.
     """
-    from farm.config.loader import Document, validate
+    from farm.config.document import kept as kept_document
+    from farm.config.loader import validate
 
     path = matrix_path(results, sweep)
     try:
         kept = jsonfile.read(path)
-        document = Document(Path(kept["matrix"]), dict(kept["values"]))
-        document.path.resolve()
+        written = Path(kept["matrix"]), dict(kept["values"])
+        written[0].resolve()
     except PermissionError:
-        reason = "only its owner can read the sweep's matrix, since its variables are filled in"
+        reason = "only its owner can read the sweep's matrix, since its overrides may be secrets"
         raise InputError(f"{reason}: reproduce as that user, or run it again", str(path)) from None
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError("the sweep's matrix is not kept here; run it again", str(path)) from None
+    document = kept_document(*written)
     try:
         return validate(document)
     except InputError as error:
@@ -151,7 +163,7 @@ def locked(results: Path, sweep: str) -> Iterator[None]:
     running = InputError(f"sweep {sweep} is already running there", str(results))
     with file, ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file.fileno())
         except BlockingIOError:
             raise running from None
         except OSError:  # a file system without locks (ENOSYS, ENOLCK)
@@ -160,3 +172,29 @@ def locked(results: Path, sweep: str) -> Iterator[None]:
                 raise running from None
             stack.callback(lease.release)
         yield
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file. Raises BlockingIOError where another sweep has it, and not only a `running`."""
+    for _ in range(_TRIES - 1):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_TRY_S)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def running(results: Path) -> list[str]:
+    """Return the names of the sweeps that run there, in alphabetical order."""
+    return sorted(one.stem for one in (results / "sweeps").glob("*.lock") if _is_locked(one))
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return path.with_suffix(".lease").exists()
+    return path.with_suffix(".lease").exists()

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from farm.plan.content.files import NotThere
 from farm.plan.steps import STAGES, Plan, PlannedCell
 from farm.terminal import plain
 from farm.terminal.tables import table
-from farm.units import format_bytes
+from farm.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from farm.errors import InputError
@@ -23,12 +24,23 @@ WIDTH = 80
 _SHOWN_CELLS = 40
 
 
-def as_text(plan: Plan, store: Store) -> str:
+@dataclass(frozen=True)
+class Duration:
+    """How long a sweep will take. slots: the steps that run at a time. known: whether steps of its
+    stages and models have been run before, by which it is estimated."""
+
+    seconds: float
+    slots: int
+    known: bool
+
+
+def as_text(plan: Plan, store: Store, duration: Duration | None = None) -> str:
     """Return the plan as text of 80 columns, whatever the number of cells."""
     title = f"Matrix {plan.name}: {len(plan.cells)} cells, {len(plan.steps)} distinct steps"
     parts = [
         [title],
         _stages(plan, store),
+        _duration(duration),
         _targets(plan),
         _cells(plan.cells),
         _refused(plan.cells),
@@ -53,6 +65,18 @@ def _stages(plan: Plan, store: Store) -> list[str]:
             rows.append((stage, str(cells[stage]), str(len(own)), str(done)))
     counts = table(("stage", "cells", "steps", "in store"), rows, (False, True, True, True))
     return [counts, "(how many cells need a stage, and how many steps do it for them)"]
+
+
+def _duration(duration: Duration | None) -> list[str]:
+    """How long it will take, and by what that is known."""
+    if duration is None:
+        return []
+    if not duration.seconds:
+        return ["All of it is done."]
+    by = "by earlier steps" if duration.known else "a guess, since nothing like it has run here"
+    cores = f"{duration.slots} core{'s' if duration.slots > 1 else ''}"
+    about = format_seconds(duration.seconds)
+    return _wrapped("", f"It will take about {about} on the {cores} of this machine ({by}).")
 
 
 def _targets(plan: Plan) -> list[str]:
@@ -176,11 +200,12 @@ def _wrapped(begin: str, text: str) -> list[str]:
     )
 
 
-def as_json(plan: Plan, store: Store) -> dict[str, Any]:
+def as_json(plan: Plan, store: Store, duration: Duration | None = None) -> dict[str, Any]:
     """Return the plan as JSON values: `steps` by key, parents first, and `cells`, each with the key
-    of the step of each of its stages."""
+    of the step of each of its stages. `estimated_s`: how long it will take."""
     return {
         "name": plan.name,
+        "estimated_s": round(duration.seconds, 1) if duration else None,
         "cells": [
             {"cell": one.cell.id, "refused": one.refused, "steps": dict(one.steps)}
             for one in plan.cells

@@ -1,10 +1,10 @@
-"""Show the progress of a sweep: a bar with the remaining time, or plain lines when piped."""
+"""Show the progress of a sweep: a bar with the remaining time, or lines with the time of day when
+piped."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
+    from farm.engine.remaining import TimeLeft
     from farm.engine.scheduler import Outcome
     from farm.plan.steps import Step
 
@@ -32,17 +33,15 @@ _TEXTS = {
 class Progress:
     """A watcher of `run_steps`, and a context manager.
 
-    steps: those to be shown. slots: how many of them run at a time, for the remaining time.
+    steps: those to be shown. left: the remaining time of these steps.
     """
 
-    def __init__(self, steps: Iterable[Step], slots: int) -> None:
+    def __init__(self, steps: Iterable[Step], left: TimeLeft) -> None:
         from rich.console import Console
 
         self._remaining = {step.key: step for step in steps}
-        self._total, self._slots = len(self._remaining), slots
+        self._total, self._left = len(self._remaining), left
         self._running: dict[str, Step] = {}
-        self._left = Counter(_kind(step) for step in self._remaining.values())
-        self._done, self._seconds = Counter[str](), defaultdict[str, float](float)  # by stage
         self._shown_reasons: set[str] = set()
         self._started = time.monotonic()
         # A copy of stderr, since a step that runs in this process redirects stderr to its log.
@@ -73,16 +72,15 @@ class Progress:
     def started(self, step: Step) -> None:
         """Show the step as running."""
         self._running[step.key] = step
+        self._left.started(step)
 
     def ended(self, step: Step, outcome: Outcome) -> None:
         """Show how the step ended; each reason of skipped steps once."""
         self._running.pop(step.key, None)
         if self._remaining.pop(step.key, None) is None:
             return
-        self._left[_kind(step)] -= 1
-        if outcome.status is StepStatus.DONE:
-            self._done[step.stage] += 1
-            self._seconds[step.stage] += outcome.seconds
+        ran = outcome.status not in (StepStatus.BLOCKED, StepStatus.SKIPPED)
+        self._left.ended(step, outcome.seconds if ran else None)
         if outcome.status is StepStatus.DONE and self._live:
             return  # the bar shows it
         if outcome.status is StepStatus.SKIPPED:
@@ -99,30 +97,16 @@ class Progress:
 
     def _print(self, line: str) -> None:
         if not self._console.is_terminal:  # rich takes ten times as long
-            print(line, file=self._file, flush=True)
+            print(f"{clock()} {line}", file=self._file, flush=True)
             return
         from rich.text import Text
 
         self._console.print(Text(line), soft_wrap=True)
 
-    def remaining_seconds(self) -> float | None:
-        """Estimate the remaining time from the mean time of each stage so far; None before any step
-        has ended. Exclusive steps run one after another."""
-        if not self._done:
-            return None
-        every = sum(self._seconds.values()) / sum(self._done.values())
-        shared = alone = 0.0
-        for (stage, exclusive), count in self._left.items():
-            mean = self._seconds[stage] / self._done[stage] if self._done[stage] else every
-            if exclusive:
-                alone += count * mean
-            else:
-                shared += count * mean
-        return shared / self._slots + alone
-
     def _remaining_text(self) -> str:
-        seconds = self.remaining_seconds()
-        return f", about {format_seconds(seconds)} left" if seconds and self._remaining else ""
+        if not self._remaining:
+            return ""
+        return f", about {format_seconds(self._left.seconds())} left"
 
     def _line(self) -> Text:
         done = self._total - len(self._remaining)
@@ -137,5 +121,6 @@ class Progress:
         return Text(line, no_wrap=True, overflow="ellipsis")
 
 
-def _kind(step: Step) -> tuple[str, bool]:
-    return step.stage, step.needs.exclusive
+def clock() -> str:
+    """Return the time of day here, as 14:05:09."""
+    return time.strftime("%H:%M:%S")

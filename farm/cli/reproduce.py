@@ -64,7 +64,8 @@ def reproduce(cell: str, results: Results, sweep: str | None) -> int:
     headings = ("figure", "recorded", "again", "difference")
     print(table(headings, figures, (False, True, True, True)))
     if again["reason"]:
-        print(f"failed at {again['failed_stage']}: {again['reason']}")
+        at = f" at {again['failed_stage']}" if again["failed_stage"] else ""
+        print(f"{again['status']}{at}: {again['reason']}")
     print(conclusion(found.row, again))
     return 0 if again["status"] == found.row["status"] else 1
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from farm.store.remote.mirror import Mirror
 
 BOARD, SWEEPS = "leaderboard", "sweeps"
+_RUNNING = f"{SWEEPS}/running"
+"""Has the names of the sweeps that run, in an object store."""
 
 
 @dataclass(frozen=True)
@@ -183,11 +185,28 @@ class Results:
         from farm.store.remote.claims import ObjectClaims
 
         (self.folder / BOARD).mkdir(parents=True, exist_ok=True)
-        claims = ObjectClaims(self.mirror.objects, f"{SWEEPS}/running")
+        claims = ObjectClaims(self.mirror.objects, _RUNNING)
         try:
             if not claims.claim(sweep):
                 raise InputError(f"sweep {sweep} is already running there", str(self))
             yield
+        finally:
+            claims.release_all()
+
+    def running(self) -> list[str]:
+        """Return the names of the sweeps that run there. Raises OSError."""
+        if self.mirror is None:
+            return places.running(self.folder)
+        from farm.store.remote.claims import ObjectClaims
+
+        claims = ObjectClaims(self.mirror.objects, _RUNNING)
+        try:
+            names = {
+                one.name.split("/")[-1]
+                for one in self.mirror.objects.listed(_RUNNING)
+                if "/sessions/" not in one.name
+            }
+            return sorted(name for name in names if claims.is_held_elsewhere(name))
         finally:
             claims.release_all()
 

@@ -19,12 +19,18 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass
 class Document:
-    """The values of one file, with the line or the override that set each path of keys."""
+    """The values of one file, with the line or the override that set each path of keys.
+
+    written: the values with overrides, before variables were filled in: those may be secrets.
+    text: the file as it is written.
+    """
 
     path: Path
     values: dict[str, Any]
     places: dict[Key, str] = field(default_factory=dict)
     overridden: dict[Key, str] = field(default_factory=dict)
+    written: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
 
     def where(self, key: Sequence[str | int]) -> str:
         """Return `file:line` or the override that set `key`, or its nearest parent in the file."""
@@ -45,17 +51,33 @@ def load(
     Raises:
         InputError: it cannot be read, or is not a mapping of plain values; names the line.
     """
-    values, places = read(_text(path), lambda line: f"{path}:{line}")
+    text = _text(path)
+    values, places = read(text, lambda line: f"{path}:{line}")
     if values is not None and not isinstance(values, dict):
         raise InputError("a matrix is a mapping of keys to values", f"{path}:1")
-    document = Document(path, values or {}, {(): f"{path}:1"} | places)
+    document = Document(path, values or {}, {(): f"{path}:1"} | places, text=text)
     if len(overrides) > _MOST_OVERRIDES:
         raise InputError(f"more than {_MOST_OVERRIDES} overrides; write them into the matrix")
     for override in overrides:
         _apply(document, override)
     variables = os.environ if env is None else env
+    document.written = dict(document.values)
     document.values = fill(document.values, variables, document.where)
     _include(document, "environments", variables)
+    return document
+
+
+def kept(path: Path, written: dict[str, Any], env: Mapping[str, str] | None = None) -> Document:
+    """Return the document of a matrix that was kept, with the variables of today filled in.
+
+    written: as `Document.written`. env: as of `load`.
+
+    Raises:
+        InputError: a variable is not set.
+    """
+    document = Document(path, {}, {(): str(path)}, written=written)
+    variables = os.environ if env is None else env
+    document.values = fill(written, variables, document.where)
     return document
 
 
@@ -73,6 +95,7 @@ def _include(document: Document, key: str, env: Mapping[str, str]) -> None:
         raise InputError(f"{key} are a mapping of names to values", f"{path}:1")
     document.overridden = {one: at for one, at in document.overridden.items() if one[0] != key}
     document.places |= {(key, *inner): at for inner, at in places.items()} | {(key,): f"{path}:1"}
+    document.written[key] = values
     document.values[key] = fill({key: values}, env, document.where)[key]
 
 

@@ -186,6 +186,7 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
         "int8": schema.Int8Spec,
         "compare": measuring.CompareSpec,
         "racing": measuring.RacingSpec,
+        "mlflow": schema.MlflowSpec,
     }
     if not key:
         return list(MatrixSpec.model_fields)

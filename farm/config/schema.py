@@ -179,6 +179,12 @@ def _auto(value: Any) -> Any:
     return {"auto": True} if value == "auto" else value
 
 
+class MlflowSpec(StrictModel):
+    """What MLflow keeps beside figures. artifacts: ONNX files of up to 50 MiB, too."""
+
+    artifacts: bool = False
+
+
 class LimitsSpec(StrictModel):
     """The limits of a step: its time by stage, and the memory of its processes together. What is
     not set has a default (`engine.workers.limits`). They are in no key: a step that has reached one
@@ -234,6 +240,7 @@ class MatrixSpec(StrictModel):
     compare: Annotated[CompareSpec | None, BeforeValidator(default_or_none)] = CompareSpec()
     racing: Annotated[RacingSpec | None, BeforeValidator(default_or_none)] = None
     limits: LimitsSpec = LimitsSpec()
+    mlflow: MlflowSpec = MlflowSpec()
     results: Text | None = None
 
     def options_of(self, runtime: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,27 @@ _MOST_S, _MOST_BYTES = 1e9, 1 << 50
 
 _LAST = 10
 """How many steps the mean is of, about: a machine or a package may have become faster."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What steps are alike in that take about equally long. runtime, model: None where a step is of
+    none, or where it is not known."""
+
+    stage: str
+    runtime: str | None
+    model: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the kind itself and of that of all models, the closest first."""
+        kind = f"{self.stage}/{self.runtime}" if self.runtime else self.stage
+        return (f"{kind}/{self.model}", kind) if self.model else (kind,)
+
+    @property
+    def any_runtime(self) -> str | None:
+        """The name of the same kind whatever its runtime; None where it has no runtime or model."""
+        return f"{self.stage}/*/{self.model}" if self.runtime and self.model else None
 
 
 @dataclass(frozen=True)
@@ -102,16 +123,19 @@ class Estimates:
         self._noted += 1
         if not self.knows(step) or self._noted.bit_count() == 1:  # a power of two
             self.revision += 1
-        for kind in self._kinds(step):
-            known = self.known.get(kind)
+        kind = self.kind(step)
+        for name in (*kind.names, kind.any_runtime):
+            if name is None:
+                continue
+            known = self.known.get(name)
             one = known.with_another(seconds, memory_bytes) if known else None
-            self.known[kind] = one or Estimate(seconds, memory_bytes)
-            self._own.add(kind)
+            self.known[name] = one or Estimate(seconds, memory_bytes)
+            self._own.add(name)
 
     def note_out_of_memory(self, step: Step) -> None:
         """Note that the host's memory ran out: in this run, the next step of its kind asks for
         twice as much."""
-        self._lacked[next(self._kinds(step))] = 2 * self.memory_bytes(step)
+        self._lacked[self.kind(step).names[0]] = 2 * self.memory_bytes(step)
 
     def over(self, known: Mapping[str, Estimate]) -> dict[str, Estimate]:
         """Return others' estimates with those that were changed here in their place."""
@@ -119,36 +143,43 @@ class Estimates:
 
     def knows(self, step: Step) -> bool:
         """Return whether a step of this stage and runtime has been noted."""
-        *_, kind = self._kinds(step)
-        return kind in self.known
+        return self.kind(step).names[-1] in self.known
 
     def seconds(self, step: Step) -> float:
         """Return how many seconds a step is expected to run."""
         if found := self._found(step):
             return found.seconds
-        if step.stage == "build" and step.needs.accelerator:
-            return _ENGINE_OF_A_GPU_S
-        return _SECONDS.get(step.stage, _SECONDS["evaluate"])
+        return default_seconds(step)
 
     def memory_bytes(self, step: Step) -> int:
         """Return how much memory a step should find free."""
         found = self._found(step)
         known = int(_MARGIN * found.memory_bytes) if found and found.memory_bytes else _MEMORY
-        return max(known, self._lacked.get(next(self._kinds(step)), 0))
+        return max(known, self._lacked.get(self.kind(step).names[0], 0))
 
-    def _found(self, step: Step) -> Estimate | None:
-        return next((self.known[kind] for kind in self._kinds(step) if kind in self.known), None)
-
-    def _kinds(self, step: Step) -> Iterator[str]:
-        """The kinds of steps that it is one of, the closest first."""
+    def kind(self, step: Step) -> Kind:
+        """Return the kind of a step: its stage, its runtime, and its model by `add_plan`."""
         inputs = step.inputs
         options = getattr(inputs, "options", None) or getattr(
             getattr(inputs, "engine", None), "options", None
         )
-        kind = f"{step.stage}/{options.runtime}" if options else step.stage
-        if model := self._models.get(step.key):
-            yield f"{kind}/{model}"
-        yield kind
+        return Kind(step.stage, options.runtime if options else None, self._models.get(step.key))
+
+    def of(self, *names: str | None) -> float | None:
+        """Return the mean duration in seconds of the first of these kinds that is known."""
+        found = (self.known[name] for name in names if name in self.known)
+        return next((one.seconds for one in found), None)
+
+    def _found(self, step: Step) -> Estimate | None:
+        names = self.kind(step).names
+        return next((self.known[name] for name in names if name in self.known), None)
+
+
+def default_seconds(step: Step) -> float:
+    """Return how long a step may run of which nothing is known, in seconds."""
+    if step.stage == "build" and step.needs.accelerator:
+        return _ENGINE_OF_A_GPU_S
+    return _SECONDS.get(step.stage, _SECONDS["evaluate"])
 
 
 def read_estimates(path: Path) -> dict[str, Estimate]:

@@ -58,7 +58,13 @@ class Watcher(Protocol):
 
 
 class Unwatched:
-    """A watcher that does nothing."""
+    """A watcher that does nothing, and a context manager."""
+
+    def __enter__(self) -> Unwatched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing."""
 
     def started(self, step: Step) -> None:
         """Do nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -63,6 +64,10 @@ class CellStatus(str, Enum):
     PENDING = "pending"
     """A step has not run yet, and none has failed."""
 
+    SKIPPED = "skipped"
+    """It cannot be run, as was known before any work: what its axes ask for does not go together,
+    such as int8 and an opset below 13. Nothing went wrong."""
+
     __str__ = str.__str__
 
 
@@ -114,6 +119,22 @@ CELL_STATUSES: Mapping[StepStatus, CellStatus] = {
 }
 """What the status of a step makes of its cells. A blocked step says nothing by itself: the step
 that blocks it decides."""
+
+
+def is_well(statuses: Iterable[str]) -> bool:
+    """Return whether all cells that can be run are OK, and there is one: the exit code is then 0.
+    Where every cell was skipped, the matrix asks for nothing that can be run."""
+    found = set(statuses)
+    return found <= {CellStatus.OK, CellStatus.SKIPPED} and found != {CellStatus.SKIPPED}
+
+
+def counted(statuses: Iterable[str]) -> str:
+    """Return how many cells there are, how many failed, and how many have no result:
+    `28 cells, 1 failed, 2 skipped`."""
+    found = Counter(statuses)
+    texts = [f"{sum(found.values())} cells", f"{found[CellStatus.FAILED]} failed"]
+    others = (CellStatus.SKIPPED, CellStatus.PENDING)
+    return ", ".join([*texts, *(f"{found[one]} {one}" for one in others if found[one])])
 
 
 class InvalidTransition(RuntimeError):

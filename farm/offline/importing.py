@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from farm.cli.results import results_of
 from farm.config.schema import VerifySpec
+from farm.engine.status import counted
 from farm.errors import InputError
 from farm.offline import manifest, records
 from farm.offline.manifest import Manifest
@@ -48,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
     print(render(rows, "table"), flush=True)
     if not options.no_mlflow:
         Tracker(sweep.name, results.folder, store).close(merged)
-    failed = sum(row["status"] != "ok" for row in rows)
-    log.info(f"\n{len(rows)} cells, {failed} not ok; {count} new records. Results: {results}")
+    states = counted(row["status"] for row in rows)
+    log.info(f"\n{states}; {count} new records. Results: {results}")
     if own := sum(row["origin"] == HERE for row in merged):
         targets = ", ".join(sweep.targets)
         log.info(f"{own} cells of {sweep.name} on {targets} keep the figures that were made here.")

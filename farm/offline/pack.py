@@ -18,7 +18,9 @@ from farm.cli.progress import Progress
 from farm.cli.results import results_of
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan
+from farm.engine.estimates import Estimates
 from farm.engine.executors import Choices, starter
+from farm.engine.remaining import TimeLeft
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import StepStatus, failure_reasons
 from farm.engine.workers.limits import limits_of
@@ -133,8 +135,10 @@ def run_before(
         store.learn(step.ref for step in steps.values())
         discard_altered(store, (step.ref for step in steps.values()))
         remaining = [step for step in steps.values() if not store.record(step.ref)]
-        with Progress(remaining, cores()) as progress:
-            outcomes = run_steps(steps, store, start, progress, choices.retry_failed, limits)
+        estimates, retry = Estimates(), choices.retry_failed
+        estimates.add_plan(plan.steps)
+        with Progress(remaining, TimeLeft(remaining, estimates, cores())) as progress:
+            outcomes = run_steps(steps, store, start, progress, retry, limits, estimates)
     return plan, outcomes
 
 

@@ -18,7 +18,14 @@ from farm.config.schema import LimitsSpec, VerifySpec
 from farm.engine.claims import remove_stale_work
 from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import run_steps
-from farm.engine.status import Outcome, StepStatus, failure_reasons, skip_reasons
+from farm.engine.status import (
+    Outcome,
+    StepStatus,
+    counted,
+    failure_reasons,
+    is_well,
+    skip_reasons,
+)
 from farm.engine.workers.limits import Limits, limits_of
 from farm.engine.workers.supervise import TIME_IS_UP
 from farm.errors import InputError
@@ -139,7 +146,7 @@ class PackRun:
         """The exit code, as of a sweep: 130 if cells remain for the next run."""
         if self.interrupted or any(one.reason == TIME_IS_UP for one in self.outcomes.values()):
             return 130
-        return 0 if all(row["status"] == "ok" for row in self.rows()) else 1
+        return 0 if is_well(row["status"] for row in self.rows()) else 1
 
 
 def run_pack(options: argparse.Namespace) -> int:
@@ -181,9 +188,7 @@ def _as_text(rows: Sequence[Row]) -> str:
 
 def _report(rows: Sequence[Row], run: PackRun) -> None:
     print(_as_text(rows))
-    states = [row["status"] for row in rows]
-    pending = f", {states.count('pending')} pending" if "pending" in states else ""
-    log.info(f"\n{len(states)} cells, {states.count('failed')} failed{pending}.")
+    log.info(f"\n{counted(row['status'] for row in rows)}.")
     if run.exit_code == 130:
         why = "Interrupted" if run.interrupted else "The time is up"
         log.warning(f"{why}. What was finished is kept: the same command continues from there.")

@@ -44,7 +44,8 @@ class FailureReasons:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a cell ended: failed at `failed_stage`, or pending; with the reason if it is not OK.
+    """How a cell ended: failed at `failed_stage`, pending or skipped; with the reason if it is not
+    OK.
 
     failure_class: of a failure, a `FailureKind`; None where it is not known.
     """
@@ -127,10 +128,7 @@ def _outcome(
     planned: PlannedCell, store: Store, records: Mapping[str, Record], reasons: FailureReasons
 ) -> Outcome:
     if planned.refused:
-        at = planned.refused_stage or ("check" if not records else "export")
-        return Outcome(
-            CellStatus.FAILED, at, planned.refused, _refused_class(planned, store, reasons)
-        )
+        return _refused(planned, planned.refused, store, records, reasons)
     missing = [stage for stage in _own_stages(planned) if stage not in records]
     for stage in missing:
         key = planned.steps[stage]
@@ -144,6 +142,24 @@ def _outcome(
     why = reasons.not_begun.get(planned.steps[missing[0]])
     waiting = f"{missing[0]} has not run"
     return Outcome(CellStatus.PENDING, None, f"{waiting}: {why}" if why else waiting)
+
+
+def _refused(
+    planned: PlannedCell,
+    reason: str,
+    store: Store,
+    records: Mapping[str, Record],
+    reasons: FailureReasons,
+) -> Outcome:
+    """A cell has failed where nothing of its model or runtime works; it is skipped where its own
+    axes do not go together."""
+    check = records.get("check")
+    key = planned.steps["check"]
+    unchecked = check is None and (key in reasons.failed or store.failure(key) is not None)
+    if planned.refused_stage or unchecked or (check and check.figures.get("refused") == reason):
+        at = planned.refused_stage or ("export" if check else "check")
+        return Outcome(CellStatus.FAILED, at, reason, _refused_class(planned, store, reasons))
+    return Outcome(CellStatus.SKIPPED, None, reason)
 
 
 def _own_stages(planned: PlannedCell) -> list[str]:

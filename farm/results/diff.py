@@ -68,6 +68,10 @@ class Selection:
     earlier: bool = False
 
 
+_NOT_RUN = ("pending", "skipped")
+"""Statuses of cells that have no figures, and did not fail."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """How much worse B may be. max_ap_drop: AP points of 100. max_slowdown: percent of A's p50."""
@@ -87,7 +91,7 @@ class Pair:
     @property
     def verdict(self) -> Verdict:
         """What B is; one that is worse in anything is worse. Rows that have not run are absent."""
-        a, b = (None if one == "pending" else one for one in self.value("status"))
+        a, b = (None if one in _NOT_RUN else one for one in self.value("status"))
         if (a, b) != ("ok", "ok"):
             return _of_statuses(a, b)
         gains = [self.ap_gain(kind) or 0.0 for kind in ("box", "mask")]

@@ -140,16 +140,3 @@ _SAME = (
 def _but_precision(row: Row) -> tuple[Any, ...]:
     """The values that cells have in common which differ in their precision alone."""
     return tuple(row[name] for name in _SAME)
-
-
-def places(row: Row, store: Store) -> dict[str, str]:
-    """Return where a row's ONNX file and engine lie, as far as they are in the store."""
-    found: dict[str, str] = {}
-    if row["origin"] != HERE:
-        return found
-    file = "convert" if row["convert_key"] else "export"
-    for name, stage, inner in (("onnx", file, "model.onnx"), ("engine", "build", "engine")):
-        key = row[f"{stage}_key"]
-        if key and (where := store.where(Ref(stage, key), inner)):
-            found[name] = where
-    return found

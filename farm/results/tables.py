@@ -253,12 +253,15 @@ def _style(row: Row) -> str:
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
-    """Why cells failed or were not run: each reason once, with the number of its cells."""
+    """Why cells failed, were skipped or were not run: each reason once, with the number of its
+    cells."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["status"] == "failed":
             what = f"failed at {row['failed_stage']}", row["reason"]
             by_reason.setdefault(what, []).append(row["cell"])
+        elif row["status"] == "skipped":
+            by_reason.setdefault(("skipped", row["reason"]), []).append(row["cell"])
         elif row["status"] == "pending" and ": " in row["reason"]:
             by_reason.setdefault(("pending", row["reason"]), []).append(row["cell"])
     lines = [""] if by_reason else []

@@ -30,6 +30,8 @@ class Record:
     code: the digest of the farm's code that ran the step; empty in the oldest records.
     digests: the sha256 of each file, also of those left out; empty in records of earlier versions.
     parents: the digest of the files of each artifact that the step read, by `<stage>/<key>`.
+    ended: when the step ended, by the clock of its node, in seconds since 1970; 0 in records of
+    earlier versions.
     digest: the sha256 of the record without this field; empty where it has not been written yet,
     and in records of earlier versions.
     """
@@ -49,6 +51,7 @@ class Record:
     digests: dict[str, str] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
     digest: str = ""
+    ended: float = 0.0
 
     @property
     def foreign(self) -> bool:
@@ -72,7 +75,8 @@ class Failure:
     """A failure that the same inputs will always give.
 
     kind: its class, a `FailureKind`; empty in the oldest files. limit: the limit that the step has
-    reached, in seconds or bytes; a run with a higher one tries the step again.
+    reached, in seconds or bytes; a run with a higher one tries the step again. seconds: how long
+    it ran. ended: as of `Record`.
     """
 
     stage: str
@@ -81,6 +85,8 @@ class Failure:
     reason: str
     kind: str = ""
     limit: float = 0.0
+    seconds: float = 0.0
+    ended: float = 0.0
 
 
 def as_json(record: Record) -> str:
@@ -144,6 +150,7 @@ def _decode(value: Any) -> Record:
         model_facts(record.figures)
     require_figures(record.stage, record.figures)
     require("seconds", record.seconds, size)
+    require("ended", record.ended, size)
     for name, value in (("peak_host_bytes", record.peak_host_bytes), *record.files.items()):
         require(name, value, count)
     require("node.device", record.node.get("device"), text)

@@ -71,7 +71,7 @@ def test_a_sweep_without_a_shared_folder_has_the_rows_of_one_with_it(
     place = f"s3://{s3.bucket()}/team/results"
     done = farm("run", matrix, "--results", place, "--address", address)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "MLflow on this machine (MLFLOW_TRACKING_URI): sqlite:///" in done.stderr
+    assert "MLflow: mlflow ui --backend-store-uri sqlite:///" in done.stderr
     folder = farm("run", matrix, "--results", tmp_path / "r", "--executor", "inline", "--no-mlflow")
     assert folder.returncode == 0, folder.stderr
     own = {"FARM_CACHE": str(tmp_path / "elsewhere")}

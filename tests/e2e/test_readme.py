@@ -51,6 +51,7 @@ def test_the_readme_has_the_commands_that_people_need() -> None:
         "init",
         "plan",
         "run",
+        "watch",
         "leaderboard",
         "report",
         "best",

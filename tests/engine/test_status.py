@@ -58,7 +58,8 @@ def test_every_status_is_in_the_tables() -> None:
 def test_statuses_are_their_values_where_they_are_written() -> None:
     assert f"{CellStatus.OK} {StepStatus.BLOCKED}" == "ok blocked"
     assert json.dumps([CellStatus.PENDING, StepStatus.DONE]) == '["pending", "done"]'
-    assert [one.value for one in CellStatus] == ["ok", "failed", "pending"]  # as Parquet has them
+    # As Parquet has them.
+    assert [one.value for one in CellStatus] == ["ok", "failed", "pending", "skipped"]
     assert pickle.loads(pickle.dumps(StepStatus.DONE)) is StepStatus.DONE
 
 

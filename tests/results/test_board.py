@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rows import row
 
+from farm.config.schema import VerifySpec
+from farm.engine.status import Outcome, StepStatus
+from farm.plan.steps import Needs, Plan, PlannedCell, Step
 from farm.results import leaderboard
 from farm.results.leaderboard import board
-from farm.results.leaderboard.board import Board
+from farm.results.leaderboard.board import Board, LiveRows
+from farm.specs import Cell
+from farm.store import Store
 
 
 def states(results: Path) -> dict[str, str]:
@@ -22,38 +29,93 @@ def test_rows_are_on_the_disk_as_they_become_known(
     written = list[int]()
     monkeypatch.setattr(board, "_PAUSE_S", 0.0)
     monkeypatch.setattr(board, "_SHARE", 0)
-    pending = [row(name, status="pending", reason="") for name in "xy"]
-    made = Board(tmp_path, "s", pending, lambda: written.append(1))
-    made.put(row("y"))
+    made = Board(tmp_path, "s", lambda: written.append(1))
+    made.put_all(row(name, status="pending", reason="") for name in "xy")
+    made.put_all([row("y")])
     assert states(tmp_path) == {"x": "pending", "y": "ok"}
-    made.put(row("x", status="failed", failed_stage="build", reason="why"))
-    assert states(tmp_path) == {"x": "failed", "y": "ok"} and len(written) == 2
+    made.put_all([row("x", status="failed", failed_stage="build", reason="why")])
+    assert states(tmp_path) == {"x": "failed", "y": "ok"} and len(written) == 3
+    made.put_all([])
     made.write()
-    assert len(written) == 2  # nothing is new
+    assert len(written) == 3  # nothing is new
 
 
 def test_rows_that_come_fast_are_written_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(board, "_PAUSE_S", 1000.0)
-    made = Board(tmp_path, "s", [])
+    made = Board(tmp_path, "s")
+    made.put_all([row("w")])
+    assert set(states(tmp_path)) == {"w"}  # at once
     for name in "xyz":
-        made.put(row(name))
-    assert states(tmp_path) == {}
+        made.put_all([row(name)])
+    assert set(states(tmp_path)) == {"w"} and made.wait_s() > 900
     made.write()
-    assert set(states(tmp_path)) == {"x", "y", "z"}
-    made.put(row("w"))
-    assert "w" not in states(tmp_path)
+    assert set(states(tmp_path)) == {"w", "x", "y", "z"}
 
 
 def test_a_disk_that_is_full_is_a_warning_and_the_rows_are_written_later(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "leaderboard").write_text("in the way")
-    made = Board(tmp_path, "s", [])
-    made.put(row("x"))
+    made = Board(tmp_path, "s")
+    made.put_all([row("x")])
     made.write()
     assert "the leaderboard cannot be written yet" in capsys.readouterr().err
     (tmp_path / "leaderboard").unlink()
     made.write()
     assert states(tmp_path) == {"x": "ok"}
+
+
+def step(key: str, stage: str) -> Step:
+    return Step(stage, key, key, None, (), (), Needs(), "")  # type: ignore[arg-type]
+
+
+def test_a_row_is_written_seconds_after_its_last_step_though_no_other_step_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a thread of its own: nobody calls the watcher again."""
+    monkeypatch.setattr(board, "_PAUSE_S", 0.05)
+    monkeypatch.setattr(board, "_SHARE", 0)
+    cells = [Cell(name, 17, "fixed", "graph", "fp32", "onnxruntime", None, "cpu") for name in "xy"]
+    own = {
+        cell: {stage: f"{n}{i}".ljust(64, "0") for i, stage in enumerate(("export", "build"))}
+        for n, cell in enumerate(cells)
+    }
+    plan = Plan("s", tuple(PlannedCell(cell, keys) for cell, keys in own.items()), {}, (), ())
+    steps = [step(key, stage) for keys in own.values() for stage, key in keys.items()]
+    live = LiveRows(plan, steps, Store(tmp_path / "store"), VerifySpec(), Board(tmp_path, "s"))
+    with live:
+        wait_for(lambda: set(states(tmp_path).values()) == {"pending"} and states(tmp_path))
+        live.ended(steps[0], Outcome(steps[0].key, StepStatus.DONE))
+        live.ended(steps[1], Outcome(steps[1].key, StepStatus.FAILED, "no operator"))
+        wait_for(lambda: "failed" in states(tmp_path).values())
+    reasons = [one["reason"] for one in leaderboard.of_sweep(tmp_path, "s")]
+    assert "no operator" in reasons and not live._thread.is_alive()
+
+
+def test_rows_that_cannot_be_made_now_are_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(board, "_PAUSE_S", 0.02)
+    calls = list[int]()
+
+    def unreachable(*_: object) -> list[dict[str, object]]:
+        calls.append(1)
+        if len(calls) < 4:
+            raise OSError("the service does not answer")
+        return [row("x")]
+
+    monkeypatch.setattr(board, "make_rows", unreachable)
+    cell = PlannedCell(Cell("m", 17, "fixed", "graph", "fp32", "torch", None, "cpu"), {})
+    plan = Plan("s", (cell,), {}, (), ())
+    with LiveRows(plan, [], Store(tmp_path), VerifySpec(), Board(tmp_path, "s")):
+        wait_for(lambda: states(tmp_path) == {"x": "ok"})
+    assert capsys.readouterr().err.count("is not up to date") == 1
+
+
+def wait_for(true: Callable[[], object]) -> None:
+    until = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)

@@ -52,4 +52,6 @@ def test_columns_came_with_their_version_and_older_rows_have_their_default() -> 
 def test_keys_and_states_are_what_they_look_like() -> None:
     assert key("0123456789abcdef" * 4)
     assert not any(map(key, ("0" * 63, "0" * 65, "A" * 64, "g" * 64, None, 3, "0" * 64 + "\n")))
-    assert all(map(state, ("ok", "failed", "pending"))) and not any(map(state, ("OK", "", None)))
+    assert all(map(state, ("ok", "failed", "pending", "skipped"))) and not any(
+        map(state, ("OK", "", None))
+    )

@@ -50,7 +50,7 @@ def test_figures_are_logged_at_the_moment_of_the_sweep(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     before = time.time() * 1000
-    assert tracking.log_sweep("s", [row("x")], {"x": {}}, tmp_path)
+    assert tracking.log_sweep("s", [row("x")], {"x": tracking.Evidence()}, tmp_path)
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=tracking.tracking_uri(tmp_path))

@@ -17,7 +17,8 @@ from farm.plan import STAGES, Plan, Step, make_plan
 from farm.plan.comparisons import Candidate, with_comparisons
 from farm.results import leaderboard
 from farm.results.columns import COLUMNS
-from farm.results.rows import make_rows, places
+from farm.results.files import places
+from farm.results.rows import make_rows
 from farm.specs import ModelFacts
 from farm.store import Failure, Record, Store
 
@@ -231,15 +232,37 @@ def test_pairs_that_cannot_be_read_fail_the_cell_with_what_to_do(plan: Plan, sto
     assert found["matched_fraction"] is None
 
 
-def test_a_cell_that_is_refused_fails_where_it_would_have_ended(plan: Plan, store: Store) -> None:
+def test_a_cell_whose_axes_do_not_go_together_is_skipped(plan: Plan, store: Store) -> None:
     cells = tuple(replace(one, refused="too old") for one in plan.cells)
     refused = replace(plan, cells=cells)
+    for _ in range(2):  # before the check of its model, and after it
+        found = rows_of(refused, store)["fp32"]
+        assert (found["status"], found["failed_stage"], found["failure_class"]) == (
+            "skipped", None, None,
+        )  # fmt: skip
+        assert found["reason"] == "too old"
+        finish(store, steps_of(plan, "fp32")["check"])
+
+
+def test_a_cell_whose_model_cannot_be_used_at_all_has_failed(plan: Plan, store: Store) -> None:
+    cells = tuple(replace(one, refused="no such head") for one in plan.cells)
+    refused, check = replace(plan, cells=cells), steps_of(plan, "fp32")["check"]
+    (row, _) = make_rows(refused, store, VerifySpec(), {check.key: "no such head"})
+    assert (row["status"], row["failed_stage"]) == ("failed", "check")
+    store.record_failure(Failure("check", check.key, "a", "no such head"), None)
     found = rows_of(refused, store)["fp32"]
-    assert (found["status"], found["failed_stage"], found["reason"]) == (
-        "failed", "check", "too old",
-    )  # fmt: skip
-    finish(store, steps_of(plan, "fp32")["check"])
-    assert rows_of(refused, store)["fp32"]["failed_stage"] == "export"
+    assert (found["status"], found["failed_stage"]) == ("failed", "check")
+    store.forget(check.ref)
+    finish(store, check, refused="no such head")  # it was built, and cannot be exported
+    found = rows_of(refused, store)["fp32"]
+    assert (found["status"], found["failed_stage"]) == ("failed", "export")
+    assert found["failure_class"] == "unsupported"
+
+
+def test_a_cell_whose_environment_cannot_be_made_has_failed(plan: Plan, store: Store) -> None:
+    cells = tuple(replace(one, refused="no wheel", refused_stage="build") for one in plan.cells)
+    found = rows_of(replace(plan, cells=cells), store)["fp32"]
+    assert (found["status"], found["failed_stage"]) == ("failed", "build")
 
 
 def test_files_of_a_row_are_named_where_they_are(plan: Plan, store: Store) -> None:

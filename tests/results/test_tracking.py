@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rows import row
 
 from farm.results import tracking
 from farm.results.tracking import database
+from farm.results.tracking.runs import Dataset
 from farm.results.tracking.server import Server
 
 
@@ -26,6 +28,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def client_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write by MLflow's client, as to a server, though an SQLite database is faster by tables."""
+    monkeypatch.setattr(tracking, "_has_tables", lambda *_: False)
+
+
+@pytest.fixture
 def results(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = tmp_path / "results"
@@ -34,8 +42,10 @@ def results(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return folder
 
 
-def cells(*rows: dict[str, Any], **links: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    return list(rows), {one["cell"]: dict(links) for one in rows}
+def cells(
+    *rows: dict[str, Any], **links: str
+) -> tuple[list[dict[str, Any]], dict[str, tracking.Evidence]]:
+    return list(rows), {one["cell"]: tracking.Evidence(links) for one in rows}
 
 
 def log(results: Path, *rows: dict[str, Any], sweep: str = "s", **links: str) -> bool:
@@ -73,16 +83,16 @@ def test_a_sweep_is_a_parent_run_with_a_child_for_each_cell(results: Path) -> No
     assert log(results, ok, bad, engine="/store/engine")
     parents, children = runs(results)
     (parent,), (good, failed) = parents.values(), (children["x"], children["y"])
-    assert parent.info.run_name == "s" and good.info.run_name == "x"
+    assert parent.info.run_name == "s" and good.info.run_name == "op17"
     assert tags(parent)["farm.kind"] == "sweep" and tags(good)["farm.kind"] == "cell"
     assert tags(good)["mlflow.parentRunId"] == parent.info.run_id
     assert good.data.params == {
         "sweep": "s", "model": "m", "opset": "17", "shape": "fixed", "postprocess": "graph",
-        "precision": "fp32", "runtime": "onnxruntime", "target": "cpu",
+        "precision": "fp32", "runtime": "onnxruntime", "target": "cpu", "threads": "2",
     }  # fmt: skip
     assert good.data.metrics == {
-        "box_ap": 0.5, "box_ap_reference": 0.5, "box_ap_drop": 0.0, "latency_p50_ms": 10.0,
-        "throughput_per_s": 100.0, "threads": 2.0, "stable": 1.0,
+        "box_ap": 0.5, "box_ap_drop": 0.0, "latency_p50_ms": 10.0, "throughput_per_s": 100.0,
+        "stable": 1.0,
     }  # fmt: skip
     assert tags(good)["farm.engine"] == "/store/engine"
     assert tags(good)["farm.device"] == "a cpu" and tags(good)["farm.status"] == "ok"
@@ -96,6 +106,7 @@ def test_a_sweep_is_a_parent_run_with_a_child_for_each_cell(results: Path) -> No
     ("states", "worst"),
     [
         (["ok", "ok"], "FINISHED"),
+        (["ok", "skipped"], "FINISHED"),
         (["ok", "failed"], "FAILED"),
         (["failed", "pending", "ok"], "KILLED"),
         (["ok", "pending"], "KILLED"),
@@ -111,6 +122,7 @@ def test_the_parent_counts_its_cells_and_ends_as_the_worst(
     assert parent.data.metrics == {
         "cells": len(states), "cells_ok": states.count("ok"),
         "cells_failed": states.count("failed"), "cells_pending": states.count("pending"),
+        "cells_skipped": states.count("skipped"),
     }  # fmt: skip
     assert parent.data.params == {"sweep": "s"}
     assert tags(parent)["farm.cells"] == str(len(states))
@@ -204,12 +216,13 @@ def test_a_folder_in_the_databases_place_is_named(results: Path) -> None:
         log(results, row("x"))
 
 
-def test_long_texts_and_many_tags_are_cut_to_what_mlflow_takes(results: Path) -> None:
+def test_tags_are_short_and_few(results: Path) -> None:
     many = {f"text{n}": "x" for n in range(150)}
-    assert log(results, row("x", reason="r" * 6000, **many))
+    assert log(results, row("x", reason="r" * 9000, status="failed", **many))
     found = tags(runs(results)[1]["x"])
-    assert len(found["farm.reason"]) == 5000 and len(found["farm.digest"]) == 64
-    assert sum(name.startswith("farm.") for name in found) <= 104
+    assert len(found["farm.reason"]) == 500 and len(found["farm.digest"]) == 64
+    assert sum(name.startswith("farm.") for name in found) < 20
+    assert "r" * 5000 in found["mlflow.note.content"]
 
 
 @pytest.mark.parametrize(
@@ -220,12 +233,14 @@ def test_long_texts_and_many_tags_are_cut_to_what_mlflow_takes(results: Path) ->
         ({}, {"box_ap": None, "status": "failed", "reason": "why"}),
     ],
 )
-@pytest.mark.parametrize("where", ["own", "other"])
+@pytest.mark.parametrize("where", ["own", "other", "client"])
 def test_what_mlflow_cannot_change_in_a_run_makes_a_new_one(
     where: str, before: Any, after: Any, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A param of another value, and a param or a metric that is no more."""
-    if where == "other":
+    if where == "client":
+        monkeypatch.setattr(tracking, "_has_tables", lambda *_: False)
+    if where != "own":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
     log(results, row("x", **before), row("y"))
     client, (old, other) = client_of(results), (runs(results)[1][name] for name in "xy")
@@ -253,6 +268,7 @@ def test_a_param_that_is_new_needs_no_new_run(results: Path) -> None:
     assert after.info.run_id == before and after.data.params["opset"] == "18"
 
 
+@pytest.mark.usefixtures("client_alone")
 def test_a_server_and_the_own_database_get_the_same_runs(
     results: Path, tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +305,7 @@ def test_a_server_and_the_own_database_get_the_same_runs(
         assert both() == expected
 
 
+@pytest.mark.usefixtures("client_alone")
 def test_a_new_cell_takes_three_calls_and_a_changed_one_no_search(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +328,7 @@ def test_a_new_cell_takes_three_calls_and_a_changed_one_no_search(
     assert calls == ["search_runs", "get_run", *written, *written]
 
 
+@pytest.mark.usefixtures("client_alone")
 def test_a_run_that_was_removed_there_is_made_again(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,8 +343,11 @@ def test_a_run_that_was_removed_there_is_made_again(
 
 def test_a_sweep_under_way_is_running_until_it_is_complete(results: Path) -> None:
     one, links = cells(row("x"))
-    assert tracking.log_sweep("s", one, links, results, complete=False)
-    assert not tracking.log_sweep("s", one, links, results, complete=False)
+    waiting = row("y", status="pending", reason="not yet")
+    some, all_links = [*one, waiting], {**links, "y": tracking.Evidence()}
+    assert tracking.log_sweep("s", some, all_links, results, complete=False)
+    assert not tracking.log_sweep("s", some, all_links, results, complete=False)
+    assert set(runs(results)[1]) == {"x"}  # what has not ended has no run
     parent = runs(results)[0]["s"]
     assert state_of(parent) == "RUNNING" and parent.info.end_time is None
     assert tracking.log_sweep("s", one, links, results)
@@ -371,3 +392,90 @@ def test_hundreds_of_runs_are_written_in_parts(
     found = runs(results)[1]
     assert [found[f"c{n}"].data.metrics["box_ap"] for n in range(5)] == [0.0, 0.1, 0.2, 0.3, 0.4]
     assert {one.data.metrics["latency_p50_ms"] for one in found.values()} == {5.0}
+
+
+FIRST, LAST = 1_750_000_000.25, 1_750_000_009.5
+DATASET = Dataset("coco, 5 images", "0123456789abcdef", '{"type": "coco"}')
+
+
+@pytest.mark.parametrize("where", ["own", "other", "client"])
+def test_an_engine_is_a_model_with_the_figures_of_its_data_set(
+    where: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the own database and by MLflow's client alike; also where its cell is logged again."""
+    if where == "client":
+        monkeypatch.setattr(tracking, "_has_tables", lambda *_: False)
+    if where != "own":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
+        monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts by default
+    links = {"engine": "/store/engine"}
+    evidence = tracking.Evidence(links, FIRST, LAST, "ab" * 32)
+    more = {"x": evidence, "y": tracking.Evidence()}
+    failed = row("y", status="failed", failed_stage="build", reason="no operator", box_ap=None)
+    for ap in (0.5, 0.75):
+        rows = [row("x", box_ap=ap, opset=17, runtime_version="1.2"), failed]
+        tracking.log_sweep("s", rows, more, results, more=lambda *_: (DATASET, {"a/b.log": "why"}))
+        parents, children = runs(results)
+        run, client = children["x"], client_of(results)
+        (model,) = client.search_logged_models([run.info.experiment_id])
+        assert model.name == "x" and model.source_run_id == run.info.run_id
+        assert model.status == "READY" and model.params["opset"] == "17"
+        assert (
+            model.tags["farm.place"] == "/store/engine" and model.tags["farm.sha256"] == "ab" * 32
+        )
+        assert model.tags["farm.device"] == "a cpu" and model.tags["farm.runtime_version"] == "1.2"
+        assert model.tags["mlflow.model.isExternal"] == "true"
+        (found,) = {
+            (one.dataset_name, one.dataset_digest, one.run_id)
+            for one in model.metrics
+        }  # fmt: skip
+        assert found == (DATASET.name, DATASET.digest, run.info.run_id)
+        assert ap in {one.value for one in model.metrics if one.key == "box_ap"}
+        assert [one.model_id for one in run.outputs.model_outputs] == [model.model_id]
+        (read,) = run.inputs.dataset_inputs
+        assert (read.dataset.name, read.dataset.digest) == (DATASET.name, DATASET.digest)
+        assert [one.path for one in client.list_artifacts(run.info.run_id)] == ["a"]
+    assert run.info.start_time == 1_750_000_000_250 and run.info.end_time == 1_750_000_009_500
+    parent = parents["s"]
+    assert parent.info.start_time == run.info.start_time
+    assert parent.info.end_time == run.info.end_time
+    assert {one.path for one in client.list_artifacts(parent.info.run_id)} >= {"leaderboard.csv"}
+    note = tags(children["y"])["mlflow.note.content"]
+    assert "**failed** at `build`" in note and "no operator" in note
+    assert "**Ship** of m on cpu: `x`" in tags(parent)["mlflow.note.content"]
+
+
+@pytest.mark.parametrize("where", ["own", "other", "client"])
+def test_the_engine_of_a_run_that_another_supersedes_is_no_longer_found(
+    where: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "client":
+        monkeypatch.setattr(tracking, "_has_tables", lambda *_: False)
+    if where != "own":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
+        monkeypatch.chdir(tmp_path)
+    evidence = {"x": tracking.Evidence({"engine": "/store/engine"}, FIRST, LAST, "ab" * 32)}
+    for opset in (17, 18):
+        tracking.log_sweep("s", [row("x", opset=opset)], evidence, results)
+    client = client_of(results)
+    experiment = client.get_experiment_by_name("farm")
+    assert experiment is not None
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    assert model.params["opset"] == "18"
+
+
+def test_a_thousand_models_are_found_page_by_page(results: Path) -> None:
+    rows = [row(f"c{n}", box_ap=n / 1000) for n in range(1000)]
+    evidence = tracking.Evidence({"engine": "/store/engine"}, FIRST, LAST, "ab" * 32)
+    began = time.monotonic()
+    tracking.log_sweep("s", rows, dict.fromkeys((one["cell"] for one in rows), evidence), results)
+    assert time.monotonic() - began < 60
+    client, names, token = client_of(results), set[str](), None
+    experiment = client.get_experiment_by_name("farm")
+    assert experiment is not None
+    while True:
+        page = client.search_logged_models([experiment.experiment_id], page_token=token)
+        names |= {one.name for one in page}
+        if not (token := page.token):
+            break
+    assert names == {one["cell"] for one in rows}

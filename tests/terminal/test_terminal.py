@@ -21,6 +21,8 @@ from farm import terminal
 from farm.cli.places import keep_matrix, kept_matrix, matrix_path
 from farm.cli.progress import Progress
 from farm.config.loader import load_matrix
+from farm.engine.estimates import Estimates
+from farm.engine.remaining import TimeLeft
 from farm.engine.scheduler import Outcome, StepStatus
 from farm.errors import InputError, StepFailed
 from farm.files import jsonfile
@@ -71,7 +73,7 @@ def test_no_error_steers_the_terminal(error: Exception, capsys: pytest.CaptureFi
 
 def test_no_step_steers_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     step = Step("export", "k", HURTS, None, (), (), Needs(), "")  # type: ignore[arg-type]
-    with Progress([step], 1) as progress:
+    with Progress([step], TimeLeft([step], Estimates(), 1)) as progress:
         progress.started(step)
         assert harmless(progress._line().plain)
         progress.ended(step, Outcome("k", StepStatus.FAILED, HURTS))
@@ -175,14 +177,14 @@ def test_what_was_logged_is_kept_without_the_address(
     for torn in ('{"uri": "http://bob:s3cr3t@host"}', "[" * 9999, "null", "[1]", '"x"', "\x00"):
         mark.write_text(torn)
         with pytest.raises(Exception, match="nonesuch"):  # what is kept is all that matters here
-            tracking.log_sweep("s", [row("x")], {"x": {}}, tmp_path)
+            tracking.log_sweep("s", [row("x")], {"x": tracking.Evidence()}, tmp_path)
         assert not mark.exists() or "s3cr3t" not in mark.read_text()
 
 
 def test_a_sweeps_matrix_is_its_owners_alone(
     small_matrix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`reproduce` does what ran, whatever the variables are later."""
+    """It has no variables filled in, which may be secrets; overrides may be, too."""
     monkeypatch.setenv("TOKEN", "s3cr3t")
     matrix = load_matrix(small_matrix, ["models.onestage.cfg_options={x: '${TOKEN}'}"])
     path = matrix_path(tmp_path, "small")
@@ -190,9 +192,12 @@ def test_a_sweeps_matrix_is_its_owners_alone(
     path.write_text("{}")  # as an earlier version left it, for everybody to read
     keep_matrix(matrix, tmp_path)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    monkeypatch.setenv("TOKEN", "another")
+    assert "s3cr3t" not in path.read_text() and "${TOKEN}" in path.read_text()
     assert kept_matrix(tmp_path, "small").cells == matrix.cells
     assert make_plan(kept_matrix(tmp_path, "small")).steps.keys() == make_plan(matrix).steps.keys()
+    monkeypatch.delenv("TOKEN")
+    with pytest.raises(InputError, match="TOKEN is not set"):
+        kept_matrix(tmp_path, "small")
 
 
 @pytest.mark.parametrize(

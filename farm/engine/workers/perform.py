@@ -122,6 +122,7 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
         },
         code=step.code,
         parents=context.parents,
+        ended=time.time(),
     )
 
 
@@ -171,7 +172,9 @@ def record_failure(
         OSError: it cannot be written.
     """
     beside = [*log.parent.glob(dependencies.FILE)] if log else []
-    failure = Failure(step.stage, step.key, step.label, reason, kind, limit)
+    failure = Failure(
+        step.stage, step.key, step.label, reason, kind, limit, seconds, ended=time.time()
+    )
     store.record_failure(failure, log, beside)
     return Outcome(step.key, StepStatus.FAILED, reason, seconds, kind)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,40 +31,34 @@ _PAUSE_S = 3.0
 _SHARE = 50
 """A write may take a fiftieth of the time: one of 20,000 rows takes half a second."""
 
+_END_S = 10.0
+"""How long the end of a sweep waits for a write that is under way, in seconds."""
+
 
 class Board:
     """The rows of a sweep, of which a driver that is killed leaves what was known seconds before.
 
-    rows: those of all cells, as they are at the start. written: is called after each write.
+    written: is called after each write.
     """
 
     def __init__(
-        self,
-        results: Path,
-        sweep: str,
-        rows: Sequence[Row],
-        written: Callable[[], None] = lambda: None,
+        self, results: Path, sweep: str, written: Callable[[], None] = lambda: None
     ) -> None:
         self._results, self._sweep, self._written = results, sweep, written
-        self._rows = {row["cell"]: row for row in rows}
+        self._rows: dict[str, Row] = {}
         self._is_new = False
-        self._due = time.monotonic() + _PAUSE_S
+        self._due = 0.0
 
-    @property
-    def is_due(self) -> bool:
-        """Whether `put` would write the files now."""
-        return time.monotonic() >= self._due
-
-    def put(self, row: Row) -> None:
-        """Replace the row of its cell; write the files if that is due."""
-        self.put_all([row])
+    def wait_s(self) -> float:
+        """Return in how many seconds `put_all` would write the files; 0.0 for at once."""
+        return max(0.0, self._due - time.monotonic())
 
     def put_all(self, rows: Iterable[Row]) -> None:
         """Replace the rows of these cells; write the files if that is due."""
         for row in rows:
             self._rows[row["cell"]] = row
             self._is_new = True
-        if self.is_due:
+        if not self.wait_s():
             self.write()
 
     def write(self) -> None:
@@ -83,9 +78,11 @@ class Board:
 
 
 class LiveRows:
-    """A watcher of `run_steps` that puts the row of each cell on the board as it becomes known.
+    """A watcher of `run_steps` that puts the row of each cell on the board within seconds of its
+    end, and a context manager.
 
-    Rows are made when the board is due to write them, so that a short step does not pay for one.
+    Rows are made and written in a thread of its own, many at once: the driver waits neither for
+    records nor for the disk, and a cell's row does not wait for the end of the next step.
 
     steps: those that are not in the store at the start.
     """
@@ -97,7 +94,9 @@ class LiveRows:
         self._cells: dict[str, list[int]] = defaultdict(list)
         self._waits = Counter[int]()
         self._ended: dict[str, Outcome] = {}
-        self._known: list[PlannedCell] = []
+        self._known = deque[int]()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="leaderboard", daemon=True)
         remaining = {step.key for step in steps}
         for index, cell in enumerate(plan.cells):
             for key in cell.steps.values():
@@ -105,25 +104,45 @@ class LiveRows:
                     self._cells[key].append(index)
                     self._waits[index] += 1
 
+    def __enter__(self) -> LiveRows:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop. The end of the sweep writes what is not written by now."""
+        self._stop.set()
+        self._thread.join(_END_S)
+
     def started(self, step: Step) -> None:
         """Do nothing: a row has no place for what is under way."""
 
     def ended(self, step: Step, outcome: Outcome) -> None:
-        """Put the rows of the cells of which this was the last step."""
+        """Note the cells of which this was the last step."""
         self._ended[step.key] = outcome
         for index in self._cells.pop(step.key, ()):
             self._waits[index] -= 1
             if not self._waits[index]:
-                self._known.append(self._plan.cells[index])
-        if self._known and self._board.is_due:
-            self._board.put_all(self._rows())
-            self._known.clear()
+                self._known.append(index)
 
-    def _rows(self) -> list[Row]:
-        keys = {key for cell in self._known for key in cell.steps.values()}
+    def _follow(self) -> None:
+        """Write all rows as they are at the start, then those of cells that have ended since."""
+        cells, failed = [*self._plan.cells], ""
+        while not self._stop.is_set():
+            try:
+                self._board.put_all(self._rows(cells) if cells else ())
+                cells = []
+            except Exception as error:  # such as a service's: tried again, and the end does it anew
+                if (why := in_one_line(error)) != failed:
+                    log.warning(f"the leaderboard is not up to date: {why}")
+                failed = why
+            self._stop.wait(max(_PAUSE_S, self._board.wait_s()))
+            cells += [self._plan.cells[self._known.popleft()] for _ in range(len(self._known))]
+
+    def _rows(self, cells: Sequence[PlannedCell]) -> list[Row]:
+        keys = {key for cell in cells for key in cell.steps.values()}
         ends = [self._ended[key] for key in keys if key in self._ended]
         return make_rows(
-            replace(self._plan, cells=tuple(self._known)),
+            replace(self._plan, cells=tuple(cells)),
             self._store,
             self._verify,
             failure_reasons(ends),

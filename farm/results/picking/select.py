@@ -55,7 +55,8 @@ def pick(rows: Sequence[Row], criteria: Criteria) -> Pick:
 
 def _ran_here(rows: Sequence[Row]) -> Set[str]:
     """The targets of which cells were run here."""
-    return {row["target"] for row in rows if row["origin"] == HERE and row["status"] != "pending"}
+    run = (row for row in rows if row["origin"] == HERE and row["status"] in ("ok", "failed"))
+    return {row["target"] for row in run}
 
 
 def _pick(rows: Sequence[Row], criteria: Criteria, ran: Set[str]) -> Pick:

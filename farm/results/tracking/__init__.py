@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from farm.files import atomic, jsonfile
 from farm.results.escaping import shown
 from farm.results.tracking import own_file
-from farm.results.tracking.runs import EXPERIMENT, Known, Place, digest_of, of_cell, of_sweep
+from farm.results.tracking.cells import digest_of, of_cell
+from farm.results.tracking.evidence import Evidence
+from farm.results.tracking.names import run_names
+from farm.results.tracking.runs import EXPERIMENT, Content, Dataset, Known, Place
 
 if TYPE_CHECKING:
     from farm.results.columns import Row
 
-__all__ = ["EXPERIMENT", "is_logged", "log_sweep", "tracking_uri"]
+__all__ = ["EXPERIMENT", "Evidence", "is_logged", "log_sweep", "tracking_uri"]
+
+More = Callable[["Row", bool], tuple[Dataset | None, Mapping[str, Path | str]]]
+"""Returns the data set of a cell and the artifacts of its run; the ONNX file only if that is asked
+for."""
 
 
 def tracking_uri(results: Path) -> str:
@@ -28,56 +36,78 @@ def tracking_uri(results: Path) -> str:
 def log_sweep(
     sweep: str,
     rows: Sequence[Row],
-    links: Mapping[str, Row],
+    evidence: Mapping[str, Evidence],
     results: Path,
     complete: bool = True,
+    more: More = lambda *_: (None, {}),
 ) -> bool:
     """Update MLflow, and return whether anything had changed. A sweep has one parent run, also when
     it is run again.
 
-    links: the paths of each cell's ONNX file and engine, by name. complete: the rows are all of the
-    sweep's; else it is under way.
+    evidence: what the store knows of each cell. complete: the rows are all of the sweep's; else it
+    is under way, and cells that have not ended get no run yet. more: is asked for the cells that
+    are written.
 
     Raises:
         OSError: the files of the results cannot be written.
         Exception: whatever MLflow raises for its server or database.
     """
-    state = _State(sweep, rows, links, results, complete)
+    state = _State(sweep, rows, evidence, results, complete, more)
     if state.is_logged():
         return False
     kept = state.forget()
     for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)  # a new database logs each migration
     if not state.own:
-        from farm.results.tracking.server import Server
-
-        state.keep(*_written(Server(state.uri), state, kept))
+        _write_elsewhere(state, kept)
         return True
     from farm.results.tracking.database import Database
 
+    own = state.uri, own_file.artifacts(results)
     own_file.require(results)
     try:
-        with Database(results) as database:
-            state.keep(*_written(database, state))
+        with Database(*own) as database:
+            _write(database, state)
     except Exception as error:
         if (why := _torn(error)) is None:
             raise
         own_file.set_aside(results, why)  # too large to be read in whole before
         own_file.require(results)
-        with Database(results) as database:
-            state.keep(*_written(database, state))
+        with Database(*own) as database:
+            _write(database, state)
     return True
 
 
-def is_logged(sweep: str, rows: Sequence[Row], links: Mapping[str, Row], results: Path) -> bool:
+def _write_elsewhere(state: _State, kept: Any) -> None:
+    """Write to a server by MLflow's client; to an SQLite database of the user's by its tables, once
+    the client has made or compared them: that takes a thirtieth of the time."""
+    from farm.results.tracking.database import Database
+    from farm.results.tracking.server import Server
+
+    server = Server(state.uri)
+    if not _has_tables(state.uri, server.location):
+        _write(server, state, kept)
+        return
+    with Database(state.uri) as database:
+        _write(database, state)
+
+
+def _has_tables(uri: str, artifacts: str) -> bool:
+    """Whether runs can be written by tables, and artifacts into a folder."""
+    return uri.startswith("sqlite:") and urlsplit(artifacts).scheme in ("", "file")
+
+
+def is_logged(
+    sweep: str, rows: Sequence[Row], evidence: Mapping[str, Evidence], results: Path
+) -> bool:
     """Return whether MLflow has all of a sweep's rows, by what was noted beside the results."""
-    return _State(sweep, rows, links, results, True).is_logged()
+    return _State(sweep, rows, evidence, results, True).is_logged()
 
 
-def _written(place: Place, state: _State, kept: Any = None) -> tuple[str, dict[str, Known]]:
-    """Write what has changed; return the parent's id, and the runs of all cells."""
-    content = of_sweep(state.sweep, state.rows, state.complete)
-    parent = place.parent(content)
+def _write(place: Place, state: _State, kept: Any = None) -> None:
+    """Write what has changed, and note what is there then."""
+    sweep = state.content()
+    parent = place.parent(sweep)
     known = _runs(kept) if _runs(kept) and kept["parent"] == parent else None
     if known is not None:
         try:
@@ -87,8 +117,8 @@ def _written(place: Place, state: _State, kept: Any = None) -> tuple[str, dict[s
     if known is None:
         known = place.children(parent)
         known |= place.write(parent, state.changed(known), known)
-    place.finish(parent, content)
-    return parent, known
+    place.finish(parent, sweep)
+    state.keep(place.experiment, parent, known)
 
 
 def _runs(kept: Any) -> dict[str, Known]:
@@ -114,17 +144,23 @@ class _State:
         self,
         sweep: str,
         rows: Sequence[Row],
-        links: Mapping[str, Row],
+        evidence: Mapping[str, Evidence],
         results: Path,
         complete: bool,
+        more: More = lambda *_: (None, {}),
     ) -> None:
-        self.sweep, self.rows, self.complete, self.results = sweep, rows, complete, results
+        self.sweep, self.complete, self.results = sweep, complete, results
         self.uri = tracking_uri(results)
         self.own = self.uri == own_file.address(results)
-        self._links = links
-        self._digests = {row["cell"]: digest_of(row, links[row["cell"]]) for row in rows}
+        self._all, self._evidence, self._more = rows, evidence, more
+        self._names = run_names(rows)  # of all cells, so that a name stays while the sweep runs
+        self._rows = [row for row in rows if complete or row["status"] != "pending"]
+        self._digests = {row["cell"]: self._digest(row) for row in self._rows}
         self._mark = results / "tracked" / f"{sweep}.json"
         self._kept = _read(self._mark)
+
+    def _digest(self, row: Row) -> str:
+        return digest_of(row, self._evidence[row["cell"]], self._names[row["cell"]])
 
     def is_logged(self) -> bool:
         """Return whether there is nothing to do."""
@@ -140,13 +176,34 @@ class _State:
         path = own_file.database_path(self.results)
         return path.is_file() and own_file.fault(path) is None
 
-    def changed(self, known: Mapping[str, Known]) -> list[Any]:
+    def content(self) -> Content:
+        """Return the content of the sweep's own run."""
+        from farm.results.tracking import sweeps  # looks for picks: of no use to who asks alone
+
+        matrix = sweeps.kept(self.results, self.sweep)
+        times = [(one.began, one.ended) for one in self._evidence.values()]
+        dataset = self._more(self._all[0], False)[0] if self._all else None
+        source = sweeps.source_of(matrix)
+        return sweeps.of_sweep(
+            self.sweep, self._all, dataset, times, matrix, self.complete, self.results, source
+        )
+
+    def changed(self, known: Mapping[str, Known]) -> list[Content]:
         """Return the content of the runs of cells that differ from what is known."""
+        from farm.results.tracking import sweeps
+
+        matrix = sweeps.kept(self.results, self.sweep)
+        copies, source = sweeps.copies_onnx(matrix), sweeps.source_of(matrix)
         return [
-            of_cell(row, self._links[row["cell"]], digest)
-            for row, digest in zip(self.rows, self._digests.values(), strict=True)
+            self._cell(row, copies, source)
+            for row, digest in zip(self._rows, self._digests.values(), strict=True)
             if row["cell"] not in known or known[row["cell"]].digest != digest
         ]
+
+    def _cell(self, row: Row, copies: bool, source: Mapping[str, str]) -> Content:
+        dataset, files = self._more(row, copies)
+        cell = row["cell"]
+        return of_cell(row, self._evidence[cell], self._names[cell], dataset, files, source)
 
     def forget(self) -> Any:
         """Remove the note, and return it if it is of this server: nobody may rely on it while runs
@@ -155,12 +212,12 @@ class _State:
         same = isinstance(self._kept, dict) and self._kept.get("server") == shown(self.uri)
         return self._kept if same else None
 
-    def keep(self, parent: str, known: Mapping[str, Known]) -> None:
+    def keep(self, experiment: str, parent: str, known: Mapping[str, Known]) -> None:
         """Note what MLflow has. Raises OSError."""
         runs = {cell: (known[cell].digest, known[cell].run) for cell in self._digests}
-        note = {"server": shown(self.uri), "parent": parent, "complete": self.complete}
+        note = {"server": shown(self.uri), "experiment": experiment, "parent": parent}
         self._mark.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(self._mark, json.dumps({**note, "cells": runs}))
+        atomic.write(self._mark, json.dumps({**note, "complete": self.complete, "cells": runs}))
 
 
 def _read(path: Path) -> Any:

@@ -13,8 +13,10 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +24,14 @@ from farm import interrupts
 from farm.errors import in_one_line
 from farm.results import leaderboard, tracking
 from farm.results.escaping import shown, without_secrets
-from farm.results.rows import places
+from farm.results.tracking.artifacts import tail
+from farm.results.tracking.evidence import dataset_of, evidence_of, log_of, small_onnx_of
 from farm.store.opening import open_store
 from farm.terminal import plain
 
 if TYPE_CHECKING:
     from farm.results.columns import Row
+    from farm.results.tracking.runs import Dataset
     from farm.store import Store
 
 log = logging.getLogger(__name__)
@@ -61,9 +65,9 @@ class Tracker:
         logged then is logged by the next run of the sweep.
         """
         try:
-            links = {row["cell"]: places(row, self._store) for row in rows}
+            evidence = {row["cell"]: evidence_of(row, self._store) for row in rows}
             with contextlib.suppress(Exception):  # the process has the same fault, and says it
-                if tracking.is_logged(self._sweep, rows, links, self._results):
+                if tracking.is_logged(self._sweep, rows, evidence, self._results):
                     return
             if self._process is None:
                 self._start()
@@ -84,9 +88,11 @@ class Tracker:
         command = [sys.executable, "-m", "farm.results.tracking.follower"]
         command += [self._sweep, str(self._results), self._store.address]
         pipe = subprocess.PIPE
+        # Signals interrupt the main thread alone.
+        main = threading.current_thread() is threading.main_thread()
         try:
             # In a session of its own, Ctrl-C does not end it while it writes.
-            with interrupts.deferred():
+            with interrupts.deferred() if main else contextlib.nullcontext():
                 self._process = subprocess.Popen(
                     command,
                     stdin=pipe,
@@ -144,9 +150,10 @@ def follow(sweep: str, results: Path, store: Store) -> list[str]:
         began = time.monotonic()
         try:
             rows = leaderboard.of_sweep(results, sweep)
-            links = {row["cell"]: places(row, store) for row in rows}
+            evidence = {row["cell"]: evidence_of(row, store) for row in rows}
             if rows:
-                tracking.log_sweep(sweep, rows, links, results, complete=word == _END)
+                ended = word == _END
+                tracking.log_sweep(sweep, rows, evidence, results, ended, partial(_more, store))
             failed = []
         except Exception as error:  # servers and databases raise anything
             failed = failure(error, results)
@@ -154,6 +161,18 @@ def follow(sweep: str, results: Path, store: Store) -> list[str]:
             break
         pause = max(_PAUSE_S, 10 * (time.monotonic() - began))
     return handler.texts + failed
+
+
+def _more(store: Store, row: Row, copies: bool) -> tuple[Dataset | None, dict[str, Path | str]]:
+    """The data set of a cell; its log where it failed, and its ONNX file if that is small and asked
+    for."""
+    files = dict[str, Path | str]()
+    with contextlib.suppress(OSError):
+        if log := log_of(row, store):
+            files[f"{row['failed_stage']}.log"] = tail(log)
+        if copies and (onnx := small_onnx_of(row, store)):
+            files["model.onnx"] = onnx
+    return dataset_of(row, store), files
 
 
 def _next(pause_s: float) -> bytes:

@@ -49,6 +49,11 @@ def address(results: Path) -> str:
     return f"sqlite:///{database_path(results)}"
 
 
+def artifacts(results: Path) -> str:
+    """Return the address of the folder with the artifacts of the runs in that database."""
+    return (results / "mlflow-artifacts").as_uri()
+
+
 def fault(path: Path) -> str | None:
     """Return what is wrong with a database, by SQLite alone; None if it is sound.
 
@@ -161,7 +166,7 @@ def _made(part: Path, results: Path) -> None:
     from sqlalchemy import event
 
     stores: Any = sqlalchemy_store.SqlAlchemyStore  # it has no types
-    location, uri = (results / "mlflow-artifacts").as_uri(), f"sqlite:///{part}"
+    location, uri = artifacts(results), f"sqlite:///{part}"
     engine = stores._get_or_create_engine(uri)
     engine.dispose()
     event.listen(engine, "connect", _without_syncs)

@@ -1,15 +1,11 @@
-"""What MLflow keeps of a cell and of a sweep: the content of a run, made from rows."""
+"""What MLflow keeps of a cell and of a sweep: the content of a run, whatever keeps it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from farm.results.columns import Row
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 EXPERIMENT = "farm"
 SUPERSEDED = "farm.superseded"
@@ -17,28 +13,55 @@ SUPERSEDED = "farm.superseded"
 
 DIGEST = "farm.digest"
 PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+RUN_NAME = "mlflow.runName"
 
-_PARAMS = (
-    "model", "opset", "shape", "postprocess", "precision", "runtime", "workspace_bytes", "target",
-)  # fmt: skip
-_STATES = {"ok": "FINISHED", "failed": "FAILED", "pending": "KILLED"}
-_MOST_TAGS = 100  # MLflow's limit in one call
-_LONGEST = 5000  # characters of a tag
+OWN_TAGS = ("farm.", NOTE)
+"""How the tags begin that are replaced when a run is written again; others are the users'."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The data set that a run has read. digest: at most 36 characters. source: JSON."""
+
+    name: str
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine as an external model of MLflow: its files are in the farm's store."""
+
+    name: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Content:
-    """The content of one run. status: as MLflow names it; RUNNING while its sweep is under way."""
+    """The content of one run.
 
+    cell: the cell that the run is of; the sweep's name for its own run. status: as MLflow names
+    it; RUNNING while its sweep is under way. began, ended: of the work, in ms since 1970; None
+    where that is not known. files: artifacts by their paths in the run: files, or texts.
+    """
+
+    cell: str
     name: str
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     status: str
+    began: int | None = None
+    ended: int | None = None
+    dataset: Dataset | None = None
+    engine: Engine | None = None
+    files: Mapping[str, Path | str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """Return the digest of the cell's row and links."""
+        """Return the digest of what is logged of the cell."""
         return self.tags.get(DIGEST, "")
 
     def fits(self, params: Mapping[str, str], metrics: Sequence[str]) -> bool:
@@ -61,6 +84,10 @@ class Known:
 class Place(Protocol):
     """Where runs are kept: MLflow's server, or the database in the results."""
 
+    @property
+    def experiment(self) -> str:
+        """The id of the farm's experiment."""
+
     def parent(self, sweep: Content) -> str:
         """Return the id of the sweep's run, which is created if there is none."""
 
@@ -74,42 +101,3 @@ class Place(Protocol):
 
     def finish(self, parent: str, sweep: Content) -> None:
         """Write the content of the sweep's own run."""
-
-
-def digest_of(row: Row, links: Row) -> str:
-    """Return the digest of what is logged of a cell."""
-    return hashlib.sha256(json.dumps([row, links], sort_keys=True).encode()).hexdigest()
-
-
-def of_cell(row: Row, links: Row, digest: str) -> Content:
-    """Return the content of a cell's run. links: its ONNX file and engine, by name."""
-    # Children have the sweep's name too, or the UI's filter for it would hide them.
-    params = {"sweep": row["sweep"]}
-    params |= {name: str(row[name]) for name in _PARAMS if row[name] is not None}
-    others = {name: value for name, value in {**row, **links}.items() if name not in _PARAMS}
-    metrics = {
-        name: float(value) for name, value in others.items() if isinstance(value, int | float)
-    }
-    tags = {"farm.cell": row["cell"], "farm.kind": "cell"}
-    tags |= {f"farm.{name}": text[:_LONGEST] for name, text in others.items() if _is_text(text)}
-    # The digest is the last tag: a run that was interrupted before is written again.
-    tags = {**dict([*tags.items()][: _MOST_TAGS - 1]), DIGEST: digest}
-    return Content(row["cell"], params, metrics, tags, _STATES[row["status"]])
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def of_sweep(sweep: str, rows: Sequence[Row], complete: bool) -> Content:
-    """Return the content of a sweep's own run. complete: the sweep has ended."""
-    counts = {state: sum(row["status"] == state for row in rows) for state in _STATES}
-    metrics = {f"cells_{state}": float(count) for state, count in counts.items()}
-    worst = next((state for state in ("pending", "failed") if counts[state]), "ok")
-    return Content(
-        sweep,
-        {"sweep": sweep},
-        {**metrics, "cells": float(len(rows))},
-        {"farm.sweep": sweep, "farm.kind": "sweep", "farm.cells": str(len(rows))},
-        _STATES[worst] if complete else "RUNNING",
-    )

@@ -1,22 +1,40 @@
 """Write runs by MLflow's client, to a server or a database of the user's.
 
 A new run takes three calls: it is created with its tags, gets its params, metrics and digest in
-one, and is ended. What a run has already is asked only where its cell has changed.
+one, and is ended; its engine as a model takes four more. What a run has already is asked only where
+its cell has changed.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.results.tracking.runs import DIGEST, EXPERIMENT, PARENT, SUPERSEDED, Content, Known
+from farm.errors import in_one_line
+from farm.results.escaping import without_secrets
+from farm.results.tracking import artifacts
+from farm.results.tracking.models import CONTEXT, EXTERNAL, SOURCE_TYPE, mlmodel
+from farm.results.tracking.runs import (
+    DIGEST,
+    EXPERIMENT,
+    OWN_TAGS,
+    PARENT,
+    SUPERSEDED,
+    Content,
+    Known,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE = 8
 """Runs that are written at the same time to a server, where most of a call is waiting."""
@@ -32,17 +50,20 @@ class Server:
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
         from mlflow import MlflowClient
 
+        self._uri = uri
         self._client: MlflowClient = MlflowClient(tracking_uri=uri)
         self._threads = _AT_ONCE if uri.startswith("http") else 1
         found = self._client.get_experiment_by_name(EXPERIMENT)
-        self._experiment = str(
-            found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
-        )
+        if found is None:
+            found = self._client.get_experiment(self._client.create_experiment(EXPERIMENT))
+        self.experiment = str(found.experiment_id)
+        self.location = str(found.artifact_location)
+        self._keeps_files = True
 
     def parent(self, sweep: Content) -> str:
         """Return the id of the sweep's run, which is created if there is none."""
-        query = f"tags.`farm.sweep` = '{sweep.name}' and tags.`farm.kind` = 'sweep'"
-        if found := self._client.search_runs([self._experiment], query, max_results=1):
+        query = f"tags.`farm.sweep` = '{sweep.cell}' and tags.`farm.kind` = 'sweep'"
+        if found := self._client.search_runs([self.experiment], query, max_results=1):
             return str(found[0].info.run_id)
         return self._created(sweep, {})
 
@@ -52,7 +73,7 @@ class Server:
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment], f"tags.`{PARENT}` = '{parent}'", page_token=token
+                [self.experiment], f"tags.`{PARENT}` = '{parent}'", page_token=token
             )
             for run in page:  # the newest first
                 tags = run.data.tags
@@ -67,8 +88,8 @@ class Server:
         """Write the runs of the cells, and return them; known: those that cells have already."""
         pool = ThreadPoolExecutor(self._threads, "mlflow")
         try:
-            written = pool.map(lambda one: self._write(parent, one, known.get(one.name)), cells)
-            return dict(zip((one.name for one in cells), written, strict=True))
+            written = pool.map(lambda one: self._write(parent, one, known.get(one.cell)), cells)
+            return dict(zip((one.cell for one in cells), written, strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -80,39 +101,101 @@ class Server:
         old = self._client.get_run(known.run) if known else None
         if old and cell.fits(old.data.params, list(old.data.metrics)):
             self._clear_tags(old, cell)
-            self._log(old.info.run_id, cell, list(cell.tags))
+            if old.info.run_name != cell.name:
+                self._client.update_run(old.info.run_id, name=cell.name)
+            self._log(old.info.run_id, cell, list(cell.tags), old)
             return Known(old.info.run_id, cell.digest)
         new = self._created(cell, {PARENT: parent})
         self._log(new, cell, [DIGEST])
         if old:
             self._client.set_tag(old.info.run_id, SUPERSEDED, new)
+            for model in old.outputs.model_outputs if old.outputs else ():
+                self._client.delete_logged_model(model.model_id)
         return Known(new, cell.digest)
 
     def _created(self, content: Content, more: Mapping[str, str]) -> str:
         tags = {name: text for name, text in content.tags.items() if name != DIGEST}
         run = self._client.create_run(
-            self._experiment, tags={**more, **tags}, run_name=content.name
+            self.experiment,
+            start_time=content.began,
+            tags={**more, **tags},
+            run_name=content.name,
         )
         return str(run.info.run_id)
 
-    def _log(self, run: str, content: Content, tags: Sequence[str]) -> None:
-        """Log params, metrics and these tags, and end the run where its content has ended."""
+    def _log(self, run: str, content: Content, tags: Sequence[str], old: Run | None = None) -> None:
+        """Log all that a run has but what `_created` has given it, and end it where its content has
+        ended. tags: these of its tags. old: the run, where it was logged before."""
         from mlflow.entities import Metric, Param, RunTag
 
-        now = time.time_ns() // 1_000_000
+        now, model = time.time_ns() // 1_000_000, self._model(run, content, old)
+        dataset = content.dataset if model else None
+        name, digest = (dataset.name, dataset.digest) if dataset else (None, None)
+        metrics = [
+            Metric(key, value, now, 0, model, name, digest, run)
+            for key, value in content.metrics.items()
+        ]
+        self._put(run, content)
         self._client.log_batch(
             run,
-            metrics=[Metric(name, value, now, 0) for name, value in content.metrics.items()],
-            params=[Param(name, value) for name, value in content.params.items()],
-            tags=[RunTag(name, content.tags[name]) for name in tags],
+            metrics=metrics,
+            params=[Param(key, value) for key, value in content.params.items()],
+            tags=[RunTag(key, content.tags[key]) for key in tags],
         )
         if content.status == "RUNNING":
             self._client.update_run(run, status="RUNNING")
         else:
-            self._client.set_terminated(run, content.status)
+            self._client.set_terminated(run, content.status, content.ended)
+
+    def _model(self, run: str, content: Content, old: Run | None) -> str | None:
+        """Log the data set that a run has read, and the engine of a cell as a model; return that
+        one's id."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput
+
+        had = old.inputs.dataset_inputs if old and old.inputs else []
+        if (found := content.dataset) and not had:
+            own = Dataset(found.name, found.digest, SOURCE_TYPE, found.source)
+            self._client.log_inputs(run, [DatasetInput(own, [InputTag(*CONTEXT)])])
+        if (engine := content.engine) is None:
+            return None
+        if old and old.outputs and old.outputs.model_outputs:
+            known = str(old.outputs.model_outputs[0].model_id)
+            self._client.set_logged_model_tags(known, dict(engine.tags))
+            return known
+        made = self._client.create_logged_model(
+            self.experiment, engine.name, run, {**engine.tags, **EXTERNAL}, dict(engine.params)
+        )
+        model = str(made.model_id)
+        with tempfile.TemporaryDirectory() as folder:
+            text = mlmodel(model, run, made.artifact_location)
+            artifacts.put(Path(folder).as_uri(), {"MLmodel": text})
+            self._upload(lambda: self._client.log_model_artifacts(model, folder))
+        self._client.finalize_logged_model(model, "READY")
+        self._client.log_outputs(run, [LoggedModelOutput(model, 0)])
+        return model
+
+    def _put(self, run: str, content: Content) -> None:
+        """Upload the artifacts of a run."""
+        if not content.files:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            artifacts.put(Path(folder).as_uri(), content.files)
+            self._upload(lambda: self._client.log_artifacts(run, folder))
+
+    def _upload(self, upload: Callable[[], object]) -> None:
+        """Upload files. Where the server's artifacts cannot be written from here, as without the
+        credentials of its bucket, that is one warning: runs and models are there without files."""
+        if not self._keeps_files:
+            return
+        try:
+            upload()
+        except Exception as error:  # of whatever keeps the server's artifacts
+            self._keeps_files = False
+            why = without_secrets(in_one_line(error), self._uri)
+            log.warning(f"MLflow has the runs without their files: {why}")
 
     def _clear_tags(self, run: Run, cell: Content) -> None:
         """Remove tags that no longer hold, such as a failure's reason."""
         for name in run.data.tags:
-            if name.startswith("farm.") and name not in cell.tags:
+            if name.startswith(OWN_TAGS) and name not in cell.tags:
                 self._client.delete_tag(run.info.run_id, name)

@@ -12,7 +12,9 @@ from conftest import PROJECT
 from farm import specs
 from farm.cli.progress import Progress
 from farm.config.loader import load_matrix
+from farm.engine.estimates import Estimates
 from farm.engine.executors import Choices, starter
+from farm.engine.remaining import TimeLeft
 from farm.engine.scheduler import run_steps
 from farm.engine.workers.limits import Limits
 from farm.plan import Plan
@@ -108,7 +110,7 @@ def test_models_with_modules_of_one_name_are_each_their_own(tmp_path: Path) -> N
         steps = {
             s.key: s for s in plan.steps.values() if s.stage in ("check", "prepare", "reference")
         }
-        outcomes = run_steps(steps, store, start, Progress([], 1))
+        outcomes = run_steps(steps, store, start, Progress([], TimeLeft([], Estimates(), 1)))
     assert {one.status for one in outcomes.values()} == {"done"}
     kept = {step.label: store.record(step.ref) for step in plan.of_stage("reference")}
     found = {label.split()[0]: record.figures["box_ap"] for label, record in kept.items() if record}

@@ -61,7 +61,9 @@ def test_rows_are_logged_while_the_sweep_runs_and_the_rest_at_its_end(
     found = {name: one.info.status for name, one in runs(results).items()}
     assert found == {"s": "FAILED", "x": "FINISHED", "y": "FAILED"}
     rows = leaderboard.of_sweep(results, "s")
-    assert not tracking.log_sweep("s", rows, {one["cell"]: {} for one in rows}, results)
+    assert not tracking.log_sweep(
+        "s", rows, {one["cell"]: tracking.Evidence() for one in rows}, results
+    )
 
 
 def test_what_is_logged_already_starts_no_process(
@@ -128,14 +130,16 @@ def test_a_failure_is_one_warning_without_secrets(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:s3cr3t@127.0.0.1:9")
     leaderboard.write([row("x")], results, "s")
     tracker.update()
     tracker.update()
     tracker.close([row("x")])
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("MLflow at http://***@127.0.0.1:9") and "secret" not in first
+    assert first.startswith("MLflow at http://***@127.0.0.1:9") and "s3cr3t" not in first
     assert "the same command run again logs it" in second
+    files = [path for path in results.rglob("*") if path.is_file()]
+    assert files and not any(b"s3cr3t" in path.read_bytes() for path in files)
 
 
 def test_a_process_that_dies_is_a_warning(
@@ -173,7 +177,9 @@ def test_a_server_gets_the_runs_of_a_hundred_cells(
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     quiet = subprocess.DEVNULL
-    server = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+    server = subprocess.Popen(
+        command, cwd=results, stdout=quiet, stderr=quiet, start_new_session=True
+    )
     try:
         while server.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):

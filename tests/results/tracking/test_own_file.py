@@ -28,7 +28,7 @@ def results(tmp_path: Path, tracked: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def log(results: Path, sweep: str = "s") -> bool:
-    return tracking.log_sweep(sweep, [row("x", sweep=sweep)], {"x": {}}, results)
+    return tracking.log_sweep(sweep, [row("x", sweep=sweep)], {"x": tracking.Evidence()}, results)
 
 
 def sweeps(path: Path) -> set[str]:

@@ -1,0 +1,138 @@
+"""What MLflow is given of a cell and of a sweep: names, figures, tags, descriptions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rows import row
+
+from farm.results import tracking
+from farm.results.columns import COLUMNS
+from farm.results.tracking import sweeps
+from farm.results.tracking.cells import METRICS, of_cell
+from farm.results.tracking.names import run_names
+from farm.results.tracking.runs import Dataset
+
+
+def names(*rows: dict[str, Any]) -> list[str]:
+    numbered = [{**one, "cell": f"cell{n}"} for n, one in enumerate(rows)]
+    found = run_names(numbered)
+    assert [*found] == [one["cell"] for one in numbered]
+    return [*found.values()]
+
+
+def test_a_name_is_what_differs_in_the_sweep() -> None:
+    cells = [row("", model=m, opset=17, runtime=r) for m in "ab" for r in ("openvino", "torch")]
+    assert names(*cells) == ["a ov", "a torch", "b ov", "b torch"]
+    assert names(row("", opset=17, shape="fixed")) == ["cell0"]  # nothing does
+    assert names(row("", opset=11), row("", opset=None)) == ["op11", "cell1"]
+    sizes = [row("", workspace_bytes=size) for size in (None, 1 << 30)]
+    assert names(*sizes) == ["cell0", "1GiB"]
+
+
+def test_twenty_characters_tell_the_cells_of_a_sweep_apart() -> None:
+    models = ["retinanet_r50_fpn_1x_coco", "retinanet_r101_fpn_1x_coco", "ssd300_coco"]
+    runtimes = ["onnxruntime", "onnxruntime@1.20", "openvino@2025.2", "tensorrt", "torch"]
+    cells = [
+        row("", model=model, opset=opset, runtime=runtime, shape=shape, precision=precision)
+        for model in models
+        for opset in (11, 17)
+        for runtime in runtimes
+        for shape in ("fixed", "dynamic")
+        for precision in ("fp32", "int8")
+    ]
+    found = names(*cells)
+    assert len({name[:20] for name in found}) == len(cells) == 120
+    same = [row("", model=f"yolox_coco_{letter}" * 3) for letter in "abc"]
+    assert len({name[:20] for name in names(*same)}) == 3
+    many = [row("", shape=f"a_very_long_name_of_a_shape_{n}") for n in range(40)]
+    assert len({name[:20] for name in names(*many)}) == 40
+
+
+def test_cells_that_no_axis_tells_apart_are_numbered() -> None:
+    cells = [row("", opset=opset) for opset in (11, 11, 17)]
+    assert names(*cells) == ["1 cell0", "2 cell1", "3 cell2"]
+
+
+def test_there_are_fewer_than_thirty_metrics_and_all_are_columns() -> None:
+    assert len(METRICS) < 30 and set(METRICS) <= set(COLUMNS)
+    full = row("x", **dict.fromkeys(METRICS, 1))
+    assert len(of_cell(full, tracking.Evidence(), "x").metrics) == len(METRICS)
+
+
+def test_the_keys_of_the_store_are_in_one_tag() -> None:
+    content = of_cell(row("x", build_key="b" * 64), tracking.Evidence(), "x")
+    assert json.loads(content.tags["farm.keys"]) == {"build": "b" * 64}
+    assert not any(name.endswith("_key") for name in content.tags)
+    assert all(len(text) <= 500 for name, text in content.tags.items() if name != "farm.keys")
+
+
+def test_a_cell_that_was_skipped_says_why() -> None:
+    found = of_cell(row("x", status="skipped", reason="too old"), tracking.Evidence(), "x")
+    assert (
+        found.status == "KILLED"
+        and "**skipped**\n\n```\ntoo old" in found.tags["mlflow.note.content"]
+    )
+    assert "mlflow.note.content" not in of_cell(row("x"), tracking.Evidence(), "x").tags
+
+
+def test_what_was_not_built_here_is_no_model() -> None:
+    links = {"engine": "/e"}
+    assert of_cell(row("x"), tracking.Evidence(links), "x").engine is None
+    assert of_cell(row("x"), tracking.Evidence(sha256="0"), "x").engine is None
+    engine = of_cell(row("a.b@1.2"), tracking.Evidence(links, sha256="0"), "x").engine
+    assert engine is not None and engine.name == "a-b@1-2"  # without dots, as MLflow wants it
+    assert "farm.driver" not in engine.tags
+    gpu = row("x", device="NVIDIA H200 (9.0, driver 580)")
+    engine = of_cell(gpu, tracking.Evidence(links, sha256="0"), "x").engine
+    assert engine is not None and engine.tags["farm.driver"] == "580"
+
+
+def of_sweep(results: Path, rows: list[dict[str, Any]], complete: bool = True) -> Any:
+    found, times = Dataset("coco, 5 images", "d1", "{}"), [(5.0, 6.0), (None, None), (4.0, 8.0)]
+    kept = sweeps.kept(results, "s")
+    source = sweeps.source_of(kept)
+    return sweeps.of_sweep("s", rows, found, times, kept, complete, results, source)
+
+
+def test_the_description_of_a_sweep_has_what_it_found_and_how_it_is_run_again(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sweeps").mkdir()
+    kept = {
+        "matrix": str(tmp_path / "m.yaml"), "values": {"name": "${N}"}, "text": "name: ${N}\n",
+        "command": "farm run m.yaml",
+    }  # fmt: skip
+    (tmp_path / "sweeps/s.json").write_text(json.dumps(kept))
+    rows = [row("x"), row("y", status="failed", reason="|no|", failed_stage="build")]
+    content = of_sweep(tmp_path, rows)
+    note = content.tags["mlflow.note.content"]
+    assert "**Ship** of m on cpu: `x`" in note and "| model | runtime |" in note
+    assert "**Data set** coco, 5 images, digest `d1`" in note and "`farm run m.yaml`" in note
+    assert (content.began, content.ended, content.status) == (4000, 8000, "FAILED")
+    assert content.tags["mlflow.source.name"] == str(tmp_path / "m.yaml")
+    assert content.tags["mlflow.user"]
+    assert "mlflow.source.git.commit" not in content.tags  # it lies in no repository
+    assert content.files["matrix.yaml"] == "name: ${N}\n"
+    assert json.loads(content.files["matrix-as-run.json"]) == {"name": "${N}"}
+    assert "leaderboard.csv" in content.files
+    under_way = of_sweep(tmp_path, rows, complete=False)
+    assert under_way.status == "RUNNING" and under_way.ended is None
+    assert "leaderboard.csv" not in under_way.files
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"values": 1, "matrix": 2, "command": 3}'])
+def test_a_matrix_that_is_not_kept_is_left_out(text: str, tmp_path: Path) -> None:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps/s.json").write_text(text)
+    assert of_sweep(tmp_path, [row("x")]).metrics["cells"] == 1
+    assert not sweeps.copies_onnx(sweeps.kept(tmp_path, "s"))
+
+
+def test_onnx_files_are_copied_where_the_matrix_says_so() -> None:
+    assert sweeps.copies_onnx({"values": {"mlflow": {"artifacts": True}}})
+    for other in ({}, {"mlflow": True}, {"mlflow": {"artifacts": "yes"}}):
+        assert not sweeps.copies_onnx({"values": other})
