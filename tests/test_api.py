@@ -41,10 +41,10 @@ def test_the_leaderboard_is_a_data_frame_whose_columns_have_types(results: Path)
     found = api.leaderboard(results=results)
     assert isinstance(found, pd.DataFrame) and len(found) == 3
     expected = {
-        "cell": "string", "box_ap": "float64", "engine_bytes": "Int64", "stable": "boolean",
+        "cell": "string", "bbox_mAP": "float64", "engine_bytes": "Int64", "stable": "boolean",
     }  # fmt: skip
     assert {name: str(found.dtypes[name]) for name in expected} == expected
-    assert found.set_index("cell").loc["good", "box_ap"] == 0.6
+    assert found.set_index("cell").loc["good", "bbox_mAP"] == 0.6
     assert pd.isna(found.set_index("cell").loc["good", "voc_map"])
 
 
@@ -52,7 +52,7 @@ def test_rows_and_columns_are_chosen_as_by_the_command(results: Path) -> None:
     found = api.leaderboard(
         results=results, where="status = ok", sort="-box_ap", columns=("cell", "box_ap"), top=1
     )
-    assert found.to_dict("records") == [{"cell": "good", "box_ap": 0.6}]
+    assert found.to_dict("records") == [{"cell": "good", "bbox_mAP": 0.6}]
     both = api.leaderboard(results=results, where=["status = ok", "model = a"], columns="cell")
     assert list(both.cell) == ["fast"]
     assert api.leaderboard(results=results, where="model = z").empty
