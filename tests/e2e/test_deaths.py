@@ -143,7 +143,7 @@ dataset: {{type: synthetic, count: 2, seed: 7, size: 160}}
 measure: {{seconds: 0.05, warmup_seconds: 0, min_samples: 10}}
 compare: false
 verify: {{images: 1}}
-limits: {{check: 6s, export: 6s, build: 6s, measure: 6s, memory: 1GiB}}
+limits: {{check: 12s, export: 12s, build: 12s, measure: 12s, memory: 1GiB}}
 """
 STAGES = ("check", "export", "build", "measure")
 ENDS = {
@@ -154,7 +154,7 @@ ENDS = {
     ),
     "abort": ("crash", r"its code ended by signal 6 \(Aborted\)"),
     "segfault": ("crash", r"its code ended by signal 11 \(Segmentation fault\)"),
-    "hang": ("timeout", r"it did not finish within 6\.0s; `limits: {\w+: TIME}` in the matrix"),
+    "hang": ("timeout", r"it did not finish within 12\.0s; `limits: {\w+: TIME}` in the matrix"),
     "memory": ("oom", r"out of memory \(MemoryError\)|it used more than 1GiB of memory"),
     "kill": ("crash", r"its process was killed by signal 9 \(Killed\)"),
     "interrupt": ("crash", "its code raised KeyboardInterrupt"),
@@ -219,4 +219,4 @@ def test_a_cell_is_reproduced_within_the_limits_of_its_matrix(
     folder, cell = rows["folder"], rows["build-hang"]["cell"]
     done = farm("reproduce", cell, "--results", "r", site=folder["site"], cwd=folder["path"])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "failed at build: it did not finish within 6.0s" in done.stdout
+    assert "failed at build: it did not finish within 12.0s" in done.stdout
