@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast coverage mutants pythons fuzz chaos lint bench models gpu-pack train-demo clean
+.PHONY: help setup demo test test-fast coverage mutants pythons fuzz chaos lint bench models docs gpu-pack train-demo clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -78,6 +78,9 @@ bench: setup ## Measure the farm itself, exports, and what precisions cost and g
 
 models: setup ## Check every model at every opset, and write docs/models.md; hours, and resumes
 	$(BIN)/farm models --records docs/models.jsonl --markdown docs/models.md
+
+docs: setup ## The documentation as a site, in build/site
+	$(BIN)/python -m mkdocs build --strict
 
 gpu-pack: setup ## Pack YOLOX-Nano of matrices/gpu.yaml (MODEL names another); see docs/gpu.md
 	$(BIN)/python tools/random_models.py tools/gpu_models.yaml build/gpu-models $(MODEL)

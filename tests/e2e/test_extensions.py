@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -109,169 +110,20 @@ def test_a_column_of_another_package_is_in_the_files_and_the_table(tmp_path: Pat
     assert python(READ, tmp_path, "csv", paths=(site,)).splitlines()[1].endswith(",")
 
 
-# ---------------------------------------------------------------- all five at once
+# ------------------------------------------- all five at once, by the page that explains them
 
-OTHER = """\
-from pathlib import Path
-from typing import Annotated, Literal
-
-from farm.config.models import OwnFormSpec
-from farm.datasets.base import DatasetType
-from farm.runtimes.base import Finding
-from farm.options import DatasetOptions, InputFile, RuntimeOptions, Text
-from farm.parts import ExtraStage, Source
-from farm.results.columns import Column
-from farm.runtimes.base import Runtime
-from farm.store.figures import count
+PAGE = (PROJECT / "docs" / "extending.md").read_text()
 
 
-class MirrorOptions(RuntimeOptions):
-    threads: int | None = None
-    notes: Annotated[Text, InputFile("notes")] | None = None
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.M | re.S)
 
 
-class Mirror:
-    \"\"\"Keeps the ONNX file as it is, and lets ONNX Runtime run it.\"\"\"
-
-    def build(self, onnx, folder, options):
-        (folder / "model.mirror").write_bytes(onnx.read_bytes())
-
-    def open_engine(self, folder, options, threads):
-        from onnxruntime import InferenceSession, SessionOptions
-
-        settings = SessionOptions()
-        settings.intra_op_num_threads = MirrorOptions.read(options).threads or threads
-        return MirrorSession(InferenceSession((folder / "model.mirror").read_bytes(), settings))
-
-
-class MirrorSession:
-    def __init__(self, session):
-        self.session, self.names = session, [one.name for one in session.get_outputs()]
-
-    def run(self, images):
-        name = self.session.get_inputs()[0].name
-        return dict(zip(self.names, self.session.run(self.names, {name: images})))
-
-    def close(self):
-        self.session = None
-
-
-MIRROR = Runtime(
-    name="mirror",
-    short="MIR",
-    packages=("onnxruntime",),
-    engines=Mirror,
-    options=MirrorOptions,
-    probe=lambda: Finding("mirror", "ok", "it reflects"),
-    install="pip install other",
-)
-
-
-class StoredSpec(OwnFormSpec):
-    source: Literal["stored"]
-    network: Annotated[Text, InputFile("network")]
-
-
-class Stored:
-    \"\"\"Ready ONNX files under another name.\"\"\"
-
-    def check(self, model):
-        from farm.sources import onnx
-
-        return onnx.check(self.ready(model))
-
-    def load(self, model):
-        from farm.sources import onnx
-
-        return onnx.load(self.ready(model))
-
-    def set_threads(self, threads):
-        from farm.sources import onnx
-
-        onnx.set_threads(threads)
-
-    def export_onnx(self, detector, shape, opset, path, postprocess="graph"):
-        from farm.sources import onnx
-
-        onnx.export_onnx(detector, shape, opset, path, postprocess)
-
-    def ready(self, model):
-        from farm import specs
-
-        file = dict(model.options)["network"]
-        return specs.OnnxModel(
-            model.name, file, model.outputs, model.classes, model.preprocess, model.clip_boxes
-        )
-
-
-STORED = Source(
-    name="stored", packages=("onnx", "onnxruntime"), adapter=Stored, spec=StoredSpec,
-    opsets=False, eager=False,
-)
-
-
-class DiscsSpec(DatasetOptions):
-    type: Literal["discs"]
-    seed: int = 5
-
-
-class Discs:
-    def open_dataset(self, dataset, folder):
-        from farm.datasets import synthetic
-
-        synthetic.draw(folder, 6, dict(dataset.options).get("seed", 5), 160)
-        return folder / "images", folder / "annotations.json"
-
-
-DISCS = DatasetType(name="discs", adapter=Discs, spec=DiscsSpec)
-
-
-def weigh(inputs, context):
-    from farm.datasets.prepared import Prepared
-    from farm.stages.engines import opened
-
-    images = Prepared(context.artifact(inputs.prepared))
-    with opened(inputs.engine, context, context.threads) as session:
-        found = session.run(images.image(0)[None])
-    folder = context.artifact(inputs.engine.built) / "engine"
-    return {
-        "bytes": sum(path.stat().st_size for path in folder.iterdir()),
-        "rows": int(found["dets"].shape[1]),
-    }
-
-
-WEIGH = ExtraStage(name="weigh", run=lambda: weigh)
-WEIGHT = Column(
-    "weight", count, "weigh", lambda cell: cell.figure("weigh", "bytes"), heading="weight"
-)
-"""
-POINTS = """\
-[farm.runtimes]
-mirror = other:MIRROR
-[farm.sources]
-stored = other:STORED
-[farm.datasets]
-discs = other:DISCS
-[farm.stages]
-weigh = other:WEIGH
-[farm.columns]
-weight = other:WEIGHT
-"""
-ALL_FIVE = """\
-name: five
-models:
-  peaks:
-    source: stored
-    network: peaks.onnx
-    classes: [circle, square, triangle, star]
-    preprocess: {mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375], pad: 32}
-shapes: {fixed: {opt: 160x160}}
-runtimes: [mirror, onnxruntime]
-dataset: {type: discs, seed: 7, limit: 4}
-runtime_options: {mirror: {threads: 1, notes: notes.txt}}
-measure: {seconds: 0.1, warmup_seconds: 0.1, min_samples: 10}
-compare: false
-"""
+OTHER = "\n".join(blocks("python"))
+(ALL_FIVE,) = blocks("yaml")
+(PROJECT_FILE,) = blocks("toml")
+POINTS = re.sub(r'^(\w+) = "(.*)"$', r"\1 = \2", PROJECT_FILE.partition("\n\n")[2], flags=re.M)
+POINTS = re.sub(r'^\[project\.entry-points\."(.*)"\]$', r"[\1]", POINTS, flags=re.M)
 
 
 def farm(*words: object, site: Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The README: every command and matrix in it works as it stands."""
+"""The README and the pages that continue it: every command and matrix works as it stands."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from conftest import PROJECT, Farm
 from farm.config.loader import load_matrix
 
 README = (PROJECT / "README.md").read_text()
+PAGES = [(PROJECT / "docs" / f"{name}.md").read_text() for name in ("tools", "offline")]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+def blocks(language: str, *texts: str) -> list[str]:
+    pattern = rf"^```{language}\n(.*?)^```"
+    return [found for text in texts for found in re.findall(pattern, text, re.M | re.S)]
 
 
 COMMANDS = [
     line.split("#")[0].strip()
-    for block in blocks("sh")
+    for block in blocks("sh", README, *PAGES)
     for line in block.replace("\\\n", " ").splitlines()
     if line.startswith(("farm ", "python -m farm."))
 ]
@@ -43,6 +45,20 @@ def test_a_command_of_the_readme_works(command: str, demo: Path, farm: Farm) -> 
         done = subprocess.run(python, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", blocks("python", README))
+def test_python_of_the_readme_works(code: str, demo: Path) -> None:
+    """After the commands: of the bundle that they have written, and of the demo's results."""
+    folder = PROJECT if "Detector" in code else demo.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    if "Detector" in code:
+        names = {line.split()[0] for line in done.stdout.splitlines()}
+        assert names and names <= {"circle", "square", "triangle", "star"}
 
 
 def test_the_readme_has_the_commands_that_people_need() -> None:
@@ -64,6 +80,10 @@ def test_the_readme_has_the_commands_that_people_need() -> None:
         "store",
         "doctor",
         "gc",
+        "init",
+        "bundle",
+        "report",
+        "watch",
     } | {
         "export",
         "build",
@@ -76,7 +96,7 @@ def test_the_readme_has_the_commands_that_people_need() -> None:
 
 
 def test_the_matrix_of_the_readme_is_the_one_that_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = blocks("yaml")[0]
+    text = blocks("yaml", README)[0]
     assert yaml.safe_load(_shielded(text)) == yaml.safe_load(
         _shielded((PROJECT / "matrices" / "coco-mini.yaml").read_text())
     )
