@@ -36,6 +36,7 @@ def client_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def results(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts by default
     folder = tmp_path / "results"
     folder.mkdir()
     (folder / "mlflow.db").write_bytes(template.read_bytes())
