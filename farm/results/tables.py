@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -210,10 +211,17 @@ def _table(rows: Sequence[Row], among: Sequence[Row], coloured: bool) -> str:
         groups.setdefault((row["target"], row["sweep"]), []).append(row)
     for (target, sweep), unmarked in groups.items():
         own = marked(unmarked, among)
-        title = plain(f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}")
-        lines = [title.rstrip(": "), _lined(own, _that_fit(own, shown_columns(own)), coloured)]
+        title = f"Leaderboard of sweep {sweep}, target {target}: {own[0]['device'] or ''}"
+        title = _folded(plain(title).rstrip(": "))
+        lines = [title, _lined(own, _that_fit(own, shown_columns(own)), coloured)]
         blocks.append("\n".join(lines + legend(own) + _reasons(own) + _origins(own)))
     return "\n\n".join(blocks)
+
+
+def _folded(title: str) -> str:
+    """The title on as many lines as the terminal needs."""
+    width = terminal_width()
+    return textwrap.fill(title, width, subsequent_indent="  ") if width else title
 
 
 def _table_in_order(rows: Sequence[Row], among: Sequence[Row], coloured: bool) -> str:

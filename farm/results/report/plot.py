@@ -222,12 +222,12 @@ def _plot(
 
 
 def _labels(side: str, x: Spec, y: Spec) -> Spec:
-    """The labels of the front: of its left half above and right of their marks, of its right half
-    below and left of them, so that neighbours do not cover each other."""
+    """The labels of the front, above their marks: of its left half to the right, of its right half
+    to the left and higher, so that neighbours do not cover each other."""
     mark = {
         "type": "text", "align": side, "fontSize": 11, "limit": 260,
-        "baseline": "bottom" if side == "left" else "top",
-        "dx": 7 if side == "left" else -7, "dy": -5 if side == "left" else 7,
+        "baseline": "bottom",
+        "dx": 7 if side == "left" else -7, "dy": -5 if side == "left" else -10,
     }  # fmt: skip
     return {
         "data": {"name": "front"},
