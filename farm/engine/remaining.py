@@ -128,8 +128,8 @@ class TimeLeft:
             work[group.alone] += self._share(group, self._left[group] * seconds)
         under_way = {True: 0.0, False: 0.0}
         for key, began in self._running.items():
-            if group := self._groups.get(key):
-                under_way[group.alone] += self._share(group, min(now - began, found[group]))
+            if own := self._groups.get(key):
+                under_way[own.alone] += self._share(own, min(now - began, found[own]))
         paces = self._paces(now, {alone: self._done[alone] + under_way[alone] for alone in work})
         return sum((work[alone] - under_way[alone]) * paces[alone] for alone in work)
 

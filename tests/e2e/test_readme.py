@@ -80,10 +80,6 @@ def test_the_readme_has_the_commands_that_people_need() -> None:
         "store",
         "doctor",
         "gc",
-        "init",
-        "bundle",
-        "report",
-        "watch",
     } | {
         "export",
         "build",

@@ -70,7 +70,7 @@ def _as_picture(image: Floats, pipeline: str) -> Pixels:
     swapped = own.decode.channel_order == "rgb"
     for step in own.steps:
         if isinstance(step, Normalize):
-            pixels = pixels * np.float32(step.std) + np.float32(step.mean)
+            pixels = pixels * np.array(step.std, np.float32) + np.array(step.mean, np.float32)
             swapped ^= step.to_rgb
     return _rounded(pixels[:, :, ::-1] if swapped else pixels)
 
@@ -83,7 +83,7 @@ def _scale(image: Pixels) -> float:
     longer = max(image.shape[:2])
     if longer < _LEAST_EDGE:
         return float(-(-_LEAST_EDGE // longer))
-    return min(1.0, _EDGE / longer)
+    return min(1.0, float(_EDGE / longer))
 
 
 def _drawn(image: Pixels, side: Side, scale: float) -> Pixels:

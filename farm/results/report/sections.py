@@ -162,11 +162,12 @@ def _choices(rows: Sequence[Row]) -> list[Choice]:
     found = []
     for (_, model), pick in picks(rows, Criteria()).items():
         best = pick.best or {}
-        texts = (
+        ap, drop, latency = (
             value_text(best.get(name), COLUMNS[name].form)
             for name in ("box_ap", "box_ap_drop", "latency_p50_ms")
         )
-        found.append(Choice(plain(model), plain(best.get("cell", "")), *texts, plain(pick.why)))
+        cell = plain(best.get("cell", ""))
+        found.append(Choice(plain(model), cell, ap, drop, latency, plain(pick.why)))
     return found
 
 
