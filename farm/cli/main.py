@@ -89,6 +89,9 @@ COMMANDS = {
         "show what this machine can run, what is missing and how to get it",
         "farm.cli.commands:add_doctor",
     ),
+    "schema": Command(
+        "print the JSON schema of a matrix, for editors", "farm.cli.schema:add_command"
+    ),
     "completion": Command(
         "print a script that completes words in bash, zsh or fish",
         "farm.cli.completion:add_command",

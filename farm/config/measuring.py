@@ -42,7 +42,9 @@ class MeasureSpec(StrictModel):
     warmup_seconds: Annotated[Finite, Field(ge=0, le=600)] = 0.2
     min_samples: Annotated[Whole, Field(ge=10, le=1_000_000)] = 64
     threads: Annotated[Whole, Field(ge=1, le=1024)] | None = None
-    throughput: Annotated[bool | float, BeforeValidator(_switch_or_seconds)] = True
+    throughput: Annotated[
+        bool | float, BeforeValidator(_switch_or_seconds, json_schema_input_type=bool | float)
+    ] = True
     server: ServerSpec | None = None
 
     @property

@@ -9,7 +9,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    field_validator,
     model_validator,
 )
 
@@ -165,13 +164,10 @@ class Int8Spec(StrictModel):
 
     method: Literal["minmax", "percentile", "entropy"] = "percentile"
     percentile: Annotated[Finite, Field(ge=50, le=100)] = 99.99
-    auto: AutoSpec | None = None
-
-    @field_validator("auto", mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        """Take `auto: true` for auto with its defaults."""
-        return default_or_none(value)
+    auto: Annotated[
+        AutoSpec | None,
+        BeforeValidator(default_or_none, json_schema_input_type=AutoSpec | bool | None),
+    ] = None
 
 
 def _auto(value: Any) -> Any:
@@ -230,15 +226,23 @@ class MatrixSpec(StrictModel):
     dataset: DatasetSpec
     simplify: bool = False
     calibration: CalibrationSpec | None = None
-    int8: Annotated[Int8Spec, BeforeValidator(_auto)] = Int8Spec()
+    int8: Annotated[
+        Int8Spec, BeforeValidator(_auto, json_schema_input_type=Int8Spec | Literal["auto"])
+    ] = Int8Spec()
     keep_fp32: Annotated[list[Text], AfterValidator(distinct)] = []
     runtime_options: dict[RuntimeName, Options] = {}
     exclude: Annotated[list[SelectionSpec], Field(max_length=500)] = []
     include: Annotated[list[SelectionSpec], Field(max_length=500)] = []
     verify: VerifySpec = VerifySpec()
     measure: MeasureSpec = MeasureSpec()
-    compare: Annotated[CompareSpec | None, BeforeValidator(default_or_none)] = CompareSpec()
-    racing: Annotated[RacingSpec | None, BeforeValidator(default_or_none)] = None
+    compare: Annotated[
+        CompareSpec | None,
+        BeforeValidator(default_or_none, json_schema_input_type=CompareSpec | bool | None),
+    ] = CompareSpec()
+    racing: Annotated[
+        RacingSpec | None,
+        BeforeValidator(default_or_none, json_schema_input_type=RacingSpec | bool | None),
+    ] = None
     limits: LimitsSpec = LimitsSpec()
     mlflow: MlflowSpec = MlflowSpec()
     results: Text | None = None

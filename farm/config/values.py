@@ -25,6 +25,11 @@ def _one_of(kind: str, words: Any) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _choices(words: Any) -> Any:
+    """What editors offer; `_one_of` checks."""
+    return Field(json_schema_extra={"enum": [*words]})
+
+
 def _runtime(value: str) -> str:
     """Check `NAME`, `NAME@VERSION` or `NAME@ENVIRONMENT`; the loader checks what follows the @."""
     name, at, rest = value.partition("@")
@@ -102,32 +107,40 @@ def _matches(pattern: str, expected: str) -> AfterValidator:
 
 
 Capability = Annotated[
-    str, BeforeValidator(_version), _matches(r"\d+\.\d", "a compute capability, as 8.9")
+    str,
+    BeforeValidator(_version, json_schema_input_type=str | float),
+    _matches(r"\d+\.\d", "a compute capability, as 8.9"),
 ]
 Driver = Annotated[
-    str, BeforeValidator(_version), _matches(r"\d+(\.\d+)*", "a driver's version or branch, as 580")
+    str,
+    BeforeValidator(_version, json_schema_input_type=str | float),
+    _matches(r"\d+(\.\d+)*", "a driver's version or branch, as 580"),
 ]
 Options = Annotated[dict[str, Any], AfterValidator(_json)]
 Triple = tuple[Finite, Finite, Finite]
 Name = Annotated[str, AfterValidator(_name)]
-Opset = Annotated[Whole, _one_of("opset", catalog.OPSETS)]
+Opset = Annotated[Whole, _one_of("opset", catalog.OPSETS), _choices(catalog.OPSETS)]
 # YAML reads the name of the runtime `null` as no value.
 RuntimeName = Annotated[
     str,
-    BeforeValidator(lambda value: "null" if value is None else value),
+    BeforeValidator(
+        lambda value: "null" if value is None else value, json_schema_input_type=str | None
+    ),
     AfterValidator(_runtime),
 ]
 Requirement = Annotated[str, AfterValidator(_requirement)]
 PythonVersion = Annotated[
     str,
-    BeforeValidator(_python),
+    BeforeValidator(_python, json_schema_input_type=str | float),
     _matches(r"3\.[1-9]\d(\.\d+)?", "a version of Python from 3.10 on, as '3.12'"),
 ]
-Precision = Annotated[str, _one_of("precision", catalog.PRECISIONS)]
-Postprocess = Annotated[str, _one_of("postprocess", catalog.POSTPROCESS)]
-Bytes = Annotated[int, BeforeValidator(parse_bytes)]
-Duration = Annotated[float, BeforeValidator(parse_seconds)]
-ShapeDims = Annotated[Dims, BeforeValidator(parse_dims)]
+Precision = Annotated[str, _one_of("precision", catalog.PRECISIONS), _choices(catalog.PRECISIONS)]
+Postprocess = Annotated[
+    str, _one_of("postprocess", catalog.POSTPROCESS), _choices(catalog.POSTPROCESS)
+]
+Bytes = Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=str)]
+Duration = Annotated[float, BeforeValidator(parse_seconds, json_schema_input_type=str)]
+ShapeDims = Annotated[Dims, BeforeValidator(parse_dims, json_schema_input_type=str)]
 
 
 def axis(item: Any) -> Any:
