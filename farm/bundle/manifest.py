@@ -21,8 +21,9 @@ Json = dict[str, Any]
 
 _FIGURES = (
     "box_ap", "mask_ap", "voc_map", "latency_", "throughput_", "serial_", "server_", "vs_best",
-    "speedup_", "matched_", "max_", "min_", "rank", "stable", "samples", "threads", "batch", "engine_bytes",
-    "onnx_bytes", "peak_host_bytes", "evaluate_images", "measured_at", "device_p50", "host_p50",
+    "speedup_", "matched_", "max_", "min_", "rank", "stable", "samples", "threads", "batch",
+    "engine_bytes", "onnx_bytes", "peak_host_bytes", "evaluate_images", "measured_at",
+    "device_p50", "host_p50",
 )  # fmt: skip
 """How the names of the columns begin that are figures of the engine."""
 
