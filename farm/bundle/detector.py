@@ -496,7 +496,7 @@ def _greedy(
         best, alive = alive[0], alive[1:]
         kept.append(int(best))
         alive = alive[~(_iou(boxes[best], boxes[alive], 0) > np.float32(how["iou"]))]
-    rows = np.sort(np.array(kept, np.int64))  # so that equal scores stay in their order
+    rows = np.array(kept, np.int64)
     return rows, scores[rows]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import farm
 from farm.bundle import pipeline
 from farm.bundle.detector import SCHEMA
+from farm.results.names import outer
 
 if TYPE_CHECKING:
     from farm.bundle.cells import FinishedCell
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _FIGURES = (
-    "box_ap", "mask_ap", "latency_", "throughput_", "serial_", "server_", "vs_best", "speedup_",
-    "matched_", "max_", "min_", "rank", "stable", "samples", "threads", "batch", "engine_bytes",
-    "onnx_bytes", "peak_host_bytes", "evaluate_images", "measured_at", "device_p50", "host_p50",
+    "box_ap", "mask_ap", "voc_map", "latency_", "throughput_", "serial_", "server_", "vs_best",
+    "speedup_", "matched_", "max_", "min_", "rank", "stable", "samples", "threads", "batch",
+    "engine_bytes", "onnx_bytes", "peak_host_bytes", "evaluate_images", "measured_at",
+    "device_p50", "host_p50",
 )  # fmt: skip
 """How the names of the columns begin that are figures of the engine."""
 
@@ -75,7 +77,7 @@ def manifest(cell: FinishedCell, input_name: str, opset: int, engine_file: str) 
         },
         "versions": _versions(cell),
         "figures": {
-            name: value
+            outer(name): value
             for name, value in row.items()
             if name.startswith(_FIGURES) and value is not None
         },

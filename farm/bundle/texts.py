@@ -79,14 +79,15 @@ def readme(bundle: dict[str, Any], others: dict[str, str]) -> str:
     )
 
 
+_ENDS = ("drop_low", "drop_high")
+"""Of the interval of what is lost of AP."""
+
+
 def _figures(values: dict[str, Any]) -> str:
     lines = []
-    for kind in ("box", "mask"):
-        if (ap := values.get(f"{kind}_ap")) is not None:
-            drop, ends = (
-                values.get(f"{kind}_ap_drop"),
-                [values.get(f"{kind}_ap_drop_{end}") for end in ("low", "high")],
-            )
+    for kind, metric in (("box", "bbox_mAP"), ("mask", "segm_mAP")):
+        if (ap := values.get(metric)) is not None:
+            drop, *ends = (values.get(f"{metric}_{end}") for end in ("drop", *_ENDS))
             beside = f", {drop:+.4f} lost against PyTorch" if drop is not None else ""
             if drop is not None and None not in ends:
                 beside += f" (95 % interval {ends[0]:+.4f} to {ends[1]:+.4f})"

@@ -90,10 +90,10 @@ def test_a_bundle_has_the_ap_of_its_row_without_farm_and_pytorch(
     assert done.stdout.startswith("engine/") and not done.stderr
     found = loaded(output)
     truth = data / "annotations.json"
-    assert average_precision(truth, found) == pytest.approx(rows[cell]["box_ap"], abs=1e-6)
+    assert average_precision(truth, found) == pytest.approx(rows[cell]["bbox_mAP"], abs=1e-6)
     if cell.startswith("twostage"):
         mask_ap = average_precision(truth, found, "segm")
-        assert mask_ap == pytest.approx(rows[cell]["mask_ap"], abs=1e-6)
+        assert mask_ap == pytest.approx(rows[cell]["segm_mAP"], abs=1e-6)
 
 
 def loaded(path: Path) -> dict[str, SimpleNamespace]:

@@ -70,8 +70,8 @@ def test_the_folder_has_everything_and_says_what(cell: str, made: Any, tool: Too
     assert content["input"]["pad"] == {
         "where": "on the right and below", "value": [0.0] * 3, "when": "after normalising",
     }  # fmt: skip
-    assert 0 < content["figures"]["box_ap"] < 1 and content["figures"]["latency_p50_ms"] > 0
-    assert {"box_ap_drop_low", "box_ap_drop_high"} <= {*content["figures"]}
+    assert 0 < content["figures"]["bbox_mAP"] < 1 and content["figures"]["latency_p50_ms"] > 0
+    assert {"bbox_mAP_drop_low", "bbox_mAP_drop_high"} <= {*content["figures"]}
     runtime = cell.split(".")[4]
     pinned = (bundle / "requirements.txt").read_text().splitlines()
     assert {line.partition("==")[0] for line in pinned} == {
@@ -275,7 +275,7 @@ def test_farm_test_evaluates_a_bundle(made: Any, tool: Tool, tmp_path: Path) -> 
     assert done.code == 0, done.err
     figures = dict(line.split(": ") for line in done.out.splitlines() if ": " in line)
     row = detector.read_bundle(bundle)["figures"]
-    assert float(figures["bbox_mAP"]) == pytest.approx(row["box_ap"], abs=6e-5)  # four digits
+    assert float(figures["bbox_mAP"]) == pytest.approx(row["bbox_mAP"], abs=6e-5)  # four digits
     done = tool(*words, *data, "--backend", "onnxruntime")
     assert done.code == 2 and "it is a bundle of openvino: leave --backend out" in done.err
     (bundle / "model.onnx").open("ab").write(b"X")

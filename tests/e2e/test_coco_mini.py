@@ -57,7 +57,7 @@ def test_a_bundle_of_yolox_nano_has_the_ap_of_its_row(
     found = {path.name: detector.detect(path) for path in sorted((data / "val2017").iterdir())}
     table = pd.read_parquet(results / "leaderboard").set_index("cell")
     ap = average_precision(data / "instances_val2017.json", found)
-    assert ap == pytest.approx(table.box_ap[cell], abs=1e-6)
+    assert ap == pytest.approx(table.bbox_mAP[cell], abs=1e-6)
 
 
 def test_unset_variables_are_told_with_their_lines(farm: Farm) -> None:
