@@ -19,8 +19,8 @@ from farm.plan import make_plan
 from farm.results import leaderboard
 
 COMMANDS = (
-    "run", "pack", "run-pack", "import", "plan", "leaderboard", "best", "diff", "reproduce",
-    "export", "build", "test", "models", "doctor",
+    "run", "pack", "run-pack", "import", "plan", "watch", "leaderboard", "best", "diff",
+    "reproduce", "export", "build", "test", "models", "doctor",
 )  # fmt: skip
 
 

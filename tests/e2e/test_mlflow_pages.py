@@ -115,7 +115,8 @@ def taken(page: Page, picture: str) -> str:
     """Take a picture for docs/mlflow.md where that is asked for; return the text of the page."""
     if picture and (folder := os.environ.get("FARM_SCREENSHOTS")):
         page.wait_for_timeout(2000)  # for what moves
-        page.screenshot(path=f"{folder}/mlflow-{picture}.png")
+        part = {"x": 0, "y": 0, "width": 1500, "height": 900}  # without paths of this machine
+        page.screenshot(path=f"{folder}/mlflow-{picture}.png", clip=part)
     return page.inner_text("body")
 
 
