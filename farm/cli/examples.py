@@ -45,6 +45,19 @@ farm best --target cpu
 farm best --objective ap --max-latency-ms 50 --where 'engine_bytes < 50MB'
 farm best --target cpu --model onestage --json
 """,
+    "report": """
+farm report -o data/report.html
+farm report --plot data/pareto.png
+""",
+    "watch": """
+farm watch
+""",
+    "bundle": """
+farm bundle onestage.op17.fixed.fp32.openvino.cpu build/onestage
+""",
+    "check": """
+farm check build/onestage
+""",
     "diff": """
 farm diff runtime=onnxruntime runtime=openvino
 farm diff monday friday --max-ap-drop 0.1 --max-slowdown 5

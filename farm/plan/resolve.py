@@ -162,7 +162,9 @@ class ResolvedInputs:
         if isinstance(spec, SyntheticSpec):
             return specs.ShapesDataset(spec.count, spec.seed, spec.size)
         if not isinstance(spec, CocoSpec):
-            values = spec.model_dump(exclude_unset=True, exclude={"type", "limit"})
+            given = spec.model_dump(exclude_unset=True, exclude={"type", "limit"})
+            # Frozen, as all inputs: they are looked up by their values.
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
             options = self._resolved(type(spec), values, "dataset")
             return specs.OtherDataset(spec.type, options, spec.limit)
         images = self._file(

@@ -15,10 +15,15 @@ Options = tuple[tuple[str, Json], ...]
 
 @dataclass(frozen=True)
 class File:
-    """A file or folder of the user's. `digest` is the sha256 of what matters in it."""
+    """A file or folder of the user's. `digest` is the sha256 of what matters in it.
+
+    suffixes: of the files in the folder of a data set whose content matters; of all others their
+    names and sizes do.
+    """
 
     path: str = field(metadata=NOT_IN_KEY)
     digest: str
+    suffixes: tuple[str, ...] = field(default=(), metadata=NOT_IN_KEY)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from farm.errors import StepFailed, TransientFailure
 from farm.interrupts import Interrupted
 from farm.plan.content import digests
 from farm.plan.content.configs import config_file
-from farm.plan.content.files import code_file, image_folder, plain_file
+from farm.plan.content.files import code_file, data_folder, image_folder, plain_file
 from farm.plan.steps import Needs, Step
 from farm.specs import (
     CachePath,
@@ -49,6 +49,7 @@ def files(tmp_path: Path) -> Path:
         "base.py": "x = 1\n", "config.py": "_base_ = './base.py'\n", "weights.pth": "weights",
         "model.onnx": "onnx", "own.py": "import helper\n", "helper.py": "z = 3\n",
         "a.json": "{}", "images/1.jpg": "one", "images/sub/2.jpg": "two", "plugin.so": "code",
+        "voc/a.xml": "<a/>", "voc/a.jpg": "one",
     }.items():  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -91,6 +92,10 @@ def other(files: Path) -> tuple[Any, ...]:
     return OtherModel("m", "theirs", str(files), options), OtherDataset("theirs", options)
 
 
+def voc(files: Path) -> OtherDataset:
+    return OtherDataset("voc", (("root", data_folder("voc", files, (".xml",))),))
+
+
 def engine(files: Path) -> EngineOptions:
     shape = Shape("s", *(Dims(1, 3, 8, 8),) * 3)
     options = (("plugins", (plain(files, "plugin.so"),)), ("timing_cache", CachePath("/gone")))
@@ -110,6 +115,8 @@ KINDS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "code that is imported": (own_module, "helper.py", "own.py"),
     "weights of a module": (own_module, "weights.pth", "weights.pth"),
     "a file of another package's": (other, "a.json", "a.json"),
+    "an annotation of a folder": (voc, "voc/a.xml", "voc"),
+    "an image of a data set's folder": (voc, "voc/a.jpg", "voc"),
     "a plug-in": (engine, "plugin.so", "plugin.so"),
 }
 
@@ -139,6 +146,15 @@ def test_images_and_code_that_nothing_imports_may_change(files: Path) -> None:
     require_unchanged(inputs, NOWHERE)
     (files / "images" / "3.jpg").write_text("new")
     with pytest.raises(TransientFailure, match="images changed"):
+        require_unchanged(inputs, NOWHERE)
+
+
+def test_of_the_folder_of_a_data_set_the_content_of_annotations_counts(files: Path) -> None:
+    inputs = voc(files)
+    (files / "voc" / "a.jpg").write_text("eno")
+    require_unchanged(inputs, NOWHERE)
+    (files / "voc" / "a.xml").write_text("<b/>")
+    with pytest.raises(TransientFailure, match="voc changed"):
         require_unchanged(inputs, NOWHERE)
 
 

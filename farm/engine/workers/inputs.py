@@ -18,7 +18,7 @@ from farm import interrupts
 from farm.errors import InputError, TransientFailure
 from farm.plan.content import digests
 from farm.plan.content.configs import config_file
-from farm.plan.content.files import code_file, image_folder
+from farm.plan.content.files import code_file, data_folder, image_folder
 from farm.specs import File, Model, ModuleModel
 
 _PLAIN = {str, int, float, bool, type(None)}
@@ -101,4 +101,6 @@ def _digest(file: File, owner: Any) -> str:
         return config_file(file.path, path.parent).digest
     if isinstance(owner, ModuleModel) and file is owner.code:
         return code_file(owner.function.partition(":")[0], Path(owner.root)).digest
+    if file.suffixes:
+        return data_folder(file.path, path, file.suffixes).digest
     return image_folder(file.path, path).digest if path.is_dir() else digests.of_file(path)

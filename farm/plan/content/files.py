@@ -54,7 +54,8 @@ def data_folder(name: str, folder: Path, suffixes: tuple[str, ...]) -> File:
     path = Path(found.path)
     own = [str(path / one) for one in files_in(path) if one.endswith(suffixes)]
     content = digests.remembered("content", own, lambda: _digest_of(own))
-    return File(found.path, hashlib.sha256(f"{found.digest}{content}".encode()).hexdigest())
+    digest = hashlib.sha256(f"{found.digest}{content}".encode()).hexdigest()
+    return File(found.path, digest, suffixes)
 
 
 def _digest_of(paths: Sequence[str]) -> str:
