@@ -12,8 +12,8 @@ from typing import Any
 __version__ = "0.3.0.dev0"
 
 _FUNCTIONS = ("load_matrix", "leaderboard", "best", "compare")
-_MODULES = ("api", "plan", "run")
-"""Of the API, too: `farm.plan` and `farm.run` can be called; see `farm.called`."""
+_MODULES = ("api", "bundle", "plan", "run")
+"""Of the API, too: `farm.bundle`, `farm.plan`, `farm.run` can be called; see `farm.called`."""
 
 
 def __getattr__(name: str) -> Any:

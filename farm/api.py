@@ -33,7 +33,16 @@ if TYPE_CHECKING:
 
     PathLike = str | Path
 
-__all__ = ["Best", "best", "compare", "leaderboard", "load_matrix", "plan", "run"]
+__all__ = [
+    "Best",
+    "best",
+    "bundle",
+    "compare",
+    "leaderboard",
+    "load_matrix",
+    "plan",
+    "run",
+]
 
 
 @dataclass(frozen=True)
@@ -286,6 +295,39 @@ def compare(
     names = ("cell", "rank", "vs_best", "vs_best_low", "vs_best_high", "latency_p50_ms", "rounds")
     rows = sorted(found["entrants"].values(), key=lambda one: (one["rank"], one["vs_best"]))
     return pd.DataFrame([{name: one.get(name) for name in names} for one in rows])
+
+
+def bundle(
+    cell: str,
+    folder: PathLike,
+    *,
+    results: PathLike | None = None,
+    sweep: str | None = None,
+    sample: PathLike | None = None,
+    triton: bool = False,
+) -> Path:
+    """Write the engine of a cell with all that a program needs to use it.
+
+    Args:
+        cell: The name of a finished cell, as in the column `cell`.
+        folder: A new or empty folder.
+        results: Where results are.
+        sweep: Needed where several sweeps have a cell of that name.
+        sample: An image in place of one of the data set.
+        triton: Whether to write a model repository of Triton Inference Server, too.
+
+    Returns:
+        The folder, with `detector.py`, `bundle.json`, the engine and the ONNX file.
+
+    Raises:
+        InputError: The cell, the folder or the image is wrong.
+        StepFailed: The bundle would be another detector than the cell's.
+    """
+    from farm.bundle.command import write_bundle
+    from farm.cli.results import results_of
+
+    image = None if sample is None else str(sample)
+    return write_bundle(cell, str(folder), results_of(_place(results)), sweep, image, triton)
 
 
 def _loaded(matrix: Matrix | PathLike, overrides: Iterable[str]) -> Matrix:

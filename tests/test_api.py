@@ -138,7 +138,7 @@ def test_importing_the_library_is_light() -> None:
 
 @pytest.mark.slow
 def test_a_small_matrix_is_run_and_read_and_compared(
-    small_results: Path, small_matrix: Path
+    small_results: Path, small_matrix: Path, tmp_path: Path
 ) -> None:
     """It continues from results that are there."""
     runtimes = ["runtimes=[onnxruntime, openvino, torch]"]
@@ -152,3 +152,5 @@ def test_a_small_matrix_is_run_and_read_and_compared(
     ranks = farm.compare(cells, results=small_results, seconds=0.2)
     assert sorted(ranks.cell) == sorted(cells) and ranks["rank"].iloc[0] == 1
     assert ranks.vs_best.iloc[0] == 1.0
+    folder = farm.bundle(cells[0], tmp_path / "bundle", results=small_results)
+    assert (folder / "bundle.json").is_file()

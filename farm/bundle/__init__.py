@@ -5,3 +5,7 @@
 all files together. `detector` is the program of the folder, copied as it is: it imports numpy,
 OpenCV and a runtime alone.
 """
+
+from farm.called import callable_as_function
+
+callable_as_function(__name__)
