@@ -79,7 +79,7 @@ def test_best_without_an_engine_says_what_is_in_the_way(results: Path) -> None:
         (lambda r: api.run("m.yaml", executor="rai"), "unknown executor 'rai'; did you mean 'ray'"),
         (lambda r: api.best(results=r, objective="speed"), "unknown objective 'speed'"),
         (lambda r: api.best(results=r, model="c"), "no model 'c'"),
-        (lambda r: api.leaderboard(results=r, where="box_app > 1"), "did you mean 'box_ap'"),
+        (lambda r: api.leaderboard(results=r, where="box_app > 1"), "did you mean 'bbox_mAP'"),
         (lambda r: api.leaderboard(results=r, columns="cel"), "did you mean one of: cell?"),
         (lambda r: api.leaderboard(results=r, target="gpu"), "no target 'gpu'"),
         (lambda r: api.leaderboard(results=r / "x"), "no leaderboard here"),

@@ -101,6 +101,9 @@ farm gc --older-than 30d --max-size 200GB
     "doctor": """
 farm doctor
 """,
+    "schema": """
+farm schema > matrix.schema.json
+""",
     "completion": """
 source <(farm completion bash)                  # in ~/.bashrc
 source <(farm completion zsh)                   # in ~/.zshrc, after compinit

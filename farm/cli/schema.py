@@ -10,13 +10,8 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `farm schema`."""
     parser.description = (
         "Print the JSON schema of a matrix. An editor that has it (VS Code by its extension for"
-        " YAML) completes keys and marks mistakes while you write."
-    )
-    parser.epilog = (
-        "examples:\n"
-        "  farm schema > matrix.schema.json\n"
-        "  # then, as the first line of a matrix beside it:\n"
-        "  # yaml-language-server: $schema=matrix.schema.json"
+        " YAML) completes keys and marks mistakes while you write: let the matrix begin with"
+        " `# yaml-language-server: $schema=matrix.schema.json`."
     )
     parser.set_defaults(command=schema)
 

@@ -14,7 +14,7 @@ from farm.cli.parser import Parser
     ("words", "said"),
     [
         ("bst", "farm: error: argument COMMAND: invalid choice: 'bst'; did you mean 'best'?"),
-        ("zzz", "invalid choice: 'zzz'; expected one of: best, bisect, build, compare, comple"),
+        ("zzz", "invalid choice: 'zzz'; expected one of: best, bisect, build, bundle, check"),
         ("--versoin", "farm: error: unrecognized arguments: --versoin; did you mean '--version'?"),
         ("leaderboard --format tabel", "--format: invalid choice: 'tabel'; did you mean 'table'?"),
         ("leaderboard --format xml", "'xml'; expected one of: csv, json, markdown, table"),

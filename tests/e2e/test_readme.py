@@ -32,14 +32,20 @@ COMMANDS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def results(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's results, to which the commands add others."""
+    return Path(shutil.copytree(demo, tmp_path_factory.mktemp("readme") / "results"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_works(command: str, demo: Path, farm: Farm) -> None:
+def test_a_command_of_the_readme_works(command: str, results: Path, farm: Farm) -> None:
     program, *words = shlex.split(command)
     if words[0] == "bundle":
         shutil.rmtree(PROJECT / words[2], ignore_errors=True)  # of an earlier run
     if program == "farm":
-        done = farm(*words, env={"FARM_RESULTS": str(demo)})
+        done = farm(*words, env={"FARM_RESULTS": str(results)})
     else:
         python = [sys.executable, *words]
         done = subprocess.run(python, cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -49,9 +55,9 @@ def test_a_command_of_the_readme_works(command: str, demo: Path, farm: Farm) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", blocks("python", README))
-def test_python_of_the_readme_works(code: str, demo: Path) -> None:
+def test_python_of_the_readme_works(code: str, results: Path) -> None:
     """After the commands: of the bundle that they have written, and of the demo's results."""
-    folder = PROJECT if "Detector" in code else demo.parent
+    folder = PROJECT if "Detector" in code else results.parent
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
     )
