@@ -82,12 +82,14 @@ def _imports(path: Path) -> bool:
 
 
 LONGEST = (
-    "e2e/test_readme.py", "e2e/test_mlflow_pages.py", "e2e/test_sweep.py", "precision/test_precision.py", "chaos/test_chaos.py",
+    "e2e/test_readme.py", "e2e/test_mlflow_pages.py", "e2e/test_sweep.py",
+    "precision/test_precision.py", "chaos/test_chaos.py", "e2e/test_own_detector.py",
     "single/test_single_export.py", "models/test_trials.py", "offline/test_offline.py",
     "e2e/test_exits_sweep.py", "e2e/test_benchmarks.py", "e2e/test_interrupted.py",
     "engine/test_ray_cluster.py", "e2e/test_object_store.py", "e2e/test_releases.py",
     "bundle/test_alone.py", "bundle/test_command.py", "e2e/test_report.py", "e2e/test_tour.py",
-    "datasets/test_config_data.py", "e2e/test_coco_mini.py", "e2e/test_deaths.py", "e2e/test_extensions.py", "e2e/test_demo.py",
+    "datasets/test_config_data.py", "e2e/test_coco_mini.py", "e2e/test_deaths.py",
+    "e2e/test_extensions.py", "e2e/test_demo.py",
 )  # fmt: skip
 """The files of slow tests that take minutes, the longest first."""
 

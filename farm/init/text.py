@@ -59,7 +59,7 @@ def _lines(first: First) -> Iterator[str]:
     yield f"#   farm plan {file}    shows the cells and their work, and runs nothing"
     yield f"#   farm run {file}     does the work; run again, it goes on from where it was"
     yield f"#   farm best {' ' * len(file)}    picks the engine to ship, and says why"
-    yield "# The README lists all keys, in `A matrix`."
+    yield "# docs/matrix.md has all keys."
     yield f"name: {_scalar(first.name)}"
     yield ""
     yield from _model(first)
