@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,7 +54,7 @@ def main() -> None:
     print(f"{folder}: parts.py, parts.pth, train.json, val.json and their images")
 
 
-def of_parts(drawn: dict) -> dict:
+def of_parts(drawn: dict[str, Any]) -> dict[str, Any]:
     """Annotations of the drawn images as those of parts; stars are not annotated."""
     objects = [
         {**one, "category_id": CATEGORIES[one["category_id"]][0]}
@@ -64,7 +65,7 @@ def of_parts(drawn: dict) -> dict:
     return {**drawn, "annotations": objects, "categories": categories}
 
 
-def weights() -> dict:
+def weights() -> dict[str, Any]:
     """The demo's checkpoint without the last of the four classes."""
     path = PROJECT / "matrices" / "demo" / "onestage.pth"
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
