@@ -181,7 +181,7 @@ def leaderboard(
 
     Returns:
         A pandas DataFrame. Latencies are in ms, AP from 0 to 1, sizes in bytes, throughput in
-        images a second; the README's `What comes out` says more. Missing values are NA.
+        images a second; docs/picking.md says more. Missing values are NA.
 
     Raises:
         InputError: There is no leaderboard, or no such target, sweep or column.
@@ -352,6 +352,8 @@ def _conditions(where: str | Iterable[str]) -> tuple[Any, ...]:
 
 
 def _best(answer: Answer, model: str) -> Best:
+    from farm.results.names import with_outer_names
+
     picked, files = answer.picks[model], answer.files.get(model, {})
     ways = [f"{one.constraint}: {one.cell} {one.reason}" for one in picked.obstacles]
     return Best(
@@ -359,7 +361,7 @@ def _best(answer: Answer, model: str) -> Best:
         model=model,
         cell=picked.best["cell"] if picked.best else None,
         why="; ".join([picked.why, *ways]),
-        row=dict(picked.best or {}),
+        row=with_outer_names([picked.best])[0] if picked.best else {},
         onnx=Path(files["onnx"]) if "onnx" in files else None,
         engine=Path(files["engine"]) if "engine" in files else None,
         ties=tuple(row["cell"] for row in picked.ties),

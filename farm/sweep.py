@@ -25,7 +25,7 @@ from farm.engine.status import (
     skip_reasons,
 )
 from farm.engine.workers.limits import Limits, limits_of
-from farm.errors import ClusterLost, InputErrors
+from farm.errors import ClusterLost, InputError, InputErrors
 from farm.plan import make_plan
 from farm.plan.comparisons import STAGE as COMPARE
 from farm.plan.machines.placement import cores
@@ -168,7 +168,12 @@ def _keep_replaced(plan: Plan, results: Results) -> None:
         OSError: they cannot be written.
     """
     planned = {cell.cell.id: cell.steps.get("measure") for cell in plan.cells}
-    if old := replaced(results.of_sweep(plan.name, "*"), planned):
+    try:
+        rows = results.of_sweep(plan.name, "*")
+    except InputError as error:  # the sweep writes these files anew
+        log.warning(f"earlier figures are not kept as history: {error}")
+        return
+    if old := replaced(rows, planned):
         results.keep_history(old, plan.name)
         log.info(f"{len(old)} cells run anew; their earlier figures are history")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from farm.results.columns import COLUMNS
+from farm.results.names import inner
 
 _MEASURING = ("measure", "compare")
 """The stages whose figures differ from one run to the next."""
@@ -18,7 +19,7 @@ _TIMINGS = frozenset({"evaluate_images_per_s", "export_s", "convert_s", "build_s
 
 def is_measured(column: str) -> bool:
     """Return whether the values of a column differ from one run of a sweep to the next."""
-    measured = COLUMNS[column].source.startswith(_MEASURING) and column not in _SETTINGS
+    measured = COLUMNS[inner(column)].source.startswith(_MEASURING) and column not in _SETTINGS
     return measured or column in _TIMINGS
 
 

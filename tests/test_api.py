@@ -83,6 +83,8 @@ def test_best_without_an_engine_says_what_is_in_the_way(results: Path) -> None:
         (lambda r: api.leaderboard(results=r, columns="cel"), "did you mean one of: cell?"),
         (lambda r: api.leaderboard(results=r, target="gpu"), "no target 'gpu'"),
         (lambda r: api.leaderboard(results=r / "x"), "no leaderboard here"),
+        (lambda r: api.compare(["fast", "good"], results=r, margin=2), "as 0.02 for 2 %"),
+        (lambda r: api.compare(["fast", "good"], results=r, seconds=0), "over 0 to 3600 seconds"),
         (lambda r: api.compare(["fast"], results=r), "two or more cells are needed"),
         (lambda r: api.compare(["fast", "fats"], results=r), "not kept here; run it again"),
     ],

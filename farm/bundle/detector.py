@@ -191,7 +191,10 @@ def open_engine(
     library, version = _library(engine)
     reason = misfit(engine, version)
     if reason is None:
-        return engine["file"], library(folder / engine["file"], bundle, threads, built=True)
+        try:
+            return engine["file"], library(folder / engine["file"], bundle, threads, built=True)
+        except Exception as error:  # of the runtime
+            reason = f"{engine['runtime']} cannot open it: {error}"
     if not fallback:
         raise BundleError(f"{folder / engine['file']} cannot be used here: {reason}")
     warnings.warn(
@@ -210,7 +213,10 @@ def misfit(engine: dict[str, Any], version: str) -> str | None:
     """Return why an engine does not run with this version on this machine; None where it does."""
     if version != engine["version"]:
         return f"it was built by {engine['runtime']} {engine['version']}, and here is {version}"
-    if (sets := instruction_sets()) is not None and sets != engine["instruction_sets"]:
+    sets = instruction_sets()
+    if sets is None and engine["instruction_sets"]:
+        return f"it was built for {engine['device']}, and the instruction sets here are not known"
+    if sets is not None and sets != engine["instruction_sets"]:
         here = " ".join(sets) or "none of those that matter"
         return f"it was built for {engine['device']}, and the instruction sets here are: {here}"
     if platform.machine() != engine["machine"]:
@@ -671,6 +677,8 @@ def check(folder: Path, allow_fallback: bool = False) -> list[str]:
         detector = Detector(folder, fallback=True)
     engine, version = bundle["engine"], _library(bundle["engine"])[1]
     reason = misfit(engine, version)
+    if reason is None and detector.runs != engine["file"]:
+        reason = f"{engine['runtime']} cannot open it"
     if reason and not allow_fallback:
         raise BundleError(
             f"{engine['file']} cannot be used here: {reason}; with --allow-fallback"

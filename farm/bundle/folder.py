@@ -31,7 +31,7 @@ def empty_folder(name: str) -> Path:
     Raises:
         InputError: it is a file or has files in it, or cannot be made.
     """
-    path = expanded(name, Path.cwd())
+    path = expanded(name, Path.cwd()).resolve()
     there = next(one for one in (path, *path.parents) if one.exists())
     if not there.is_dir():
         raise InputError(f"{there} is a file; give a new or an empty folder", name)
@@ -39,6 +39,8 @@ def empty_folder(name: str) -> Path:
         raise InputError(f"{there}: no right to write there", name)
     if there == path and any(path.iterdir()):
         raise InputError("it is not empty; give a new or an empty folder", name)
+    if there == path and (path.is_mount() or not os.access(path.parent, os.W_OK)):
+        raise InputError("it cannot be replaced by the bundle; give a new folder in it", name)
     return path
 
 

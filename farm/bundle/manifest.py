@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -113,10 +113,18 @@ def _engine(cell: FinishedCell, file: str) -> Json:
         "version": cell.runtime_version,
         "device": device,
         "instruction_sets": instruction_sets(device),
-        "machine": platform.machine(),
+        "machine": _machine(instruction_sets(device)),
         "portable": False,
         "properties": _properties(cell),
     }
+
+
+def _machine(sets: Collection[str]) -> str:
+    """The kind of machine that has these instruction sets, as `platform.machine` names it: the
+    engine may be of another node than this one."""
+    if not sets:
+        return platform.machine()
+    return "aarch64" if {"asimd", "neon"} & {*sets} else "x86_64"
 
 
 def instruction_sets(device: str) -> list[str]:

@@ -43,7 +43,9 @@ def why_not(cell: FinishedCell) -> str | None:
         or (isinstance(one, Resize) and one.interpolation in _MODES)
         for one in found.steps
     )
-    plain = found.decode.color_type == Decode().color_type
+    kinds = [type(one) for one in found.steps]
+    early = Normalize in kinds[: kinds.index(Resize)] or found.decode.to_float32
+    plain = found.decode.color_type == Decode().color_type and not early
     return None if known and plain else "it has preprocessing that OpenVINO has not"
 
 

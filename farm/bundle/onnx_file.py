@@ -67,11 +67,12 @@ def name_axes(model: onnx.ModelProto) -> None:
             if isinstance(axis, int):
                 dim.dim_value = axis
             else:
-                renamed.setdefault(dim.dim_param, axis)
+                if dim.dim_param:
+                    renamed.setdefault(dim.dim_param, axis)
                 dim.dim_param = axis
     for value in model.graph.value_info:
         for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in renamed:
+            if dim.dim_param and dim.dim_param in renamed:
                 dim.dim_param = renamed[dim.dim_param]
 
 

@@ -84,7 +84,7 @@ def _dataset(cell: FinishedCell, results: Results) -> Dataset:
         return ShapesDataset(kept["count"], kept["seed"], kept["size"])
     from farm.plan.resolve import ResolvedInputs
 
-    return ResolvedInputs(results.kept_matrix(cell.row["sweep"])).dataset
+    return ResolvedInputs(results.kept_matrix(cell.row["sweep"])).dataset_of(cell.facts)
 
 
 def expected(cell: FinishedCell, folder: Path, bundle: dict[str, Any], sample: Sample) -> Any:
@@ -113,6 +113,12 @@ def expected(cell: FinishedCell, folder: Path, bundle: dict[str, Any], sample: S
             _require_same(found, _own(cell, sample.index), name)
     tolerance = VerifySpec().of(cell.options.precision)
     shown = np.flatnonzero(found.scores >= tolerance.min_score)
+    if not len(shown):
+        raise InputError(
+            f"the engine finds no box of a score of at least {tolerance.min_score} in it, so that a"
+            " check of the bundle could find no difference; give another image with --sample",
+            str(sample.path),
+        )
     return {
         "image": name,
         "found_by": detector.runs,

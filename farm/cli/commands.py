@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+from typing import TYPE_CHECKING
 
 from farm.run import PLACE
+
+if TYPE_CHECKING:
+    from farm.plan.steps import Plan, Step
+    from farm.store import Store
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +40,7 @@ def _plan(options: argparse.Namespace) -> int:
     store = results.store(cached=True)
     plan = make_plan(matrix, facts_from(store))
     store.learn(step.ref for step in plan.steps.values())
-    todo = [step for step in plan.steps.values() if not store.record(step.ref)]
+    todo = _todo(plan, store)
     estimates, slots = results.estimates(), cores()
     seconds = whole_seconds(plan, todo, estimates, slots, matrix.spec.compare)
     duration = Duration(seconds, slots, any(map(estimates.knows, todo)))
@@ -44,6 +49,17 @@ def _plan(options: argparse.Namespace) -> int:
     else:
         print(as_text(plan, store, duration))
     return 0
+
+
+def _todo(plan: Plan, store: Store) -> list[Step]:
+    """The steps that a run would do: not those that have failed before, nor what needs them."""
+    failed, todo = set[str](), []
+    for key, step in plan.steps.items():  # parents come before what needs them
+        if store.failure(key) is not None or not failed.isdisjoint(step.parents):
+            failed.add(key)
+        elif not store.record(step.ref):
+            todo.append(step)
+    return todo
 
 
 def add_reproduce(parser: argparse.ArgumentParser) -> None:

@@ -78,6 +78,10 @@ def compared(
 
     if len(set(cells)) < 2:
         raise InputError("two or more cells are needed", "farm compare")
+    if not 0 < seconds <= 3600:
+        raise InputError(f"{seconds}: expected over 0 to 3600 seconds", "seconds")
+    if not 0 < margin <= 1:
+        raise InputError(f"{margin}: expected a fraction over 0 to 1, as 0.02 for 2 %", "margin")
     found = [recorded(cell, results, sweep) for cell in dict.fromkeys(cells)]
     return _run(found, CompareSpec(seconds=seconds, margin=margin))
 

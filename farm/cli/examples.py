@@ -37,8 +37,8 @@ farm plan matrices/demo.yaml runtimes=[openvino] --json
 """,
     "leaderboard": """
 farm leaderboard --target cpu
-farm leaderboard --where 'latency_p50_ms < 20ms' --sort=-box_ap --top 5
-farm leaderboard --columns cell,box_ap,latency_p50_ms --format csv
+farm leaderboard --where 'latency_p50_ms < 20ms' --sort=-bbox_mAP --top 5
+farm leaderboard --columns cell,bbox_mAP,latency_p50_ms --format csv
 """,
     "best": """
 farm best --target cpu
@@ -106,7 +106,7 @@ farm schema > matrix.schema.json
 """,
     "completion": """
 source <(farm completion bash)                  # in ~/.bashrc
-source <(farm completion zsh)                   # in ~/.zshrc, after compinit
+eval "$(farm completion zsh)"                   # in ~/.zshrc, after compinit
 farm completion fish > ~/.config/fish/completions/farm.fish
 """,
 }

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -111,9 +110,15 @@ def keep_matrix(matrix: Matrix, results: Path) -> None:
         "matrix": str(matrix.document.path.resolve()),
         "values": matrix.document.written,
         "text": matrix.document.text,
-        "command": shlex.join(["farm", *sys.argv[1:]]),
+        "command": shlex.join(["farm", "run", str(matrix.document.path), *_overridden(matrix)]),
     }
     atomic.write(path, json.dumps(values, indent=1), private=True)
+
+
+def _overridden(matrix: Matrix) -> Iterator[str]:
+    """The keys that are set on the command line, without their values, which may be secrets."""
+    for key in matrix.document.overridden:
+        yield f"{'.'.join(map(str, key))}=..."
 
 
 def kept_matrix(results: Path, sweep: str) -> Matrix:

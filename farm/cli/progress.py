@@ -112,7 +112,7 @@ class Progress:
         done = self._total - len(self._remaining)
         width = 20
         filled = round(width * done / self._total)
-        now = ", ".join(f"{step.stage} {step.label}" for step in self._running.values())
+        now = ", ".join(f"{step.stage} {step.label}" for step in list(self._running.values()))
         elapsed = format_seconds(time.monotonic() - self._started)
         head = f"[{'#' * filled}{'.' * (width - filled)}] {done}/{self._total} {elapsed}"
         line = f"{head}{self._remaining_text()}: {plain(now)}"

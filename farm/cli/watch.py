@@ -86,7 +86,8 @@ def _follow(sweep: str, results: Results, show: Show) -> list[Row]:
     rows, seen = list[dict[str, object]](), -1.0
     while True:
         running = sweep in results.running()  # asked first: the last rows are there when it ends
-        if (written := results.written(sweep)) != seen:
+        # Read once more at the end: an object store has times in whole seconds.
+        if (written := results.written(sweep)) != seen or not running:
             rows, seen = results.of_sweep(sweep, "*"), written
             show(rows)
         if not running:

@@ -70,7 +70,7 @@ def _with_variables(schema: Any) -> Any:
         return [_with_variables(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    if schema.get("type") in ("integer", "number", "boolean"):
+    if "enum" in schema or schema.get("type") in ("integer", "number", "boolean"):
         about = {
             name: schema[name] for name in ("title", "description", "default") if name in schema
         }

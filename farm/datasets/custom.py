@@ -64,7 +64,7 @@ def document(path: Path, classes: Sequence[str]) -> dict[str, Any]:
         try:
             images.append(_image(number, entry))
             annotations += _objects(number, entry, len(classes))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"entry {number} is not as CustomDataset's: {in_one_line(error)}"
             raise InputError(reason, str(path)) from None
     for number, one in enumerate(annotations, start=1):

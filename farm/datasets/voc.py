@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ def _names(folder: Folder) -> list[str]:
                 f"no readable list of images ({error}); splits there: {there}", str(folder.split)
             ) from None
         # In lists of one class, the name is followed by 1, 0 or -1.
-        names = [line.split()[0] for line in lines if line.strip()]
+        names = [re.sub(r"\s+(-1|0|1)$", "", line.strip()) for line in lines if line.strip()]
     else:
         names = sorted(one.stem for one in (folder.root / folder.annotations).glob("*.xml"))
     if not names:
@@ -162,7 +163,7 @@ def _objects(path: Path) -> Iterator[_Object]:
         tree = ET.parse(path).getroot()
     except FileNotFoundError:
         raise InputError("there is no such annotation file", str(path)) from None
-    except (OSError, ET.ParseError) as error:
+    except (OSError, ET.ParseError, ValueError, LookupError) as error:
         raise InputError(f"not readable XML: {error}", str(path)) from None
     for one in tree.findall("object"):
         name = (one.findtext("name") or "").strip()

@@ -127,7 +127,7 @@ class TimeLeft:
         for group, seconds in found.items():
             work[group.alone] += self._share(group, self._left[group] * seconds)
         under_way = {True: 0.0, False: 0.0}
-        for key, began in self._running.items():
+        for key, began in list(self._running.items()):  # another thread adds to it
             if own := self._groups.get(key):
                 under_way[own.alone] += self._share(own, min(now - began, found[own]))
         paces = self._paces(now, {alone: self._done[alone] + under_way[alone] for alone in work})

@@ -78,7 +78,8 @@ def of_config(model: specs.Model) -> Data:
     if entry["type"] == "coco":
         found = _coco(Path(entry["annotations"]), Path(entry["images"]))
     elif entry["type"] == "voc":
-        found = _voc(Path(entry["root"]), entry["split"])
+        own = {name: entry[name] for name in ("images", "annotations")}
+        found = _voc(Path(entry["root"]), entry["split"], classes=tuple(entry["classes"]), **own)
     else:
         listed = custom.document(Path(entry["annotations"]), entry["classes"])
         found = Data({}, len(listed["images"]), tuple(entry["classes"]), "")
@@ -86,8 +87,9 @@ def of_config(model: specs.Model) -> Data:
     return replace(found, entry={"type": "config"}, text=text)
 
 
-def _voc(root: Path, split: str | None) -> Data:
-    folder = voc.Folder(root, split=voc.split_file(root, split))
+def _voc(root: Path, split: str | None, **own: Any) -> Data:
+    """The data set of a folder. own: other fields of `voc.Folder`."""
+    folder = voc.Folder(root, split=voc.split_file(root, split), **own)
     document = voc.document(folder)
     first = root / document["images"][0]["file_name"]
     if not first.is_file():

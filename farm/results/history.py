@@ -52,10 +52,16 @@ def with_earlier(rows: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
 def replaced(rows: Sequence[Row], planned: Mapping[str, str | None]) -> list[Row]:
     """Return those rows whose figures a new run of their sweep will replace.
 
+    Cells that are no longer in the matrix are not among them: their figures stay in the store.
+
     rows: of the leaderboard. planned: the key of the measurement of each cell, as planned now.
     """
     measured = (row for row in rows if row["latency_p50_ms"] is not None and row["origin"] == HERE)
-    return [row for row in measured if planned.get(row["cell"]) != row["measure_key"]]
+    return [
+        row
+        for row in measured
+        if row["cell"] in planned and planned[row["cell"]] != row["measure_key"]
+    ]
 
 
 def as_before(rows: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import resource
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -141,8 +141,15 @@ def _room() -> float:
     most, _ = resource.getrlimit(resource.RLIMIT_DATA)
     if most == resource.RLIM_INFINITY:
         return free
-    used: int = psutil.Process().memory_info().data
-    return min(free, (1 - _FREE_SHARE) * most - used)
+    return min(free, (1 - _FREE_SHARE) * most - sum(_used()))
+
+
+def _used() -> Iterator[int]:
+    """The bytes of this process and of those in other environments."""
+    here = psutil.Process()
+    for one in (here, *here.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            yield one.memory_info().data
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from farm.bundle import onnx_file, pipeline, triton
+from farm.bundle import manifest, onnx_file, pipeline, triton
 from farm.specs import Shape
 from farm.specs.pipeline import CentrePad, Decode, Normalize, Pad, Pipeline, Resize, Step
 from farm.units import Dims
@@ -127,3 +128,18 @@ def test_triton_chooses_the_batch_where_it_is_free() -> None:
     text = triton.config("m", "openvino", model(fixed, batch=1), FIXED)
     assert "max_batch_size: 0\n" in text and "dims: [ 1, 3, -1, -1 ]\n" in text
     assert "dims: [ 1, -1, 5 ]\n" in text
+
+
+def test_an_axis_without_a_name_gives_none_to_the_extents_of_others() -> None:
+    file = model({"dets": (None, None, 5), "labels": (None, None)}, batch=None)
+    inner = helper.make_tensor_value_info("fixed", TensorProto.FLOAT, [1, 16, 32, 32])
+    file.graph.value_info.append(inner)
+    onnx_file.name_axes(file)
+    assert extents(file)["fixed"] == [1, 16, 32, 32]
+    assert extents(file)["dets"] == ["batch", "detections", 5]
+
+
+def test_an_engine_is_of_the_kind_of_machine_that_its_instruction_sets_are_of() -> None:
+    assert manifest._machine(["avx2", "avx512f"]) == "x86_64"
+    assert manifest._machine(["asimd", "bf16"]) == "aarch64"
+    assert manifest._machine([]) == platform.machine()

@@ -30,7 +30,8 @@ def test_every_command_has_examples() -> None:
 
 @pytest.mark.parametrize(("command", "line"), WORDS)
 def test_an_example_is_a_command_line_that_parses(command: str, line: str) -> None:
-    written = line.removeprefix("source <(").removesuffix(")").strip()
+    written = line.removeprefix("source <(").removeprefix('eval "$(').removesuffix('"')
+    written = written.removesuffix(")").strip()
     program, *words = shlex.split(written.split(" > ")[0])
     assert program == "farm" and words[0] == (command or words[0])
     if "COMMAND" not in words:

@@ -163,6 +163,10 @@ def test_a_data_set_with_a_users_code_is_refused_with_its_methods(
         (pickle.dumps({"a": 1}), "expected a list of images"),
         (pickle.dumps([{"filename": "a"}]), "entry 1 is not as CustomDataset's: KeyError"),
         (
+            pickle.dumps([{"filename": "a", "width": 9, "height": 9, "ann": None}]),
+            "entry 1 is not as CustomDataset's",
+        ),
+        (
             pickle.dumps([{"filename": "a", "width": 1, "height": 1,
                            "ann": {"bboxes": [[0, 0, 1, 1]], "labels": [9]}}]),
             "label 9 of 4 classes",

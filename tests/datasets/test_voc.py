@@ -77,6 +77,17 @@ def test_a_split_has_its_images_in_its_order_and_classes_may_be_named(tmp_path: 
     assert opened(root, tmp_path, split="ImageSets/Main/test.txt")["images"] == found["images"]
 
 
+def test_a_list_of_images_may_have_names_with_spaces_and_the_flags_of_a_class(
+    tmp_path: Path,
+) -> None:
+    root = made(tmp_path / "own", {"IMG 1": [("cat", 0, 1, 1, 9, 9)], "b": []})
+    (root / "ImageSets/Main/test.txt").write_text("IMG 1  1\nb -1\n")
+    found = opened(root, tmp_path, split="test")
+    assert [one["file_name"] for one in found["images"]] == [
+        "JPEGImages/IMG 1.jpg", "JPEGImages/b.jpg",
+    ]  # fmt: skip
+
+
 def test_classes_that_are_not_pascals_are_those_of_the_files(tmp_path: Path) -> None:
     found = opened(
         made(tmp_path / "own", {"a": [("nut", 0, 1, 1, 9, 9), ("bolt", 0, 1, 1, 9, 9)]}), tmp_path
@@ -105,6 +116,11 @@ def test_images_may_lie_beside_the_files_and_be_png(tmp_path: Path) -> None:
             "Annotations/000001.xml",
             XML.format(objects=OBJECT.format("cat", 0, 9, 1, 2, 9)),
             "000001.xml: a box ends before it begins",
+        ),
+        (
+            "Annotations/000001.xml",
+            '<?xml version="1.0" encoding="gbk"?><annotation/>',
+            "000001.xml: not readable XML",
         ),
         ("ImageSets/Main/test.txt", "\n", "it names no image"),
         ("ImageSets/Main/test.txt", "000009\n", "000009.xml: there is no such annotation file"),

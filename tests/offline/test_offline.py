@@ -150,7 +150,16 @@ def test_records_from_another_machine_are_those_of_a_sweep(
     assert sorted(imported.index) == sorted(CELLS)
     varying = {name for name in own if name.startswith(("latency", "peak", "evaluate_images"))}
     varying |= {name for name in own if name.startswith(("throughput", "serial_images"))}
-    varying |= {"samples", "stable", "build_s", "export_s", "origin", "measured_at", *MACHINE}
+    varying |= {
+        "samples",
+        "stable",
+        "build_s",
+        "export_s",
+        "origin",
+        "measured_at",
+        "host",
+        *MACHINE,
+    }
     same = [name for name in own if name not in varying]
     pd.testing.assert_frame_equal(imported.loc[CELLS, same], own.loc[CELLS, same])
     assert (imported.latency_p50_ms > 0).all() and (imported.status == "ok").all()

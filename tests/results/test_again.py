@@ -79,4 +79,4 @@ def test_rows_whose_measurement_is_planned_anew_are_history_and_no_others() -> N
     rows = [row(name, measure_key="1" * 64) for name in "abcd"]
     rows += [row("e", measure_key=None, latency_p50_ms=None), row("f", measure_key="3" * 64)]
     rows[-1]["origin"] = "abcd import"
-    assert [one["cell"] for one in history.replaced(rows, keys)] == ["b", "c", "d"]
+    assert [one["cell"] for one in history.replaced(rows, keys)] == ["b", "c"]

@@ -67,6 +67,17 @@ def test_a_disk_that_is_full_is_a_warning_and_the_rows_are_written_later(
     assert states(tmp_path) == {"x": "ok"}
 
 
+def test_a_board_that_is_closed_replaces_nothing(tmp_path: Path) -> None:
+    """As the thread does that was still making rows when the sweep ended."""
+    made = Board(tmp_path, "s")
+    made.put_all([row("x", status="pending", reason="")])
+    made.close()
+    leaderboard.write([row("x")], tmp_path, "s")
+    made.put_all([row("x", status="pending", reason="")])
+    made.write()
+    assert states(tmp_path) == {"x": "ok"}
+
+
 def step(key: str, stage: str) -> Step:
     return Step(stage, key, key, None, (), (), Needs(), "")  # type: ignore[arg-type]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from farm.engine.status import CellStatus
 from farm.errors import InputError
 from farm.results.columns import (
     COLUMNS,
@@ -26,7 +27,10 @@ _TYPES: dict[Valid, pa.DataType] = {
 }  # fmt: skip
 """The type of a column, by the test of its values; all others are numbers."""
 
-_EXPECTED: dict[Valid, str] = {key: "a key of 64 hex digits", state: "one of: ok, failed, pending"}
+_EXPECTED: dict[Valid, str] = {
+    key: "a key of 64 hex digits",
+    state: f"one of: {', '.join(CellStatus)}",
+}
 
 
 def table_of(rows: Sequence[Row]) -> pa.Table:

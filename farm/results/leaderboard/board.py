@@ -48,6 +48,7 @@ class Board:
         self._rows: dict[str, Row] = {}
         self._is_new = False
         self._due = 0.0
+        self._lock, self._closed = threading.Lock(), False
 
     def wait_s(self) -> float:
         """Return in how many seconds `put_all` would write the files; 0.0 for at once."""
@@ -61,11 +62,19 @@ class Board:
         if not self.wait_s():
             self.write()
 
+    def close(self) -> None:
+        """Write nothing from now on; wait for a write that is under way."""
+        with self._lock:
+            self._closed = True
+
     def write(self) -> None:
         """Write the files if a row is new. A file that cannot be written is a warning: the sweep
         goes on, and its end writes them again."""
-        if not self._is_new:
-            return
+        with self._lock:
+            if self._is_new and not self._closed:
+                self._write()
+
+    def _write(self) -> None:
         began = time.monotonic()
         try:
             leaderboard.write([*self._rows.values()], self._results, self._sweep)
@@ -109,9 +118,12 @@ class LiveRows:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop. The end of the sweep writes what is not written by now."""
+        """Stop. The end of the sweep writes what is not written by now, and nothing replaces it."""
         self._stop.set()
-        self._thread.join(_END_S)
+        try:
+            self._thread.join(_END_S)
+        finally:
+            self._board.close()
 
     def started(self, step: Step) -> None:
         """Do nothing: a row has no place for what is under way."""

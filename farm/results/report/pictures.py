@@ -86,12 +86,23 @@ def _scale(image: Pixels) -> float:
     return min(1.0, float(_EDGE / longer))
 
 
+def _bounded(box: Floats, image: Pixels) -> list[float]:
+    """A box that can be drawn: an engine whose arithmetic overflows gives NaN and infinity."""
+    far = 4.0 * max(image.shape[:2])
+    found: list[float] = (
+        np.nan_to_num(box, nan=-1, posinf=far, neginf=-far).clip(-far, far).tolist()
+    )
+    return found
+
+
 def _drawn(image: Pixels, side: Side, scale: float) -> Pixels:
     size = tuple(round(edge * scale) for edge in image.shape[1::-1])
     how = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
     picture: Any = cv2.resize(image, size, interpolation=how)
     for index in sorted(side.counted, key=lambda one: _rank(one, side)):
-        x1, y1, x2, y2 = (round(float(value) * scale) for value in side.found.boxes[index])
+        x1, y1, x2, y2 = (
+            round(value * scale) for value in _bounded(side.found.boxes[index], image)
+        )
         colour, width = _look(index, side)
         cv2.rectangle(picture, (x1, y1), (x2, y2), colour, width)
         text = f"{side.found.scores[index]:.2f}"

@@ -145,7 +145,7 @@ def static(sections: Mapping[str, Sequence[Row]]) -> Spec:
     sections: the rows by target, which is the title.
     """
     plots = []
-    for target, rows in sections.items():
+    for number, (target, rows) in enumerate(sections.items()):
         data = points(rows)
         on_front = set(front_of(rows))
         middle = sqrt(min(one["ms"] for one in data) * max(one["ms"] for one in data))
@@ -154,7 +154,7 @@ def static(sections: Mapping[str, Sequence[Row]]) -> Spec:
             for one in data
             if one["id"] in on_front
         ]
-        plot = _plot(data, front, axes_of(rows), "box", is_wide(data))
+        plot = _plot(data, front, axes_of(rows), "box", is_wide(data), f"_{number}")
         title = {"text": plain(target), "subtitle": plain(rows[0].get("device") or "")}
         plots.append({**plot, "title": title, "width": 640, "height": 380})
     whole: Spec = plots[0] if len(plots) == 1 else {"vconcat": plots}
@@ -179,8 +179,14 @@ CONFIG: Spec = {
 
 
 def _plot(
-    data: Sequence[Spec], front: Sequence[Spec], axes: Sequence[str], kind: str, log: bool
+    data: Sequence[Spec],
+    front: Sequence[Spec],
+    axes: Sequence[str],
+    kind: str,
+    log: bool,
+    suffix: str = "",
 ) -> Spec:
+    """suffix: of the names of the data, which are of the whole picture."""
     x = {
         "field": "ms",
         "type": "quantitative",
@@ -202,17 +208,17 @@ def _plot(
     line = {"type": "line", "interpolate": "step-after", "strokeWidth": 1.5, "opacity": 0.55}
     return {
         "$schema": _SCHEMA,
-        "data": {"name": "cells", "values": data},
+        "data": {"name": f"cells{suffix}", "values": data},
         "layer": [
             {
-                "data": {"name": "front", "values": front},
+                "data": {"name": f"front{suffix}", "values": front},
                 "mark": {**line, "color": "#888", "strokeDash": [5, 3]},
                 "encoding": {"x": x, "y": y},
             },
             _interval({"x": {**x, "field": "ms_low"}, "x2": {"field": "ms_high"}, "y": y}, axes),
             _interval({"y": {**y, "field": "ap_low"}, "y2": {"field": "ap_high"}, "x": x}, axes),
-            _labels("left", x, y),
-            _labels("right", x, y),
+            _labels("left", x, y, suffix),
+            _labels("right", x, y, suffix),
             {
                 "mark": {"type": "point", "filled": True, "size": 75, "opacity": 0.9},
                 "encoding": {"x": x, "y": y, **_looks(axes), "tooltip": _tooltip(axes, kind)},
@@ -221,7 +227,7 @@ def _plot(
     }
 
 
-def _labels(side: str, x: Spec, y: Spec) -> Spec:
+def _labels(side: str, x: Spec, y: Spec, suffix: str) -> Spec:
     """The labels of the front, above their marks: of its left half to the right, of its right half
     to the left and higher, so that neighbours do not cover each other."""
     mark = {
@@ -230,7 +236,7 @@ def _labels(side: str, x: Spec, y: Spec) -> Spec:
         "dx": 7 if side == "left" else -7, "dy": -5 if side == "left" else -10,
     }  # fmt: skip
     return {
-        "data": {"name": "front"},
+        "data": {"name": f"front{suffix}"},
         "transform": [{"filter": f"datum.side === '{side}'"}],
         "mark": mark,
         "encoding": {"x": x, "y": y, "text": {"field": "label"}},

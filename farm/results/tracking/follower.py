@@ -65,8 +65,8 @@ class Tracker:
         logged then is logged by the next run of the sweep.
         """
         try:
-            evidence = {row["cell"]: evidence_of(row, self._store) for row in rows}
             with contextlib.suppress(Exception):  # the process has the same fault, and says it
+                evidence = {row["cell"]: evidence_of(row, self._store) for row in rows}
                 if tracking.is_logged(self._sweep, rows, evidence, self._results):
                     return
             if self._process is None:

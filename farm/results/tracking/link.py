@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from farm.files import jsonfile
 from farm.results.escaping import shown
@@ -31,7 +32,7 @@ def lines(sweep: str, results: Path, uri: str) -> Iterator[str]:
     uri: as of `tracking.tracking_uri`.
     """
     experiment = _experiment(results, uri)
-    if urlsplit(uri).scheme in ("http", "https"):
+    if uri.lower().startswith(("http://", "https://")):
         server = _without_user(uri)
         yield f"MLflow: {link(server, experiment, sweep) if experiment else server}"
         return
@@ -51,10 +52,13 @@ def link(server: str, experiment: str, sweep: str) -> str:
 
 
 def _without_user(uri: str) -> str:
-    """The server's address without user, password and query."""
-    parts = urlsplit(uri)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
+    """The server's address without user, password, query and fragment.
+
+    What stands before the last @ is not shown: a password may hold any character.
+    """
+    scheme, _, rest = uri.partition("://")
+    place = re.split("[?#]", rest.rpartition("@")[2])[0]
+    return f"{scheme}://{place}".rstrip("/")
 
 
 def _experiment(results: Path, uri: str) -> str | None:

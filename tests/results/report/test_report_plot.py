@@ -7,7 +7,7 @@ from report_cases import many
 from rows import row
 
 from farm.results.picking.front import pareto
-from farm.results.report import plot
+from farm.results.report import charts, plot
 
 
 def test_a_point_has_the_intervals_of_its_ap_and_its_latency() -> None:
@@ -62,3 +62,4 @@ def test_latencies_that_are_far_apart_are_on_a_logarithmic_scale(
 def test_several_targets_are_plotted_below_one_another_under_their_names() -> None:
     spec = plot.static({"cpu": [row("a")], "gpu \x1b[1m": [row("b", target="gpu")]})
     assert [one["title"]["text"] for one in spec["vconcat"]] == ["cpu", "gpu \\x1b[1m"]
+    assert charts.drawn(spec, "svg").startswith(b"<svg")

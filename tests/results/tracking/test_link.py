@@ -41,6 +41,12 @@ def test_a_server_is_named_without_its_password(tmp_path: Path) -> None:
     assert list(link.lines("s", tmp_path, "http://another")) == ["MLflow: http://another"]
 
 
+@pytest.mark.parametrize("secret", ["pa/ss", "p#w", "pa[ss", "p@ss?x"])
+def test_no_part_of_a_password_is_shown(secret: str, tmp_path: Path) -> None:
+    (said,) = link.lines("s", tmp_path, f"http://me:{secret}@host:5000/p")
+    assert said == "MLflow: http://host:5000/p"
+
+
 def test_another_database_is_named_by_its_variable(tmp_path: Path) -> None:
     uri = "postgresql://bob:s3cr3t@host/mlflow"
     said = ['MLflow: mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI"']
