@@ -257,7 +257,7 @@ def test_a_sweep_has_the_same_ap_wherever_the_graph_ends(
     )
     words = (*words, "--executor", "inline", "--no-mlflow")
     done = farm("run", small_matrix, *words, "--results", results)
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     table = pd.read_parquet(results / "leaderboard").set_index("cell")
     assert set(table.index) == {
         *(f"onestage.batch{end}.fp32.torch.cpu" for end in ("", ".host", ".none")),
@@ -265,7 +265,7 @@ def test_a_sweep_has_the_same_ap_wherever_the_graph_ends(
         "twostage.op17.batch.host.fp32.onnxruntime.cpu",
     }
     refused = table.loc["twostage.op17.batch.host.fp32.onnxruntime.cpu"]
-    assert refused.status == "failed" and "cannot run on the host" in refused.reason
+    assert refused.status == "skipped" and "cannot run on the host" in refused.reason
     one = table[table.model == "onestage"]
     assert (one.status == "ok").all() and (one.latency_p50_ms > 0).all()
     whole, cut = one[one.postprocess != "none"], one[one.postprocess == "none"]

@@ -97,7 +97,8 @@ def test_mlflow_has_a_parent_and_a_child_per_cell(demo: Path) -> None:
     cells = [run for run in runs if run.data.tags["farm.kind"] == "cell"]
     assert len(parents) == 1 and len(cells) == 28
     assert parents[0].data.metrics["cells_ok"] == 28
-    one = next(run for run in cells if run.info.run_name == "twostage.op17.fixed.fp32.openvino.cpu")
+    cell = "twostage.op17.fixed.fp32.openvino.cpu"
+    one = next(run for run in cells if run.data.tags["farm.cell"] == cell)
     assert one.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
     assert one.data.params["opset"] == "17" and one.data.params["runtime"] == "openvino"
     assert one.data.metrics["box_ap"] > 0.6 and one.data.metrics["latency_p50_ms"] > 0
