@@ -155,6 +155,7 @@ def test_records_from_another_machine_are_those_of_a_sweep(
         "stable",
         "build_s",
         "export_s",
+        "dataset",
         "origin",
         "measured_at",
         "host",
