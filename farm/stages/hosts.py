@@ -14,15 +14,18 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm import environments
 from farm.errors import FarmError, StepFailed, TransientFailure, class_name, out_of_memory, text_of
+from farm.measuring.sampling import no_collection
+from farm.stages import Context
+from farm.stages.turns import Timed, open_here
+from farm.store import Store
 
 if TYPE_CHECKING:
     from farm.specs import Entrant, Environment
-    from farm.stages import Context
-    from farm.stages.turns import Timed
 
 _END_S = 10.0
 """How long a process may take to close its engines, in seconds; then it is killed."""
@@ -142,8 +145,6 @@ def _ended(name: str, code: int) -> FarmError:
 
 def serve(fd: int, threads: int) -> None:
     """Answer the requests that come on a connection, until it is closed."""
-    from farm.measuring.sampling import no_collection
-
     engines = _Engines(threads)
     with Connection(fd) as connection, no_collection(), suppress(EOFError, ConnectionError):
         while True:
@@ -174,12 +175,6 @@ class _Engines:
 
     def open(self, entrant: Entrant, root: str, folder: str) -> float:
         """Return the seconds of a run."""
-        from pathlib import Path
-
-        from farm.stages import Context
-        from farm.stages.turns import open_here
-        from farm.store import Store
-
         context = Context(Store(root), Path(folder), self._threads)
         with ExitStack() as stack:
             timed = stack.enter_context(open_here(entrant, context, self._threads))

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from farm.cli import commands
 from farm.cli.plan import WIDTH, as_json, as_text
 from farm.config.loader import Cell, load_matrix
 from farm.errors import InputError
 from farm.plan import Plan, PlannedCell, Step, make_plan
-from farm.store import Record, Store
+from farm.store import Failure, Record, Store
 
 TWO_RUNTIMES = """\
 name: small
@@ -142,3 +143,16 @@ def test_a_program_reads_the_same_plan(tmp_path: Path, store: Store) -> None:
     assert found["missing"] == [] and found["unchecked"] == ["abc"] and found["unfollowed"] == {}
     build = plan.of_stage("build")[0]
     assert found["steps"][build.key]["parents"] == list(build.parents)
+
+
+def test_what_a_failure_that_is_recorded_holds_back_is_not_to_be_done(
+    tmp_path: Path, store: Store
+) -> None:
+    """A run would not try it again."""
+    plan = plan_of(tmp_path)
+    (check,) = plan.of_stage("check")
+    todo = commands._todo(plan, store)
+    assert len(todo) == len(plan.steps)
+    store.record_failure(Failure("check", check.key, "x", "why"), None)
+    assert store.failure(check.key) is not None
+    assert commands._todo(plan, store) == []

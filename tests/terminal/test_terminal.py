@@ -193,6 +193,8 @@ def test_a_sweeps_matrix_is_its_owners_alone(
     keep_matrix(matrix, tmp_path)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert "s3cr3t" not in path.read_text() and "${TOKEN}" in path.read_text()
+    command = json.loads(path.read_text())["command"]
+    assert command == f"farm run {small_matrix} models.onestage.cfg_options=..."
     assert kept_matrix(tmp_path, "small").cells == matrix.cells
     assert make_plan(kept_matrix(tmp_path, "small")).steps.keys() == make_plan(matrix).steps.keys()
     monkeypatch.delenv("TOKEN")
