@@ -113,9 +113,8 @@ class Estimates:
     def add_plan(self, steps: Mapping[str, Step]) -> None:
         """Learn of which model each step is. Parents stand before children."""
         for key, step in steps.items():
-            model = getattr(getattr(step.inputs, "model", None), "name", None)
             parents = (self._models[one] for one in step.parents if one in self._models)
-            if model := model or next(parents, None):
+            if model := _model_of(step) or next(parents, None):
                 self._models[key] = model
 
     def note(self, step: Step, seconds: float, memory_bytes: int) -> None:
@@ -173,6 +172,15 @@ class Estimates:
     def _found(self, step: Step) -> Estimate | None:
         names = self.kind(step).names
         return next((self.known[name] for name in names if name in self.known), None)
+
+
+def _model_of(step: Step) -> str | None:
+    """The model that a step names. An engine without a file is the model itself, and the step's
+    only parents are images, which other models may have, too."""
+    named = getattr(step.inputs, "model", None) or getattr(
+        getattr(step.inputs, "engine", None), "model", None
+    )
+    return getattr(named, "name", None)
 
 
 def default_seconds(step: Step) -> float:

@@ -22,6 +22,10 @@ _SAMPLED = 0.4
 _OPENED = 0.5
 """What it takes to open an engine and run it first, of a `verify`."""
 
+_LOADED = 0.5
+"""What a new process takes until PyTorch has a model, of a `check`, which also runs the model and
+finds fewer of the files in memory."""
+
 _PRIOR_S = 10.0
 """So many seconds of work must have been seen before the pace of this sweep counts as much as that
 of the estimates."""
@@ -176,14 +180,14 @@ class TimeLeft:
         same images, which are found first, take about as long."""
         own = Kind("evaluate", kind.runtime, kind.model)
         reference = Kind("reference", None, kind.model)
-        found = self._estimates.of(own.names[0], own.any_runtime, reference.names[0], *own.names)
+        found = self._estimates.of(own.names[0], reference.names[0], own.any_runtime, *own.names)
         return default if found is None else found
 
     def _imported(self, kind: Kind) -> float:
         """What a new process takes until PyTorch has the model, which a `check` has done, too."""
         loads = kind.runtime is not None and not runtime_of(kind.runtime).exported
         check = Kind("check", None, kind.model)
-        return self._estimates.of(*check.names) or 0.0 if loads else 0.0
+        return _LOADED * (self._estimates.of(*check.names) or 0.0) if loads else 0.0
 
     def _opened(self, kind: Kind) -> float:
         own, any_runtime = Kind("verify", kind.runtime, kind.model), f"verify/*/{kind.model}"

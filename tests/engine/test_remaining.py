@@ -50,6 +50,7 @@ class Recorded:
 
 
 RAY = Recorded("ray.json", (), 2)
+QUIET = Recorded("quiet.json", (), 2)  # a machine that did nothing else
 INLINE = Recorded("inline.json", ("shapes={fixed: {opt: 160x160}}",), 1)
 
 
@@ -91,7 +92,7 @@ def replayed(sweep: Recorded, estimates: Estimates) -> Iterator[tuple[float, flo
             yield left.seconds(), end - now
 
 
-@pytest.mark.parametrize("sweep", [RAY, INLINE], ids=["ray", "inline"])
+@pytest.mark.parametrize("sweep", [RAY, QUIET, INLINE], ids=["ray", "quiet", "inline"])
 def test_the_time_left_is_within_half_of_the_truth_from_the_first_fifth_on(sweep: Recorded) -> None:
     """Where nothing was known before: neither the measurements, which come last and take half of
     the time, nor the comparisons, which are not planned yet."""
@@ -106,6 +107,16 @@ def test_with_the_records_of_an_earlier_sweep_it_is_right_from_the_start() -> No
     estimates.known["compare/onestage"] = Estimate(14.0, 0)
     found = list(replayed(RAY, Estimates(estimates.known)))
     assert all(true / 1.5 <= told <= 1.5 * true for told, true in found)
+
+
+def test_steps_of_pytorch_itself_are_of_their_own_model(plan: Plan) -> None:
+    """Their images may be another model's, too."""
+    estimates = Estimates()
+    estimates.add_plan(plan.steps)
+    of_torch = [step for step in plan.of_stage("measure") if "torch" in step.label]
+    models = {estimates.kind(step).model for step in of_torch}
+    assert models == {"onestage", "twostage"}
+    assert all(step.label.startswith(str(estimates.kind(step).model)) for step in of_torch)
 
 
 def step_of(plan: Plan, stage: str) -> Step:
