@@ -294,11 +294,8 @@ class OpenVino:
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs by name, for images float32 [N, 3, H, W]."""
-        self._request.infer([images])
-        tensors = self._request.output_tensors
-        return {
-            name: tensor.data.copy() for name, tensor in zip(self._outputs, tensors, strict=True)
-        }
+        outputs = self._request.infer([images]).values()  # copies of the request's buffers
+        return dict(zip(self._outputs, outputs, strict=True))
 
 
 class OnnxRuntime:

@@ -115,12 +115,9 @@ class OpenVinoSession:
         """Run the engine; see `farm.runtimes.Session`."""
         assert self._request is not None
         self._request.set_input_tensor(ov.Tensor(images, shared_memory=True))
-        self._request.infer()
-        # The request's own buffers are written again by the next run.
-        tensors = self._request.output_tensors
-        return {
-            name: tensor.data.copy() for name, tensor in zip(self._outputs, tensors, strict=True)
-        }
+        # These arrays are copies: the request's own buffers are written again by the next run.
+        outputs = self._request.infer().values()
+        return dict(zip(self._outputs, outputs, strict=True))
 
     def close(self) -> None:
         """Free the request."""
