@@ -106,11 +106,17 @@ def plan(
         InputError: As `load_matrix`; or a target is not known.
     """
     from farm.cli.results import results_of
+    from farm.engine.known import tried_again
+    from farm.engine.workers.limits import limits_of
     from farm.plan import make_plan
     from farm.store.facts import facts_from
 
     loaded = _loaded(matrix, overrides)
-    return make_plan(loaded, facts_from(results_of(_place(results), loaded).store()))
+    store, again = (
+        results_of(_place(results), loaded).store(),
+        tried_again(limits_of(loaded.spec.limits)),
+    )
+    return make_plan(loaded, facts_from(store, again=again))
 
 
 def run(

@@ -15,6 +15,7 @@ from farm.engine.checks import checked_plan, log_notes
 from farm.engine.claims import remove_stale_work
 from farm.engine.executors import Choices, starter
 from farm.engine.holding import announced
+from farm.engine.known import steps_to_do, tried_again
 from farm.engine.remaining import Comparison, TimeLeft, comparisons_of
 from farm.engine.scheduler import Executor, Outcome, Unwatched, Watchers, run_steps
 from farm.engine.status import (
@@ -91,7 +92,8 @@ def run_sweep(
         ClusterLost: Ray does not answer any more; the leaderboard has what was done before.
     """
     store, began = results.store(cached=True), time.perf_counter()
-    plan, outcomes = make_plan(matrix, facts_from(store, repair=True)), dict[str, Outcome]()
+    limits, outcomes = limits_of(matrix.spec.limits), dict[str, Outcome]()
+    plan = make_plan(matrix, facts_from(store, repair=True, again=tried_again(limits)))
     log.debug("planned %d steps in %.2f s", len(plan.steps), time.perf_counter() - began)
     if plan.missing:
         raise InputErrors(plan.missing)
@@ -114,7 +116,7 @@ def run_sweep(
 
         try:
             with ExitStack() as stack:
-                limits, estimates = limits_of(matrix.spec.limits), results.estimates()
+                estimates = results.estimates()
                 start = starter(store, choices, limits, stack)
                 stack.callback(results.keep_estimates, estimates)
                 plan = checked_plan(
@@ -256,7 +258,7 @@ def _run(
     store.learn(step.ref for step in plan.steps.values())
     steps = {key: step for key, step in plan.steps.items() if _is_open(step, store)}
     discard_altered(store, (step.ref for step in steps.values()))
-    remaining = [step for step in steps.values() if not store.record(step.ref)]
+    remaining = steps_to_do(steps, store, limits, choices.retry_failed)
     if not remaining:
         return run_steps(steps, store, start, Unwatched(), choices.retry_failed, limits, estimates)
     log.info(

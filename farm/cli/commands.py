@@ -5,13 +5,8 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-from typing import TYPE_CHECKING
 
 from farm.run import PLACE
-
-if TYPE_CHECKING:
-    from farm.plan.steps import Plan, Step
-    from farm.store import Store
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +24,9 @@ def _plan(options: argparse.Namespace) -> int:
     from farm.cli.plan import Duration, as_json, as_text
     from farm.cli.results import results_of
     from farm.config.loader import load_matrix
+    from farm.engine.known import steps_to_do, tried_again
     from farm.engine.remaining import whole_seconds
+    from farm.engine.workers.limits import limits_of
     from farm.plan import make_plan
     from farm.plan.machines.placement import cores
     from farm.store.facts import facts_from
@@ -37,10 +34,10 @@ def _plan(options: argparse.Namespace) -> int:
     gc.disable()  # many cells; the command ends at once
     matrix = load_matrix(options.matrix, options.overrides)
     results = results_of(options.results, matrix)
-    store = results.store(cached=True)
-    plan = make_plan(matrix, facts_from(store))
+    store, limits = results.store(cached=True), limits_of(matrix.spec.limits)
+    plan = make_plan(matrix, facts_from(store, again=tried_again(limits)))
     store.learn(step.ref for step in plan.steps.values())
-    todo = _todo(plan, store)
+    todo = steps_to_do(plan.steps, store, limits)
     estimates, slots = results.estimates(), cores()
     seconds = whole_seconds(plan, todo, estimates, slots, matrix.spec.compare)
     duration = Duration(seconds, slots, any(map(estimates.knows, todo)))
@@ -49,17 +46,6 @@ def _plan(options: argparse.Namespace) -> int:
     else:
         print(as_text(plan, store, duration))
     return 0
-
-
-def _todo(plan: Plan, store: Store) -> list[Step]:
-    """The steps that a run would do: not those that have failed before, nor what needs them."""
-    failed, todo = set[str](), []
-    for key, step in plan.steps.items():  # parents come before what needs them
-        if store.failure(key) is not None or not failed.isdisjoint(step.parents):
-            failed.add(key)
-        elif not store.record(step.ref):
-            todo.append(step)
-    return todo
 
 
 def add_reproduce(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from farm.engine.known import tried_again
 from farm.engine.scheduler import Executor, Unwatched, run_steps
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.limits import limits_of
@@ -19,7 +20,7 @@ from farm.store.facts import facts_from
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
     from farm.engine.estimates import Estimates
-    from farm.store import Store
+    from farm.store import Failure, Store
 
 log = logging.getLogger(__name__)
 
@@ -46,21 +47,27 @@ def checked_plan(
         InputError: files of the user are wrong, or a package is missing.
         Interrupted: the user or the system ends the run.
     """
+    tried, may_try = set[str](), tried_again(limits_of(matrix.spec.limits))
+
+    def again(failure: Failure) -> bool:
+        return failure.key not in tried and may_try(failure)
+
     make_environments(matrix)
     if planned is None or planned.unmade:
-        planned = make_plan(matrix, facts_from(store, repair=True))
+        planned = make_plan(matrix, facts_from(store, repair=True, again=again))
     plan = planned
     require_packages((step for step in plan.steps.values() if step.stage in stages), store)
     if retry_failed:
         for step in plan.of_stage("check"):
             store.forget(step.ref)
-        plan = make_plan(matrix, facts_from(store))
+        plan = make_plan(matrix, facts_from(store, again=again))
     checked, reasons = dict[str, Step](), dict[str, str]()
     while plan.unchecked:
         many = "" if len(plan.unchecked) == 1 else "s"
         log.info(f"Checking {len(plan.unchecked)} model{many}: configs, checkpoints, classes")
         checks = {step.key: step for step in plan.of_stage("check") if step.key not in reasons}
         ended = _run(matrix, checks, store, start, estimates)
+        tried |= ended.keys()
         unrecorded = (one for one in ended.values() if one.status is StepStatus.TRANSIENT)
         reasons |= {one.key: one.reason for one in unrecorded}
         if outcomes is not None:
@@ -68,7 +75,7 @@ def checked_plan(
         # Two models of the same config and checkpoint share a check, but may lie beside different
         # modules: the next plan compares what the check found with the files of each.
         checked |= {step.label: step for step in checks.values()}
-        plan = make_plan(matrix, facts_from(store, reasons), checked)
+        plan = make_plan(matrix, facts_from(store, reasons, again=again), checked)
     return plan
 
 

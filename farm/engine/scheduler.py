@@ -111,10 +111,19 @@ class _Run:
         self._dependencies = Dependencies(steps)
 
     def find_known(self, retry_failed: bool, limits: Limits) -> None:
-        """End the steps that need no work."""
-        known = known_outcomes(self._steps, self._store, limits, retry_failed, self._estimates)
+        """End the steps that need no work; forget the failures of those that are tried again."""
+        known = known_outcomes(self._steps, self._store, limits, retry_failed)
         for key, outcome in known.items():
-            self._change(self._steps[key], outcome)
+            step = self._steps[key]
+            if outcome.status is StepStatus.DONE:
+                record = self._store.record(step.ref)
+                if record and not record.foreign:
+                    self._estimates.note(step, record.seconds, record.peak_host_bytes)
+            self._change(step, outcome)
+        for key, step in self.remaining.items():
+            if self._store.failure(key):
+                log.debug("%s %s failed before and is tried again", step.stage, step.label)
+                self._store.forget(step.ref)
 
     def begin(self, executor: Executor) -> None:
         """Find the steps that can begin; skip the optional ones that no node can run.

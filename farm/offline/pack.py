@@ -20,6 +20,7 @@ from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan
 from farm.engine.estimates import Estimates
 from farm.engine.executors import Choices, starter
+from farm.engine.known import steps_to_do
 from farm.engine.remaining import TimeLeft
 from farm.engine.scheduler import Outcome, run_steps
 from farm.engine.status import StepStatus, failure_reasons
@@ -134,8 +135,8 @@ def run_before(
         steps = {key: step for key, step in plan.steps.items() if step.stage in BEFORE}
         store.learn(step.ref for step in steps.values())
         discard_altered(store, (step.ref for step in steps.values()))
-        remaining = [step for step in steps.values() if not store.record(step.ref)]
         estimates, retry = Estimates(), choices.retry_failed
+        remaining = steps_to_do(steps, store, limits, retry)
         estimates.add_plan(plan.steps)
         with Progress(remaining, TimeLeft(remaining, estimates, cores())) as progress:
             outcomes = run_steps(steps, store, start, progress, retry, limits, estimates)

@@ -7,13 +7,16 @@ from dataclasses import replace
 
 from farm.plan.content import dependencies
 from farm.specs import ModelFacts, Ref, Used
-from farm.store import Store
+from farm.store import Failure, Store
 from farm.store.records import model_facts
 from farm.store.upkeep.repair import discard_altered
 
 
 def facts_from(
-    store: Store, reasons: Mapping[str, str] | None = None, repair: bool = False
+    store: Store,
+    reasons: Mapping[str, str] | None = None,
+    repair: bool = False,
+    again: Callable[[Failure], bool] = lambda _: False,
 ) -> Callable[[str], ModelFacts | None]:
     """Return a function that gives a model's facts by the key of its check; None before the check.
 
@@ -21,7 +24,8 @@ def facts_from(
     and failures do not count.
 
     reasons: why checks have failed that the store has no record of, by key. repair: remove what a
-    check has left and what was altered since, so that it runs again.
+    check has left and what was altered since, so that it runs again. again: whether a check that
+    failed is to be made again: the model is then as before its check.
     """
 
     def facts(key: str) -> ModelFacts | None:
@@ -29,6 +33,8 @@ def facts_from(
             discard_altered(store, [Ref("check", key)])
         record = store.record(Ref("check", key))
         failure = store.failure(key) if record is None else None
+        if failure and again(failure):
+            failure = None
         why = failure.reason if failure else (reasons or {}).get(key)
         if why is not None:
             why = why or "its check failed for an unknown reason"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from farm.cli import commands
+from farm.cli.main import main
 from farm.cli.plan import WIDTH, as_json, as_text
 from farm.config.loader import Cell, load_matrix
-from farm.errors import InputError
+from farm.errors import FailureKind, InputError
 from farm.plan import Plan, PlannedCell, Step, make_plan
 from farm.store import Failure, Record, Store
 
@@ -145,14 +147,27 @@ def test_a_program_reads_the_same_plan(tmp_path: Path, store: Store) -> None:
     assert found["steps"][build.key]["parents"] == list(build.parents)
 
 
-def test_what_a_failure_that_is_recorded_holds_back_is_not_to_be_done(
-    tmp_path: Path, store: Store
+def test_the_time_of_a_plan_is_of_what_a_run_would_do_with_its_limits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run would not try it again."""
-    plan = plan_of(tmp_path)
-    (check,) = plan.of_stage("check")
-    todo = commands._todo(plan, store)
-    assert len(todo) == len(plan.steps)
-    store.record_failure(Failure("check", check.key, "x", "why"), None)
-    assert store.failure(check.key) is not None
-    assert commands._todo(plan, store) == []
+    """Also of a check that reached a lower limit, without which the model's cells are refused."""
+    monkeypatch.chdir(tmp_path)
+    (check,) = plan_of(tmp_path).of_stage("check")
+    store = Store(tmp_path / "r" / "store")
+    failure = Failure("check", check.key, "x", "too slow", FailureKind.TIMEOUT, 60.0)
+    store.record_failure(failure, None)
+
+    def shown(*overrides: str) -> dict[str, Any]:
+        words = ["farm", "plan", "m.yaml", *overrides, "--json", "--results", f"{tmp_path}/r"]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        return dict(json.loads(capsys.readouterr().out))
+
+    assert shown("limits.check=60s")["estimated_s"] == 0
+    assert {cell["refused"] for cell in shown("limits.check=60s")["cells"]} == {"too slow"}
+    raised = shown("limits.check=61s")
+    assert raised["unchecked"] == ["abc"] and raised["estimated_s"] > 0
+    assert {cell["refused"] for cell in raised["cells"]} == {None}
+    assert store.failure(check.key) == failure  # a plan changes nothing

@@ -131,6 +131,8 @@ def test_a_check_that_hangs_costs_its_own_cells_and_its_own_minutes(
         assert rows(tmp_path / "r")["hang"] == ("failed", "check", reason)
         assert rows(tmp_path / "r")["good"][0] == "ok"
     assert time.monotonic() - started < 6
+    done = farm("run", *both, "limits.check=7s")
+    assert "it did not finish within 7.0s" in str(rows(tmp_path / "r")["hang"][2]), done.stderr
 
 
 def marked(mark: str) -> list[str]:
