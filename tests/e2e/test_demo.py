@@ -101,7 +101,7 @@ def test_mlflow_has_a_parent_and_a_child_per_cell(demo: Path) -> None:
     one = next(run for run in cells if run.data.tags["farm.cell"] == cell)
     assert one.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
     assert one.data.params["opset"] == "17" and one.data.params["runtime"] == "openvino"
-    assert one.data.metrics["box_ap"] > 0.6 and one.data.metrics["latency_p50_ms"] > 0
+    assert one.data.metrics["bbox_mAP"] > 0.6 and one.data.metrics["latency_p50_ms"] > 0
     assert one.data.tags["farm.status"] == "ok"
     assert (
         Path(one.data.tags["farm.onnx"]).is_file() and Path(one.data.tags["farm.engine"]).is_dir()

@@ -10,13 +10,27 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from rows import row
 
 from farm.results import tracking
-from farm.results.tracking import database
+from farm.results.tracking import database, tables
 from farm.results.tracking.runs import Dataset
 from farm.results.tracking.server import Server
+
+FIRST, LAST = 1_750_000_000.25, 1_750_000_009.5
+DATASET = Dataset("coco, 5 images", "0123456789abcdef", '{"type": "coco"}')
+
+
+WHERE = pytest.mark.parametrize("where", ["own", "other", "client"])
+
+
+def write_to(where: str, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log to the own database, to one that the user has named, or to that by MLflow's client."""
+    if where == "client":
+        monkeypatch.setattr(tracking, "_has_tables", lambda *_: False)
+    if where != "own":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +106,14 @@ def test_a_sweep_is_a_parent_run_with_a_child_for_each_cell(results: Path) -> No
         "precision": "fp32", "runtime": "onnxruntime", "target": "cpu", "threads": "2",
     }  # fmt: skip
     assert good.data.metrics == {
-        "box_ap": 0.5, "box_ap_drop": 0.0, "latency_p50_ms": 10.0, "throughput_per_s": 100.0,
+        "bbox_mAP": 0.5, "bbox_mAP_drop": 0.0, "latency_p50_ms": 10.0, "throughput_per_s": 100.0,
         "stable": 1.0,
     }  # fmt: skip
     assert tags(good)["farm.engine"] == "/store/engine"
     assert tags(good)["farm.device"] == "a cpu" and tags(good)["farm.status"] == "ok"
     assert "farm.reason" not in tags(good) and "farm.model" not in tags(good)
     assert tags(failed)["farm.reason"] == "no operator"
-    assert "box_ap" not in failed.data.metrics
+    assert "bbox_mAP" not in failed.data.metrics
     assert (state_of(good), state_of(failed)) == ("FINISHED", "FAILED")
 
 
@@ -148,7 +162,7 @@ def test_only_cells_that_changed_are_written_again_to_the_same_runs(results: Pat
         name: run.info.run_id for name, run in before.items()
     }
     assert after["x"].info.end_time == before["x"].info.end_time  # not touched
-    assert after["y"].data.metrics["box_ap"] == 0.75 and state_of(after["y"]) == "FINISHED"
+    assert after["y"].data.metrics["bbox_mAP"] == 0.75 and state_of(after["y"]) == "FINISHED"
     assert "farm.reason" not in tags(after["y"])  # what it said before is gone
     assert state_of(again["s"]) == "FINISHED" and again["s"].data.metrics["cells_failed"] == 0
 
@@ -182,7 +196,7 @@ def test_runs_of_other_programs_under_the_parent_are_left_alone(results: Path) -
     assert log(results, row("x", box_ap=0.25))
     assert client.get_run(other.info.run_id).info.status == "RUNNING"
     children = client.search_runs([parent.experiment_id], "tags.`farm.cell` = 'x'")
-    assert [one.data.metrics["box_ap"] for one in children] == [0.25]
+    assert [one.data.metrics["bbox_mAP"] for one in children] == [0.25]
 
 
 def test_a_database_that_was_removed_is_made_and_written_again(results: Path) -> None:
@@ -234,23 +248,21 @@ def test_tags_are_short_and_few(results: Path) -> None:
         ({}, {"box_ap": None, "status": "failed", "reason": "why"}),
     ],
 )
-@pytest.mark.parametrize("where", ["own", "other", "client"])
+@WHERE
 def test_what_mlflow_cannot_change_in_a_run_makes_a_new_one(
     where: str, before: Any, after: Any, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A param of another value, and a param or a metric that is no more."""
-    if where == "client":
-        monkeypatch.setattr(tracking, "_has_tables", lambda *_: False)
-    if where != "own":
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
+    write_to(where, results, monkeypatch)
     log(results, row("x", **before), row("y"))
     client, (old, other) = client_of(results), (runs(results)[1][name] for name in "xy")
     assert log(results, row("x", **after), row("y"))
     experiment = old.info.experiment_id
-    found = client.search_runs([experiment], "tags.`farm.cell` = 'x'")
+    (shown,) = client.search_runs([experiment], "tags.`farm.cell` = 'x'")
+    found = client.search_runs([experiment], "tags.`farm.cell` = 'x'", ViewType.ALL)
     superseded = {one.info.run_id: one.data.tags.get("farm.superseded") for one in found}
     (new,) = (run for run, by in superseded.items() if by is None)
-    assert superseded == {new: None, old.info.run_id: new}
+    assert superseded == {new: None, old.info.run_id: new} and shown.info.run_id == new
     kept = client.get_run(old.info.run_id)
     assert kept.data.params == old.data.params and kept.data.metrics == old.data.metrics
     assert client.get_run(new).data.tags["mlflow.parentRunId"] == tags(old)["mlflow.parentRunId"]
@@ -258,7 +270,7 @@ def test_what_mlflow_cannot_change_in_a_run_makes_a_new_one(
     assert not log(results, row("x", **after), row("y"))
     (results / "tracked" / "s.json").unlink()
     assert log(results, row("x", **after), row("y"))
-    assert len(client.search_runs([experiment], "tags.`farm.cell` = 'x'")) == 2
+    assert len(client.search_runs([experiment], "tags.`farm.cell` = 'x'", ViewType.ALL)) == 2
 
 
 def test_a_param_that_is_new_needs_no_new_run(results: Path) -> None:
@@ -337,7 +349,7 @@ def test_a_run_that_was_removed_there_is_made_again(
     log(results, row("x"), row("y"))
     client_of(results).delete_run(runs(results)[1]["x"].info.run_id)
     assert log(results, row("x", box_ap=0.25), row("y"))
-    assert {name: one.data.metrics["box_ap"] for name, one in runs(results)[1].items()} == {
+    assert {name: one.data.metrics["bbox_mAP"] for name, one in runs(results)[1].items()} == {
         "x": 0.25, "y": 0.5,
     }  # fmt: skip
 
@@ -387,19 +399,16 @@ def test_hundreds_of_runs_are_written_in_parts(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_AT_ONCE", 2)
+    monkeypatch.setattr(tables, "_AT_ONCE", 2)
     rows = [row(f"c{n}", box_ap=n / 10) for n in range(5)]
     log(results, *rows)
     log(results, *({**one, "latency_p50_ms": 5.0} for one in rows))
     found = runs(results)[1]
-    assert [found[f"c{n}"].data.metrics["box_ap"] for n in range(5)] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert [found[f"c{n}"].data.metrics["bbox_mAP"] for n in range(5)] == [0.0, 0.1, 0.2, 0.3, 0.4]
     assert {one.data.metrics["latency_p50_ms"] for one in found.values()} == {5.0}
 
 
-FIRST, LAST = 1_750_000_000.25, 1_750_000_009.5
-DATASET = Dataset("coco, 5 images", "0123456789abcdef", '{"type": "coco"}')
-
-
-@pytest.mark.parametrize("where", ["own", "other", "client"])
+@WHERE
 def test_an_engine_is_a_model_with_the_figures_of_its_data_set(
     where: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -431,7 +440,7 @@ def test_an_engine_is_a_model_with_the_figures_of_its_data_set(
             for one in model.metrics
         }  # fmt: skip
         assert found == (DATASET.name, DATASET.digest, run.info.run_id)
-        assert ap in {one.value for one in model.metrics if one.key == "box_ap"}
+        assert ap in {one.value for one in model.metrics if one.key == "bbox_mAP"}
         assert [one.model_id for one in run.outputs.model_outputs] == [model.model_id]
         (read,) = run.inputs.dataset_inputs
         assert (read.dataset.name, read.dataset.digest) == (DATASET.name, DATASET.digest)
@@ -446,7 +455,7 @@ def test_an_engine_is_a_model_with_the_figures_of_its_data_set(
     assert "**Ship** of m on cpu: `x`" in tags(parent)["mlflow.note.content"]
 
 
-@pytest.mark.parametrize("where", ["own", "other", "client"])
+@WHERE
 def test_the_engine_of_a_run_that_another_supersedes_is_no_longer_found(
     where: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

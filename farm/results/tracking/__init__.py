@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from farm.files import atomic, jsonfile
 from farm.results.escaping import shown
 from farm.results.tracking import own_file
-from farm.results.tracking.cells import digest_of, of_cell
+from farm.results.tracking.cells import VERSION, digest_of, of_cell
 from farm.results.tracking.evidence import Evidence
 from farm.results.tracking.names import run_names
 from farm.results.tracking.runs import EXPERIMENT, Content, Dataset, Known, Place
@@ -124,6 +124,8 @@ def _write(place: Place, state: _State, kept: Any = None) -> None:
 def _runs(kept: Any) -> dict[str, Known]:
     """The runs that were noted; nothing where the note is of an earlier version or damaged."""
     try:
+        if kept["version"] != VERSION:
+            return {}
         return {cell: Known(str(run), digest) for cell, (digest, run) in kept["cells"].items()}
     except (TypeError, ValueError, KeyError, AttributeError):
         return {}
@@ -215,7 +217,8 @@ class _State:
     def keep(self, experiment: str, parent: str, known: Mapping[str, Known]) -> None:
         """Note what MLflow has. Raises OSError."""
         runs = {cell: (known[cell].digest, known[cell].run) for cell in self._digests}
-        note = {"server": shown(self.uri), "experiment": experiment, "parent": parent}
+        note = {"version": VERSION, "server": shown(self.uri)}
+        note |= {"experiment": experiment, "parent": parent}
         self._mark.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(self._mark, json.dumps({**note, "complete": self.complete, "cells": runs}))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.catalog import OWN_STAGES
+from farm.results.names import outer
 from farm.results.tracking.runs import DIGEST, NOTE, Content, Dataset, Engine
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ METRICS = (
     "max_score_diff", "max_box_diff_px", "min_mask_iou", "max_rel_diff", "cosine",
     "engine_bytes", "onnx_bytes", "peak_host_bytes", "build_s", "samples",
 )  # fmt: skip
-"""The columns that are metrics; the leaderboard has the others. Names are those of its columns."""
+"""The columns that are metrics, by the names that rows have; MLflow has them by the outer ones, as
+the leaderboard's files do, which have the other columns, too."""
 
 _TAGS = (
     "status", "failed_stage", "failure_class", "device", "runtime_version", "origin", "measured_at",
@@ -43,8 +45,9 @@ STATES = {"ok": "FINISHED", "failed": "FAILED", "pending": "KILLED", "skipped": 
 _DRIVER = re.compile(r"driver ([\w.]+)")
 """In the name of a GPU as a device, `NVIDIA H200 (9.0, driver 580)`."""
 
-_VERSION = 2
-"""Of what is logged: a higher one logs every cell again."""
+VERSION = 3
+"""Of what is logged: a higher one logs every cell again. Runs that cannot take what it logs are
+replaced."""
 
 _LONGEST = 500
 """Characters of a tag; a reason is in the note in full."""
@@ -54,7 +57,7 @@ _LONGEST_NOTE = 5000
 
 def digest_of(row: Row, evidence: Evidence, name: str) -> str:
     """Return the digest of what is logged of a cell."""
-    found = [_VERSION, row, asdict(evidence), name]
+    found = [VERSION, row, asdict(evidence), name]
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
@@ -73,7 +76,7 @@ def of_cell(
         row["cell"],
         name,
         params,
-        {one: float(row[one]) for one in METRICS if row.get(one) is not None},
+        {outer(one): float(row[one]) for one in METRICS if row.get(one) is not None},
         {**_tags(row, evidence), **(source or {}), DIGEST: digest_of(row, evidence, name)},
         STATES[row["status"]],
         _milliseconds(evidence.began),

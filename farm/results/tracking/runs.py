@@ -9,7 +9,8 @@ from typing import Protocol
 
 EXPERIMENT = "farm"
 SUPERSEDED = "farm.superseded"
-"""The tag of a run whose cell has another run since; it has the id of that one."""
+"""The tag of a run whose cell has another run since, and which is removed; it has the id of that
+one."""
 
 DIGEST = "farm.digest"
 PARENT = "mlflow.parentRunId"
@@ -92,7 +93,8 @@ class Place(Protocol):
         """Return the id of the sweep's run, which is created if there is none."""
 
     def children(self, parent: str) -> dict[str, Known]:
-        """Return the runs of the sweep's cells that no other supersedes."""
+        """Return the run of each of the sweep's cells, and remove the others that a cell has: those
+        of an update that was interrupted, and those that earlier versions of the farm left."""
 
     def write(
         self, parent: str, cells: Sequence[Content], known: Mapping[str, Known]

@@ -11,7 +11,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,19 +68,30 @@ class Server:
         return self._created(sweep, {})
 
     def children(self, parent: str) -> dict[str, Known]:
-        """Return the runs of the sweep's cells that no other supersedes."""
-        found: dict[str, Known] = {}
-        token = None
+        """Return the run of each of the sweep's cells, and remove the others that a cell has."""
+        found, old = dict[str, Known](), dict[str, str]()
+        for run in self._under(parent):  # the newest first
+            tags, own = run.data.tags, str(run.info.run_id)
+            if (cell := tags.get("farm.cell")) is None:
+                continue
+            if by := tags.get(SUPERSEDED):
+                old[own] = by
+            elif cell in found:
+                old[own] = found[cell].run
+            else:
+                found[cell] = Known(own, tags.get(DIGEST, ""))
+        for run_id, new in old.items():
+            self._retire(self._client.get_run(run_id), new)
+        return found
+
+    def _under(self, parent: str) -> Iterator[Run]:
+        """All runs whose parent this is, the newest first."""
+        query, token = f"tags.`{PARENT}` = '{parent}'", None
         while True:
-            page = self._client.search_runs(
-                [self.experiment], f"tags.`{PARENT}` = '{parent}'", page_token=token
-            )
-            for run in page:  # the newest first
-                tags = run.data.tags
-                if (cell := tags.get("farm.cell")) and SUPERSEDED not in tags:
-                    found.setdefault(cell, Known(str(run.info.run_id), tags.get(DIGEST, "")))
+            page = self._client.search_runs([self.experiment], query, page_token=token)
+            yield from page
             if not (token := page.token):
-                return found
+                return
 
     def write(
         self, parent: str, cells: Sequence[Content], known: Mapping[str, Known]
@@ -108,10 +119,16 @@ class Server:
         new = self._created(cell, {PARENT: parent})
         self._log(new, cell, [DIGEST])
         if old:
-            self._client.set_tag(old.info.run_id, SUPERSEDED, new)
-            for model in old.outputs.model_outputs if old.outputs else ():
-                self._client.delete_logged_model(model.model_id)
+            self._retire(old, new)
         return Known(new, cell.digest)
+
+    def _retire(self, run: Run, new: str) -> None:
+        """Remove a run and its models, as MLflow removes them: its pages show them no more, and it
+        can restore the run. new: the run that supersedes it."""
+        self._client.set_tag(run.info.run_id, SUPERSEDED, new)
+        for model in run.outputs.model_outputs if run.outputs else ():
+            self._client.delete_logged_model(model.model_id)
+        self._client.delete_run(run.info.run_id)
 
     def _created(self, content: Content, more: Mapping[str, str]) -> str:
         tags = {name: text for name, text in content.tags.items() if name != DIGEST}

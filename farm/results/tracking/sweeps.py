@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.errors import InputError
 from farm.files import jsonfile
+from farm.results.names import outer
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.front import pareto
 from farm.results.picking.select import picks
@@ -113,7 +114,11 @@ def _found(rows: Sequence[Row]) -> Iterator[str]:
             and row["latency_p50_ms"] is not None
         ]  # fmt: skip
         if front := pareto(usable)[:_MOST_FRONT]:
-            columns = [one for one in shown_columns(front) if one[0] in _FRONT]
+            columns = [
+                (name, outer(name), form)  # as the metrics of the cells' runs are called
+                for name, _, form in shown_columns(front)
+                if name in _FRONT
+            ]
             table = render_columns(front, columns, "markdown")
             yield f"**Pareto front** of AP and latency on {target}\n\n{table}"
 

@@ -191,7 +191,7 @@ def test_a_server_gets_the_runs_of_a_hundred_cells(
         tracker.close(rows)
         found = runs(results)
         assert found.pop("s").info.status == "FINISHED"
-        assert {name: one.data.metrics["box_ap"] for name, one in found.items()} == {
+        assert {name: one.data.metrics["bbox_mAP"] for name, one in found.items()} == {
             one["cell"]: one["box_ap"] for one in rows
         }
     finally:
