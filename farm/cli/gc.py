@@ -28,6 +28,9 @@ What a kept sweep needs stays. Of the rest all goes, or with --older-than what i
 younger than an hour stays, and so does what is claimed. Rows of the leaderboard and imports stay: a
 sweep that is not kept makes its artifacts anew when it is run again."""
 
+_FEW, _SHORT = 10, 24
+"""How many claims are named, and by how much of their names."""
+
 _UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
@@ -100,9 +103,10 @@ def gc(options: argparse.Namespace) -> int:
     with held(store, REMOVING) as alone:
         if not alone:
             raise InputError("another `farm gc` is running there", store.address)
-        found = _found(results, store, policy, options.keep_sweeps, clock(store.objects))
-        remove(store, found.gone)
+        now = clock(store.objects)
+        found = _found(results, store, policy, options.keep_sweeps, now)
         remove_stale_work(store)
+        remove(store, found.gone)
     _say(found, dry=False)
     return 0
 
@@ -110,7 +114,7 @@ def gc(options: argparse.Namespace) -> int:
 @dataclass(frozen=True)
 class _Found:
     """there: all that the store has. gone: what goes of it. needed: bytes that kept sweeps need.
-    most: what the user allows. kept, known: sweeps."""
+    most: what the user allows. kept, known: sweeps. dead: the claims of dead processes."""
 
     there: Sequence[Kept]
     gone: Sequence[Kept]
@@ -118,12 +122,15 @@ class _Found:
     most: int | None
     kept: Sequence[Needs]
     known: Sequence[Needs]
+    dead: Sequence[str]
 
 
 def _found(results: Results, store: Store, policy: Policy, keep: int | None, now: float) -> _Found:
+    from farm.engine.claims import dead_claims
     from farm.store.upkeep import gc, needs
 
-    claims, known = gc.claimed(store.objects, now), needs.read(store.objects)
+    dead, known = dead_claims(store, now), needs.read(store.objects)
+    claims = gc.claimed(store.objects, now).difference(dead)
     known = [*known, *_earlier(results, store, known)]
     known.sort(key=lambda one: one.run, reverse=True)
     kept = [*dict.fromkeys([*known[:keep], *gc.running(known, claims)])]
@@ -131,7 +138,7 @@ def _found(results: Results, store: Store, policy: Policy, keep: int | None, now
     there = gc.inventory(store.objects)
     gone = gc.chosen(there, needed, claims, policy, now)
     size = sum(one.size for one in there if one.ref in needed)
-    return _Found(there, gone, size, policy.most_bytes, kept, known)
+    return _Found(there, gone, size, policy.most_bytes, kept, known, dead)
 
 
 def _earlier(results: Results, store: Store, known: Sequence[Needs]) -> Iterator[Needs]:
@@ -168,11 +175,20 @@ def _say(found: _Found, dry: bool) -> None:
     gone, total = sum(sizes.values()), sum(one.size for one in found.there)
     how = "would be removed" if dry else "removed"
     print(f"{len(found.gone)} {how}: {shown(gone)} of {shown(total)}.")
+    if found.dead:
+        many = "claim" if len(found.dead) == 1 else "claims"
+        print(f"{len(found.dead)} {many} of killed processes {how}: {_listed(found.dead)}.")
     if found.most is not None and total - gone > found.most:
         print(
             f"What is left is larger than {shown(found.most)}: kept sweeps need"
             f" {shown(found.needed)}, and what is young or claimed stays."
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names of a list, each as short as logs have keys, and how many more there are."""
+    first = ", ".join(plain(name)[:_SHORT] for name in names[:_FEW])
+    return first if len(names) <= _FEW else f"{first} and {len(names) - _FEW} more"
 
 
 def shown(size: float) -> str:

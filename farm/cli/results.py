@@ -182,33 +182,29 @@ class Results:
             with places.locked(self.folder, sweep):
                 yield
             return
-        from farm.store.remote.claims import ObjectClaims
+        from farm.store.remote.claims import session
+        from farm.store.remote.leftovers import remove_dead
 
         (self.folder / BOARD).mkdir(parents=True, exist_ok=True)
-        claims = ObjectClaims(self.mirror.objects, _RUNNING)
-        try:
-            if not claims.claim(sweep):
+        with session(self.mirror.objects, _RUNNING) as claims:
+            if not claims.outlast(sweep):
                 raise InputError(f"sweep {sweep} is already running there", str(self))
+            remove_dead(claims)
             yield
-        finally:
-            claims.release_all()
 
     def running(self) -> list[str]:
         """Return the names of the sweeps that run there. Raises OSError."""
         if self.mirror is None:
             return places.running(self.folder)
-        from farm.store.remote.claims import ObjectClaims
+        from farm.store.remote.claims import session
 
-        claims = ObjectClaims(self.mirror.objects, _RUNNING)
-        try:
-            names = {
-                one.name.split("/")[-1]
-                for one in self.mirror.objects.listed(_RUNNING)
-                if "/sessions/" not in one.name
-            }
+        names = {
+            one.name.split("/")[-1]
+            for one in self.mirror.objects.listed(_RUNNING)
+            if "/sessions/" not in one.name
+        }
+        with session(self.mirror.objects, _RUNNING) as claims:
             return sorted(name for name in names if claims.is_held_elsewhere(name))
-        finally:
-            claims.release_all()
 
 
 def results_of(option: str | None, matrix: Matrix | None = None) -> Results:

@@ -122,6 +122,11 @@ def remove_stale_work(store: Store) -> int:
     """Remove the working folders of steps that no living sweep has claimed, and the claims of dead
     ones; return how many folders."""
     if (other := remote(store)) is not None:
+        from farm.store.remote.claims import session
+        from farm.store.remote.leftovers import remove_dead
+
+        with session(other.objects) as own:
+            remove_dead(own)
         return other.node.remove_abandoned()
     count = 0
     for folder in (store.root / "tmp").glob("*"):
@@ -139,6 +144,22 @@ def remove_stale_work(store: Store) -> int:
         count += 1
     _remove_stale_claims(store)
     return count
+
+
+def dead_claims(store: Store, now: float) -> list[str]:
+    """Return the names of the claims of dead processes. now: by the clock of the store's files.
+
+    Raises:
+        OSError: the store cannot be read.
+    """
+    if remote(store) is not None:
+        from farm.store.remote.leftovers import dead
+
+        return dead(store.objects, now)
+    old = now - EXPIRES_S
+    found = [one for one in store.objects.listed("claims") if one.modified < old]
+    names = (one.name.removeprefix("claims/") for one in found)
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def _remove_stale_claims(store: Store) -> None:

@@ -15,8 +15,6 @@ from farm.store.upkeep import needs
 if TYPE_CHECKING:
     from farm.specs import Ref
     from farm.store import Store
-    from farm.store.remote.claims import ObjectClaims
-    from farm.store.remote.store import RemoteStore
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +34,9 @@ def held(store: Store, name: str, wait_s: float = 0.0) -> Iterator[bool]:
         OSError: the store cannot be written.
     """
     if (other := remote(store)) is not None:
-        with _claims(other) as claims:
+        from farm.store.remote.claims import session
+
+        with session(other.objects) as claims:
             yield claims.claim(name)
         return
     lease = Lease(path_of(store, name), EXPIRES_S)
@@ -44,17 +44,6 @@ def held(store: Store, name: str, wait_s: float = 0.0) -> Iterator[bool]:
         yield lease.acquire(wait_s)
     finally:
         lease.release()
-
-
-@contextmanager
-def _claims(store: RemoteStore) -> Iterator[ObjectClaims]:
-    from farm.store.remote.claims import ObjectClaims
-
-    claims = ObjectClaims(store.objects)
-    try:
-        yield claims
-    finally:
-        claims.release_all()
 
 
 @contextmanager
@@ -85,7 +74,9 @@ def _await(store: Store, name: str) -> None:
 
 def _is_held(store: Store, name: str) -> bool:
     if (other := remote(store)) is not None:
-        with _claims(other) as claims:
+        from farm.store.remote.claims import session
+
+        with session(other.objects) as claims:
             return claims.is_held_elsewhere(name)
     with held(store, name, _PAUSE_S) as free:  # other sweeps look, too, for a moment
         return not free

@@ -14,7 +14,9 @@ from object_stores import leave
 from rows import row
 
 from farm.cli.gc import age, shown
+from farm.engine.claims import path_of
 from farm.engine.holding import REMOVING, announced, held
+from farm.files.lease import Lease
 from farm.results import leaderboard
 from farm.specs import Ref
 from farm.store import Store
@@ -106,6 +108,26 @@ def test_sweeps_of_an_earlier_version_are_known_by_their_rows(
     leaderboard.write(rows, tmp_path / "r", "early")
     tool("gc", "--results", tmp_path / "r", "--older-than", "1h")
     assert store.record(ref(6)) and store.record(ref(5, "export")) and left(store) == [1, 2, 3]
+
+
+def test_what_a_killed_sweep_has_claimed_is_named_and_goes_and_holds_nothing(
+    store: Store, tmp_path: Path, tool: Tool
+) -> None:
+    """Though an hour has not passed since its last sign of life; a living one's claim stays."""
+    dead, lives = path_of(store, ref(4).key), path_of(store, ref(1).key)
+    dead.parent.mkdir(exist_ok=True)
+    dead.write_text('{"host": "h", "pid": 1, "token": "0123456789abcdef"}')
+    os.utime(dead, (time.time() - 60,) * 2)
+    words = ("gc", "--results", tmp_path / "r", "--keep-sweeps", "1")
+    with Lease(lives, 20.0):
+        dry = tool(*words, "--dry-run")
+        named = f"1 claim of killed processes would be removed: {dead.name[:24]}.\n"
+        assert dry.out.endswith(named) and dead.exists() and left(store) == [1, 2, 3, 4]
+        done = tool(*words)
+        assert done.out.endswith(named.replace("would be removed", "removed"))
+        assert left(store) == [1, 2, 3]
+        assert lives.exists() and not dead.exists()
+    assert "claim" not in tool(*words).out
 
 
 def test_one_removes_at_a_time(store: Store, tmp_path: Path, tool: Tool) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import builtins
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import MATRIX, PROJECT, Tool
-from object_stores import S3, use
+from object_stores import S3, leave, use
 from rows import row
 
 from farm.cli.places import results_folder, results_place, store_address, store_folder
 from farm.cli.results import Results, results_of
 from farm.config.loader import load_matrix
+from farm.engine.claims import remove_stale_work
 from farm.errors import InputError
-from farm.store.remote import opening
+from farm.store.remote import claims, opening
 
 
 @pytest.fixture
@@ -80,6 +82,29 @@ def test_a_sweep_runs_once_at_a_time(
         assert error.value.where == place
     with other.locked("s"):
         pass
+
+
+def test_what_a_killed_run_has_left_there_is_named_and_goes(
+    place: str, tmp_path: Path, tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, claim = Results.at(place), b'{"session": "0123456789abcdef"}'
+    store = results.store()
+    leave(store)
+    store.objects.put("claims/ab", claim)
+    store.objects.put("claims/sessions/0123456789abcdef", claim)
+    monkeypatch.setattr(claims, "EXPIRES_S", 1.0)
+    monkeypatch.setattr(claims, "ROUNDED_S", 1.0)
+    time.sleep(3.0)
+    words = ("gc", "--results", place, "--older-than", "1d")
+    named = "2 claims of killed processes would be removed: ab, sessions/0123456789abcde.\n"
+    assert tool(*words, "--dry-run").out.endswith(named)
+    assert store.objects.get("claims/ab") == claim
+    assert tool(*words).out.endswith(named.replace("would be removed", "removed"))
+    assert [*store.objects.listed("claims")] == []
+    store.objects.put("claims/ab", claim)
+    time.sleep(3.0)
+    remove_stale_work(store)  # as the next sweep does
+    assert [*store.objects.listed("claims")] == []
 
 
 def test_addresses_are_taken_from_wherever_folders_are(

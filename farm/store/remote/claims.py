@@ -6,7 +6,8 @@
 Whoever creates a claim holds it. A session that was not put for a while is that of a dead process,
 and its claims are taken over by a put on the condition that they are still that session's. So a
 process makes one request every few seconds, however many claims it holds. The age of a session is
-known by the service's clock alone, which the process's own session gives it.
+known by the service's clock alone, which the process's own session gives it. What dead processes
+leave blocks nobody; `leftovers` removes it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import socket
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from farm.store.objects import Objects
@@ -32,7 +34,7 @@ EXPIRES_S = 60.0
 _BEATS = 5
 """Puts of a session within that time."""
 
-_ROUNDED_S = 2.0
+ROUNDED_S = 2.0
 """By how much the age of an object may be too high: services round times to whole seconds."""
 
 _ASKED_S = 5.0
@@ -54,7 +56,7 @@ class ObjectClaims:
     def __init__(
         self, objects: Objects, folder: str = "claims", expires_s: float | None = None
     ) -> None:
-        self._objects, self._folder = objects, folder
+        self.objects, self.folder = objects, folder
         self._expires_s = EXPIRES_S if expires_s is None else expires_s
         self._token = secrets.token_hex(_TOKEN_BYTES)
         self._held = set[str]()
@@ -82,13 +84,41 @@ class ObjectClaims:
             return True
         with self._releasing, suppress(ValueError):  # it may be deleted right now
             self._released.remove(name)
-        place, own = f"{self._folder}/{name}", self._own()
-        if not (self._objects.put_if_absent(place, own) or self._taken_over(place, own)):
+        place, own = f"{self.folder}/{name}", self._own()
+        if not (self.objects.put_if_absent(place, own) or self._taken_over(place, own)):
             self._others[name] = time.monotonic() + min(_ASKED_S, self._expires_s / _BEATS)
             return False
         self._held.add(name)
         self._others.pop(name, None)
         return True
+
+    def outlast(self, name: str) -> bool:
+        """Claim a name, and return whether this process has it now. Where another has, wait until
+        that gives a sign of life, or has given none for so long that it is dead.
+
+        Raises:
+            OSError: the service fails.
+        """
+        seen, said = set[float](), False
+        while not self.claim(name):
+            if sign := self._last_sign(name):
+                seen.add(sign)
+            if len(seen) > 1:
+                return False
+            if not said:
+                log.info("%s runs elsewhere or was killed; waiting for a sign of life", name)
+            said = True
+            time.sleep(self._expires_s / _BEATS / 4)
+            self._others.pop(name, None)
+        return True
+
+    def _last_sign(self, name: str) -> float:
+        """When the session that has a claim was put last; 0.0 where either is gone."""
+        try:
+            token = token_of(self.objects.get(f"{self.folder}/{name}"))
+            return self.objects.entry(self._session(token)).modified
+        except FileNotFoundError:
+            return 0.0
 
     def release(self, name: str) -> None:
         """Give a claim back, within a second."""
@@ -106,34 +136,39 @@ class ObjectClaims:
             self._thread = None
             with suppress(OSError):  # they then end with the session
                 self._delete_released()
-                self._objects.delete([self._session(self._token)])
+                self.objects.delete([self._session(self._token)])
 
     def _delete_released(self) -> None:
         """Delete the claims that were given back; what others may have taken over stays."""
         with self._releasing:
             names = [self._released.popleft() for _ in range(len(self._released))]
             if names and time.monotonic() - self._put_at < self._expires_s / 2:
-                self._objects.delete([f"{self._folder}/{name}" for name in names])
+                self.objects.delete([f"{self.folder}/{name}" for name in names])
+
+    def now(self) -> float:
+        """Return the time by the service's clock, in seconds since 1970. Raises OSError."""
+        self._begin()
+        return self._clock + time.monotonic() - self._put_at
 
     def is_held_elsewhere(self, name: str) -> bool:
         """Return whether a living process has claimed the name. Raises OSError."""
         self._begin()
         try:
-            content = self._objects.get(f"{self._folder}/{name}")
+            content = self.objects.get(f"{self.folder}/{name}")
         except FileNotFoundError:
             return False
-        return self._is_alive(_token_of(content))
+        return self._is_alive(token_of(content))
 
     def _taken_over(self, place: str, own: bytes) -> str | None:
         """Take the claim of a dead session over; None if it is alive, or another was faster."""
         try:
-            entry = self._objects.entry(place)
-            token = _token_of(self._objects.get(place))
+            entry = self.objects.entry(place)
+            token = token_of(self.objects.get(place))
         except FileNotFoundError:  # it was released right now
-            return self._objects.put_if_absent(place, own)
+            return self.objects.put_if_absent(place, own)
         if self._is_alive(token):
             return None
-        return self._objects.replace(place, own, entry.tag)
+        return self.objects.replace(place, own, entry.tag)
 
     def _is_alive(self, token: str) -> bool:
         if token == self._token:
@@ -141,37 +176,36 @@ class ObjectClaims:
         if not token or token in self._dead:
             return False
         try:
-            modified = self._objects.entry(self._session(token)).modified
+            modified = self.objects.entry(self._session(token)).modified
         except FileNotFoundError:
             self._dead.add(token)
             return False
-        now = self._clock + time.monotonic() - self._put_at
-        return now - modified <= self._expires_s + _ROUNDED_S
+        return self.now() - modified <= self._expires_s + ROUNDED_S
 
     def _own(self) -> bytes:
         own: dict[str, Any] = {"session": self._token, "host": socket.gethostname()}
         return json.dumps({**own, "pid": os.getpid()}).encode()
 
     def _session(self, token: str) -> str:
-        return f"{self._folder}/sessions/{token}"
+        return f"{self.folder}/sessions/{token}"
 
     def _begin(self) -> None:
         """Begin the session with the first claim."""
         if self._thread is not None or not self._conditions:
             return
         name = self._session(self._token)
-        self._conditions = self._objects.has_conditions(name)
+        self._conditions = self.objects.has_conditions(name)
         if not self._conditions:
-            log.warning(_WITHOUT, self._objects.url)
+            log.warning(_WITHOUT, self.objects.url)
             return
         self._put_session()
-        self._clock = self._objects.entry(name).modified
+        self._clock = self.objects.entry(name).modified
         self._thread = threading.Thread(target=self._beat, name="claims", daemon=True)
         self._thread.start()
 
     def _put_session(self) -> None:
         began = time.monotonic()
-        self._objects.put(self._session(self._token), self._own())
+        self.objects.put(self._session(self._token), self._own())
         self._clock += began - self._put_at if self._put_at else 0.0
         self._put_at = began
 
@@ -185,7 +219,17 @@ class ObjectClaims:
                     self._delete_released()
 
 
-def _token_of(content: bytes) -> str:
+@contextmanager
+def session(objects: Objects, folder: str = "claims") -> Iterator[ObjectClaims]:
+    """Yield claims that are given back at the end of the block."""
+    claims = ObjectClaims(objects, folder)
+    try:
+        yield claims
+    finally:
+        claims.release_all()
+
+
+def token_of(content: bytes) -> str:
     """The session of a claim; empty, which no session is, where it is damaged."""
     try:
         token = json.loads(content)["session"]

@@ -16,6 +16,7 @@ from farm.store.objects import Objects, at_once
 from farm.store.opening import open_objects
 from farm.store.remote import claims
 from farm.store.remote.claims import ObjectClaims
+from farm.store.remote.leftovers import dead, remove_dead
 
 PROJECT = Path(__file__).parents[3]
 
@@ -72,7 +73,7 @@ sys.stdin.read()
 def test_the_names_of_a_killed_process_are_free_when_it_has_expired(
     objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "_ROUNDED_S", 1.5)
+    monkeypatch.setattr(claims, "ROUNDED_S", 1.5)
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD, objects.url],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
@@ -92,6 +93,49 @@ def test_the_names_of_a_killed_process_are_free_when_it_has_expired(
         assert time.monotonic() < until
         time.sleep(0.2)
     assert json.loads(objects.get("claims/a"))["session"] == own._token
+    own.release_all()
+
+
+def test_what_a_killed_process_has_left_is_named_and_removed_and_nothing_else(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, objects.url],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
+    )  # fmt: skip
+    assert other.stdout is not None and other.stdout.readline() == "held\n"
+    (dead_session,) = (name for name in names(objects) if "/sessions/" in name)
+    other.kill()
+    other.communicate()
+    monkeypatch.setattr(claims, "EXPIRES_S", 3.0)
+    lives = ObjectClaims(objects)
+    assert lives.claim("lives")
+    with claims.session(objects) as own:
+        assert remove_dead(own) == []  # it may live
+        until = time.monotonic() + 60
+        while not (found := dead(objects, own.now())):
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        assert found == ["a", dead_session.removeprefix("claims/")]
+        assert remove_dead(own) == found and not dead(objects, own.now())
+    assert names(objects) == ["claims/lives", f"claims/sessions/{lives._token}"]
+    lives.release_all()
+    with claims.session(objects) as own:
+        assert remove_dead(own) == [] and not names(objects)  # where nothing is, nothing is put
+
+
+def test_a_claim_is_waited_for_until_its_process_gives_a_sign_of_life(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "EXPIRES_S", 5.0)
+    own, lives = ObjectClaims(objects), ObjectClaims(objects)
+    assert lives.claim("a")
+    began = time.monotonic()
+    assert not own.outlast("a")
+    assert time.monotonic() - began < 5.0
+    lives._ended.set()  # as a process that was killed: it gives no sign any more
+    assert own.outlast("a")
+    assert own._held == {"a"}
     own.release_all()
 
 
