@@ -1,13 +1,15 @@
 """What each precision costs in AP and gives in speed, on the CPU runtimes, within one run.
 
     python benchmarks/precision.py [--results DIR] [--rounds N] [--size N] [--only MODEL ...]
-    python benchmarks/precision.py --nncf [--results DIR] [--rounds N]
+    python benchmarks/precision.py --nncf yolox_nano|resnet50 [--weights FILE] [--results DIR]
 
 YOLOX-Nano with its weights, where COCO_MINI and CHECKPOINTS name them (int8 with `auto`), and
 RetinaNet and Faster R-CNN with ResNet-50 and random weights on noise-like images, for speed alone.
 Engines of one runtime run by turns, so that what else the machine does meets all of them; `x fp32`
 is the median latency of fp32 over that of the precision, on all cores. bf16 on ONNX Runtime is
-emulated. With --nncf it prints YOLOX-Nano's int8 on OpenVINO beside NNCF's, and nothing else.
+emulated. With --nncf it prints a model's int8 on OpenVINO beside NNCF's, and nothing else: of
+YOLOX-Nano, or of a ResNet-50 detector that was trained on synthetic images
+(`python tools/train_demo.py --model resnet50 --out build`), whose AP is that of 256 others.
 """
 
 from __future__ import annotations
@@ -49,6 +51,17 @@ OF_YOLOX = (
     "calibration={images: '${COCO_MINI}/calibration'}", *BRIEF,
 )  # fmt: skip
 
+TRAINED = """\
+name: resnet50
+models: {{resnet50: {{config: {config}, checkpoint: {weights}}}}}
+opsets: [17]
+shapes: {{fixed: {{opt: 160x160}}}}
+runtimes: [openvino]
+precisions: [fp32, int8]
+int8: {{auto: {{max_ap_drop: 0.5}}}}
+dataset: {{type: synthetic, count: 256, seed: 7, size: 160}}
+"""
+
 MATRIX = """\
 name: {name}
 models: {{{name}: {{config: {config}, checkpoint: model.pth}}}}
@@ -67,11 +80,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=800, help="of the ResNet-50 models' images")
     known = ("yolox_nano", *RESNET50)
     parser.add_argument("--only", nargs="*", choices=known, default=known, metavar="MODEL")
-    parser.add_argument("--nncf", action="store_true", help="int8 auto beside NNCF, on OpenVINO")
+    parser.add_argument("--nncf", choices=("yolox_nano", "resnet50"), help="int8 auto beside NNCF")
+    parser.add_argument("--weights", type=Path, default=PROJECT / "build" / "resnet50.pth")
     options = parser.parse_args()
     results = options.results.resolve()
     if options.nncf:
-        return beside_nncf(results, options.rounds)
+        trained = options.weights.resolve() if options.nncf == "resnet50" else None
+        return beside_nncf(results, options.rounds, trained)
     lines = []
     for name in options.only:
         if name in RESNET50:
@@ -89,12 +104,18 @@ def main() -> None:
     print(json.dumps(lines))
 
 
-def beside_nncf(results: Path, rounds: int) -> None:
+def beside_nncf(results: Path, rounds: int, trained: Path | None) -> None:
+    """Print `int8: auto` beside NNCF, of YOLOX-Nano or of a trained ResNet-50 detector's weights."""
     import precision_nncf
 
-    sweep = swept(
-        YOLOX_NANO, [*OF_YOLOX, "runtimes=[openvino]", "precisions=[fp32, int8]"], results
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        matrix = YOLOX_NANO
+        words = [*OF_YOLOX, "runtimes=[openvino]", "precisions=[fp32, int8]"]
+        if trained:
+            config = Path(__file__).with_name("resnet50.py")
+            matrix, words = Path(folder) / "resnet50.yaml", [*BRIEF]
+            matrix.write_text(TRAINED.format(config=config, weights=trained))
+        sweep = swept(matrix, words, results)
     lines = precision_nncf.compare(sweep, results, rounds)
     heading = f"{'engine':<10} {'box AP':>7} {'drop':>8} {'x fp32':>7}"
     print(f"{heading} {'evaluations':>12} {'images':>7} seconds")

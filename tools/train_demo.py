@@ -1,7 +1,9 @@
 """Train the detectors of matrices/demo on synthetic images, on the CPU, and measure them.
 
     python tools/train_demo.py [--model onestage|twostage|all] [--iterations N] [--out DIR]
+    python tools/train_demo.py --model resnet50 --out DIR
 
+The second one's config is in benchmarks/: half an hour on 2 cores, for benchmarks/precision.py.
 Writes OUT/<model>.pth and prints the average precision on images of another seed: those that
 `{type: synthetic, count: 64, seed: 7, size: 160}` draws, prepared by the config's own test
 pipeline.
@@ -35,28 +37,33 @@ from pycocotools.cocoeval import COCOeval  # noqa: E402
 
 from farm.datasets.synthetic import CLASSES, Scene, draw, draw_scene  # noqa: E402
 
-CONFIGS = ROOT / "matrices" / "demo"
+DEMO = ROOT / "matrices" / "demo"
+CONFIGS = {
+    "onestage": DEMO / "onestage.py",
+    "twostage": DEMO / "twostage.py",
+    "resnet50": ROOT / "benchmarks" / "resnet50.py",
+}
 SIZE = 160
 TRAIN_SEED, TRAIN_COUNT = 1, 2000
 TEST_SEED, TEST_COUNT = 7, 64
 BATCH = 8
 # Iterations, and the highest learning rate of the one-cycle schedule.
-RECIPES = {"onestage": (2500, 2e-3), "twostage": (1000, 2e-3)}
+RECIPES = {"onestage": (2500, 2e-3), "twostage": (1000, 2e-3), "resnet50": (600, 5e-4)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=[*RECIPES, "all"], default="all")
     parser.add_argument("--iterations", type=int, help="how long to train, in batches")
-    parser.add_argument("--out", type=Path, default=CONFIGS, help="where the weights go")
+    parser.add_argument("--out", type=Path, default=DEMO, help="where the weights go")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     logging.disable(logging.INFO)  # mmcv would list every initialised layer
     args.out.mkdir(parents=True, exist_ok=True)
     scenes = [draw_scene(TRAIN_SEED, number, SIZE) for number in range(1, TRAIN_COUNT + 1)]
-    for name in RECIPES if args.model == "all" else [args.model]:
-        config = mmcv.Config.fromfile(str(CONFIGS / f"{name}.py"))
+    for name in ("onestage", "twostage") if args.model == "all" else [args.model]:
+        config = mmcv.Config.fromfile(str(CONFIGS[name]))
         iterations, rate = RECIPES[name]
         model = train(config, scenes, args.iterations or iterations, rate)
         save(model, args.out / f"{name}.pth")
