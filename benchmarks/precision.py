@@ -4,7 +4,7 @@
     python benchmarks/precision.py --nncf yolox_nano|resnet50 [--weights FILE] [--results DIR]
 
 YOLOX-Nano with its weights, where COCO_MINI and CHECKPOINTS name them (int8 with `auto`), and
-RetinaNet and Faster R-CNN with ResNet-50 and random weights on noise-like images, for speed alone.
+families of farm/models/families.yaml with random weights on noise-like images, for speed alone.
 Engines of one runtime run by turns, so that what else the machine does meets all of them; `x fp32`
 is the median latency of fp32 over that of the precision, on all cores. bf16 on ONNX Runtime is
 emulated. With --nncf it prints a model's int8 on OpenVINO beside NNCF's, and nothing else: of
@@ -42,8 +42,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 RUNTIMES = ("onnxruntime", "openvino")
 BRIEF = ("measure.seconds=0.1", "measure.max_seconds=0.2", "measure.min_samples=10")
 
-RESNET50 = {"retinanet_r50": "retinanet", "faster_rcnn_r50": "faster_rcnn"}
-"""The models of random weights, and their families in farm/models/families.yaml."""
+MODELS = ("yolox_nano", "retinanet", "faster_rcnn")
+"""What is measured by default; the last two have a ResNet-50."""
 
 YOLOX_NANO = PROJECT / "matrices" / "coco-mini.yaml"
 OF_YOLOX = (
@@ -77,9 +77,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=PROJECT / "results" / "precision")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--size", type=int, default=800, help="of the ResNet-50 models' images")
-    known = ("yolox_nano", *RESNET50)
-    parser.add_argument("--only", nargs="*", choices=known, default=known, metavar="MODEL")
+    parser.add_argument("--size", type=int, default=800, help="of images for random weights")
+    parser.add_argument("--only", nargs="*", default=MODELS, metavar="MODEL")
     parser.add_argument("--nncf", choices=("yolox_nano", "resnet50"), help="int8 auto beside NNCF")
     parser.add_argument("--weights", type=Path, default=PROJECT / "build" / "resnet50.pth")
     options = parser.parse_args()
@@ -89,10 +88,10 @@ def main() -> None:
         return beside_nncf(results, options.rounds, trained)
     lines = []
     for name in options.only:
-        if name in RESNET50:
-            lines += resnet50(name, results, options.rounds, options.size)
-        else:
+        if name == "yolox_nano":
             lines += yolox(results, options.rounds)
+        else:
+            lines += random_family(name, results, options.rounds, options.size)
     print(f"{'model':<15} {'runtime':<12} {'':<5} {'box AP':>7} {'drop':>8} {'p50 ms':>8} x fp32")
     for one in lines:
         ap = "-" if one["box_ap"] is None else f"{one['box_ap']:.4f}"
@@ -105,7 +104,7 @@ def main() -> None:
 
 
 def beside_nncf(results: Path, rounds: int, trained: Path | None) -> None:
-    """Print `int8: auto` beside NNCF, of YOLOX-Nano or of a trained ResNet-50 detector's weights."""
+    """Print `int8: auto` beside NNCF, of YOLOX-Nano or of `trained` weights of resnet50.py."""
     import precision_nncf
 
     with tempfile.TemporaryDirectory() as folder:
@@ -136,15 +135,15 @@ def yolox(results: Path, rounds: int) -> list[dict[str, Any]]:
     return timed(YOLOX_NANO, [*OF_YOLOX, *words], results, rounds)
 
 
-def resnet50(name: str, results: Path, rounds: int, size: int) -> list[dict[str, Any]]:
+def random_family(name: str, results: Path, rounds: int, size: int) -> list[dict[str, Any]]:
     import family_model
 
     from farm.models.families import chosen
 
     with tempfile.TemporaryDirectory() as place:
-        folder, family = Path(place), chosen([RESNET50[name]])[0]
+        folder, family = Path(place), chosen([name])[0]
         draw(folder, family_model.load(family, folder).facts.classes, size)
-        matrix = folder / "resnet50.yaml"
+        matrix = folder / f"{name}.yaml"
         matrix.write_text(MATRIX.format(name=name, config=family.config, size=size))
         return timed(matrix, BRIEF, results, rounds)
 

@@ -30,7 +30,7 @@ def test_an_export_has_its_seconds_memory_and_nodes_beside_the_naive_ones() -> N
 
 
 def test_precisions_stand_beside_fp32_on_both_runtimes(tmp_path: object) -> None:
-    words = ("--only", "retinanet_r50", "--size", "128", "--rounds", "2")
+    words = ("--only", "yolox", "--size", "128", "--rounds", "2")
     out = run("precision.py", *words, "--results", str(tmp_path))
     lines = json.loads(out.splitlines()[-1])
     found = {(line["runtime"], line["precision"]) for line in lines}
