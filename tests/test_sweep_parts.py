@@ -12,7 +12,7 @@ import pytest
 from rows import row
 
 import farm.sweep
-from farm.cli.places import locked, matrix_path
+from farm.cli.places import locked
 from farm.cli.results import Results
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.executors import Choices, starter
@@ -24,6 +24,7 @@ from farm.interrupts import Interrupted
 from farm.plan import make_plan
 from farm.plan.steps import Plan
 from farm.results import leaderboard
+from farm.results.matrices import matrix_path
 from farm.results.tracking.follower import Tracker
 from farm.specs import ModelFacts
 from farm.store import Record, Store

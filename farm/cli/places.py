@@ -1,19 +1,16 @@
-"""Where results and artifacts lie, and the matrix of each sweep that is kept beside them."""
+"""Where results and artifacts lie, and which sweeps run there."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from farm.errors import InputError
-from farm.files import atomic, jsonfile
 from farm.files.lease import Lease
 from farm.files.paths import expanded
 from farm.store.objects import is_url
@@ -88,66 +85,6 @@ def store_folder(results: Path) -> Path:
     if is_url(address):
         raise InputError("this command needs a store in a folder; unset FARM_STORE", address)
     return Path(address)
-
-
-def matrix_path(results: Path, sweep: str) -> Path:
-    """Return the file that keeps the matrix of a sweep."""
-    return results / "sweeps" / f"{sweep}.json"
-
-
-def keep_matrix(matrix: Matrix, results: Path) -> None:
-    """Write the matrix with its overrides, for `reproduce` and MLflow, and the command.
-
-    Variables are not filled in, since they may be secrets. Overrides may be, too: only its owner
-    can read the file.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path = matrix_path(results, matrix.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    values: dict[str, Any] = {
-        "matrix": str(matrix.document.path.resolve()),
-        "values": matrix.document.written,
-        "text": matrix.document.text,
-        "command": shlex.join(["farm", "run", str(matrix.document.path), *_overridden(matrix)]),
-    }
-    atomic.write(path, json.dumps(values, indent=1), private=True)
-
-
-def _overridden(matrix: Matrix) -> Iterator[str]:
-    """The keys that are set on the command line, without their values, which may be secrets."""
-    for key in matrix.document.overridden:
-        yield f"{'.'.join(map(str, key))}=..."
-
-
-def kept_matrix(results: Path, sweep: str) -> Matrix:
-    """Return the matrix that `keep_matrix` has written, with the variables of today.
-
-    Raises:
-        InputError: there is none, this user may not read it, this version cannot, or a variable is
-            not set.
-    """
-    from farm.config.document import kept as kept_document
-    from farm.config.loader import validate
-
-    path = matrix_path(results, sweep)
-    try:
-        kept = jsonfile.read(path)
-        written = Path(kept["matrix"]), dict(kept["values"])
-        written[0].resolve()
-    except PermissionError:
-        reason = "only its owner can read the sweep's matrix, since its overrides may be secrets"
-        raise InputError(f"{reason}: reproduce as that user, or run it again", str(path)) from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError("the sweep's matrix is not kept here; run it again", str(path)) from None
-    document = kept_document(*written)
-    try:
-        return validate(document)
-    except InputError as error:
-        raise InputError(
-            f"not a matrix of this version ({error}); run it again", str(path)
-        ) from None
 
 
 @contextmanager

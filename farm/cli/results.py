@@ -12,6 +12,7 @@ from farm.cli import places
 from farm.engine import estimates
 from farm.engine.estimates import Estimates, read_estimates, write_estimates
 from farm.errors import InputError
+from farm.results import matrices
 from farm.store.folder import FolderObjects
 from farm.store.objects import is_url
 from farm.store.opening import open_objects, open_store, own_folder
@@ -164,16 +165,16 @@ class Results:
                 self.mirror.push([estimates.FILE])
 
     def keep_matrix(self, matrix: Matrix) -> None:
-        """Write the matrix of a sweep as `places.keep_matrix`. Raises OSError."""
-        places.keep_matrix(matrix, self.folder)
+        """Write the matrix of a sweep as `matrices.keep_matrix`. Raises OSError."""
+        matrices.keep_matrix(matrix, self.folder)
         if self.mirror:
             self.mirror.push([f"{SWEEPS}/{matrix.name}.json"])
 
     def kept_matrix(self, sweep: str) -> Matrix:
-        """Return the matrix of a sweep as `places.kept_matrix`. Raises InputError, OSError."""
+        """Return the matrix of a sweep as `matrices.kept_matrix`. Raises InputError, OSError."""
         if self.mirror:
             self.mirror.pull(SWEEPS, lambda name: name == f"{SWEEPS}/{sweep}.json")
-        return places.kept_matrix(self.folder, sweep)
+        return matrices.kept_matrix(self.folder, sweep)
 
     @contextmanager
     def locked(self, sweep: str) -> Iterator[None]:

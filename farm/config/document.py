@@ -11,6 +11,7 @@ from typing import Any
 from farm.config.variables import Key, fill
 from farm.config.yaml_values import MOST_NESTED, read
 from farm.errors import InputError, shown
+from farm.files.paths import expanded
 
 _MOST_BYTES = 1 << 20
 _MOST_OVERRIDES = 1000
@@ -31,6 +32,13 @@ class Document:
     overridden: dict[Key, str] = field(default_factory=dict)
     written: dict[str, Any] = field(default_factory=dict)
     text: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The folder from which relative paths start: that of the file, or what it has as
+        `folder`."""
+        own, named = self.path.resolve().parent, self.values.get("folder")
+        return expanded(named, own).resolve() if isinstance(named, str) else own
 
     def where(self, key: Sequence[str | int]) -> str:
         """Return `file:line` or the override that set `key`, or its nearest parent in the file."""
@@ -86,7 +94,7 @@ def _include(document: Document, key: str, env: Mapping[str, str]) -> None:
     name, place = document.values.get(key), document.where((key,))
     if not isinstance(name, str):
         return
-    path = document.path.resolve().parent / Path(name).expanduser()
+    path = document.folder / Path(name).expanduser()
     try:
         values, places = read(_text(path, key), lambda line: f"{path}:{line}")
     except InputError as error:

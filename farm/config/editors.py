@@ -33,6 +33,7 @@ KEYS = {
     "limits": "How long a step may take by stage, and how much memory it may use.",
     "mlflow": "What goes to MLflow beside figures.",
     "results": "Where results go: a folder, or s3://, gs:// or az://.",
+    "folder": "Where relative paths start; by default in the folder of this file.",
 }
 """What each key of a matrix is for; `docs/matrix.md` says more."""
 

@@ -53,8 +53,8 @@ class Matrix:
 
     @property
     def folder(self) -> Path:
-        """The folder of the file, from which relative paths in it start."""
-        return self.document.path.resolve().parent
+        """The folder from which relative paths in the matrix start."""
+        return self.document.folder
 
 
 def load_matrix(path: Path | str, overrides: Sequence[str] = ()) -> Matrix:
@@ -78,6 +78,8 @@ def validate(document: Document) -> Matrix:
     except ValidationError as error:
         found = error.errors(include_url=False)
         raise together(_explain(document, details) for details in found) from None
+    if spec.folder is not None and not document.folder.is_dir():
+        raise InputError(f"there is no folder {document.folder}", document.where(("folder",)))
     options, wrong = _options(document, spec)
     unknown = itertools.chain(_unknown_names(document, spec), _without_data(document, spec), wrong)
     if first := next(unknown, None):

@@ -246,6 +246,7 @@ class MatrixSpec(StrictModel):
     limits: LimitsSpec = LimitsSpec()
     mlflow: MlflowSpec = MlflowSpec()
     results: Text | None = None
+    folder: Text | None = None
 
     def options_of(self, runtime: str) -> dict[str, Any]:
         """Return the options of a cell's runtime: those of `openvino@2025.2` replace those of

@@ -18,7 +18,6 @@ import pytest
 from rows import row
 
 from farm import terminal
-from farm.cli.places import keep_matrix, kept_matrix, matrix_path
 from farm.cli.progress import Progress
 from farm.config.loader import load_matrix
 from farm.engine.estimates import Estimates
@@ -29,6 +28,7 @@ from farm.files import jsonfile
 from farm.plan import Needs, Step, make_plan
 from farm.results import leaderboard, tracking
 from farm.results.escaping import for_csv, for_markdown, shown, without_secrets
+from farm.results.matrices import keep_matrix, kept_matrix, matrix_path
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
 from farm.results.picking.texts import pick_as_text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from farm.files import atomic, jsonfile
+from farm.results import matrices
 from farm.results.escaping import shown
 from farm.results.tracking import own_file
 from farm.results.tracking.cells import VERSION, digest_of, of_cell
@@ -182,7 +183,7 @@ class _State:
         """Return the content of the sweep's own run."""
         from farm.results.tracking import sweeps  # looks for picks: of no use to who asks alone
 
-        matrix = sweeps.kept(self.results, self.sweep)
+        matrix = matrices.kept(self.results, self.sweep)
         times = [(one.began, one.ended) for one in self._evidence.values()]
         dataset = self._more(self._all[0], False)[0] if self._all else None
         source = sweeps.source_of(matrix)
@@ -194,7 +195,7 @@ class _State:
         """Return the content of the runs of cells that differ from what is known."""
         from farm.results.tracking import sweeps
 
-        matrix = sweeps.kept(self.results, self.sweep)
+        matrix = matrices.kept(self.results, self.sweep)
         copies, source = sweeps.copies_onnx(matrix), sweeps.source_of(matrix)
         return [
             self._cell(row, copies, source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.errors import InputError
-from farm.files import jsonfile
+from farm.results import matrices
 from farm.results.names import outer
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.front import pareto
@@ -35,15 +34,6 @@ _FRONT = (
 )  # fmt: skip
 
 
-def kept(results: Path, sweep: str) -> dict[str, Any]:
-    """Return what is kept of a sweep's matrix and command; nothing where it cannot be read."""
-    with suppress(OSError, ValueError):
-        found = jsonfile.read(results / "sweeps" / f"{sweep}.json")
-        if isinstance(found, dict):
-            return found
-    return {}
-
-
 def copies_onnx(matrix: Mapping[str, Any]) -> bool:
     """Return whether the matrix asks for its ONNX files among the artifacts."""
     values = matrix.get("values")
@@ -63,8 +53,8 @@ def of_sweep(
 ) -> Content:
     """Return the content of a sweep's own run.
 
-    times: when the work on each cell began and ended, in seconds since 1970. matrix: as of `kept`.
-    complete: the sweep has ended. source: as `source_of` returns it.
+    times: when the work on each cell began and ended, in seconds since 1970. matrix: as
+    `matrices.kept` returns it. complete: the sweep has ended. source: as `source_of` returns it.
     """
     counts = {state: sum(row["status"] == state for row in rows) for state in STATES}
     metrics = {f"cells_{state}": float(count) for state, count in counts.items()}
@@ -153,8 +143,8 @@ def _files(
     """The artifacts: the matrix as written and as run, and in the end the leaderboard."""
     if text := matrix.get("text"):
         yield "matrix.yaml", str(text)
-    if values := matrix.get("values"):
-        yield "matrix-as-run.json", json.dumps(values, indent=1)
+    if as_run := matrices.as_run(sweep, matrix):
+        yield "matrix-as-run.yaml", as_run
     if results is None:
         return
     yield "leaderboard.csv", render_columns(rows, (), "csv") + "\n"

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rows import row
 
-from farm.results import tracking
+from farm.results import matrices, tracking
 from farm.results.columns import COLUMNS
 from farm.results.tracking import sweeps
 from farm.results.tracking.cells import METRICS, of_cell
@@ -93,7 +94,7 @@ def test_what_was_not_built_here_is_no_model() -> None:
 
 def of_sweep(results: Path, rows: list[dict[str, Any]], complete: bool = True) -> Any:
     found, times = Dataset("coco, 5 images", "d1", "{}"), [(5.0, 6.0), (None, None), (4.0, 8.0)]
-    kept = sweeps.kept(results, "s")
+    kept = matrices.kept(results, "s")
     source = sweeps.source_of(kept)
     return sweeps.of_sweep("s", rows, found, times, kept, complete, results, source)
 
@@ -117,7 +118,8 @@ def test_the_description_of_a_sweep_has_what_it_found_and_how_it_is_run_again(
     assert content.tags["mlflow.user"]
     assert "mlflow.source.git.commit" not in content.tags  # it lies in no repository
     assert content.files["matrix.yaml"] == "name: ${N}\n"
-    assert json.loads(content.files["matrix-as-run.json"]) == {"name": "${N}"}
+    as_run = yaml.safe_load(content.files["matrix-as-run.yaml"])
+    assert as_run == {"name": "${N}", "folder": str(tmp_path)}
     assert "leaderboard.csv" in content.files
     under_way = of_sweep(tmp_path, rows, complete=False)
     assert under_way.status == "RUNNING" and under_way.ended is None
@@ -129,7 +131,7 @@ def test_a_matrix_that_is_not_kept_is_left_out(text: str, tmp_path: Path) -> Non
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps/s.json").write_text(text)
     assert of_sweep(tmp_path, [row("x")]).metrics["cells"] == 1
-    assert not sweeps.copies_onnx(sweeps.kept(tmp_path, "s"))
+    assert not sweeps.copies_onnx(matrices.kept(tmp_path, "s"))
 
 
 def test_onnx_files_are_copied_where_the_matrix_says_so() -> None:
