@@ -102,7 +102,7 @@ def run_sweep(
         results.keep_matrix(matrix)
         if stale := remove_stale_work(store):
             log.debug("removed %d working folders of sweeps that were killed", stale)
-        tracker = Tracker(matrix.name, results.folder, store)
+        tracker = Tracker(matrix.name, results.folder, store, str(results))
         if choices.mlflow and not all(store.record(step.ref) for step in plan.steps.values()):
             log_place(matrix.name, results)  # what is done already is shown at once, with the link
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,7 @@ from farm.files import atomic
 from farm.run import PLACE
 
 if TYPE_CHECKING:
-    from farm.cli.results import Results
     from farm.results.columns import Row
-    from farm.results.report.sections import Section
-    from farm.specs import Tolerance
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +54,7 @@ def report(options: argparse.Namespace) -> int:
     from farm.cli import writable
     from farm.cli.latest import last_written
     from farm.cli.results import results_of
+    from farm.results.report.whole import by_target, report_of
 
     option = "--plot" if options.plot else "--output"
     name = options.plot or options.output or "report.html"
@@ -68,24 +66,15 @@ def report(options: argparse.Namespace) -> int:
     if options.sweep is None:
         rows, found = last_written(rows, results)
         others.update(found)
-    groups = {one: [row for row in rows if row["target"] == one] for one in _targets(rows)}
+    groups = by_target(rows)
     if options.plot:
         atomic.write(path, _plot(groups, form))
     else:
-        from farm.results.report.charts import script
-        from farm.results.report.page import page
-
-        library = script()  # an error now where it is not installed
-        place = options.results
-        sections = [_section(own, results, place, others) for own in groups.values()]
-        atomic.write(path, page(_title(sections), sections, library))
+        matrix_of, place = results.kept_matrix, options.results
+        atomic.write(path, report_of(groups, results.store(), matrix_of, place, others))
     log.info(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {len(rows)} cells")
     print(path)
     return 0
-
-
-def _targets(rows: Sequence[Row]) -> list[str]:
-    return sorted({row["target"] for row in rows})
 
 
 def _form(name: str) -> str:
@@ -106,38 +95,3 @@ def _plot(groups: dict[str, list[Row]], form: str) -> bytes:
     if not plotted:
         raise InputError("no cell has both an AP and a latency, so there is nothing to plot")
     return charts.drawn(plot.static(plotted), form)
-
-
-def _title(sections: Sequence[Section]) -> str:
-    return ", ".join(dict.fromkeys(sweep for one in sections for sweep in one.sweeps))
-
-
-def _section(
-    rows: Sequence[Row], results: Results, place: str | None, others: dict[str, Sequence[str]]
-) -> Section:
-    from farm.results.report.disagreements import disagreements
-    from farm.results.report.pictures import Pictures
-    from farm.results.report.sections import section
-
-    store = results.store()
-    pictures = disagreements(rows, store, _tolerances(results), Pictures(store))
-    return section(rows, store, place, others.get(rows[0]["target"], ()), list(pictures))
-
-
-def _tolerances(results: Results) -> Callable[[str, str], Tolerance]:
-    """What returns the tolerance of a sweep and a precision: that of the sweep's matrix, or the
-    default one where the matrix is not kept here or only its owner may read it."""
-    from farm.config.schema import VerifySpec
-
-    known: dict[str, VerifySpec] = {}
-
-    def tolerance(sweep: str, precision: str) -> Tolerance:
-        if sweep not in known:
-            try:
-                known[sweep] = results.kept_matrix(sweep).spec.verify
-            except (InputError, OSError) as error:
-                log.debug(f"default tolerances for the pictures of {sweep}: {error}")
-                known[sweep] = VerifySpec()
-        return known[sweep].of(precision)
-
-    return tolerance

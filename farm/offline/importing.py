@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     results.write(merged, sweep.name, complete=False)
     print(render(rows, "table"), flush=True)
     if not options.no_mlflow:
-        Tracker(sweep.name, results.folder, store).close(merged)
+        Tracker(sweep.name, results.folder, store, str(results)).close(merged)
     states = counted(row["status"] for row in rows)
     log.info(f"\n{states}; {count} new records. Results: {results}")
     if own := sum(row["origin"] == HERE for row in merged):

@@ -28,6 +28,8 @@ More = Callable[["Row", bool], tuple[Dataset | None, Mapping[str, Path | str]]]
 """Returns the data set of a cell and the artifacts of its run; the ONNX file only if that is asked
 for."""
 
+Files = Mapping[str, "Path | str"]
+
 
 def tracking_uri(results: Path) -> str:
     """Return `MLFLOW_TRACKING_URI`, or the address of an SQLite file in the results."""
@@ -41,19 +43,21 @@ def log_sweep(
     results: Path,
     complete: bool = True,
     more: More = lambda *_: (None, {}),
+    last: Callable[[], Files] = dict,
 ) -> bool:
     """Update MLflow, and return whether anything had changed. A sweep has one parent run, also when
     it is run again.
 
     evidence: what the store knows of each cell. complete: the rows are all of the sweep's; else it
     is under way, and cells that have not ended get no run yet. more: is asked for the cells that
-    are written.
+    are written. last: returns more artifacts of the sweep's own run; it is asked once all else is
+    written, where the rows are complete.
 
     Raises:
         OSError: the files of the results cannot be written.
         Exception: whatever MLflow raises for its server or database.
     """
-    state = _State(sweep, rows, evidence, results, complete, more)
+    state = _State(sweep, rows, evidence, results, complete, more, last)
     if state.is_logged():
         return False
     kept = state.forget()
@@ -119,6 +123,8 @@ def _write(place: Place, state: _State, kept: Any = None) -> None:
         known = place.children(parent)
         known |= place.write(parent, state.changed(known), known)
     place.finish(parent, sweep)
+    if state.complete:
+        place.attach(parent, state.last())
     state.keep(place.experiment, parent, known)
 
 
@@ -151,7 +157,9 @@ class _State:
         results: Path,
         complete: bool,
         more: More = lambda *_: (None, {}),
+        last: Callable[[], Files] = dict,
     ) -> None:
+        self.last = last
         self.sweep, self.complete, self.results = sweep, complete, results
         self.uri = tracking_uri(results)
         self.own = self.uri == own_file.address(results)

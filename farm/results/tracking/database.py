@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.results.tracking import artifacts
@@ -95,6 +96,10 @@ class Database:
         with self._engine.begin() as connection:
             self._log(connection, {parent: sweep})
 
+    def attach(self, run: str, files: Mapping[str, Path | str]) -> None:
+        """Add artifacts to a run."""
+        artifacts.put(self._runs.place(run), files)
+
     def _found_experiment(self, uri: str, location: str | None) -> tuple[int, str]:
         from mlflow.store.tracking.dbmodels.models import SqlExperiment
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -134,7 +139,7 @@ class Database:
         self._runs.log(connection, contents)
         self._models.write(connection, contents, time.time_ns() // 1_000_000)
         for run, content in contents.items():
-            artifacts.put(self._runs.place(run), content.files)
+            self.attach(run, content.files)
 
     def _retire(self, connection: Connection, successors: Mapping[str, str]) -> None:
         """Remove runs and their models. successors: the run that each is superseded by."""

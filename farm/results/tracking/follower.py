@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm import interrupts
-from farm.errors import in_one_line
-from farm.results import leaderboard, tracking
+from farm.errors import InputError, in_one_line
+from farm.results import leaderboard, matrices, tracking
 from farm.results.escaping import shown, without_secrets
 from farm.results.tracking.artifacts import tail
 from farm.results.tracking.evidence import dataset_of, evidence_of, log_of, small_onnx_of
@@ -48,8 +48,11 @@ class Tracker:
     Nothing here raises, waits (but for `close`) or imports MLflow; a failure is one warning.
     """
 
-    def __init__(self, sweep: str, results: Path, store: Store) -> None:
+    def __init__(self, sweep: str, results: Path, store: Store, place: str | None = None) -> None:
+        """place: what `--results` is called in the commands of the report; by default the
+        folder."""
         self._sweep, self._results, self._store = sweep, results, store
+        self._place = place or str(results)
         self._process: subprocess.Popen[bytes] | None = None
 
     def update(self) -> None:
@@ -86,7 +89,7 @@ class Tracker:
 
     def _start(self) -> None:
         command = [sys.executable, "-m", "farm.results.tracking.follower"]
-        command += [self._sweep, str(self._results), self._store.address]
+        command += [self._sweep, str(self._results), self._store.address, self._place]
         pipe = subprocess.PIPE
         # Signals interrupt the main thread alone.
         main = threading.current_thread() is threading.main_thread()
@@ -136,7 +139,7 @@ def failure(error: Exception, results: Path) -> list[str]:
     ]
 
 
-def follow(sweep: str, results: Path, store: Store) -> list[str]:
+def follow(sweep: str, results: Path, store: Store, place: str) -> list[str]:
     """Log the sweep's files whenever standard input has more, until it ends; return warnings.
 
     A failure is tried again with the next update; only that of the last one is returned. Where the
@@ -153,7 +156,8 @@ def follow(sweep: str, results: Path, store: Store) -> list[str]:
             evidence = {row["cell"]: evidence_of(row, store) for row in rows}
             if rows:
                 ended = word == _END
-                tracking.log_sweep(sweep, rows, evidence, results, ended, partial(_more, store))
+                more, last = partial(_more, store), partial(_report, rows, results, store, place)
+                tracking.log_sweep(sweep, rows, evidence, results, ended, more, last)
             failed = []
         except Exception as error:  # servers and databases raise anything
             failed = failure(error, results)
@@ -173,6 +177,22 @@ def _more(store: Store, row: Row, copies: bool) -> tuple[Dataset | None, dict[st
         if copies and (onnx := small_onnx_of(row, store)):
             files["model.onnx"] = onnx
     return dataset_of(row, store), files
+
+
+def _report(rows: Sequence[Row], results: Path, store: Store, place: str) -> dict[str, Path | str]:
+    """The page of `farm report`, where all cells have ended and its packages are installed."""
+    if any(row["status"] == "pending" for row in rows):
+        return {}
+    try:
+        from farm.results.report.whole import by_target, report_of
+
+        matrix_of = partial(matrices.kept_matrix, results)
+        return {"report.html": report_of(by_target(rows), store, matrix_of, place)}
+    except InputError as error:
+        log.debug(f"MLflow has no report: {error}")
+    except Exception as error:  # runs are there without it
+        log.warning(f"MLflow has no report: {type(error).__name__}: {in_one_line(error)}")
+    return {}
 
 
 def _next(pause_s: float) -> bytes:
@@ -202,7 +222,8 @@ def _main(arguments: Sequence[str]) -> None:
     os.nice(19)  # what is measured beside it must not be disturbed
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints would fill the pipe, which is read at the end
-    warnings = follow(arguments[1], Path(arguments[2]), open_store(arguments[3]))
+    _, sweep, results, store, place = arguments
+    warnings = follow(sweep, Path(results), open_store(store), place)
     with told:
         json.dump({"warnings": warnings}, told)
 

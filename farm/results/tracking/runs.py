@@ -103,3 +103,6 @@ class Place(Protocol):
 
     def finish(self, parent: str, sweep: Content) -> None:
         """Write the content of the sweep's own run."""
+
+    def attach(self, run: str, files: Mapping[str, Path | str]) -> None:
+        """Add artifacts to a run."""

@@ -108,6 +108,14 @@ class Server:
         """Write the content of the sweep's own run."""
         self._log(parent, sweep, list(sweep.tags))
 
+    def attach(self, run: str, files: Mapping[str, Path | str]) -> None:
+        """Add artifacts to a run."""
+        if not files:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            artifacts.put(Path(folder).as_uri(), files)
+            self._upload(lambda: self._client.log_artifacts(run, folder))
+
     def _write(self, parent: str, cell: Content, known: Known | None) -> Known:
         old = self._client.get_run(known.run) if known else None
         if old and cell.fits(old.data.params, list(old.data.metrics)):
@@ -152,7 +160,7 @@ class Server:
             Metric(key, value, now, 0, model, name, digest, run)
             for key, value in content.metrics.items()
         ]
-        self._put(run, content)
+        self.attach(run, content.files)
         self._client.log_batch(
             run,
             metrics=metrics,
@@ -190,14 +198,6 @@ class Server:
         self._client.finalize_logged_model(model, "READY")
         self._client.log_outputs(run, [LoggedModelOutput(model, 0)])
         return model
-
-    def _put(self, run: str, content: Content) -> None:
-        """Upload the artifacts of a run."""
-        if not content.files:
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            artifacts.put(Path(folder).as_uri(), content.files)
-            self._upload(lambda: self._client.log_artifacts(run, folder))
 
     def _upload(self, upload: Callable[[], object]) -> None:
         """Upload files. Where the server's artifacts cannot be written from here, as without the

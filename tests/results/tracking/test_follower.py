@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from mlflow import MlflowClient
@@ -64,6 +65,31 @@ def test_rows_are_logged_while_the_sweep_runs_and_the_rest_at_its_end(
     assert not tracking.log_sweep(
         "s", rows, {one["cell"]: tracking.Evidence() for one in rows}, results
     )
+
+
+def artifacts(results: Path) -> dict[str, Path]:
+    """The artifacts of the sweep's own run, by name."""
+    place = Path(urlsplit(runs(results)["s"].info.artifact_uri).path)
+    return {one.name: one for one in place.iterdir()} if place.is_dir() else {}
+
+
+def test_the_report_is_an_artifact_of_the_sweep_once_all_cells_have_ended(
+    results: Path, tracker: Tracker
+) -> None:
+    waiting = row("y", status="pending", reason="not run yet")
+    leaderboard.write([row("x"), waiting], results, "s")
+    tracker.close([row("x"), waiting])  # as of an interrupted sweep
+    assert "leaderboard.csv" in artifacts(results) and "report.html" not in artifacts(results)
+    rows = [row("x"), row("y", status="failed", reason="no such kernel", failed_stage="build")]
+    leaderboard.write(rows, results, "s")
+    tracker.update()
+    while "y" not in runs(results):
+        time.sleep(0.05)
+    assert "report.html" not in artifacts(results)
+    tracker.close(rows)
+    page = artifacts(results)["report.html"].read_text()
+    assert "no such kernel" in page and "<title>s" in page
+    assert f"farm reproduce x --sweep s --results {results}" in page
 
 
 def test_what_is_logged_already_starts_no_process(
