@@ -16,7 +16,7 @@ from farm.terminal import plain
 if TYPE_CHECKING:
     from farm.results.columns import Row
     from farm.results.diff import Bounds, Pair
-    from farm.results.tables import Shown
+    from farm.results.values import Shown
 
 _MORE = """\
 B is better or worse than A by over 0.1 points of AP, or by a latency beyond the noise: a ratio of

@@ -73,7 +73,7 @@ def leaderboard(options: argparse.Namespace) -> int:
     """
     from farm.cli.results import results_of
     from farm.results.tables import looked_at, render, render_by_class
-    from farm.terminal.colours import has_colours, show
+    from farm.terminal.styles import show
 
     gc.disable()  # a seventh of the time of many rows; the command ends at once
     view = _view(options)
@@ -86,7 +86,7 @@ def leaderboard(options: argparse.Namespace) -> int:
     if options.by_class:
         print(render_by_class(rows, options.format, view))
     else:
-        show(render(rows, options.format, view, coloured=has_colours()))
+        show(render(rows, options.format, view, coloured=True))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -48,11 +47,12 @@ def watch(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from farm.cli.results import results_of
+    from farm.terminal.styles import unguarded_stdout
 
     results = results_of(options.results)
     sweep = options.sweep or _sweep_of(results)
     _require(sweep, results)
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=unguarded_stdout(), highlight=False)
     if console.is_terminal and not console.is_dumb_terminal:
         _as_table(sweep, results, console)
     else:
@@ -127,19 +127,20 @@ def _as_table(sweep: str, results: Results, console: Console) -> None:
     from rich.text import Text
 
     from farm.results.tables import render
+    from farm.terminal.styles import show
 
     def text(rows: Sequence[Row]) -> Text:
         room = max(3, console.height - 4)
         ended = [row for row in rows if row["status"] != CellStatus.PENDING]
-        lines = render(ended, "table").split("\n") if ended else []
+        lines = render(ended, "table", coloured=True).split("\n") if ended else []
         if len(lines) > room:
             lines = [*lines[: room - 1], f"... and {len(lines) - room + 1} more lines"]
         head = f"{clock()} sweep {plain(sweep)}: {_counts(rows)}"
-        return Text("\n".join([head, "", *lines]), no_wrap=True, overflow="ellipsis")
+        return Text.from_ansi("\n".join([head, "", *lines]), no_wrap=True, overflow="ellipsis")
 
     with Live(console=console, auto_refresh=False, transient=True) as live:
         rows = _follow(sweep, results, lambda rows: live.update(text(rows), refresh=True))
-    print(render(rows, "table"))
+    show(render(rows, "table", coloured=True))
     print(f"\nSweep {plain(sweep)} has ended. {_counts(rows)}", flush=True)
 
 

@@ -1,8 +1,6 @@
-"""Tables as text: wrapped to the width of a terminal, and as wide as they are in a pipe.
+"""Tables as text: in a terminal laid out by rich within its width, elsewhere padded columns.
 
-Rows may have colours; nothing in a cell can steer the terminal. rich folds texts and knows the
-widths of characters; the rest is laid out here, by the distinct texts of each column, since rich
-takes a millisecond a row.
+Nothing in a cell can steer the terminal, and nothing in it is markup.
 """
 
 from __future__ import annotations
@@ -10,14 +8,15 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from farm.terminal import plain
-from farm.terminal.colours import painted
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 _UNBOUNDED = 1 << 20
 """Columns that no line of ours has."""
@@ -26,7 +25,14 @@ _USUAL = 80
 """What a table in a pipe should fit; where it does not, its gaps are narrower."""
 
 _LEAST_TEXT = 8
-"""Texts are folded to no fewer columns; where that is too wide, the table is divided."""
+"""Texts and headings are folded to no fewer columns before numbers are folded, too."""
+
+_MANY = 1000
+"""Rows of a table of rich's take a third of a millisecond; where nothing is to be folded, more rows
+than these are a text of rich's."""
+
+_DASHES = "    \n    \n -- \n    \n    \n    \n    \n    \n"
+"""rich's form of a table of which only the headings are divided from the rows, in ASCII."""
 
 _Column = Sequence[str]
 """The texts of a column, that of its heading first."""
@@ -39,6 +45,19 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns
 
 
+def color_system() -> str | None:
+    """Return rich's name for the colours of the terminal that stdout is.
+
+    None where stdout is no terminal or has no colours (`TERM=dumb`), and where NO_COLOR is set.
+    """
+    if terminal_width() is None:
+        return None
+    from rich.console import Console
+
+    console = Console(file=sys.stdout)
+    return None if console.no_color else console.color_system
+
+
 def table(
     headings: Sequence[str],
     rows: Iterable[Sequence[str]],
@@ -48,26 +67,38 @@ def table(
 ) -> str:
     """Lay out rows under their headings, which a line of dashes divides.
 
-    numeric: the columns whose texts are aligned to the right, and never folded.
-    width: the columns to fit, by default those of the terminal: with narrower gaps, else with the
-    longest texts folded, else with the last columns in further tables, by the number of the row.
-    In a pipe texts are not folded and tables not divided; gaps are narrower over 80 columns.
-    styles: of each row, one of `colours.STYLES` or ''; without them there are no colours.
+    In a terminal, what is too wide has narrower gaps, and where that does not do its longest texts
+    are folded. In a file or a pipe nothing is folded.
+
+    numeric: the columns whose texts are aligned to the right; where it can be, only their headings
+    are folded.
+    width: the columns to fit, by default those of the terminal.
+    styles: rich's style of each row, or ''. Where stdout has colours the text then has their codes,
+    which `terminal.styles.show` prints.
     """
     width = width or terminal_width()
-    lines = (headings, *rows)
-    columns = [_plain_column(column) for column in zip(*lines, strict=True)]
-    widths = [_width(column) for column in columns]
+    columns = [_plain_column(column) for column in zip(headings, *rows, strict=True)]
+    widths = [text_width(column) for column in columns]
     gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= (width or _USUAL) else 1
     if width is None:
-        return _laid_out(columns, numeric, widths, gap, styles)
+        return _padded(columns, numeric, widths, gap)
     least = [
-        own if right else min(own, _LEAST_TEXT) for own, right in zip(widths, numeric, strict=True)
+        max(min(own, _LEAST_TEXT), text_width(column[1:]) if right else 0)
+        for column, right, own in zip(columns, numeric, widths, strict=True)
     ]
-    room = width - gap * (len(widths) - 1)
-    if sum(least) > room:
-        return _divided(columns, numeric, width, styles)
-    return _laid_out(columns, numeric, _narrowed(widths, numeric, room), gap, styles)
+    fitting = _narrowed(widths, least, width - gap * (len(widths) - 1))
+    made: Table | Text
+    if fitting == widths and len(columns[0]) > _MANY:
+        made = _lines(_padded(columns, numeric, widths, gap).split("\n"), styles)
+    else:
+        made = _rich_table(columns, numeric, fitting, gap, styles)
+    needed = sum(fitting) + gap * (len(fitting) - 1)
+    return _rendered(made, max(width, needed), color_system() if styles else None)
+
+
+def text_width(texts: Iterable[str]) -> int:
+    """Return the columns of a terminal that the widest of the texts takes."""
+    return max(map(_cells, set(texts)), default=0)
 
 
 def _plain_column(column: _Column) -> _Column:
@@ -84,92 +115,63 @@ def _cells(text: str) -> int:
     return cell_len(text)
 
 
-def _width(column: _Column) -> int:
-    """The columns of a terminal that a column takes, when nothing is folded."""
-    return max(map(_cells, set(column)))
+def _padded(
+    columns: Sequence[_Column], numeric: Sequence[bool], widths: Sequence[int], gap: int
+) -> str:
+    """The columns beside one another, as wide as their texts."""
+    padded = []
+    for column, right, width in zip(columns, numeric, widths, strict=True):
+        spaces = {text: " " * (width - _cells(text)) for text in set(column)}
+        shown = {text: one + text if right else text + one for text, one in spaces.items()}
+        padded.append([shown[column[0]], "-" * width, *[shown[text] for text in column[1:]]])
+    return "\n".join([(" " * gap).join(line).rstrip() for line in zip(*padded, strict=True)])
 
 
-def _narrowed(widths: Sequence[int], numeric: Sequence[bool], room: int) -> list[int]:
-    """The widths in which a table fits: the widest columns of texts lose as much as it needs."""
+def _narrowed(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """The widths in which a table fits: always the widest column loses one, of those that are
+    wider than their least; where all have that, of all.
+
+    rich by itself would fold a number before the heading of another one.
+    """
     found = list(widths)
-    texts = [index for index, right in enumerate(numeric) if not right]
-    for _ in range(sum(found) - room):
-        found[max(texts, key=lambda index: found[index])] -= 1
+    for floor in (least, [1] * len(found)):
+        while sum(found) > room and (wider := [i for i, own in enumerate(found) if own > floor[i]]):
+            found[max(wider, key=found.__getitem__)] -= 1
     return found
 
 
-def _divided(
-    columns: Sequence[_Column], numeric: Sequence[bool], width: int, styles: Sequence[str]
-) -> str:
-    """The table as several tables, each with as many columns as fit, after the row's number."""
-    numbers = ["#", *map(str, range(1, len(columns[0])))]
-    first = _width(numbers)
-    groups: list[list[int]] = []
-    room = 0
-    for index, column in enumerate(columns):
-        own = _width(column)
-        if room < own + 1 or not groups:
-            groups.append([])
-            room = width - first
-        groups[-1].append(index)
-        room -= own + 1
-    tables = []
-    for group in groups:
-        part = [numbers, *(columns[index] for index in group)]
-        right = [True, *(numeric[index] for index in group)]
-        tables.append(_laid_out(part, right, [_width(column) for column in part], 1, styles))
-    return "\n\n".join(tables)
-
-
-def _laid_out(
+def _rich_table(
     columns: Sequence[_Column],
     numeric: Sequence[bool],
     widths: Sequence[int],
     gap: int,
     styles: Sequence[str],
-) -> str:
-    """The columns beside one another, with a line of dashes below the headings."""
-    padded: list[list[list[str]]] = []
-    for column, right, width in zip(columns, numeric, widths, strict=True):
-        shown = {text: _padded(text, right, width) for text in set(column)}
-        padded.append([shown[column[0]], ["-" * width], *[shown[text] for text in column[1:]]])
-    between = " " * gap
-    if all(len(cell) == 1 for column in padded for cell in column):
-        rows = zip(*[[cell[0] for cell in column] for column in padded], strict=True)
-        lines = [[between.join(line).rstrip()] for line in rows]
-    else:
-        lines = [
-            [between.join(line).rstrip() for line in _lines(row, widths)]
-            for row in zip(*padded, strict=True)
-        ]
-    if styles:
-        own = ("", "", *styles)  # the headings and the dashes have none
-        lines = [[painted(line, one) for line in row] for row, one in zip(lines, own, strict=True)]
-    return "\n".join([line for row in lines for line in row])
-
-
-def _padded(text: str, right: bool, width: int) -> list[str]:
-    """The lines of a cell, each as wide as its column."""
-    lines = [text] if _cells(text) <= width else _folded(text, width)
-    gaps = [" " * (width - _cells(line)) for line in lines]
-    return [gap + line if right else line + gap for gap, line in zip(gaps, lines, strict=True)]
-
-
-def _folded(text: str, width: int) -> list[str]:
-    from rich.console import Console
+) -> Table:
+    from rich.box import Box
+    from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
-    return [line.plain.rstrip() for line in Text(text).wrap(console, width, overflow="fold")]
+    made = Table(
+        box=Box(_DASHES, ascii=True), show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0)
+    )
+    cells = []
+    for column, right, width in zip(columns, numeric, widths, strict=True):
+        texts = {text: Text(text) for text in set(column)}
+        justify = "right" if right else "left"
+        made.add_column(texts[column[0]], justify=justify, width=width, overflow="fold")
+        cells.append([texts[text] for text in column[1:]])
+    for row, style in zip_longest(zip(*cells, strict=True), styles):
+        made.add_row(*row, style=style or None)
+    return made
 
 
-def _lines(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[Iterable[str]]:
-    """The lines of one row: as many as its cell with most lines has."""
-    for index in range(max(map(len, cells), default=0)):
-        yield (
-            cell[index] if index < len(cell) else " " * width
-            for cell, width in zip(cells, widths, strict=True)
-        )
+def _lines(lines: Sequence[str], styles: Sequence[str]) -> Text:
+    """The lines of a table, of which the first is the headings and the second the dashes."""
+    from rich.text import Text
+
+    of_lines = zip_longest(lines, ("bold", "", *styles), fillvalue="")
+    parts = [(f"{line}\n", style) for line, style in of_lines]
+    return Text.assemble(*parts, no_wrap=True, overflow="ignore")
 
 
 def fields(pairs: Iterable[tuple[str, str]], indent: int = 2) -> str:
@@ -184,10 +186,14 @@ def fields(pairs: Iterable[tuple[str, str]], indent: int = 2) -> str:
     return _rendered(grid, _UNBOUNDED)
 
 
-def _rendered(made: Table, width: int) -> str:
-    """The table as plain text, whatever variables of the environment ask for."""
+def _rendered(made: Table | Text, width: int, colors: str | None = None) -> str:
+    """It as text, whatever variables of the environment ask for. colors: see
+    `color_system`."""
     from rich.console import Console
 
     out = io.StringIO()
-    Console(file=out, width=width, height=25, color_system=None, force_jupyter=False).print(made)
+    console = Console(
+        file=out, width=width, height=25, color_system=colors, no_color=False, force_jupyter=False
+    )
+    console.print(made)
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n"))

@@ -88,6 +88,7 @@ def test_a_terminal_gets_the_table_in_place(tmp_path: Path) -> None:
             assert process.wait(20) == 0
     os.close(leader)
     assert shown.count("Leaderboard of sweep s") >= 2  # in place, and in full at the end
+    assert "\x1b[2K" in shown and "\\x1b" not in shown  # what moves the cursor reaches it
 
 
 def test_what_does_not_run_is_shown_as_it_is_and_what_is_not_there_is_refused(

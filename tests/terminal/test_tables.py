@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import termios
-from pathlib import Path
+import time
 
 import pytest
 from conftest import PROJECT
@@ -40,47 +40,36 @@ def test_no_variable_changes_what_a_pipe_gets(
     assert max(map(len, text.splitlines())) == 307 and "\x1b" not in text
 
 
-def test_gaps_are_narrower_before_a_text_is_folded_and_numbers_never_are() -> None:
+def test_gaps_are_narrower_before_a_text_is_folded() -> None:
     assert table(HEADINGS, ROWS, NUMERIC, width=24).splitlines()[2] == "mask_rcnn_r50_fpn 0.5000"
     assert table(HEADINGS, ROWS, NUMERIC, width=20).splitlines()[2:4] == [
         "mask_rcnn_r50 0.5000",
         "_fpn",
     ]
+    wide = table(HEADINGS, ROWS, NUMERIC, width=25).splitlines()
+    assert table(HEADINGS, ROWS, NUMERIC, width=120).splitlines() == wide
+
+
+def test_numbers_are_folded_last_and_nothing_is_cut_off() -> None:
     longer = [("abcdefghij", "123456789.1234")]
     assert table(HEADINGS, longer, NUMERIC, width=23).splitlines()[2:] == [
         "abcdefgh 123456789.1234",
         "ij",
     ]
-    wide = table(HEADINGS, ROWS, NUMERIC, width=25).splitlines()
-    assert table(HEADINGS, ROWS, NUMERIC, width=120).splitlines() == wide
-
-
-def test_what_is_too_wide_for_a_terminal_is_divided_by_the_rows_numbers() -> None:
-    rows = [(*row, "1.00", "fixed") for row in ROWS]
-    found = table((*HEADINGS, "p50 ms", "shape"), rows, (*NUMERIC, True, False), width=21)
-    assert found.splitlines() == [
-        "# model",
-        "- -----------------",
-        "1 mask_rcnn_r50_fpn",
-        "2 ssd [b]:smile:",
-        "",
-        "# box AP p50 ms shape",
-        "- ------ ------ -----",
-        "1 0.5000   1.00 fixed",
-        "2      -   1.00 fixed",
+    headings = ("model", "peak_host_bytes")
+    assert table(headings, [("ssd", "12345678")], NUMERIC, width=14).splitlines() == [
+        "      peak_hos",
+        "model  t_bytes",
+        "--------------",
+        "ssd   12345678",
     ]
-    narrower = table((*HEADINGS, "p50 ms", "shape"), rows, (*NUMERIC, True, False), width=20)
-    assert narrower.splitlines()[5:] == [
-        "# box AP p50 ms",
-        "- ------ ------",
-        "1 0.5000   1.00",
-        "2      -   1.00",
-        "",
-        "# shape",
-        "- -----",
-        "1 fixed",
-        "2 fixed",
-    ]
+    for width in (1, 3, 7, 12):
+        lines = table(HEADINGS, longer, NUMERIC, width=width).splitlines()
+        assert max(map(len, lines)) <= max(width, 3)
+        shown = "".join("".join(line[:-1] for line in lines[3:]).split())
+        assert sorted("".join("".join(lines).replace("-", "").split())) == sorted(
+            "modelboxAPabcdefghij123456789.1234"
+        ), shown
 
 
 def test_wide_characters_line_up() -> None:
@@ -90,6 +79,17 @@ def test_wide_characters_line_up() -> None:
 
 def test_a_table_without_rows_is_its_headings() -> None:
     assert table(HEADINGS, [], NUMERIC).splitlines() == ["model  box AP", "-----  ------"]
+
+
+def test_markup_is_text() -> None:
+    """rich would take `[red]` for a style, `[/]` for its end and `:smile:` for a picture."""
+    row = ("[red]a[/]", "[/]", ":smile: [link=x]")
+    for width in (80, None):
+        assert table(("[b]", "b", "c"), [row], [False] * 3, width).splitlines() == [
+            "[b]        b    c",
+            "-" * 32 if width else "---------  ---  ----------------",
+            "[red]a[/]  [/]  :smile: [link=x]",
+        ]
 
 
 def test_values_stand_under_one_another_and_are_never_folded() -> None:
@@ -102,6 +102,8 @@ def test_values_stand_under_one_another_and_are_never_folded() -> None:
 def test_nothing_in_a_cell_steers_the_terminal() -> None:
     for text in (
         table(("\x1b[2J", "b"), [("a\nb\x07", "\u202e")], NUMERIC),
+        table(("\x1b[2J", "b"), [("a\nb\x07", "\u202e")], NUMERIC, width=80),
+        table(("\x1b[2J", "b"), [("a\nb\x07", "\u202e")], NUMERIC, width=12),
         fields([("\r", "\x9b")]),
     ):
         assert all(one.isprintable() or one == "\n" for one in text)
@@ -128,7 +130,7 @@ def test_a_cell_of_several_lines_leaves_the_others_of_its_row_empty_below() -> N
     rows = [("one two three four", "1"), ("short", "2")]
     assert table(("name", "n"), rows, NUMERIC, width=11).splitlines() == [
         "name      n",
-        "--------- -",
+        "-----------",
         "one two   1",
         "three",
         "four",
@@ -141,12 +143,32 @@ def test_equal_texts_of_many_rows_are_laid_out_alike() -> None:
     assert len(lines) == 2002 and lines[2:] == lines[2:4] * 1000
 
 
-def test_rich_is_imported_only_where_texts_are_folded_or_not_ascii(tmp_path: Path) -> None:
+def test_very_many_rows_are_fast_in_a_terminal_and_look_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, headings, numeric = [ROWS[0] * 8] * 20_000, HEADINGS * 8, NUMERIC * 8
+    began = time.process_time()
+    lines = table(headings, rows, numeric, width=220).splitlines()
+    assert time.process_time() - began < 10  # 0.4 s
+    few = table(headings, rows[:3], numeric, width=220).splitlines()
+    assert lines[:1] == few[:1] and lines[2:5] == few[2:] and len(lines) == 20_002
+
+    monkeypatch.setattr("farm.terminal.tables.color_system", lambda: "standard")
+    many, some = (
+        table(HEADINGS, [*ROWS] * count, NUMERIC, width=80, styles=["red", ""] * count)
+        for count in (2, 600)
+    )
+    looks = [[one.split()[0] for one in text.splitlines()[2:6]] for text in (many, some)]
+    assert looks[0][1] == looks[1][1] == "ssd"
+    assert all(one[0].startswith("\x1b[31mmask_rcnn_r50_fpn") for one in looks)
+
+
+def test_a_pipe_needs_no_rich_unless_texts_are_not_ascii() -> None:
     code = (
         "import sys, farm.terminal.tables, farm.results.tables, farm.cli.plan\n"
-        "farm.terminal.tables.table(['a'], [['b']], [False], 80)\n"
+        "farm.terminal.tables.table(['a'], [['b' * 100]], [False], styles=['red'])\n"
         "print('rich' in sys.modules)\n"
-        "farm.terminal.tables.table(['a'], [['b' * 20]], [False], 10)\n"
+        "farm.terminal.tables.table(['a'], [['\u6a21']], [False])\n"
         "print('rich' in sys.modules)"
     )
     done = subprocess.run(

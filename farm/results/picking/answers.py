@@ -10,7 +10,8 @@ from farm.results.names import with_outer_names
 from farm.results.picking.front import pareto, with_trade_offs
 from farm.results.picking.texts import filled, pick_as_text
 from farm.results.picking.ties import SAME_AP
-from farm.results.tables import render_columns, shown_columns
+from farm.results.shown import shown_columns
+from farm.results.tables import render_columns
 from farm.terminal import plain
 
 if TYPE_CHECKING:

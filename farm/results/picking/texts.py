@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from farm.results.tables import value_text
+from farm.results.values import value_text
 from farm.store.origins import HERE
 from farm.terminal import plain
 from farm.terminal.tables import fields

@@ -16,7 +16,8 @@ from farm.results.names import outer
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.front import pareto
 from farm.results.picking.select import picks
-from farm.results.tables import render_columns, shown_columns
+from farm.results.shown import shown_columns
+from farm.results.tables import render_columns
 from farm.results.tracking.cells import STATES
 from farm.results.tracking.runs import NOTE, Content, Dataset
 

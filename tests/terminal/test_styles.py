@@ -1,4 +1,4 @@
-"""Colours of a table: in a terminal alone, not against NO_COLOR; no other code is let through."""
+"""Styles of rows: in a terminal alone, not against NO_COLOR; no other code is let through."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -16,10 +17,9 @@ import pytest
 from conftest import PROJECT
 from rows import row
 
-from farm.results import leaderboard, tables
+from farm.results import leaderboard
 from farm.terminal import PlainStream
-from farm.terminal import tables as terminal_tables
-from farm.terminal.colours import has_colours, painted, show
+from farm.terminal.styles import show
 from farm.terminal.tables import table
 
 
@@ -61,11 +61,13 @@ def place(tmp_path: Path) -> Path:
 
 def test_best_unsteady_and_failed_rows_are_coloured_in_a_terminal(place: Path) -> None:
     lines = in_terminal(place).splitlines()
-    coloured = {line[: line.index("m") + 1]: line for line in lines if line.startswith("\x1b")}
-    assert {code: line.split()[1] for code, line in coloured.items()} == {
-        "\x1b[1;32m": "openvino", "\x1b[33m": "onnxruntime", "\x1b[31m": "onnxruntime",
+    styled = {line[: line.index("m") + 1]: line for line in lines if line.startswith("\x1b")}
+    texts = {code: re.sub(r"\x1b\[[0-9;]*m", "", line) for code, line in styled.items()}
+    assert {code: text.split()[1] for code, text in texts.items()} == {
+        "\x1b[1m": "runtime", "\x1b[1;32m": "openvino", "\x1b[33m": "onnxruntime",
+        "\x1b[31m": "onnxruntime",
     }  # fmt: skip
-    assert all(line.endswith("\x1b[0m") for line in coloured.values())
+    assert all(line.endswith("\x1b[0m") for line in styled.values())
     assert any("no \\x1b[31mkernel" in line for line in lines)
 
 
@@ -82,6 +84,7 @@ class Terminal(io.StringIO):
         (Terminal(), {"NO_COLOR": "1"}, False),
         (Terminal(), {"TERM": "dumb"}, False),
         (io.StringIO(), {}, False),
+        (io.StringIO(), {"FORCE_COLOR": "1"}, False),
         (None, {}, False),
     ],
 )
@@ -92,40 +95,28 @@ def test_no_colours_where_they_are_not_wanted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stdout", out and PlainStream(out))
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     for name, value in {"TERM": "xterm", "NO_COLOR": "", **variables}.items():
         monkeypatch.setenv(name, value)
-    assert has_colours() is coloured
+    text = table(("text", "n"), [("a", "1")], (False, True), styles=["red"])
+    assert ("\x1b" in text) is coloured
+    assert "\x1b" not in table(("text", "n"), [("a", "1")], (False, True))
 
 
-def test_nothing_but_the_codes_of_styles_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_styles_pass_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", PlainStream(out))
-    show(painted("good", "best") + " \x1b[2J \x1b[32m")
-    assert out.getvalue() == "\x1b[1;32mgood\x1b[0m \\x1b[2J \\x1b[32m\n"
+    show("\x1b[1;32mgood\x1b[0m \x1b[2J \x1b]0;t\x07 \x1b[?25l")
+    assert out.getvalue() == "\x1b[1;32mgood\x1b[0m \\x1b[2J \\x1b]0;t\\x07 \\x1b[?25l\n"
 
 
-def test_every_line_of_a_folded_row_has_its_style() -> None:
+def test_every_line_of_a_folded_row_has_its_style(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [("a long text of many words", "1"), ("b", "2")]
-    lines = table(("text", "n"), rows, (False, True), width=16, styles=("bad", "")).splitlines()
-    assert [line.startswith("\x1b[31m") for line in lines] == [False, False, True, True, False]
     plain_lines = table(("text", "n"), rows, (False, True), width=16).splitlines()
-    assert [line.replace("\x1b[31m", "").replace("\x1b[0m", "") for line in lines] == plain_lines
-
-
-def test_a_wide_terminal_shows_more_columns_and_no_line_is_wrapped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    more = {"measured_at": "2026-11-30T01:51:33Z", "build_s": 1.5, "latency_p90_ms": 11.0}
-    device = "a processor of a long name (avx2 avx512f avx512_vnni avx512_bf16 amx_int8 amx_bf16)"
-    rows = [row(name, **more, runtime_version="1.31", device=device) for name in "ab"]
-    shown = {}
-    for columns in (80, 110, 200):
-        for module in (tables, terminal_tables):
-            monkeypatch.setattr(module, "terminal_width", lambda columns=columns: columns)
-        lines = tables.render(rows, "table").splitlines()
-        assert max(map(len, lines)) <= columns
-        (headings,) = (line for line in lines if line.startswith("model"))
-        shown[columns] = headings.split()
-    assert shown[110][: len(shown[80])] == shown[80]
-    assert len(shown[80]) < len(shown[110]) < len(shown[200])
-    assert shown[200][-2:] == ["measured", "(UTC)"]
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    for name, value in {"TERM": "xterm", "NO_COLOR": ""}.items():
+        monkeypatch.setenv(name, value)
+    text = table(("text", "n"), rows, (False, True), width=16, styles=("red", ""))
+    assert [line.startswith("\x1b[31m") for line in text.splitlines()[2:]] == [True, True, False]
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()]
+    assert lines == plain_lines
