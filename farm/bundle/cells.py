@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.cli.recorded import leaderboard_row
+from farm.detections import files
 from farm.errors import InputError
 from farm.results.shipping import altered
 from farm.specs import EngineOptions, Ref, Shape
@@ -18,14 +19,15 @@ from farm.units import Dims
 
 if TYPE_CHECKING:
     from farm.cli.results import Results
+    from farm.detections import Detections
     from farm.results.columns import Row
     from farm.specs import ModelFacts
     from farm.store import Record, Store
 
-BUNDLED = ("onnxruntime", "openvino")
+BUNDLED = ("onnxruntime", "openvino", "tensorrt")
 """The runtimes whose engines `detector.py` opens."""
 
-_STAGES = ("check", "prepare", "export", "convert", "build", "evaluate")
+_STAGES = ("check", "prepare", "export", "convert", "build", "verify", "evaluate")
 """Of which a bundle needs the records."""
 
 
@@ -64,6 +66,18 @@ class FinishedCell:
         """Return the folder of the files of one of its steps."""
         return self.store.files(self._ref(stage))
 
+    def kept_detections(self, image: int) -> Detections | None:
+        """Return the boxes that the engine found in an image of its data set when it was verified.
+
+        They are in pixels of the network's input, before anything is clipped. None where they were
+        not kept: of images that were not verified, of earlier versions, or altered since.
+        """
+        ref, name = self._ref("verify"), "detections.npz"
+        if name not in self.records["verify"].files or self.store.altered(ref):
+            return None
+        found = files.load(self.store.files(ref) / name)
+        return found[image] if image < len(found) else None
+
     def _ref(self, stage: str) -> Ref:
         return Ref(stage, self.records[stage].key)
 
@@ -97,7 +111,10 @@ def finished_cell(cell: str, results: Results, sweep: str | None) -> FinishedCel
             " prepared without it",
             cell,
         )
-    return FinishedCell(row, records, facts, _options(row, records["build"]), store)
+    options = _options(row, records["build"])
+    if dict(options.options).get("plugins"):
+        raise InputError("its engine needs plug-in libraries, which a bundle does not have", cell)
+    return FinishedCell(row, records, facts, options, store)
 
 
 def _require_done(row: Row) -> None:
@@ -108,7 +125,7 @@ def _require_done(row: Row) -> None:
         raise InputError(f"it is {row['status']}: {why}", row["cell"])
     if runtime not in BUNDLED:
         raise InputError(
-            f"engines of {runtime} cannot be bundled; those of {' and '.join(BUNDLED)} can",
+            f"engines of {runtime} cannot be bundled; those of {', '.join(BUNDLED)} can",
             row["cell"],
         )
     if row["origin"] != HERE:
@@ -126,7 +143,10 @@ def _require_done(row: Row) -> None:
 
 
 def _options(row: Row, build: Record) -> EngineOptions:
-    """Return the options that the engine was built with, from its record."""
+    """Return the options that the engine was built with, from its record.
+
+    Places that a build writes to (`timing_cache`) have no value there.
+    """
     kept = build.inputs["options"]
     least, best, most = (Dims(**kept["shape"][end]) for end in ("min", "opt", "max"))
     return EngineOptions(
@@ -134,5 +154,5 @@ def _options(row: Row, build: Record) -> EngineOptions:
         kept["precision"],
         Shape(row["shape"], least, best, most),
         kept["workspace_bytes"],
-        tuple((name, value) for name, value in kept["options"]),
+        tuple((name, value) for name, value in kept["options"] if value != {}),
     )

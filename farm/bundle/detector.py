@@ -1,4 +1,4 @@
-"""The detector of this folder: numpy, OpenCV and the engine's runtime are all that it needs.
+"""The detector of this folder: numpy, OpenCV and what `requirements.txt` names are all it needs.
 
     from detector import Detector
 
@@ -11,8 +11,9 @@
 engine was built with, and the boxes of the sample image with those that are expected.
 `python detector.py IMAGE ...` prints the boxes of images.
 
-An engine holds for one version of its runtime and one kind of processor. Where these differ,
-`model.onnx` runs in its place, with a warning; `Detector(folder, fallback=False)` refuses instead.
+An engine holds for one version of its runtime and one kind of processor, or one model of GPU.
+Where these differ, `model.onnx` runs in its place, with a warning: in the same runtime, or for
+TensorRT in ONNX Runtime on the CPU. `Detector(folder, fallback=False)` refuses instead.
 
 It is one file, so that no module of it can have the name of one of yours. `farm bundle` wrote it;
 what it computes is what the farm computed when it evaluated this engine.
@@ -21,7 +22,9 @@ what it computes is what the farm computed when it evaluated this engine.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import importlib
 import json
 import platform
 import re
@@ -187,32 +190,64 @@ def open_engine(
     Raises:
         BundleError: the runtime is missing, the engine does not fit, or a file cannot be opened.
     """
-    engine = bundle["engine"]
-    library, version = _library(engine)
-    reason = misfit(engine, version)
+    engine, onnx = bundle["engine"], bundle["onnx"]["file"]
+    reason = misfit(engine)
     if reason is None:
         try:
-            return engine["file"], library(folder / engine["file"], bundle, threads, built=True)
+            opened = RUNTIMES[engine["runtime"]](folder / engine["file"], bundle, threads, True)
+            return engine["file"], opened
         except Exception as error:  # of the runtime
             reason = f"{engine['runtime']} cannot open it: {error}"
     if not fallback:
         raise BundleError(f"{folder / engine['file']} cannot be used here: {reason}")
+    other = runs_onnx(engine)
+    by = "" if other == engine["runtime"] else f" by {other} on the CPU"
     warnings.warn(
-        f"{engine['file']} is not used: {reason}; {bundle['onnx']['file']} runs in its place,"
+        f"{engine['file']} is not used: {reason}; {onnx} runs in its place{by},"
         " perhaps at another speed than the engine's",
         stacklevel=3,
     )
-    path = folder / bundle["onnx"]["file"]
     try:
-        return bundle["onnx"]["file"], library(path, bundle, threads, built=False)
+        return onnx, RUNTIMES[other](folder / onnx, bundle, threads, False)
     except Exception as error:  # of the runtime
-        raise BundleError(f"{reason}; and {path} cannot be opened either: {error}") from error
+        raise BundleError(
+            f"{engine['file']}: {reason}; and {folder / onnx} cannot be opened by {other} either:"
+            f" {error}"
+        ) from error
 
 
-def misfit(engine: dict[str, Any], version: str) -> str | None:
-    """Return why an engine does not run with this version on this machine; None where it does."""
-    if version != engine["version"]:
-        return f"it was built by {engine['runtime']} {engine['version']}, and here is {version}"
+def runs_onnx(engine: dict[str, Any]) -> str:
+    """Return the runtime that runs `model.onnx` where the engine does not fit."""
+    return "onnxruntime" if engine["runtime"] == "tensorrt" else str(engine["runtime"])
+
+
+def version_here(runtime: str) -> str:
+    """Return the version of a runtime that is installed. Raises ImportError, OSError."""
+    found = str(importlib.import_module(runtime).__version__)
+    return found.partition("-")[0] if runtime == "openvino" else found
+
+
+def misfit(engine: dict[str, Any]) -> str | None:
+    """Return why an engine does not run on this machine; None where it does.
+
+    Raises:
+        BundleError: the only runtime that could run a file of this bundle is not installed.
+    """
+    needed = f"{engine['runtime']} {engine['version']}"
+    try:
+        version = version_here(engine["runtime"])
+    except (ImportError, OSError) as error:
+        if engine["runtime"] == "tensorrt":
+            return f"it was built by {needed} for {engine['gpu']}, and here is no TensorRT: {error}"
+        raise BundleError(
+            f"{needed} is needed ({error}): pip install -r requirements.txt"
+        ) from None
+    if version != engine["version"] and not engine.get("version_compatible"):
+        return f"it was built by {needed}, and here is {version}"
+    return _gpu_misfit(engine) if engine["runtime"] == "tensorrt" else _cpu_misfit(engine)
+
+
+def _cpu_misfit(engine: dict[str, Any]) -> str | None:
     sets = instruction_sets()
     if sets is None and engine["instruction_sets"]:
         return f"it was built for {engine['device']}, and the instruction sets here are not known"
@@ -221,6 +256,20 @@ def misfit(engine: dict[str, Any], version: str) -> str | None:
         return f"it was built for {engine['device']}, and the instruction sets here are: {here}"
     if platform.machine() != engine["machine"]:
         return f"it was built for {engine['machine']}, and here is {platform.machine()}"
+    return None
+
+
+def _gpu_misfit(engine: dict[str, Any]) -> str | None:
+    """Compare model and compute capability of the first GPU. Another driver is no misfit."""
+    built = f"it was built for {engine['gpu']} (compute capability {engine['compute_capability']})"
+    try:
+        gpu, capability = gpu_here()
+    except BundleError as error:
+        return f"{built}, and {error}"
+    if engine["hardware_compatible"]:
+        return None
+    if (gpu, capability) != (engine["gpu"], engine["compute_capability"]):
+        return f"{built}, and here is {gpu} (compute capability {capability})"
     return None
 
 
@@ -243,23 +292,6 @@ def instruction_sets() -> list[str] | None:
     cores = re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
     common = set.intersection(*(set(core.split()) for core in cores)) if cores else set()
     return [name for flag, name in SETS.items() if flag in common] if cores else None
-
-
-def _library(engine: dict[str, Any]) -> tuple[Any, str]:
-    """Return what opens files of the engine's runtime, and the version that is installed."""
-    try:
-        if engine["runtime"] == "openvino":
-            import openvino
-
-            return OpenVino, openvino.__version__.partition("-")[0]
-        import onnxruntime
-
-        return OnnxRuntime, onnxruntime.__version__
-    except ImportError as error:
-        raise BundleError(
-            f"{engine['runtime']} {engine['version']} is needed ({error}): pip install -r"
-            " requirements.txt"
-        ) from None
 
 
 class OpenVino:
@@ -310,8 +342,10 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        for name, value in bundle["engine"]["properties"].items():
-            options.add_session_config_entry(name, str(value))
+        engine = bundle["engine"]
+        if engine["runtime"] == "onnxruntime":
+            for name, value in engine["properties"].items():
+                options.add_session_config_entry(name, str(value))
         if built:  # optimised already
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         providers = ["CPUExecutionProvider"]
@@ -323,6 +357,197 @@ class OnnxRuntime:
         """Return the outputs by name, for images float32 [N, 3, H, W]."""
         values = self._session.run(self._outputs, {self._input: images})
         return dict(zip(self._outputs, values, strict=True))
+
+
+class TensorRt:
+    """A plan on the first GPU that this process sees.
+
+    It needs the names of tensors that TensorRT has from 8.5 on, and CUDA's runtime by
+    `cuda-bindings`.
+    """
+
+    def __init__(
+        self, path: Path, bundle: dict[str, Any], threads: int | None, built: bool
+    ) -> None:
+        import tensorrt as trt
+
+        logger = trt.Logger(trt.Logger.ERROR)
+        trt.init_libnvinfer_plugins(logger, "")
+        self._runtime = trt.Runtime(logger)
+        if bundle["engine"]["version_compatible"]:
+            self._runtime.engine_host_code_allowed = True  # such a plan carries its own runtime
+        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        loaded = self._engine is not None
+        self._context = self._engine.create_execution_context() if loaded else None
+        if self._context is None:
+            raise BundleError("it does not load; TensorRT's messages are on stderr")
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        mode, images = self._engine.get_tensor_mode, trt.TensorIOMode.INPUT
+        (self._input,) = (name for name in names if mode(name) == images)
+        self._types = {name: _numpy_type(self._engine, name) for name in names}
+        self._memory = {name: DeviceMemory() for name in names}
+        self._outputs = [name for name in names if name != self._input]
+        self._allocators: dict[str, Any] = {}
+        self._allocator = _allocator_type(trt.IOutputAllocator)
+        self._stream = cuda("cudaStreamCreate")
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the outputs by name, for images float32 [N, 3, H, W].
+
+        Raises:
+            BundleError: the engine does not take images of this size, or CUDA or TensorRT fails.
+        """
+        images = np.ascontiguousarray(images, self._types[self._input])
+        if not self._context.set_input_shape(self._input, images.shape):
+            raise BundleError(f"the engine does not take images of {images.shape}")
+        memory = self._memory[self._input]
+        self._context.set_tensor_address(self._input, memory.reserve(images.nbytes))
+        memory.write(images)
+        shapes = {name: self._bound(name) for name in self._outputs}
+        if not self._context.execute_async_v3(int(self._stream)):
+            raise BundleError("the engine failed to run; TensorRT's messages are on stderr")
+        cuda("cudaStreamSynchronize", self._stream)
+        outputs = {}
+        for name in self._outputs:
+            shape = shapes[name] or self._allocators[name].shape
+            outputs[name] = self._memory[name].read(shape, self._types[name])
+        return outputs
+
+    def _bound(self, name: str) -> tuple[int, ...] | None:
+        """Give an output its memory; return its shape, None where only a run finds it.
+
+        An NMS finds any number of boxes: TensorRT then asks an allocator for memory, and tells it
+        the shape.
+        """
+        shape = tuple(self._context.get_tensor_shape(name))
+        if min(shape, default=0) < 0:
+            if name not in self._allocators:
+                self._allocators[name] = self._allocator(self._memory[name])
+                self._context.set_output_allocator(name, self._allocators[name])
+            return None
+        size = int(np.prod(shape, dtype=np.int64)) * self._types[name].itemsize
+        self._context.set_tensor_address(name, self._memory[name].reserve(size))
+        return shape
+
+
+def _allocator_type(base: Any) -> Any:
+    """Return the class of allocators: TensorRT 8.6 calls the first method, 10 the second one."""
+
+    class Allocator(base):  # type: ignore[misc]
+        def __init__(self, memory: DeviceMemory) -> None:
+            base.__init__(self)
+            self.memory, self.shape = memory, ()
+
+        def reallocate_output(self, name: str, current: int, size: int, alignment: int) -> int:
+            return self.memory.reserve(size)
+
+        def reallocate_output_async(
+            self, name: str, current: int, size: int, alignment: int, stream: int
+        ) -> int:
+            return self.memory.reserve(size)
+
+        def notify_shape(self, name: str, shape: Any) -> None:
+            self.shape = tuple(shape)
+
+    return Allocator
+
+
+def _numpy_type(engine: Any, name: str) -> np.dtype[Any]:
+    """Return a tensor's type; TensorRT's own `nptype` fails with a current numpy in 8.6."""
+    kind = engine.get_tensor_dtype(name).name
+    known = {"FLOAT": "float32", "HALF": "float16", "INT64": "int64", "INT32": "int32"}
+    if kind not in known:
+        raise BundleError(f"its {name} is {kind}, which this program does not read")
+    return np.dtype(known[kind])
+
+
+class DeviceMemory:
+    """Memory of the GPU that grows when more is needed, and else keeps its address."""
+
+    def __init__(self) -> None:
+        self._pointer = self._size = 0
+
+    def reserve(self, size: int) -> int:
+        """Return the address of `size` bytes or more; never 0, which TensorRT does not accept."""
+        if size > self._size or not self._pointer:
+            self._free()
+            self._pointer, self._size = int(cuda("cudaMalloc", max(size, 1))), size
+        return self._pointer
+
+    def write(self, array: np.ndarray) -> None:
+        """Copy an array to the GPU."""
+        kind = _cuda_modules()[1].cudaMemcpyKind.cudaMemcpyHostToDevice
+        cuda("cudaMemcpy", self._pointer, array.ctypes.data, array.nbytes, kind)
+
+    def read(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        """Copy an array of this shape from the GPU."""
+        array = np.empty(shape, dtype)
+        kind = _cuda_modules()[1].cudaMemcpyKind.cudaMemcpyDeviceToHost
+        if array.nbytes:
+            cuda("cudaMemcpy", array.ctypes.data, self._pointer, array.nbytes, kind)
+        return array
+
+    def _free(self) -> None:
+        if self._pointer:
+            cuda("cudaFree", self._pointer)
+        self._pointer = self._size = 0
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # CUDA may have ended before
+            self._free()
+
+
+def gpu_here() -> tuple[str, str]:
+    """Return the name and the compute capability of the first GPU that this process sees.
+
+    Raises:
+        BundleError: there is none, or no driver, or cuda-bindings is missing.
+    """
+    driver = _cuda_modules()[0]
+    try:
+        cuda("cuInit", 0)
+        device = cuda("cuDeviceGet", 0)
+    except (RuntimeError, OSError) as error:  # without a driver, too
+        raise BundleError(f"here is no NVIDIA GPU: {error}") from None
+    name = cuda("cuDeviceGetName", 256, device).split(b"\0")[0].decode()
+    kinds = driver.CUdevice_attribute
+    capability = (
+        cuda("cuDeviceGetAttribute", kind, device)
+        for kind in (
+            kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+            kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+        )
+    )
+    return name, ".".join(map(str, capability))
+
+
+def cuda(name: str, *values: Any) -> Any:
+    """Call a function of CUDA's driver (`cu...`) or runtime (`cuda...`), and return its value.
+
+    Raises:
+        BundleError: cuda-bindings is missing, or the function failed.
+    """
+    driver, runtime = _cuda_modules()
+    error, *found = getattr(runtime if name.startswith("cuda") else driver, name)(*values)
+    if int(error):
+        raise BundleError(f"{name} of CUDA failed: {error.name}")
+    return found[0] if found else None
+
+
+def _cuda_modules() -> tuple[Any, Any]:
+    try:
+        from cuda.bindings import driver, runtime
+    except ImportError as error:
+        raise BundleError(f"cuda-bindings is missing ({error})") from None
+    return driver, runtime
+
+
+RUNTIMES: dict[str, Any] = {
+    "openvino": OpenVino,
+    "onnxruntime": OnnxRuntime,
+    "tensorrt": TensorRt,
+}
+"""What opens a file, by the name of the runtime."""
 
 
 # ------------------------------------------------------------ from an image to the network
@@ -672,8 +897,8 @@ def check(folder: Path, allow_fallback: bool = False) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         detector = Detector(folder, fallback=True)
-    engine, version = bundle["engine"], _library(bundle["engine"])[1]
-    reason = misfit(engine, version)
+    engine = bundle["engine"]
+    reason = misfit(engine)
     if reason is None and detector.runs != engine["file"]:
         reason = f"{engine['runtime']} cannot open it"
     if reason and not allow_fallback:
@@ -681,7 +906,8 @@ def check(folder: Path, allow_fallback: bool = False) -> list[str]:
             f"{engine['file']} cannot be used here: {reason}; with --allow-fallback"
             f" {bundle['onnx']['file']} is checked in its place"
         )
-    lines.append(f"versions: {engine['runtime']} {version}; runs {detector.runs}")
+    runtime = engine["runtime"] if detector.runs == engine["file"] else runs_onnx(engine)
+    lines.append(f"versions: {runtime} {version_here(runtime)}; runs {detector.runs}")
     if reason:
         lines.append(f"not the engine, since {reason}")
     sample = bundle["sample"]

@@ -103,7 +103,8 @@ def _openvino_ir(cell: FinishedCell, folder: Path, content: dict[str, Any]) -> d
 def _copy_engine(cell: FinishedCell, folder: Path) -> str:
     """Copy the engine's files; return the name of the one that its runtime opens."""
     shutil.copytree(cell.engine, folder / "engine")
-    (file,) = sorted((folder / "engine").glob("model.*"))
+    name = "engine.plan" if cell.runtime == "tensorrt" else "model.*"
+    (file,) = sorted((folder / "engine").glob(name))
     return file.relative_to(folder).as_posix()
 
 

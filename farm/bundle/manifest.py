@@ -112,11 +112,24 @@ def _engine(cell: FinishedCell, file: str) -> Json:
         "runtime": cell.runtime,
         "version": cell.runtime_version,
         "device": device,
-        "instruction_sets": instruction_sets(device),
-        "machine": _machine(instruction_sets(device)),
+        **(_gpu(cell) if cell.runtime == "tensorrt" else _cpu(device)),
         "portable": False,
         "properties": _properties(cell),
     }
+
+
+def _cpu(device: str) -> Json:
+    sets = instruction_sets(device)
+    return {"instruction_sets": sets, "machine": _machine(sets)}
+
+
+def _gpu(cell: FinishedCell) -> Json:
+    """Return where a plan can run, as its build has written it down."""
+    from farm.runtimes.tensorrt import engine
+
+    facts = asdict(engine.read(cell.engine))
+    names = ("gpu", "compute_capability", "driver", "cuda")
+    return {name: facts[name] for name in (*names, "version_compatible", "hardware_compatible")}
 
 
 def _machine(sets: Collection[str]) -> str:

@@ -9,7 +9,7 @@ from farm.run import PLACE
 _BUNDLE = """\
 The folder has the engine, its ONNX file, bundle.json, detector.py, a sample image with the boxes
 that are expected, requirements.txt and README.md. detector.py needs numpy, OpenCV and the runtime
-alone."""
+alone. A TensorRT engine needs no GPU to be bundled."""
 
 _CHECK = """\
 Compares every file with its sha256, the version and the processor with those that the engine was

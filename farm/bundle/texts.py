@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from farm.runtimes import tensorrt
+
 _PROGRAM = """\
 import cv2
 from detector import Detector
@@ -22,7 +24,7 @@ _README = """\
 A detector of {classes}, as an engine of {title} {version}. Written by farm {farm} on {written}.
 
 ```sh
-pip install -r requirements.txt   # numpy, OpenCV and the runtime
+pip install -r requirements.txt   # numpy, OpenCV and {needs}
 python detector.py --check        # files, versions, and the boxes of the sample image
 python detector.py {image}
 ```
@@ -40,12 +42,12 @@ In a program of your own, with this folder in `sys.path`:
 | `{engine}` | the engine that was measured | {title} {version} on {device} |
 | `{onnx}` | the detector as standard ONNX, opset {opset} | any machine and runtime |
 | `bundle.json` | labels, preprocessing, outputs, versions, figures, and the sha256 of each file | |
-| `detector.py` | a program that runs it; numpy, OpenCV and the runtime alone | |
+| `detector.py` | a program that runs it; numpy, OpenCV and {needs} alone | |
 | `{image}` | an image whose boxes are known, for `--check` | |
 {more}
-Where the version or the processor differs, `detector.py` runs `{onnx}` in the engine's place and
-warns (`Detector(folder, fallback=False)` refuses). A changed byte in the engine, the ONNX file or
-`bundle.json` is refused.
+Where the version or the {processor} differs, `detector.py` runs `{onnx}` in the engine's place{by}
+and warns (`Detector(folder, fallback=False)` refuses). A changed byte in the engine, the ONNX file
+or `bundle.json` is refused.{untried}
 
 ## Figures
 
@@ -53,7 +55,19 @@ warns (`Detector(folder, fallback=False)` refuses). A changed byte in the engine
 Measured on {device}; `bundle.json` has all figures with their intervals.
 """
 
-_TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+_TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
+
+_CPU = {"needs": "the runtime", "processor": "processor", "by": "", "untried": ""}
+_GPU = {
+    "needs": "TensorRT with cuda-bindings, or ONNX Runtime",
+    "processor": "GPU",
+    "by": ",\nin ONNX Runtime on the CPU,",
+    "untried": """
+
+The part of `detector.py` that runs TensorRT was tested against stand-ins of TensorRT and CUDA,
+never on a GPU: `python detector.py --check` tells whether it finds the expected boxes on yours.""",
+}
+"""What differs in README.md between engines of CPUs and of GPUs."""
 
 
 def readme(bundle: dict[str, Any], others: dict[str, str]) -> str:
@@ -64,6 +78,7 @@ def readme(bundle: dict[str, Any], others: dict[str, str]) -> str:
     image = bundle["sample"]["image"]
     return _README.format(
         **{name: bundle[name] for name in ("model", "cell", "farm", "written")},
+        **(_GPU if engine["runtime"] == "tensorrt" else _CPU),
         classes=shown,
         title=_TITLES[engine["runtime"]],
         version=engine["version"],
@@ -105,4 +120,7 @@ def requirements(bundle: dict[str, Any]) -> str:
     versions, engine = bundle["versions"], bundle["engine"]
     names = [name for name in ("numpy", "opencv-python-headless") if name in versions]
     lines = [f"{name}=={versions[name]}" for name in names]
-    return "\n".join([*lines, f"{engine['runtime']}=={engine['version']}"]) + "\n"
+    lines.append(f"{engine['runtime']}=={engine['version']}")
+    if engine["runtime"] == "tensorrt":
+        lines += [tensorrt.RUNTIME.needs[0], "onnxruntime>=1.20  # runs model.onnx without the GPU"]
+    return "\n".join(lines) + "\n"

@@ -171,19 +171,22 @@ ENGINE = {
 
 
 def test_an_engine_fits_its_version_and_processor_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def misfit(version: str = "2026.4.1") -> str | None:
+        monkeypatch.setattr(detector, "version_here", lambda runtime: version)
+        return detector.misfit(ENGINE)
+
     monkeypatch.setattr(detector, "instruction_sets", lambda: ["avx2"])
     monkeypatch.setattr(detector.platform, "machine", lambda: "x86_64")
-    assert detector.misfit(ENGINE, "2026.4.1") is None
-    reason = "it was built by openvino 2026.4.1, and here is 2025.2.0"
-    assert detector.misfit(ENGINE, "2025.2.0") == reason
+    assert misfit() is None
+    assert misfit("2025.2.0") == "it was built by openvino 2026.4.1, and here is 2025.2.0"
     monkeypatch.setattr(detector, "instruction_sets", lambda: ["avx2", "avx512f"])
-    reason = detector.misfit(ENGINE, "2026.4.1") or ""
+    reason = misfit() or ""
     assert "built for Intel Xeon (avx2)" in reason and "here are: avx2 avx512f" in reason
     monkeypatch.setattr(detector, "instruction_sets", lambda: None)  # no Linux
-    assert "instruction sets here are not known" in str(detector.misfit(ENGINE, "2026.4.1"))
+    assert "instruction sets here are not known" in str(misfit())
     monkeypatch.setattr(detector, "instruction_sets", lambda: ["avx2"])
     monkeypatch.setattr(detector.platform, "machine", lambda: "aarch64")
-    assert detector.misfit(ENGINE, "2026.4.1") == "it was built for x86_64, and here is aarch64"
+    assert misfit() == "it was built for x86_64, and here is aarch64"
 
 
 def test_instruction_sets_are_named_as_the_farm_names_them() -> None:

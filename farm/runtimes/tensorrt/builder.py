@@ -167,6 +167,7 @@ class Build:
             precision=self.options.precision,
             version_compatible=self.own.version_compatible,
             hardware_compatible=self.own.hardware_compatible,
+            cuda=cuda.supported_version() if self.gpu else None,
         )
 
 

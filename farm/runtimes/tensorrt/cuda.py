@@ -82,10 +82,10 @@ def gpus() -> tuple[Gpu, ...]:
         raise CudaError("no NVIDIA GPU here: the driver shows none (CUDA_VISIBLE_DEVICES?)")
     status, *_ = runtime.cudaGetDeviceCount()
     if int(status):  # cudaErrorInsufficientDriver
-        there, needed = call(driver.cuDriverGetVersion()), call(runtime.cudaRuntimeGetVersion())
+        needed = _cuda(call(runtime.cudaRuntimeGetVersion()))
         raise CudaError(
-            f"the NVIDIA driver is too old: it supports CUDA {_cuda(there)}, cuda-python needs "
-            f"{_cuda(needed)} ({_text(status)}): update the driver, or install an older cuda-python"
+            f"the NVIDIA driver is too old: it supports CUDA {supported_version()}, cuda-python "
+            f"needs {needed} ({_text(status)}): update the driver, or install an older cuda-python"
         )
     version = driver_version()
     return tuple(_gpu(driver, call(driver.cuDeviceGet(i)), version) for i in range(count))
@@ -110,6 +110,15 @@ def _gpu(driver: Any, device: Any, version: str) -> Gpu:
 
 
 _CAPABILITY = "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY"
+
+
+def supported_version() -> str:
+    """Return the CUDA version that the driver supports, `13.0`, as `nvidia-smi` shows it.
+
+    Raises:
+        CudaError: there is no driver.
+    """
+    return _cuda(call(bindings()[0].cuDriverGetVersion()))
 
 
 def _cuda(number: int) -> str:

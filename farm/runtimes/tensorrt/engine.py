@@ -21,7 +21,10 @@ PLAN, FACTS = "engine.plan", "engine.json"
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """Where an engine can run. gpu and driver are None for one built with no GPU there."""
+    """Where an engine can run. gpu, driver and cuda are None for one built with no GPU there.
+
+    cuda: the version that the driver supports, `13.0`; None in engines of earlier versions, too.
+    """
 
     library: str
     version: str
@@ -31,6 +34,7 @@ class EngineFacts:
     precision: str
     version_compatible: bool = False
     hardware_compatible: bool = False
+    cuda: str | None = None
 
     def refuses(self, version: str, gpu: Gpu) -> str | None:
         """Return why the engine does not run with this version on this GPU; None where it does."""
