@@ -43,6 +43,10 @@ _MEMORY = 2 * _GIB
 _MARGIN = 1.25
 """What is asked for, over the largest peak before."""
 
+_GPU_MARGIN = 1.5
+"""The same for a GPU's memory: shapes and precisions of one model differ, and what one step lacks
+there another step loses, too."""
+
 _DECAY = 0.95
 """What remains of the largest peak after another step: the code may need less by now."""
 
@@ -78,18 +82,22 @@ class Kind:
 class Estimate:
     """The mean duration of steps in seconds, and their largest peak of host memory in bytes.
 
-    count: of how many steps.
+    count: of how many steps. gpu_bytes: their largest peak of GPU memory; 0 where it is not known.
     """
 
     seconds: float
     memory_bytes: int
     count: int = 1
+    gpu_bytes: int = 0
 
-    def with_another(self, seconds: float, memory_bytes: int) -> Estimate:
+    def with_another(self, seconds: float, memory_bytes: int, gpu_bytes: int) -> Estimate:
         """Return the estimate with one more step in it."""
         count = min(self.count + 1, _LAST)
         mean = self.seconds + (seconds - self.seconds) / count
-        return Estimate(mean, max(int(_DECAY * self.memory_bytes), memory_bytes), count)
+        host = max(int(_DECAY * self.memory_bytes), memory_bytes)
+        # Of a step whose peak was not found nothing follows.
+        gpu = max(int(_DECAY * self.gpu_bytes), gpu_bytes) if gpu_bytes else self.gpu_bytes
+        return Estimate(mean, host, count, gpu)
 
 
 class Estimates:
@@ -109,6 +117,7 @@ class Estimates:
         self._own = set[str]()
         self._models: dict[str, str] = {}
         self._lacked: dict[str, int] = {}
+        self._lacked_on_gpu = set[str]()
 
     def add_plan(self, steps: Mapping[str, Step]) -> None:
         """Learn of which model each step is. Parents stand before children."""
@@ -117,8 +126,8 @@ class Estimates:
             if model := _model_of(step) or next(parents, None):
                 self._models[key] = model
 
-    def note(self, step: Step, seconds: float, memory_bytes: int) -> None:
-        """Note what a step has taken."""
+    def note(self, step: Step, seconds: float, memory_bytes: int, gpu_bytes: int = 0) -> None:
+        """Note what a step has taken. gpu_bytes: 0 where it is not known."""
         self._noted += 1
         if not self.knows(step) or self._noted.bit_count() == 1:  # a power of two
             self.revision += 1
@@ -127,14 +136,18 @@ class Estimates:
             if name is None:
                 continue
             known = self.known.get(name)
-            one = known.with_another(seconds, memory_bytes) if known else None
-            self.known[name] = one or Estimate(seconds, memory_bytes)
+            one = known.with_another(seconds, memory_bytes, gpu_bytes) if known else None
+            self.known[name] = one or Estimate(seconds, memory_bytes, gpu_bytes=gpu_bytes)
             self._own.add(name)
 
     def note_out_of_memory(self, step: Step) -> None:
-        """Note that the host's memory ran out: in this run, the next step of its kind asks for
-        twice as much."""
-        self._lacked[self.kind(step).names[0]] = 2 * self.memory_bytes(step)
+        """Note that memory ran out. In this run, the next step of its kind asks for twice as much
+        of the host's; on a GPU, for one of its own, whose memory it may have been."""
+        name = self.kind(step).names[0]
+        if step.needs.accelerator:
+            self._lacked_on_gpu.add(name)
+        else:
+            self._lacked[name] = 2 * self.memory_bytes(step)
 
     def over(self, known: Mapping[str, Estimate]) -> dict[str, Estimate]:
         """Return others' estimates with those that were changed here in their place."""
@@ -155,6 +168,14 @@ class Estimates:
         found = self._found(step)
         known = int(_MARGIN * found.memory_bytes) if found and found.memory_bytes else _MEMORY
         return max(known, self._lacked.get(self.kind(step).names[0], 0))
+
+    def gpu_bytes(self, step: Step) -> int:
+        """Return how much memory of a GPU a step should have; 0 where that is not known: no step of
+        its stage, runtime and model has been seen, or one of them has run out of memory."""
+        name = self.kind(step).names[0]
+        if name in self._lacked_on_gpu or name not in self.known:
+            return 0
+        return int(_GPU_MARGIN * self.known[name].gpu_bytes)
 
     def kind(self, step: Step) -> Kind:
         """Return the kind of a step: its stage, its runtime, and its model by `add_plan`."""
@@ -204,6 +225,7 @@ def _may_be_true(one: Estimate) -> bool:
     return (
         0 <= one.seconds < _MOST_S
         and 0 <= one.memory_bytes < _MOST_BYTES
+        and 0 <= one.gpu_bytes < _MOST_BYTES
         and 1 <= one.count <= _LAST
     )
 

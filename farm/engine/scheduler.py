@@ -118,7 +118,8 @@ class _Run:
             if outcome.status is StepStatus.DONE:
                 record = self._store.record(step.ref)
                 if record and not record.foreign:
-                    self._estimates.note(step, record.seconds, record.peak_host_bytes)
+                    took = record.seconds, record.peak_host_bytes, record.peak_gpu_bytes
+                    self._estimates.note(step, *took)
             self._change(step, outcome)
         for key, step in self.remaining.items():
             if self._store.failure(key):
@@ -237,10 +238,10 @@ class _Run:
     def _learn(self, step: Step, outcome: Outcome) -> None:
         """Note what the step has taken, and reorder those that are ready if that changes much."""
         if outcome.status is StepStatus.TRANSIENT and outcome.kind is FailureKind.OOM:
-            if not step.needs.accelerator:  # else it may have been the GPU's
-                self._estimates.note_out_of_memory(step)
+            self._estimates.note_out_of_memory(step)
         elif outcome.status is StepStatus.DONE and outcome.seconds:  # else it was done before
-            self._estimates.note(step, outcome.seconds, outcome.memory_bytes)
+            took = outcome.seconds, outcome.memory_bytes, outcome.gpu_bytes
+            self._estimates.note(step, *took)
             if self._order.renew():
                 self._ready.reorder()
 

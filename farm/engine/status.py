@@ -147,7 +147,7 @@ class Outcome:
     """How a step ended. reason, kind: why it did not end well, and the class of that. seconds: how
     long it ran. altered: a parent whose artifact is not what was published. lost: the worker or the
     node that it ran on was lost, which is no fault of the step. memory_bytes:
-    its peak of host memory; 0 where it is not known."""
+    its peak of host memory; 0 where it is not known. gpu_bytes: of GPU memory, likewise."""
 
     key: str
     status: StepStatus
@@ -157,6 +157,7 @@ class Outcome:
     altered: Ref | None = None
     lost: bool = False
     memory_bytes: int = 0
+    gpu_bytes: int = 0
 
 
 class StepStatuses:

@@ -40,7 +40,7 @@ def gpu_figures() -> dict[str, Any]:
         log.debug("no figures of the GPU: %s", error)
         return {}
     try:
-        return figures_of(pynvml, _first_uuid())
+        return figures_of(pynvml, first_uuid())
     except Exception as error:
         log.debug("no figures of the GPU: %s", error)
         return {}
@@ -64,7 +64,7 @@ def figures_of(nvml: Any, identity: str) -> dict[str, Any]:
         except nvml.NVMLError:  # a model, a MIG instance or a driver without it
             return None
 
-    device = _device(nvml, identity)
+    device = device_of(nvml, identity)
     instance = device if told(lambda: nvml.nvmlDeviceIsMigDeviceHandle(device)) else None
     if instance is not None:  # clocks and power are those of the whole GPU
         device = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance)
@@ -92,7 +92,8 @@ def throttling(nvml: Any, reasons: int) -> str:
     return ", ".join(named) or ("none" if not reasons else f"unknown ({reasons:#x})")
 
 
-def _device(nvml: Any, identity: str) -> Any:
+def device_of(nvml: Any, identity: str) -> Any:
+    """Return NVML's handle of the GPU or MIG instance with this UUID. Raises nvml.NVMLError."""
     try:
         return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{identity}")
     except nvml.NVMLError:
@@ -106,8 +107,8 @@ def _profile(nvml: Any, instance: Any) -> str:
     return text.rpartition("MIG ")[2]
 
 
-def _first_uuid() -> str:
-    """The UUID of CUDA's first device: its order, unlike NVML's, is not that of the bus."""
+def first_uuid() -> str:
+    """Return the UUID of CUDA's first device: its order, unlike NVML's, is not that of the bus."""
     from cuda.bindings import driver
 
     # Before CUDA 13 the function without `_v2` knows no MIG instances.

@@ -109,7 +109,8 @@ class Stage(Part):
     engine; its step comes after `build`. on_target: it runs on the target of its cells.
     raw_outputs: it also runs engines whose graph ends at raw outputs. eager: it also runs the cells
     of PyTorch itself, which have no engine. exclusive: nothing else of the sweep runs on its node
-    meanwhile. joint: a step serves several cells, none of which fails with it.
+    meanwhile. shares_gpu: others that do so, too, may run on the same GPU where its memory is
+    enough. joint: a step serves several cells, none of which fails with it.
     files: what it leaves beside its figures for results to be computed from, which is taken to
     another machine with the record.
     """
@@ -120,6 +121,7 @@ class Stage(Part):
     raw_outputs: bool = True
     eager: bool = True
     exclusive: bool = False
+    shares_gpu: bool = False
     joint: bool = False
     files: tuple[str, ...] = ()
 

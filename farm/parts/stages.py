@@ -52,6 +52,7 @@ STAGES = (
         inputs=specs.VerifyInputs,
         from_engine=_verify,
         on_target=True,
+        shares_gpu=True,
         files=("pairs.npz", "raw.npz"),
     ),
     Stage(
@@ -60,6 +61,7 @@ STAGES = (
         packages=_AP,
         from_engine=_evaluate,
         on_target=True,
+        shares_gpu=True,
         raw_outputs=False,
     ),
     Stage(

@@ -127,6 +127,7 @@ def engine_setting(
     needs = Needs(
         exclusive=stage.exclusive,
         accelerator=target.accelerator,
+        shares_gpu=stage.shares_gpu and target.accelerator is not None,
         optional=bool(runtime.compute_capabilities),
     )
     code = code_for(stage.name, source=source, runtime=runtime.name)

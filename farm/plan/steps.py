@@ -23,6 +23,7 @@ class Needs:
 
     exclusive: nothing else of the sweep runs on that node meanwhile.
     accelerator: the kind of GPU, as Ray names it; None for a CPU.
+    shares_gpu: others that do so, too, may run on the same GPU where its memory is enough.
     optional: the steps before it are run even where no node has that accelerator.
     own_process: it runs in a new process that no other step has, since the user's code may end,
     block or change it.
@@ -31,6 +32,7 @@ class Needs:
     cpus: int = 1
     exclusive: bool = False
     accelerator: str | None = None
+    shares_gpu: bool = False
     optional: bool = False
     own_process: bool = False
 

@@ -19,6 +19,10 @@ from farm.files import jsonfile
 from farm.specs import ModelFacts
 from farm.store.figures import count, require, require_figures, size, text, texts
 
+PEAK_GPU = "peak_gpu_bytes"
+"""The step's peak of GPU memory, beside what its node is: a field of its own would be a record that
+earlier versions cannot read."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -58,6 +62,12 @@ class Record:
         """Whether the step was done on another machine: records that earlier versions imported
         stand among a store's own, and name no host."""
         return bool(self.left_out or (self.node and "host" not in self.node))
+
+    @property
+    def peak_gpu_bytes(self) -> int:
+        """The step's peak of GPU memory; 0 where it was not found."""
+        found = self.node.get(PEAK_GPU)
+        return found if type(found) is int and found > 0 else 0
 
     @property
     def has_digests(self) -> bool:

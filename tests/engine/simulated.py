@@ -15,16 +15,23 @@ from farm.engine.estimates import Estimate, Estimates
 from farm.engine.scheduler import Outcome, StepStatus, Unwatched, run_steps
 from farm.plan.machines.placement import Machine, step_unsupported
 from farm.plan.steps import Needs, Step
-from farm.specs import Target
+from farm.specs import Gpu, Target
 from farm.store import Store
 
 CPU = "a processor"
 
 
-def node(name: str, cpus: int = 4, gpu: str | None = None, gpus: int = 1, **more: Any) -> Node:
+def node(
+    name: str,
+    cpus: int = 4,
+    gpu: str | None = None,
+    gpus: int = 1,
+    gpu_kinds: tuple[Gpu, ...] = (),
+    **more: Any,
+) -> Node:
     kinds = (gpu,) if gpu else ()
     count = gpus if gpu else 0
-    return Node(name, Machine(name, CPU, {}, (), kinds, count, cpus, **more))
+    return Node(name, Machine(name, CPU, {}, gpu_kinds, kinds, count, cpus, **more))
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 from conftest import full_disk
 from own_stage import step
 
-from farm.engine.workers import perform as performing
+from farm.engine.workers import memory
 from farm.engine.workers.perform import perform
 from farm.interrupts import Interrupted
 from farm.plan import Needs, Step
@@ -222,5 +222,9 @@ def test_the_peak_is_that_of_the_step_alone(store: Store) -> None:
 
 
 def test_the_peak_is_known_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(performing, "Path", lambda _: Path("/no/such/proc"))
-    assert performing._peak_memory() > 1 << 20
+    def fails(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(memory, "open", fails, raising=False)
+    memory.reset_peak()
+    assert memory.peak_bytes() > 1 << 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from farm.cli.results import Results
 from farm.engine.cluster.placing import Places
 from farm.engine.cluster.reports import Node
 from farm.engine.estimates import Estimate, Estimates, read_estimates, write_estimates
+from farm.specs import Gpu
 
 
 def sweep(seed: int, models: int = 12) -> Work:
@@ -170,6 +172,70 @@ def test_a_node_without_work_for_its_gpus_takes_what_fits_nowhere_else(tmp_path:
     known = {f"export/e{number}": Estimate(60, 5 * gib) for number in range(3)}
     nodes = [node("c", memory_bytes=8 * gib), node("a", gpu="A", memory_bytes=64 * gib)]
     assert run(work, nodes, tmp_path, Estimates(known)).now == 60
+
+
+GIB = 1 << 30
+L4 = Gpu("NVIDIA L4", "8.9", "580.1", 24 * GIB)
+
+
+def on_gpu(work: Work, stage: str, count: int, **needs: bool) -> list[str]:
+    names = [f"{stage}{number}" for number in range(count)]
+    return [work.add(one, 2, stage=stage, accelerator="L4", **needs) for one in names]
+
+
+def test_steps_share_a_gpu_whose_memory_is_enough_and_a_measurement_has_it_alone(
+    tmp_path: Path,
+) -> None:
+    work = Work()
+    verify = on_gpu(work, "verify", 4, shares_gpu=True)
+    measure = on_gpu(work, "measure", 2, exclusive=True)
+    known = work.estimates().known
+    known |= {f"verify/{one}": Estimate(2, 0, gpu_bytes=4 * GIB) for one in verify}  # 6 of 24
+    nodes = [node("a", cpus=8, gpu="L4", gpu_kinds=(L4,))]
+    log = run(work, nodes, tmp_path, Estimates(known)).log
+    assert [log[one][0] for one in verify] == [0, 0, 0, 0]
+    assert sorted(log[one][0] for one in measure) == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("gpu_bytes", "gpu", "part"),
+    [
+        (4 * GIB, L4, 0.25),
+        (0, L4, 1.0),  # its peak is not known
+        (4 * GIB, replace(L4, memory_bytes=0), 1.0),
+        (20 * GIB, L4, 1.0),
+        (GIB // 8, L4, 0.1),
+        (5 * GIB, L4, 0.32),  # never less than it needs
+    ],
+)
+def test_the_part_of_a_gpu_is_by_the_recorded_peak(gpu_bytes: int, gpu: Gpu, part: float) -> None:
+    work, places = Work(), Places()
+    (name,) = on_gpu(work, "verify", 1, shares_gpu=True)
+    (alone,) = on_gpu(work, "build", 1)
+    known = {
+        f"{work.steps[one].stage}/{one}": Estimate(2, 0, gpu_bytes=gpu_bytes)
+        for one in (name, alone)
+    }
+    estimates = Estimates(known)
+    estimates.add_plan(work.steps)
+    places.expect(work.steps.values(), estimates)
+    there = (node("a", gpu="L4", gpu_kinds=(gpu,)),)
+    for one, gpus in ((name, part), (alone, 1.0)):
+        task = places.choose(work.steps[one], there, there)
+        assert task is not None and task.gpus == gpus
+
+
+def test_a_peak_of_gpu_memory_is_of_the_same_model_and_kept_where_none_was_found() -> None:
+    work, estimates = Work(), Estimates()
+    first, second = (work.steps[one] for one in on_gpu(work, "verify", 2, shares_gpu=True))
+    estimates.add_plan(work.steps)
+    estimates.note(first, 1.0, 1, 4 * GIB)
+    estimates.note(first, 1.0, 1)
+    assert estimates.gpu_bytes(first) == 6 * GIB and estimates.gpu_bytes(second) == 0
+    estimates.note(first, 1.0, 1, GIB)
+    assert estimates.gpu_bytes(first) == int(1.5 * int(0.95 * 4 * GIB))
+    estimates.note_out_of_memory(first)
+    assert estimates.gpu_bytes(first) == 0  # the next has a GPU of its own
 
 
 def test_nothing_is_asked_for_where_ray_does_not_know_the_memory() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from farm.measuring import gpu, machine
 from farm.measuring.gpu import figures_of, gpu_figures, throttling
+from farm.measuring.gpu_memory import used_bytes, watched_gpu_memory
 from farm.measuring.machine import CpuTimes, others, ranges, watched_machine
 from farm.store.figures import MACHINE, require_figures
 
@@ -153,6 +154,32 @@ def test_what_a_gpu_does_not_tell_is_null() -> None:
     assert found == {**dict.fromkeys(GPU), **told}
 
 
+def test_the_memory_of_a_process_is_its_own_or_that_of_a_gpu_without_others() -> None:
+    library = nvml()
+    library.nvmlDeviceGetMemoryInfo = lambda device: SimpleNamespace(used=9 << 30)
+    others = [SimpleNamespace(pid=1, usedGpuMemory=5 << 30)]
+    library.nvmlDeviceGetComputeRunningProcesses = lambda device: others
+    assert used_bytes(library, "device", 7, alone=False) == 0
+    assert used_bytes(library, "device", 7, alone=True) == 9 << 30  # as in a container
+    others.append(SimpleNamespace(pid=7, usedGpuMemory=2 << 30))
+    assert used_bytes(library, "device", 7, alone=True) == 2 << 30
+    others[-1].usedGpuMemory = None  # no right to know
+    assert used_bytes(library, "device", 7, alone=False) == 0
+
+    def fails(device: str) -> Any:
+        raise NvmlError("not supported")
+
+    library.nvmlDeviceGetComputeRunningProcesses = fails
+    assert used_bytes(library, "device", 7, alone=True) == 9 << 30
+
+
+def test_without_a_gpu_its_memory_stays_unknown_and_nothing_fails() -> None:
+    for wanted in (False, True):
+        with watched_gpu_memory(wanted, alone=True) as peak:
+            pass
+        assert peak.bytes == 0
+
+
 def test_reasons_for_a_lowered_clock_have_names() -> None:
     library = nvml()
     assert throttling(library, 0) == "none"
@@ -171,7 +198,7 @@ def test_a_machine_without_nvml_has_no_figures_of_a_gpu(
     library.nvmlInit = fail if broken == "no driver" else lambda: None
     library.nvmlShutdown = fail
     monkeypatch.setitem(sys.modules, "pynvml", None if broken == "absent" else library)
-    monkeypatch.setattr(gpu, "_first_uuid", lambda: "another")
+    monkeypatch.setattr(gpu, "first_uuid", lambda: "another")
     assert gpu_figures() == {}
     with watched_machine(gpu=True) as figures:
         pass

@@ -79,6 +79,26 @@ def test_gpus_are_those_that_nvidia_smi_lists(
     assert str(found[0]) == "NVIDIA L4 (8.9, driver 580)"
 
 
+def test_the_memory_of_a_gpu_is_known_unless_it_is_cut_into_instances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    lines = [
+        "NVIDIA L4, 8.9, 580.1, 23034 MiB, [N/A]",
+        "NVIDIA L4, 8.9, 580.1, 46068 MiB, Disabled",
+    ]
+    program(tmp_path, "; ".join(f"echo '{line}'" for line in lines))
+    found = placement.gpus()
+    assert [one.memory_bytes >> 20 for one in found] == [23034, 46068]
+    machine = placement.Machine("h", "cpu", {}, found)
+    assert machine.gpu_memory_bytes == 23034 << 20
+    lines[1] = lines[1].replace("Disabled", "Enabled")
+    program(tmp_path, "; ".join(f"echo '{line}'" for line in lines))
+    placement.gpus.cache_clear()
+    assert placement.Machine("h", "cpu", {}, placement.gpus()).gpu_memory_bytes == 0
+    assert placement.Machine("h", "cpu", {}).gpu_memory_bytes == 0
+
+
 @pytest.mark.parametrize("text", ["exit 9", "echo 'No devices were found'", None])
 def test_a_machine_without_gpus_has_none(
     text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

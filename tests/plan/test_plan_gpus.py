@@ -136,6 +136,9 @@ def test_rtx_is_built_on_any_node_for_its_target_and_run_on_that_only(matrix: Pa
         needs = step(plan, stage, "tensorrt_rtx").needs
         assert needs.accelerator == "L4" and needs.optional
     assert step(plan, "build").needs.accelerator == "L4"
+    stages = ("build", "verify", "evaluate", "measure")
+    shares = {stage: step(plan, stage).needs.shares_gpu for stage in stages}
+    assert shares == {"build": False, "verify": True, "evaluate": True, "measure": False}
     assert not step(plan, "verify").needs.optional
 
 

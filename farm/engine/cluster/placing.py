@@ -20,17 +20,25 @@ _QUEUE = 2
 _SHORT_S = 0.5
 """How long a step is expected to run at most that may wait for a core on a node, in seconds."""
 
+_PARTS, _DIGITS = 100, 2
+"""A GPU is parted into hundredths, so that most tasks ask Ray for the same."""
+
+_LEAST = 0.1
+"""The least part of a GPU: more steps at once would only wait for each other there."""
+
 _NOTHING_S = 1e-6
 """Less than this is what rounding has left of nothing, in seconds."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A step on a node. memory_bytes: what it should find free there."""
+    """A step on a node. memory_bytes: what it should find free there. gpus: how many of the node's
+    GPUs it gets: none, a part of one, or one."""
 
     step: Step
     node: Node
     memory_bytes: int
+    gpus: float
 
 
 @dataclass
@@ -39,7 +47,7 @@ class _Load:
 
     tasks: int = 0
     cpus: int = 0
-    gpus: int = 0
+    gpus: float = 0.0
     memory_bytes: int = 0
     exclusive: bool = False
 
@@ -47,7 +55,7 @@ class _Load:
         needs = task.step.needs
         self.tasks += by
         self.cpus += by * needs.cpus
-        self.gpus += by * bool(needs.accelerator)
+        self.gpus = round(self.gpus + by * task.gpus, _DIGITS)
         self.memory_bytes += by * task.memory_bytes
         self.exclusive = needs.exclusive and by > 0
 
@@ -106,7 +114,17 @@ class Places:
             return None
         node = max(room, key=lambda node: self._suits(step, node))
         most = node.machine.memory_bytes
-        return Task(step, node, 0 if most == math.inf else int(min(wanted, most)))
+        memory = 0 if most == math.inf else int(min(wanted, most))
+        return Task(step, node, memory, self._gpus(step, node))
+
+    def _gpus(self, step: Step, node: Node) -> float:
+        """How much of a GPU the step gets: a part where it may share one and its peak is known."""
+        if not step.needs.accelerator:
+            return 0.0
+        peak, memory = self._estimates.gpu_bytes(step), node.machine.gpu_memory_bytes
+        if not (step.needs.shares_gpu and peak and memory):
+            return 1.0
+        return min(1.0, max(_LEAST, math.ceil(_PARTS * peak / memory) / _PARTS))
 
     def _has_room(self, step: Step, node: Node, wanted: int, seconds: float) -> bool:
         load, machine, needs = self._loads[node.id], node.machine, step.needs
@@ -114,7 +132,7 @@ class Places:
             return True
         if load.exclusive or needs.exclusive or load.memory_bytes + wanted > machine.memory_bytes:
             return False
-        if needs.accelerator and load.gpus + 1 > machine.gpu_count:
+        if round(load.gpus + self._gpus(step, node), _DIGITS) > machine.gpu_count:
             return False
         # A step for a free GPU gets the next core, whatever else the node does.
         waits = seconds < _SHORT_S or needs.accelerator

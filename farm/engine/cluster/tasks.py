@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -48,7 +49,7 @@ class Submit:
         options: dict[str, Any] = {"num_cpus": step.needs.cpus, "max_retries": 0}
         options["memory"] = task.memory_bytes // _MEMORY_UNIT * _MEMORY_UNIT
         if step.needs.accelerator:
-            options |= {"num_gpus": 1, "accelerator_type": step.needs.accelerator}
+            options |= {"num_gpus": task.gpus, "accelerator_type": step.needs.accelerator}
         if step.needs.exclusive:
             options["num_cpus"] = node.machine.cpus  # all cores of the node
         if step.environment and step.environment.image:
@@ -57,7 +58,8 @@ class Submit:
         log.debug("%s %s: %g CPUs of %s", step.stage, step.label, cpus, host)
         with interrupts.deferred():
             call = self._call(options, node.id)
-            return call.remote(step, self._root, self._limits.of(step.stage))
+            limit = replace(self._limits.of(step.stage), gpu_share=task.gpus or 1.0)
+            return call.remote(step, self._root, limit)
 
     def _call(self, options: Mapping[str, Any], node: str) -> Any:
         """The task with these options on this node; most steps of a sweep have one of a few."""

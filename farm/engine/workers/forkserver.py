@@ -58,7 +58,7 @@ class Work:
 
     folder: its working folder in the store. current: the current folder. changes: of environment
     variables since the server was started; None removes one. seconds: its time limit.
-    memory_bytes: how much memory it may ask for; None for no such limit.
+    memory_bytes: how much memory it may ask for; None for no such limit. gpu_share: as of `Limit`.
     """
 
     step: Step
@@ -69,6 +69,7 @@ class Work:
     changes: tuple[tuple[str, str | None], ...]
     seconds: float
     memory_bytes: int | None
+    gpu_share: float = 1.0
 
     @property
     def outcome_file(self) -> Path:
@@ -235,7 +236,7 @@ def _perform(work: Work) -> Any:
     # The log then says where the step was when it is killed.
     faulthandler.dump_traceback_later(max(work.seconds - 1, work.seconds * 0.9, 0.01))
     try:
-        return perform(work.step, work.root, work.echo, Path(work.folder))
+        return perform(work.step, work.root, work.echo, Path(work.folder), work.gpu_share)
     finally:
         faulthandler.cancel_dump_traceback_later()
 

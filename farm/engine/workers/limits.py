@@ -42,11 +42,13 @@ _SHARE = 0.9
 @dataclass(frozen=True)
 class Limit:
     """The limit of one step. seconds: how long it may run. memory_bytes: of its processes together;
-    None for 90 % of the machine's. of_matrix: whether a matrix can set it."""
+    None for 90 % of the machine's. of_matrix: whether a matrix can set it. gpu_share: how much of a
+    GPU it has, where it needs one."""
 
     seconds: float
     memory_bytes: int | None = None
     of_matrix: bool = True
+    gpu_share: float = 1.0
 
     def allows_more_than(self, failure: Failure) -> bool:
         """Return whether a step failed by reaching a lower limit than this one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import re
 import shutil
 import signal
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from farm import interrupts
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.inputs import unchanged
+from farm.engine.workers.memory import peak_bytes, reset_peak
 from farm.engine.workers.output import add_traceback, output_to, same_folder, this_process
 from farm.errors import (
     AlteredArtifact,
@@ -30,26 +30,28 @@ from farm.errors import (
     failure_kind,
     text_of,
 )
+from farm.measuring.gpu_memory import watched_gpu_memory
 from farm.plan.content import dependencies
 from farm.plan.content.packages import toolchain
 from farm.plan.keys import canonical
 from farm.plan.machines.placement import Machine, cpu_model, step_unsupported
 from farm.stages import Context, stage
 from farm.store import Failure, Record, Store
+from farm.store.records import PEAK_GPU
 from farm.terminal import logs
 
 if TYPE_CHECKING:
     from farm.plan.steps import Step
     from farm.specs import Gpu
 
-_PEAK = re.compile(rb"^VmHWM:\s*(\d+) kB", re.MULTILINE)
 
-
-def perform(step: Step, root: str, echo: bool = False, folder: Path | None = None) -> Outcome:
+def perform(
+    step: Step, root: str, echo: bool = False, folder: Path | None = None, gpu_share: float = 1.0
+) -> Outcome:
     """Run the step unless it is in the store, and return how it ended.
 
     root: the store's folder. echo: show the step's log on the terminal too. folder: the step's
-    working folder, which is then its owner's to remove.
+    working folder, which is then its owner's to remove. gpu_share: as of `Limit`.
 
     Raises:
         Interrupted: the user or the system ends this process; nothing else is raised.
@@ -71,7 +73,7 @@ def perform(step: Step, root: str, echo: bool = False, folder: Path | None = Non
             logs.in_full(),
             this_process(),
         ):
-            record = _run(step, store, folder)
+            record = _run(step, store, folder, gpu_share)
         store.publish(folder, record)
     except BaseException as error:  # a model's code may raise anything
         if interrupts.from_outside(error):
@@ -81,8 +83,9 @@ def perform(step: Step, root: str, echo: bool = False, folder: Path | None = Non
     finally:
         if own:
             shutil.rmtree(folder, ignore_errors=True)
-    seconds, memory = time.perf_counter() - started, record.peak_host_bytes
-    return Outcome(step.key, StepStatus.DONE, seconds=seconds, memory_bytes=memory)
+    seconds = time.perf_counter() - started
+    memory, gpu = record.peak_host_bytes, record.peak_gpu_bytes
+    return Outcome(step.key, StepStatus.DONE, seconds=seconds, memory_bytes=memory, gpu_bytes=gpu)
 
 
 @cache
@@ -91,13 +94,16 @@ def store_at(root: str) -> Store:
     return Store(root)
 
 
-def _run(step: Step, store: Store, folder: Path) -> Record:
-    _reset_peak_memory()
+def _run(step: Step, store: Store, folder: Path, gpu_share: float) -> Record:
+    reset_peak()
     started = time.perf_counter()
     context = Context(store, folder, threads=step.needs.cpus)
     _check_node(step)
     try:
-        with unchanged(step.inputs, store.root):
+        with (
+            unchanged(step.inputs, store.root),
+            watched_gpu_memory(step.needs.shares_gpu, gpu_share == 1.0) as peak,
+        ):
             figures = stage(step.stage)(step.inputs, context)
     except BaseException as error:
         for one in chain(
@@ -113,12 +119,13 @@ def _run(step: Step, store: Store, folder: Path) -> Record:
         inputs=canonical(step.inputs),
         toolchain=dict(step.toolchain),
         seconds=time.perf_counter() - started,
-        peak_host_bytes=_peak_memory(),
+        peak_host_bytes=peak_bytes(),
         node={
             "host": platform.node(),
             "device": _device(step),
             "cores": os.cpu_count(),
             "python": platform.python_version(),
+            **({PEAK_GPU: peak.bytes} if peak.bytes else {}),
         },
         code=step.code,
         parents=context.parents,
@@ -226,22 +233,3 @@ def _own_gpus(step: Step) -> tuple[Gpu, ...]:
 
 def _device(step: Step) -> str:
     return str(_own_gpus(step)[0]) if step.needs.accelerator else cpu_model()
-
-
-def _reset_peak_memory() -> None:
-    """Reset this process's peak (VmHWM), since workers perform many steps; see proc(5)."""
-    # Not Linux, or not allowed: the peak is then that of all its steps.
-    with suppress(OSError), open("/proc/self/clear_refs", "wb", buffering=0) as file:
-        file.write(b"5")
-
-
-def _peak_memory() -> int:
-    """Peak resident memory in bytes since the last reset."""
-    with suppress(OSError):
-        with open("/proc/self/status", "rb", buffering=0) as file:
-            text = file.read(1 << 16)
-        if found := _PEAK.search(text):
-            return int(found[1]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

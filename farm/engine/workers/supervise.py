@@ -138,6 +138,7 @@ class Supervisor:
             seconds=limit.seconds,
             # The drivers of GPUs ask for more than they use.
             memory_bytes=None if step.needs.accelerator else limit.memory_bytes,
+            gpu_share=limit.gpu_share,
         )
         keep = False
         try:

@@ -73,6 +73,11 @@ class Machine:
     no_store: str = ""
     environment: str = ""
 
+    @property
+    def gpu_memory_bytes(self) -> int:
+        """Return the memory of the GPU that has the least; 0 where that is not known."""
+        return min((gpu.memory_bytes for gpu in self.gpus), default=0)
+
 
 _MODEL = re.compile(r"\w+\s+((?:[A-Z]+\s+)*[A-Z0-9]*\d[A-Z0-9]*)")
 
@@ -98,14 +103,22 @@ def gpus() -> tuple[Gpu, ...]:
     CUDA is not used: a process that has asked it sees the same GPUs for good, and Ray's workers
     change which they are.
     """
-    query = "--query-gpu=name,compute_cap,driver_version"
+    query = "--query-gpu=name,compute_cap,driver_version,memory.total,mig.mode.current"
     command = ["nvidia-smi", query, "--format=csv,noheader"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-        rows = [line.split(", ") for line in found.stdout.splitlines()]
-        return tuple(Gpu(name, capability, driver) for name, capability, driver in rows)
-    except (OSError, subprocess.SubprocessError, ValueError):
+        return tuple(_gpu(*line.split(", ")) for line in found.stdout.splitlines())
+    except (OSError, subprocess.SubprocessError, TypeError):
         return ()
+
+
+_MEMORY = re.compile(r"(\d+) MiB")
+
+
+def _gpu(name: str, capability: str, driver: str, memory: str = "", mig: str = "") -> Gpu:
+    """A GPU by its line. Of one that is cut into MIG instances their memory is not known."""
+    found = _MEMORY.fullmatch(memory) if mig != "Enabled" else None
+    return Gpu(name, capability, driver, int(found[1]) << 20 if found else 0)
 
 
 def target(
