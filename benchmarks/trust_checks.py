@@ -13,9 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from farm.catalog import RUNTIMES
 from farm.runtimes import Session
-from farm.specs import EngineOptions, Shape
+from farm.specs import Dims, EngineOptions, Shape
 from farm.terminal.tables import table
-from farm.units import Dims
 
 Floats = npt.NDArray[np.float32]
 

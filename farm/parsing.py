@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from farm.errors import shown
-from farm.units import UNITS, Dims
+from farm.specs import Dims
+from farm.units import UNITS
 
 
 def parse_bytes(text: str) -> int:

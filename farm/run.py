@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from farm import interrupts
 from farm.called import callable_as_function
-from farm.errors import FarmError, InputError, text_of
+from farm.errors import FarmError, InputError
+from farm.failures import text_of
 from farm.interrupts import Interrupted
 from farm.parsing import parse_seconds
 from farm.terminal import logs, plain_output

@@ -37,7 +37,7 @@ from farm.results.rows import make_rows
 from farm.results.tracking import link, tracking_uri
 from farm.results.tracking.follower import Tracker
 from farm.store.facts import facts_from
-from farm.store.origins import HERE
+from farm.store.records import HERE
 from farm.store.upkeep import needs
 from farm.store.upkeep.repair import discard_altered
 

@@ -1,25 +1,6 @@
-"""Sizes, times and shapes as the farm writes them: `1GiB`, `1m15s`, `1x3x800x1216`."""
+"""Sizes and times as the farm writes them: `1GiB`, `1m15s`."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, order=True)
-class Dims:
-    """The extent of an input batch: images x channels x height x width, in pixels."""
-
-    n: int
-    c: int
-    h: int
-    w: int
-
-    def __str__(self) -> str:
-        return f"{self.n}x{self.c}x{self.h}x{self.w}"
-
-    def as_tuple(self) -> tuple[int, int, int, int]:
-        return (self.n, self.c, self.h, self.w)
-
 
 UNITS = {"B": 1}
 UNITS |= {f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}

@@ -30,7 +30,7 @@ from farm.preprocess import preparer
 from farm.run import guarded
 from farm.sources.mmdet import config, random_weights
 from farm.sources.mmdet.data import test_data
-from farm.units import Dims
+from farm.specs import Dims
 
 SIZES = ((160, 160), (128, 160), (128, 160))
 """Height and width of the images, which the test pipelines enlarge."""

@@ -26,8 +26,10 @@ from torch.nn.functional import l1_loss, logsigmoid  # noqa: E402
 from farm.datasets.synthetic import CLASSES, Scene, draw_scene  # noqa: E402
 from farm.sources import onnx_files  # noqa: E402
 from farm.sources.module import Named  # noqa: E402
-from farm.specs import Shape  # noqa: E402
-from farm.units import Dims  # noqa: E402
+from farm.specs import (  # noqa: E402
+    Dims,
+    Shape,
+)
 
 SIZE, BATCH, RATE = 160, 8, 4e-3
 SEED, COUNT = 1, 800

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from farm import environments
 from farm.catalog import RUNTIMES
-from farm.errors import FarmError, StepFailed, in_one_line
+from farm.errors import FarmError, StepFailed
+from farm.failures import in_one_line
 
 if TYPE_CHECKING:
     from farm.specs import EngineOptions, Environment

@@ -13,7 +13,8 @@ import onnxruntime as ort
 
 from farm.bisect import marking
 from farm.bisect.differences import Array, Difference, difference
-from farm.errors import StepFailed, in_one_line
+from farm.errors import StepFailed
+from farm.failures import in_one_line
 from farm.runtimes.onnxruntime.sessions import CPU, session_options
 
 if TYPE_CHECKING:

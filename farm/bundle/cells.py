@@ -11,11 +11,9 @@ from farm.cli.recorded import leaderboard_row
 from farm.detections import files
 from farm.errors import InputError
 from farm.results.shipping import altered
-from farm.specs import EngineOptions, Ref, Shape
+from farm.specs import Dims, EngineOptions, Ref, Shape
 from farm.specs.pipeline import is_mmdets
-from farm.store.origins import HERE
-from farm.store.records import model_facts
-from farm.units import Dims
+from farm.store.records import HERE, model_facts
 
 if TYPE_CHECKING:
     from farm.cli.results import Results

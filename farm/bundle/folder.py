@@ -19,7 +19,7 @@ from farm.bundle import triton as triton_repository
 from farm.bundle.manifest import manifest, onnx_metadata
 from farm.bundle.sample import Sample, expected
 from farm.errors import InputError
-from farm.files.paths import expanded
+from farm.files import expanded
 
 if TYPE_CHECKING:
     from farm.bundle.cells import FinishedCell

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.errors import InputError
+from farm.files import expanded
 from farm.files.lease import Lease
-from farm.files.paths import expanded
 from farm.store.objects import is_url
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.files.paths import expanded
+from farm.files import expanded
 
 
 def file(name: str, option: str, read: Iterable[str | Path | None] = ()) -> Path:

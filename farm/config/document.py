@@ -11,7 +11,7 @@ from typing import Any
 from farm.config.variables import Key, fill
 from farm.config.yaml_values import MOST_NESTED, read
 from farm.errors import InputError, shown
-from farm.files.paths import expanded
+from farm.files import expanded
 
 _MOST_BYTES = 1 << 20
 _MOST_OVERRIDES = 1000

@@ -16,8 +16,7 @@ from farm.catalog import RUNTIMES, runtime_of
 from farm.config import releases
 from farm.config.document import Document, load
 from farm.config.expand import combinations, expand
-from farm.config.kinds import dataset_specs, model_specs
-from farm.config.models import PreprocessSpec
+from farm.config.models import PreprocessSpec, dataset_specs, model_specs
 from farm.config.schema import MatrixSpec, SelectionSpec
 from farm.config.selections import with_lists
 from farm.errors import InputError, nearest, shown, together

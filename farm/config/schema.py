@@ -12,8 +12,8 @@ from pydantic import (
     model_validator,
 )
 
-from farm.config.kinds import AnyModelSpec, DatasetSpec
 from farm.config.measuring import CompareSpec, MeasureSpec, RacingSpec, default_or_none
+from farm.config.models import AnyModelSpec, DatasetSpec
 from farm.config.values import (
     AxesSpec,
     Bytes,

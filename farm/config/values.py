@@ -12,7 +12,7 @@ from farm import catalog
 from farm.errors import nearest, shown
 from farm.options import Finite, StrictModel, Whole, distinct
 from farm.parsing import parse_bytes, parse_dims, parse_seconds
-from farm.units import Dims
+from farm.specs import Dims
 
 
 def _one_of(kind: str, words: Any) -> AfterValidator:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from farm.datasets.mean_ap import Rule
-from farm.errors import InputError, in_one_line, shown
+from farm.errors import InputError, shown
+from farm.failures import in_one_line
 
 if TYPE_CHECKING:
     from farm import specs

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from farm.engine.status import Outcome, StepStatus
-from farm.errors import FailureKind
+from farm.failures import FailureKind
 
 if TYPE_CHECKING:
     from farm.engine.workers.limits import Limits

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 
 from farm import interrupts
 from farm.engine.claims import claims_of
-from farm.engine.dependencies import Dependencies
 from farm.engine.estimates import Estimates
 from farm.engine.interfaces import Executor, Unwatched, Watcher, Watchers
 from farm.engine.known import failed_before, known_outcomes
-from farm.engine.order import Order
+from farm.engine.order import Dependencies, Order, Tries
 from farm.engine.ready import ReadySteps
 from farm.engine.status import Outcome, StepStatus, StepStatuses
-from farm.engine.tries import Tries
 from farm.engine.workers.limits import Limits
-from farm.errors import FailureKind
+from farm.failures import FailureKind
 from farm.plan.steps import Step
 
 if TYPE_CHECKING:

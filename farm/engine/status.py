@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from farm.errors import FailureKind
+    from farm.failures import FailureKind
     from farm.specs import Ref
 
 

@@ -13,8 +13,7 @@ from farm import specs
 from farm.cli import writable
 from farm.config.loader import Matrix, load_matrix
 from farm.errors import InputError, InputErrors, nearest
-from farm.files import atomic
-from farm.files.paths import expanded
+from farm.files import atomic, expanded
 from farm.init import data, machine, shapes
 from farm.init.text import First, named, text_of
 from farm.plan import make_plan
@@ -22,7 +21,7 @@ from farm.plan.content import files
 from farm.plan.content.configs import config_file
 
 if TYPE_CHECKING:
-    from farm.units import Dims
+    from farm.specs import Dims
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.datasets import coco_format, voc
 from farm.errors import InputError, shown
-from farm.files.paths import expanded
+from farm.files import expanded
 
 if TYPE_CHECKING:
     from farm import specs

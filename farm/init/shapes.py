@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from farm.specs import Dims
 from farm.specs.pipeline import CentrePad, Pad, Resize, is_mmdets, parsed
-from farm.units import Dims
 
 if TYPE_CHECKING:
     from farm.specs import ModelFacts, Sizes

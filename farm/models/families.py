@@ -13,7 +13,7 @@ from farm.errors import InputError, nearest
 from farm.files import jsonfile
 from farm.parsing import parse_dims
 from farm.plan.content.configs import config_file, find_config
-from farm.units import Dims
+from farm.specs import Dims
 
 KINDS = ("fixed", "dynamic")
 """The kinds of exported files: of one shape, or with free height, width and batch."""

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from farm.detections import Detections
     from farm.engine.workers.limits import Limits
     from farm.models.families import Family
+    from farm.specs import Dims
     from farm.store import Store
-    from farm.units import Dims
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from farm.results.columns import Row
 from farm.results.rows import imported_rows
 from farm.results.tables import render
 from farm.results.tracking.follower import Tracker
-from farm.store.origins import HERE
+from farm.store.records import HERE
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from functools import cached_property
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from farm.errors import InputError, in_one_line, shown
+from farm.errors import InputError, shown
+from farm.failures import in_one_line
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

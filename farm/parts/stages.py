@@ -2,7 +2,7 @@
 
 STAGES are those of a matrix, TABLE_STAGES those of the table of models, which no matrix plans.
 
-A stage is a file in `farm.stages` with the function `run`, its inputs in `farm.specs.stages`, and a
+A stage is a file in `farm.stages` with the function `run`, its inputs in `farm.specs`, and a
 descriptor here. One that runs an engine (`from_engine`) is planned by its descriptor alone; the
 steps of the others are made in `farm.plan.file_steps`, and those of `compare`, once cells have been
 measured, in `farm.plan.comparisons`.

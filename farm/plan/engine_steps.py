@@ -12,7 +12,7 @@ from farm.plan.machines.placement import cores
 
 if TYPE_CHECKING:
     from farm.parts import Stage
-    from farm.plan.draft import Draft
+    from farm.plan.planner import Draft
     from farm.plan.steps import Step
     from farm.specs import Cell
 

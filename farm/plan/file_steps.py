@@ -12,7 +12,7 @@ from farm.plan.factory import export_step, new_step, one_image, prepare_step, tr
 from farm.plan.steps import Needs, Step
 
 if TYPE_CHECKING:
-    from farm.plan.draft import Draft
+    from farm.plan.planner import Draft
     from farm.specs import Cell
 
 RAW_IMAGES = 2

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from farm import preprocess
 from farm.detections import ImageMeta
-from farm.preprocess import images, transforms
-from farm.preprocess.images import failure, not_decoded, require_image
+from farm.preprocess import failure, not_decoded, require_image, transforms
 from farm.preprocess.transforms import Image, centre_pad, require_centre_padded
 from farm.specs.pipeline import (
     CentrePad,
@@ -56,7 +56,7 @@ class Preparer:
             if isinstance(step, Resize):
                 valid_h, valid_w = image.shape[:2]
         image = np.ascontiguousarray(image.transpose(2, 0, 1))
-        images.check_size(image.shape, self._shape, self._sizes, file_name)
+        preprocess.check_size(image.shape, self._shape, self._sizes, file_name)
         _, height, width = image.shape
         scale_x, scale_y = _factor(valid_w, original_w), _factor(valid_h, original_h)
         meta = ImageMeta(
@@ -85,7 +85,7 @@ class Preparer:
         if step.factor:
             scale = (int(width * step.factor), int(height * step.factor))
         else:
-            scale = images.scale(self._shape, step.keep_ratio, height, width)
+            scale = preprocess.scale(self._shape, step.keep_ratio, height, width)
         return transforms.resize(image, step, scale)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from farm.errors import InputError, nearest
 from farm.specs import Ref
-from farm.store.origins import HERE
+from farm.store.records import HERE
 
 if TYPE_CHECKING:
     from farm.results.columns import Row

@@ -11,7 +11,7 @@ from farm.engine.status import CellStatus
 from farm.plan.comparisons import Candidate, with_comparisons
 from farm.results.again import is_unstable
 from farm.results.rows import fp32_cells
-from farm.store.origins import HERE
+from farm.store.records import HERE
 
 if TYPE_CHECKING:
     from farm.config.measuring import CompareSpec

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from farm.catalog import OWN_STAGES
 from farm.detections.compare import Agreement, RawAgreement, agreement, raw_agreement
 from farm.engine.status import CellStatus
-from farm.errors import FailureKind
+from farm.failures import FailureKind
 from farm.plan import STAGES, PlannedCell
 from farm.results import arrays
 from farm.specs import Ref, Tolerance
-from farm.store.origins import HERE
+from farm.store.records import HERE
 
 if TYPE_CHECKING:
     from farm.store import Record, Store

@@ -28,7 +28,7 @@ from farm.store.figures import (
     size,
     text,
 )
-from farm.store.origins import HERE
+from farm.store.records import HERE
 
 if TYPE_CHECKING:
     from farm.results.cells import CellResults

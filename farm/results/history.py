@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from farm.files import atomic
 from farm.results.leaderboard import read_file
 from farm.results.leaderboard.arrow import table_of
-from farm.store.origins import HERE
+from farm.store.records import HERE
 
 if TYPE_CHECKING:
     from farm.results.columns import Row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from farm.store.origins import HERE
+from farm.store.records import HERE
 from farm.terminal import plain, plain_lines
 
 if TYPE_CHECKING:

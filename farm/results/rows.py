@@ -14,8 +14,8 @@ from farm.results.cells import CellResults, FailureReasons, cell_results
 from farm.results.columns import COLUMNS, Row
 from farm.specs import Ref, Tolerance
 from farm.store import Store, imports
-from farm.store.cache import CachedStore
-from farm.store.origins import HERE
+from farm.store.opening import CachedStore
+from farm.store.records import HERE
 
 if TYPE_CHECKING:
     from farm.config.schema import VerifySpec

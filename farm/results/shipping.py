@@ -10,7 +10,7 @@ from farm.plan import STAGES
 from farm.specs import Ref
 from farm.store import integrity
 from farm.store.imports import imports
-from farm.store.origins import HERE
+from farm.store.records import HERE
 from farm.store.upkeep.repair import outdated
 
 if TYPE_CHECKING:

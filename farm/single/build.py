@@ -11,7 +11,7 @@ from farm.cli import writable
 from farm.errors import InputError
 from farm.plan.content.files import plain_file
 from farm.single import inputs, metadata, steps
-from farm.units import Dims
+from farm.specs import Dims
 
 if TYPE_CHECKING:
     from farm.runtimes import Runtime

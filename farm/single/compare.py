@@ -19,7 +19,7 @@ from farm.specs import Tolerance
 
 if TYPE_CHECKING:
     from farm import specs
-    from farm.units import Dims
+    from farm.specs import Dims
 
 Outputs = Mapping[str, Any]
 

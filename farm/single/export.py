@@ -13,7 +13,7 @@ from farm.errors import InputError
 from farm.files import atomic
 from farm.single import exported, inputs, steps
 from farm.single.inputs import fixed_shape, free_shape
-from farm.units import Dims
+from farm.specs import Dims
 
 
 def export(options: argparse.Namespace) -> int:

@@ -16,8 +16,7 @@ from farm.plan.content import files
 from farm.plan.content.configs import config_file
 from farm.plan.content.packages import version
 from farm.plan.machines import placement
-from farm.specs import Shape, Target
-from farm.units import Dims
+from farm.specs import Dims, Shape, Target
 
 if TYPE_CHECKING:
     from farm.runtimes import Runtime

@@ -13,7 +13,7 @@ from farm.errors import InputError
 from farm.plan.content.files import plain_file
 
 if TYPE_CHECKING:
-    from farm.units import Dims
+    from farm.specs import Dims
 
 
 def facts_without_weights(model: specs.Model) -> specs.ModelFacts:

@@ -22,8 +22,8 @@ from farm.single.inputs import fixed_shape, resized_shape, target_here
 from farm.single.metadata import facts_without_weights
 from farm.single.verify import as_input_error, as_step_failed
 from farm.sources.mmdet.data.test_data import own_scale
+from farm.specs import Dims
 from farm.stages.inference import Decoding, Outputs, completed, decoding_of, detect
-from farm.units import Dims
 
 if TYPE_CHECKING:
     from farm.runtimes import Session

@@ -23,10 +23,10 @@ from farm.plan.factory import export_step, step_to_build
 from farm.plan.machines.compatibility import cell_unsupported
 from farm.single import exported, metadata
 from farm.single.inputs import free_shape
-from farm.specs import Cell
+from farm.specs import Cell, Dims
 from farm.store.facts import facts_from
 from farm.store.upkeep.repair import discard_altered
-from farm.units import Dims, format_seconds
+from farm.units import format_seconds
 
 if TYPE_CHECKING:
     from farm.plan import Step

@@ -13,21 +13,15 @@ import numpy as np
 
 from farm.catalog import RUNTIMES
 from farm.detections import Floats
-from farm.errors import (
-    FarmError,
-    InputError,
-    LabelOutOfRange,
-    StepFailed,
-    WrongOutputs,
-    in_one_line,
-)
+from farm.errors import FarmError, InputError, LabelOutOfRange, StepFailed, WrongOutputs
+from farm.failures import in_one_line
 from farm.single import inputs
 from farm.single.compare import Answers, Sample, prepare_sample, print_comparison
 from farm.stages.inference import completed, decoded, decoding_of, network_batch
 
 if TYPE_CHECKING:
     from farm import specs
-    from farm.units import Dims
+    from farm.specs import Dims
 
 log = logging.getLogger(__name__)
 

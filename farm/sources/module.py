@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from farm import specs
-from farm.errors import InputError, StepFailed, in_one_line
+from farm.errors import InputError, StepFailed
+from farm.failures import in_one_line
 from farm.preprocess.settings import pipeline_of
 from farm.sources import onnx_files, sizes, user_code
 from farm.sources.checkpoints import weights

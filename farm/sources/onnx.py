@@ -18,7 +18,8 @@ import onnx
 import onnxruntime as ort
 
 from farm import specs
-from farm.errors import InputError, StepFailed, out_of_memory
+from farm.errors import InputError, StepFailed
+from farm.failures import out_of_memory
 from farm.preprocess.settings import pipeline_of
 from farm.sources import ready_files, sizes
 from farm.sources.detection_outputs import OwnForm, check_form

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-from farm.errors import out_of_memory
+from farm.failures import out_of_memory
 from farm.specs import Sizes
 from farm.specs.sizes import LEAST
 

@@ -7,58 +7,58 @@ default: work done before the field existed keeps its key.
 
 from __future__ import annotations
 
-from farm.specs.cells import (
-    Cell,
-    CocoDataset,
-    Dataset,
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from farm.specs.cells import Cell, Gpu, Tolerance
+from farm.specs.engines import (
+    BuildInputs,
+    CachePath,
+    CompareInputs,
     Engine,
     EngineOptions,
-    FolderDataset,
-    Gpu,
-    OtherDataset,
-    Ref,
-    Shape,
-    ShapesDataset,
-    Target,
-    Tolerance,
+    Entrant,
+    EvaluateInputs,
+    ExtraInputs,
+    MeasureInputs,
+    TrialInputs,
+    VerifyInputs,
 )
 from farm.specs.environments import Environment
 from farm.specs.facts import ModelFacts, Used
-from farm.specs.models import (
+from farm.specs.matrix import (
     AnyModel,
-    CachePath,
+    CocoDataset,
+    Dataset,
     Decay,
+    Dims,
     File,
+    FolderDataset,
     Model,
     ModuleModel,
     OnnxModel,
     Options,
+    OtherDataset,
     OtherModel,
     Preprocess,
+    Ref,
+    Shape,
+    ShapesDataset,
     Suppression,
+    Target,
 )
 from farm.specs.sizes import Sizes
 from farm.specs.stages import (
     Auto,
-    BuildInputs,
     CheckInputs,
-    CompareInputs,
     ConfigInputs,
     ConvertInputs,
-    EngineInputs,
-    Entrant,
-    EvaluateInputs,
     ExportInputs,
-    ExtraInputs,
-    MeasureInputs,
     PrepareInputs,
     Quantisation,
     RandomModelInputs,
     ReferenceInputs,
-    StageInputs,
-    TrialInputs,
-    VerifyInputs,
-    refs_of,
 )
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "ConvertInputs",
     "Dataset",
     "Decay",
+    "Dims",
     "Engine",
     "EngineInputs",
     "EngineOptions",
@@ -111,3 +112,35 @@ __all__ = [
     "VerifyInputs",
     "refs_of",
 ]
+
+StageInputs = (
+    CheckInputs
+    | PrepareInputs
+    | ReferenceInputs
+    | ExportInputs
+    | ConvertInputs
+    | BuildInputs
+    | VerifyInputs
+    | EvaluateInputs
+    | MeasureInputs
+    | CompareInputs
+    | ExtraInputs
+    | ConfigInputs
+    | RandomModelInputs
+    | TrialInputs
+)
+
+EngineInputs = VerifyInputs | EvaluateInputs | MeasureInputs | ExtraInputs | TrialInputs
+"""Of the stages that run an engine."""
+
+
+def refs_of(value: Any) -> Iterator[Ref]:
+    """Yield the artifacts that frozen inputs name: those that a step reads."""
+    if isinstance(value, Ref):
+        yield value
+    elif is_dataclass(value):
+        for one in fields(value):
+            yield from refs_of(getattr(value, one.name))
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from refs_of(one)

@@ -1,18 +1,10 @@
-"""Cells, and what they are made of: data sets, shapes, targets, engines and tolerances."""
+"""Cells, how far their engines may be from the reference, and the GPUs that they run on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from farm.specs.models import (
-    NOT_IN_KEY,
-    OMITTED_AT_DEFAULT,
-    AnyModel,
-    File,
-    Options,
-    Suppression,
-)
-from farm.units import Dims, format_bytes
+from farm.units import format_bytes
 
 
 @dataclass(frozen=True)
@@ -58,124 +50,6 @@ class Tolerance:
     min_mean_mask_iou: float = 0.0
     max_rel_diff: float = 1e-3
     per_box: bool = False
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A shape profile. Fixed when min == opt == max: images are then letterboxed to opt."""
-
-    name: str = field(metadata=NOT_IN_KEY)
-    min: Dims
-    opt: Dims
-    max: Dims
-
-    @property
-    def dynamic(self) -> bool:
-        return self.min != self.max
-
-    @property
-    def dynamic_batch(self) -> bool:
-        return self.min.n != self.max.n
-
-    @property
-    def dynamic_size(self) -> bool:
-        return (self.min.h, self.min.w) != (self.max.h, self.max.w)
-
-
-@dataclass(frozen=True)
-class CocoDataset:
-    """Images and annotations in COCO's format; all images, or the first `limit`."""
-
-    images: File
-    annotations: File
-    limit: int | None = None
-    type: str = "coco"
-
-
-@dataclass(frozen=True)
-class ShapesDataset:
-    """Images of coloured shapes, drawn by seed, with boxes and masks: they need no download."""
-
-    count: int
-    seed: int
-    size: int
-    type: str = "synthetic"
-
-
-@dataclass(frozen=True)
-class FolderDataset:
-    """Images alone, the first `limit` by name: enough to calibrate with."""
-
-    images: File
-    limit: int | None = None
-    type: str = "folder"
-
-
-@dataclass(frozen=True)
-class OtherDataset:
-    """A data set of another package's type, by what the matrix says of it: files as `File`.
-
-    limit: only the first so many images are used.
-    """
-
-    type: str
-    options: Options
-    limit: int | None = None
-
-
-Dataset = CocoDataset | ShapesDataset | FolderDataset | OtherDataset
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How a runtime builds and runs a model: everything of it that changes the engine.
-
-    `compute_capability` (`8.9`): what an engine is built for where the GPU itself is not there.
-    """
-
-    runtime: str
-    precision: str
-    shape: Shape
-    workspace_bytes: int | None = None
-    options: Options = ()
-    compute_capability: str | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A kind of node that engines are built and measured on. `device`: its model of processor.
-
-    Of a GPU, `device` is the name that its driver or Ray gives it, `compute_capability` is like
-    `8.9`, and `driver` is the branch of NVIDIA's driver, like `580`.
-    """
-
-    name: str = field(metadata=NOT_IN_KEY)
-    device: str
-    accelerator: str | None = None
-    compute_capability: str | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
-    driver: str | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
-
-
-@dataclass(frozen=True)
-class Ref:
-    """An artifact in the store, which one step writes and later ones read."""
-
-    stage: str
-    key: str
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What verify, evaluate and measure open: a built engine, or for `torch` the model itself.
-
-    `postprocess`: where its graph ends; for `host`, `suppression` is what runs after it.
-    """
-
-    options: EngineOptions
-    built: Ref | None
-    model: AnyModel | None
-    postprocess: str = field(default="graph", metadata=OMITTED_AT_DEFAULT)
-    suppression: Suppression | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
 
 
 @dataclass(frozen=True)

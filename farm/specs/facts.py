@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from farm.specs.models import Suppression
+from farm.specs.matrix import Suppression
 from farm.specs.sizes import Sizes
 
 

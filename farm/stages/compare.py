@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import psutil
 
-from farm.errors import FailureKind, TransientFailure, failure_kind
+from farm.errors import TransientFailure
+from farm.failures import FailureKind, failure_kind
 from farm.measuring.machine import now, watched_machine
 from farm.measuring.sampling import no_collection, summarise
 from farm.ranking.intervals import Ratio, Ratios

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm import environments
-from farm.errors import FarmError, StepFailed, TransientFailure, class_name, out_of_memory, text_of
+from farm.errors import FarmError, StepFailed, TransientFailure
+from farm.failures import class_name, out_of_memory, text_of
 from farm.measuring.sampling import no_collection
 from farm.stages import Context
 from farm.stages.turns import Timed, open_here

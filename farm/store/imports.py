@@ -18,7 +18,7 @@ from pathlib import Path
 from farm.errors import InputError
 from farm.files import atomic, jsonfile
 from farm.store import Store
-from farm.store.origins import Origin
+from farm.store.records import Origin
 
 NAME = "origin.json"
 

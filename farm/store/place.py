@@ -1,7 +1,8 @@
-"""What differs between a store in a folder, as here, and one in an object store."""
+"""What differs between a store in a folder, as here, and one in an object store; its version."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,13 +13,57 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from farm.errors import InputError
+from farm.files import jsonfile
 from farm.specs import Ref
-from farm.store import version
 from farm.store.folder import FolderObjects
 from farm.store.objects import Objects
 
 if TYPE_CHECKING:
     from farm.store import Store
+
+_FORMAT = "format.json"
+
+VERSION = 1
+"""The version of a store's layout and of its records, of all stores so far, also of those without
+the file.
+
+A record with a field that a farm does not know is no record to it, and would be made anew. So a
+farm whose records or layout others cannot read raises it, and refuses stores of higher ones."""
+
+
+def _format() -> bytes:
+    """Return the content of the file."""
+    return json.dumps({"version": VERSION}).encode()
+
+
+def _requires_version(objects: Objects) -> bool:
+    """Require a store to be of a version that this farm reads; return whether it states one.
+
+    Raises:
+        InputError: it is of a higher version, or the file is damaged.
+        OSError: the file cannot be read, for another reason than that it is not there.
+    """
+    try:
+        content = objects.get(_FORMAT)
+    except FileNotFoundError:
+        return False
+    try:
+        version = jsonfile.parse(content)["version"]
+    except (ValueError, TypeError, KeyError):
+        version = None
+    if type(version) is not int or version < 1:
+        raise InputError(
+            f"{_FORMAT} states no version of a store; give other --results", objects.url
+        )
+    if version > VERSION:
+        raise InputError(
+            f"a store of a newer farm (version {version}; this one reads up to {VERSION}): update"
+            " this farm, or give other --results",
+            objects.url,
+        )
+    return True
+
 
 IMPORTS = "elsewhere"
 """The folder of the imports, in that of a store."""
@@ -65,8 +110,8 @@ class Place:
             InputError: it is of another.
             OSError: its file cannot be read or written.
         """
-        if not version.require(self.objects) and write:
-            self.objects.put(version.NAME, version.as_json())
+        if not _requires_version(self.objects) and write:
+            self.objects.put(_FORMAT, _format())
 
     def exists(self) -> bool:
         """Return whether there is a store here."""

@@ -11,8 +11,7 @@ from farm.bisect.engines import Here
 from farm.bisect.graphs import Graph
 from farm.bisect.locate import Locate, Located
 from farm.bisect.sides import Engine, Reference
-from farm.specs import EngineOptions, Shape
-from farm.units import Dims
+from farm.specs import Dims, EngineOptions, Shape
 
 TOLERANCE = 1e-3
 

@@ -16,8 +16,7 @@ from farm.bisect.locate import Locate, Located
 from farm.bisect.pytorch import PyTorch
 from farm.bisect.sides import Reference
 from farm.sources import onnx_files
-from farm.specs import Shape
-from farm.units import Dims
+from farm.specs import Dims, Shape
 
 pytestmark = pytest.mark.slow
 

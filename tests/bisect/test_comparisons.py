@@ -19,9 +19,8 @@ from farm.bisect.engines import Here
 from farm.bisect.releases import Versions
 from farm.detections.convert import network_meta
 from farm.errors import InputError
-from farm.specs import Cell, EngineOptions, File, OnnxModel, Shape, Target, Tolerance
+from farm.specs import Cell, Dims, EngineOptions, File, OnnxModel, Shape, Target, Tolerance
 from farm.stages.inference import Decoding
-from farm.units import Dims
 
 SEED = 0  # of a weight of /bbox_head/reg/Conv
 FAULTY = "/bbox_head/reg/Conv"

@@ -12,8 +12,7 @@ import pytest
 
 from farm.bisect.engines import Elsewhere, Here
 from farm.errors import StepFailed
-from farm.specs import EngineOptions, Environment, Shape
-from farm.units import Dims
+from farm.specs import Dims, EngineOptions, Environment, Shape
 
 pytestmark = pytest.mark.slow
 

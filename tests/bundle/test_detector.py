@@ -18,9 +18,8 @@ from farm.detections import ImageMeta
 from farm.detections import suppress as ours
 from farm.detections.convert import from_outputs, to_original
 from farm.preprocess import preparer
-from farm.specs import Decay, Shape, Suppression
+from farm.specs import Decay, Dims, Shape, Suppression
 from farm.specs.pipeline import CentrePad, Decode, Normalize, Pad, Pipeline, Resize, Step
-from farm.units import Dims
 
 FIXED = Shape("fixed", *[Dims(1, 3, 96, 128)] * 3)
 DYNAMIC = Shape("dynamic", Dims(1, 3, 32, 32), Dims(1, 3, 96, 160), Dims(2, 3, 512, 512))

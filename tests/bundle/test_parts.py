@@ -12,9 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from farm.bundle import manifest, onnx_file, pipeline, triton
-from farm.specs import Shape
+from farm.specs import Dims, Shape
 from farm.specs.pipeline import CentrePad, Decode, Normalize, Pad, Pipeline, Resize, Step
-from farm.units import Dims
 
 FIXED = Shape("fixed", *[Dims(1, 3, 96, 128)] * 3)
 DYNAMIC = Shape("dynamic", Dims(1, 3, 32, 32), Dims(1, 3, 96, 160), Dims(4, 3, 512, 512))

@@ -12,7 +12,8 @@ import pytest
 from farm.cli.main import main
 from farm.cli.plan import WIDTH, as_json, as_text
 from farm.config.loader import Cell, load_matrix
-from farm.errors import FailureKind, InputError
+from farm.errors import InputError
+from farm.failures import FailureKind
 from farm.plan import Plan, PlannedCell, Step, make_plan
 from farm.store import Failure, Record, Store
 

@@ -9,9 +9,15 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from farm.config.expand import combinations
-from farm.config.kinds import dataset_specs, model_specs
 from farm.config.loader import Matrix, load_matrix
-from farm.config.models import MmdetSpec, ModuleSpec, OnnxSpec, PreprocessSpec
+from farm.config.models import (
+    MmdetSpec,
+    ModuleSpec,
+    OnnxSpec,
+    PreprocessSpec,
+    dataset_specs,
+    model_specs,
+)
 from farm.config.values import Capability, Driver, Name, Options, Whole
 from farm.errors import InputError
 

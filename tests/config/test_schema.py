@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from farm.catalog import RUNTIMES
-from farm.config import kinds, measuring, models, schema
+from farm.config import measuring, models, schema
 from farm.config.measuring import MeasureSpec
 from farm.config.schema import ShapeSpec, VerifySpec
 from farm.datasets.types import SyntheticSpec
@@ -175,8 +175,8 @@ def numbers(model: type[BaseModel]) -> list[tuple[type[BaseModel], str, Any]]:
 
 MODELS = [
     *(one for one in vars(schema).values() if isinstance(one, type) and issubclass(one, BaseModel)),
-    *kinds.model_specs().values(),
-    *kinds.dataset_specs().values(),
+    *models.model_specs().values(),
+    *models.dataset_specs().values(),
     models.PreprocessSpec,
     *(one.options for one in RUNTIMES.values() if one.options),
 ]

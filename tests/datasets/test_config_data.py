@@ -21,11 +21,11 @@ from farm.engine.executors import Choices
 from farm.errors import InputError
 from farm.plan import make_plan
 from farm.sources import mmdet
+from farm.specs import Dims
 from farm.stages import Context, check, prepare
 from farm.store import Store
 from farm.store.facts import facts_from
 from farm.sweep import run_sweep
-from farm.units import Dims
 
 pytestmark = pytest.mark.slow
 

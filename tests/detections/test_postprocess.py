@@ -204,7 +204,7 @@ def test_raw_outputs_are_those_of_forward_dummy(tmp_path: Path, opset: int, dyna
     import openvino
 
     from farm.catalog import SOURCES
-    from farm.units import Dims
+    from farm.specs import Dims
 
     source = SOURCES["mmdet"].adapter()
     detector = source.load(demo_model("twostage"))

@@ -12,8 +12,8 @@ from test_scheduler import Scripted
 
 from farm.config.loader import Matrix, load_matrix
 from farm.engine.checks import checked_plan, log_notes
+from farm.engine.order import TRIES
 from farm.engine.status import Outcome, StepStatus
-from farm.engine.tries import TRIES
 from farm.errors import InputError, InputErrors
 from farm.plan import factory, make_plan
 from farm.plan.steps import Plan

@@ -19,7 +19,8 @@ from farm.engine.claims import remove_stale_work
 from farm.engine.scheduler import Outcome
 from farm.engine.workers.limits import Limit
 from farm.engine.workers.perform import perform
-from farm.errors import InputError, StepFailed, out_of_memory, text_of
+from farm.errors import InputError, StepFailed
+from farm.failures import out_of_memory, text_of
 from farm.store import Store
 
 pytestmark = pytest.mark.slow  # some thirty processes

@@ -26,6 +26,7 @@ from farm.specs import (
     CachePath,
     CheckInputs,
     CocoDataset,
+    Dims,
     EngineOptions,
     File,
     FolderDataset,
@@ -37,7 +38,6 @@ from farm.specs import (
     Shape,
 )
 from farm.store import Store
-from farm.units import Dims
 
 NOWHERE = Path("/nonesuch")
 

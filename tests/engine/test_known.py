@@ -10,7 +10,7 @@ from test_scheduler import Notes, Scripted, finish, statuses, step, steps
 from farm.engine.known import known_outcomes, steps_to_do
 from farm.engine.scheduler import run_steps
 from farm.engine.workers.limits import Limits
-from farm.errors import FailureKind
+from farm.failures import FailureKind
 from farm.store import Failure, Store
 
 PLAN = steps(step("a"), step("b", "a"), step("c", "b"), step("d"), step("e", "d"))

@@ -10,7 +10,7 @@ import pytest
 from farm.config.schema import LimitsSpec
 from farm.engine.workers import limits
 from farm.engine.workers.limits import DEFAULT_SECONDS, Limit, Limits, limits_of, used_memory
-from farm.errors import FailureKind
+from farm.failures import FailureKind
 from farm.parts.stages import STAGES, TABLE_STAGES
 from farm.store import Failure
 

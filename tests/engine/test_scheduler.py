@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 from farm import interrupts
-from farm.engine import scheduler, tries
+from farm.engine import order, scheduler
 from farm.engine.checks import require_packages
 from farm.engine.claims import Claims
 from farm.engine.estimates import Estimates
+from farm.engine.order import LOSSES, TRIES
 from farm.engine.scheduler import Outcome, StepStatus, run_steps
 from farm.engine.status import TRANSITIONS, InvalidTransition, StepStatuses
-from farm.engine.tries import LOSSES, TRIES
 from farm.engine.workers.limits import Limits
-from farm.errors import FailureKind, InputError
+from farm.errors import InputError
+from farm.failures import FailureKind
 from farm.interrupts import Interrupted
 from farm.plan import Step
 from farm.plan.steps import Needs
@@ -447,7 +448,7 @@ def lost(key: str) -> Callable[[], Outcome]:
 
 
 def test_a_lost_node_is_no_try_of_the_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tries, "_PAUSE_S", 0.001)
+    monkeypatch.setattr(order, "_PAUSE_S", 0.001)
     ends = [*[""] * (LOSSES - 1), *["transient"] * (TRIES - 1), "done"]
     executor = Scripted(outcomes={"a": [lost("a")] * (LOSSES - 1)}, ends={"a": ends})
     outcomes, _ = run(steps(step("a")), executor, store)

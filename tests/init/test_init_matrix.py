@@ -15,9 +15,8 @@ from farm.init.machine import Here
 from farm.init.shapes import Profile, profiles
 from farm.init.text import First, named, text_of
 from farm.runtimes.base import Finding
-from farm.specs import ModelFacts, Sizes
+from farm.specs import Dims, ModelFacts, Sizes
 from farm.specs.pipeline import Pad, Pipeline, Resize
-from farm.units import Dims
 
 FIXED = Dims(1, 3, 416, 416)
 

@@ -19,9 +19,8 @@ from farm.measuring import throughput
 from farm.measuring.throughput import Load, best_throughput, runs_per_second, stream_counts
 from farm.runtimes import Concurrent
 from farm.runtimes.tensorrt import session as tensorrt
-from farm.specs import EngineOptions, Shape, Suppression
+from farm.specs import Dims, EngineOptions, Shape, Suppression
 from farm.stages.engines import Suppressing, concurrent, runs_concurrently
-from farm.units import Dims
 
 IMAGES = np.zeros((1, 3, 8, 8), np.float32)
 

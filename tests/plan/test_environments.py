@@ -24,9 +24,8 @@ from farm.plan.environments import make_environments, packages_of
 from farm.plan.machines import compatibility, placement
 from farm.plan.machines.placement import Machine
 from farm.results.rows import make_rows
-from farm.specs import BuildInputs, CompareInputs, ModelFacts, Shape, Target
+from farm.specs import BuildInputs, CompareInputs, Dims, ModelFacts, Shape, Target
 from farm.store import Store
-from farm.units import Dims
 
 MATRIX = """\
 name: releases

@@ -24,8 +24,8 @@ from farm.plan.content.configs import config_file, config_parts
 from farm.plan.content.files import code_file, image_folder
 from farm.plan.keys import canonical
 from farm.plan.machines.placement import cores
+from farm.specs import Dims
 from farm.store import Store
-from farm.units import Dims
 
 MATRIX = """\
 name: sharing

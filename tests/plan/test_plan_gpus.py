@@ -19,8 +19,7 @@ from farm.plan import Plan, Step, make_plan
 from farm.plan.keys import canonical
 from farm.plan.machines import compatibility, placement
 from farm.plan.machines.placement import Machine
-from farm.specs import Gpu, ModelFacts, Suppression
-from farm.units import Dims
+from farm.specs import Dims, Gpu, ModelFacts, Suppression
 
 MATRIX = """\
 name: gpus

@@ -13,8 +13,7 @@ from farm import specs
 from farm.config.loader import load_matrix
 from farm.plan import Plan, Step, make_plan
 from farm.plan.machines.placement import cores, cpu_model
-from farm.specs import ModelFacts, Sizes, Suppression
-from farm.units import Dims
+from farm.specs import Dims, ModelFacts, Sizes, Suppression
 
 MATRIX = """\
 name: own

@@ -10,8 +10,7 @@ from farm import catalog
 from farm.config.loader import load_matrix
 from farm.parts import Stage
 from farm.plan import Needs, Plan, make_plan
-from farm.specs import ExtraInputs, ModelFacts, Shape
-from farm.units import Dims
+from farm.specs import Dims, ExtraInputs, ModelFacts, Shape
 
 MATRIX = """\
 name: own

@@ -21,9 +21,18 @@ from farm.plan.machines.placement import (
     gpu_unsupported,
     step_unsupported,
 )
-from farm.specs import BuildInputs, EngineOptions, Gpu, ModelFacts, Ref, Shape, Sizes, Suppression
+from farm.specs import (
+    BuildInputs,
+    Dims,
+    EngineOptions,
+    Gpu,
+    ModelFacts,
+    Ref,
+    Shape,
+    Sizes,
+    Suppression,
+)
 from farm.specs import Target as TargetSpec
-from farm.units import Dims
 
 CELL = Cell("m", 17, "s", "graph", "fp32", "onnxruntime", None, "t")
 FACTS = ModelFacts(("a",), False, "[]")

@@ -361,7 +361,7 @@ def matrix_nms(torch: Any) -> tuple[Any, Sequence[Any]]:
 def score_voting(torch: Any) -> tuple[Any, Sequence[Any]]:
     """PAA's: boxes averaged by weights, coordinates of many hundred pixels."""
     from farm.sources.mmdet.candidates import Candidates
-    from farm.sources.mmdet.dense.paa import Voters, voted
+    from farm.sources.mmdet.dense.anchors import Voters, voted
 
     def of(features: Any) -> Any:
         low = features.flatten(2)[..., :2] * 700

@@ -22,9 +22,9 @@ from farm.errors import InputError
 from farm.results import leaderboard
 from farm.results.columns import SCHEMA_VERSION
 from farm.results.names import inner
+from farm.results.picking.answers import pick_as_text
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
-from farm.results.picking.texts import pick_as_text
 from farm.results.tables import FORMATS, render
 
 

@@ -8,9 +8,9 @@ import pytest
 from rows import row
 
 from farm.results.conditions import parse
+from farm.results.picking.answers import pick_as_text
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
-from farm.results.picking.texts import pick_as_text
 
 ROWS = [
     row("quick", latency_p50_ms=5.0, box_ap=0.4, engine_bytes=10_000_000),

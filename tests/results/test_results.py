@@ -20,10 +20,10 @@ from farm.detections.matching import match
 from farm.errors import InputError
 from farm.results import leaderboard
 from farm.results.cells import read_agreement
+from farm.results.picking.answers import pick_as_text
 from farm.results.picking.criteria import Criteria
-from farm.results.picking.front import pareto
 from farm.results.picking.select import pick
-from farm.results.picking.texts import pick_as_text
+from farm.results.picking.ties import pareto
 from farm.results.tables import render, render_by_class
 from farm.specs import Tolerance
 

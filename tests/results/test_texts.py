@@ -13,11 +13,10 @@ from farm.detections.compare import agreement
 from farm.errors import InputError
 from farm.results.escaping import shown, without_secrets
 from farm.results.names import with_outer_names
-from farm.results.picking.answers import Answer, pick_as_json
+from farm.results.picking.answers import Answer, pick_as_json, pick_as_text
 from farm.results.picking.criteria import Criteria
-from farm.results.picking.front import pareto
 from farm.results.picking.select import pick
-from farm.results.picking.texts import pick_as_text
+from farm.results.picking.ties import pareto
 from farm.results.tables import render, render_by_class, sort_rows
 from farm.specs import Tolerance
 

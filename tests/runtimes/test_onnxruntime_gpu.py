@@ -22,9 +22,8 @@ from farm.runtimes.onnxruntime.binding import BoundSession, is_fixed
 from farm.runtimes.onnxruntime.options import TensorRtProviderOptions, cuda_options
 from farm.runtimes.onnxruntime.placement import ExecutedNode, fallen_back, of_shapes, summary
 from farm.runtimes.tensorrt.cuda import has_gpu
-from farm.specs import CachePath, EngineOptions, Shape
+from farm.specs import CachePath, Dims, EngineOptions, Shape
 from farm.store import Store
-from farm.units import Dims
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 OTHER = "AzureExecutionProvider"  # a provider that this build has, and that takes no such node

@@ -20,8 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from farm.errors import InputError, StepFailed, TransientFailure
 from farm.runtimes.tensorrt import adapter, builder, cuda, engine, networks
 from farm.runtimes.tensorrt.api import logger
-from farm.specs import EngineOptions, Shape
-from farm.units import Dims
+from farm.specs import Dims, EngineOptions, Shape
 
 library: Any = pytest.importorskip("tensorrt_rtx_bindings")
 
@@ -299,7 +298,7 @@ from pathlib import Path
 from farm.errors import TransientFailure
 from farm.specs import EngineOptions, Shape
 from farm.catalog import RUNTIMES
-from farm.units import Dims
+from farm.specs import Dims
 name, call, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 options = EngineOptions(name, "fp32", Shape("s", *[Dims(1, 3, 64, 64)] * 3))
 module = RUNTIMES[name]

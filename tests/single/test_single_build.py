@@ -26,9 +26,8 @@ from farm.plan.keys import canonical
 from farm.plan.machines import placement
 from farm.single import inputs
 from farm.single.inputs import fixed_shape, target_here
-from farm.specs import Gpu, ModelFacts
+from farm.specs import Dims, Gpu, ModelFacts
 from farm.store import Store
-from farm.units import Dims
 
 pytestmark = pytest.mark.slow
 

@@ -24,10 +24,9 @@ from farm.errors import InputError
 from farm.plan import make_plan
 from farm.single import inputs
 from farm.single.compare import Answers, print_comparison
-from farm.specs import Ref
+from farm.specs import Dims, Ref
 from farm.store import Store, as_json, read_record
 from farm.store.integrity import of_file
-from farm.units import Dims
 
 pytestmark = pytest.mark.slow
 

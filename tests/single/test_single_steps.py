@@ -16,9 +16,8 @@ from farm.plan.factory import export_step, step_to_build
 from farm.plan.machines.placement import cpu_model
 from farm.single.exported import artifact_of, described
 from farm.single.steps import find_artifact, import_onnx, run_step
-from farm.specs import EngineOptions, ExportInputs, OnnxModel, Shape, Target
+from farm.specs import Dims, EngineOptions, ExportInputs, OnnxModel, Shape, Target
 from farm.store import Store
-from farm.units import Dims
 
 SHAPE = Shape("s", *(Dims(1, 3, 160, 160),) * 3)
 

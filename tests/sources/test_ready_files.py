@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from farm import specs
 from farm.errors import InputError, StepFailed
 from farm.sources import onnx as source
-from farm.units import Dims
+from farm.specs import Dims
 
 pytestmark = pytest.mark.slow
 

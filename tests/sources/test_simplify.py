@@ -11,7 +11,7 @@ from conftest import PROJECT
 
 from farm import specs
 from farm.errors import StepFailed
-from farm.units import Dims
+from farm.specs import Dims
 
 pytestmark = pytest.mark.slow
 

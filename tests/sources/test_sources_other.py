@@ -13,7 +13,7 @@ from conftest import PROJECT, Farm
 from farm import specs
 from farm.detections import ImageMeta
 from farm.errors import InputError, StepFailed
-from farm.units import Dims
+from farm.specs import Dims
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,11 @@ import pytest
 
 from farm.datasets.prepared import PreparedWriter
 from farm.detections import ImageMeta
-from farm.errors import FailureKind, StepFailed, TransientFailure
+from farm.errors import StepFailed, TransientFailure
+from farm.failures import FailureKind
 from farm.specs import (
     CompareInputs,
+    Dims,
     Engine,
     EngineOptions,
     Entrant,
@@ -28,7 +30,6 @@ from farm.specs import (
 from farm.stages import Context, compare, hosts, turns
 from farm.store import Record, Store
 from farm.store.figures import require_figures
-from farm.units import Dims
 
 TARGET = Target("cpu", "a cpu")
 SHAPE = Shape("fixed", *[Dims(2, 3, 32, 32)] * 3)

@@ -14,12 +14,11 @@ from test_stages import constant_engine, finish
 from farm.datasets import coco, matches
 from farm.datasets.prepared import Prepared, PreparedWriter
 from farm.detections import Detections, ImageMeta
-from farm.specs import Engine, EngineOptions, EvaluateInputs, Ref, Shape, Target
+from farm.specs import Dims, Engine, EngineOptions, EvaluateInputs, Ref, Shape, Target
 from farm.stages import Context, evaluate
 from farm.stages.racing import Race
 from farm.store import Store
 from farm.store.figures import require_figures
-from farm.units import Dims
 
 BOX = np.float32([[1, 1, 7, 7]])
 SHAPE = Shape("s", *[Dims(1, 3, 8, 8)] * 3)

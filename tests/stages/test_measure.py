@@ -16,11 +16,10 @@ from farm.catalog import RUNTIMES
 from farm.datasets.prepared import PreparedWriter
 from farm.measuring.server import Held, Service
 from farm.measuring.throughput import Load, Throughput, best_throughput
-from farm.specs import Engine, EngineOptions, MeasureInputs, Ref, Shape, Target
-from farm.stages import Context, loads, measure
+from farm.specs import Dims, Engine, EngineOptions, MeasureInputs, Ref, Shape, Target
+from farm.stages import Context, measure
 from farm.store import Store
 from farm.store.figures import KINDS, require_figures
-from farm.units import Dims
 
 FIXED = Shape("fixed", *[Dims(1, 3, 64, 64)] * 3)
 DYNAMIC = Shape("dynamic", Dims(1, 3, 64, 64), Dims(2, 3, 64, 64), Dims(4, 3, 64, 64))
@@ -28,7 +27,7 @@ DYNAMIC = Shape("dynamic", Dims(1, 3, 64, 64), Dims(2, 3, 64, 64), Dims(4, 3, 64
 
 @pytest.fixture(autouse=True)
 def no_load_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loads, "best_throughput", partial(best_throughput, clock=lambda: 0.0))
+    monkeypatch.setattr(measure, "best_throughput", partial(best_throughput, clock=lambda: 0.0))
 
 
 def measured(
@@ -113,14 +112,14 @@ def test_a_server_has_as_many_requests_at_once_as_gave_the_most_of_its_size(
 
         def close(self) -> None: ...
 
-    monkeypatch.setattr(loads, "highest_rate", record)
+    monkeypatch.setattr(measure, "highest_rate", record)
     options = EngineOptions("null", "fp32", FIXED)
     inputs = MeasureInputs(
         Engine(options, None, None), Ref("prepare", "p"), Target("cpu", "here"), 1, 1, 1, 1, 4,
         server_p99_ms=50.0, server_seconds=7.0,
     )  # fmt: skip
     images = np.zeros((batch, 3, 8, 8), np.float32)
-    assert loads.server(inputs, Session(), images, found)["server_streams"] == expected[1]
+    assert measure.as_server(inputs, Session(), images, found)["server_streams"] == expected[1]
     assert asked == [expected]
 
 

@@ -19,12 +19,12 @@ from farm.measuring.sampling import sample, summarise
 from farm.parsing import parse_bytes, parse_dims
 from farm.runtimes import DeviceTimed
 from farm.runtimes.tensorrt.session import TensorRtSession
-from farm.specs import Engine, EngineOptions, Ref, Shape, Suppression, Target, VerifyInputs
+from farm.specs import Dims, Engine, EngineOptions, Ref, Shape, Suppression, Target, VerifyInputs
 from farm.stages import Context, engines, verify
 from farm.stages.engines import Suppressing
 from farm.stages.measure import fitted
 from farm.store import Record, Store
-from farm.units import Dims, format_bytes, format_seconds
+from farm.units import format_bytes, format_seconds
 
 
 def meta(number: int, height: int, width: int) -> ImageMeta:

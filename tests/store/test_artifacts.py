@@ -13,7 +13,7 @@ from farm.specs import ModelFacts, Ref, Used
 from farm.store import Failure, Record, Store, figures, read_record
 from farm.store.facts import facts_from
 from farm.store.imports import imports, place, write_origin
-from farm.store.origins import Origin
+from farm.store.records import Origin
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 

@@ -11,7 +11,7 @@ import pytest
 import farm.store
 from farm.specs import Ref
 from farm.store import Record, Store
-from farm.store.cache import CachedStore
+from farm.store.opening import CachedStore
 
 TOOLS = {"openvino": "2026.0", "numpy": "2.0"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from farm.specs import Ref
 from farm.store import Record, Store
-from farm.store.cache import CachedStore
+from farm.store.opening import CachedStore
 from farm.store.upkeep.repair import discard_altered, outdated
 
 STAGES = ("prepare", "export", "build", "evaluate")

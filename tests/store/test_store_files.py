@@ -14,8 +14,7 @@ import pytest
 from farm.specs import Ref
 from farm.store import Failure, Record, Store
 from farm.store.imports import imports, place, write_origin
-from farm.store.origins import Origin
-from farm.store.records import digest_of
+from farm.store.records import Origin, digest_of
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from farm.engine.status import Outcome, StepStatus
-from farm.errors import FailureKind
+from farm.failures import FailureKind
 from farm.plan.machines.placement import accelerator_unsupported, step_unsupported
 from farm.units import format_seconds
 

@@ -20,7 +20,8 @@ from farm.engine.cluster.tasks import NodeGone, Submit, why_lost
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.ends import clear_up
 from farm.engine.workers.limits import Limits
-from farm.errors import ClusterLost, FailureKind, InputError
+from farm.errors import ClusterLost, InputError
+from farm.failures import FailureKind
 from farm.plan.machines.placement import step_unsupported
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import ray
 
 from farm import interrupts
 from farm.engine.cluster.reports import Node, node_of, request_report, visible_token
-from farm.errors import ClusterLost, in_one_line
+from farm.errors import ClusterLost
+from farm.failures import in_one_line
 
 if TYPE_CHECKING:
     from farm.plan.steps import Step

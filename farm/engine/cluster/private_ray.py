@@ -27,7 +27,8 @@ from ray._raylet import (  # type: ignore[attr-defined]
 
 from farm.engine.cluster import ray_thread
 from farm.engine.workers.temporary import TemporaryFolder, remove_abandoned
-from farm.errors import FarmError, class_name, text_of
+from farm.errors import FarmError
+from farm.failures import class_name, text_of
 from farm.interrupts import Interrupted
 from farm.plan.machines.placement import cores
 

@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm import interrupts
 from farm.engine.workers.supervise import shared_supervisor
-from farm.errors import FailureKind, class_name, text_of
+from farm.failures import FailureKind, class_name, text_of
 
 if TYPE_CHECKING:
     from farm.engine.cluster.placing import Task

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.limits import DEFAULT_SECONDS
 from farm.engine.workers.perform import record_failure
-from farm.errors import FailureKind
+from farm.failures import FailureKind
 from farm.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:

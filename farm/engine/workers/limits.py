@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from farm.errors import FailureKind
+from farm.failures import FailureKind
 
 if TYPE_CHECKING:
     from farm.config.schema import LimitsSpec

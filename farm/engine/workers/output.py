@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from farm import terminal
-from farm.errors import class_name, in_one_line
+from farm.failures import class_name, in_one_line
 
 _STREAMS = {"stdin": (0, "r"), "stdout": (1, "w"), "stderr": (2, "w")}
 

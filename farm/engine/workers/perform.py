@@ -19,17 +19,8 @@ from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.inputs import unchanged
 from farm.engine.workers.memory import peak_bytes, reset_peak
 from farm.engine.workers.output import add_traceback, output_to, same_folder, this_process
-from farm.errors import (
-    AlteredArtifact,
-    FailureKind,
-    FarmError,
-    InputError,
-    TransientFailure,
-    chain,
-    class_name,
-    failure_kind,
-    text_of,
-)
+from farm.errors import AlteredArtifact, FarmError, InputError, TransientFailure
+from farm.failures import FailureKind, chain, class_name, failure_kind, text_of
 from farm.measuring.gpu_memory import watched_gpu_memory
 from farm.plan.content import dependencies
 from farm.plan.content.packages import toolchain

@@ -21,7 +21,8 @@ from farm.engine.workers.ends import KILLED, outcome_of_end
 from farm.engine.workers.forkserver import Work
 from farm.engine.workers.hosts import share_host
 from farm.engine.workers.perform import outcome_of, store_at
-from farm.errors import FailureKind, InputError
+from farm.errors import InputError
+from farm.failures import FailureKind
 from farm.specs import refs_of
 from farm.store.objects import is_url
 from farm.store.opening import open_store

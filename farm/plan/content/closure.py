@@ -26,8 +26,8 @@ from farm.plan.content.digests import cache_folder, write_cached
 PACKAGE = Path(__file__).resolve().parents[2]
 
 NEUTRAL = (
-    *("farm.catalog", "farm.config", "farm.errors", "farm.parts", "farm.plan", "farm.store"),
-    *("farm.datasets.base", "farm.runtimes.base", "farm.specs"),
+    *("farm.catalog", "farm.config", "farm.errors", "farm.failures", "farm.parts", "farm.plan"),
+    *("farm.store", "farm.datasets.base", "farm.runtimes.base", "farm.specs"),
 )
 """Modules and packages that no digest covers: inputs, names and what a plan looks at are in keys by
 their values; errors and the store decide how results are reported and where they lie."""

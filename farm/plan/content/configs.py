@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.files.paths import expanded
+from farm.files import expanded
 from farm.plan.content import code, config_files
 from farm.specs import File
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from farm.errors import InputError
-from farm.files.paths import expanded
+from farm.files import expanded
 from farm.plan.content import digests
 from farm.plan.content.code import code_parts
 from farm.plan.content.digests import files_in

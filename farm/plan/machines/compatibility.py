@@ -12,8 +12,7 @@ from farm.plan.precisions import precision_unsupported
 
 if TYPE_CHECKING:
     from farm.runtimes.base import Runtime
-    from farm.specs import Cell, ModelFacts, Shape, Sizes, Target
-    from farm.units import Dims
+    from farm.specs import Cell, Dims, ModelFacts, Shape, Sizes, Target
 
 Reason = str | None
 """Why something cannot be done, and what to do instead; None where it can be done."""

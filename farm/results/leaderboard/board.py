@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.engine.status import failure_classes, failure_reasons, skip_reasons
-from farm.errors import in_one_line
+from farm.failures import in_one_line
 from farm.results import leaderboard
 from farm.results.rows import make_rows
 

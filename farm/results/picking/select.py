@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from farm.results.picking.criteria import DropLimit
 from farm.results.picking.obstacles import Obstacle, obstacles
 from farm.results.picking.ties import SAME_AP, Fastest, fastest
-from farm.store.origins import HERE
+from farm.store.records import HERE
 
 if TYPE_CHECKING:
     from farm.results.columns import Row

@@ -12,7 +12,7 @@ import numpy as np
 from farm.errors import FarmError
 from farm.results import arrays
 from farm.specs import Ref
-from farm.store.origins import HERE
+from farm.store.records import HERE
 from farm.terminal import plain
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from farm.specs import Ref
-from farm.store.origins import HERE
+from farm.store.records import HERE
 from farm.terminal import plain
 
 if TYPE_CHECKING:

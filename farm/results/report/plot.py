@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
-from farm.results.picking.front import pareto
+from farm.results.picking.ties import pareto
 from farm.terminal import plain
 
 if TYPE_CHECKING:

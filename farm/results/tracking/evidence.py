@@ -12,7 +12,7 @@ from farm.catalog import OWN_STAGES
 from farm.results.files import places
 from farm.results.tracking.runs import Dataset
 from farm.specs import Ref
-from farm.store.origins import HERE
+from farm.store.records import HERE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm import interrupts
-from farm.errors import InputError, in_one_line
+from farm.errors import InputError
+from farm.failures import in_one_line
 from farm.results import leaderboard, matrices, tracking
 from farm.results.escaping import shown, without_secrets
 from farm.results.tracking.artifacts import tail

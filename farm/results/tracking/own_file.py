@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from farm.errors import InputError, in_one_line
+from farm.errors import InputError
+from farm.failures import in_one_line
 from farm.files import atomic
 from farm.files.lease import Lease
 from farm.results.tracking.runs import EXPERIMENT

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.errors import in_one_line
+from farm.failures import in_one_line
 from farm.results.escaping import without_secrets
 from farm.results.tracking import artifacts
 from farm.results.tracking.models import CONTEXT, EXTERNAL, SOURCE_TYPE, mlmodel

@@ -14,8 +14,8 @@ from farm.errors import InputError
 from farm.results import matrices
 from farm.results.names import outer
 from farm.results.picking.criteria import Criteria
-from farm.results.picking.front import pareto
 from farm.results.picking.select import picks
+from farm.results.picking.ties import pareto
 from farm.results.shown import shown_columns
 from farm.results.tables import render_columns
 from farm.results.tracking.cells import STATES

@@ -16,7 +16,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from farm.errors import StepFailed, TransientFailure, reports_no_memory
+from farm.errors import StepFailed, TransientFailure
+from farm.failures import reports_no_memory
 from farm.runtimes.onnxruntime import placement
 from farm.runtimes.onnxruntime.sessions import CPU, session_options
 

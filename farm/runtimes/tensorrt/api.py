@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from farm.errors import StepFailed, reports_no_memory
+from farm.errors import StepFailed
+from farm.failures import reports_no_memory
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from farm.errors import InputError, out_of_memory
+from farm.errors import InputError
+from farm.failures import out_of_memory
 from farm.sources.checkpoints import files
 from farm.sources.checkpoints.state_dict import few, state_of, word
 

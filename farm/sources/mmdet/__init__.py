@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from farm import specs
     from farm.sources.mmdet.detector import Detector
-    from farm.units import Dims
+    from farm.specs import Dims
 
 __all__ = ["Detector", "check", "export_onnx", "load", "set_threads", "size"]
 

@@ -1,4 +1,7 @@
-"""Makes mmcv 1.7 and mmdet 2.28 importable with a current torch; import this before them."""
+"""Makes mmcv 1.7 and mmdet 2.28 importable with a current torch; import this before them.
+
+Also replaces their functions while a graph is traced.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ import importlib.machinery
 import sys
 import types
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import cv2
 import torch
@@ -85,3 +91,28 @@ _import_yapf()
 _import_mmcv()
 _leave_the_root_logger()
 _warn_of_meshgrid_once()
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Set `owner.name` to `value` in the block."""
+    before = vars(owner)[name]
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextmanager
+def replaced_everywhere(function: Callable[..., Any], name: str, value: Any) -> Iterator[None]:
+    """Replace `function` in every module that imported it by `name`."""
+    holders = [m for m in list(sys.modules.values()) if _has(m, name, function)]
+    with ExitStack() as stack:
+        for holder in holders:
+            stack.enter_context(replaced(holder, name, value))
+        yield
+
+
+def _has(module: Any, name: str, function: Callable[..., Any]) -> bool:
+    return getattr(module, "__dict__", {}).get(name) is function

@@ -15,11 +15,12 @@ from mmcv.cnn import RFSearchHook
 from mmdet.datasets import DATASETS
 from mmdet.models import build_detector
 
-from farm.errors import InputError, StepFailed, in_one_line, out_of_memory
+from farm.errors import InputError, StepFailed
+from farm.failures import in_one_line, out_of_memory
 from farm.plan.content import config_files
 from farm.sources import notices, user_code
+from farm.sources.mmdet import patches
 from farm.sources.mmdet.data import test_data
-from farm.sources.mmdet.patches import missing
 
 if TYPE_CHECKING:
     from farm import specs
@@ -84,7 +85,7 @@ def build(config: mmcv.Config, where: str) -> torch.nn.Module:
         InputError: mmdet cannot build it.
         StepFailed: it needs a file besides the config.
     """
-    missing.complete()
+    patches.complete()
     settings = _student(_for_inference(copy.deepcopy(config.model)))
     settings.train_cfg = None
     try:

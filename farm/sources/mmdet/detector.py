@@ -22,7 +22,7 @@ from farm.sources.checkpoints import weights
 from farm.sources.mmdet import config, graphs, partial_graphs, patches
 from farm.sources.mmdet.data import labels, pipeline, test_data
 from farm.sources.mmdet.dense import coders
-from farm.sources.mmdet.heads import class_count, last_head
+from farm.sources.mmdet.parts import class_count, last_head
 
 Image = npt.NDArray[Any]
 

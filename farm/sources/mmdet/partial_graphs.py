@@ -16,7 +16,7 @@ from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstance
 from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor, SingleRoIExtractor
 from torch import Tensor, nn
 
-from farm.sources.mmdet.patches.replaced import replaced
+from farm.sources.mmdet.compat import replaced
 from farm.sources.mmdet.two_stage.pooling import pool_rows
 from farm.sources.onnx_files import tensors
 

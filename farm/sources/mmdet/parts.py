@@ -69,7 +69,7 @@ def require_plain_coder(part: Any) -> None:
 
 
 def require_box_head(part: Any) -> None:
-    """Check that `two_stage.boxes.final` can decode the box head.
+    """Check that `two_stage.regions.final` can decode the box head.
 
     Raises:
         ValueError: it cannot.
@@ -141,3 +141,17 @@ def packed(found: Candidates) -> tuple[Tensor, Tensor]:
     """Return dets [N, K, 5] and labels [N, K], which are -1 in empty rows."""
     dets = torch.cat([found.boxes, found.scores.unsqueeze(2)], 2)
     return dets, torch.where(found.scores > 0, found.labels, torch.full_like(found.labels, -1))
+
+
+def last_head(detector: Any) -> Any:
+    """Return the head that predicts the final boxes, or None; a cascade has one head per stage."""
+    head = getattr(getattr(detector, "roi_head", detector), "bbox_head", None)
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def class_count(detector: Any) -> int | None:
+    """Return the number of classes; None where the detector does not state it."""
+    head = last_head(detector) or getattr(detector, "mask_head", None)
+    count = getattr(head, "num_classes", None)
+    # Panoptic models name the classes of their semantic head, too, after those of the objects.
+    return count and count + getattr(detector, "num_stuff_classes", 0)

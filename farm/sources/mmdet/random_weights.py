@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from farm.sources.mmdet import config
-from farm.sources.mmdet.heads import class_count
-from farm.units import Dims
+from farm.sources.mmdet.parts import class_count
+from farm.specs import Dims
 
 if TYPE_CHECKING:
     from farm import specs

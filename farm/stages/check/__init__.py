@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from farm.catalog import SOURCES
 from farm.datasets import coco, open_dataset
 from farm.datasets.annotations import Annotations, Document, Entry, read_annotations
-from farm.errors import InputError, in_one_line, nearest
+from farm.errors import InputError, nearest
+from farm.failures import in_one_line
 from farm.plan.content import dependencies
 from farm.sources import mmdet
 from farm.sources.watch import watching

@@ -12,8 +12,7 @@ from farm.datasets import open_dataset
 from farm.datasets.annotations import Document, Entry, load_annotations
 from farm.errors import InputError
 from farm.preprocess import NoImage, preparer
-from farm.specs import CocoDataset, Dataset, OtherDataset, Shape, ShapesDataset
-from farm.units import Dims
+from farm.specs import CocoDataset, Dataset, Dims, OtherDataset, Shape, ShapesDataset
 
 if TYPE_CHECKING:
     from farm.detections import ImageMeta

@@ -9,9 +9,9 @@ from pathlib import Path
 from farm.errors import InputError
 from farm.specs import Ref
 from farm.store import Failure, Record
-from farm.store.cache import CachedStore
 from farm.store.integrity import RECORD
 from farm.store.objects import Objects, at_once
+from farm.store.opening import CachedStore
 from farm.store.remote import artifacts
 
 _ABSENT_S = 30.0

@@ -11,8 +11,7 @@ from farm.specs import Ref
 from farm.store import integrity
 from farm.store.imports import Imported, imports
 from farm.store.integrity import RECORD, Alteration
-from farm.store.origins import HERE
-from farm.store.records import read_record
+from farm.store.records import HERE, read_record
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,7 @@ import pytest
 from farm import catalog, specs
 from farm.plan.content import closure
 from farm.plan.content.closure import Module, code_of, digest
-from farm.specs import File, Ref, Shape
-from farm.units import Dims
+from farm.specs import Dims, File, Ref, Shape
 
 
 def module(*imports: str, at_import: tuple[str, ...] = ()) -> Module:
@@ -48,7 +47,7 @@ def test_what_decides_no_result_is_in_no_closure() -> None:
     names = (
         "farm.errors", "farm.config.loader", "farm.plan.keys", "farm.store", "farm.store.figures",
         "farm.runtimes.openvino.probe", "farm.configs", "farm.specs.sizes", "farm.specs.pipeline",
-        "farm.plan.content.config_files", "farm.specs.models", "farm.stages.x",
+        "farm.plan.content.config_files", "farm.specs.matrix", "farm.stages.x",
     )  # fmt: skip
     modules = {name: module() for name in names} | {"farm.a": module(*names)}
     assert closure.closure(["farm.a"], modules) == {

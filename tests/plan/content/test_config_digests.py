@@ -13,7 +13,7 @@ from farm.errors import InputError
 from farm.plan.content.config_files import candidates, first, refuse_text, refuse_values
 from farm.plan.content.configs import config_file, config_parts, find_config
 from farm.plan.keys import canonical, step_key
-from farm.units import Dims
+from farm.specs import Dims
 
 
 def sha256(data: bytes) -> str:

@@ -6,7 +6,7 @@ import pytest
 from report_cases import many
 from rows import row
 
-from farm.results.picking.front import pareto
+from farm.results.picking.ties import pareto
 from farm.results.report import charts, plot
 
 

@@ -34,9 +34,9 @@ from farm.runtimes import torch as torch_runtime
 from farm.sources import mmdet as source
 from farm.sources.mmdet import dense, graphs, patches, random_weights
 from farm.sources.mmdet.candidates import Candidates
+from farm.sources.mmdet.dense import anchors, heads
 from farm.sources.mmdet.dense import coders as our_coders
-from farm.sources.mmdet.dense import heads, levels, paa
-from farm.units import Dims
+from farm.specs import Dims
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)  # with more, OpenMP's spinning makes a busy machine 80 times slower
@@ -201,7 +201,7 @@ def test_pairs_of_a_level_are_mmdets(nms_pre: int, sigmoid: bool) -> None:
     """With -1, too: mmdet then takes all but the lowest."""
     head = Head(4, sigmoid, nms_pre)
     logits = noise(2, 3 * head.cls_out_channels, 5, 6) * 2
-    found = levels.best(head, logits)
+    found = our_coders.best(head, logits)
     flat = logits.permute(0, 2, 3, 1).reshape(2, -1, head.cls_out_channels)
     scores = flat.sigmoid() if sigmoid else flat.softmax(-1)[..., :-1]
     for i in range(2):
@@ -215,9 +215,9 @@ def test_pairs_of_a_level_are_mmdets(nms_pre: int, sigmoid: bool) -> None:
 def test_pairs_of_a_level_where_only_one_or_none_passes() -> None:
     head = Head(4, True, -1)
     logits = torch.full((1, 4, 2, 2), -9.0)
-    assert not levels.best(head, logits).scores.any()
+    assert not our_coders.best(head, logits).scores.any()
     logits[0, 2, 1, 0] = 3  # the lowest of one: mmdet drops it
-    assert not levels.best(head, logits).scores.any()
+    assert not our_coders.best(head, logits).scores.any()
 
 
 @pytest.mark.parametrize("options", [{"nms_pre": 0}, {"max_per_img": -1}])
@@ -297,8 +297,8 @@ def test_boxes_are_voted_as_mmdet_does() -> None:
     kept = Candidates(boxes[None, :4], scores[range(4), label][None], label[None])
     head = paa_head()
     best, argbest = scores.max(1)
-    voters = paa.Voters(boxes[None], best[None], argbest[None], boxes[None], scores[None])
-    found = paa.voted(head, voters, kept)
+    voters = anchors.Voters(boxes[None], best[None], argbest[None], boxes[None], scores[None])
+    found = anchors.voted(head, voters, kept)
     dets = torch.cat([kept.boxes[0], kept.scores[0][:, None]], 1)
     padded = torch.cat([scores, torch.zeros(40, 1)], 1)
     expected, order = head.score_voting(dets, label, boxes, padded, 0.05)
@@ -306,15 +306,15 @@ def test_boxes_are_voted_as_mmdet_does() -> None:
     assert label[by_class].tolist() == order.tolist()
     torch.testing.assert_close(found.boxes[0][by_class], expected[:, :4])
     assert (found.boxes - kept.boxes).abs().max() > 1, "voting moves boxes"
-    still = paa.voted(paa_head(score_voting=False), voters, kept)
+    still = anchors.voted(paa_head(score_voting=False), voters, kept)
     torch.testing.assert_close(still.boxes, kept.boxes)
 
 
 def test_a_box_without_area_stays_where_it_is() -> None:
     flat = torch.tensor([[[5.0, 5, 5, 9]]])
     kept = Candidates(flat, torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.long))
-    voters = paa.Voters(flat, kept.scores, kept.labels, flat, torch.ones(1, 1, 3))
-    assert paa.voted(paa_head(), voters, kept).boxes.tolist() == flat.tolist()
+    voters = anchors.Voters(flat, kept.scores, kept.labels, flat, torch.ones(1, 1, 3))
+    assert anchors.voted(paa_head(), voters, kept).boxes.tolist() == flat.tolist()
 
 
 def test_a_detector_that_votes_cannot_be_cut_before_its_suppression(tmp_path: Path) -> None:

@@ -27,7 +27,6 @@ from mmdet.models.necks.dyhead import DyHeadBlock
 
 from farm.runtimes.openvino import adapter
 from farm.sources.mmdet import patches
-from farm.sources.mmdet.patches import missing
 from farm.sources.mmdet.patches.pooling import deform_roi_pool, pooled
 from farm.sources.mmdet.patches.sampling import carafe
 
@@ -230,7 +229,7 @@ def test_mmcv_itself_cannot_write_deformable_attention_below_16() -> None:
 
 @pytest.fixture
 def completed() -> None:
-    missing.complete()
+    patches.complete()
 
 
 def by_definition(features: Tensor, masks: Tensor, kernel: int, groups: int, scale: int) -> Tensor:

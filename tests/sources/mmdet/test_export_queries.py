@@ -27,7 +27,7 @@ from farm.sources.mmdet import graphs, patches, random_weights
 from farm.sources.mmdet.detector import Detector
 from farm.sources.mmdet.patches.roi_align import roi_align
 from farm.sources.mmdet.queries import deformable_detr
-from farm.units import Dims
+from farm.specs import Dims
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)

@@ -23,7 +23,7 @@ from farm import specs
 from farm.sources import onnx_files
 from farm.sources.mmdet import patches
 from farm.sources.mmdet.patches.roi_align import RoiAlign
-from farm.units import Dims
+from farm.specs import Dims
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)

@@ -25,7 +25,7 @@ from farm.sources.mmdet import patches
 from farm.sources.mmdet.dense import coders
 from farm.sources.mmdet.two_stage import proposals
 from farm.sources.mmdet.two_stage.pooling import pool
-from farm.units import Dims
+from farm.specs import Dims
 
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)

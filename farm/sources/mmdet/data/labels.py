@@ -19,7 +19,8 @@ import mmcv
 from mmdet.datasets import CocoDataset, XMLDataset
 from mmdet.datasets import coco as coco_format
 
-from farm.errors import InputError, out_of_memory, text_of
+from farm.errors import InputError
+from farm.failures import out_of_memory, text_of
 from farm.sources import notices
 from farm.sources.mmdet import config
 from farm.sources.mmdet.data import numbering

@@ -12,10 +12,11 @@ from farm.sources.mmdet import compat  # noqa: F401
 import numpy as np
 from mmdet.datasets.pipelines import Compose
 
+from farm import preprocess
 from farm.detections import ImageMeta
-from farm.errors import StepFailed, in_one_line
-from farm.preprocess import images
-from farm.preprocess.images import failure, require_image
+from farm.errors import StepFailed
+from farm.failures import in_one_line
+from farm.preprocess import failure, require_image
 from farm.preprocess.transforms import Image, centre_pad, require_centre_padded
 from farm.sources.mmdet.data import steps as mapping
 from farm.sources.mmdet.data.pipeline import PADS
@@ -50,12 +51,14 @@ class Preparer:
         if self._factor:
             results["scale_factor"] = self._factor
         else:
-            results["scale"] = images.scale(self._shape, self._keep_ratio, original_h, original_w)
+            results["scale"] = preprocess.scale(
+                self._shape, self._keep_ratio, original_h, original_w
+            )
         results["flip"], results["flip_direction"] = False, None
         for transform in self._transforms:
             results = transform(results, image_path)
         image = np.ascontiguousarray(results["img"].transpose(2, 0, 1))
-        images.check_size(image.shape, self._shape, self._sizes, file_name)
+        preprocess.check_size(image.shape, self._shape, self._sizes, file_name)
         scale_x, scale_y = (float(factor) for factor in results["scale_factor"][:2])
         valid_h, valid_w = results["img_shape"][:2]
         height, width = image.shape[1:]

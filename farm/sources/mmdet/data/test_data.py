@@ -15,7 +15,7 @@ from mmdet.datasets import DATASETS
 
 from farm.errors import InputError
 from farm.sources.mmdet.data import overrides, pipeline
-from farm.units import Dims
+from farm.specs import Dims
 
 _BY_FILE = ("ann_file", "img_prefix", "seg_prefix", "proposal_file")
 """Settings that may be lists, with an entry for each of several annotation files."""

@@ -12,9 +12,8 @@ from mmdet.models.dense_heads import TOODHead
 from torch import Tensor
 
 from farm.sources.mmdet.candidates import POOL, Candidates, best_pairs, join, rows, take
-from farm.sources.mmdet.dense import coders, levels
-from farm.sources.mmdet.dense.coders import centre, decode, level_priors
-from farm.sources.mmdet.dense.levels import best
+from farm.sources.mmdet.dense import coders
+from farm.sources.mmdet.dense.coders import best, centre, decode, level_priors
 
 
 def anchors(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
@@ -116,7 +115,7 @@ def check(head: Any) -> None:
     Raises:
         ValueError: it overrides a method.
     """
-    levels.check(head)
+    coders.check(head)
     for rule in ("forward", "deform_sampling", "anchor_center"):
         if getattr(type(head), rule) is not getattr(TOODHead, rule):
             raise ValueError(f"head {type(head).__name__} has its own {rule}, which is not known")
@@ -130,7 +129,7 @@ def tood(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 
 
 def _tood_level(head: Any, scores: Tensor, boxes: Tensor, stride: int) -> Candidates:
-    found = levels.best(head, scores, activated=True)
+    found = coders.best(head, scores, activated=True)
     boxes = take(rows(boxes, 4), found.prior) * stride
     return Candidates(boxes, found.scores, found.label)
 

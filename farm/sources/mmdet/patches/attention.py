@@ -14,7 +14,7 @@ from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from mmdet.models.backbones.swin import ShiftWindowMSA
 from torch import Tensor, nn
 
-from farm.sources.mmdet.patches.replaced import replaced, replaced_everywhere
+from farm.sources.mmdet.compat import replaced, replaced_everywhere
 from farm.sources.mmdet.patches.sampling import lines
 
 

@@ -20,7 +20,7 @@ from mmdet.models.necks.dyhead import DyDCNv2
 from mmdet.models.utils.transformer import AdaptivePadding
 from torch import Tensor, nn
 
-from farm.sources.mmdet.patches.replaced import replaced
+from farm.sources.mmdet.compat import replaced
 
 
 def masked_conv2d(

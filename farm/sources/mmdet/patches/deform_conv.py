@@ -22,7 +22,7 @@ from mmcv.ops import modulated_deform_conv2d as mmcv_v2
 from torch import Tensor
 from torch.nn.modules.utils import _pair
 
-from farm.sources.mmdet.patches.replaced import replaced, replaced_everywhere
+from farm.sources.mmdet.compat import replaced, replaced_everywhere
 from farm.sources.mmdet.patches.sampling import bilinear
 
 Pair = int | tuple[int, int]

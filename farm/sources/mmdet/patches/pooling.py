@@ -16,7 +16,7 @@ from mmcv.ops import CornerPool
 from mmcv.ops.merge_cells import BaseMergeCell
 from torch import Tensor
 
-from farm.sources.mmdet.patches.replaced import replaced
+from farm.sources.mmdet.compat import replaced
 from farm.sources.mmdet.patches.roi_align import RoiAlign
 
 STEPS = 11

@@ -14,7 +14,7 @@ import mmcv.ops
 import torch
 from torch import Tensor
 
-from farm.sources.mmdet.patches.replaced import replaced
+from farm.sources.mmdet.compat import replaced
 
 _NATIVE = 16
 """The first opset whose RoiAlign has an attribute for mmcv's `aligned`."""

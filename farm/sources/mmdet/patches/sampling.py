@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from mmdet.models.necks import FPN_CARAFE
 from torch import Tensor
 
-from farm.sources.mmdet.patches.replaced import replaced
+from farm.sources.mmdet.compat import replaced
 
 
 @dataclass(frozen=True)

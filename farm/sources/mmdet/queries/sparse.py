@@ -23,8 +23,8 @@ from farm.sources.mmdet.parts import (
     require_test_path,
 )
 from farm.sources.mmdet.queries.detr import best, corners
-from farm.sources.mmdet.two_stage.masks import own_map, probabilities
 from farm.sources.mmdet.two_stage.pooling import pool
+from farm.sources.mmdet.two_stage.regions import own_map, probabilities
 
 
 class Sparse(nn.Module):

@@ -16,7 +16,7 @@ from mmdet.models import dense_heads, roi_heads
 from torch import Tensor
 
 from farm.sources.mmdet.parts import require_binary_masks
-from farm.sources.mmdet.two_stage import cascade, masks, proposals, standard
+from farm.sources.mmdet.two_stage import cascade, proposals, regions, standard
 
 if TYPE_CHECKING:
     from farm.sources.mmdet.candidates import Candidates
@@ -70,7 +70,7 @@ ROI_HEADS: dict[type, RoiHead] = {
     roi_heads.MaskScoringRoIHead: RoiHead(
         standard.check_scoring, standard.run_scoring, mask_scores=True
     ),
-    roi_heads.PointRendRoIHead: RoiHead(masks.check_point_rend, masks.run_point_rend),
+    roi_heads.PointRendRoIHead: RoiHead(regions.check_point_rend, regions.run_point_rend),
     roi_heads.PISARoIHead: RoiHead(standard.check_pisa, standard.run_standard),
     roi_heads.DoubleHeadRoIHead: RoiHead(standard.check_double, standard.run_double),
     roi_heads.TridentRoIHead: RoiHead(standard.check_trident, standard.run_trident),

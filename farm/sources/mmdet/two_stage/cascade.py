@@ -15,9 +15,8 @@ from torch import Tensor
 from farm.sources.mmdet.candidates import Candidates, suppression
 from farm.sources.mmdet.parts import require, require_box_head, require_extractor, require_mask_head
 from farm.sources.mmdet.two_stage import pooling
-from farm.sources.mmdet.two_stage.boxes import final, refined
-from farm.sources.mmdet.two_stage.masks import own_map, probabilities
 from farm.sources.mmdet.two_stage.pooling import pool
+from farm.sources.mmdet.two_stage.regions import final, own_map, probabilities, refined
 
 Predict = Callable[[int, Tensor], tuple[Tensor, Any]]
 """Takes a stage's index and its regions [N, R, 4]; returns the outputs of its box head."""

@@ -22,7 +22,7 @@ from farm.sources.mmdet.candidates import (
     take,
     top,
 )
-from farm.sources.mmdet.dense import guided
+from farm.sources.mmdet.dense.anchors import anchors_of, check_guided
 from farm.sources.mmdet.dense.coders import decode, level_priors
 from farm.sources.mmdet.parts import require, require_plain_coder
 from farm.specs import Suppression
@@ -145,7 +145,7 @@ def check_guided_rpn(head: Any) -> None:
         ValueError: one cannot; the message names it.
     """
     require(head, dense_heads.GARPNHead, ("forward_single", "_get_bboxes_single"))
-    guided.check(head)
+    check_guided(head)
     require_plain_coder(head)
     if _guided_suppression(head, 1).decay is not None:
         raise ValueError("GARPNHead with soft-NMS: mmdet itself cannot run it")
@@ -176,7 +176,7 @@ def _guided_suppression(head: Any, keep: int) -> Suppression:
 def _guided_level(head: Any, index: int, level: tuple[Tensor, ...], limits: Tensor) -> Candidates:
     logits, deltas, shape, place, squares = level
     counts = rows(place, 1).sigmoid().squeeze(2) >= head.loc_filter_thr
-    anchors = guided.anchors_of(head, squares, rows(shape, 2))
+    anchors = anchors_of(head, squares, rows(shape, 2))
     found = best_of_level(head, index, logits, deltas, anchors, limits, counts)
     return suppress(
         without_small(found, head.test_cfg), _guided_suppression(head, head.test_cfg.nms_post)

@@ -14,9 +14,15 @@ from torch import Tensor
 
 from farm.sources.mmdet.candidates import Candidates, suppress, suppression
 from farm.sources.mmdet.parts import require, require_box_head, require_extractor, require_mask_head
-from farm.sources.mmdet.two_stage.boxes import detections, final
-from farm.sources.mmdet.two_stage.masks import mask_features, masks, own_map, probabilities
 from farm.sources.mmdet.two_stage.pooling import pool
+from farm.sources.mmdet.two_stage.regions import (
+    detections,
+    final,
+    mask_features,
+    masks,
+    own_map,
+    probabilities,
+)
 
 
 def check_standard(head: Any, kind: type = roi_heads.StandardRoIHead) -> None:

@@ -1,4 +1,4 @@
-"""Detectors: where they come from, and the files and options that they are made of."""
+"""What a matrix names: models, data sets, shapes, targets, and the files that they are made of."""
 
 from __future__ import annotations
 
@@ -24,13 +24,6 @@ class File:
     path: str = field(metadata=NOT_IN_KEY)
     digest: str
     suffixes: tuple[str, ...] = field(default=(), metadata=NOT_IN_KEY)
-
-
-@dataclass(frozen=True)
-class CachePath:
-    """Where a runtime may keep a cache, which changes the speed of its work and not the result."""
-
-    path: str = field(metadata=NOT_IN_KEY)
 
 
 @dataclass(frozen=True)
@@ -150,3 +143,108 @@ class Suppression:
     class_agnostic: bool
     keep: int
     decay: Decay | None = None
+
+
+@dataclass(frozen=True)
+class CocoDataset:
+    """Images and annotations in COCO's format; all images, or the first `limit`."""
+
+    images: File
+    annotations: File
+    limit: int | None = None
+    type: str = "coco"
+
+
+@dataclass(frozen=True)
+class ShapesDataset:
+    """Images of coloured shapes, drawn by seed, with boxes and masks: they need no download."""
+
+    count: int
+    seed: int
+    size: int
+    type: str = "synthetic"
+
+
+@dataclass(frozen=True)
+class FolderDataset:
+    """Images alone, the first `limit` by name: enough to calibrate with."""
+
+    images: File
+    limit: int | None = None
+    type: str = "folder"
+
+
+@dataclass(frozen=True)
+class OtherDataset:
+    """A data set of another package's type, by what the matrix says of it: files as `File`.
+
+    limit: only the first so many images are used.
+    """
+
+    type: str
+    options: Options
+    limit: int | None = None
+
+
+Dataset = CocoDataset | ShapesDataset | FolderDataset | OtherDataset
+
+
+@dataclass(frozen=True, order=True)
+class Dims:
+    """The extent of an input batch: images x channels x height x width, in pixels."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+
+    def __str__(self) -> str:
+        return f"{self.n}x{self.c}x{self.h}x{self.w}"
+
+    def as_tuple(self) -> tuple[int, int, int, int]:
+        return (self.n, self.c, self.h, self.w)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape profile. Fixed when min == opt == max: images are then letterboxed to opt."""
+
+    name: str = field(metadata=NOT_IN_KEY)
+    min: Dims
+    opt: Dims
+    max: Dims
+
+    @property
+    def dynamic(self) -> bool:
+        return self.min != self.max
+
+    @property
+    def dynamic_batch(self) -> bool:
+        return self.min.n != self.max.n
+
+    @property
+    def dynamic_size(self) -> bool:
+        return (self.min.h, self.min.w) != (self.max.h, self.max.w)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of node that engines are built and measured on. `device`: its model of processor.
+
+    Of a GPU, `device` is the name that its driver or Ray gives it, `compute_capability` is like
+    `8.9`, and `driver` is the branch of NVIDIA's driver, like `580`.
+    """
+
+    name: str = field(metadata=NOT_IN_KEY)
+    device: str
+    accelerator: str | None = None
+    compute_capability: str | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
+    driver: str | None = field(default=None, metadata=OMITTED_AT_DEFAULT)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An artifact in the store, which one step writes and later ones read."""
+
+    stage: str
+    key: str
