@@ -64,14 +64,17 @@ def config(name: str, runtime: str, model: onnx.ModelProto, shape: Shape) -> str
 
 
 def _tensor(kind: str, value: onnx.ValueInfoProto, batched: bool) -> str:
-    """Describe an input or output; its dims are without the batch where Triton may choose that."""
+    """Describe an input or output; its dims are without the batch where Triton may choose that.
+
+    It names no `label_filename`: Triton names the largest of scores by its place, and `labels` has
+    a label at each place.
+    """
     tensor = value.type.tensor_type
     dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
-    labels = '\n    label_filename: "labels.txt"' if value.name == "labels" else ""
     return (
         f"{kind} [\n  {{\n"
         f'    name: "{value.name}"\n'
         f"    data_type: {_TYPES[tensor.elem_type]}\n"
-        f"    dims: [ {', '.join(map(str, dims[1:] if batched else dims))} ]{labels}\n"
+        f"    dims: [ {', '.join(map(str, dims[1:] if batched else dims))} ]\n"
         "  }\n]\n"
     )

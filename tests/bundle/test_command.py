@@ -138,7 +138,6 @@ def test_triton_finds_its_model_and_labels(made: Any) -> None:
     text = (place / "config.pbtxt").read_text()
     assert 'name: "onestage"\nbackend: "openvino"\n' in text and "max_batch_size: 0\n" in text
     assert 'name: "images"\n    data_type: TYPE_FP32\n    dims: [ 1, 3, 160, 160 ]\n' in text
-    assert 'label_filename: "labels.txt"' in text
 
 
 @pytest.mark.parametrize("name", ["engine/model.blob", "model.onnx", "bundle.json", "sample.png"])

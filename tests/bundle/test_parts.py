@@ -122,7 +122,8 @@ def test_triton_chooses_the_batch_where_it_is_free() -> None:
     text = triton.config("m", "onnxruntime", model(outputs), DYNAMIC)
     assert "max_batch_size: 4\n" in text and "dims: [ 3, -1, -1 ]\n" in text
     assert 'name: "dets"\n    data_type: TYPE_FP32\n    dims: [ -1, 5 ]\n' in text
-    assert 'TYPE_INT64\n    dims: [ -1 ]\n    label_filename: "labels.txt"' in text
+    assert 'name: "labels"\n    data_type: TYPE_INT64\n    dims: [ -1 ]\n  }' in text
+    assert "label_filename" not in text  # by which Triton would name places, not labels
     fixed = {name: (1, *dims[1:]) for name, dims in outputs.items()}
     text = triton.config("m", "openvino", model(fixed, batch=1), FIXED)
     assert "max_batch_size: 0\n" in text and "dims: [ 1, 3, -1, -1 ]\n" in text
