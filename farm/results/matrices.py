@@ -89,6 +89,16 @@ def kept(results: Path, sweep: str) -> dict[str, Any]:
     return {}
 
 
+def copies_onnx(kept: Mapping[str, Any]) -> bool:
+    """Return whether the matrix asks for its ONNX files among the artifacts in MLflow.
+
+    kept: what `keep_matrix` has written.
+    """
+    values = kept.get("values")
+    options = values.get("mlflow") if isinstance(values, dict) else None
+    return isinstance(options, dict) and options.get("artifacts") is True
+
+
 def as_run(sweep: str, kept: Mapping[str, Any]) -> str | None:
     """Return the matrix as it was run, as a matrix file that has the same plan; None where that is
     not known.

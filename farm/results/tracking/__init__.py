@@ -164,6 +164,8 @@ class _State:
         self.uri = tracking_uri(results)
         self.own = self.uri == own_file.address(results)
         self._all, self._evidence, self._more = rows, evidence, more
+        self._matrix = matrices.kept(results, sweep)
+        self._copies = matrices.copies_onnx(self._matrix)
         self._names = run_names(rows)  # of all cells, so that a name stays while the sweep runs
         self._rows = [row for row in rows if complete or row["status"] != "pending"]
         self._digests = {row["cell"]: self._digest(row) for row in self._rows}
@@ -171,7 +173,8 @@ class _State:
         self._kept = _read(self._mark)
 
     def _digest(self, row: Row) -> str:
-        return digest_of(row, self._evidence[row["cell"]], self._names[row["cell"]])
+        cell = row["cell"]
+        return digest_of(row, self._evidence[cell], self._names[cell], self._copies)
 
     def is_logged(self) -> bool:
         """Return whether there is nothing to do."""
@@ -191,10 +194,9 @@ class _State:
         """Return the content of the sweep's own run."""
         from farm.results.tracking import sweeps  # looks for picks: of no use to who asks alone
 
-        matrix = matrices.kept(self.results, self.sweep)
         times = [(one.began, one.ended) for one in self._evidence.values()]
         dataset = self._more(self._all[0], False)[0] if self._all else None
-        source = sweeps.source_of(matrix)
+        matrix, source = self._matrix, sweeps.source_of(self._matrix)
         return sweeps.of_sweep(
             self.sweep, self._all, dataset, times, matrix, self.complete, self.results, source
         )
@@ -203,18 +205,17 @@ class _State:
         """Return the content of the runs of cells that differ from what is known."""
         from farm.results.tracking import sweeps
 
-        matrix = matrices.kept(self.results, self.sweep)
-        copies, source = sweeps.copies_onnx(matrix), sweeps.source_of(matrix)
+        source = sweeps.source_of(self._matrix)
         return [
-            self._cell(row, copies, source)
+            self._cell(row, source)
             for row, digest in zip(self._rows, self._digests.values(), strict=True)
             if row["cell"] not in known or known[row["cell"]].digest != digest
         ]
 
-    def _cell(self, row: Row, copies: bool, source: Mapping[str, str]) -> Content:
-        dataset, files = self._more(row, copies)
-        cell = row["cell"]
-        return of_cell(row, self._evidence[cell], self._names[cell], dataset, files, source)
+    def _cell(self, row: Row, source: Mapping[str, str]) -> Content:
+        (dataset, files), cell = self._more(row, self._copies), row["cell"]
+        evidence, name = self._evidence[cell], self._names[cell]
+        return of_cell(row, evidence, name, dataset, files, source, self._copies)
 
     def forget(self) -> Any:
         """Remove the note, and return it if it is of this server: nobody may rely on it while runs

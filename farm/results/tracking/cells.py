@@ -6,13 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.catalog import OWN_STAGES
 from farm.results.names import outer
-from farm.results.tracking.runs import DIGEST, NOTE, Content, Dataset, Engine
+from farm.results.tracking.runs import DIGEST, NOTE, ONNX, Content, Dataset, Engine
 
 if TYPE_CHECKING:
     from farm.results.columns import Row
@@ -55,9 +55,9 @@ _LONGEST = 500
 _LONGEST_NOTE = 5000
 
 
-def digest_of(row: Row, evidence: Evidence, name: str) -> str:
-    """Return the digest of what is logged of a cell."""
-    found = [VERSION, row, asdict(evidence), name]
+def digest_of(row: Row, evidence: Evidence, name: str, copies: bool = False) -> str:
+    """Return the digest of what is logged of a cell. copies: as of `of_cell`."""
+    found = [VERSION, row, asdict(evidence), name, *["with its ONNX file"] * copies]
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
@@ -68,22 +68,31 @@ def of_cell(
     dataset: Dataset | None = None,
     files: Mapping[str, Path | str] | None = None,
     source: Mapping[str, str] | None = None,
+    copies: bool = False,
 ) -> Content:
-    """Return the content of a cell's run. source: MLflow's own tags, the same for all cells."""
+    """Return the content of a cell's run.
+
+    files: its artifacts; its ONNX file goes to its engine, where it has one. source: MLflow's own
+    tags, the same for all cells. copies: the matrix asks for ONNX files among the artifacts.
+    """
     # Children have the sweep's name too, or the UI's filter for it would hide them.
     params = {"sweep": row["sweep"], **_texts(row, _PARAMS)}
+    files, engine = dict(files or {}), _engine(row, evidence)
+    if engine and (onnx := files.pop(ONNX, None)):
+        engine = replace(engine, files={ONNX: onnx})
+    digest = digest_of(row, evidence, name, copies)
     return Content(
         row["cell"],
         name,
         params,
         {outer(one): float(row[one]) for one in METRICS if row.get(one) is not None},
-        {**_tags(row, evidence), **(source or {}), DIGEST: digest_of(row, evidence, name)},
+        {**_tags(row, evidence), **(source or {}), DIGEST: digest},
         STATES[row["status"]],
         _milliseconds(evidence.began),
         _milliseconds(evidence.ended),
         dataset,
-        _engine(row, evidence),
-        files or {},
+        engine,
+        files,
     )
 
 

@@ -27,6 +27,7 @@ from farm.results import leaderboard, matrices, tracking
 from farm.results.escaping import shown, without_secrets
 from farm.results.tracking.artifacts import tail
 from farm.results.tracking.evidence import dataset_of, evidence_of, log_of, small_onnx_of
+from farm.results.tracking.runs import ONNX
 from farm.store.opening import open_store
 from farm.terminal import plain
 
@@ -176,7 +177,7 @@ def _more(store: Store, row: Row, copies: bool) -> tuple[Dataset | None, dict[st
         if log := log_of(row, store):
             files[f"{row['failed_stage']}.log"] = tail(log)
         if copies and (onnx := small_onnx_of(row, store)):
-            files["model.onnx"] = onnx
+            files[ONNX] = onnx
     return dataset_of(row, store), files
 
 

@@ -54,9 +54,11 @@ class Models:
         _insert(connection, self._inputs, edges)
         for run, content in engines.items():
             self._write_values(connection, ids[run], run, content, datasets, now)
-        for run, model in fresh.items():
-            place = self._place(model)
-            artifacts.put(place, {"MLmodel": mlmodel(model, run, place)})
+        for run, content in engines.items():
+            assert content.engine is not None
+            place = self._place(ids[run])
+            own = {"MLmodel": mlmodel(ids[run], run, place)} if run in fresh else {}
+            artifacts.put(place, {**own, **content.engine.files})
 
     def _write_values(
         self,

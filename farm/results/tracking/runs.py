@@ -12,6 +12,9 @@ SUPERSEDED = "farm.superseded"
 """The tag of a run whose cell has another run since, and which is removed; it has the id of that
 one."""
 
+ONNX = "model.onnx"
+"""The name of an ONNX file among artifacts."""
+
 DIGEST = "farm.digest"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
@@ -32,11 +35,15 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine as an external model of MLflow: its files are in the farm's store."""
+    """An engine as an external model of MLflow: its own files are in the farm's store.
+
+    files: artifacts of the model by their paths: files, or texts.
+    """
 
     name: str
     params: Mapping[str, str]
     tags: Mapping[str, str]
+    files: Mapping[str, Path | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -110,11 +110,10 @@ class Server:
 
     def attach(self, run: str, files: Mapping[str, Path | str]) -> None:
         """Add artifacts to a run."""
-        if not files:
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            artifacts.put(Path(folder).as_uri(), files)
-            self._upload(lambda: self._client.log_artifacts(run, folder))
+        self._upload(files, lambda folder: self._client.log_artifacts(run, folder))
+
+    def _attach_to_model(self, model: str, files: Mapping[str, Path | str]) -> None:
+        self._upload(files, lambda folder: self._client.log_model_artifacts(model, folder))
 
     def _write(self, parent: str, cell: Content, known: Known | None) -> Known:
         old = self._client.get_run(known.run) if known else None
@@ -186,26 +185,28 @@ class Server:
         if old and old.outputs and old.outputs.model_outputs:
             known = str(old.outputs.model_outputs[0].model_id)
             self._client.set_logged_model_tags(known, dict(engine.tags))
+            self._attach_to_model(known, engine.files)
             return known
         made = self._client.create_logged_model(
             self.experiment, engine.name, run, {**engine.tags, **EXTERNAL}, dict(engine.params)
         )
         model = str(made.model_id)
-        with tempfile.TemporaryDirectory() as folder:
-            text = mlmodel(model, run, made.artifact_location)
-            artifacts.put(Path(folder).as_uri(), {"MLmodel": text})
-            self._upload(lambda: self._client.log_model_artifacts(model, folder))
+        own = {"MLmodel": mlmodel(model, run, made.artifact_location)}
+        self._attach_to_model(model, {**own, **engine.files})
         self._client.finalize_logged_model(model, "READY")
         self._client.log_outputs(run, [LoggedModelOutput(model, 0)])
         return model
 
-    def _upload(self, upload: Callable[[], object]) -> None:
-        """Upload files. Where the server's artifacts cannot be written from here, as without the
-        credentials of its bucket, that is one warning: runs and models are there without files."""
-        if not self._keeps_files:
+    def _upload(self, files: Mapping[str, Path | str], upload: Callable[[str], object]) -> None:
+        """Upload files from a folder. Where the server's artifacts cannot be written from here, as
+        without the credentials of its bucket, that is one warning: runs and models are there
+        without files."""
+        if not files or not self._keeps_files:
             return
         try:
-            upload()
+            with tempfile.TemporaryDirectory() as folder:
+                artifacts.put(Path(folder).as_uri(), files)
+                upload(folder)
         except Exception as error:  # of whatever keeps the server's artifacts
             self._keeps_files = False
             why = without_secrets(in_one_line(error), self._uri)

@@ -35,13 +35,6 @@ _FRONT = (
 )  # fmt: skip
 
 
-def copies_onnx(matrix: Mapping[str, Any]) -> bool:
-    """Return whether the matrix asks for its ONNX files among the artifacts."""
-    values = matrix.get("values")
-    options = values.get("mlflow") if isinstance(values, dict) else None
-    return isinstance(options, dict) and options.get("artifacts") is True
-
-
 def of_sweep(
     sweep: str,
     rows: Sequence[Row],

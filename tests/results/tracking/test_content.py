@@ -131,10 +131,10 @@ def test_a_matrix_that_is_not_kept_is_left_out(text: str, tmp_path: Path) -> Non
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps/s.json").write_text(text)
     assert of_sweep(tmp_path, [row("x")]).metrics["cells"] == 1
-    assert not sweeps.copies_onnx(matrices.kept(tmp_path, "s"))
+    assert not matrices.copies_onnx(matrices.kept(tmp_path, "s"))
 
 
 def test_onnx_files_are_copied_where_the_matrix_says_so() -> None:
-    assert sweeps.copies_onnx({"values": {"mlflow": {"artifacts": True}}})
+    assert matrices.copies_onnx({"values": {"mlflow": {"artifacts": True}}})
     for other in ({}, {"mlflow": True}, {"mlflow": {"artifacts": "yes"}}):
-        assert not sweeps.copies_onnx({"values": other})
+        assert not matrices.copies_onnx({"values": other})
