@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 from rows import row
 
 from farm.datasets.prepared import PreparedWriter
@@ -15,6 +16,9 @@ from farm.detections import Detections, ImageMeta, files
 from farm.detections.matching import match
 from farm.specs import Ref
 from farm.store import Record, Store
+
+IMAGE = (80, 100)
+"""Height and width of the prepared images."""
 
 KEYS = {stage: str(number) * 64 for number, stage in enumerate(("prepare", "reference", "verify"))}
 PIPELINE = json.dumps({
@@ -30,6 +34,18 @@ def boxes(*scored: tuple[float, float]) -> Detections:
     places = np.array([[at, at, at + 20, at + 20] for at, _ in scored], np.float32).reshape(-1, 4)
     scores = np.array([score for _, score in scored], np.float32)
     return Detections(places, scores, np.zeros(len(scored), np.int64))
+
+
+def masked(found: Detections, *parts: tuple[float, float]) -> Detections:
+    """The same boxes with masks that fill them from one part of their height to another."""
+    rles = []
+    for (x1, y1, x2, y2), (first, last) in zip(found.boxes.tolist(), parts, strict=True):
+        mask = np.zeros(IMAGE, np.uint8, order="F")
+        height = y2 - y1
+        mask[round(y1 + height * first) : round(y1 + height * last), round(x1) : round(x2)] = 1
+        encoded = coco_mask.encode(mask)
+        rles.append({"size": [*IMAGE], "counts": encoded["counts"].decode("ascii")})
+    return replace(found, rles=tuple(rles))
 
 
 PYTORCH = [boxes((5, 0.9), (40, 0.8)), boxes((10, 0.7)), boxes((10, 0.95))]
@@ -48,21 +64,34 @@ def leave_images(folder: Path) -> None:
     with PreparedWriter(folder) as writer:
         for number in range(len(PYTORCH)):
             # Red in RGB order, as the pipeline normalises it.
-            image = np.zeros((3, 80, 100), np.float32)
+            image = np.zeros((3, *IMAGE), np.float32)
             image[:] = np.float32([(250 - 100) / 50, -110 / 50, -120 / 50])[:, None, None]
             meta = ImageMeta(number, f"image{number}.jpg", 80, 100, 80, 100, 80, 100, 1.0, 1.0)
             writer.add(image, meta)
 
 
-def verified_store(folder: Path) -> Store:
-    """A store with the prepared images, PyTorch's boxes and those of one engine."""
+MASKED = (
+    [masked(PYTORCH[0], (0, 1), (0, 1)), masked(PYTORCH[1], (0, 1)), masked(PYTORCH[2], (0, 1))],
+    [masked(PYTORCH[0], (0, 0.5), (0, 1)), masked(PYTORCH[1], (0, 1)), masked(PYTORCH[2], (0, 1))],
+)
+"""PyTorch's and an engine's: of image 0 the first mask is half as large, all else is equal."""
+
+
+def verified_store(
+    folder: Path,
+    pytorch: list[Detections] = PYTORCH,
+    engine: list[Detections] = ENGINE,
+    kept: list[Detections] | None = None,
+) -> Store:
+    """A store with the prepared images, PyTorch's boxes and those of one engine. kept: what is
+    kept of the engine's, by default all."""
     store = Store(folder)
     publish(store, "prepare", leave_images, {"pipeline": PIPELINE})
-    publish(store, "reference", lambda folder: files.save(folder / "graph.npz", PYTORCH))
+    publish(store, "reference", lambda folder: files.save(folder / "graph.npz", pytorch))
 
     def leave_boxes(folder: Path) -> None:
-        files.save(folder / "detections.npz", ENGINE)
-        np.savez(folder / "pairs.npz", **asdict(match(PYTORCH, ENGINE)))
+        files.save(folder / "detections.npz", kept or engine)
+        np.savez(folder / "pairs.npz", **asdict(match(pytorch, engine)))
 
     publish(store, "verify", leave_boxes)
     return store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
     """Leave `pairs.npz`: every box of either side with its partner, before any threshold; and
-    `detections.npz`: the engine's boxes by image, without masks, to draw them beside PyTorch's.
+    `detections.npz`: the engine's boxes by image and its masks, pasted into the network's input,
+    to draw them beside PyTorch's.
 
     Images run in batches of `opt`'s size, which is the size that is measured. For an engine of raw
     outputs the file is `raw.npz`: how far each output is from the reference's.
@@ -43,8 +44,7 @@ def run(inputs: VerifyInputs, context: Context) -> Mapping[str, Any]:
         found = list(itertools.islice(detect(session, batches, decoding), len(references)))
     pairs = match(references, found)
     np.savez(context.folder / "pairs.npz", **asdict(pairs))
-    boxes = [replace(one, masks=None, rles=None, mask_scores=None) for one in found]
-    files.save(context.folder / "detections.npz", boxes)
+    files.save(context.folder / "detections.npz", found)
     return {"images": len(references), "boxes": int(np.isfinite(pairs.reference_score).sum())}
 
 

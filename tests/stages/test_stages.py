@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from farm.datasets import coco
 from farm.datasets.prepared import Prepared, PreparedWriter
@@ -262,19 +263,26 @@ def test_a_latency_says_what_it_includes(
     assert engines.includes(Engine(options, None, None, postprocess, suppression)) == expected
 
 
-def constant_engine(context: Context, built: Ref, label: int) -> None:
-    """Leave an engine of ONNX Runtime's that finds the box 1 1 7 7 with this label everywhere."""
+def constant_engine(context: Context, built: Ref, label: int, masked: bool = False) -> None:
+    """Leave an engine of ONNX Runtime's that finds the box 1 1 7 7 with this label everywhere; its
+    mask is the upper half of the box."""
     import onnx
     from onnx import helper, numpy_helper
 
-    outputs = {"dets": np.float32([[[1, 1, 7, 7, 0.9]]]), "labels": np.int64([[label]])}
+    outputs: dict[str, Any] = {"dets": np.float32([[[1, 1, 7, 7, 0.9]]])}
+    outputs["labels"] = np.int64([[label]])
+    if masked:
+        outputs["masks"] = np.repeat(np.float32([1, 0]), 72).reshape(1, 1, 12, 12)
     nodes = [
         helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
         for name, value in outputs.items()
     ]
     image = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1, 3, 8, 8])
-    types = {"dets": onnx.TensorProto.FLOAT, "labels": onnx.TensorProto.INT64}
-    ends = [helper.make_tensor_value_info(n, types[n], v.shape) for n, v in outputs.items()]
+    types = {
+        np.dtype(np.float32): onnx.TensorProto.FLOAT,
+        np.dtype(np.int64): onnx.TensorProto.INT64,
+    }
+    ends = [helper.make_tensor_value_info(n, types[v.dtype], v.shape) for n, v in outputs.items()]
     graph = helper.make_graph(nodes, "constant", [image], ends)
     opset = helper.make_opsetid("", 17)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
@@ -292,29 +300,44 @@ def finish(store: Store, ref: Ref) -> None:
     store.publish(folder, Record(ref.stage, ref.key, "", {}, {}, {}, 1.0, 1, {"host": "h"}))
 
 
+def verified(context: Context, label: int, classes: int, masked: bool = False) -> Any:
+    """Run `verify` with a constant engine on one image, in which PyTorch finds nothing."""
+    built, prepared, reference = Ref("build", "b"), Ref("prepare", "p"), Ref("reference", "r")
+    if not context.store.path(built).exists():
+        context.folder.mkdir()
+        constant_engine(context, built, label, masked)
+        for ref in (prepared, reference):
+            context.store.path(ref).mkdir(parents=True)
+        with PreparedWriter(context.store.path(prepared)) as writer:
+            writer.add(np.zeros((3, 8, 8), np.float32), meta(1, 8, 8))
+        nothing = Detections(CORNERS[:0], np.zeros(0, np.float32), np.zeros(0, np.int64))
+        files.save(context.store.path(reference) / "graph.npz", [nothing])
+        for ref in (built, prepared, reference):
+            finish(context.store, ref)
+    shape = Shape("s", *[Dims(1, 3, 8, 8)] * 3)
+    engine = Engine(EngineOptions("onnxruntime", "fp32", shape), built, None)
+    target = Target("cpu", "here")
+    values = VerifyInputs(engine, prepared, reference, classes, 0.5, "box", target)
+    return verify.run(values, context)
+
+
 @pytest.mark.slow
 def test_verify_refuses_a_label_that_is_no_class_as_evaluate_does(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     context = Context(Store(tmp_path / "store"), tmp_path / "work", 1)
-    context.folder.mkdir()
-    built, prepared, reference = Ref("build", "b"), Ref("prepare", "p"), Ref("reference", "r")
-    constant_engine(context, built, label=3)
-    for ref in (prepared, reference):
-        context.store.path(ref).mkdir(parents=True)
-    with PreparedWriter(context.store.path(prepared)) as writer:
-        writer.add(np.zeros((3, 8, 8), np.float32), meta(1, 8, 8))
-    nothing = Detections(CORNERS[:0], np.zeros(0, np.float32), np.zeros(0, np.int64))
-    files.save(context.store.path(reference) / "graph.npz", [nothing])
-    for ref in (built, prepared, reference):
-        finish(context.store, ref)
-    shape = Shape("s", *[Dims(1, 3, 8, 8)] * 3)
-    engine = Engine(EngineOptions("onnxruntime", "fp32", shape), built, None)
-
-    def found(classes: int) -> Any:
-        target = Target("cpu", "here")
-        values = VerifyInputs(engine, prepared, reference, classes, 0.5, "box", target)
-        return verify.run(values, context)
-
     with pytest.raises(LabelOutOfRange, match=r"finds label 3 in 1.png, and has 3 classes"):
-        found(classes=3)
-    assert found(classes=4) == found(classes=0) == {"images": 1, "boxes": 0}
+        verified(context, label=3, classes=3)
+    same = verified(context, label=3, classes=4), verified(context, label=3, classes=0)
+    assert same[0] == same[1] == {"images": 1, "boxes": 0}
+
+
+@pytest.mark.slow
+def test_verify_keeps_the_engines_masks_in_the_pixels_of_its_input(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    context = Context(Store(tmp_path / "store"), tmp_path / "work", 1)
+    verified(context, label=0, classes=1, masked=True)
+    (kept,) = files.load(context.folder / "detections.npz")
+    assert kept.boxes.tolist() == [[1, 1, 7, 7]] and kept.rles is not None
+    expected = np.zeros((8, 8), np.uint8)
+    expected[1:4, 1:7] = 1
+    assert np.array_equal(coco_mask.decode(dict(kept.rles[0])), expected)

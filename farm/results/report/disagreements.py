@@ -1,10 +1,10 @@
-"""The images on which engines are furthest from PyTorch, from the boxes that `verify` has kept."""
+"""The images on which engines are furthest from PyTorch, from what `verify` has kept."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BOXES = "detections.npz"
-"""What `verify` keeps of the engine's boxes."""
+"""What `verify` keeps of the engine's boxes and masks."""
 
 _MOST_CELLS = 4
 _MOST_IMAGES = 2
@@ -37,7 +37,7 @@ Largest = tuple[float, float, "float | None"]
 
 @dataclass(frozen=True)
 class Side:
-    """The boxes of one detector on an image.
+    """The boxes of one detector on an image, with their masks where it has some.
 
     counted: indices of the boxes that are drawn. alone: of those without a partner. apart: of those
     that differ from their partner by more than the tolerance. largest: the differences of all pairs
@@ -55,8 +55,9 @@ class Side:
 class Disagreement:
     """An image on which an engine is not PyTorch's copy.
 
-    picture: PyTorch's boxes beside the engine's, as a data address. lost, added, apart: how many
-    boxes only PyTorch has, only the engine has, and are further apart than the tolerance allows.
+    picture: PyTorch's boxes and masks beside the engine's, as a data address. lost, added, apart:
+    how many boxes only PyTorch has, only the engine has, and are further apart than the tolerance
+    allows.
     """
 
     cell: str
@@ -71,8 +72,8 @@ class Disagreement:
 
 
 Draw = Callable[[Ref, int, Side, Side], "tuple[str, str]"]
-"""Draws a prepared image twice, with PyTorch's boxes and with the engine's; returns the name of the
-image and the picture as a data address."""
+"""Draws a prepared image twice, with what PyTorch and what the engine finds; returns the name of
+the image and the picture as a data address."""
 
 
 def disagreements(
@@ -157,8 +158,7 @@ def compared(
     """
     from farm.detections.matching import partners
 
-    # The engine's masks are not kept: which of its boxes belongs to a pair is told by boxes alone.
-    partner = partners(replace(pytorch, rles=None, mask_scores=None), engine)
+    partner = partners(pytorch, engine)
     scores = np.abs(pairs["reference_score"] - pairs["engine_score"])
     scores = np.fmax(scores, pairs.get("mask_score_diff", np.full_like(scores, np.nan)))
     counted = np.fmax(pairs["reference_score"], pairs["engine_score"]) >= limits.min_score

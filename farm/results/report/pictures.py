@@ -1,4 +1,4 @@
-"""A prepared image twice, with PyTorch's boxes and with the engine's, as one small JPEG."""
+"""A prepared image twice, with what PyTorch and what the engine finds, as one small JPEG."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pycocotools import mask as coco_mask
 
 from farm.datasets.prepared import Prepared
 from farm.specs.pipeline import Normalize, is_mmdets, parsed
@@ -28,6 +29,9 @@ _LEAST_EDGE = 320
 
 _GAP = 8
 _QUALITY = 82
+
+_MASK = 0.45
+"""How much of a mask's pixels is the colour of its box; the rest is the image."""
 
 _SAME, _APART, _ALONE = (94, 158, 47), (44, 132, 232), (60, 60, 225)
 """Blue, green, red of a box that both have, that is not where the other one's is, and that only one
@@ -99,7 +103,10 @@ def _drawn(image: Pixels, side: Side, scale: float) -> Pixels:
     size = tuple(round(edge * scale) for edge in image.shape[1::-1])
     how = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
     picture: Any = cv2.resize(image, size, interpolation=how)
-    for index in sorted(side.counted, key=lambda one: _rank(one, side)):
+    order = sorted(side.counted, key=lambda one: _rank(one, side))
+    for index in order:  # all masks lie below all boxes, which stay legible
+        _draw_mask(picture, side, index, image.shape[:2])
+    for index in order:
         x1, y1, x2, y2 = (
             round(value * scale) for value in _bounded(side.found.boxes[index], image)
         )
@@ -111,6 +118,22 @@ def _drawn(image: Pixels, side: Side, scale: float) -> Pixels:
         cv2.putText(picture, text, where, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
     drawn: Pixels = picture
     return drawn
+
+
+def _draw_mask(picture: Pixels, side: Side, index: int, size: tuple[int, ...]) -> None:
+    """Colour the pixels of a mask, and its outline, in a picture that is `size` [H, W] scaled.
+
+    Nothing is drawn of a detector without masks, of results from before masks were kept, and of a
+    mask of another image's size.
+    """
+    if side.found.rles is None or tuple(side.found.rles[index]["size"]) != size:
+        return
+    mask: Pixels = coco_mask.decode(dict(side.found.rles[index]))
+    mask = cv2.resize(mask, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    inside, (colour, width) = mask > 0, _look(index, side)
+    picture[inside] = _rounded(picture[inside] * (1 - _MASK) + np.float32(colour) * _MASK)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, outlines, -1, colour, width)
 
 
 def _look(index: int, side: Side) -> tuple[tuple[int, int, int], int]:

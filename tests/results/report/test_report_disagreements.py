@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
-from report_cases import KEYS, remove, verified_row, verified_store
+from report_cases import KEYS, MASKED, remove, verified_row, verified_store
 
 from farm.results.report.disagreements import Disagreement, disagreements
 from farm.results.report.pictures import Pictures
@@ -43,11 +45,17 @@ def test_the_tolerance_decides_what_is_a_disagreement(store: Store) -> None:
     assert (only.image, only.lost) == ("image0.jpg", 1)
 
 
-def test_the_picture_shows_the_image_and_the_boxes_of_both_sides(store: Store) -> None:
-    lost = found(store, verified_row())[1]
-    head, data = lost.picture.split(",")
+def decoded(shown: Disagreement) -> npt.NDArray[np.int64]:
+    head, data = shown.picture.split(",")
     assert head == "data:image/jpeg;base64" and len(data) < 40_000
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return picture.astype(np.int64)
+
+
+def test_the_picture_shows_the_image_and_the_boxes_of_both_sides(store: Store) -> None:
+    lost = found(store, verified_row())[1]
+    picture = decoded(lost)
     assert picture.shape == (320, 808, 3)  # 4 times 80 x 100, twice, with a gap
     assert np.abs(picture[300, 380].astype(int) - (0, 0, 250)).max() < 12  # red, in OpenCV's order
     left, right = picture[:, :400], picture[:, 408:]
@@ -56,6 +64,39 @@ def test_the_picture_shows_the_image_and_the_boxes_of_both_sides(store: Store) -
     rows, columns = np.nonzero(changed)
     assert rows.min() > 140 and columns.min() > 140 and rows.max() < 260
     assert (np.abs(left[20:100, 20:100].astype(int) - (0, 0, 250)).max(2) > 60).any()
+
+
+def test_masks_are_drawn_in_the_colours_of_their_boxes(tmp_path: Path) -> None:
+    """Of the box at 5 to 25 PyTorch's mask is whole, the engine's its upper half; each pixel is
+    drawn as four by four."""
+    store = verified_store(tmp_path / "store", *MASKED)
+    (only,) = found(store, verified_row())
+    assert (only.image, only.lost, only.added, only.apart) == ("image0.jpg", 0, 0, 1)
+    assert only.min_mask_iou == pytest.approx(0.5)
+    picture = decoded(only)
+    left, right = picture[:, :400], picture[:, 408:]
+    red, orange, green = np.array([0, 0, 250]), np.array([44, 132, 232]), np.array([94, 158, 47])
+    upper, lower = (slice(40, 50), slice(50, 80)), (slice(72, 84), slice(50, 80))
+    for half, area, colour in (
+        (left, upper, orange), (left, lower, orange), (right, upper, orange), (right, lower, None),
+    ):  # fmt: skip
+        expected = red if colour is None else 0.55 * red + 0.45 * colour
+        assert np.abs(half[area].reshape(-1, 3).mean(0) - expected).max() < 12
+    same = (slice(185, 215), slice(185, 215))  # the box at 40 to 60, which is equal
+    for half in (left, right):
+        assert np.abs(half[same].reshape(-1, 3).mean(0) - (0.55 * red + 0.45 * green)).max() < 12
+
+
+def test_results_from_before_masks_were_kept_have_pictures_without_the_engines(
+    tmp_path: Path,
+) -> None:
+    pytorch, engine = MASKED
+    kept = [replace(one, rles=None) for one in engine]
+    (only,) = found(verified_store(tmp_path / "store", pytorch, engine, kept), verified_row())
+    picture = decoded(only)
+    inside = picture[40:50, 50:80], picture[40:50, 458:488]
+    assert np.abs(inside[1].reshape(-1, 3).mean(0) - (0, 0, 250)).max() < 12
+    assert np.abs(inside[0] - inside[1]).max(2).min() > 40
 
 
 def test_one_cell_of_each_kind_is_shown_those_that_failed_first(store: Store) -> None:
