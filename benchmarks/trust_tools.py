@@ -1,7 +1,9 @@
-"""The farm's median latency beside that of other tools, on the same engine and thread count."""
+"""The farm's median latency beside that of other tools, on the same engine and thread count; and
+that of engines in turn beside the same engines alone."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -14,8 +16,11 @@ import onnxruntime
 from trust_checks import Check, Floats, opened, small_network
 
 from farm.measuring.sampling import sample
+from farm.ranking.rounds import Rules, run_rounds
+from farm.stages.turns import Timed
 
 PAIRS, SECONDS, MOST_OFF = 5, 3.0, 0.02
+ENGINES, MOST_SLOWER = 4, 0.10
 
 
 def against_tools(folder: Path) -> list[Check]:
@@ -32,6 +37,31 @@ def against_tools(folder: Path) -> list[Check]:
         said = f"{off:+.1%} ({', '.join(f'{a:.2f}/{b:.2f}' for a, b in pairs)} ms)"
         found.append(Check(f"p50 beside {name}", said, "within 2 %", abs(off) <= MOST_OFF))
     return found
+
+
+def in_turn(folder: Path, seconds: float) -> list[Check]:
+    """Compare engines of both runtimes that have all cores, and each with itself alone before.
+
+    Others' caches cost some; threads that go on working after a turn would cost far more.
+    """
+    images = small_network(file := folder / "in_turn.onnx", size=96)
+    threads = len(os.sched_getaffinity(0))
+    names = [name for name in ("onnxruntime", "openvino") for _ in range(ENGINES)]
+    sessions = [opened(file, name, images, threads) for name in names]
+    alone = [np.median(sample(one, images, 0.5, 0.5, 10)[0]) for one in sessions]
+    engines = [Timed(session, images) for session in sessions]
+    for engine in engines:
+        engine.warm_up()
+    run_rounds(engines, Rules(max_seconds=seconds * len(engines), seed=0))
+    ratios = [np.median(one.samples) / own for one, own in zip(engines, alone, strict=True)]
+    found = {name: np.median([r for r, own in zip(ratios, names, strict=True) if own == name])
+             for name in dict.fromkeys(names)}  # fmt: skip
+    for session in sessions:
+        session.close()
+    said = ", ".join(f"{name} {ratio:.2f}" for name, ratio in found.items())
+    name = f"p50 among {len(names)} engines in turn / alone, {threads} threads"
+    goal = f"<= {1 + MOST_SLOWER:.2f}"
+    return [Check(name, said, goal, max(found.values()) <= 1 + MOST_SLOWER)]
 
 
 def _farm(file: Path, runtime: str, images: Floats) -> float:

@@ -342,6 +342,7 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # as when measured
         engine = bundle["engine"]
         if engine["runtime"] == "onnxruntime":
             for name, value in engine["properties"].items():

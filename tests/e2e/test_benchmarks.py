@@ -106,6 +106,7 @@ def test_a_slow_tracker_stands_beside_a_quick_one() -> None:
 def test_ranks_are_held_against_known_answers() -> None:
     lines = run("trust.py", "--checks", "pick", "--repeats", "8").splitlines()
     assert "8 of 8" in lines[2] and lines[2].rstrip().endswith("met")
-    words = ("--checks", "aa", "slower", "--pairs", "1", "--seconds", "1")
+    words = ("--checks", "turns", "aa", "slower", "--pairs", "1", "--seconds", "1")
     lines = run("trust.py", *words, may_miss=True).splitlines()
-    assert "of 1; by the rule before" in lines[2] and "of 1, in at most" in lines[3]
+    assert "engines in turn / alone" in lines[2] and "openvino" in lines[2]
+    assert "of 1; by the rule before" in lines[3] and "of 1, in at most" in lines[4]
