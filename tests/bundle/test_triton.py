@@ -31,8 +31,7 @@ from onnx import TensorProto, helper
 
 from farm.bundle import triton
 from farm.environments import EnvironmentFailed, uv
-from farm.specs import Shape
-from farm.units import Dims
+from farm.specs import Dims, Shape
 
 pytestmark = pytest.mark.slow
 
