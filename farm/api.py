@@ -204,7 +204,7 @@ def leaderboard(
         parse_columns(wanted) if wanted else (),
         top,
     )
-    rows = results_of(_place(results)).read(target, sweep)
+    rows = results_of(_place(results), only_read=True).read(target, sweep)
     return frame_of(view.of(sort_rows(rows)), view.columns)
 
 
@@ -262,7 +262,7 @@ def best(
         postprocess=postprocess,
     )
     wanted = Wanted(target, model, sweep, all_sweeps)
-    _, answers = picked(results_of(_place(results)), wanted, criteria)
+    _, answers = picked(results_of(_place(results), only_read=True), wanted, criteria)
     return [_best(answer, name) for answer in answers for name in sorted(answer.picks)]
 
 
@@ -297,7 +297,9 @@ def compare(
     from farm.cli.compare import compared
     from farm.cli.results import results_of
 
-    found = compared(tuple(cells), results_of(_place(results)), sweep, seconds, margin)
+    found = compared(
+        tuple(cells), results_of(_place(results), only_read=True), sweep, seconds, margin
+    )
     names = ("cell", "rank", "vs_best", "vs_best_low", "vs_best_high", "latency_p50_ms", "rounds")
     rows = sorted(found["entrants"].values(), key=lambda one: (one["rank"], one["vs_best"]))
     return pd.DataFrame([{name: one.get(name) for name in names} for one in rows])
@@ -333,7 +335,9 @@ def bundle(
     from farm.cli.results import results_of
 
     image = None if sample is None else str(sample)
-    return write_bundle(cell, str(folder), results_of(_place(results)), sweep, image, triton)
+    return write_bundle(
+        cell, str(folder), results_of(_place(results), only_read=True), sweep, image, triton
+    )
 
 
 def _loaded(matrix: Matrix | PathLike, overrides: Iterable[str]) -> Matrix:

@@ -11,11 +11,19 @@ from contextlib import suppress
 
 Rule = Callable[[str, str, int], str]
 """From a request's method and path, and how many of the two there were before: what happens to it.
-`503`: the server is not asked. `lost`: it is, and the answer does not arrive. `cut`: half of the
-answer arrives. `slow`: it arrives late. Else it arrives as it is."""
+`503`, `403`: the server is not asked. `lost`: it is, and the answer does not arrive. `cut`: half of
+the answer arrives. `slow`: it arrives late. Else it arrives as it is."""
 
-_BODY = b"<Error><Code>SlowDown</Code></Error>"
-_503 = b"HTTP/1.1 503 Slow\r\nContent-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+
+def _refusal(status: bytes, code: bytes) -> bytes:
+    body = b"<Error><Code>%b</Code></Error>" % code
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+
+
+_REFUSALS = {
+    "503": _refusal(b"503 Slow", b"SlowDown"),
+    "403": _refusal(b"403 Forbidden", b"AccessDenied"),
+}
 
 
 class Proxy:
@@ -55,8 +63,8 @@ class Proxy:
                     method, path, _ = request.split(b"\r\n", 1)[0].decode().split(" ", 2)
                     fault = self.rule(method, path, self.seen[method, path])
                     self.seen[method, path] += 1
-                    if fault == "503":
-                        client.sendall(_503)
+                    if refusal := _REFUSALS.get(fault):
+                        client.sendall(refusal)
                     elif answer := self._asked(request):
                         self.answered(method, path, int(answer.split(b" ", 2)[1]))
                         self._give(client, answer, fault)

@@ -66,7 +66,7 @@ def _bisect(options: argparse.Namespace) -> int:
 
     if options.versions and options.against == "pytorch":
         raise InputError("releases are compared with the fp32 file", "--against pytorch")
-    results = results_of(options.results)
+    results = results_of(options.results, only_read=True)
     cell = find(options.cell, results, options.sweep, options.images)
     choices = Choices(options.against, options.tolerance, options.memory)
     return bisect(cell, choices, options.versions, options.json)

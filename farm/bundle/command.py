@@ -27,7 +27,7 @@ def bundle(options: argparse.Namespace) -> int:
     """
     from farm.cli.results import results_of
 
-    results = results_of(options.results)
+    results = results_of(options.results, only_read=True)
     path = write_bundle(
         options.cell, options.folder, results, options.sweep, options.sample, options.triton
     )

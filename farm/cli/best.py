@@ -121,7 +121,7 @@ def best(options: argparse.Namespace) -> int:
     from farm.results.picking.answers import answer_as_json, answers_as_text, pick_as_json
     from farm.results.tables import render
 
-    results = results_of(options.results)
+    results = results_of(options.results, only_read=True)
     wanted = Wanted(options.target, options.model, options.sweep, options.all_sweeps)
     rows, answers = picked(results, wanted, _criteria(options))
     if options.json and options.pareto:

@@ -33,7 +33,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     gc.disable()  # many cells; the command ends at once
     matrix = load_matrix(options.matrix, options.overrides)
-    results = results_of(options.results, matrix)
+    results = results_of(options.results, matrix, only_read=True)
     store, limits = results.store(cached=True), limits_of(matrix.spec.limits)
     plan = make_plan(matrix, facts_from(store, again=tried_again(limits)))
     store.learn(step.ref for step in plan.steps.values())
@@ -60,7 +60,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     from farm.cli.reproduce import reproduce
     from farm.cli.results import results_of
 
-    return reproduce(options.cell, results_of(options.results), options.sweep)
+    return reproduce(options.cell, results_of(options.results, only_read=True), options.sweep)
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:

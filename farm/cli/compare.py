@@ -52,7 +52,7 @@ def compare(options: argparse.Namespace) -> int:
     from farm.cli.results import results_of
 
     margin = options.margin / 100
-    results = results_of(options.results)
+    results = results_of(options.results, only_read=True)
     figures = compared(options.cells, results, options.sweep, options.seconds, margin)
     if options.json:
         print(json.dumps(figures, indent=1))

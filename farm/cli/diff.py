@@ -81,7 +81,7 @@ def diff(options: argparse.Namespace) -> int:
     gc.disable()  # many rows; the command ends at once
     a, b = parse(options.a), parse(options.b)
     bounds = Bounds(options.max_ap_drop, options.max_slowdown)
-    results = results_of(options.results)
+    results = results_of(options.results, only_read=True)
     rows = results.read(sweep=options.sweep)
     before: list[Row] = []
     if a.earlier or b.earlier:

@@ -78,7 +78,7 @@ def leaderboard(options: argparse.Namespace) -> int:
     gc.disable()  # a seventh of the time of many rows; the command ends at once
     view = _view(options)
     only = None if options.by_class else looked_at(options.format, view)
-    results = results_of(options.results)
+    results = results_of(options.results, only_read=True)
     if options.history:
         print(_history(results, options, view))
         return 0

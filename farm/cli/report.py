@@ -60,7 +60,7 @@ def report(options: argparse.Namespace) -> int:
     name = options.plot or options.output or "report.html"
     form = _form(name) if options.plot else ""
     path = writable.file(name, option)
-    results = results_of(options.results)
+    results = results_of(options.results, only_read=True)
     rows = results.read(options.target, options.sweep)
     others: dict[str, Sequence[str]] = {}
     if options.sweep is None:

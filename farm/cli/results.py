@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from farm.config.loader import Matrix
     from farm.results.columns import Row
     from farm.store import Store
+    from farm.store.remote.looking import Onlooker
     from farm.store.remote.mirror import Mirror
 
 BOARD, SWEEPS = "leaderboard", "sweeps"
@@ -33,27 +37,32 @@ class Results:
     """Where results are.
 
     folder: where this process reads and writes them. mirror: of an object store, the objects that
-    count; the folder is then this machine's own.
+    count; the folder is then this machine's own. onlooker: tells there which sweeps run.
     """
 
     folder: Path
     mirror: Mirror | None = None
+    onlooker: Onlooker | None = None
 
     @classmethod
-    def at(cls, place: str) -> Results:
+    def at(cls, place: str, only_read: bool = False) -> Results:
         """Return the results in a folder, or at the address of an object store.
+
+        only_read: for a process that writes none. What it reads of an object store is in a
+        temporary folder, and not in that of this machine, in which a sweep may be writing.
 
         Raises:
             InputError: the address is wrong or cannot be reached.
         """
         if not is_url(place):
             return cls(Path(place))
+        from farm.store.remote.looking import Onlooker
         from farm.store.remote.mirror import Mirror
 
         objects = open_objects(place)
         objects.require_reachable()
-        folder = own_folder(place) / "results"
-        return cls(folder, Mirror(objects, folder))
+        folder = _temporary() if only_read else own_folder(place) / "results"
+        return cls(folder, Mirror(objects, folder), Onlooker(objects, _RUNNING))
 
     def __str__(self) -> str:
         return self.mirror.objects.url if self.mirror else str(self.folder)
@@ -195,19 +204,18 @@ class Results:
 
     def running(self) -> list[str]:
         """Return the names of the sweeps that run there. Raises OSError."""
-        if self.mirror is None:
-            return places.running(self.folder)
-        from farm.store.remote.claims import session
-
-        names = {
-            one.name.split("/")[-1]
-            for one in self.mirror.objects.listed(_RUNNING)
-            if "/sessions/" not in one.name
-        }
-        with session(self.mirror.objects, _RUNNING) as claims:
-            return sorted(name for name in names if claims.is_held_elsewhere(name))
+        return self.onlooker.living() if self.onlooker else places.running(self.folder)
 
 
-def results_of(option: str | None, matrix: Matrix | None = None) -> Results:
-    """Return the results that `places.results_place` names. Raises InputError."""
-    return Results.at(places.results_place(option, matrix))
+def _temporary() -> Path:
+    """A folder that is removed when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="farm-results-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def results_of(
+    option: str | None, matrix: Matrix | None = None, only_read: bool = False
+) -> Results:
+    """Return the results that `places.results_place` names, as `Results.at`. Raises InputError."""
+    return Results.at(places.results_place(option, matrix), only_read)

@@ -49,7 +49,7 @@ def watch(options: argparse.Namespace) -> int:
     from farm.cli.results import results_of
     from farm.terminal.styles import unguarded_stdout
 
-    results = results_of(options.results)
+    results = results_of(options.results, only_read=True)
     sweep = options.sweep or _sweep_of(results)
     _require(sweep, results)
     console = Console(file=unguarded_stdout(), highlight=False)

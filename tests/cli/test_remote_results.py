@@ -5,12 +5,15 @@ from __future__ import annotations
 import builtins
 import os
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import MATRIX, PROJECT, Tool
+from faults import Proxy
 from object_stores import S3, leave, use
 from rows import row
 
@@ -19,7 +22,10 @@ from farm.cli.results import Results, results_of
 from farm.config.loader import load_matrix
 from farm.engine.claims import remove_stale_work
 from farm.errors import InputError
+from farm.results import leaderboard
 from farm.store.remote import claims, opening
+
+PENDING = {"status": "pending", "box_ap": None, "latency_p50_ms": None, "reason": "not yet"}
 
 
 @pytest.fixture
@@ -55,6 +61,102 @@ def test_rows_are_there_for_all(
     own.write([row("d", sweep="s", target="gpu")], "s", complete=False)
     assert sorted(one["cell"] for one in other.of_sweep("s", "*")) == ["a", "d"]
     assert other.written("s") > other.written("nothing") == 0.0
+
+
+def test_who_reads_leaves_the_files_of_a_running_sweep_alone(place: str) -> None:
+    driver = Results.at(place)
+    driver.write([row("a", sweep="s")], "s")
+    leaderboard.write([row("a", sweep="t")], driver.folder, "t")  # it is about to put them
+    reader = Results.at(place, only_read=True)
+    assert [one["sweep"] for one in reader.read()] == ["s"]
+    driver.keep("t")
+    assert sorted(one["sweep"] for one in reader.read()) == ["s", "t"]
+    assert reader.folder != driver.folder and reader.folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.fixture
+def refused(
+    s3: S3, s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str]]:
+    """The requests that would change something, once the service refuses all of them."""
+    found = list[str]()
+
+    def rule(method: str, path: str, before: int) -> str:
+        if method in ("GET", "HEAD"):
+            return ""
+        found.append(f"{method} {path}")
+        return "403"
+
+    proxy = Proxy(s3_server.port)
+    proxy.rule = rule
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+    yield found
+    proxy.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("leaderboard",), "onnxruntime"),
+        (("best", "--all-sweeps"), "Ship a"),
+        (("watch",), "sweep s has ended. 2 cells: 2 ok"),
+        (("diff", "runtime=onnxruntime", "runtime=openvino"), "1 cells: "),
+        (("plan", "m.yaml"), "cells"),
+        (("report", "-o", "report.html"), "report.html"),
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_who_only_reads_needs_no_right_to_write(
+    s3_server: S3,
+    refused: list[str],
+    tool: Tool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    (tmp_path / "m.yaml").write_text(MATRIX.format(demo=PROJECT / "matrices" / "demo"))
+    place = f"s3://{s3_server.bucket()}/team"
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", s3_server.variables["AWS_ENDPOINT_URL"])
+        rows = [row("a", sweep="s"), row("b", sweep="s", runtime="openvino")]
+        Results.at(place).write(rows, "s")
+    monkeypatch.setenv("FARM_CACHE", str(tmp_path / "reader"))
+    done = tool(*words, "--results", place)
+    assert said in done.out and done.code in (0, 1), done.err
+    assert refused == [] and [*(tmp_path / "reader").glob("*/results")] == []
+
+
+def test_a_sweep_is_watched_until_it_ends_without_the_right_to_write(
+    s3_server: S3, refused: list[str], tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.cli.watch._REMOTE_PAUSE_S", 0.1)
+    place = f"s3://{s3_server.bucket()}/team"
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", s3_server.variables["AWS_ENDPOINT_URL"])
+        driver = Results.at(place)
+    running, ended = threading.Event(), threading.Event()
+
+    def sweep() -> None:
+        with driver.locked("s"):
+            driver.write([row("a", sweep="s"), row("b", sweep="s", **PENDING)], "s")
+            running.set()
+            ended.wait(60)
+            driver.write([row("a", sweep="s"), row("b", sweep="s")], "s")
+
+    thread = threading.Thread(target=sweep, daemon=True)
+    thread.start()
+    assert running.wait(60)
+    assert Results.at(place, only_read=True).running() == ["s"]
+    threading.Timer(1.0, ended.set).start()
+    done = tool("watch", "--results", place)
+    thread.join()
+    lines = [line.split(" ", 1)[1] for line in done.out.splitlines()]
+    assert lines == [
+        "1/2 a: ok, box AP 0.5000, p50 10.00 ms", "2/2 b: ok, box AP 0.5000, p50 10.00 ms",
+        "sweep s has ended. 2 cells: 2 ok",
+    ]  # fmt: skip
+    assert refused == [] and done.code == 0
 
 
 def test_a_matrix_is_kept_and_read_by_its_owner_alone(

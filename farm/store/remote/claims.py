@@ -31,11 +31,14 @@ log = logging.getLogger(__name__)
 EXPIRES_S = 60.0
 """After how many seconds without a sign of life the claims of a session are free."""
 
-_BEATS = 5
+BEATS = 5
 """Puts of a session within that time."""
 
 ROUNDED_S = 2.0
 """By how much the age of an object may be too high: services round times to whole seconds."""
+
+SESSIONS = "sessions/"
+"""What the names of sessions begin with, in the folder of the claims."""
 
 _ASKED_S = 5.0
 """For so long a claim is believed to be another's before it is asked for again."""
@@ -86,7 +89,7 @@ class ObjectClaims:
             self._released.remove(name)
         place, own = f"{self.folder}/{name}", self._own()
         if not (self.objects.put_if_absent(place, own) or self._taken_over(place, own)):
-            self._others[name] = time.monotonic() + min(_ASKED_S, self._expires_s / _BEATS)
+            self._others[name] = time.monotonic() + min(_ASKED_S, self._expires_s / BEATS)
             return False
         self._held.add(name)
         self._others.pop(name, None)
@@ -108,7 +111,7 @@ class ObjectClaims:
             if not said:
                 log.info("%s runs elsewhere or was killed; waiting for a sign of life", name)
             said = True
-            time.sleep(self._expires_s / _BEATS / 4)
+            time.sleep(self._expires_s / BEATS / 4)
             self._others.pop(name, None)
         return True
 
@@ -187,7 +190,7 @@ class ObjectClaims:
         return json.dumps({**own, "pid": os.getpid()}).encode()
 
     def _session(self, token: str) -> str:
-        return f"{self.folder}/sessions/{token}"
+        return f"{self.folder}/{SESSIONS}{token}"
 
     def _begin(self) -> None:
         """Begin the session with the first claim."""
@@ -210,7 +213,7 @@ class ObjectClaims:
         self._put_at = began
 
     def _beat(self) -> None:
-        pause = self._expires_s / _BEATS
+        pause = self._expires_s / BEATS
         while not self._ended.wait(min(1.0, pause)):
             with suppress(OSError):  # tried again
                 if time.monotonic() - self._put_at >= pause:

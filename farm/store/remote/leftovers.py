@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 from farm.store.objects import Objects, at_once
 from farm.store.remote import claims
-from farm.store.remote.claims import token_of
+from farm.store.remote.claims import SESSIONS, token_of
 
 if TYPE_CHECKING:
     from farm.store.remote.claims import ObjectClaims
-
-_SESSIONS = "sessions/"
 
 
 def dead(objects: Objects, now: float, folder: str = "claims") -> list[str]:
@@ -24,12 +22,12 @@ def dead(objects: Objects, now: float, folder: str = "claims") -> list[str]:
     """
     oldest = now - claims.EXPIRES_S - claims.ROUNDED_S
     found = {one.name.removeprefix(f"{folder}/"): one.modified for one in objects.listed(folder)}
-    sessions = {name for name in found if name.startswith(_SESSIONS)}
+    sessions = {name for name in found if name.startswith(SESSIONS)}
     old = {name for name, modified in found.items() if modified < oldest}
 
     def is_dead(name: str) -> bool:
         try:
-            session = f"{_SESSIONS}{token_of(objects.get(f'{folder}/{name}'))}"
+            session = f"{SESSIONS}{token_of(objects.get(f'{folder}/{name}'))}"
         except FileNotFoundError:  # it was given back right now
             return False
         except ValueError:  # nobody has put so large a claim
@@ -53,7 +51,7 @@ def remove_dead(own: ObjectClaims) -> list[str]:
         return []
     removed = list[str]()
     for name in dead(own.objects, own.now(), own.folder):
-        if name.startswith(_SESSIONS):
+        if name.startswith(SESSIONS):
             own.objects.delete([f"{own.folder}/{name}"])
         elif own.claim(name):
             own.release(name)
