@@ -66,8 +66,7 @@ def write(cell: FinishedCell, folder: Path, sample: Sample, triton: bool = False
     """
     engine = _copy_engine(cell, folder)
     model = onnx_file.as_read(cell.onnx, cell.runtime, cell.options.precision)
-    opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
-    content = manifest(cell, onnx_file.input_name(model), opset, engine)
+    content = manifest(cell, model, engine)
     onnx_file.name_axes(model)
     onnx_file.set_metadata(model, onnx_metadata(content))
     onnx.save(model, str(folder / content["onnx"]["file"]))

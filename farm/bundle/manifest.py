@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 from collections.abc import Collection, Mapping
@@ -10,12 +11,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import farm
-from farm.bundle import pipeline
+from farm.bundle import onnx_file, pipeline
 from farm.bundle.detector import SCHEMA
 from farm.results.names import outer
 
 if TYPE_CHECKING:
+    import onnx
+
     from farm.bundle.cells import FinishedCell
+    from farm.specs import ModelFacts
 
 Json = dict[str, Any]
 
@@ -45,8 +49,11 @@ _MASKS = {
 }
 
 
-def manifest(cell: FinishedCell, input_name: str, opset: int, engine_file: str) -> Json:
-    """Return the content of `bundle.json`, but for its files, its sample and its digest."""
+def manifest(cell: FinishedCell, model: onnx.ModelProto, engine_file: str) -> Json:
+    """Return the content of `bundle.json`, but for its files, its sample and its digest.
+
+    model: the ONNX file as the runtime reads it.
+    """
     row, facts, shape = cell.row, cell.facts, cell.options.shape
     prepared = pipeline.pipeline_for(facts.pipeline, shape)
     return {
@@ -59,7 +66,7 @@ def manifest(cell: FinishedCell, input_name: str, opset: int, engine_file: str) 
         "labels": list(facts.classes),
         "labels_from": facts.labels_from or "the matrix",
         "input": {
-            "name": input_name,
+            "name": onnx_file.input_name(model),
             "type": "float32",
             "layout": "NCHW",
             "shape": {end: getattr(shape, end).as_tuple() for end in ("min", "opt", "max")},
@@ -67,11 +74,12 @@ def manifest(cell: FinishedCell, input_name: str, opset: int, engine_file: str) 
         },
         "preprocess": pipeline.steps(prepared, shape),
         "outputs": _outputs(cell),
-        "postprocess": _postprocess(cell),
+        "postprocess": _postprocess(cell, onnx_file.most_detections(model)),
+        "test_settings": _test_settings(cell.facts),
         "engine": _engine(cell, engine_file),
         "onnx": {
             "file": "model.onnx",
-            "opset": opset,
+            "opset": onnx_file.opset(model),
             "precision": row["precision"],
             "portable": True,
         },
@@ -93,16 +101,35 @@ def _outputs(cell: FinishedCell) -> Json:
     return {**_DETECTIONS, **masks}
 
 
-def _postprocess(cell: FinishedCell) -> Json:
+def _test_settings(facts: ModelFacts) -> Json | None:
+    """Return what the config states for testing; None of a source that has no config."""
+    return json.loads(facts.test_settings) if facts.test_settings else None
+
+
+def _postprocess(cell: FinishedCell, most: int | None) -> Json:
+    """Return what follows the network, and what bounds its detections.
+
+    most: how many detections the graph gives at most, as far as the file says that.
+    """
     facts, host = cell.facts, cell.row["postprocess"] == "host"
     evaluated = cell.records["evaluate"].inputs
+    suppression = facts.suppression if host else None
+    own = _of_last_stage(_test_settings(facts) or {})
+    stated = own.get("max_per_img", own.get("max_per_image"))
     return {
-        "suppression": asdict(facts.suppression) if host and facts.suppression else None,
+        "score_threshold": own.get("score_thr"),
+        "max_detections": suppression.keep if suppression else most or stated,
+        "suppression": asdict(suppression) if suppression else None,
         "clip_boxes": bool(evaluated["clip"]),
         "masks": facts.masks,
         "mask_threshold": facts.mask_threshold,
         "mask_frame": facts.mask_frame,
     }
+
+
+def _of_last_stage(settings: Json) -> Json:
+    """Return the settings of the stage whose boxes the detector gives."""
+    return settings.get("rcnn") or settings.get("rpn") or settings
 
 
 def _engine(cell: FinishedCell, file: str) -> Json:

@@ -107,3 +107,14 @@ def input_name(model: onnx.ModelProto) -> str:
     """Return the name of the input of images."""
     weights = {one.name for one in model.graph.initializer}
     return next(str(one.name) for one in model.graph.input if one.name not in weights)
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """Return the version of ONNX's own operators."""
+    return int(next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")))
+
+
+def most_detections(model: onnx.ModelProto) -> int | None:
+    """Return the extent of K in the output `dets` [N, K, 5]; None where it is free."""
+    dims = [one.type.tensor_type.shape.dim for one in model.graph.output if one.name == "dets"]
+    return int(dims[0][1].dim_value) or None if dims and len(dims[0]) == 3 else None

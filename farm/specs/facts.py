@@ -60,6 +60,7 @@ class ModelFacts:
     an entry of a matrix.
     `sizes` are the heights and widths that the network takes, None for any; `padded_to` those that
     the test pipeline can pad an image of a fixed shape to.
+    `test_settings`: the settings that the model's config states for testing (`test_cfg`), as JSON.
     """
 
     classes: tuple[str, ...]
@@ -81,3 +82,4 @@ class ModelFacts:
     data: str = ""
     sizes: Sizes | None = None
     padded_to: Sizes | None = None
+    test_settings: str = ""

@@ -70,6 +70,10 @@ def test_the_folder_has_everything_and_says_what(cell: str, made: Any, tool: Too
     assert content["input"]["pad"] == {
         "where": "on the right and below", "value": [0.0] * 3, "when": "after normalising",
     }  # fmt: skip
+    after = content["postprocess"]
+    assert after["score_threshold"] == 0.05 and after["max_detections"] == 100
+    assert content["test_settings"]["nms"] == {"type": "nms", "iou_threshold": 0.5}
+    assert content["test_settings"]["nms_pre"] == 1000
     assert 0 < content["figures"]["bbox_mAP"] < 1 and content["figures"]["latency_p50_ms"] > 0
     assert {"bbox_mAP_drop_low", "bbox_mAP_drop_high"} <= {*content["figures"]}
     runtime = cell.split(".")[4]

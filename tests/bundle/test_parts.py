@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnx
@@ -12,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from farm.bundle import manifest, onnx_file, pipeline, triton
-from farm.specs import Dims, Shape
+from farm.specs import Dims, ModelFacts, Shape, Suppression
 from farm.specs.pipeline import CentrePad, Decode, Normalize, Pad, Pipeline, Resize, Step
 
 FIXED = Shape("fixed", *[Dims(1, 3, 96, 128)] * 3)
@@ -103,6 +104,45 @@ def test_axes_of_outputs_in_the_farms_form_are_named() -> None:
     before = raw.SerializeToString()
     onnx_file.name_axes(raw)
     assert raw.SerializeToString() == before  # outputs of another form are left alone
+
+
+ONE_STAGE = {"score_thr": 0.05, "max_per_img": 100, "nms_pre": 1000}
+TWO_STAGE = {"rpn": {"max_per_img": 1000}, "rcnn": {"score_thr": 0.1, "max_per_img": 50}}
+NMS = Suppression(0.5, False, 80)
+
+
+@pytest.mark.parametrize(
+    ("settings", "in_file", "suppression", "postprocess", "threshold", "most"),
+    [
+        (ONE_STAGE, None, None, "graph", 0.05, 100),
+        (ONE_STAGE, 90, None, "graph", 0.05, 90),
+        (TWO_STAGE, None, None, "graph", 0.1, 50),
+        ({"max_per_image": 20}, None, None, "graph", None, 20),
+        (ONE_STAGE, None, NMS, "host", 0.05, 80),
+        (ONE_STAGE, 90, NMS, "graph", 0.05, 90),
+        (None, 7, None, "graph", None, 7),
+        (None, None, None, "graph", None, None),
+    ],
+)
+def test_what_bounds_the_detections_is_said(
+    settings: dict[str, Any] | None, in_file: int | None, suppression: Suppression | None,
+    postprocess: str, threshold: float | None, most: int | None,
+) -> None:  # fmt: skip
+    text = json.dumps(settings) if settings else ""
+    facts = ModelFacts(("a",), False, "", suppression=suppression, test_settings=text)
+    evaluate = SimpleNamespace(inputs={"clip": True})
+    row = {"postprocess": postprocess}
+    cell: Any = SimpleNamespace(facts=facts, row=row, records={"evaluate": evaluate})
+    found = manifest._postprocess(cell, in_file)
+    assert found["score_threshold"] == threshold and found["max_detections"] == most
+    assert (found["suppression"] is None) == (postprocess == "graph")
+    assert manifest._test_settings(facts) == settings
+
+
+def test_an_onnx_file_bounds_its_detections_where_their_axis_is_fixed() -> None:
+    assert onnx_file.most_detections(model({"dets": (1, 100, 5), "labels": (1, 100)})) == 100
+    assert onnx_file.most_detections(model({"dets": ("batch", "k", 5)})) is None
+    assert onnx_file.most_detections(model({"boxes": (1, 300, 4)})) is None
 
 
 def test_metadata_replaces_its_own_entries_and_keeps_others(tmp_path: Path) -> None:

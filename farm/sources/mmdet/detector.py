@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,7 @@ def load(model: specs.Model) -> Detector:
         mask_frame=graphs.mask_frame(detector),
         raw_refused=partial_graphs.raw_refusal(detector),
         padded_to=pipeline.padded_to(prepared),
+        test_settings=_test_settings(detector),
         **_labels(detector, meta, settings, model),
         **_refusals(detector),
     )
@@ -146,6 +148,11 @@ def _labels(
         "labels_doubt": found.doubt,
         "labels_contradicted": found.contradicted,
     }
+
+
+def _test_settings(detector: Any) -> str:
+    """What its config states for testing, as JSON; what JSON does not have as text."""
+    return json.dumps(getattr(detector, "test_cfg", None) or {}, sort_keys=True, default=str)
 
 
 def _clips_boxes(detector: Any) -> bool:
