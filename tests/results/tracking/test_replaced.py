@@ -97,6 +97,17 @@ def test_runs_that_others_supersede_and_second_ones_of_a_cell_are_removed(place:
     assert {one.info.run_id for one in shown(place)[2]} == {one.info.run_id for one in found}
 
 
+def test_a_cell_whose_run_was_removed_gets_another(place: Path) -> None:
+    log(place, row("x"), row("y"))
+    client, _, found = shown(place)
+    old = by_cell(found)
+    client.delete_run(old["x"].info.run_id)
+    assert log(place, row("x", box_ap=0.25), row("y"))
+    new = by_cell(shown(place)[2])
+    assert new["x"].data.metrics["bbox_mAP"] == 0.25
+    assert new["y"].info.run_id == old["y"].info.run_id
+
+
 class _InterruptedHere(Exception):
     """What ends an update between two of its calls."""
 
