@@ -173,4 +173,6 @@ def test_the_sweep_says_what_to_ship_and_how_to_run_it_again(
     address = f"{server}/#/experiments/{cells[0].info.experiment_id}/runs/{parent}"
     text = show(page, address, "Pareto front", picture="sweep")
     assert "farm run matrices/demo.yaml" in text and "Ship" in text
-    show(page, f"{address}/artifacts", "matrix.yaml", "leaderboard.csv")
+    assert "bbox_mAP" in text and "box_ap" not in text and "box AP" not in text
+    files = ("matrix.yaml", "matrix-as-run.yaml", "leaderboard.csv", "report.html")
+    show(page, f"{address}/artifacts", *files)

@@ -128,10 +128,11 @@ def _draw_mask(picture: Pixels, side: Side, index: int, size: tuple[int, ...]) -
     """
     if side.found.rles is None or tuple(side.found.rles[index]["size"]) != size:
         return
-    mask: Pixels = coco_mask.decode(dict(side.found.rles[index]))
-    mask = cv2.resize(mask, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    own: Pixels = coco_mask.decode(dict(side.found.rles[index]))
+    mask: Any = cv2.resize(own, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     inside, (colour, width) = mask > 0, _look(index, side)
-    picture[inside] = _rounded(picture[inside] * (1 - _MASK) + np.float32(colour) * _MASK)
+    tint = np.array(colour, np.float32) * _MASK
+    picture[inside] = _rounded(picture[inside] * np.float32(1 - _MASK) + tint)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, colour, width)
 

@@ -191,8 +191,8 @@ class Server:
             self.experiment, engine.name, run, {**engine.tags, **EXTERNAL}, dict(engine.params)
         )
         model = str(made.model_id)
-        own = {"MLmodel": mlmodel(model, run, made.artifact_location)}
-        self._attach_to_model(model, {**own, **engine.files})
+        about = {"MLmodel": mlmodel(model, run, made.artifact_location)}
+        self._attach_to_model(model, {**about, **engine.files})
         self._client.finalize_logged_model(model, "READY")
         self._client.log_outputs(run, [LoggedModelOutput(model, 0)])
         return model
