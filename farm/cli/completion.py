@@ -34,8 +34,11 @@ def completion(options: argparse.Namespace) -> int:
 
     parser = make_parser()
     for one in _parsers(parser):
+        # Shells show it beside the name, where a paragraph is too long.
+        short = (one.description or "").split(". ")[0]
         if isinstance(one, CommandParser):
             one.add_arguments()
+        one.description = short
     for one in _parsers(parser):
         for action in one._actions:
             name = action.metavar if isinstance(action.metavar, str) else action.dest

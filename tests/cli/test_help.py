@@ -1,18 +1,14 @@
-"""Helps teach by example; shells complete the same words."""
+"""Helps teach by example."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 from conftest import Tool
 
 from farm.cli import main as command_line
-from farm.cli.completion import SHELLS
 from farm.cli.examples import EXAMPLES, epilog_of
 
 WORDS = [
@@ -58,35 +54,3 @@ def test_options_that_may_be_left_out_have_their_default_in_the_help() -> None:
             if not plain and "default" not in action.help:
                 lacking.append(f"{name} {action.dest}")
     assert lacking == []
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-def test_a_script_has_every_command_and_its_options(shell: str, tool: Tool) -> None:
-    done = tool("completion", shell)
-    assert done.code == 0 and done.err == ""
-    for word in (*command_line.COMMANDS, "max-ap-drop", "executor", "verify", "discard"):
-        assert word in done.out, word
-
-
-def test_bash_completes_commands_options_choices_and_files(tool: Tool, tmp_path: Path) -> None:
-    script = tmp_path / "farm.bash"
-    script.write_text(tool("completion", "bash").out)
-    (tmp_path / "own.yaml").touch()
-
-    def completed(*words: str) -> list[str]:
-        code = (
-            f"source {script}; COMP_WORDS=({shlex.join(words)} ''); COMP_CWORD={len(words)};"
-            " COMP_WORDS[COMP_CWORD]=''; f=$(complete -p farm | grep -o '_shtab_[a-z_]*');"
-            ' "$f"; printf "%s\\n" "${COMPREPLY[@]}"'
-        )
-        bash = shutil.which("bash")
-        assert bash is not None
-        done = subprocess.run(
-            [bash, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
-        )
-        return done.stdout.split()
-
-    assert {"run", "best", "init"} <= set(completed("farm"))
-    assert set(completed("farm", "best", "--objective")) == {"latency", "throughput", "ap"}
-    assert "own.yaml" in completed("farm", "plan")
-    assert set(completed("farm", "store")) >= {"verify"}
