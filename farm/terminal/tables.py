@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from farm.terminal import plain
 
@@ -34,6 +34,9 @@ than these are a text of rich's."""
 _DASHES = "    \n    \n -- \n    \n    \n    \n    \n    \n"
 """rich's form of a table of which only the headings are divided from the rows, in ASCII."""
 
+Colours = Literal["standard", "256", "truecolor", "windows"]
+"""rich's names for the sets of colours that terminals have."""
+
 _Column = Sequence[str]
 """The texts of a column, that of its heading first."""
 
@@ -45,7 +48,7 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns
 
 
-def color_system() -> str | None:
+def color_system() -> Colours | None:
     """Return rich's name for the colours of the terminal that stdout is.
 
     None where stdout is no terminal or has no colours (`TERM=dumb`), and where NO_COLOR is set.
@@ -55,7 +58,8 @@ def color_system() -> str | None:
     from rich.console import Console
 
     console = Console(file=sys.stdout)
-    return None if console.no_color else console.color_system
+    found: Any = console.color_system  # one of these names
+    return None if console.no_color else found
 
 
 def table(
@@ -83,7 +87,7 @@ def table(
     if width is None:
         return _padded(columns, numeric, widths, gap)
     least = [
-        max(min(own, _LEAST_TEXT), text_width(column[1:]) if right else 0)
+        _least_of_numbers(column) if right else min(own, _LEAST_TEXT)
         for column, right, own in zip(columns, numeric, widths, strict=True)
     ]
     fitting = _narrowed(widths, least, width - gap * (len(widths) - 1))
@@ -99,6 +103,11 @@ def table(
 def text_width(texts: Iterable[str]) -> int:
     """Return the columns of a terminal that the widest of the texts takes."""
     return max(map(_cells, set(texts)), default=0)
+
+
+def _least_of_numbers(column: _Column) -> int:
+    """The width in which the numbers and the words of the heading are not folded."""
+    return max(text_width(column[1:]), min(text_width(column[0].split()), _LEAST_TEXT))
 
 
 def _plain_column(column: _Column) -> _Column:
@@ -157,8 +166,12 @@ def _rich_table(
     cells = []
     for column, right, width in zip(columns, numeric, widths, strict=True):
         texts = {text: Text(text) for text in set(column)}
-        justify = "right" if right else "left"
-        made.add_column(texts[column[0]], justify=justify, width=width, overflow="fold")
+        made.add_column(
+            texts[column[0]],
+            justify="right" if right else "left",
+            width=width,
+            overflow="fold",
+        )
         cells.append([texts[text] for text in column[1:]])
     for row, style in zip_longest(zip(*cells, strict=True), styles):
         made.add_row(*row, style=style or None)
@@ -186,7 +199,7 @@ def fields(pairs: Iterable[tuple[str, str]], indent: int = 2) -> str:
     return _rendered(grid, _UNBOUNDED)
 
 
-def _rendered(made: Table | Text, width: int, colors: str | None = None) -> str:
+def _rendered(made: Table | Text, width: int, colors: Colours | None = None) -> str:
     """It as text, whatever variables of the environment ask for. colors: see
     `color_system`."""
     from rich.console import Console

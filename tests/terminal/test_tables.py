@@ -63,6 +63,12 @@ def test_numbers_are_folded_last_and_nothing_is_cut_off() -> None:
         "--------------",
         "ssd   12345678",
     ]
+    assert table(("model", "mask AP"), [("onestage", "0.5")], NUMERIC, width=14).splitlines() == [
+        "          mask",
+        "model       AP",
+        "--------------",
+        "onestage   0.5",
+    ]
     for width in (1, 3, 7, 12):
         lines = table(HEADINGS, longer, NUMERIC, width=width).splitlines()
         assert max(map(len, lines)) <= max(width, 3)
