@@ -24,9 +24,12 @@ from mmdet.models.detectors.panoptic_two_stage_segmentor import TwoStagePanoptic
 from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
 from torch import Tensor, nn
 
-from farm.sources.mmdet import dense, keypoints, partial_graphs, queries, segments, two_stage
+from farm.sources.mmdet import dense, keypoints, partial_graphs, segments, two_stage
 from farm.sources.mmdet.candidates import Candidates, suppress, suppression
 from farm.sources.mmdet.parts import limits, packed, require_test_path
+from farm.sources.mmdet.queries import Detr
+from farm.sources.mmdet.queries.deformable_detr import DeformableDetr
+from farm.sources.mmdet.queries.sparse import Sparse
 
 
 class OneStage(nn.Module):
@@ -87,9 +90,9 @@ FORMS: dict[type, type[nn.Module]] = {
     SingleStageDetector: OneStage,
     TwoStageDetector: TwoStage,
     TridentFasterRCNN: Trident,
-    DETR: queries.Detr,
-    DeformableDETR: queries.DeformableDetr,
-    SparseRCNN: queries.Sparse,
+    DETR: Detr,
+    DeformableDETR: DeformableDetr,
+    SparseRCNN: Sparse,
     CornerNet: keypoints.Keypoints,
     CenterNet: keypoints.Keypoints,
     SingleStageInstanceSegmentor: segments.Solo,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import take
 from farm.sources.mmdet.parts import limits, packed, require, require_test_path
-from farm.sources.mmdet.queries.detr import detections
+from farm.sources.mmdet.queries import detections
 
 _FAR = 1e4
 """A logit whose sigmoid is exactly 1; mmdet uses infinity, which not every runtime supports."""

@@ -22,7 +22,7 @@ from farm.sources.mmdet.parts import (
     require_plain_coder,
     require_test_path,
 )
-from farm.sources.mmdet.queries.detr import best, corners
+from farm.sources.mmdet.queries import best, corners
 from farm.sources.mmdet.two_stage.pooling import pool
 from farm.sources.mmdet.two_stage.regions import own_map, probabilities
 

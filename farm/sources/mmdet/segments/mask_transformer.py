@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from farm.sources.mmdet.candidates import Candidates, select_rows
 from farm.sources.mmdet.parts import packed, require, require_test_path
-from farm.sources.mmdet.queries.detr import best
+from farm.sources.mmdet.queries import best
 from farm.sources.mmdet.segments import mask_heads
 
 Read = Callable[[Any, list[Tensor]], tuple[Tensor, Tensor]]
