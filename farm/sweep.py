@@ -18,20 +18,13 @@ from farm.engine.holding import announced
 from farm.engine.known import steps_to_do, tried_again
 from farm.engine.remaining import Comparison, TimeLeft, comparisons_of
 from farm.engine.scheduler import Executor, Outcome, Unwatched, Watchers, run_steps
-from farm.engine.status import (
-    CellStatus,
-    failure_classes,
-    failure_reasons,
-    is_well,
-    skip_reasons,
-)
+from farm.engine.status import CellStatus, failure_classes, failure_reasons, is_well, skip_reasons
 from farm.engine.workers.limits import Limits, limits_of
-from farm.errors import ClusterLost, InputError, InputErrors
+from farm.errors import ClusterLost, InputErrors
 from farm.plan import make_plan
 from farm.plan.comparisons import STAGE as COMPARE
 from farm.plan.machines.placement import cores
 from farm.results.candidates import compared
-from farm.results.history import replaced
 from farm.results.leaderboard.board import Board, LiveRows
 from farm.results.rows import make_rows
 from farm.results.tracking import link, tracking_uri
@@ -129,7 +122,7 @@ def run_sweep(
                     estimates=estimates,
                 )
                 log_notes(plan, store)
-                _keep_replaced(plan, results)
+                results.keep_replaced(plan)
                 if again:
                     _forget(again, matrix, plan, store, results)
                 live = partial(_live, matrix, store, results, tracker if choices.mlflow else None)
@@ -138,8 +131,9 @@ def run_sweep(
                 later = comparisons_of(plan, matrix.spec.compare)
                 outcomes |= _run(plan, store, start, choices, limits, live, estimates, later)
                 plan = _with_comparisons(matrix, plan, store, results)
-                comparisons = _comparisons(plan)
-                outcomes |= _run(comparisons, store, start, choices, limits, live, estimates)
+                compares = plan.with_ancestors(step.key for step in plan.of_stage(COMPARE))
+                part = replace(plan, steps=compares)
+                outcomes |= _run(part, store, start, choices, limits, live, estimates)
         except KeyboardInterrupt:
             return end(interrupted=True)  # here, where another signal changes nothing
         except ClusterLost:
@@ -163,23 +157,6 @@ def _with_comparisons(matrix: Matrix, plan: Plan, store: Store, results: Results
     return plan
 
 
-def _keep_replaced(plan: Plan, results: Results) -> None:
-    """Keep the sweep's earlier figures as history, where code, packages or inputs have changed.
-
-    Raises:
-        OSError: they cannot be written.
-    """
-    planned = {cell.cell.id: cell.steps.get("measure") for cell in plan.cells}
-    try:
-        rows = results.of_sweep(plan.name, "*")
-    except InputError as error:  # the sweep writes these files anew
-        log.warning(f"earlier figures are not kept as history: {error}")
-        return
-    if old := replaced(rows, planned):
-        results.keep_history(old, plan.name)
-        log.info(f"{len(old)} cells run anew; their earlier figures are history")
-
-
 def _forget(again: Again, matrix: Matrix, plan: Plan, store: Store, results: Results) -> None:
     """Keep the figures that are asked for anew as history, and let their steps run again.
 
@@ -195,12 +172,6 @@ def _forget(again: Again, matrix: Matrix, plan: Plan, store: Store, results: Res
     for ref in refs:
         store.remove(ref)
     log.info(f"{len(chosen)} cells: {again.stage} runs again; their earlier figures are history")
-
-
-def _comparisons(plan: Plan) -> Plan:
-    """The part of the plan that the comparisons are of."""
-    steps = plan.with_ancestors(step.key for step in plan.of_stage(COMPARE))
-    return replace(plan, steps=steps)
 
 
 def _live(

@@ -15,10 +15,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import pytest
 import wheels
@@ -57,6 +58,44 @@ HEAVY = {
     one for one in ("mmcv", "mmdet", "openvino", "torch") if importlib.util.find_spec(one) is None
 }
 """What the tests without them (`make pythons`) leave out, with the test files that import it."""
+
+
+CI = "FARM_CI" in os.environ
+"""Whether this is `.ci/run`, which has everything that can be had without a GPU or real data."""
+
+_OF_CI = (
+    "coverage",
+    "jsonschema",
+    "mlflow",
+    "onnxruntime",
+    "playwright",
+    "ray",
+    "scipy",
+    "tensorrt_rtx_bindings",
+)
+"""Packages without which tests skip themselves, and which `make setup` installs."""
+
+
+def pytest_configure() -> None:
+    """Let no test of a package be skipped in CI because the package has not been installed."""
+    lost = [one for one in (*HEAVY, *_OF_CI) if importlib.util.find_spec(one) is None]
+    if CI and lost:
+        raise pytest.UsageError(f"CI lacks {', '.join(sorted(lost))}; run `make setup`")
+
+
+def skip_but_in_ci(reason: str) -> NoReturn:
+    """Skip a test for what this machine lacks and CI has: there its lack is a failure."""
+    if CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def wait_for(holds: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until something holds, and fail where it does not in so many seconds."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, f"it did not hold within {seconds:g} s"
+        time.sleep(0.02)
 
 
 needs_packages = pytest.mark.skipif(

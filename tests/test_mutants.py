@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
+import importlib
 import random
 import sys
 from pathlib import Path
@@ -16,24 +16,28 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def tool() -> Any:
-    spec = importlib.util.spec_from_file_location("mutants_tool", PROJECT / "tools" / "mutants.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["mutants_tool"] = module
-    spec.loader.exec_module(module)
-    return module
+    sys.path.insert(0, str(PROJECT / "tools"))
+    try:
+        return importlib.import_module("mutants")
+    finally:
+        sys.path.pop(0)
 
 
-def broken(tool: Any, source: str) -> list[str]:
+@pytest.fixture(scope="module")
+def mutations(tool: Any) -> Any:
+    return importlib.import_module("mutations")
+
+
+def broken(mutations: Any, source: str) -> list[str]:
     """Every mutant of the source, as its text."""
     found = []
-    for number in range(len(list(tool.places(ast.parse(source))))):
+    for number in range(len(list(mutations.places(ast.parse(source))))):
         tree = ast.parse(source)
-        parent, name, position = list(tool.places(tree))[number]
+        parent, name, position = list(mutations.places(tree))[number]
         if position is None:
-            setattr(parent, name, tool.changed(getattr(parent, name)))
+            setattr(parent, name, mutations.changed(getattr(parent, name)))
         else:
-            getattr(parent, name)[position] = tool.changed(getattr(parent, name)[position])
+            getattr(parent, name)[position] = mutations.changed(getattr(parent, name)[position])
         found.append(ast.unparse(ast.fix_missing_locations(tree)))
     return found
 
@@ -54,8 +58,8 @@ def broken(tool: Any, source: str) -> list[str]:
         ("if a < b:\n    c", ["if not a < b:\n    c", "if a <= b:\n    c"]),
     ],
 )
-def test_each_kind_of_place_is_broken(tool: Any, source: str, mutants: list[str]) -> None:
-    assert broken(tool, source) == mutants
+def test_each_kind_of_place_is_broken(mutations: Any, source: str, mutants: list[str]) -> None:
+    assert broken(mutations, source) == mutants
 
 
 @pytest.mark.parametrize(
@@ -67,8 +71,8 @@ def test_each_kind_of_place_is_broken(tool: Any, source: str, mutants: list[str]
         "f(timeout=60)", "zip(a, b, strict=True)",
     ],
 )  # fmt: skip
-def test_what_no_test_should_notice_is_left_out(tool: Any, source: str) -> None:
-    assert broken(tool, source) == []
+def test_what_no_test_should_notice_is_left_out(mutations: Any, source: str) -> None:
+    assert broken(mutations, source) == []
 
 
 @pytest.mark.parametrize(
@@ -80,8 +84,8 @@ def test_what_no_test_should_notice_is_left_out(tool: Any, source: str) -> None:
         ("while True:\n    c", ["while False:\n    c"]),
     ],
 )
-def test_the_same_mutant_is_not_made_twice(tool: Any, source: str, mutants: list[str]) -> None:
-    assert broken(tool, source) == mutants
+def test_the_same_mutant_is_not_made_twice(mutations: Any, source: str, mutants: list[str]) -> None:
+    assert broken(mutations, source) == mutants
 
 
 def test_a_seed_gives_the_same_mutants_of_all_packages(tool: Any) -> None:
@@ -110,12 +114,18 @@ def test_the_source_of_a_mutant_differs_in_that_place_alone(tool: Any) -> None:
     ],
 )
 def test_a_mutant_that_fails_or_hangs_a_test_is_noticed_and_put_back(
-    tool: Any, test: str, limit: int, alive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tool: Any,
+    mutations: Any,
+    test: str,
+    limit: int,
+    alive: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "own.py").write_text("def value(number):\n    return number + 1\n")
     (tmp_path / "test_own.py").write_text(f"import own\n\ndef test_one():\n    {test}\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
-    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    monkeypatch.setattr(mutations, "ROOT", tmp_path)
     monkeypatch.setattr(tool, "LIMIT_S", limit)
     (mutant,) = [one for one in tool.mutants(tmp_path / "own.py") if one.after == "number - 1"]
     assert tool.survives(mutant, ["test_own.py"], [], tmp_path) is alive
@@ -144,5 +154,5 @@ def test_tests_are_those_that_reach_the_line_and_of_others_the_packages_own(
     assert found[1][:2] == [function, "tests/engine/"]
     assert "tests/engine/test_scheduler.py" in found[1] and found[1][1:] == found[2] == found[3]
     slow = {"tests/engine/test_exits.py", "tests/engine/test_ray_cluster.py"}
-    more = slow | {"tests/engine/test_ray_executor.py"}
+    more = slow | {"tests/engine/test_gpu_shares.py", "tests/engine/test_ray_executor.py"}
     assert [set(reach.slow(one)) for one in mutants] == [slow, slow, more, more]

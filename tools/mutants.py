@@ -9,14 +9,7 @@ tests, at import say: the package's own tests and those that import the module).
 package's own folder are run where they import the module, and of lines that no other test reaches.
 Prints the survivors; ends with 1 if they are more than 5 %.
 
-Left out, since no test could or should notice it:
-
-- annotations, decorators, texts, what type checkers alone read, and calls of `log`;
-- how large a limit is: constants named MOST_..., LONGEST_... or ..._S, and the keyword `timeout`
-  (the comparisons with a limit are broken);
-- `strict` of `zip`, which only checks the program itself;
-- the negation of a condition that is one comparison or a `not`: breaking the comparison itself is
-  the same mutant.
+What is broken, and what is left out, says `mutations.py`.
 
 Libraries for this (mutmut, cosmic-ray) run one command for all mutants, or load the tests into one
 process, which those that begin processes or Ray do not survive.
@@ -25,151 +18,26 @@ process, which those that begin processes or Ray do not survive.
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
-import copy
 import importlib
 import os
 import random
-import re
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from mutations import ROOT, Mutant, mutants, source
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("config", "engine", "plan", "results", "store")
 MOST_SURVIVORS = 0.05
 LIMIT_S = 120
 """For each test of a mutant: one that hangs is noticed as well."""
-
-_COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
-}  # fmt: skip
-_OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.Pow: ast.Mult,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """path: of the module, from the project's folder. number: of the place in it."""
-
-    path: str
-    number: int
-    line: int
-    before: str
-    after: str
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.before}  ->  {self.after}"
-
-
-def changed(node: ast.AST) -> ast.AST | None:
-    """Another node in its place; None where there is nothing to break."""
-    other = copy.copy(node)
-    match other:
-        case ast.Compare(ops=[one]) if type(one) in _COMPARISONS:
-            other.ops = [_COMPARISONS[type(one)]()]
-        case ast.BinOp(op=one) if type(one) in _OPERATORS:
-            other.op = _OPERATORS[type(one)]()
-        case ast.BoolOp(op=ast.And()):
-            other.op = ast.Or()
-        case ast.BoolOp(op=ast.Or()):
-            other.op = ast.And()
-        case ast.UnaryOp(op=ast.Not()):
-            return other.operand
-        case ast.If() | ast.IfExp() | ast.While() if not _broken_itself(other.test):
-            other.test = ast.UnaryOp(ast.Not(), other.test)
-        case ast.Constant(value=bool(value)):
-            other.value = not value
-        case ast.Constant(value=int(value)) | ast.Constant(value=float(value)):
-            other.value = value + 1
-        case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Constant):
-            other.value = ast.Constant(None)
-        case ast.Continue():
-            return ast.Break()
-        case _:
-            return None
-    return other
-
-
-def _broken_itself(test: ast.expr) -> bool:
-    """Whether the mutant of the condition itself is its negation."""
-    match test:
-        case ast.Compare(
-            ops=[ast.Eq() | ast.NotEq() | ast.Is() | ast.IsNot() | ast.In() | ast.NotIn()]
-        ):
-            return True
-        case ast.UnaryOp(op=ast.Not()) | ast.Constant():
-            return True
-    return False
-
-
-def places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
-    """Parent, field and position of every node that can be broken, in a fixed order."""
-    for name, value in ast.iter_fields(tree):
-        if name in ("annotation", "returns", "decorator_list"):
-            continue
-        several = isinstance(value, list)
-        for position, node in enumerate(value if several else [value]):
-            if not isinstance(node, ast.AST) or _left_out(node):
-                continue
-            if changed(node) is not None:
-                yield tree, name, position if several else None
-            yield from places(node)
-
-
-_LIMIT = re.compile(r"_?(MOST|LONGEST)(_|$)|.*_S$")
-
-
-def _left_out(node: ast.AST) -> bool:
-    """What the module's docstring lists: for type checkers, for the log, limits, `strict`."""
-    match node:
-        case ast.If(test=test):
-            return "TYPE_CHECKING" in ast.dump(test)
-        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="log")))):
-            return True
-        case ast.Assign(targets=[ast.Name(id=name)]):
-            return _LIMIT.match(name) is not None
-        case ast.keyword(arg=name):
-            return name in ("strict", "timeout")
-    return False
-
-
-def mutants(path: Path) -> list[Mutant]:
-    """Every mutant of a module."""
-    found = []
-    for number, (parent, name, position) in enumerate(places(ast.parse(path.read_text()))):
-        node = getattr(parent, name)
-        node = node if position is None else node[position]
-        before, after = (_short(ast.unparse(one)) for one in (node, changed(node)) if one)
-        found.append(Mutant(str(path.relative_to(ROOT)), number, node.lineno, before, after))
-    return found
-
-
-def _short(text: str) -> str:
-    return text.splitlines()[0][:60]
-
-
-def source(mutant: Mutant) -> str:
-    """The module's text with the mutant in it."""
-    tree = ast.parse((ROOT / mutant.path).read_text())
-    parent, name, position = list(places(tree))[mutant.number]
-    if position is None:
-        setattr(parent, name, changed(getattr(parent, name)))
-    else:
-        getattr(parent, name)[position] = changed(getattr(parent, name)[position])
-    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 class Reach:

@@ -74,8 +74,9 @@ def diff(options: argparse.Namespace) -> int:
         InputError: there is no leaderboard, or A or B selects no cells or ambiguous ones.
     """
     from farm.cli.results import results_of
-    from farm.results.diff import Bounds, Verdict, pairs, parse
+    from farm.results.diff import Bounds, Verdict
     from farm.results.history import as_before
+    from farm.results.pairing import pairs, parse
     from farm.results.tables import render_columns
 
     gc.disable()  # many rows; the command ends at once

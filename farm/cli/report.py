@@ -79,7 +79,7 @@ def report(options: argparse.Namespace) -> int:
 
 def _form(name: str) -> str:
     """The format of an image, by the end of its name. Raises InputError."""
-    from farm.results.report.charts import FORMATS
+    from farm.results.report.plot import FORMATS
 
     form = Path(name).suffix.removeprefix(".").lower()
     if form not in FORMATS:
@@ -89,9 +89,9 @@ def _form(name: str) -> str:
 
 
 def _plot(groups: dict[str, list[Row]], form: str) -> bytes:
-    from farm.results.report import charts, plot
+    from farm.results.report import plot, points
 
-    plotted = {target: rows for target, rows in groups.items() if any(map(plot.shown, rows))}
+    plotted = {target: rows for target, rows in groups.items() if any(map(points.shown, rows))}
     if not plotted:
         raise InputError("no cell has both an AP and a latency, so there is nothing to plot")
-    return charts.drawn(plot.static(plotted), form)
+    return plot.drawn(plot.static(plotted), form)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
@@ -22,10 +23,13 @@ from farm.store.opening import open_objects, open_store, own_folder
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
+    from farm.plan.steps import Plan
     from farm.results.columns import Row
     from farm.store import Store
     from farm.store.remote.looking import Onlooker
     from farm.store.remote.mirror import Mirror
+
+log = logging.getLogger(__name__)
 
 BOARD, SWEEPS = "leaderboard", "sweeps"
 _RUNNING = f"{SWEEPS}/running"
@@ -149,6 +153,21 @@ class Results:
         names = history.keep(rows, self.folder, sweep)
         if self.mirror:
             self.mirror.push(names)
+
+    def keep_replaced(self, plan: Plan) -> None:
+        """Keep the earlier figures of a sweep as history, where code, packages or inputs have
+        changed since. Raises OSError."""
+        from farm.results.history import replaced
+
+        planned = {cell.cell.id: cell.steps.get("measure") for cell in plan.cells}
+        try:
+            rows = self.of_sweep(plan.name, "*")
+        except InputError as error:  # the sweep writes these files anew
+            log.warning(f"earlier figures are not kept as history: {error}")
+            return
+        if old := replaced(rows, planned):
+            self.keep_history(old, plan.name)
+            log.info(f"{len(old)} cells run anew; their earlier figures are history")
 
     def history(self, target: str | None, sweep: str | None) -> list[Row]:
         """Return the rows that were kept, as `history.read`. Raises InputError, OSError."""

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from farm.config.measuring import CompareSpec, MeasureSpec, RacingSpec, default_or_none
 from farm.config.models import AnyModelSpec, DatasetSpec

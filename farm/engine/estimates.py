@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from farm.engine.status import StepStatus
 from farm.errors import InputError
+from farm.failures import FailureKind
 from farm.files import atomic, jsonfile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from farm.engine.status import Outcome
     from farm.plan.steps import Step
 
 FOLDER, FILE = "estimates", "estimates/steps.json"
@@ -125,6 +128,13 @@ class Estimates:
             parents = (self._models[one] for one in step.parents if one in self._models)
             if model := _model_of(step) or next(parents, None):
                 self._models[key] = model
+
+    def learn(self, step: Step, outcome: Outcome) -> None:
+        """Note what a step has taken that has ended, or that memory ran out meanwhile."""
+        if outcome.status is StepStatus.TRANSIENT and outcome.kind is FailureKind.OOM:
+            self.note_out_of_memory(step)
+        elif outcome.status is StepStatus.DONE and outcome.seconds:  # else it was done before
+            self.note(step, outcome.seconds, outcome.memory_bytes, outcome.gpu_bytes)
 
     def note(self, step: Step, seconds: float, memory_bytes: int, gpu_bytes: int = 0) -> None:
         """Note what a step has taken. gpu_bytes: 0 where it is not known."""

@@ -18,12 +18,21 @@ log = logging.getLogger(__name__)
 _PUT_OFF_S = 1.0
 """After how many seconds a step that another sweep is running is offered again."""
 
+_NODE_S = 60.0
+"""How long a step waits for a node while nothing runs, in seconds."""
+
+_IDLE_S = 0.1
+"""How often a step is offered while nothing runs, in seconds."""
+
 _Entry = tuple[float, int, "Step"]
 """The length of a step's critical path, negative, and which of equal ones became ready first."""
 
 
 class ReadySteps:
     """Queues of ready steps, one for each kind of node that they need.
+
+    idle_since: since when nothing runs, in seconds of the monotonic clock; None while something
+    does.
 
     Args:
         critical_path_s: Returns the length of a step's critical path; the longest is offered first.
@@ -35,6 +44,7 @@ class ReadySteps:
         self._full = set[Hashable]()
         self._others, self._waited = set[str](), False
         self._put_off: list[tuple[float, Step]] = []
+        self.idle_since: float | None = None
 
     def add(self, step: Step, pause_s: float = 0.0) -> None:
         """Add a step, at once or in so many seconds."""
@@ -90,7 +100,29 @@ class ReadySteps:
         """Return the steps that could be offered now."""
         return [step for queue in self._queues.values() for _, _, step in sorted(queue)]
 
-    def sleep(self) -> bool:
+    def wait_idly(self) -> list[Step]:
+        """Wait, while nothing runs, for other sweeps, for the next try of a step, or for a node.
+
+        Returns the steps for which no node has come in time: they are not ready any more.
+
+        Raises:
+            RuntimeError: there is nothing to wait for.
+        """
+        if self._sleep():
+            return []
+        ready, now = self.steps(), time.monotonic()
+        if not ready:
+            raise RuntimeError("no step can go on, and none is ready")
+        if self.idle_since is None:
+            self.idle_since = now
+        if now - self.idle_since < _NODE_S:
+            time.sleep(min(_NODE_S, _IDLE_S))
+            return []
+        for step in ready:
+            self.withdraw(step)
+        return ready
+
+    def _sleep(self) -> bool:
         """Sleep until a step that comes later is due; return whether there is one."""
         if not self._put_off:
             return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from farm.engine.order import Dependencies, Order, Tries
 from farm.engine.ready import ReadySteps
 from farm.engine.status import Outcome, StepStatus, StepStatuses
 from farm.engine.workers.limits import Limits
-from farm.failures import FailureKind
 from farm.plan.steps import Step
 
 if TYPE_CHECKING:
@@ -34,12 +32,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-_NODE_S = 60.0
-"""How long a step waits for a node while nothing runs, in seconds."""
-
-_IDLE_S = 0.1
-"""How often a step is offered while nothing runs, in seconds."""
 
 _NO_NODE = "no node is left that can run it; the same command goes on when one has joined"
 
@@ -100,7 +92,6 @@ class _Run:
         self._steps, self._store, self._watcher = steps, store, watcher
         self._statuses = StepStatuses(steps)
         self._tries = Tries()
-        self._idle_since: float | None = None
         self._estimates = estimates
         estimates.add_plan(steps)
         self._order = Order(steps, estimates)
@@ -166,28 +157,9 @@ class _Run:
             self.running[step.key] = step
             self._watcher.started(step)
         if self.running or len(self.remaining) < before:  # else others may be ready now
-            self._idle_since = None
-        else:
-            self._wait_idly()
-
-    def _wait_idly(self) -> None:
-        """Wait for other sweeps, for the next try of a step, or for a node; give nodes up in time.
-
-        Raises:
-            RuntimeError: there is nothing to wait for.
-        """
-        if self._ready.sleep():
+            self._ready.idle_since = None
             return
-        ready, now = self._ready.steps(), time.monotonic()
-        if not ready:
-            raise RuntimeError("no step can go on, and none is ready")
-        if self._idle_since is None:
-            self._idle_since = now
-        if now - self._idle_since < _NODE_S:
-            time.sleep(min(_NODE_S, _IDLE_S))
-            return
-        for step in ready:
-            self._ready.withdraw(step)
+        for step in self._ready.wait_idly():
             self.claims.release(step.key)
             self._finish(step, Outcome(step.key, StepStatus.SKIPPED, _NO_NODE))
 
@@ -217,7 +189,9 @@ class _Run:
         step = self.running.pop(outcome.key)
         self._store.drop(step.ref)
         self.claims.release(step.key)
-        self._learn(step, outcome)
+        self._estimates.learn(step, outcome)
+        if self._order.renew():
+            self._ready.reorder()
         if outcome.status is StepStatus.WAITING:
             self._statuses.change(step.key, StepStatus.WAITING)
             self._await_parents(step)
@@ -232,16 +206,6 @@ class _Run:
                 self._await_parents(step, self._tries.pause_s(outcome))
             return
         self._finish(step, outcome)
-
-    def _learn(self, step: Step, outcome: Outcome) -> None:
-        """Note what the step has taken, and reorder those that are ready if that changes much."""
-        if outcome.status is StepStatus.TRANSIENT and outcome.kind is FailureKind.OOM:
-            self._estimates.note_out_of_memory(step)
-        elif outcome.status is StepStatus.DONE and outcome.seconds:  # else it was done before
-            took = outcome.seconds, outcome.memory_bytes, outcome.gpu_bytes
-            self._estimates.note(step, *took)
-            if self._order.renew():
-                self._ready.reorder()
 
     def _make_anew(self, altered: Ref) -> None:
         """Run a parent again whose artifact is no longer what it was."""

@@ -41,11 +41,11 @@ def gpu_figures() -> dict[str, Any]:
         return {}
     try:
         return figures_of(pynvml, first_uuid())
-    except Exception as error:
+    except Exception as error:  # as above; figures are missing rather than the step
         log.debug("no figures of the GPU: %s", error)
         return {}
     finally:
-        with suppress(Exception):
+        with suppress(Exception):  # there is nothing left to lose
             pynvml.nvmlShutdown()
 
 

@@ -47,8 +47,9 @@ class ResolvedInputs:
         self.environments = Environments(matrix)
         self.missing += self.environments.missing
         self.runtime_options = {
-            name: self._options(name, options)
-            for name, options in self._spec.runtime_options.items()
+            # With the digests of files in place of their paths.
+            name: self._resolved(catalog.runtime_of(name).options, given, "runtime_options", name)
+            for name, given in self._spec.runtime_options.items()
         }
 
     def options_of(self, runtime: str) -> specs.Options:
@@ -214,11 +215,6 @@ class ResolvedInputs:
         except InputError as error:
             where = self._matrix.document.where(("targets", name))
             raise InputError(error.message, where) from None
-
-    def _options(self, runtime: str, options: Mapping[str, Any]) -> specs.Options:
-        """Return a runtime's options, with the digests of files in place of their paths."""
-        model = catalog.runtime_of(runtime).options
-        return self._resolved(model, options, "runtime_options", runtime)
 
     def _resolved(
         self, model: type[BaseModel] | None, options: Mapping[str, Any], *place: str

@@ -6,16 +6,25 @@ Another package adds a column by the entry point `farm.columns`.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import farm
 from farm.catalog import EXTRA_STAGES, OWN_STAGES, runtime_of
-from farm.engine.status import CellStatus
 from farm.parts.registry import Lazy, outside, refused
+from farm.results.column_kinds import (
+    Column,
+    agreement,
+    axis,
+    comparison,
+    cost,
+    figure,
+    interval,
+    key,
+    latency,
+    state,
+)
 from farm.store.figures import (
     AP_NAMES,
     DROP_NAMES,
@@ -34,85 +43,12 @@ if TYPE_CHECKING:
     from farm.results.cells import CellResults
     from farm.store import Record
 
+__all__ = ["COLUMNS", "SCHEMA_VERSION", "Column", "Row"]
+
 Row = dict[str, Any]
-Valid = Callable[[Any], bool]
 
 SCHEMA_VERSION = 8
 """The version of the files that are written; a new column raises it, and has it as `since`."""
-
-PARTITIONS = ("target", "sweep")
-"""In the path of a leaderboard file and not in the file."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: what it says of a cell, and how it is stored and shown.
-
-    valid: tests a value, and decides the type in the file. nullable: a value may be null.
-    source: the stage whose record has the value, or what else it is made of.
-    since: the schema version from which on every file has the column; None for a column of another
-    package, which any file may lack. before: its value in the rows of files that lack it.
-    heading, form: in tables; a column without a heading is in files alone.
-    """
-
-    name: str
-    valid: Valid
-    source: str
-    value: Callable[[CellResults], Any]
-    unit: str = ""
-    heading: str = ""
-    form: str = "{}"
-    since: int | None = 1
-    before: Any = None
-    nullable: bool = True
-
-    def required(self, version: int) -> bool:
-        """Return whether every file of this schema version has the column."""
-        return self.name not in PARTITIONS and self.since is not None and self.since <= version
-
-
-def key(value: Any) -> bool:
-    """Return whether a value is the key of a step."""
-    return text(value) and re.fullmatch("[0-9a-f]{64}", value) is not None
-
-
-def state(value: Any) -> bool:
-    """Return whether a value is the status of a cell."""
-    return value in {status.value for status in CellStatus}
-
-
-def _figure(stage: str, name: str, valid: Valid, column: str = "", **more: Any) -> Column:
-    """A column for a figure of the stage's record."""
-    return Column(column or name, valid, stage, lambda cell: cell.figure(stage, name), **more)
-
-
-def _cost(stage: str, name: str, column: str, valid: Valid, **more: Any) -> Column:
-    """A column for what the step itself took."""
-    return Column(column, valid, stage, lambda c: getattr(c.records.get(stage), name, None), **more)
-
-
-def _axis(name: str, valid: Valid = text, **more: Any) -> Column:
-    return Column(name, valid, "matrix", lambda cell: getattr(cell.planned.cell, name), **more)
-
-
-def _agreement(name: str, valid: Valid = number, **more: Any) -> Column:
-    return Column(name, valid, "verify", lambda cell: getattr(cell.agreement, name, None), **more)
-
-
-def _latency(name: str, valid: Valid, **more: Any) -> Column:
-    """A column for a figure of the latency; see `CellResults.latency`."""
-    return Column(name, valid, "measure, compare", lambda cell: cell.latency(name), **more)
-
-
-def _compared(name: str, valid: Valid = positive, since: int = 7, **more: Any) -> Column:
-    """A column for what the comparison found of the cell's engine."""
-    return Column(name, valid, "compare", lambda c: c.compared(name), since=since, **more)
-
-
-def _interval(name: str, since: int = 7, **more: Any) -> Iterator[Column]:
-    """A ratio that the comparison found, and the ends of its interval."""
-    yield _compared(name, since=since, **more)
-    yield from (_compared(f"{name}_{end}") for end in ("low", "high"))
 
 
 def _opset(cell: CellResults) -> int | None:
@@ -190,14 +126,14 @@ _HEADINGS = {"box_ap": "box AP", "mask_ap": "mask AP"}
 _OWN = (
     Column("cell", text, "matrix", lambda c: c.planned.cell.id, nullable=False),
     Column("sweep", text, "matrix", lambda c: c.sweep),
-    _axis("model", heading="model", nullable=False),
+    axis("model", heading="model", nullable=False),
     Column("opset", count, "matrix, export", _opset, heading="op"),
-    _axis("shape", heading="shape", nullable=False),
-    _axis("postprocess", heading="post", since=2, before="graph"),
-    _axis("precision", heading="prec", nullable=False),
-    _axis("runtime", heading="runtime", nullable=False),
-    _axis("workspace_bytes", count, unit="bytes"),
-    _axis("target"),
+    axis("shape", heading="shape", nullable=False),
+    axis("postprocess", heading="post", since=2, before="graph"),
+    axis("precision", heading="prec", nullable=False),
+    axis("runtime", heading="runtime", nullable=False),
+    axis("workspace_bytes", count, unit="bytes"),
+    axis("target"),
     Column(
         "status", state, "all", lambda c: c.outcome.status.value, heading="status", nullable=False
     ),
@@ -205,74 +141,74 @@ _OWN = (
     Column("reason", text, "all", lambda c: c.outcome.reason),
     Column("failure_class", text, "all", lambda c: c.outcome.failure_class, since=6),
     *(
-        _figure("evaluate", name, fraction, heading=_HEADINGS.get(name, ""), form="{:.4f}")
+        figure("evaluate", name, fraction, heading=_HEADINGS.get(name, ""), form="{:.4f}")
         for name in AP_NAMES
     ),
     *(
         Column(f"{kind}_ap_by_class", text, "evaluate", partial(_by_class, kind), since=5)
         for kind in ("box", "mask")
     ),
-    _figure("reference", "box_ap", fraction, "box_ap_reference"),
+    figure("reference", "box_ap", fraction, "box_ap_reference"),
     Column("box_ap_drop", number, _BOTH, partial(_drop, "box_ap"), heading="drop", form="{:+.4f}"),
-    _figure("reference", "mask_ap", fraction, "mask_ap_reference"),
+    figure("reference", "mask_ap", fraction, "mask_ap_reference"),
     Column("mask_ap_drop", number, _BOTH, partial(_drop, "mask_ap")),
-    *(_figure("evaluate", name, number, since=7) for name in DROP_NAMES),
-    _figure("evaluate", "voc_map", fraction, since=8, heading="VOC mAP", form="{:.4f}"),
-    _figure("reference", "voc_map", fraction, "voc_map_reference", since=8),
+    *(figure("evaluate", name, number, since=7) for name in DROP_NAMES),
+    figure("evaluate", "voc_map", fraction, since=8, heading="VOC mAP", form="{:.4f}"),
+    figure("reference", "voc_map", fraction, "voc_map_reference", since=8),
     Column("voc_map_drop", number, _BOTH, partial(_drop, "voc_map"), since=8),
-    _agreement("matched_fraction", fraction),
-    _agreement("max_score_diff"),
-    _agreement("max_box_diff_px", unit="pixels"),
-    _agreement("min_mask_iou"),
-    _agreement("max_abs_diff", since=2),
-    _agreement("max_rel_diff", since=2),
-    _agreement("cosine", heading="cosine", form="{:.4f}", since=2),
-    _compared("rank", count, heading="rank", form="{:d}"),
-    *_interval("vs_best"),
-    _latency("latency_p50_ms", positive, unit="ms", heading="p50 ms", form="{:.2f}"),
-    _latency("latency_p90_ms", size, unit="ms"),
+    agreement("matched_fraction", fraction),
+    agreement("max_score_diff"),
+    agreement("max_box_diff_px", unit="pixels"),
+    agreement("min_mask_iou"),
+    agreement("max_abs_diff", since=2),
+    agreement("max_rel_diff", since=2),
+    agreement("cosine", heading="cosine", form="{:.4f}", since=2),
+    comparison("rank", count, heading="rank", form="{:d}"),
+    *interval("vs_best"),
+    latency("latency_p50_ms", positive, unit="ms", heading="p50 ms", form="{:.2f}"),
+    latency("latency_p90_ms", size, unit="ms"),
     *(
-        _latency(f"latency_{name}_ms", number, unit="ms")
+        latency(f"latency_{name}_ms", number, unit="ms")
         for name in ("p95", "p99", "mean", "min")
     ),
     Column("measured_at", text, "measure, compare", lambda c: c.measured_at, unit="UTC", since=7),
     Column("latency_source", text, "measure, compare", lambda c: c.latency_source, since=7),
-    _compared("rounds", count, unit="blocks"),
+    comparison("rounds", count, unit="blocks"),
     Column("order_seed", count, "compare", lambda c: c.figure("compare", "order_seed"), since=7),
-    _figure("measure", "device_p50_ms", number, unit="ms", since=3),
-    _figure("measure", "host_p50_ms", number, unit="ms", since=7),
-    _figure("measure", "latency_includes", text, since=7),
-    _figure("measure", "cuda_graph", flag, since=3),
-    _latency("latency_cov", size),
-    _latency("samples", count),
-    _figure(
+    figure("measure", "device_p50_ms", number, unit="ms", since=3),
+    figure("measure", "host_p50_ms", number, unit="ms", since=7),
+    figure("measure", "latency_includes", text, since=7),
+    figure("measure", "cuda_graph", flag, since=3),
+    latency("latency_cov", size),
+    latency("samples", count),
+    figure(
         "measure", "throughput_per_s", positive,
         unit="images/s", heading="img/s", form="{:.0f}",
     ),
-    _figure("measure", "throughput_batch", count, since=7),
-    _figure("measure", "throughput_streams", count, since=7),
-    _figure("measure", "serial_images_per_s", positive, unit="images/s", since=7),
-    _figure("measure", "server_rate_per_s", size, unit="requests/s", since=7),
-    _figure("measure", "server_p99_ms", positive, unit="ms", since=7),
-    _figure("measure", "server_bound_ms", positive, unit="ms", since=7),
-    _figure("measure", "server_streams", count, since=7),
-    _latency("stable", flag),
-    _figure("measure", "threads", count),
-    _figure("measure", "batch", count),
-    _figure("measure", "input_shape", text),
-    *(_figure("measure", name, kind, since=7) for name, kind in MACHINE.items()),
-    _figure("evaluate", "images_per_s", number, "evaluate_images_per_s", unit="images/s"),
-    _figure("evaluate", "images", count, "evaluate_images", since=7),
-    _figure("evaluate", "stopped_early", flag, since=7),
-    _cost("export", "seconds", "export_s", number, unit="s"),
-    _cost("convert", "seconds", "convert_s", number, unit="s", since=3),
+    figure("measure", "throughput_batch", count, since=7),
+    figure("measure", "throughput_streams", count, since=7),
+    figure("measure", "serial_images_per_s", positive, unit="images/s", since=7),
+    figure("measure", "server_rate_per_s", size, unit="requests/s", since=7),
+    figure("measure", "server_p99_ms", positive, unit="ms", since=7),
+    figure("measure", "server_bound_ms", positive, unit="ms", since=7),
+    figure("measure", "server_streams", count, since=7),
+    latency("stable", flag),
+    figure("measure", "threads", count),
+    figure("measure", "batch", count),
+    figure("measure", "input_shape", text),
+    *(figure("measure", name, kind, since=7) for name, kind in MACHINE.items()),
+    figure("evaluate", "images_per_s", number, "evaluate_images_per_s", unit="images/s"),
+    figure("evaluate", "images", count, "evaluate_images", since=7),
+    figure("evaluate", "stopped_early", flag, since=7),
+    cost("export", "seconds", "export_s", number, unit="s"),
+    cost("convert", "seconds", "convert_s", number, unit="s", since=3),
     Column("kept_fp32", count, "convert", _kept_fp32, unit="layers", since=3),
-    _figure("build", "build_s", number, unit="s"),
+    figure("build", "build_s", number, unit="s"),
     Column("onnx_bytes", count, "export, convert", _onnx_bytes, unit="bytes"),
-    _figure("build", "engine_bytes", count, unit="bytes"),
+    figure("build", "engine_bytes", count, unit="bytes"),
     Column("peak_host_bytes", count, "measure", _peak_memory, unit="bytes"),
     Column("device", text, "build, measure", _device),
-    _figure("build", "fallback", text, since=3),
+    figure("build", "fallback", text, since=3),
     Column("runtime_version", text, "build, measure", _runtime_version),
     Column("toolchain", text, "export, build, measure", _toolchain),
 )  # fmt: skip
@@ -285,7 +221,7 @@ _OTHERS = (
         "origin", text, "import", lambda c: c.origin,
         heading="from", form="{:.4}", since=4, before=HERE, nullable=False,
     ),
-    *_interval("speedup_vs_fp32", since=3, heading="x fp32", form="{:.2f}"),
+    *interval("speedup_vs_fp32", since=3, heading="x fp32", form="{:.2f}"),
 )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from farm.engine.status import CellStatus
 from farm.errors import InputError, nearest
 from farm.errors import shown as quoted
-from farm.results.columns import COLUMNS, Column, Row, key, state
+from farm.results.column_kinds import Column, key, state
+from farm.results.columns import COLUMNS, Row
 from farm.results.names import inner, outer
 from farm.store.figures import count, flag, fraction, text
 from farm.terminal import plain

@@ -101,7 +101,7 @@ def test_a_terminal_has_a_bar_and_lines_for_failures_alone(
         steps = [step("a"), step("b"), step("c")]
         with Progress(steps, TimeLeft(steps, Estimates(), 1)) as progress:
             progress.started(steps[0])
-            time.sleep(0.05)
+            time.sleep(0.05)  # its step has taken a time
             progress.ended(steps[0], Outcome("a", StepStatus.DONE, "", 1.0))
             progress.started(steps[1])
             line = progress._line().plain

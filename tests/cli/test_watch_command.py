@@ -57,7 +57,7 @@ def test_a_pipe_gets_a_line_for_each_cell_and_the_end_of_the_sweep_is_its_end(
             write(tmp_path, row("x"), failed, row("z", **PENDING))
             assert line_of(process.stdout) == "2/3 y: failed at build: no\\x1b[2J"
             os.utime(next(tmp_path.glob("leaderboard/*/*/*")))  # written again, and nothing is new
-            time.sleep(1.2)
+            time.sleep(1.2)  # longer than the pause between two looks
             write(tmp_path, row("x"), failed, row("z", box_ap=None))
             assert line_of(process.stdout) == "3/3 z: ok, p50 10.00 ms"
             process.send_signal(signal.SIGINT)

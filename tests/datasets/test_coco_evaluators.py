@@ -13,7 +13,8 @@ import pytest
 from scenes import SCENES, Scene
 
 from farm.datasets import coco_evaluators
-from farm.datasets.coco_evaluators import Rows, Truth, by_hotcoco, by_pycocotools, evaluator
+from farm.datasets.coco_evaluators import Rows, Truth, by_pycocotools, evaluator
+from farm.datasets.hotcoco import by_hotcoco
 from farm.plan.content import packages
 
 # Equality -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -57,8 +57,10 @@ class Cluster:
     def submit(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `farm.run WORDS` as a job."""
         command = ("job", "submit", "--working-dir", ".", "--", "python", "-m", "farm.run", *words)
+        until = time.monotonic() + 120
         done = self.ray(*command)
         while "No available agent" in done.stdout + done.stderr:  # the head is still starting
+            assert time.monotonic() < until, done.stdout + done.stderr
             time.sleep(1)
             done = self.ray(*command)
         return done
@@ -72,9 +74,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     own = {**environment(), **ports, "CPUS": "2"}
     head = subprocess.Popen(script, env=own, start_new_session=True)
     try:
-        while not listens(port):
-            assert head.poll() is None, "the head node has ended"
-            time.sleep(0.5)
+        wait_for(lambda: listens(port) or head.poll() is not None, 180)
+        assert head.poll() is None, "the head node has ended"
         process = psutil.Process(head.pid)
         started = process.children(recursive=True)
         yield Cluster(folder, process)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Farm
+from conftest import Farm, skip_but_in_ci
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -59,8 +59,10 @@ def server(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
+        until = time.monotonic() + 180
         while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert process.poll() is None, (folder / "log").read_text()
+            alive = process.poll() is None and time.monotonic() < until
+            assert alive, (folder / "log").read_text()
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -71,7 +73,7 @@ def server(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+        skip_but_in_ci("no Chromium here: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import pytest
-from conftest import Tool
+from conftest import Tool, skip_but_in_ci
 from report_cases import many, verified_row, verified_store
 from rows import row
 
 from farm.results import leaderboard
-from farm.results.report.plot import front_of
+from farm.results.report.points import front_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -31,7 +31,7 @@ HOSTILE = "<img src=x onerror='window.hacked=1'></script><script>window.hacked=1
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+        skip_but_in_ci("no Chromium here: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:

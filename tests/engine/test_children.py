@@ -8,13 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+from conftest import wait_for
 from own_stage import step, supervised
 
 from farm.engine.estimates import Estimates
@@ -40,13 +39,6 @@ def figures(store: Store, own: Step) -> dict[str, object]:
     record = store.record(own.ref)
     assert record is not None
     return record.figures
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def ended(pid: int) -> bool:

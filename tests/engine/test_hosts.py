@@ -80,7 +80,7 @@ def test_who_waits_to_be_alone_is_not_overtaken(folder: Path) -> None:
     alone = other(folder, "alone")
     time.sleep(1.0)  # it waits at the door now
     third = other(folder, "shared")
-    time.sleep(1.0)
+    time.sleep(1.0)  # it would be inside by now if it could overtake
     leave(process)
     assert inside(alone)
     leave(alone)

@@ -13,6 +13,7 @@ from typing import Any
 
 import own_stage
 import pytest
+from conftest import wait_for
 
 from farm.engine.workers.inputs import files_of, require_unchanged, unchanged
 from farm.engine.workers.perform import perform
@@ -263,8 +264,7 @@ def test_a_file_that_somebody_else_overwrites_meanwhile(files: Path, store: Stor
     )
 
     def overwrite() -> None:
-        while not started.exists():
-            time.sleep(0.01)
+        wait_for(started.exists)
         path.write_text("of another training run")
 
     thread = threading.Thread(target=overwrite)

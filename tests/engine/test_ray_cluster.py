@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from conftest import wait_for
 from own_stage import step, waited
 
 from farm.engine.estimates import Estimates
@@ -251,10 +251,7 @@ def test_steps_wait_for_a_node_of_their_kind_and_for_none_that_does_not_fit(
     assert "has farmtool 1.0" in lost.reason
     assert {waited(waits).key, waited(waits).key} == {fit[0].key, fit[1].key}
     # Its other tries are not waited for, nor are others of its kind.
-    until = time.monotonic() + 60  # the nodes say anew what they are when one has gone
-    while not waits.take(unfit):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_for(lambda: waits.take(unfit))  # the nodes say anew what they are when one has gone
     assert waited(waits).reason == lost.reason
     waits.stop()
     hasty.stop()
@@ -288,13 +285,6 @@ def test_a_node_is_waited_for_as_long_as_was_said(
     with pytest.raises(InputError, match="onnx"):  # another node would not help
         waits.admit([step("", None, (("onnx", "0.1"),))], Estimates())
     waits.stop()
-
-
-def wait_for(holds: Any) -> None:
-    until = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.1)
 
 
 def test_a_node_that_joins_has_work_and_one_that_dies_costs_a_pause(

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from conftest import wait_for
 from own_stage import step, waited
 
 from farm.engine.estimates import Estimates
@@ -143,10 +144,7 @@ def test_a_supervisor_that_is_killed_takes_its_step_along(executor: Any, root: P
     assert (outcome.status, outcome.kind) == ("transient", "node_lost")
     assert outcome.reason == "the process that supervised it was killed"
     assert Store(root).log_path(own.ref).read_text() == "so far\n"
-    until = time.monotonic() + 30
-    while any(psutil.pid_exists(int(pid)) for pid in pids.read_text().split()):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_for(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids.read_text().split()))
 
 
 def test_a_step_over_its_limit_is_given_up(executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from farm import interrupts
-from farm.engine import order, scheduler
+from farm.engine import order, ready
 from farm.engine.checks import require_packages
 from farm.engine.claims import Claims
 from farm.engine.estimates import Estimates
@@ -462,7 +462,7 @@ def test_a_lost_node_is_no_try_of_the_step(store: Store, monkeypatch: pytest.Mon
 def test_what_no_node_is_left_for_is_skipped_and_the_rest_is_run(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "_NODE_S", 0.05)
+    monkeypatch.setattr(ready, "_NODE_S", 0.05)
 
     class Without(Scripted):
         def take(self, step: Step) -> bool:

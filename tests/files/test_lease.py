@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import wait_for
 
 from farm.files import lease
 from farm.files.lease import Lease, holder
@@ -178,7 +179,9 @@ def test_the_files_of_dead_holders_are_replaced_by_one_process_at_a_time(
     (tmp_path / "count").write_text("0")
     dead = json.dumps({"host": "h", "pid": 1, "token": "0" * 16})
     processes = [start(COUNT, tmp_path, 20, 30) for _ in range(3)]
+    until = time.monotonic() + 120
     while any(process.poll() is None for process in processes):
+        assert time.monotonic() < until
         time.sleep(0.01)
         if not (tmp_path / "lease").exists():
             part = tmp_path / "dead"
@@ -282,8 +285,7 @@ def test_the_thread_notices_a_loss_by_itself_and_touches_no_other_file(tmp_path:
     path.write_text(json.dumps({"host": "h", "pid": 1, "token": "0" * 16}))
     age(path, 100)
     before = path.stat().st_mtime_ns
-    while not own._lost:
-        time.sleep(0.01)
+    wait_for(lambda: own._lost)
     assert path.stat().st_mtime_ns == before
     own.release()
     assert path.exists()
@@ -294,7 +296,7 @@ def test_one_thread_serves_all_leases_also_the_short_ones(tmp_path: Path) -> Non
     assert long.acquire()
     time.sleep(0.5)  # the thread sleeps for minutes now
     assert short.acquire()
-    time.sleep(3)
+    time.sleep(3)  # longer than the short one lasts, if nobody renews it
     assert not Lease(tmp_path / "short", 1.5).acquire() and not short.lost
     assert sum(thread.name == "leases" for thread in threading.enumerate()) == 1
     long.release()

@@ -299,7 +299,7 @@ def test_a_digest_follows_content_that_no_time_tells(
     os.utime(path, (1, 1))
     first = digests.of_file(path)
     assert digests.of_file(path) == first and any((tmp_path / "cache").rglob("*"))
-    time.sleep(0.02)
+    time.sleep(0.02)  # so that the file's own time of change differs on a coarse clock
     path.write_bytes(b"two")
     os.utime(path, (1, 1))
     assert digests.of_file(path) == hashlib.sha256(b"two").hexdigest() != first

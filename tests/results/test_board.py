@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import wait_for
 from rows import row
 
 from farm.config.schema import VerifySpec
@@ -123,10 +122,3 @@ def test_rows_that_cannot_be_made_now_are_made_later(
     with LiveRows(plan, [], Store(tmp_path), VerifySpec(), Board(tmp_path, "s")):
         wait_for(lambda: states(tmp_path) == {"x": "ok"})
     assert capsys.readouterr().err.count("is not up to date") == 1
-
-
-def wait_for(true: Callable[[], object]) -> None:
-    until = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.02)

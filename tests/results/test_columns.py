@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from farm.results.columns import COLUMNS, PARTITIONS, SCHEMA_VERSION, key, state
+from farm.results.column_kinds import PARTITIONS, key, state
+from farm.results.columns import COLUMNS, SCHEMA_VERSION
 
 NEVER_EMPTY = "cell model shape precision runtime status origin"
 LATER = {

@@ -8,7 +8,8 @@ import pytest
 from rows import row
 
 from farm.errors import InputError
-from farm.results.diff import Bounds, Pair, Verdict, pairs, parse
+from farm.results.diff import Bounds, Pair, Verdict
+from farm.results.pairing import pairs, parse
 from farm.specs import Cell
 
 Values = dict[str, Any]

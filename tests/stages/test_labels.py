@@ -661,7 +661,7 @@ def test_stated_labels_are_the_models_classes(
 
 
 def test_long_orders_are_shown_where_they_differ() -> None:
-    from farm.stages.check import _shown
+    from farm.stages.check.labels import _shown
 
     names = tuple(f"n{i}" for i in range(80))
     other = (*names[:40], *names[:39:-1])

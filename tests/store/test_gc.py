@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import wait_for
 from object_stores import Nodes, content, leave
 
 from farm.engine import holding
@@ -143,8 +144,7 @@ def test_a_sweep_waits_for_who_removes(store: Store, monkeypatch: pytest.MonkeyP
             assert not other
         thread = threading.Thread(target=sweep)
         thread.start()
-        while not needs.read(store.objects):  # it is seen at once by who removes
-            time.sleep(0.01)
+        wait_for(lambda: needs.read(store.objects))  # it is seen at once by who removes
         assert not begun.wait(0.3)
     thread.join(timeout=60)
     assert begun.is_set()

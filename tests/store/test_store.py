@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import wait_for
 
 from farm.engine.claims import remove_stale_work
 from farm.specs import Ref
@@ -95,9 +96,8 @@ while True:
 @pytest.mark.parametrize("seconds", [0.05, 0.11, 0.17])
 def test_sigkill_leaves_whole_artifacts_and_nothing_else(tmp_path: Path, seconds: float) -> None:
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
-    while not list(tmp_path.glob("export/*/*/record.json")):
-        time.sleep(0.01)
-    time.sleep(seconds)
+    wait_for(lambda: [*tmp_path.glob("export/*/*/record.json")])
+    time.sleep(seconds)  # to end it at different points of its work
     process.send_signal(signal.SIGKILL)
     process.wait()
     store = Store(tmp_path)

@@ -91,7 +91,7 @@ class _RayThread:
             future, function = self._calls.get()
             try:
                 future.set_result(function())
-            except BaseException as error:
+            except BaseException as error:  # raised again by who waits for it
                 future.set_exception(error)
 
     def kill_started(self) -> None:

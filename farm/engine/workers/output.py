@@ -116,7 +116,7 @@ def this_process() -> Iterator[None]:
     own = os.getpid()
     try:
         yield
-    except BaseException:
+    except BaseException:  # also an exit, which would go on in the copy
         if os.getpid() != own:
             traceback.print_exc()
             os._exit(1)

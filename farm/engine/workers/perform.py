@@ -97,9 +97,8 @@ def _run(step: Step, store: Store, folder: Path, gpu_share: float) -> Record:
         ):
             figures = stage(step.stage)(step.inputs, context)
     except BaseException as error:
-        for one in chain(
-            error
-        ):  # what their variables print when they are finalised is then in the log
+        # What their variables print when they are finalised is then in the log.
+        for one in chain(error):
             traceback.clear_frames(one.__traceback__)
         raise
     return Record(

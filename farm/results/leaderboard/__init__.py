@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from farm.errors import InputError, nearest
 from farm.files import atomic
 from farm.files.jsonfile import read_bytes
-from farm.results.columns import PARTITIONS, SCHEMA_VERSION, Row
+from farm.results.column_kinds import PARTITIONS
+from farm.results.columns import SCHEMA_VERSION, Row
 from farm.results.leaderboard.arrow import rows_of, table_of
 
 log = logging.getLogger(__name__)

@@ -10,15 +10,8 @@ import pyarrow as pa
 
 from farm.engine.status import CellStatus
 from farm.errors import InputError
-from farm.results.columns import (
-    COLUMNS,
-    PARTITIONS,
-    SCHEMA_VERSION,
-    Row,
-    Valid,
-    key,
-    state,
-)
+from farm.results.column_kinds import PARTITIONS, Valid, key, state
+from farm.results.columns import COLUMNS, SCHEMA_VERSION, Row
 from farm.results.names import inner, outer
 from farm.store.figures import count, flag, fraction, number, positive, require, size, text
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import farm
 from farm.errors import InputError
 from farm.results.picking.ties import SAME_AP
-from farm.results.report import charts, plot
+from farm.results.report import plot, points
 from farm.terminal import plain
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _NO_PICTURES = (
 
 
 def page(title: str, sections: Sequence[Section], library: str) -> str:
-    """Return the page. library: the script of the plots, as `charts.script` returns it.
+    """Return the page. library: the script of the plots, as `plot.script` returns it.
 
     A content security policy lets no script run but the page's own two, and nothing be loaded.
 
@@ -35,7 +35,7 @@ def page(title: str, sections: Sequence[Section], library: str) -> str:
         import jinja2
         from markupsafe import Markup
     except ImportError:
-        raise InputError(charts.MISSING) from None
+        raise InputError(plot.MISSING) from None
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -55,7 +55,7 @@ def page(title: str, sections: Sequence[Section], library: str) -> str:
             "plot": plot.interactive(["model"]),
             "shapes": {"range": plot.SHAPES},
             "same_ap": SAME_AP,
-            "log_from": plot.LOG_FROM,
+            "log_from": points.LOG_FROM,
         },
         # Files of the farm and of Vega, which have no end of a script in them.
         style=Markup(_file("page.css")),

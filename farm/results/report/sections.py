@@ -14,7 +14,7 @@ from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import picks
 from farm.results.report.conditions import Condition, conditions
 from farm.results.report.failures import Failure, failures
-from farm.results.report.plot import AXES, axes_of, axis_text, front_of, points, shown
+from farm.results.report.points import AXES, axes_of, axis_text, front_of, points, shown
 from farm.results.shown import shown_columns
 from farm.results.tables import sort_rows
 from farm.results.values import value_text

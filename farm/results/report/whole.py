@@ -35,8 +35,8 @@ def report_of(
     Raises:
         InputError: a package that it needs is not installed.
     """
-    from farm.results.report.charts import script
     from farm.results.report.page import page
+    from farm.results.report.plot import script
 
     library = script()  # an error now where it is not installed
     tolerance_of = _tolerances(matrix_of)

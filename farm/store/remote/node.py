@@ -88,7 +88,7 @@ class NodeFolder:
                 fcntl.flock(descriptor, how)
                 if os.fstat(descriptor).st_nlink:  # else it was removed meanwhile
                     return descriptor
-            except BaseException:
+            except BaseException:  # also an interruption: nobody else would close it
                 os.close(descriptor)
                 raise
             os.close(descriptor)

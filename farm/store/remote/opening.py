@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from farm.errors import InputError, nearest
 from farm.store.remote.reasons import no_credentials, reason_of
-from farm.store.remote.service import ObstoreObjects, settings
+from farm.store.remote.service import ObstoreObjects
 
 SCHEMES = ("s3", "gs", "az")
 
@@ -107,7 +108,7 @@ def _opener(url: str, options: dict[str, Any]) -> Callable[[bool], Any]:
         raise InputError(_INSTALL, url) from None
 
     def opened(hurried: bool) -> Any:
-        found = settings(hurried)
+        found = _settings(hurried)
         if options.get("endpoint", "").startswith("http://") or "AWS_ALLOW_HTTP" in os.environ:
             found["client_options"]["allow_http"] = True
         try:
@@ -116,3 +117,28 @@ def _opener(url: str, options: dict[str, Any]) -> Callable[[bool], Any]:
             raise InputError(reason_of(error, url), url) from None
 
     return opened
+
+
+def _settings(hurried: bool) -> dict[str, Any]:
+    """Return how long a request may take, and how often it is tried.
+
+    hurried: for the first request, so that a wrong address is said in seconds.
+    """
+    retries, total, pause = (2, 6, 1) if hurried else (8, 120, 5)
+    backoff = {
+        "init_backoff": timedelta(seconds=0.1),
+        "max_backoff": timedelta(seconds=pause),
+        "base": 2,
+    }
+    return {
+        "client_options": {
+            "connect_timeout": timedelta(seconds=3 if hurried else 10),
+            "read_timeout": timedelta(seconds=8 if hurried else 60),
+            "timeout": timedelta(hours=6),  # of a whole download; a stalled one ends before
+        },
+        "retry_config": {
+            "max_retries": retries,
+            "retry_timeout": timedelta(seconds=total),
+            "backoff": backoff,
+        },
+    }

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,31 +34,6 @@ _TRIES, _AGAIN_S = 5, 30.0
 
 _PAUSE_S, _LONGEST_S = 0.2, 5.0
 """The pause before it is made again, which doubles each time, up to the second of these."""
-
-
-def settings(hurried: bool) -> dict[str, Any]:
-    """Return how long a request may take, and how often it is tried.
-
-    hurried: for the first request, so that a wrong address is said in seconds.
-    """
-    retries, total, pause = (2, 6, 1) if hurried else (8, 120, 5)
-    backoff = {
-        "init_backoff": timedelta(seconds=0.1),
-        "max_backoff": timedelta(seconds=pause),
-        "base": 2,
-    }
-    return {
-        "client_options": {
-            "connect_timeout": timedelta(seconds=3 if hurried else 10),
-            "read_timeout": timedelta(seconds=8 if hurried else 60),
-            "timeout": timedelta(hours=6),  # of a whole download; a stalled one ends before
-        },
-        "retry_config": {
-            "max_retries": retries,
-            "retry_timeout": timedelta(seconds=total),
-            "backoff": backoff,
-        },
-    }
 
 
 class _Tries:

@@ -102,7 +102,10 @@ class RemoteStore(Answers):
             with self._scratch(ref) as folder:
                 if found := artifacts.download(self.objects, ref, folder):
                     return found
-                self._take_in(ref, folder)
+                integrity.forget(self.path(ref))
+                self.node.remove(self.path(ref))
+                self.path(ref).parent.mkdir(parents=True, exist_ok=True)
+                folder.rename(self.path(ref))
         self.node.added(sum(record.files.values()))
         return []
 
@@ -119,13 +122,6 @@ class RemoteStore(Answers):
         own = Store(self.root)
         mine = own.record(ref)
         return mine is not None and mine.digest == record.digest and not own.altered(ref)
-
-    def _take_in(self, ref: Ref, folder: Path) -> None:
-        """Give a folder its place, in place of what is there."""
-        integrity.forget(self.path(ref))
-        self.node.remove(self.path(ref))
-        self.path(ref).parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(self.path(ref))
 
     @contextmanager
     def on_this_node(self, ref: Ref, reads: Iterable[Ref]) -> Iterator[Store]:

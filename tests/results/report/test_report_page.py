@@ -12,7 +12,7 @@ from farm.results.report.page import page
 from farm.results.report.sections import section
 from farm.store import Store
 
-HOSTILE = "</script></style><img src=x onerror=alert(1)>\"'&{{7*7}}\x1b[31m\u202e"
+HOSTILE = "</script></style><img src=x onerror=alert(1)>\"'&{{77*77}}\x1b[31m\u202e"
 
 
 def made(tmp_path: Path, **values: object) -> str:
@@ -27,7 +27,7 @@ def test_texts_of_files_are_escaped_wherever_they_stand(tmp_path: Path) -> None:
     names = ("cell", "model", "shape", "device", "target", "sweep", "toolchain", "precision")
     found = made(tmp_path, **dict.fromkeys(names, HOSTILE))
     assert "<img src=x" not in found and "\x1b" not in found and "\u202e" not in found
-    assert "49" not in re.sub(r"<style>.*?</style>", "", found, flags=re.S).split("<script")[0]
+    assert "5929" not in re.sub(r"<style>.*?</style>", "", found, flags=re.S).split("<script")[0]
     assert found.count("<script") == found.count("</script>") == 4
     assert found.count("&lt;img src=x onerror=alert(1)&gt;") > 10
 

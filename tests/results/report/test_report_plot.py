@@ -7,7 +7,7 @@ from report_cases import many
 from rows import row
 
 from farm.results.picking.ties import pareto
-from farm.results.report import charts, plot
+from farm.results.report import plot, points
 
 
 def test_a_point_has_the_intervals_of_its_ap_and_its_latency() -> None:
@@ -15,12 +15,12 @@ def test_a_point_has_the_intervals_of_its_ap_and_its_latency() -> None:
         "a", box_ap=0.48, box_ap_reference=0.5, box_ap_drop_low=0.01, box_ap_drop_high=0.05,
         latency_p50_ms=12.0, vs_best=1.2, vs_best_low=1.1, vs_best_high=1.3,
     )  # fmt: skip
-    (point,) = plot.points([own])
+    (point,) = points.points([own])
     assert (point["id"], point["ap"], point["ms"]) == (0, 0.48, 12.0)
     assert (point["ap_low"], point["ap_high"]) == pytest.approx((0.45, 0.49))
     assert (point["ms_low"], point["ms_high"]) == pytest.approx((11.0, 13.0))
     assert point["ap_text"] == "0.4800 (95 %: 0.4500 to 0.4900)"
-    (bare,) = plot.points([row("a")])
+    (bare,) = points.points([row("a")])
     assert (bare["ap_low"], bare["ms_high"], bare["ms_text"]) == (None, None, "10.00")
 
 
@@ -31,21 +31,21 @@ def test_only_cells_with_an_ap_and_a_latency_are_plotted_by_their_row() -> None:
         row("unmeasured", latency_p50_ms=None),
         row("good", mask_ap=0.4),
     ]
-    assert [one["id"] for one in plot.points(rows)] == [3]
-    assert [one["ap"] for one in plot.points(rows, "mask")] == [0.4]
+    assert [one["id"] for one in points.points(rows)] == [3]
+    assert [one["ap"] for one in points.points(rows, "mask")] == [0.4]
 
 
 def test_cells_are_told_apart_by_the_axes_in_which_they_differ() -> None:
     rows = [row("a", runtime="openvino", opset=11), row("b", runtime="torch", opset=17)]
-    assert plot.axes_of(rows) == ["runtime", "opset"]
-    assert [one["label"] for one in plot.points(rows)] == ["openvino 11", "torch 17"]
-    assert plot.axes_of(rows[:1]) == ["model"]
+    assert points.axes_of(rows) == ["runtime", "opset"]
+    assert [one["label"] for one in points.points(rows)] == ["openvino 11", "torch 17"]
+    assert points.axes_of(rows[:1]) == ["model"]
 
 
 def test_the_front_is_that_of_farm_best() -> None:
     rows = many(200)
-    usable = [one for one in rows if plot.shown(one)]
-    cells = [rows[index]["cell"] for index in plot.front_of(rows)]
+    usable = [one for one in rows if points.shown(one)]
+    cells = [rows[index]["cell"] for index in points.front_of(rows)]
     assert cells == [one["cell"] for one in pareto(usable)] and 1 < len(cells) < 30
 
 
@@ -62,4 +62,4 @@ def test_latencies_that_are_far_apart_are_on_a_logarithmic_scale(
 def test_several_targets_are_plotted_below_one_another_under_their_names() -> None:
     spec = plot.static({"cpu": [row("a")], "gpu \x1b[1m": [row("b", target="gpu")]})
     assert [one["title"]["text"] for one in spec["vconcat"]] == ["cpu", "gpu \\x1b[1m"]
-    assert charts.drawn(spec, "svg").startswith(b"<svg")
+    assert plot.drawn(spec, "svg").startswith(b"<svg")

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from conftest import wait_for
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from rows import row
@@ -50,8 +51,8 @@ def test_rows_are_logged_while_the_sweep_runs_and_the_rest_at_its_end(
 ) -> None:
     leaderboard.write([row("x")], results, "s")
     tracker.update()
-    while runs(results).get("s") is None or not (results / "tracked" / "s.json").exists():
-        time.sleep(0.05)
+    tracked = results / "tracked" / "s.json"
+    wait_for(lambda: runs(results).get("s") is not None and tracked.exists())
     assert {name: one.info.status for name, one in runs(results).items()} == {
         "s": "RUNNING", "x": "FINISHED",
     }  # fmt: skip
@@ -83,8 +84,7 @@ def test_the_report_is_an_artifact_of_the_sweep_once_all_cells_have_ended(
     rows = [row("x"), row("y", status="failed", reason="no such kernel", failed_stage="build")]
     leaderboard.write(rows, results, "s")
     tracker.update()
-    while "y" not in runs(results):
-        time.sleep(0.05)
+    wait_for(lambda: "y" in runs(results))
     assert "report.html" not in artifacts(results)
     tracker.close(rows)
     page = artifacts(results)["report.html"].read_text()
@@ -116,8 +116,7 @@ def test_a_driver_that_is_killed_leaves_what_is_on_the_disk(results: Path) -> No
         "tracker.update()\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, results], check=False)
-    while not (results / "tracked" / "s.json").exists():
-        time.sleep(0.05)
+    wait_for((results / "tracked" / "s.json").exists)
     assert {name: one.info.status for name, one in runs(results).items()} == {
         "s": "RUNNING", "x": "FINISHED",
     }  # fmt: skip
@@ -207,7 +206,8 @@ def test_a_server_gets_the_runs_of_a_hundred_cells(
         command, cwd=results, stdout=quiet, stderr=quiet, start_new_session=True
     )
     try:
-        while server.poll() is None:
+        until = time.monotonic() + 120
+        while server.poll() is None and time.monotonic() < until:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
             time.sleep(0.1)
