@@ -11,7 +11,7 @@ from typing import Any
 
 import null_sweep
 from planning import Figure
-from simulated_nodes import S3Server, SimulatedNodes
+from simulated_nodes import S3Server, SimulatedNodes, cpu_seconds
 
 from farm.store.opening import open_objects
 
@@ -26,21 +26,24 @@ def store_figures(
     matrix = null_sweep.write_matrix(nodes.folder / "matrix", (count - MODELS_STEPS) // 4)
     place = f"s3://{server.bucket}/results"
     used, driver, began = server.cpu_seconds(), _of_ended(), time.perf_counter()
+    all_of_it = cpu_seconds()
     null_sweep.run(matrix, place, "--address", nodes.address, "--no-mlflow")
     passed, used = time.perf_counter() - began, server.cpu_seconds() - used
-    driver = _of_ended() - driver
+    driver, all_of_it = _of_ended() - driver, cpu_seconds() - all_of_it
     names = list(open_objects(f"{place}/store").listed(""))
     steps = sum(entry.name.endswith("record.json") for entry in names)
     each, size = round(len(names) / steps), sum(entry.size for entry in names) // len(names)
-    bare_used, began = server.cpu_seconds(), time.perf_counter()
+    bare_used, bare_all, began = server.cpu_seconds(), cpu_seconds(), time.perf_counter()
     words = [nodes.address, f"s3://{server.bucket}/bare", *map(str, (steps, slots, each, size))]
     bare = [sys.executable, __file__, *words]
     done = subprocess.run(bare, check=True, capture_output=True, text=True)
     whole, bare_used = time.perf_counter() - began, server.cpu_seconds() - bare_used
+    bare_all = cpu_seconds() - bare_all
     print(
         f"  {steps} steps in {passed:.1f} s, {each} objects of {size} bytes each; CPU of the "
-        f"driver {driver:.1f} s, of the server {used:.1f} s\n  bare tasks {float(done.stdout):.1f} "
-        f"s, {whole:.1f} s with Ray's start; CPU of the server {bare_used:.1f} s"
+        f"driver {driver:.1f} s, of the server {used:.1f} s, of all {all_of_it:.1f} s\n  bare "
+        f"tasks {float(done.stdout):.1f} s, {whole:.1f} s with Ray's start; CPU of the server "
+        f"{bare_used:.1f} s, of all {bare_all:.1f} s: {all_of_it / bare_all:.2f} times as much"
     )
     yield Figure(f"{steps} steps on S3 over bare Ray tasks", passed / whole, 1.3)
 

@@ -87,6 +87,8 @@ def require_packages(steps: Iterable[Step], store: Store) -> None:
     Raises:
         InputError: a package of a step that is not in the store is missing.
     """
+    steps = list(steps)
+    store.learn(step.ref for step in steps)
     absent = {
         name
         for step in steps

@@ -35,7 +35,8 @@ class Claims:
         return key in self._held
 
     def claim(self, step: Step) -> bool:
-        """Claim the step, and return whether no other sweep has it."""
+        """Claim the step, and return whether no other sweep has it. What was read of it before is
+        then forgotten."""
         if step.key in self:
             return True
         lease = Lease(path_of(self._store, step.key), EXPIRES_S)
@@ -46,6 +47,7 @@ class Claims:
             except OSError as error:  # the step itself will say what is wrong with the store
                 log.debug("%s %s cannot be claimed: %s", step.stage, step.label, error)
             self._held[step.key] = lease
+        self._store.drop(step.ref)  # who had the claim before may have done the step
         return True
 
     def release(self, key: str) -> None:
@@ -80,7 +82,8 @@ class RemoteClaims:
         try:
             if not self._claims.claim(step.key):
                 return False
-            self._store.read_anew(step.ref)  # who had the claim before may have done the step
+            self._store.drop(step.ref)  # who had the claim before may have done the step
+            self._store.read_anew(step.ref)
         except OSError as error:  # the step itself will say what is wrong with the service
             log.debug("%s %s cannot be claimed: %s", step.stage, step.label, error)
         self._held.add(step.key)

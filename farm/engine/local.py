@@ -10,6 +10,7 @@ from farm.engine.workers.limits import Limits
 from farm.engine.workers.supervise import shared_supervisor
 from farm.errors import InputError
 from farm.plan.machines import placement
+from farm.specs import refs_of
 
 if TYPE_CHECKING:
     from farm.engine.estimates import Estimates
@@ -82,7 +83,8 @@ class LocalExecutor:
         assert self._taken is not None
         step, self._taken = self._taken, None
         limit = self._limits.of(step.stage)
-        return self._supervisor.run(step, self._store.address, limit, self._until)
+        known = self._store.known(refs_of(step.inputs))
+        return self._supervisor.run(step, self._store.address, limit, self._until, known)
 
     def stop(self) -> None:
         """Do nothing: no step runs outside of `wait`, and the workers end with this process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from farm import interrupts
@@ -170,7 +171,6 @@ class _Run:
         if not self.claims.claim(step):
             self._ready.put_off(step)
             return False
-        self._store.drop(step.ref)  # another sweep may have done it since it was asked for
         if outcome := self._ended_elsewhere(step):
             self._ready.take(step)
             self.claims.release(step.key)
@@ -188,6 +188,9 @@ class _Run:
         """Take the outcome of a running step; a transient failure is tried again."""
         step = self.running.pop(outcome.key)
         self._store.drop(step.ref)
+        if outcome.record:
+            self._store.note(outcome.record)
+            outcome = replace(outcome, record=None)
         self.claims.release(step.key)
         self._estimates.learn(step, outcome)
         if self._order.renew():

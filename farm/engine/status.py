@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from farm.failures import FailureKind
     from farm.specs import Ref
+    from farm.store import Record
 
 
 class StepStatus(str, Enum):
@@ -147,7 +148,8 @@ class Outcome:
     """How a step ended. reason, kind: why it did not end well, and the class of that. seconds: how
     long it ran. altered: a parent whose artifact is not what was published. lost: the worker or the
     node that it ran on was lost, which is no fault of the step. memory_bytes:
-    its peak of host memory; 0 where it is not known. gpu_bytes: of GPU memory, likewise."""
+    its peak of host memory; 0 where it is not known. gpu_bytes: of GPU memory, likewise.
+    record: what the step has put into an object store, without its inputs."""
 
     key: str
     status: StepStatus
@@ -158,6 +160,7 @@ class Outcome:
     lost: bool = False
     memory_bytes: int = 0
     gpu_bytes: int = 0
+    record: Record | None = None
 
 
 class StepStatuses:

@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -150,6 +150,13 @@ class Store(Place):
 
     def drop(self, ref: Ref) -> None:
         """Forget what was read of a step: nothing here, see `CachedStore`."""
+
+    def note(self, record: Record) -> None:
+        """Keep the record that a step has just put: nothing here, see `Answers`."""
+
+    def known(self, refs: Iterable[Ref]) -> dict[Ref, str]:
+        """Return the digests of records that nodes need not ask for: none here, see `Answers`."""
+        return {}
 
     def refs(self, stage: str) -> Iterator[Ref]:
         """Yield every finished step of a stage."""

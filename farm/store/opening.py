@@ -60,6 +60,10 @@ class CachedStore(Store):
         """Forget what was read of a step: its artifact was made anew, or removed."""
         self._records.pop(ref, None)
 
+    def note(self, record: Record) -> None:
+        """Keep a record as if it had been read."""
+        self._kept(Ref(record.stage, record.key), record)
+
     def remove(self, ref: Ref) -> bool:
         """Remove an artifact as `Store.remove`, and forget its record."""
         self.drop(ref)

@@ -8,9 +8,10 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from farm.errors import InputError
@@ -67,6 +68,9 @@ def _requires_version(objects: Objects) -> bool:
 
 IMPORTS = "elsewhere"
 """The folder of the imports, in that of a store."""
+
+NONE_KNOWN: Mapping[Ref, str] = MappingProxyType({})
+"""Where a driver knows no digests of records."""
 
 _KEY = re.compile("[0-9a-f]{64}")
 
@@ -157,8 +161,12 @@ class Place:
             shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
-    def on_this_node(self, ref: Ref, reads: Iterable[Ref]) -> Iterator[Store]:
+    def on_this_node(
+        self, ref: Ref, reads: Iterable[Ref], known: Mapping[Ref, str] = NONE_KNOWN
+    ) -> Iterator[Store]:
         """Yield the store in a folder of this node, in which a step runs that reads artifacts.
+
+        known: the digests of their records, as far as the driver knows them.
 
         It is this one; what the step leaves in that of a `RemoteStore` is put when the block ends.
         """

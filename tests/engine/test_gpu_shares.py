@@ -26,7 +26,7 @@ ray = pytest.importorskip("ray")
 
 pytestmark = pytest.mark.slow  # a Ray cluster of its own
 
-GIB = 1 << 30
+GIB, TOGETHER = 1 << 30, 3
 SMI = "#!/bin/sh\necho 'NVIDIA L4, 8.9, 580.95.05, 24576 MiB, [N/A]'\n"
 SHARES, ALONE = Needs(accelerator="L4", shares_gpu=True), Needs(accelerator="L4", exclusive=True)
 
@@ -55,15 +55,20 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def given(one: Step, root: str, limit: Limit) -> Outcome:
-    """In place of a step, which needs CUDA: say what Ray has given its task, and when."""
-    began = time.time()
-    time.sleep(2.0)
+def given(one: Step, root: str, limit: Limit, known: object) -> Outcome:
+    """In place of a step, which needs CUDA: say what Ray has given its task, and how many of its
+    stage run at the same time, for which it waits."""
+    folder = Path(root, "running", one.stage)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / one.key).touch()
+    until = time.monotonic() + (60 if limit.gpu_share < 1 else 0)
+    while len(there := [*folder.iterdir()]) < TOGETHER and time.monotonic() < until:
+        time.sleep(0.05)
     found = {
         "gpus": ray.get_runtime_context().get_assigned_resources()["GPU"],
         "share": limit.gpu_share,
         "visible": os.environ["CUDA_VISIBLE_DEVICES"],
-        "time": (began, time.time()),
+        "together": len(there),
     }
     return Outcome(one.key, StepStatus.DONE, json.dumps(found))
 
@@ -90,7 +95,7 @@ def test_steps_with_a_known_peak_share_a_gpu_and_a_measurement_has_it_alone(
         shared = [json.loads(waited(executor).reason) for _ in range(3)]
         assert [one["gpus"] for one in shared] == [one["share"] for one in shared] == [0.32] * 3
         assert {one["visible"] for one in shared} == {"0"}
-        assert max(one["time"][0] for one in shared) < min(one["time"][1] for one in shared)
+        assert [one["together"] for one in shared] == [TOGETHER] * 3
         for one in (unknown, measure):
             assert executor.take(one)
             assert not executor.take(verify[3])

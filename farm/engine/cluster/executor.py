@@ -60,7 +60,7 @@ class RayExecutor:
         self._tasks: dict[Any, Task] = {}
         self._outcomes = deque[Outcome]()
         self._places = Places()
-        self._submit = Submit(store.address, limits or Limits())
+        self._submit = Submit(store, limits or Limits())
         self._able: dict[Hashable, list[Node]] = {}
         self._able_of: tuple[Node, ...] = ()
         self._nodes = Nodes(store)

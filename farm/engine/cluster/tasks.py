@@ -13,12 +13,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from farm import interrupts
 from farm.engine.workers.supervise import shared_supervisor
 from farm.failures import FailureKind, class_name, text_of
+from farm.specs import refs_of
 
 if TYPE_CHECKING:
     from farm.engine.cluster.placing import Task
     from farm.engine.status import Outcome
     from farm.engine.workers.limits import Limit, Limits
     from farm.plan.steps import Step
+    from farm.specs import Ref
+    from farm.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +37,12 @@ class Submit:
     """Submits tasks, each of which supervises the worker process in which its step runs.
 
     Args:
-        root: The store's address.
+        store: The driver's.
         limits: Those of the steps.
     """
 
-    def __init__(self, root: str, limits: Limits) -> None:
-        self._root, self._limits = root, limits
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self._store, self._limits = store, limits
         self._calls: dict[str, Any] = {}
 
     def __call__(self, task: Task) -> Any:
@@ -59,7 +62,8 @@ class Submit:
         with interrupts.deferred():
             call = self._call(options, node.id)
             limit = replace(self._limits.of(step.stage), gpu_share=task.gpus or 1.0)
-            return call.remote(step, self._root, limit)
+            known = self._store.known(refs_of(step.inputs))
+            return call.remote(step, self._store.address, limit, known)
 
     def _call(self, options: Mapping[str, Any], node: str) -> Any:
         """The task with these options on this node; most steps of a sweep have one of a few."""
@@ -72,8 +76,8 @@ class Submit:
 
 
 @ray.remote
-def _supervise(step: Step, root: str, limit: Limit) -> Outcome:
-    return shared_supervisor().run(step, root, limit)
+def _supervise(step: Step, root: str, limit: Limit, known: Mapping[Ref, str]) -> Outcome:
+    return shared_supervisor().run(step, root, limit, known=known)
 
 
 def why_lost(error: Exception) -> tuple[str, FailureKind]:

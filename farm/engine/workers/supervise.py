@@ -26,12 +26,13 @@ from farm.failures import FailureKind
 from farm.specs import refs_of
 from farm.store.objects import is_url
 from farm.store.opening import open_store
+from farm.store.place import NONE_KNOWN
 
 if TYPE_CHECKING:
     from farm.engine.workers.limits import Limit
     from farm.plan.steps import Step
-    from farm.specs import Environment
-    from farm.store import Store
+    from farm.specs import Environment, Ref
+    from farm.store import Record, Store
 
 TIME_IS_UP = "the time was up"
 
@@ -68,10 +69,20 @@ class Supervisor:
         self._servers: dict[_Kind, tuple[ForkServer, dict[str, str]]] = {}
         self._kept: dict[_Kind, Worker] = {}
 
-    def run(self, step: Step, root: str, limit: Limit, until: float | None = None) -> Outcome:
+    def run(
+        self,
+        step: Step,
+        root: str,
+        limit: Limit,
+        until: float | None = None,
+        known: Mapping[Ref, str] = NONE_KNOWN,
+    ) -> Outcome:
         """Run the step unless it is in the store, and return how it ended.
 
-        root: the store's address. until: the time, by `time.monotonic`, at which the run ends: the
+        An object store is not asked again whether it has the step: who has claimed it has asked.
+
+        root: the store's address. known: the digests of records that it reads, as far as the driver
+        knows them. until: the time, by `time.monotonic`, at which the run ends: the
         step is then SKIPPED.
 
         Raises:
@@ -79,19 +90,21 @@ class Supervisor:
         """
         started = time.perf_counter()
         try:
-            store = open_store(root) if is_url(root) else store_at(root)
+            store = _remote_at(root) if is_url(root) else store_at(root)
         except InputError as error:  # of this node: it lacks a package, or credentials
             kind = FailureKind.IO
             return Outcome(step.key, StepStatus.TRANSIENT, str(error), kind=kind)
         try:
-            if store.record(step.ref):
+            if not is_url(root) and store.record(step.ref):
                 return Outcome(step.key, StepStatus.DONE)
             # What comes and goes by the network must not disturb a measurement either.
             with (
                 share_host(step.needs.exclusive),
-                store.on_this_node(step.ref, refs_of(step.inputs)) as here,
+                store.on_this_node(step.ref, refs_of(step.inputs), known) as here,
             ):
                 outcome = self._supervised(step, here, limit, until)
+            if outcome.status is StepStatus.DONE and is_url(root):
+                outcome = replace(outcome, record=_put(store, step))
         except Exception as error:  # no room for the folder, or no process can be started
             outcome = outcome_of(step, store, None, error, 0.0)
         return replace(outcome, seconds=time.perf_counter() - started)
@@ -182,6 +195,21 @@ def _changes(variables: Mapping[str, str]) -> tuple[tuple[str, str | None], ...]
         return ()
     names = (name for name in variables.keys() | now.keys() if variables.get(name) != now.get(name))
     return tuple((name, now.get(name)) for name in names)
+
+
+@cache
+def _remote_at(root: str) -> Store:
+    """The object store of an address, for all steps of this process. Raises InputError."""
+    return open_store(root)
+
+
+def _put(store: Store, step: Step) -> Record | None:
+    """The record that the step has put, without its inputs; None where another's counts."""
+    if step.ref not in store.known([step.ref]):
+        return None
+    record = store.record(step.ref)
+    store.drop(step.ref)
+    return replace(record, inputs={}) if record else None
 
 
 @contextmanager

@@ -17,6 +17,10 @@ from farm.store.remote import artifacts
 _ABSENT_S = 30.0
 """How long it is believed that an object is not there: another sweep may put it at any time."""
 
+_MANY, _LISTED = 16, 100
+"""From so many steps on, what is there is looked for by a listing, unless that has over so many
+names for each of them: a request lists a thousand, and asks for one."""
+
 
 class Answers(CachedStore):
     """The records and failures of a store, asked for once until `drop`.
@@ -72,13 +76,39 @@ class Answers(CachedStore):
         known, now = self._records.keys() | self._torn, time.monotonic()
         refs = list(dict.fromkeys(refs))
         new = [ref for ref in refs if ref not in known and now >= self._absent.get(ref, 0.0)]
-        at_once(self.read_anew, new)
+        at_once(self.read_anew, self._perhaps_there(new))
         missing = {ref.key for ref in refs if ref not in self._records}
         missing = {key for key in missing if now >= self._failures.get(key, (None, 0.0))[1]}
         if missing:
             failed = artifacts.failed(self.objects)
             self._failures |= dict.fromkeys(missing - failed, (None, now + _ABSENT_S))
             at_once(self.failure, missing & failed)
+
+    def _perhaps_there(self, refs: list[Ref]) -> list[Ref]:
+        """The steps without those that a listing of the records does not have."""
+        if len(refs) < _MANY:
+            return refs
+        there, names = set[str](), _LISTED * len(refs)
+        until = time.monotonic() + _ABSENT_S
+        for stage in dict.fromkeys(ref.stage for ref in refs):
+            for entry in self.objects.listed(stage):
+                names -= 1
+                if not names:
+                    return refs
+                if entry.name.endswith(f"/{RECORD}"):
+                    there.add(entry.name)
+        found = [ref for ref in refs if f"{artifacts.place(ref)}/{RECORD}" in there]
+        self._absent |= dict.fromkeys(set(refs).difference(found), until)
+        return found
+
+    def note(self, record: Record) -> None:
+        """Keep the record that a step has just put, unless inputs are kept, too, which it lacks."""
+        if not self._with_inputs:
+            super().note(record)
+
+    def known(self, refs: Iterable[Ref]) -> dict[Ref, str]:
+        """Return the digests of the records that were read before."""
+        return {ref: self._records[ref].digest for ref in refs if ref in self._records}
 
     def holds(self, ref: Ref) -> bool:
         """Return whether there is an artifact, whole or not."""

@@ -18,7 +18,7 @@ from farm.errors import InputError
 from farm.specs import Ref
 from farm.store.integrity import LOG, RECORD, Alteration
 from farm.store.objects import Objects, at_once
-from farm.store.records import Failure, Record, parse_failure, parse_record
+from farm.store.records import Failure, Record, as_json, parse_failure, parse_record
 
 FAILURE = "failure.json"
 
@@ -74,14 +74,19 @@ def failed(objects: Objects) -> set[str]:
     return {name[1] for name in names if name[2:] == [FAILURE]}
 
 
-def download(objects: Objects, ref: Ref, folder: Path) -> list[Alteration]:
+def download(
+    objects: Objects, ref: Ref, folder: Path, known: Record | None = None
+) -> list[Alteration]:
     """Write the record and the files of an artifact into a folder; return what is not as its step
     left it.
 
-    A file that arrives altered is asked for once more: it may have changed on the way.
+    A file that arrives altered is asked for once more: it may have changed on the way. known: the
+    whole record, where it was asked for a moment ago.
     """
     try:
-        content = objects.get(f"{place(ref)}/{RECORD}")
+        content = as_json(known).encode() if known else b""
+        if not known or parse_record(content).digest != known.digest:
+            content = objects.get(f"{place(ref)}/{RECORD}")
         record = parse_record(content)
     except FileNotFoundError:
         return [Alteration(RECORD, "missing")]

@@ -25,7 +25,8 @@ _LEFT_S = 60.0
 """What was used within this time stays: a process may read it without holding it."""
 
 _SHARE = 20
-"""The folder is measured again when a twentieth of its size was added."""
+"""The folder is measured again when a twentieth of its size was added; each process of the node
+counts what it adds itself."""
 
 
 def most_bytes() -> int:
@@ -102,7 +103,7 @@ class NodeFolder:
 
     def make_room(self) -> None:
         """Trim the folder where that is due."""
-        if self._added * _SHARE >= self._most:
+        if self._added * _SHARE * (os.cpu_count() or 1) >= self._most:
             self._added = 0
             self.trim()
 

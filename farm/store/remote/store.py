@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from farm.errors import AlteredArtifact
@@ -12,7 +13,7 @@ from farm.specs import Ref
 from farm.store import Alteration, Failure, Record, Store, integrity
 from farm.store.integrity import LOG, RECORD
 from farm.store.objects import Objects, at_once
-from farm.store.place import IMPORTS
+from farm.store.place import IMPORTS, NONE_KNOWN
 from farm.store.remote import artifacts
 from farm.store.remote.answers import Answers
 from farm.store.remote.mirror import Mirror
@@ -67,8 +68,11 @@ class RemoteStore(Answers):
         self.node.make_room()
         return self.path(ref)
 
-    def _required(self, ref: Ref) -> Record:
-        """Ask for the record of an artifact that is read. Raises AlteredArtifact."""
+    def _required(self, ref: Ref, digest: str = "") -> Record:
+        """Return the record of an artifact that is read: the one here if it has the digest, else
+        what is answered. Raises AlteredArtifact."""
+        if digest and (mine := Store(self.root).record(ref)) and mine.digest == digest:
+            return mine
         if (record := self.read_anew(ref)) is not None:
             return record
         if ref in self._torn:
@@ -100,7 +104,8 @@ class RemoteStore(Answers):
             if self._is_here(ref, record):
                 return []
             with self._scratch(ref) as folder:
-                if found := artifacts.download(self.objects, ref, folder):
+                known = record if self._with_inputs else None
+                if found := artifacts.download(self.objects, ref, folder, known):
                     return found
                 integrity.forget(self.path(ref))
                 self.node.remove(self.path(ref))
@@ -124,16 +129,22 @@ class RemoteStore(Answers):
         return mine is not None and mine.digest == record.digest and not own.altered(ref)
 
     @contextmanager
-    def on_this_node(self, ref: Ref, reads: Iterable[Ref]) -> Iterator[Store]:
+    def on_this_node(
+        self, ref: Ref, reads: Iterable[Ref], known: Mapping[Ref, str] = NONE_KNOWN
+    ) -> Iterator[Store]:
         """Yield the folder of this node as a store that has what the step reads; put what the step
         leaves there.
+
+        known: the digests of records as the driver knows them. A record of that digest that is here
+        is not asked for.
 
         Raises:
             AlteredArtifact: what it reads is not whole.
             OSError: the service fails, or there is no room.
         """
         reads = list(dict.fromkeys(reads))
-        found = dict(zip(reads, at_once(self._required, reads), strict=True))
+        records = at_once(lambda one: self._required(one, known.get(one, "")), reads)
+        found = dict(zip(reads, records, strict=True))
         while True:
             with self.node.held([ref.key, *(one.key for one in found)]):
                 if all(self._is_here(*one) for one in found.items()):
@@ -160,7 +171,9 @@ class RemoteStore(Answers):
         artifacts.upload_failure(self.objects, ref.key, self.root / "failed")
         if record is None:
             return
-        if not artifacts.upload(self.objects, ref, record, self.path(ref)):
+        if artifacts.upload(self.objects, ref, record, self.path(ref)):
+            self._records[ref] = record if self._with_inputs else replace(record, inputs={})
+        else:
             self.node.remove(self.path(ref))  # another node was faster: its artifact counts
         self.node.added(sum(record.files.values()))
 

@@ -1,0 +1,106 @@
+"""How many requests a sweep makes to an object store, which are what it costs there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from object_stores import CHILD, REF, Nodes, leave
+from own_stage import step
+
+from farm.engine.local import LocalExecutor
+from farm.engine.scheduler import Unwatched, run_steps
+from farm.specs import Ref
+from farm.store.objects import Objects
+from farm.store.opening import open_store
+from farm.store.remote import answers, service
+
+ASKED = ("get", "put", "put_if_absent", "replace", "download", "entry", "listed")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests of this process from now on, each with the end of the object's name."""
+    found = list[str]()
+
+    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: object, place: str, *more: Any) -> Any:
+            found.append(f"{name} {place.rpartition('/')[2]}")
+            return real(self, place, *more)
+
+        return call
+
+    for name in ASKED:
+        monkeypatch.setattr(
+            service.ObstoreObjects, name, noting(name, getattr(service.ObstoreObjects, name))
+        )
+    return found
+
+
+def test_a_step_costs_its_claim_two_looks_and_what_it_puts(
+    objects: Objects, asked: list[str]
+) -> None:
+    """The driver neither asks for what it has just learnt, nor for the record of a step's end."""
+    steps = {one.key: one for one in (step("pass  # 1"), step("pass  # 2"))}
+    store = open_store(objects.url, cached=True)
+    store.learn(one.ref for one in steps.values())
+    asked.clear()
+    outcomes = run_steps(steps, store, lambda: LocalExecutor(store), Unwatched())
+    assert {one.status for one in outcomes.values()} == {"done"}
+    assert all(store.record(one.ref) for one in steps.values())
+    named = [name.split() for name in asked]
+    of_steps = [
+        f"{verb} {'KEY' if name in steps else name}"
+        for verb, name in named
+        if name in steps or "." in name
+    ]
+    begins = ["put_if_absent KEY", "get record.json", "get failure.json"]
+    ends = ["put step.log", "put_if_absent record.json"]
+    assert sorted(of_steps) == sorted([*begins, *ends] * 2)
+    assert len(asked) <= len(of_steps) + 4  # of the session, once
+    assert {one.record for one in outcomes.values()} == {None}
+
+
+def test_what_the_driver_knows_of_a_record_here_is_not_asked_for(
+    node: Nodes, asked: list[str]
+) -> None:
+    leave(node("one"))
+    two, driver = node("two"), node("driver")
+    driver._with_inputs = False
+    assert driver.known([REF]) == {}
+    assert driver.record(REF)
+    known = driver.known([REF, CHILD])
+    assert set(known) == {REF}
+    asked.clear()
+    for expected in (["get record.json", "download model.onnx"], []):
+        with two.on_this_node(CHILD, [REF], known) as here:
+            assert (here.path(REF) / "sub" / "model.onnx").read_text() == "onnx"
+            assert asked == expected
+        asked.clear()
+    node("one").remove(REF)
+    leave(node("one"), text="of another make")
+    driver.drop(REF)
+    assert driver.record(REF)
+    with two.on_this_node(CHILD, [REF], driver.known([REF])) as here:
+        assert (here.path(REF) / "sub" / "model.onnx").read_text() == "of another make"
+
+
+def test_many_steps_that_are_not_there_are_found_so_by_one_listing(
+    node: Nodes, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = [Ref("export", f"{number:064x}") for number in range(40)]
+    for ref in refs[:2]:
+        leave(node("one"), ref)
+    two = node("two")
+    asked.clear()
+    two.learn(refs)
+    assert sorted(asked) == ["get record.json"] * 2 + ["listed export", "listed failed"]
+    assert [ref for ref in refs if two.record(ref)] == refs[:2]
+    assert len(asked) == 4
+    monkeypatch.setattr(answers, "_LISTED", 0.1)  # what is there is much more than what is asked
+    three = node("three")
+    asked.clear()
+    three.learn(refs)
+    assert asked.count("get record.json") == 40
+    assert [ref for ref in refs if three.record(ref)] == refs[:2]
