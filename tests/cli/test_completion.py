@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CI, Tool
+from conftest import Tool, skip_but_in_ci
 
 from farm.cli import main as command_line
 from farm.cli.completion import SHELLS
@@ -127,8 +127,8 @@ def asked(line: str, folder: Path) -> set[str]:
 def test_the_tab_key_completes_commands_options_choices_and_files(
     shell: str, line: str, words: set[str], others: set[str], tool: Tool, tmp_path: Path
 ) -> None:
-    if shutil.which(shell) is None and not CI:
-        pytest.skip(f"{shell} is not installed on this machine")
+    if shutil.which(shell) is None:
+        skip_but_in_ci(f"{shell} is not installed on this machine")
     (tmp_path / f"farm.{shell}").write_text(tool("completion", shell).out)
     (tmp_path / "own.yaml").touch()
     (tmp_path / "folder").mkdir()
