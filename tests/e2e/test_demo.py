@@ -108,8 +108,12 @@ def test_mlflow_has_a_parent_and_a_child_per_cell(demo: Path) -> None:
     )
 
 
-def test_plan_says_that_all_is_done(demo: Path, farm: Farm) -> None:
-    done = farm("plan", "matrices/demo.yaml", "--results", demo)
+@pytest.mark.parametrize("file", ["matrices/demo.yaml", "matrix-as-run.yaml"])
+def test_plan_says_that_all_is_done(file: str, demo: Path, farm: Farm) -> None:
+    """Also of the matrix as it was run, which MLflow has among its artifacts."""
+    path = next(demo.glob(f"mlflow-artifacts/*/artifacts/{file}"), file)
+    assert file == "matrices/demo.yaml" or path != file
+    done = farm("plan", path, "--results", demo)
     assert done.returncode == 0
     assert re.search(r"^measure +28 +28 +28$", done.stdout, re.M)
     assert re.search(r"^export +24 +12 +12$", done.stdout, re.M)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pandas
 import pytest
 from conftest import wait_for
 from mlflow import MlflowClient
@@ -87,6 +88,8 @@ def test_the_report_is_an_artifact_of_the_sweep_once_all_cells_have_ended(
     wait_for(lambda: "y" in runs(results))
     assert "report.html" not in artifacts(results)
     tracker.close(rows)
+    table = pandas.read_parquet(artifacts(results)["leaderboard"] / "cpu.parquet")
+    assert [*table.cell] == ["x", "y"] and "bbox_mAP" in table
     page = artifacts(results)["report.html"].read_text()
     assert "no such kernel" in page and "<title>s" in page
     assert f"farm reproduce x --sweep s --results {results}" in page
