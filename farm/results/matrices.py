@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from farm.config.loader import Matrix
 
 _HEADING = """\
-# The matrix of the sweep {sweep} as it was run:
-# {path} with the overrides of the command line.
+# The matrix of the sweep {sweep} as it was run, from {path}.
 # `farm run` of this file, wherever it lies, is the same sweep; relative paths start from `folder`.
 """
 
