@@ -18,8 +18,9 @@ from farm.measuring.gpu import gpu_figures
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.1
-"""How long the machine is looked at before a measurement; the kernel counts in ticks of 10 ms."""
+LOOK_SECONDS, LEAST_SECONDS = 0.1, 0.05
+"""How long the machine is looked at before a measurement, and below which time nothing is said of
+it: the kernel counts in ticks of 10 ms."""
 
 BUSY_CORES = 0.5
 """From so many cores' worth of other processes on there is a warning."""
@@ -58,21 +59,26 @@ def others(since: CpuTimes, until: CpuTimes) -> tuple[float, float]:
 
 
 @contextmanager
-def watched_machine(gpu: bool = False) -> Iterator[dict[str, Any]]:
+def watched_machine(
+    gpu: bool = False, since: CpuTimes | None = None, lasts_s: float = LOOK_SECONDS
+) -> Iterator[dict[str, Any]]:
     """Watch the machine while the block measures; warn if it is busy with other things already.
 
-    gpu: the measured engine runs on a GPU, the first that this process sees.
+    gpu: the measured engine runs on a GPU, the first that this process sees. since: the counters
+    when this process began to prepare the measurement, which is a part of the look before.
+    lasts_s: how long the measurement is, in seconds; the look before need not be longer.
 
     Yields a dictionary that has the figures when the block has ended (`store.figures.MACHINE`
     names their kinds; docs/method.md says what they mean). Those that this machine does not tell
     are None.
     """
     figures: dict[str, Any] = {}
-    first = CpuTimes.now()
-    time.sleep(LOOK_SECONDS)
+    first = since or CpuTimes.now()
+    time.sleep(max(0.0, min(LOOK_SECONDS, lasts_s) - (time.monotonic() - first.at)))
     before, load, mhz = CpuTimes.now(), _load(), _cpu_mhz()
-    cores, stolen = others(first, before)
-    if cores >= BUSY_CORES:
+    looked = before.at - first.at >= LEAST_SECONDS
+    cores, stolen = others(first, before) if looked else (None, None)
+    if cores is not None and cores >= BUSY_CORES:
         log.warning("the machine is busy with other things: %.1f cores", cores)
     yield figures
     figures |= gpu_figures() if gpu else {}  # first of all: an idle GPU lowers its clocks

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from farm.datasets.prepared import Prepared
-from farm.measuring.machine import now, peak_host_bytes, watched_machine
+from farm.measuring.machine import CpuTimes, now, peak_host_bytes, watched_machine
 from farm.measuring.sampling import no_collection, sample, summarise
 from farm.measuring.server import Service, highest_rate
 from farm.measuring.throughput import (
@@ -49,9 +49,10 @@ def run(inputs: MeasureInputs, context: Context) -> Mapping[str, Any]:
     def batch_of(count: int) -> Floats:
         return fitted(prepared, replace(shape.opt, n=count))
 
+    since = CpuTimes.now()
     with (
         opened(inputs.engine, context, inputs.threads) as session,
-        watched_machine(gpu=on_gpu) as machine,
+        watched_machine(on_gpu, since, inputs.seconds) as machine,
     ):
         sample(session, images, inputs.warmup_seconds, inputs.max_seconds, least=3)
         with no_collection():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,24 @@ def test_a_machine_that_is_watched_tells_its_figures_of_their_kinds() -> None:
     assert set(figures) == {name for name in MACHINE if not name.startswith("gpu_")}
     require_figures("measure", {**figures, "latency_p50_ms": 1.0, "throughput_per_s": 1.0})
     assert figures["affinity"] and figures["load_before"] is not None
+
+
+def test_the_look_before_is_no_longer_than_needed() -> None:
+    """A short measurement has none; what opens the engine is a part of it."""
+    began = time.monotonic()
+    with watched_machine(lasts_s=0.001) as figures:
+        assert time.monotonic() - began < machine.LOOK_SECONDS / 2
+    assert figures["busy_cores_before"] is None is figures["steal_fraction_before"]
+    require_figures("measure", {**figures, "latency_p50_ms": 1.0, "throughput_per_s": 1.0})
+    earlier = CpuTimes.now()
+    time.sleep(machine.LOOK_SECONDS)
+    began = time.monotonic()
+    with watched_machine(since=earlier) as figures:
+        assert time.monotonic() - began < machine.LOOK_SECONDS / 2
+    assert figures["busy_cores_before"] is not None
+    began = time.monotonic()
+    with watched_machine():
+        assert time.monotonic() - began >= machine.LOOK_SECONDS
 
 
 def test_own_work_is_not_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
