@@ -82,8 +82,7 @@ class RemoteClaims:
         try:
             if not self._claims.claim(step.key):
                 return False
-            self._store.drop(step.ref)  # who had the claim before may have done the step
-            self._store.read_anew(step.ref)
+            self._store.look(step.ref)  # who had the claim before may have done the step
         except OSError as error:  # the step itself will say what is wrong with the service
             log.debug("%s %s cannot be claimed: %s", step.stage, step.label, error)
         self._held.add(step.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from object_stores import CHILD, REF, Nodes, leave
 from own_stage import step
 
+from farm.engine.claims import claims_of
 from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Unwatched, run_steps
 from farm.specs import Ref
@@ -60,6 +62,24 @@ def test_a_step_costs_its_claim_two_looks_and_what_it_puts(
     assert sorted(of_steps) == sorted([*begins, *ends] * 2)
     assert len(asked) <= len(of_steps) + 4  # of the session, once
     assert {one.record for one in outcomes.values()} == {None}
+
+
+def test_a_driver_waits_once_for_both_looks_at_a_step_that_it_has_claimed(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, real = threading.Barrier(2), service.ObstoreObjects.get
+
+    def get(self: service.ObstoreObjects, place: str) -> bytes:
+        both.wait(30)  # for the other of the two
+        return real(self, place)
+
+    store, one = open_store(objects.url, cached=True), step("pass")
+    own = claims_of(store)
+    monkeypatch.setattr(service.ObstoreObjects, "get", get)
+    assert own.claim(one)
+    monkeypatch.undo()
+    assert store.record(one.ref) is None is store.failure(one.key)
+    own.release_all()
 
 
 def test_what_the_driver_knows_of_a_record_here_is_not_asked_for(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from farm.errors import InputError
@@ -70,6 +71,14 @@ class Answers(CachedStore):
             self._records[ref] = record
             return record
         return self._kept(ref, record)
+
+    def look(self, ref: Ref) -> None:
+        """Ask anew for the record and for the failure of a step, at the same time."""
+        self.drop(ref)
+        looks: list[Callable[[], object]] = [
+            partial(self.read_anew, ref), partial(self.failure, ref.key),
+        ]  # fmt: skip
+        at_once(lambda look: look(), looks)
 
     def ask(self, refs: Iterable[Ref]) -> None:
         """Ask for many records at once, and for the failures of steps that have none."""
