@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import importlib
 import json
 import platform
 import re
@@ -223,8 +222,17 @@ def runs_onnx(engine: dict[str, Any]) -> str:
 
 def version_here(runtime: str) -> str:
     """Return the version of a runtime that is installed. Raises ImportError, OSError."""
-    found = str(importlib.import_module(runtime).__version__)
-    return found.partition("-")[0] if runtime == "openvino" else found
+    if runtime == "openvino":
+        import openvino
+
+        return openvino.__version__.partition("-")[0]
+    if runtime == "tensorrt":
+        import tensorrt
+
+        return str(tensorrt.__version__)
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
 
 
 def misfit(engine: dict[str, Any]) -> str | None:

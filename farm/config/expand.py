@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 AXES = ("opsets", "shapes", "postprocess", "precisions", "workspaces", "runtimes", "targets")
 
+_ALL = AxesSpec.model_construct()
+"""Selects nothing: all axes are the matrix's. Not validated, for which pydantic would build it."""
+
 
 def expand(spec: MatrixSpec) -> tuple[tuple[Cell, ...], list[tuple[str, int]]]:
     """Return the cells in the order of the file, and which rules change nothing.
@@ -24,7 +27,7 @@ def expand(spec: MatrixSpec) -> tuple[tuple[Cell, ...], list[tuple[str, int]]]:
     Runtimes vary slowest within a model. A rule is (`exclude` or `include`, its number). An include
     of cells that are there already is none of those that are returned.
     """
-    cells = [cell for name in spec.models for cell in _cells_of(spec, name, AxesSpec())]
+    cells = [cell for name in spec.models for cell in _cells_of(spec, name, _ALL)]
     idle = list[tuple[str, int]]()
     for i, rule in enumerate(spec.exclude):
         named, before = _named(rule), len(cells)
@@ -42,7 +45,7 @@ def expand(spec: MatrixSpec) -> tuple[tuple[Cell, ...], list[tuple[str, int]]]:
 
 def combinations(spec: MatrixSpec) -> int:
     """Count the combinations that `expand` goes through: at least as many as there are cells."""
-    selections: list[tuple[str, AxesSpec]] = [(name, AxesSpec()) for name in spec.models]
+    selections: list[tuple[str, AxesSpec]] = [(name, _ALL) for name in spec.models]
     selections += [(name, rule) for rule in spec.include for name in rule.models or spec.models]
     return sum(
         math.prod(len(_axis(spec, name, selection, axis)) for axis in AXES)

@@ -79,7 +79,7 @@ class OwnFormSpec(ModelSpec):
     outputs: Literal["detections", "raw"] = "detections"
     classes: Annotated[list[Text], AfterValidator(distinct)] = []
     clip_boxes: bool = True
-    preprocess: PreprocessSpec = PreprocessSpec()
+    preprocess: PreprocessSpec = PreprocessSpec.model_construct()  # as `MatrixSpec` has them
 
     @property
     def ends_at(self) -> str:

@@ -198,12 +198,19 @@ class LimitsSpec(StrictModel):
     @property
     def seconds(self) -> dict[str, float]:
         """The times that are set, by stage."""
-        own = self.model_dump(exclude={"memory", "stages"}, exclude_none=True)
-        return {**own, **self.stages}
+        own = {name: value for name, value in self if name not in ("memory", "stages")}
+        return {**{name: value for name, value in own.items() if value is not None}, **self.stages}
+
+
+_CPU = TargetSpec.model_construct()
 
 
 class MatrixSpec(StrictModel):
-    """One matrix file. Built when it is first used: other packages' parts are then loaded."""
+    """One matrix file. Built when it is first used: other packages' parts are then loaded.
+
+    Its defaults are constructed without validation, for which pydantic would first build the model
+    of each.
+    """
 
     model_config = ConfigDict(defer_build=True)
 
@@ -216,29 +223,29 @@ class MatrixSpec(StrictModel):
     workspaces: axis(Bytes) = [1 << 30]  # type: ignore[valid-type]
     runtimes: axis(RuntimeName)  # type: ignore[valid-type]
     environments: dict[Name, EnvironmentSpec] = {}
-    targets: Annotated[dict[Name, TargetSpec], Field(min_length=1)] = {"cpu": TargetSpec()}
+    targets: Annotated[dict[Name, TargetSpec], Field(min_length=1)] = {"cpu": _CPU}
     dataset: DatasetSpec
     simplify: bool = False
     calibration: CalibrationSpec | None = None
     int8: Annotated[
         Int8Spec, BeforeValidator(_auto, json_schema_input_type=Int8Spec | Literal["auto"])
-    ] = Int8Spec()
+    ] = Int8Spec.model_construct()
     keep_fp32: Annotated[list[Text], AfterValidator(distinct)] = []
     runtime_options: dict[RuntimeName, Options] = {}
     exclude: Annotated[list[SelectionSpec], Field(max_length=500)] = []
     include: Annotated[list[SelectionSpec], Field(max_length=500)] = []
-    verify: VerifySpec = VerifySpec()
-    measure: MeasureSpec = MeasureSpec()
+    verify: VerifySpec = VerifySpec.model_construct()
+    measure: MeasureSpec = MeasureSpec.model_construct()
     compare: Annotated[
         CompareSpec | None,
         BeforeValidator(default_or_none, json_schema_input_type=CompareSpec | bool | None),
-    ] = CompareSpec()
+    ] = CompareSpec.model_construct()
     racing: Annotated[
         RacingSpec | None,
         BeforeValidator(default_or_none, json_schema_input_type=RacingSpec | bool | None),
     ] = None
-    limits: LimitsSpec = LimitsSpec()
-    mlflow: MlflowSpec = MlflowSpec()
+    limits: LimitsSpec = LimitsSpec.model_construct()
+    mlflow: MlflowSpec = MlflowSpec.model_construct()
     results: Text | None = None
     folder: Text | None = None
 

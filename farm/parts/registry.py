@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,7 +16,7 @@ from farm.errors import InputError, shown
 from farm.failures import in_one_line
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import EntryPoint, EntryPoints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +134,7 @@ def outside(group: str, kind: type[T]) -> Iterator[tuple[EntryPoint, T]]:
     Raises:
         InputError: an entry point cannot be loaded, or is no `kind`.
     """
-    from importlib.metadata import entry_points
-
-    for point in sorted(entry_points(group=group)):
+    for point in sorted(_entry_points().select(group=group)):
         try:
             found = point.load()
         except Exception as error:  # another package's code
@@ -145,6 +143,14 @@ def outside(group: str, kind: type[T]) -> Iterator[tuple[EntryPoint, T]]:
         if not isinstance(found, kind):
             raise refused(point, group, kind, found)
         yield point, found
+
+
+@cache
+def _entry_points() -> EntryPoints:
+    """Return those of all installed packages, each of which has a file that is read for it."""
+    from importlib.metadata import entry_points
+
+    return entry_points()
 
 
 def _in_module(part: P, module: str) -> P:

@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from farm.failures import FailureKind
 
 if TYPE_CHECKING:
@@ -85,6 +83,8 @@ class Limits:
 @cache
 def machine_memory() -> int:
     """Return the bytes of memory that this machine has, or that its container may use."""
+    import psutil  # a plan asks for limits of times alone
+
     total = int(psutil.virtual_memory().total)
     for name in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroup v2 and v1
         try:

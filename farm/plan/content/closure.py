@@ -21,7 +21,7 @@ from typing import Any
 from farm import catalog
 from farm.files import jsonfile
 from farm.plan.content.code import find_spec
-from farm.plan.content.digests import cache_folder, write_cached
+from farm.plan.content.digests import cache_folder, remembered, write_cached
 
 PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -147,6 +147,7 @@ def _module_of(name: str, modules: Mapping[str, Module]) -> str:
     return name
 
 
+@cache
 def _is_neutral(name: str) -> bool:
     within = (name == one or name.startswith(f"{one}.") for one in NEUTRAL)
     probes = name.endswith(".probe")  # of `farm doctor`
@@ -157,11 +158,10 @@ def _is_neutral(name: str) -> bool:
 def read(package: Path) -> Mapping[str, Module]:
     """Every module of a package by its name. Parsed once per state of the sources: the result is
     kept in the user's cache, named by their digest."""
-    sources = {_name(path, package): path.read_bytes() for path in sorted(package.rglob("*.py"))}
-    total = hashlib.sha256(b"2")  # the form of the cached file
-    for name, source in sources.items():
-        total.update(f"{name}\0{hashlib.sha256(source).hexdigest()}\n".encode())
-    path = cache_folder() / "code" / f"{total.hexdigest()}.json"
+    paths = {_name(path, package): path for path in sorted(package.rglob("*.py"))}
+    files = [str(path) for path in paths.values()]
+    total = remembered("sources", files, lambda: _content(paths))
+    path = cache_folder() / "code" / f"{total}.json"
     try:
         kept = jsonfile.read(path)
         return {
@@ -169,9 +169,16 @@ def read(package: Path) -> Mapping[str, Module]:
             for name, one in kept.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        modules = {name: _module(source) for name, source in sources.items()}
+        modules = {name: _module(path.read_bytes()) for name, path in paths.items()}
         write_cached(path, json.dumps({name: asdict(one) for name, one in modules.items()}))
         return modules
+
+
+def _content(paths: Mapping[str, Path]) -> str:
+    total = hashlib.sha256(b"2")  # the form of the cached file
+    for name, path in paths.items():
+        total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
 
 
 def _name(path: Path, package: Path) -> str:

@@ -43,7 +43,7 @@ def remembered(what: str, paths: Sequence[str], make: Callable[[], str]) -> str:
 
     what: the purpose, since several results are made of the same files. It is made again where a
     file has another size, inode, or time of change (of its content or its metadata), or changed so
-    recently that these cannot be trusted.
+    recently that these cannot be trusted. That a file is missing is part of what is remembered.
 
     Raises:
         OSError: a file cannot be read.
@@ -62,13 +62,19 @@ def remembered(what: str, paths: Sequence[str], make: Callable[[], str]) -> str:
 def _mark(what: str, paths: Sequence[str]) -> tuple[str, bool]:
     """Return a digest of the files' metadata, and whether they changed long enough ago."""
     total, newest = hashlib.sha256(what.encode()), 0
+    states = []
     for path in paths:
-        stat = os.stat(path)
+        try:
+            stat = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            states.append(f"{path}\0missing\n")
+            continue
         newest = max(newest, stat.st_mtime_ns, stat.st_ctime_ns)
-        total.update(
+        states.append(
             f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0"
-            f"{stat.st_dev}\0{stat.st_ino}\n".encode(errors="surrogateescape")
+            f"{stat.st_dev}\0{stat.st_ino}\n"
         )
+    total.update("".join(states).encode(errors="surrogateescape"))
     return total.hexdigest(), newest < time.time_ns() - GRAIN_NS
 
 

@@ -22,6 +22,8 @@ MOST_READ = 32_000_000
 """Bytes of all libraries of one package; gigabytes would take too long for a plan."""
 
 _LIBRARY = re.compile(r"\.(so(\.\d+)*|pyd|dll|dylib)$")
+_NEVER = (".h", ".hpp", ".cuh", ".cmake", ".pyc", ".pyi", ".json", ".txt")
+"""Endings of the names of most other files: no library, without a search."""
 
 # The same library under another distribution's name; or what does its work where it is missing,
 # with the same results (see `farm.datasets.coco_evaluators`).
@@ -54,13 +56,7 @@ class Library:
 
 def libraries_of(dist: Distribution) -> list[Library]:
     """Return the libraries that its RECORD lists in folders of packages."""
-    found = []
-    for line in (dist.read_text("RECORD") or "").splitlines():
-        name, _, rest = line.rpartition(",sha256=")
-        library_digest, _, size = rest.partition(",")
-        if _LIBRARY.search(name) and not name.startswith(("..", '"')) and size.isdecimal():
-            found.append(Library(name, library_digest, int(size)))
-    return found
+    return _recorded(dist)[1]
 
 
 def small_enough(libraries: Iterable[Library]) -> bool:
@@ -138,16 +134,16 @@ def _distribution(package: str) -> tuple[str, Distribution] | None:
 
 def own_code(dist: Distribution) -> str:
     """Return a digest of its code where that differs from the release of its version; else ''."""
-    listed, root = dict(listed_code(dist)), os.path.realpath(str(dist.locate_file("")))
-    places, libraries = list(code_places(dist)), libraries_of(dist)
+    code, libraries = _recorded(dist)
+    listed = dict(code)
+    root = os.path.realpath(str(dist.locate_file("")))
+    places = list(code_places(dist, listed))
     if listed and all(os.path.realpath(place.parent) == root for place in places):
         small = libraries if small_enough(libraries) else []
         expected = {**listed, **{one.name: one.digest for one in small}}
         paths = [f"{root}/{name}" for name in expected]
-        there = [path for path in paths if os.path.isfile(path)]
-        record = hashlib.sha256(json.dumps(expected, sort_keys=True).encode()).hexdigest()
-        what = f"installed {record}"
-        verdict = digests.remembered(what, there, lambda: _verdict(expected, root))
+        what = hashlib.sha256(json.dumps(expected, sort_keys=True).encode()).hexdigest()
+        verdict = digests.remembered(f"installed {what}", paths, lambda: _verdict(expected, root))
         if verdict == "as installed" and all(one.fits(root) for one in libraries):
             return _own_build(dist, listed)
     return _code_digest(places) + library_digest(places)
@@ -166,16 +162,33 @@ def _own_build(dist: Distribution, listed: dict[str, str]) -> str:
 
 def listed_code(dist: Distribution) -> Iterator[tuple[str, str]]:
     """Yield the Python files that its RECORD lists, each with its sha256 as listed."""
+    yield from _recorded(dist)[0]
+
+
+def _recorded(dist: Distribution) -> tuple[list[tuple[str, str]], list[Library]]:
+    """Return the Python files and the libraries that its RECORD lists, of often 10,000 files."""
+    code, libraries = [], []
     for line in (dist.read_text("RECORD") or "").splitlines():
-        name, _, rest = line.rpartition(",sha256=")
-        if name.endswith(".py") and not name.startswith(("__editable__", "..", '"')):
-            yield name, rest.partition(",")[0]
+        name, _, rest = line.partition(",sha256=")
+        if name.endswith(".py"):
+            if not name.startswith(("__editable__", "..", '"')):
+                code.append((name, rest.partition(",")[0]))
+        elif not name.endswith(_NEVER) and _LIBRARY.search(name):
+            digest, _, size = rest.partition(",")
+            if not name.startswith(("..", '"')) and size.isdecimal():
+                libraries.append(Library(name, digest, int(size)))
+    return code, libraries
 
 
-def code_places(dist: Distribution) -> Iterator[Path]:
-    """Yield the files and folders of its top-level modules, where Python finds them today."""
+def code_places(dist: Distribution, listed: Iterable[str] | None = None) -> Iterator[Path]:
+    """Yield the files and folders of its top-level modules, where Python finds them today.
+
+    listed: the Python files of its RECORD, where these were read.
+    """
     names = set((dist.read_text("top_level.txt") or "").split())
-    names = names or {name.partition("/")[0].removesuffix(".py") for name, _ in listed_code(dist)}
+    if not names:
+        listed = dict(listed_code(dist)) if listed is None else listed
+        names = {name.partition("/")[0].removesuffix(".py") for name in listed}
     specs = [find_spec(name) for name in sorted(names - _NOT_ITS_CODE) if name.isidentifier()]
     found = [Path(spec.origin) for spec in specs if spec and spec.origin and spec.has_location]
     yield from (path.parent if path.name == "__init__.py" else path for path in found)
