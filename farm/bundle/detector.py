@@ -225,7 +225,7 @@ def version_here(runtime: str) -> str:
     if runtime == "openvino":
         import openvino
 
-        return openvino.__version__.partition("-")[0]
+        return str(openvino.__version__).partition("-")[0]
     if runtime == "tensorrt":
         import tensorrt
 
@@ -387,7 +387,7 @@ class TensorRt:
             self._runtime.engine_host_code_allowed = True  # such a plan carries its own runtime
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         loaded = self._engine is not None
-        self._context = self._engine.create_execution_context() if loaded else None
+        self._context: Any = self._engine.create_execution_context() if loaded else None
         if self._context is None:
             raise BundleError("it does not load; TensorRT's messages are on stderr")
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]

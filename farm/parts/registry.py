@@ -16,7 +16,7 @@ from farm.errors import InputError, shown
 from farm.failures import in_one_line
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint, EntryPoints
+    from importlib.metadata import EntryPoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ def outside(group: str, kind: type[T]) -> Iterator[tuple[EntryPoint, T]]:
 
 
 @cache
-def _entry_points() -> EntryPoints:
+def _entry_points() -> Any:
     """Return those of all installed packages, each of which has a file that is read for it."""
     from importlib.metadata import entry_points
 

@@ -81,6 +81,18 @@ def test_files_that_have_settled_are_read_once(tmp_path: Path, cache: Path) -> N
 
 
 @pytest.mark.usefixtures("settled")
+def test_a_missing_file_is_remembered_as_missing(tmp_path: Path) -> None:
+    """Packages leave out files that they list, such as tests; one that appears is read."""
+    (tmp_path / "f").write_text("a")
+    paths = [str(tmp_path / "f"), str(tmp_path / "f" / "no folder"), str(tmp_path / "gone")]
+    values = ["one", "two"]
+    assert digests.remembered("x", paths, counted(values)) == "one"
+    assert digests.remembered("x", paths, counted(values)) == "one"
+    (tmp_path / "gone").write_text("")
+    assert digests.remembered("x", paths, counted(values)) == "two"
+
+
+@pytest.mark.usefixtures("settled")
 def test_another_process_finds_what_was_remembered(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,20 +1,4 @@
-"""The farm as a Python library: load a matrix, plan and run it, read the results, pick an engine.
-
-    import farm
-
-    farm.run("matrices/demo.yaml")
-    table = farm.leaderboard(where=["runtime = openvino"])
-    (pick,) = farm.best(target="cpu", model="onestage")
-    print(pick.engine, pick.why)
-
-The commands of the same names are built on the same functions. Here and there `results` is where
-results are: a folder, or an address such as `s3://bucket/path`; by default the matrix's `results`,
-else the variable FARM_RESULTS, else the folder `results`. Wrong input raises
-`farm.errors.InputError`, whose text says what was expected and where. Messages go to the logger
-`farm`: `logging.basicConfig(level="INFO")` shows them.
-
-Importing this module is light; pandas, Ray and MLflow are imported by the functions that use them.
-"""
+"""What is done with results: show, pick, compare and bundle engines."""
 
 from __future__ import annotations
 
@@ -23,26 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from farm.api.given import PathLike, conditions, place
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from farm.config.loader import Matrix
-    from farm.plan.steps import Plan
     from farm.results.picking.answers import Answer
-    from farm.sweep import Sweep
-
-    PathLike = str | Path
-
-__all__ = [
-    "Best",
-    "best",
-    "bundle",
-    "compare",
-    "leaderboard",
-    "load_matrix",
-    "plan",
-    "run",
-]
 
 
 @dataclass(frozen=True)
@@ -68,99 +38,6 @@ class Best:
     doubt: str
     left_out: Mapping[str, str] = field(repr=False)
     sweeps: tuple[str, ...]
-
-
-def load_matrix(path: PathLike, overrides: Iterable[str] = ()) -> Matrix:
-    """Read a matrix file, and expand its cells.
-
-    Args:
-        path: The YAML file.
-        overrides: Values that replace those of the file, as `opsets=[17]`, `dataset.limit=100`.
-
-    Returns:
-        The matrix: its `name`, its `cells` (each has an `id`), and its values as `spec`.
-
-    Raises:
-        InputError: It cannot be read, or something in it is wrong: every mistake, with its line.
-    """
-    from farm.config import loader
-
-    return loader.load_matrix(path, tuple(overrides))
-
-
-def plan(
-    matrix: Matrix | PathLike, overrides: Iterable[str] = (), *, results: PathLike | None = None
-) -> Plan:
-    """Plan a matrix: which steps its cells need. Nothing runs.
-
-    Args:
-        matrix: A matrix, or the path of its file.
-        overrides: As of `load_matrix`, for a path.
-        results: Where results are; what earlier checks found of the models is read from there.
-
-    Returns:
-        The plan: `cells`, each with the key of its step of each stage; `steps` by key; `missing`,
-        the files that a run would need and that are not there.
-
-    Raises:
-        InputError: As `load_matrix`; or a target is not known.
-    """
-    from farm.cli.results import results_of
-    from farm.engine.known import tried_again
-    from farm.engine.workers.limits import limits_of
-    from farm.plan import make_plan
-    from farm.store.facts import facts_from
-
-    loaded = _loaded(matrix, overrides)
-    store, again = (
-        results_of(_place(results), loaded).store(),
-        tried_again(limits_of(loaded.spec.limits)),
-    )
-    return make_plan(loaded, facts_from(store, again=again))
-
-
-def run(
-    matrix: Matrix | PathLike,
-    overrides: Iterable[str] = (),
-    *,
-    results: PathLike | None = None,
-    executor: Literal["ray", "inline"] = "ray",
-    address: str | None = None,
-    retry_failed: bool = False,
-    mlflow: bool = True,
-) -> Sweep:
-    """Run a matrix. What was done before is not done again.
-
-    Ctrl-C stops it: finished steps are kept, and the next run goes on from there.
-
-    Args:
-        matrix: A matrix, or the path of its file.
-        overrides: As of `load_matrix`, for a path.
-        results: Where results go.
-        executor: `inline` runs one step after another on this machine, without Ray.
-        address: Of a Ray cluster; by default RAY_ADDRESS, else a local one is started.
-        retry_failed: Whether recorded failures are tried once more.
-        mlflow: Whether the results are logged to MLflow, too.
-
-    Returns:
-        The sweep: its `rows` of the leaderboard as mappings, one for each cell, `interrupted`, and
-        `exit_code`, which is 0 if every cell ended well.
-
-    Raises:
-        InputError: As `load_matrix`; or a file that is needed is missing or wrong.
-        ClusterLost: Ray does not answer any more; finished steps are kept.
-    """
-    from farm.cli.results import results_of
-    from farm.engine.executors import Choices
-    from farm.errors import InputError, nearest
-    from farm.sweep import run_sweep
-
-    if executor not in ("ray", "inline"):
-        known = nearest(str(executor), ("ray", "inline"))
-        raise InputError(f"unknown executor {executor!r}{known}", "executor")
-    loaded = _loaded(matrix, overrides)
-    choices = Choices(executor, address, retry_failed, mlflow)
-    return run_sweep(loaded, results_of(_place(results), loaded), choices)
 
 
 def leaderboard(
@@ -199,12 +76,12 @@ def leaderboard(
 
     wanted = columns if isinstance(columns, str) else ",".join(columns)
     view = View(
-        _conditions(where),
+        conditions(where),
         parse_sort(sort) if sort else (),
         parse_columns(wanted) if wanted else (),
         top,
     )
-    rows = results_of(_place(results), only_read=True).read(target, sweep)
+    rows = results_of(place(results), only_read=True).read(target, sweep)
     return frame_of(view.of(sort_rows(rows)), view.columns)
 
 
@@ -258,11 +135,11 @@ def best(
         confident=confident,
         min_ap=min_ap,
         max_latency_ms=max_latency_ms,
-        where=_conditions(where),
+        where=conditions(where),
         postprocess=postprocess,
     )
     wanted = Wanted(target, model, sweep, all_sweeps)
-    _, answers = picked(results_of(_place(results), only_read=True), wanted, criteria)
+    _, answers = picked(results_of(place(results), only_read=True), wanted, criteria)
     return [_best(answer, name) for answer in answers for name in sorted(answer.picks)]
 
 
@@ -298,7 +175,7 @@ def compare(
     from farm.cli.results import results_of
 
     found = compared(
-        tuple(cells), results_of(_place(results), only_read=True), sweep, seconds, margin
+        tuple(cells), results_of(place(results), only_read=True), sweep, seconds, margin
     )
     names = ("cell", "rank", "vs_best", "vs_best_low", "vs_best_high", "latency_p50_ms", "rounds")
     rows = sorted(found["entrants"].values(), key=lambda one: (one["rank"], one["vs_best"]))
@@ -336,29 +213,8 @@ def bundle(
 
     image = None if sample is None else str(sample)
     return write_bundle(
-        cell, str(folder), results_of(_place(results), only_read=True), sweep, image, triton
+        cell, str(folder), results_of(place(results), only_read=True), sweep, image, triton
     )
-
-
-def _loaded(matrix: Matrix | PathLike, overrides: Iterable[str]) -> Matrix:
-    from farm.config.loader import Matrix
-    from farm.errors import InputError
-
-    if not isinstance(matrix, Matrix):
-        return load_matrix(matrix, overrides)
-    if tuple(overrides):
-        raise InputError("overrides are of a matrix's file: give them to `load_matrix`")
-    return matrix
-
-
-def _place(results: PathLike | None) -> str | None:
-    return None if results is None else str(results)
-
-
-def _conditions(where: str | Iterable[str]) -> tuple[Any, ...]:
-    from farm.results.conditions import parse
-
-    return tuple(map(parse, [where] if isinstance(where, str) else where))
 
 
 def _best(answer: Answer, model: str) -> Best:
