@@ -10,10 +10,10 @@ import onnx
 
 from farm.bisect.agreement import Agreed, agree
 from farm.bisect.alone import Alone
+from farm.bisect.calls import in_users_model
 from farm.bisect.graphs import Graph
 from farm.bisect.locate import Locate
 from farm.bisect.report import Report
-from farm.bisect.scopes import in_users_model
 from farm.bisect.sides import Engine, Reference
 from farm.catalog import SOURCES
 from farm.plan.machines.placement import cores

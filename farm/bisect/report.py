@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from farm.bisect.scopes import module_of
+from farm.bisect.calls import module_of
 from farm.terminal.tables import fields
 from farm.units import UNITS
 

@@ -7,7 +7,7 @@ import planted
 import pytest
 from planted_search import TOLERANCE, searched
 
-from farm.bisect.scopes import in_users_model, module_of
+from farm.bisect.calls import in_users_model, module_of
 from farm.precision import region, typed
 
 SEEDS = range(20)
