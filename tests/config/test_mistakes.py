@@ -181,6 +181,7 @@ def test_text_that_is_not_utf_8_is_said_at_its_line(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
     for data, line, reason in (
         (b"a: 1\nb: 2\nc: \xff\n", 3, "it is not UTF-8 text"), (b"\xff", 1, "it is not UTF-8 text"),
+        (b"\na: \xff\n", 2, "it is not UTF-8 text"),
         ("a: 1".encode("utf-16"), 1, "it is UTF-16 or UTF-32"),
         (b"\xfe\xff\x00a", 1, "it is UTF-16 or UTF-32"),
     ):  # fmt: skip
