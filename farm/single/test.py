@@ -92,7 +92,7 @@ def _backend(options: argparse.Namespace) -> str:
     known = ("torch", *engine_runtimes())
     if name not in known:
         raise InputError(f"{name!r} runs no model here{nearest(name, known)}", "--backend")
-    if name != "torch":
+    if name != "torch" and own is None:  # a bundle may have something to run without its runtime
         inputs.require_runtime(name, "--backend")
     return name
 

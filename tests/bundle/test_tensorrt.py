@@ -30,6 +30,7 @@ from farm.bundle.detector import BundleError, Detector
 from farm.bundle.sample import found_in_the_sweep
 from farm.catalog import runtime_of
 from farm.cli.results import Results
+from farm.datasets import synthetic
 from farm.datasets.prepared import Prepared
 from farm.runtimes.tensorrt import cuda
 from farm.runtimes.tensorrt.options import parse
@@ -154,6 +155,21 @@ def test_without_tensorrt_the_onnx_file_runs_or_both_are_named(bundle: Path, too
     assert done.code == 0, done.err
     assert "versions: onnxruntime " in done.out and "runs model.onnx" in done.out
     assert "boxes as expected" in done.out
+
+
+@pytest.mark.slow
+@needs_packages
+def test_farm_test_evaluates_it_without_tensorrt(bundle: Path, tool: Tool, tmp_path: Path) -> None:
+    """By its ONNX file, which it says."""
+    synthetic.draw(tmp_path / "data", 6, 7, 160)
+    config = PROJECT / "matrices" / "demo" / "onestage.py"
+    data = ("--cfg-options", f"data.test.data_root={tmp_path / 'data'}")
+    done = tool("test", config, bundle, "--eval", "bbox", *data)
+    assert done.code == 0, done.err
+    assert "model.onnx runs in its place by onnxruntime on the CPU" in done.err
+    figures = dict(line.split(": ") for line in done.out.splitlines() if ": " in line)
+    row = detector.read_bundle(bundle)["figures"]
+    assert float(figures["bbox_mAP"]) == pytest.approx(row["bbox_mAP"], abs=6e-5)
 
 
 @pytest.mark.slow
