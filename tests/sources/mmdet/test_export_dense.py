@@ -36,6 +36,7 @@ from farm.sources.mmdet import dense, graphs, patches, random_weights
 from farm.sources.mmdet.candidates import Candidates
 from farm.sources.mmdet.dense import anchors, heads
 from farm.sources.mmdet.dense import coders as our_coders
+from farm.sources.mmdet.dense.pairs import best_of_level
 from farm.specs import Dims
 
 pytestmark = pytest.mark.slow
@@ -201,7 +202,7 @@ def test_pairs_of_a_level_are_mmdets(nms_pre: int, sigmoid: bool) -> None:
     """With -1, too: mmdet then takes all but the lowest."""
     head = Head(4, sigmoid, nms_pre)
     logits = noise(2, 3 * head.cls_out_channels, 5, 6) * 2
-    found = our_coders.best(head, logits)
+    found = best_of_level(head, logits)
     flat = logits.permute(0, 2, 3, 1).reshape(2, -1, head.cls_out_channels)
     scores = flat.sigmoid() if sigmoid else flat.softmax(-1)[..., :-1]
     for i in range(2):
@@ -215,9 +216,9 @@ def test_pairs_of_a_level_are_mmdets(nms_pre: int, sigmoid: bool) -> None:
 def test_pairs_of_a_level_where_only_one_or_none_passes() -> None:
     head = Head(4, True, -1)
     logits = torch.full((1, 4, 2, 2), -9.0)
-    assert not our_coders.best(head, logits).scores.any()
+    assert not best_of_level(head, logits).scores.any()
     logits[0, 2, 1, 0] = 3  # the lowest of one: mmdet drops it
-    assert not our_coders.best(head, logits).scores.any()
+    assert not best_of_level(head, logits).scores.any()
 
 
 @pytest.mark.parametrize("options", [{"nms_pre": 0}, {"max_per_img": -1}])

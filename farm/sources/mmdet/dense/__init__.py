@@ -17,6 +17,7 @@ from mmdet.models import dense_heads
 from torch import Tensor, nn
 
 from farm.sources.mmdet.dense import anchors, coders, heads
+from farm.sources.mmdet.dense.pairs import require_limits
 
 if TYPE_CHECKING:
     from farm.sources.mmdet.candidates import Candidates
@@ -47,16 +48,16 @@ _DELTAS = (coder_kinds.DeltaXYWHBBoxCoder,)
 READERS: dict[type, Reader] = {
     dense_heads.YOLOXHead: Reader(heads.yolox),
     dense_heads.YOLOV3Head: Reader(heads.yolov3, (coder_kinds.YOLOBBoxCoder,)),
-    dense_heads.AnchorHead: Reader(heads.anchors, coders.KNOWN, check=coders.check),
-    dense_heads.FCOSHead: Reader(heads.anchors, coders.KNOWN, check=coders.check),
-    dense_heads.GFLHead: Reader(heads.gfl, coders.POINTS, check=coders.check),
-    dense_heads.FoveaHead: Reader(heads.fovea, check=coders.check, clips=True),
+    dense_heads.AnchorHead: Reader(heads.anchors, coders.KNOWN, check=require_limits),
+    dense_heads.FCOSHead: Reader(heads.anchors, coders.KNOWN, check=require_limits),
+    dense_heads.GFLHead: Reader(heads.gfl, coders.POINTS, check=require_limits),
+    dense_heads.FoveaHead: Reader(heads.fovea, check=require_limits, clips=True),
     dense_heads.SABLRetinaHead: Reader(
-        heads.sabl, (coder_kinds.BucketingBBoxCoder,), check=coders.check
+        heads.sabl, (coder_kinds.BucketingBBoxCoder,), check=require_limits
     ),
     dense_heads.PAAHead: Reader(anchors.paa, _DELTAS, finish=anchors.voted),
     dense_heads.TOODHead: Reader(heads.tood, _DELTAS, heads.check, clips=False),
-    dense_heads.RepPointsHead: Reader(heads.reppoints, check=coders.check, clips=True),
+    dense_heads.RepPointsHead: Reader(heads.reppoints, check=require_limits, clips=True),
     dense_heads.GARetinaHead: Reader(anchors.guided, _DELTAS, anchors.check_guided),
 }
 """Reader for a head's class, looked up along the MRO."""

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from farm.sources.mmdet.candidates import POOL, Candidates, best_pairs, join, rows, take
 from farm.sources.mmdet.dense import coders
-from farm.sources.mmdet.dense.coders import best, centre, decode, level_priors
+from farm.sources.mmdet.dense.coders import centre, decode, level_priors
+from farm.sources.mmdet.dense.pairs import best_of_level, require_limits
 
 
 def anchors(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
@@ -33,7 +34,7 @@ def anchors(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 def _anchor_level(
     head: Any, logits: Tensor, deltas: Tensor, factor: Tensor | None, priors: Tensor, limits: Tensor
 ) -> Candidates:
-    found = best(head, logits)
+    found = best_of_level(head, logits)
     scores = found.scores
     if factor is not None:
         scores = scores * rows(factor, 1).flatten(1).gather(1, found.prior).sigmoid()
@@ -53,7 +54,7 @@ def gfl(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 def _distribution_level(
     head: Any, logits: Tensor, sides: Tensor, priors: Tensor, stride: int, limits: Tensor
 ) -> Candidates:
-    found = best(head, logits)
+    found = best_of_level(head, logits)
     sides = take(rows(sides, 4 * (head.reg_max + 1)), found.prior)
     distances = head.integral(sides).view_as(sides[..., :4]) * stride
     boxes = decode(head.bbox_coder, centre(priors)[found.prior], distances, limits)
@@ -69,7 +70,7 @@ def fovea(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 def _fovea_level(
     head: Any, logits: Tensor, deltas: Tensor, points: Tensor, edge: int, limits: Tensor
 ) -> Candidates:
-    found = best(head, logits)
+    found = best_of_level(head, logits)
     sides = take(rows(deltas, 4), found.prior).exp() * edge
     points = points[found.prior]
     boxes = torch.cat([points - sides[..., :2], points + sides[..., 2:]], -1)
@@ -85,7 +86,7 @@ def reppoints(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 def _points_level(
     head: Any, logits: Tensor, boxes: Tensor, points: Tensor, stride: int, limits: Tensor
 ) -> Candidates:
-    found = best(head, logits)
+    found = best_of_level(head, logits)
     boxes = take(rows(boxes, 4), found.prior) * stride + points[found.prior].repeat(1, 1, 2)
     return Candidates(torch.minimum(boxes.clamp(min=0), limits), found.scores, found.label)
 
@@ -101,7 +102,7 @@ def sabl(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 def _sides_level(
     head: Any, logits: Tensor, regression: tuple[Tensor, Tensor], squares: Tensor, limits: Tensor
 ) -> Candidates:
-    found = best(head, logits)
+    found = best_of_level(head, logits)
     classes, offsets = (take(rows(part, 4 * head.side_num), found.prior) for part in regression)
     boxes, sure = coders.decode_buckets(
         head.bbox_coder, squares[found.prior], (classes, offsets), limits
@@ -115,7 +116,7 @@ def check(head: Any) -> None:
     Raises:
         ValueError: it overrides a method.
     """
-    coders.check(head)
+    require_limits(head)
     for rule in ("forward", "deform_sampling", "anchor_center"):
         if getattr(type(head), rule) is not getattr(TOODHead, rule):
             raise ValueError(f"head {type(head).__name__} has its own {rule}, which is not known")
@@ -129,7 +130,7 @@ def tood(head: Any, outs: tuple[Any, ...], limits: Tensor) -> Candidates:
 
 
 def _tood_level(head: Any, scores: Tensor, boxes: Tensor, stride: int) -> Candidates:
-    found = coders.best(head, scores, activated=True)
+    found = best_of_level(head, scores, activated=True)
     boxes = take(rows(boxes, 4), found.prior) * stride
     return Candidates(boxes, found.scores, found.label)
 
