@@ -26,7 +26,7 @@ from pycocotools import mask as coco_mask
 from farm import specs
 from farm.config.loader import load_matrix
 from farm.datasets.coco_evaluators import Rows, Truth, by_pycocotools
-from farm.datasets.hotcoco import by_hotcoco
+from farm.datasets.hotcoco_evaluation import by_hotcoco
 from farm.datasets.prepared import Prepared
 from farm.plan import make_plan
 from farm.stages import Context, evaluate

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from farm.datasets.hotcoco import by_hotcoco, evaluation_of
+from farm.datasets.hotcoco_evaluation import by_hotcoco, evaluation_of
 
 Ids = npt.NDArray[np.int64]
 Floats64 = npt.NDArray[np.float64]

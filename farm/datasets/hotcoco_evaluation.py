@@ -20,7 +20,7 @@ def by_hotcoco(truth: Truth, rows: Rows) -> Floats64:
 
 
 def evaluation_of(truth: Truth, rows: Rows) -> Any:
-    """What is to be evaluated.
+    """Return the evaluation, which has not been run yet.
 
     It is given columns, with images and categories numbered from 1 in the order of their ids: so
     it parses nothing, and ids of any size are equal to it.

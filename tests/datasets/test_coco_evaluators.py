@@ -14,7 +14,7 @@ from scenes import SCENES, Scene
 
 from farm.datasets import coco_evaluators
 from farm.datasets.coco_evaluators import Rows, Truth, by_pycocotools, evaluator
-from farm.datasets.hotcoco import by_hotcoco
+from farm.datasets.hotcoco_evaluation import by_hotcoco
 from farm.plan.content import packages
 
 # Equality -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from scenes import Scene, kept, with_own_scores
 
 from farm.datasets import coco, coco_evaluators, matches
 from farm.datasets.coco_evaluators import by_pycocotools
-from farm.datasets.hotcoco import by_hotcoco
+from farm.datasets.hotcoco_evaluation import by_hotcoco
 from farm.datasets.matches import average_precision
 
 KINDS = ("box", "mask")
