@@ -22,7 +22,7 @@ _NO_MEMORY = re.compile(
 
 
 def reports_no_memory(text: str) -> bool:
-    """Whether a library's message says that memory ran out, of the host or of a GPU."""
+    """Return whether a library's message says that memory ran out, of the host or of a GPU."""
     return _NO_MEMORY.search(text) is not None
 
 

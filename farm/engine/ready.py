@@ -116,7 +116,7 @@ class ReadySteps:
         if self.idle_since is None:
             self.idle_since = now
         if now - self.idle_since < _NODE_S:
-            time.sleep(min(_NODE_S, _IDLE_S))
+            time.sleep(_IDLE_S)
             return []
         for step in ready:
             self.withdraw(step)

@@ -19,7 +19,6 @@ from farm.plan.steps import Plan, PlannedCell, Step
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
     from farm.plan.checks import CheckedModel
-    from farm.plan.steps import Step
     from farm.specs import Cell
 
 Made = TypeVar("Made")

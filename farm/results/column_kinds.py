@@ -57,34 +57,36 @@ def state(value: Any) -> bool:
 
 
 def figure(stage: str, name: str, valid: Valid, column: str = "", **more: Any) -> Column:
-    """A column for a figure of the stage's record."""
+    """Return a column for a figure of the stage's record."""
     return Column(column or name, valid, stage, lambda cell: cell.figure(stage, name), **more)
 
 
 def cost(stage: str, name: str, column: str, valid: Valid, **more: Any) -> Column:
-    """A column for what the step itself took."""
+    """Return a column for what the step itself took."""
     return Column(column, valid, stage, lambda c: getattr(c.records.get(stage), name, None), **more)
 
 
 def axis(name: str, valid: Valid = text, **more: Any) -> Column:
+    """Return a column for a field of the cell as the matrix has it."""
     return Column(name, valid, "matrix", lambda cell: getattr(cell.planned.cell, name), **more)
 
 
 def agreement(name: str, valid: Valid = number, **more: Any) -> Column:
+    """Return a column for how far the engine is from its reference; see `Agreement`."""
     return Column(name, valid, "verify", lambda cell: getattr(cell.agreement, name, None), **more)
 
 
 def latency(name: str, valid: Valid, **more: Any) -> Column:
-    """A column for a figure of the latency; see `CellResults.latency`."""
+    """Return a column for a figure of the latency; see `CellResults.latency`."""
     return Column(name, valid, "measure, compare", lambda cell: cell.latency(name), **more)
 
 
 def comparison(name: str, valid: Valid = positive, since: int = 7, **more: Any) -> Column:
-    """A column for what the comparison found of the cell's engine."""
+    """Return a column for what the comparison found of the cell's engine."""
     return Column(name, valid, "compare", lambda c: c.compared(name), since=since, **more)
 
 
 def interval(name: str, since: int = 7, **more: Any) -> Iterator[Column]:
-    """A ratio that the comparison found, and the ends of its interval."""
+    """Yield the columns for a ratio that the comparison found, and for the ends of its interval."""
     yield comparison(name, since=since, **more)
     yield from (comparison(f"{name}_{end}") for end in ("low", "high"))

@@ -48,11 +48,12 @@ class Tracker:
     """Keeps MLflow up to date with the leaderboard of a sweep, from its first update to `close`.
 
     Nothing here raises, waits (but for `close`) or imports MLflow; a failure is one warning.
+
+    Args:
+        place: What `--results` is called in the commands of the report; by default the folder.
     """
 
     def __init__(self, sweep: str, results: Path, store: Store, place: str | None = None) -> None:
-        """place: what `--results` is called in the commands of the report; by default the
-        folder."""
         self._sweep, self._results, self._store = sweep, results, store
         self._place = place or str(results)
         self._process: subprocess.Popen[bytes] | None = None

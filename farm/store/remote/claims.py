@@ -233,7 +233,7 @@ def session(objects: Objects, folder: str = "claims") -> Iterator[ObjectClaims]:
 
 
 def token_of(content: bytes) -> str:
-    """The session of a claim; empty, which no session is, where it is damaged."""
+    """Return the session of a claim; empty, which no session is, where it is damaged."""
     try:
         token = json.loads(content)["session"]
     except (ValueError, TypeError, KeyError, RecursionError):
