@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from test_scheduler import Notes, Scripted, finish, statuses, step, steps
 
+from farm.engine.estimates import Estimates
 from farm.engine.known import known_outcomes, steps_to_do
 from farm.engine.scheduler import run_steps
 from farm.engine.workers.limits import Limits
@@ -77,3 +78,17 @@ def test_nothing_is_started_where_failures_hold_all_the_rest_back(store: Store) 
 
     outcomes = run_steps(PLAN, store, start, Notes())
     assert statuses(outcomes)["c"] == "blocked"
+
+
+def test_the_order_is_by_what_the_steps_that_are_done_have_taken(store: Store) -> None:
+    estimates, one = Estimates(), step("d")
+    assert not estimates.knows(one)
+    run_steps(steps(one), store, Scripted, Notes(), estimates=estimates)
+    assert estimates.knows(one) and estimates.seconds(one) == 1.0
+
+
+def test_a_failure_says_nothing_of_what_a_step_takes(store: Store) -> None:
+    fail(store, "a", FailureKind.CRASH)
+    estimates, one = Estimates(), step("a")
+    found = run_steps(steps(one), store, Scripted, Notes(), estimates=estimates)
+    assert found["a"].status == "failed" and not estimates.knows(one)
