@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from farm.config import measuring, releases, schema
+from farm.config import measuring, quantising, releases, schema
 from farm.config.models import PreprocessSpec, dataset_specs, model_specs
 from farm.config.schema import MatrixSpec, SelectionSpec
 from farm.errors import InputError, nearest, shown
@@ -77,8 +77,8 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
         "exclude": schema.SelectionSpec,
         "verify": schema.VerifySpec,
         "measure": measuring.MeasureSpec,
-        "calibration": schema.CalibrationSpec,
-        "int8": schema.Int8Spec,
+        "calibration": quantising.CalibrationSpec,
+        "int8": quantising.Int8Spec,
         "compare": measuring.CompareSpec,
         "racing": measuring.RacingSpec,
         "mlflow": schema.MlflowSpec,
@@ -86,7 +86,7 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     if not key:
         return list(MatrixSpec.model_fields)
     if key == ("int8", "auto"):
-        return list(schema.AutoSpec.model_fields)
+        return list(quantising.AutoSpec.model_fields)
     if key == ("measure", "server"):
         return list(measuring.ServerSpec.model_fields)
     if key[0] == "dataset":

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from farm.config.measuring import CompareSpec, MeasureSpec, RacingSpec, default_or_none
 from farm.config.models import AnyModelSpec, DatasetSpec
+from farm.config.quantising import CalibrationSpec, Int8Spec, _auto
 from farm.config.values import (
     AxesSpec,
     Bytes,
@@ -131,42 +132,6 @@ class VerifySpec(ToleranceSpec):
         common = self.model_dump(include=self.model_fields_set & ToleranceSpec.model_fields.keys())
         special = own.model_dump(include=own.model_fields_set) if own else {}
         return Tolerance(**{**_REDUCED.get(precision, {}), **common, **special})
-
-
-class CalibrationSpec(StrictModel):
-    """Images to calibrate int8 with; annotated ones where there are `annotations`."""
-
-    images: Text
-    annotations: Text | None = None
-    limit: Annotated[Whole, Field(ge=1, le=100_000)] = 64
-
-
-class AutoSpec(StrictModel):
-    """How int8 chooses the layers that stay in fp32.
-
-    max_ap_drop: how much AP may be lost on the calibration images, in points of 100. min_score:
-    fp32's boxes of this score are the truth where there are no annotations. images: over how many
-    layers are ranked."""
-
-    max_ap_drop: Annotated[Finite, Field(ge=0, le=100)] = 1.0
-    min_score: Annotated[Finite, Field(gt=0, lt=1)] = 0.3
-    images: Annotated[Whole, Field(ge=1, le=1000)] = 4
-
-
-class Int8Spec(StrictModel):
-    """How int8 finds its scales; with `auto`, which layers stay in fp32."""
-
-    method: Literal["minmax", "percentile", "entropy"] = "percentile"
-    percentile: Annotated[Finite, Field(ge=50, le=100)] = 99.99
-    auto: Annotated[
-        AutoSpec | None,
-        BeforeValidator(default_or_none, json_schema_input_type=AutoSpec | bool | None),
-    ] = None
-
-
-def _auto(value: Any) -> Any:
-    """Take `int8: auto` for `int8: {auto: true}`."""
-    return {"auto": True} if value == "auto" else value
 
 
 class MlflowSpec(StrictModel):

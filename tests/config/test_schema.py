@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from farm.catalog import RUNTIMES
-from farm.config import measuring, models, schema
+from farm.config import measuring, models, quantising, schema
 from farm.config.measuring import MeasureSpec
 from farm.config.schema import ShapeSpec, VerifySpec
 from farm.datasets.types import SyntheticSpec
@@ -18,9 +18,9 @@ from farm.options import DatasetOptions
 
 DEFAULTS: dict[Any, dict[str, Any]] = {
     SyntheticSpec: {"type": "synthetic", "count": 64, "seed": 7, "size": 160},
-    schema.CalibrationSpec: {"images": "i", "annotations": None, "limit": 64},
-    schema.AutoSpec: {"max_ap_drop": 1.0, "min_score": 0.3, "images": 4},
-    schema.Int8Spec: {"method": "percentile", "percentile": 99.99, "auto": None},
+    quantising.CalibrationSpec: {"images": "i", "annotations": None, "limit": 64},
+    quantising.AutoSpec: {"max_ap_drop": 1.0, "min_score": 0.3, "images": 4},
+    quantising.Int8Spec: {"method": "percentile", "percentile": 99.99, "auto": None},
     measuring.MeasureSpec: {
         "seconds": 0.6, "max_seconds": None, "warmup_seconds": 0.2, "min_samples": 64,
         "threads": None, "throughput": True, "server": None,
@@ -34,7 +34,7 @@ DEFAULTS: dict[Any, dict[str, Any]] = {
 }  # fmt: skip
 NEEDED: dict[Any, dict[str, Any]] = {
     SyntheticSpec: {"type": "synthetic"},
-    schema.CalibrationSpec: {"images": "i"},
+    quantising.CalibrationSpec: {"images": "i"},
     measuring.ServerSpec: {"p99_ms": 50},
 }
 
@@ -138,7 +138,7 @@ def test_a_server_has_a_bound() -> None:
 def test_int8_auto_may_be_said_in_short() -> None:
     kind = schema.MatrixSpec.model_fields["int8"]
     read = TypeAdapter(kind.rebuild_annotation()).validate_python
-    assert read("auto").auto == schema.AutoSpec() == read({"auto": True}).auto
+    assert read("auto").auto == quantising.AutoSpec() == read({"auto": True}).auto
     assert read({"auto": False}).auto is None and read({}).auto is None
     assert read({"auto": {"images": 2}}).auto.images == 2
 

@@ -6,7 +6,9 @@ import pytest
 from test_scheduler import step, steps
 
 from farm.engine.estimates import Estimate, Estimates
-from farm.engine.order import Dependencies, Order
+from farm.engine.order import LOSSES, TRIES, Dependencies, Order, Tries
+from farm.engine.status import Outcome, StepStatus
+from farm.failures import FailureKind
 
 CHAIN = steps(step("a"), step("b", "a"), step("c", "b"))
 
@@ -57,3 +59,43 @@ def test_a_step_waits_again_for_a_parent_that_runs_again_if_it_was_counted() -> 
 def test_a_parent_that_is_not_planned_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="export B waits for a step that is not planned"):
         Dependencies(steps(CHAIN["b"])).is_ready(CHAIN["b"], ())
+
+
+def lost(key: str = "a") -> Outcome:
+    return Outcome(key, StepStatus.TRANSIENT, "lost", lost=True)
+
+
+def failed(kind: FailureKind | None = None) -> Outcome:
+    return Outcome("a", StepStatus.TRANSIENT, "why", kind=kind)
+
+
+def test_a_lost_step_waits_twice_as_long_each_time_and_any_other_not_at_all() -> None:
+    tries = Tries()
+    pauses = [(tries.allow_another(lost()), tries.pause_s(lost())) for _ in range(LOSSES)]
+    assert pauses == [(True, 1.0), (True, 2.0), (True, 4.0), (True, 8.0), (False, 16.0)]
+    assert tries.allow_another(failed()) is False  # it was lost too often
+    assert Tries().pause_s(failed()) == 0.0
+
+
+def test_a_step_has_three_tries_and_one_that_kills_its_workers_two() -> None:
+    tries = Tries()
+    assert "a" not in tries
+    assert [tries.allow_another(failed(FailureKind.IO)) for _ in range(TRIES)] == [
+        True,
+        True,
+        False,
+    ]
+    assert "a" in tries and "b" not in tries
+    for kind in (FailureKind.CRASH, FailureKind.OOM):
+        killer = Tries()
+        assert [killer.allow_another(failed(kind)) for _ in range(2)] == [True, False]
+    assert not Tries().allow_another(Outcome("a", StepStatus.FAILED, "why"))
+    one = Tries()
+    assert one.allow_another(lost()) and "a" in one
+
+
+def test_the_tries_of_one_step_are_none_of_another() -> None:
+    tries = Tries()
+    for _ in range(LOSSES):
+        tries.allow_another(lost())
+    assert tries.allow_another(lost("b")) and tries.pause_s(lost("b")) == 1.0

@@ -13,6 +13,7 @@ from conftest import PROJECT
 
 from farm.models.records import EXPORTER
 from farm.plan.content import closure
+from farm.plan.content.modules import read
 
 STAGES = {
     "check": ("farm.stages.check", "farm.sources.mmdet"),
@@ -37,7 +38,7 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edit:
     shutil.copytree(PROJECT / "farm", package, ignore=shutil.ignore_patterns("__pycache__"))
 
     def digests() -> dict[str, str]:
-        closure.read.cache_clear()
+        read.cache_clear()
         closure.digest.cache_clear()
         return {name: closure.digest(roots, package) for name, roots in STAGES.items()}
 
@@ -51,7 +52,7 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edit:
         return {name for name in STAGES if before[name] != after[name]}
 
     yield change
-    closure.read.cache_clear()
+    read.cache_clear()
     closure.digest.cache_clear()
 
 
@@ -140,7 +141,7 @@ def test_the_digest_is_the_same_with_and_without_a_cache(
     found = []
     for cache in (tmp_path / "cache", tmp_path / "cache", Path("/proc/nowhere")):
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-        closure.read.cache_clear()
+        read.cache_clear()
         closure.digest.cache_clear()
         found.append(closure.digest(STAGES["export"]))
     assert len(set(found)) == 1

@@ -12,7 +12,8 @@ import pytest
 
 from farm import catalog, specs
 from farm.plan.content import closure
-from farm.plan.content.closure import Module, code_of, digest
+from farm.plan.content.closure import code_of, digest
+from farm.plan.content.modules import Module, read
 from farm.specs import Dims, File, Ref, Shape
 
 
@@ -112,7 +113,7 @@ FOUND_BY_NAME: list[tuple[str, Any, list[str]]] = [
 def test_a_stage_runs_its_own_module_and_those_that_it_finds_by_name(
     stage: str, values: Any, others: list[str]
 ) -> None:
-    own, modules = f"farm.stages.{stage}", closure.read(closure.PACKAGE)
+    own, modules = f"farm.stages.{stage}", read(closure.PACKAGE)
     assert code_of(stage, values) == digest((own, *others))
     for other in others:
         rest = [one for one in others if one != other]
@@ -224,7 +225,7 @@ def test_what_was_parsed_is_kept_and_a_torn_file_is_made_again(toy: Path) -> Non
     package, at_import = toy / "1" / "toy", ["os", "toy.used.thing"]
 
     def again() -> str:
-        closure.read.cache_clear()
+        read.cache_clear()
         digest.cache_clear()
         return digest(("toy.a",), package)
 
