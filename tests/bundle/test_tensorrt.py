@@ -307,10 +307,17 @@ def test_a_plan_fits_its_version_and_gpu_alone(
     assert found is None if reason is None else reason in str(found)
 
 
-def test_without_a_driver_the_real_bindings_say_so() -> None:
+def test_where_no_gpu_is_seen_the_real_bindings_say_so() -> None:
+    """In a process that sees none, since CUDA knows the GPUs of this one by now, if it has any."""
     pytest.importorskip("cuda.bindings")
-    with pytest.raises(BundleError, match="here is no NVIDIA GPU: "):
-        raise BundleError(str(detector._gpu_misfit(ENGINE)))
+    code = f"from farm.bundle import detector; print(detector._gpu_misfit({ENGINE!r}))"
+    variables = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    variables.pop("FARM_TEST_GPU", None)
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=variables, cwd=PROJECT,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "(compute capability 9.0), and here is no NVIDIA GPU: " in found.stdout, found.stderr
 
 
 def test_a_build_writes_down_what_cuda_the_driver_supports(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from farm.measuring import gpu, machine
+from farm.measuring import gpu, gpu_memory, machine
 from farm.measuring.gpu import figures_of, gpu_figures, throttling
 from farm.measuring.gpu_memory import used_bytes, watched_gpu_memory
 from farm.measuring.machine import CpuTimes, others, ranges, watched_machine
@@ -192,11 +192,35 @@ def test_the_memory_of_a_process_is_its_own_or_that_of_a_gpu_without_others() ->
     assert used_bytes(library, "device", 7, alone=True) == 9 << 30
 
 
-def test_without_a_gpu_its_memory_stays_unknown_and_nothing_fails() -> None:
-    for wanted in (False, True):
+@pytest.mark.parametrize("broken", ["absent", "no driver", "no device", "not wanted"])
+def test_without_a_gpu_its_memory_stays_unknown_and_nothing_fails(
+    monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    library = without_a_gpu(monkeypatch, broken)
+    library.nvmlDeviceGetComputeRunningProcesses = lambda device: []
+    library.nvmlDeviceGetMemoryInfo = lambda device: SimpleNamespace(used=9 << 30)
+    for wanted in (False, broken != "not wanted"):
         with watched_gpu_memory(wanted, alone=True) as peak:
             pass
         assert peak.bytes == 0
+
+
+def without_a_gpu(monkeypatch: pytest.MonkeyPatch, broken: str) -> SimpleNamespace:
+    """Let this process find no NVML, none that works, or no GPU, whatever the machine has.
+
+    Returns the stand-in of NVML, of which nothing is broken where `broken` says none of these.
+    """
+
+    def fail() -> None:
+        raise NvmlError("the driver is not loaded")
+
+    library = nvml()
+    library.nvmlInit = fail if broken == "no driver" else lambda: None
+    library.nvmlShutdown = fail
+    monkeypatch.setitem(sys.modules, "pynvml", None if broken == "absent" else library)
+    for one in (gpu, gpu_memory):
+        monkeypatch.setattr(one, "first_uuid", lambda: "another" if broken == "no device" else UUID)
+    return library
 
 
 def test_reasons_for_a_lowered_clock_have_names() -> None:
@@ -210,14 +234,7 @@ def test_reasons_for_a_lowered_clock_have_names() -> None:
 def test_a_machine_without_nvml_has_no_figures_of_a_gpu(
     monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    def fail() -> None:
-        raise NvmlError("the driver is not loaded")
-
-    library = nvml()
-    library.nvmlInit = fail if broken == "no driver" else lambda: None
-    library.nvmlShutdown = fail
-    monkeypatch.setitem(sys.modules, "pynvml", None if broken == "absent" else library)
-    monkeypatch.setattr(gpu, "first_uuid", lambda: "another")
+    without_a_gpu(monkeypatch, broken)
     assert gpu_figures() == {}
     with watched_machine(gpu=True) as figures:
         pass
