@@ -75,6 +75,24 @@ def test_a_value_that_no_cell_has_is_said_with_the_nearest_one() -> None:
     assert raw[0].missed_by is None
 
 
+def test_a_column_that_is_empty_in_all_cells_has_no_nearest_value() -> None:
+    rows = [row("a", fallback=None), row("b", fallback=None)]
+    (found,) = pick(rows, Criteria(where=(parse("fallback = cpu"),))).obstacles
+    assert found.reason == "the nearest has no fallback"
+
+
+def test_one_cell_and_one_engine_are_in_the_singular() -> None:
+    only = ROWS[1:2]
+    assert lines(Criteria(max_latency_ms=20), only)[-2:] == [
+        "  --max-latency-ms 20: the fastest takes 23.10 ms, 3.10 ms over; without it 1",
+        "    engine is left",
+    ]
+    assert lines(Criteria(max_latency_ms=20, min_ap=0.6), only)[1:3] == [
+        "  --min-ap 0.6: the most accurate has box AP 0.5000, 0.1000 under; 1 cell",
+        "    misses it",
+    ]
+
+
 def test_where_no_cell_can_be_judged_the_reasons_are_said() -> None:
     assert lines(Criteria(max_latency_ms=4), ROWS[3:]) == [
         "No engine to ship: none of 1 cells may be shipped.", "  failed: failed: no operator",
