@@ -178,6 +178,19 @@ def test_what_pandas_wrote_is_read(path: Path, tmp_path: Path) -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_numbers_that_are_not_finite_are_none_and_all_others_stay(
+    path: Path, tmp_path: Path
+) -> None:
+    table = pq.read_table(path, partitioning=None)
+    place = table.column_names.index("latency_cov")
+    for odd in (np.nan, np.inf):
+        values = pa.array(np.array([odd, 0.25]), from_pandas=False)
+        set_version(
+            path, str(SCHEMA_VERSION).encode(), table.set_column(place, "latency_cov", values)
+        )
+        assert [one["latency_cov"] for one in leaderboard.read(tmp_path)] == [None, 0.25]
+
+
 def test_rows_of_several_versions_are_shown_together(path: Path, tmp_path: Path) -> None:
     leaderboard.write([row("z", sweep="t", extra=1.5)], tmp_path, "t")
     for form in FORMATS:
