@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ class Injected:
     began: float
     ended: float
     what: str
+
+
+def complains_of_mlflow(text: str) -> bool:
+    """Return whether a run has said that MLflow lacks something. The link to it is no complaint."""
+    return re.search(r"\bMLflow (is not|at \S+ could|could|has)\b", text) is not None
 
 
 def different_rows(wanted: Rows, found: Rows, spared: Sequence[str] = ()) -> list[str]:

@@ -162,7 +162,7 @@ class _Play:
             self._problem(f"the last run ended with {driver.process.returncode}", driver)
         for problem in checks.different_rows(wanted.rows, self.scene.place.rows(NAME)):
             self._problem(f"in the end, {problem}", driver)
-        if self.scene.tracker and "MLflow" in driver.text:
+        if self.scene.tracker and checks.complains_of_mlflow(driver.text):
             self._problem("the last run could not write to MLflow", driver)
 
     def _words(self) -> list[str]:

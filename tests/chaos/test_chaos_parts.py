@@ -19,7 +19,13 @@ from typing import Any
 import pytest
 
 import chaos.lab
-from chaos.checks import Injected, different_rows, hit_twice, unexplained
+from chaos.checks import (
+    Injected,
+    complains_of_mlflow,
+    different_rows,
+    hit_twice,
+    unexplained,
+)
 from chaos.faults import FAULTS
 from chaos.faults.artifacts import flip, truncate
 from chaos.lab import Lab, opened
@@ -32,6 +38,23 @@ from chaos.steps import Event, Execution, FolderLog, ObjectLog
 from chaos.tracker import proxy_of
 
 KEY, OTHER = "a" * 64, "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("said", "complains"),
+    [
+        (
+            "MLflow: http://127.0.0.1:42177/#/experiments/1/runs?workflowType=machine_learning",
+            False,
+        ),
+        ("MLflow is not up to date; the same command run again logs the rest.", True),
+        ("MLflow at http://127.0.0.1:1 could not be written (refused).", True),
+        ("MLflow could not be written: its process ended with 1.", True),
+        ("MLflow has the runs without their files: no right", True),
+    ],
+)
+def test_the_link_to_mlflow_is_no_complaint(said: str, complains: bool) -> None:
+    assert complains_of_mlflow(f"8 cells, 2 failed.\n{said}\n") is complains
 
 
 def test_a_seed_always_draws_the_same_and_all_faults_are_drawn() -> None:

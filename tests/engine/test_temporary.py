@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,7 +12,12 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
-from farm.engine.workers.temporary import TemporaryFolder, remove_abandoned
+from farm.engine.workers.temporary import (
+    TOKEN,
+    TOKEN_VARIABLE,
+    TemporaryFolder,
+    remove_abandoned,
+)
 
 MAKE = """
 import sys, tempfile
@@ -38,6 +45,34 @@ def test_a_folder_is_its_owners_until_it_is_removed(folder: Path) -> None:
     own.remove()
     other.remove()
     assert list(folder.iterdir()) == []
+
+
+def test_what_is_left_of_a_ray_whose_driver_was_killed_is_ended_and_nothing_else(
+    folder: Path,
+) -> None:
+    make = MAKE.replace("TemporaryFolder()", "TemporaryFolder('ray')")
+    driver = subprocess.Popen(
+        [sys.executable, "-c", make, str(folder)], env={"PYTHONPATH": str(PROJECT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert driver.stdout is not None
+    path = Path(driver.stdout.readline().strip())
+    agents = [
+        subprocess.Popen(["sleep", "60"], env={**os.environ, TOKEN_VARIABLE: str(token)})
+        for token in (path / TOKEN, path.with_name("farm-ray-other") / TOKEN)
+    ]
+    try:
+        remove_abandoned()
+        assert [one.poll() for one in agents] == [None, None]
+        driver.kill()
+        driver.communicate()
+        remove_abandoned()
+        assert agents[0].wait(10) == -signal.SIGKILL and not path.exists()
+        assert agents[1].poll() is None
+    finally:
+        for one in agents:
+            one.kill()
+            one.wait()
 
 
 def test_the_folder_of_a_process_that_was_killed_is_removed_by_the_next(folder: Path) -> None:

@@ -26,7 +26,12 @@ from ray._raylet import (  # type: ignore[attr-defined]
 )
 
 from farm.engine.cluster import ray_thread
-from farm.engine.workers.temporary import TemporaryFolder, remove_abandoned
+from farm.engine.workers.temporary import (
+    TOKEN,
+    TOKEN_VARIABLE,
+    TemporaryFolder,
+    remove_abandoned,
+)
 from farm.errors import FarmError
 from farm.failures import class_name, text_of
 from farm.interrupts import Interrupted
@@ -67,7 +72,7 @@ def start() -> None:
 
 
 def _init(folder: Path) -> None:
-    with _environment(_with_token(folder / "token")), _loopback():
+    with _environment(_with_token(folder / TOKEN)), _loopback():
         ray.init(
             address="local",
             num_cpus=cores(),
@@ -131,7 +136,7 @@ def _with_token(path: Path) -> Mapping[str, str | None]:
     """Write a new token; return the variables by which Ray's processes find it and no other."""
     path.touch(mode=0o600)
     path.write_text(secrets.token_hex(32))
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path), "RAY_AUTH_TOKEN": None}
+    return {"RAY_AUTH_MODE": "token", TOKEN_VARIABLE: str(path), "RAY_AUTH_TOKEN": None}
 
 
 @contextmanager

@@ -13,8 +13,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from farm.engine.workers import processes
+
 _LOCK = "lock"
 _WORKER, _RAY = "worker", "ray"
+
+TOKEN, TOKEN_VARIABLE = "token", "RAY_AUTH_TOKEN_PATH"
+"""A file in the folder of a Ray, and the variable by which its processes know it and are found: its
+agents may outlive a driver that was killed by a minute."""
 
 
 class TemporaryFolder:
@@ -44,13 +50,15 @@ class TemporaryFolder:
 
 
 def remove_abandoned(parent: Path | None = None) -> None:
-    """Remove the folders whose owners were killed."""
+    """Remove the folders whose owners were killed, and end what is left of their Rays."""
     place = parent or Path(tempfile.gettempdir())
     for folder in (*place.glob(f"farm-{_WORKER}-*"), *place.glob(f"farm-{_RAY}-*")):
         with suppress(OSError):  # its owner lives, or is another user
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if folder.match(f"farm-{_RAY}-*"):
+                    processes.kill(processes.with_variable(TOKEN_VARIABLE, str(folder / TOKEN)))
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(lock)
