@@ -225,6 +225,30 @@ def test_the_part_of_a_gpu_is_by_the_recorded_peak(gpu_bytes: int, gpu: Gpu, par
         assert task is not None and task.gpus == gpus
 
 
+@pytest.mark.parametrize(
+    ("peaks", "begins"),
+    [
+        ((9.6, 9.6, 9.6), [0, 0, 2]),  # 0.6 each: no GPU has so much left of two that have 0.4
+        ((9.6, 4.8, 4.8, 4.8), [0, 0, 0, 0]),  # 0.6 and 0.3 on the first, twice 0.3 on the second
+        ((4.8, 4.8, 16), [0, 0, 0]),  # what shares leaves the other to what needs all of one
+        ((4.8, 12.8, 3.2, 11.2), [0, 0, 0, 0]),  # 0.2 beside 0.8, though 0.3 was there before
+        ((9.6, 9.6, 6.4, 6.4, 6.4), [0, 0, 0, 0, 2]),  # as much as is left on each, and no more
+    ],
+)
+def test_a_part_of_a_gpu_is_what_one_of_them_has_left(
+    peaks: tuple[float, ...], begins: list[int], tmp_path: Path
+) -> None:
+    work = Work()
+    names = on_gpu(work, "verify", len(peaks), shares_gpu=True)
+    known = work.estimates().known | {
+        f"verify/{one}": Estimate(2, 0, gpu_bytes=int(peak * GIB))
+        for one, peak in zip(names, peaks, strict=True)
+    }
+    nodes = [node("a", cpus=8, gpu="L4", gpus=2, gpu_kinds=(L4,))]
+    log = run(work, nodes, tmp_path, Estimates(known)).log
+    assert sorted(at for at, _ in log.values()) == begins
+
+
 def test_a_peak_of_gpu_memory_is_of_the_same_model_and_kept_where_none_was_found() -> None:
     work, estimates = Work(), Estimates()
     first, second = (work.steps[one] for one in on_gpu(work, "verify", 2, shares_gpu=True))

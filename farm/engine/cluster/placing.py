@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from farm.engine.estimates import Estimates
@@ -33,31 +33,45 @@ _NOTHING_S = 1e-6
 @dataclass(frozen=True)
 class Task:
     """A step on a node. memory_bytes: what it should find free there. gpus: how many of the node's
-    GPUs it gets: none, a part of one, or one."""
+    GPUs it gets: none, a part of one, or one. gpu: the number of that GPU, as Ray should choose."""
 
     step: Step
     node: Node
     memory_bytes: int
     gpus: float
+    gpu: int = 0
 
 
 @dataclass
 class _Load:
-    """What runs on a node."""
+    """What runs on a node. gpus: how much of each GPU is given, by its number."""
 
     tasks: int = 0
     cpus: int = 0
-    gpus: float = 0.0
     memory_bytes: int = 0
     exclusive: bool = False
+    gpus: dict[int, float] = field(default_factory=dict)
 
     def change(self, task: Task, by: int) -> None:
         needs = task.step.needs
         self.tasks += by
         self.cpus += by * needs.cpus
-        self.gpus = round(self.gpus + by * task.gpus, _DIGITS)
         self.memory_bytes += by * task.memory_bytes
         self.exclusive = needs.exclusive and by > 0
+        if task.gpus:
+            self.gpus[task.gpu] = self._given(task.gpu, by * task.gpus)
+
+    def gpu_for(self, part: float, count: float) -> int | None:
+        """Return the number of a GPU that has so much left; None where none of `count` has.
+
+        Like Ray, it takes the one that has the least left then: a part is never of two GPUs.
+        """
+        numbers = range(int(min(count, len(self.gpus) + 1)))
+        room = (one for one in numbers if self._given(one, part) <= 1)
+        return max(room, key=self._given, default=None)
+
+    def _given(self, gpu: int, more: float = 0.0) -> float:
+        return round(self.gpus.get(gpu, 0.0) + more, _DIGITS)
 
 
 class Places:
@@ -115,7 +129,9 @@ class Places:
         node = max(room, key=lambda node: self._suits(step, node))
         most = node.machine.memory_bytes
         memory = 0 if most == math.inf else int(min(wanted, most))
-        return Task(step, node, memory, self._gpus(step, node))
+        gpus = self._gpus(step, node)
+        gpu = self._loads[node.id].gpu_for(gpus, node.machine.gpu_count)
+        return Task(step, node, memory, gpus, gpu or 0)
 
     def _gpus(self, step: Step, node: Node) -> float:
         """How much of a GPU the step gets: a part where it may share one and its peak is known."""
@@ -132,7 +148,8 @@ class Places:
             return True
         if load.exclusive or needs.exclusive or load.memory_bytes + wanted > machine.memory_bytes:
             return False
-        if round(load.gpus + self._gpus(step, node), _DIGITS) > machine.gpu_count:
+        part = self._gpus(step, node)
+        if part and load.gpu_for(part, machine.gpu_count) is None:
             return False
         # A step for a free GPU gets the next core, whatever else the node does.
         waits = seconds < _SHORT_S or needs.accelerator
