@@ -19,8 +19,10 @@ import contextlib
 import io
 import json
 import os
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ from farm.config.loader import load_matrix
 from farm.datasets import synthetic
 from farm.datasets.prepared import Prepared
 from farm.engine.executors import Choices
+from farm.errors import InputError
+from farm.models.families import chosen
 from farm.stages import Context, measure
 from farm.stages.engines import opened
 from farm.store import Store
@@ -83,6 +87,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=PROJECT / "build" / "resnet50.pth")
     options = parser.parse_args()
     results = options.results.resolve()
+    require_known(options.only)
     if options.nncf:
         trained = options.weights.resolve() if options.nncf == "resnet50" else None
         return beside_nncf(results, options.rounds, trained)
@@ -101,6 +106,15 @@ def main() -> None:
             f"{one['p50_ms']:>8.2f} {one['over_fp32']:>6.2f}"
         )
     print(json.dumps(lines))
+
+
+def require_known(names: Sequence[str]) -> None:
+    """End with exit code 2 and a message where a model is no family of the farm's."""
+    try:
+        chosen(name for name in names if name != "yolox_nano")
+    except InputError as error:
+        print(f"--only: {error.message}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def beside_nncf(results: Path, rounds: int, trained: Path | None) -> None:
@@ -137,8 +151,6 @@ def yolox(results: Path, rounds: int) -> list[dict[str, Any]]:
 
 def random_family(name: str, results: Path, rounds: int, size: int) -> list[dict[str, Any]]:
     import family_model
-
-    from farm.models.families import chosen
 
     with tempfile.TemporaryDirectory() as place:
         folder, family = Path(place), chosen([name])[0]

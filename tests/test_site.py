@@ -41,6 +41,18 @@ def test_links_lead_to_pages_of_the_site_and_others_become_text() -> None:
     )
 
 
+def test_lines_have_at_most_120_characters_except_in_tables() -> None:
+    pages = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md"), *PROJECT.glob("*/README.md")]
+    assert len(pages) > 20
+    long = [
+        f"{page.relative_to(PROJECT)}:{number}"
+        for page in pages
+        for number, line in enumerate(page.read_text().splitlines(), 1)
+        if len(line) > 120 and not line.startswith("|")
+    ]
+    assert long == []
+
+
 def test_every_key_of_a_matrix_is_explained() -> None:
     text = (PROJECT / "docs" / "matrix.md").read_text()
     first = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]

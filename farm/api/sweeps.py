@@ -55,10 +55,8 @@ def plan(
     from farm.store.facts import facts_from
 
     loaded = _loaded(matrix, overrides)
-    store, again = (
-        results_of(place(results), loaded).store(),
-        tried_again(limits_of(loaded.spec.limits)),
-    )
+    store = results_of(place(results), loaded, only_read=True).store()
+    again = tried_again(limits_of(loaded.spec.limits))
     return make_plan(loaded, facts_from(store, again=again))
 
 

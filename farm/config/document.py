@@ -36,9 +36,14 @@ class Document:
     @property
     def folder(self) -> Path:
         """The folder from which relative paths start: that of the file, or what it has as
-        `folder`."""
+        `folder`. Raises InputError where that can be no path."""
         own, named = self.path.resolve().parent, self.values.get("folder")
-        return expanded(named, own).resolve() if isinstance(named, str) else own
+        if not isinstance(named, str):
+            return own
+        try:
+            return expanded(named, own).resolve()
+        except InputError as error:
+            raise InputError(error.message, self.where(("folder",))) from None
 
     def where(self, key: Sequence[str | int]) -> str:
         """Return `file:line` or the override that set `key`, or its nearest parent in the file."""

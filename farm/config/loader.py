@@ -22,7 +22,7 @@ from farm.errors import InputError, together
 from farm.options import RuntimeOptions, explain
 from farm.specs import Cell
 
-__all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
+__all__ = ["Cell", "Document", "Matrix", "load_matrix", "require_folder", "validate"]
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +61,24 @@ def load_matrix(path: Path | str, overrides: Sequence[str] = ()) -> Matrix:
     Raises:
         InputError: names every mistake with its line.
     """
-    return validate(load(Path(path), overrides))
+    matrix = validate(load(Path(path), overrides))
+    require_folder(matrix)
+    return matrix
+
+
+def require_folder(matrix: Matrix) -> None:
+    """Check that the folder which a matrix names is there, from which its relative paths start.
+
+    Raises:
+        InputError: it is not on this machine.
+    """
+    if matrix.spec.folder is not None and not matrix.folder.is_dir():
+        place = matrix.document.where(("folder",))
+        raise InputError(f"there is no folder {matrix.folder}", place)
 
 
 def validate(document: Document) -> Matrix:
-    """Validate a document and expand its cells.
+    """Validate a document and expand its cells. The files that it names need not be here.
 
     Raises:
         InputError: names every mistake with its line.
@@ -76,8 +89,6 @@ def validate(document: Document) -> Matrix:
     except ValidationError as error:
         found = error.errors(include_url=False)
         raise together(explained(document, details) for details in found) from None
-    if spec.folder is not None and not document.folder.is_dir():
-        raise InputError(f"there is no folder {document.folder}", document.where(("folder",)))
     options, wrong = _options(document, spec)
     unknown = itertools.chain(unknown_names(document, spec), without_data(document, spec), wrong)
     if first := next(unknown, None):

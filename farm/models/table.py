@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -68,9 +69,10 @@ def _head(records: Sequence[Record], shown: Sequence[Family]) -> str:
     versions = sorted({(k, v) for record in records for k, v in record.versions.items()})
     packages = ", ".join(f"{name} {version}" for name, version in versions)
     when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "never"
+    made = f"Made by `make models`; don't edit. Checked {when} with {packages}."
     return f"""# Models
 
-Made by `make models`; don't edit. Checked {when} with {packages}.
+{textwrap.fill(made, 100, break_on_hyphens=False)}
 
 Each of the {len(shown)} models below is exported with its own config at full width (options that
 differ are listed at the end), with weights by seed that find objects (no training), and held

@@ -42,6 +42,14 @@ def test_precisions_stand_beside_fp32_on_both_runtimes(tmp_path: object) -> None
     assert all(line["p50_ms"] > 0 and line["onnx_bytes"] > 1e6 for line in lines)
 
 
+def test_a_model_that_no_precision_is_measured_of_is_named() -> None:
+    command = [sys.executable, str(PROJECT / "benchmarks" / "precision.py"), "--only", "nosuch"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("--only: no family 'nosuch'")
+    assert "Traceback" not in done.stderr
+
+
 def test_the_farms_own_cost_stands_beside_its_goals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

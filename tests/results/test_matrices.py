@@ -10,11 +10,11 @@ import yaml
 from conftest import needs_packages
 
 from farm.config.document import load
-from farm.config.loader import load_matrix
+from farm.config.loader import load_matrix, require_folder
 from farm.config.yaml_values import read
 from farm.errors import InputError
 from farm.plan import make_plan
-from farm.results.matrices import as_run, keep_matrix, kept
+from farm.results.matrices import as_run, keep_matrix, kept, kept_matrix
 
 
 @needs_packages
@@ -102,4 +102,24 @@ def test_a_folder_that_is_not_there_is_named_with_its_line(small_matrix: Path) -
     small_matrix.write_text(f"{text}folder: nowhere\n")
     with pytest.raises(InputError, match=r"there is no folder \S+/nowhere") as error:
         load_matrix(small_matrix)
-    assert error.value.where == f"{small_matrix}:{len(text.splitlines()) + 1}"
+    place = f"{small_matrix}:{len(text.splitlines()) + 1}"
+    assert error.value.where == place
+    for wrong in ("a" * 300, "~no such user", '"a\\0b"'):
+        small_matrix.write_text(f"{text}folder: {wrong}\n")
+        with pytest.raises(InputError, match=r"is no path|control character") as error:
+            load_matrix(small_matrix)
+        assert error.value.where == place
+
+
+def test_a_kept_matrix_is_read_where_its_folder_is_not(small_matrix: Path, tmp_path: Path) -> None:
+    """As on the machine that reads the results of another one; to run it the folder is needed."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    small_matrix.write_text(f"{small_matrix.read_text()}folder: {folder}\n")
+    matrix = load_matrix(small_matrix)
+    keep_matrix(matrix, tmp_path)
+    folder.rmdir()
+    again = kept_matrix(tmp_path, matrix.name)
+    assert again.spec == matrix.spec
+    with pytest.raises(InputError, match=f"there is no folder {folder}"):
+        require_folder(again)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from farm.errors import InputError, StepFailed
 from farm.parsing import parse_dims
 from farm.preprocess import preparer
 from farm.sources import mmdet as source
-from farm.sources.mmdet import config
+from farm.sources.mmdet import config, detector
 from farm.sources.mmdet.data import test_data
 
 pytestmark = pytest.mark.slow
@@ -238,6 +240,15 @@ def test_bare_state_dict_of_parallel_training_fits(tmp_path: Path, whole: Path) 
     )
     facts = source.check(model_of(TINY, tmp_path / "b.pth", {}))
     assert facts.refused is None and facts.classes[0] == "person" and not facts.clips_boxes
+
+
+def test_settings_for_testing_may_have_keys_of_several_types() -> None:
+    stated = {"nms": {1: 0.5, "b": [{None: 1, "a": (2, {3: 4, "c": 5})}]}, 2: "two"}
+    found = detector._test_settings(SimpleNamespace(test_cfg=stated))
+    assert json.loads(found) == {
+        "nms": {"1": 0.5, "b": [{"None": 1, "a": [2, {"3": 4, "c": 5}]}]}, "2": "two",
+    }  # fmt: skip
+    assert detector._test_settings(SimpleNamespace(test_cfg=None)) == "{}"
 
 
 def test_deformable_layers_leave_pythons_root_logger_alone() -> None:

@@ -69,13 +69,19 @@ def test_numbers_are_folded_last_and_nothing_is_cut_off() -> None:
         "--------------",
         "onestage   0.5",
     ]
-    for width in (1, 3, 7, 12):
+    for width, first in ((1, 1), (3, 1), (7, 3), (12, 5)):
         lines = table(HEADINGS, longer, NUMERIC, width=width).splitlines()
-        assert max(map(len, lines)) <= max(width, 3)
-        shown = "".join("".join(line[:-1] for line in lines[3:]).split())
-        assert sorted("".join("".join(lines).replace("-", "").split())) == sorted(
-            "modelboxAPabcdefghij123456789.1234"
-        ), shown
+        assert max(map(len, lines)) == max(width, 3)
+        rule = lines.index("-" * max(width, 3))
+        assert read_back(lines[:rule], first) == ["model", "boxAP"]
+        assert read_back(lines[rule + 1 :], first) == ["abcdefghij", "123456789.1234"]
+
+
+def read_back(lines: list[str], first: int) -> list[str]:
+    """The texts of two columns without their blanks, of which the first is so wide."""
+    assert {line[first : first + 1] for line in lines} <= {" ", ""}
+    columns = zip(*((line[:first], line[first + 1 :]) for line in lines), strict=True)
+    return ["".join("".join(column).split()) for column in columns]
 
 
 def test_wide_characters_line_up() -> None:

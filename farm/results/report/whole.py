@@ -79,7 +79,7 @@ def _tolerances(matrix_of: Callable[[str], Matrix]) -> Callable[[str, str], Tole
             try:
                 known[sweep] = matrix_of(sweep).spec.verify
             except (InputError, OSError) as error:
-                log.debug(f"default tolerances for the pictures of {sweep}: {error}")
+                log.warning(f"the pictures of {sweep} are drawn by default tolerances: {error}")
                 known[sweep] = VerifySpec()
         return known[sweep].of(precision)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,15 @@ def _labels(
 
 def _test_settings(detector: Any) -> str:
     """What its config states for testing, as JSON; what JSON does not have as text."""
-    return json.dumps(getattr(detector, "test_cfg", None) or {}, sort_keys=True, default=str)
+    stated = _with_text_keys(getattr(detector, "test_cfg", None) or {})
+    return json.dumps(stated, sort_keys=True, default=str)
+
+
+def _with_text_keys(value: Any) -> Any:
+    """The same values with keys that can be sorted: a config may mix numbers and texts."""
+    if isinstance(value, Mapping):
+        return {str(key): _with_text_keys(one) for key, one in value.items()}
+    return [*map(_with_text_keys, value)] if isinstance(value, list | tuple) else value
 
 
 def _clips_boxes(detector: Any) -> bool:

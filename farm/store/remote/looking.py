@@ -38,9 +38,12 @@ class Onlooker:
         """
         known = set(self._signs)
         found = self._look()
-        until = time.monotonic() + claims.EXPIRES_S / BEATS + _LATE_S
+        wait_s = claims.EXPIRES_S / BEATS + _LATE_S
+        until = time.monotonic() + wait_s
+        if doubtful := [name for name, one in found.items() if not self._are_alive({one} - known)]:
+            names = ", ".join(sorted(doubtful))
+            log.info(f"waiting at most {wait_s:.0f} s for a sign of life of {names}")
         while time.monotonic() < until and not self._are_alive(set(found.values()) - known):
-            log.debug("waiting for signs of life of %s", ", ".join(sorted(found)))
             time.sleep(_PAUSE_S)
             found = self._look()
         return sorted(name for name, session in found.items() if self._are_alive({session}))

@@ -13,8 +13,11 @@ import numpy.typing as npt
 import pytest
 from report_cases import KEYS, MASKED, remove, verified_row, verified_store
 
+from farm.config.loader import Matrix
+from farm.errors import InputError
 from farm.results.report.disagreements import Disagreement, disagreements
 from farm.results.report.pictures import Pictures
+from farm.results.report.whole import report_of
 from farm.specs import Tolerance
 from farm.store import Store
 
@@ -43,6 +46,19 @@ def test_the_tolerance_decides_what_is_a_disagreement(store: Store) -> None:
     assert found(store, verified_row(), min_score=0.92) == []
     (only,) = found(store, verified_row(), min_score=0.6, max_score_diff=0.2)
     assert (only.image, only.lost) == ("image0.jpg", 1)
+
+
+def test_that_default_tolerances_are_used_is_said(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def matrix_of(sweep: str) -> Matrix:
+        raise InputError("the sweep's matrix is not kept here; run it again", sweep)
+
+    report_of({"cpu": [verified_row(), verified_row("two", model="b")]}, store, matrix_of)
+    assert capsys.readouterr().err.splitlines() == [
+        "the pictures of s are drawn by default tolerances: "
+        "s: the sweep's matrix is not kept here; run it again"
+    ]
 
 
 def decoded(shown: Disagreement) -> npt.NDArray[np.int64]:

@@ -92,9 +92,14 @@ def test_runs_that_others_supersede_and_second_ones_of_a_cell_are_removed(place:
     for more in ({"farm.superseded": own.info.run_id}, {}):
         tags = {**own.data.tags, "farm.digest": "", **more}
         client.create_run(experiment, start_time=1, tags=tags)
+    tags = {name: text for name, text in own.data.tags.items() if name != "farm.cell"}
+    kept = client.create_run(experiment, tags={**tags, "farm.superseded": own.info.run_id})
     (place / "tracked" / "s.json").unlink()
     assert log(place, row("x"), row("y"))
-    assert {one.info.run_id for one in shown(place)[2]} == {one.info.run_id for one in found}
+    assert {one.info.run_id for one in shown(place)[2]} == {
+        *(one.info.run_id for one in found),
+        kept.info.run_id,  # one that its user has restored, and keeps without the cell's tag
+    }
 
 
 def test_a_cell_whose_run_was_removed_gets_another(place: Path) -> None:

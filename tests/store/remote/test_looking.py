@@ -34,6 +34,8 @@ def seen_with_a_clock_that_is(
 def test_a_living_process_is_told_from_a_dead_one_whatever_the_clock(
     seconds: float, objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said = list[str]()
+    monkeypatch.setattr(looking.log, "info", said.append)
     own = ObjectClaims(objects)
     assert own.claim("a") and own.claim("b")
     objects.put("claims/dead", DEAD)  # its session is gone
@@ -45,6 +47,9 @@ def test_a_living_process_is_told_from_a_dead_one_whatever_the_clock(
     onlooker = seen_with_a_clock_that_is(seconds, objects, monkeypatch)
     late = ["killed"] if seconds < 0 else []  # known only once it was not put for a while
     assert onlooker.living() == ["a", "b", *late]
+    doubtful = {-3600.0: [], 0.0: ["killed"], 3600.0: ["a, b, killed"]}[seconds]
+    waits = [f"waiting at most 4 s for a sign of life of {names}" for names in doubtful]
+    assert said == waits  # nobody waits in silence
     if late:
         time.sleep(6.0)
     assert onlooker.living() == ["a", "b"]
