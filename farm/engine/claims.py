@@ -149,15 +149,18 @@ def remove_stale_work(store: Store) -> int:
 
 
 def dead_claims(store: Store, now: float) -> list[str]:
-    """Return the names of the claims of dead processes. now: by the clock of the store's files.
+    """Return the names of the claims of dead processes, and not those of their sessions.
+
+    now: by the clock of the store's files.
 
     Raises:
         OSError: the store cannot be read.
     """
     if remote(store) is not None:
+        from farm.store.remote.claims import SESSIONS
         from farm.store.remote.leftovers import dead
 
-        return dead(store.objects, now)
+        return [one for one in dead(store.objects, now) if not one.startswith(SESSIONS)]
     old = now - EXPIRES_S
     found = [one for one in store.objects.listed("claims") if one.modified < old]
     names = (one.name.removeprefix("claims/") for one in found)

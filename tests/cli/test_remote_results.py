@@ -202,7 +202,7 @@ def test_what_a_killed_run_has_left_there_is_named_and_goes(
     monkeypatch.setattr(claims, "ROUNDED_S", 1.0)
     time.sleep(3.0)
     words = ("gc", "--results", place, "--older-than", "1d")
-    named = "2 claims of killed processes would be removed: ab, sessions/0123456789abcde.\n"
+    named = "1 claim of killed processes would be removed: ab.\n"
     assert tool(*words, "--dry-run").out.endswith(named)
     assert store.objects.get("claims/ab") == claim
     assert tool(*words).out.endswith(named.replace("would be removed", "removed"))
