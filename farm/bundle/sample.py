@@ -169,10 +169,11 @@ def _own(cell: FinishedCell, index: int) -> Detections:
 def found_in_the_sweep(cell: FinishedCell, index: int) -> Detections | None:
     """Return the engine's boxes of an image as `verify` kept them, in pixels of the image.
 
-    None where there are none, or where boxes are made of masks, which are not kept.
+    None where there are none, or where a box is the one around its mask: the program puts it around
+    the mask in the size of the image, and `verify` keeps masks in that of the network's input.
     """
     found = cell.kept_detections(index)
-    if found is None or (cell.facts.masks and cell.facts.mask_frame != "box"):
+    if found is None or (cell.facts.masks and cell.facts.mask_frame in ("segments", "queries")):
         return None
     meta = Prepared(cell.artifact("prepare")).metas[index]
     clip = cell.records["evaluate"].inputs["clip"]

@@ -193,6 +193,15 @@ def test_boxes_that_the_sweep_has_kept_are_the_expected_ones(kept: Path, tmp_pat
         assert np.allclose(kept_ones.scores, found.scores, atol=1e-4)
         assert kept_ones.names == [cell.facts.classes[label] for label in found.labels]
     assert found_in_the_sweep(cell, 4) is None
+    for frame, count in {
+        "box": len(found),
+        "image": len(found),
+        "segments": 0,
+        "queries": 0,
+    }.items():
+        masked = replace(cell, facts=replace(cell.facts, masks=True, mask_frame=frame))
+        kept_ones = found_in_the_sweep(masked, 3)
+        assert (len(kept_ones.boxes) if kept_ones else 0) == count, frame
 
 
 @pytest.mark.slow
