@@ -1,4 +1,4 @@
-"""What an object store has said of steps, kept by a driver for its run."""
+"""What an object store has said of steps, kept by a driver for its run; copies of their logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from farm.errors import InputError
 from farm.specs import Ref
 from farm.store import Failure, Record
-from farm.store.integrity import RECORD
+from farm.store.integrity import LOG, RECORD
 from farm.store.objects import Objects, at_once
 from farm.store.opening import CachedStore
 from farm.store.remote import artifacts
@@ -159,3 +159,23 @@ class Answers(CachedStore):
         for entry in self.objects.listed(stage):
             if entry.name.endswith(f"/{RECORD}"):
                 yield Ref(stage, entry.name.split("/")[2])
+
+    def log_path(self, ref: Ref) -> Path:
+        """Return the path of a copy of the step's log, whether it ended well or not."""
+        record = self.any_record(ref)
+        folder = artifacts.make(ref, record) if record else f"failed/{ref.key}"
+        return self._copy(f"{folder}/{LOG}", f"{ref.key}.log")
+
+    def failed_file(self, key: str, name: str) -> Path:
+        """Return the path of a copy of a file that was kept of a failed step."""
+        return self._copy(f"failed/{key}/kept/{name}", f"{key}.{name}")
+
+    def _copy(self, name: str, path: str) -> Path:
+        copy = self.root / "copies" / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.unlink(missing_ok=True)
+        try:
+            self.objects.download(name, copy)
+        except OSError:
+            copy.unlink(missing_ok=True)
+        return copy

@@ -11,7 +11,7 @@ from pathlib import Path
 from farm.errors import AlteredArtifact
 from farm.specs import Ref
 from farm.store import Alteration, Failure, Record, Store, integrity
-from farm.store.integrity import LOG, RECORD
+from farm.store.integrity import RECORD
 from farm.store.objects import Objects, at_once
 from farm.store.place import IMPORTS, NONE_KNOWN
 from farm.store.remote import artifacts
@@ -234,26 +234,6 @@ class RemoteStore(Answers):
         """Keep the files of artifacts in the folder for the block."""
         with self.node.held(ref.key for ref in refs):
             yield
-
-    def log_path(self, ref: Ref) -> Path:
-        """Return the path of a copy of the step's log, whether it ended well or not."""
-        record = self.any_record(ref)
-        folder = artifacts.make(ref, record) if record else f"failed/{ref.key}"
-        return self._copy(f"{folder}/{LOG}", f"{ref.key}.log")
-
-    def failed_file(self, key: str, name: str) -> Path:
-        """Return the path of a copy of a file that was kept of a failed step."""
-        return self._copy(f"failed/{key}/kept/{name}", f"{key}.{name}")
-
-    def _copy(self, name: str, path: str) -> Path:
-        copy = self.root / "copies" / path
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.unlink(missing_ok=True)
-        try:
-            self.objects.download(name, copy)
-        except OSError:
-            copy.unlink(missing_ok=True)
-        return copy
 
     def forget(self, ref: Ref) -> None:
         """Delete a recorded failure, so that the step is tried again."""
