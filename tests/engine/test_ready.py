@@ -103,3 +103,20 @@ def test_a_step_that_is_withdrawn_is_offered_no_more(monkeypatch: pytest.MonkeyP
     assert not offered(steps)
     with pytest.raises(RuntimeError, match="no step can go on, and none is ready"):
         steps.wait_idly()
+
+
+def test_that_another_sweep_is_waited_for_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = list[str]()
+    monkeypatch.setattr(ready.log, "info", said.append)
+    monkeypatch.setattr(ready, "_PUT_OFF_S", 0.01)
+    steps = of()
+    steps.add(step("lost"), pause_s=0.01)  # it waits for no other sweep
+    steps.wait_idly()
+    assert offered(steps) == ["lost"] and not said
+    for key in "ab":
+        steps.add(step(key))
+        for one in steps.offered():
+            steps.put_off(one)
+        steps.wait_idly()
+        assert offered(steps) == [key]
+        assert said == ["Another sweep is running steps of this one; waiting for it."]
