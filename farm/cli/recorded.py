@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from farm.config.loader import require_folder
 from farm.engine.checks import checked_plan
 from farm.engine.local import LocalExecutor
 from farm.engine.workers.limits import Limits, limits_of
@@ -42,7 +41,7 @@ def recorded(cell: str, results: Results, sweep: str | None) -> Recorded:
     """
     row = leaderboard_row(cell, results, sweep)
     matrix = results.kept_matrix(row["sweep"])
-    require_folder(matrix)
+    matrix.require_folder()
     store = results.store()
     if missing := make_plan(matrix).missing:
         raise InputErrors(missing)

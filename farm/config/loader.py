@@ -22,7 +22,7 @@ from farm.errors import InputError, together
 from farm.options import RuntimeOptions, explain
 from farm.specs import Cell
 
-__all__ = ["Cell", "Document", "Matrix", "load_matrix", "require_folder", "validate"]
+__all__ = ["Cell", "Document", "Matrix", "load_matrix", "validate"]
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,16 @@ class Matrix:
         """The folder from which relative paths in the matrix start."""
         return self.document.folder
 
+    def require_folder(self) -> None:
+        """Check that the folder is on this machine, where the matrix names one.
+
+        Raises:
+            InputError: it is not.
+        """
+        if self.spec.folder is not None and not self.folder.is_dir():
+            place = self.document.where(("folder",))
+            raise InputError(f"there is no folder {self.folder}", place)
+
 
 def load_matrix(path: Path | str, overrides: Sequence[str] = ()) -> Matrix:
     """Read a matrix file, apply overrides, validate it and expand its cells.
@@ -62,19 +72,8 @@ def load_matrix(path: Path | str, overrides: Sequence[str] = ()) -> Matrix:
         InputError: names every mistake with its line.
     """
     matrix = validate(load(Path(path), overrides))
-    require_folder(matrix)
+    matrix.require_folder()
     return matrix
-
-
-def require_folder(matrix: Matrix) -> None:
-    """Check that the folder which a matrix names is there, from which its relative paths start.
-
-    Raises:
-        InputError: it is not on this machine.
-    """
-    if matrix.spec.folder is not None and not matrix.folder.is_dir():
-        place = matrix.document.where(("folder",))
-        raise InputError(f"there is no folder {matrix.folder}", place)
 
 
 def validate(document: Document) -> Matrix:

@@ -10,7 +10,7 @@ import yaml
 from conftest import needs_packages
 
 from farm.config.document import load
-from farm.config.loader import load_matrix, require_folder
+from farm.config.loader import load_matrix
 from farm.config.yaml_values import read
 from farm.errors import InputError
 from farm.plan import make_plan
@@ -122,4 +122,4 @@ def test_a_kept_matrix_is_read_where_its_folder_is_not(small_matrix: Path, tmp_p
     again = kept_matrix(tmp_path, matrix.name)
     assert again.spec == matrix.spec
     with pytest.raises(InputError, match=f"there is no folder {folder}"):
-        require_folder(again)
+        again.require_folder()
