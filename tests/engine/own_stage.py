@@ -18,7 +18,7 @@ from farm.engine.workers.limits import Limit
 from farm.engine.workers.supervise import shared_supervisor
 from farm.plan import Step
 from farm.plan.steps import Needs
-from farm.specs import Target
+from farm.specs import Ref, Target
 from farm.stages import Context
 
 sys.modules["farm.stages.own"] = sys.modules[__name__]
@@ -26,10 +26,12 @@ sys.modules["farm.stages.own"] = sys.modules[__name__]
 
 @dataclass(frozen=True)
 class Inputs:
-    """code: sees `context`; what it leaves in `figures` is recorded."""
+    """code: sees `context`; what it leaves in `figures` is recorded. reads: an artifact that is
+    there when it runs."""
 
     code: str
     target: Target | None = None
+    reads: Ref | None = None
 
 
 def run(inputs: Inputs, context: Context) -> Mapping[str, Any]:

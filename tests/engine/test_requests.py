@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from object_stores import CHILD, REF, Nodes, leave
-from own_stage import step
+from own_stage import step, supervised
 
 from farm.engine.claims import claims_of
 from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Unwatched, run_steps
 from farm.specs import Ref
+from farm.store import Record
 from farm.store.objects import Objects
 from farm.store.opening import open_store
 from farm.store.remote import answers, service
@@ -62,6 +65,22 @@ def test_a_step_costs_its_claim_two_looks_and_what_it_puts(
     assert sorted(of_steps) == sorted([*begins, *ends] * 2)
     assert len(asked) <= len(of_steps) + 4  # of the session, once
     assert {one.record for one in outcomes.values()} == {None}
+
+
+def test_a_process_that_supervises_steps_keeps_no_record_of_what_they_read(
+    objects: Objects, node: Nodes
+) -> None:
+    """It lives as long as the sweep, and each record has the inputs of its step."""
+    for number in range(2):
+        parent = Ref("export", f"{number}e" * 32)
+        leave(node("one"), parent)
+        one = step(f"from farm.specs import Ref; assert context.store.record({parent!r})")
+        one = replace(one, inputs=replace(one.inputs, reads=parent))  # type: ignore[type-var]
+        outcome = supervised(one, objects.url)
+        assert outcome.record and (outcome.status, outcome.record.key) == ("done", one.key)
+        gc.collect()
+        kept = {found.key for found in gc.get_objects() if isinstance(found, Record)}
+        assert parent.key not in kept and outcome.record.inputs == {}
 
 
 def test_a_driver_waits_once_for_both_looks_at_a_step_that_it_has_claimed(

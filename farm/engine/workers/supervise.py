@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from farm.engine.claims import remote
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.client import Ended, ForkServer, Worker
 from farm.engine.workers.ends import KILLED, outcome_of_end
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from farm.plan.steps import Step
     from farm.specs import Environment, Ref
     from farm.store import Record, Store
+    from farm.store.remote.store import RemoteStore
 
 TIME_IS_UP = "the time was up"
 
@@ -197,10 +199,17 @@ def _changes(variables: Mapping[str, str]) -> tuple[tuple[str, str | None], ...]
     return tuple((name, now.get(name)) for name in names)
 
 
-@cache
 def _remote_at(root: str) -> Store:
-    """The object store of an address, for all steps of this process. Raises InputError."""
-    return open_store(root)
+    """The object store of an address, for one step: with it, the records of what the step reads are
+    forgotten. Raises InputError."""
+    return _opened(root).anew()
+
+
+@cache
+def _opened(root: str) -> RemoteStore:
+    store = remote(open_store(root))
+    assert store is not None
+    return store
 
 
 def _put(store: Store, step: Step) -> Record | None:
@@ -208,7 +217,6 @@ def _put(store: Store, step: Step) -> Record | None:
     if step.ref not in store.known([step.ref]):
         return None
     record = store.record(step.ref)
-    store.drop(step.ref)
     return replace(record, inputs={}) if record else None
 
 

@@ -30,6 +30,10 @@ class RemoteStore(Answers):
         super().__init__(objects, node.root, with_inputs)
         self.node, self._has_imports = node, False
 
+    def anew(self) -> RemoteStore:
+        """Return the same store, of which nothing was read yet."""
+        return RemoteStore(self.objects, self.node, self._with_inputs)
+
     def learn(self, refs: Iterable[Ref], files: Collection[str] = ()) -> None:
         """Ask for many steps at once, and fetch the files of those of the stages `files`."""
         refs = list(dict.fromkeys(refs))
