@@ -105,6 +105,8 @@ def filled(value: Any, **env: str) -> Any:
     [
         ({"a": ["x", "${GONE}"]}, "a/1", "the environment variable GONE is not set; set it (export "
          "GONE=...) or write ${GONE:-default}"),
+        ({"a": f"${{{'N' * 81}}}"}, "a", f"the environment variable {'N' * 80} is not set; set it "
+         f"(export {'N' * 80}=...) or write ${{{'N' * 80}:-default}}"),
         ({"a": "${X"}, "a", "'${X': a variable is written ${NAME} or ${NAME:-default}"),
         ({"a": "${9}"}, "a", "'${9}': a variable is written"),
         ({"a": "${BAD}"}, "a", "the environment variable BAD has the control character U+0007"),
