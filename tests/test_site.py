@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,40 @@ def test_lines_have_at_most_120_characters_except_in_tables() -> None:
         if len(line) > 120 and not line.startswith("|")
     ]
     assert long == []
+
+
+def test_the_layout_names_what_is_there_and_all_of_the_first_level() -> None:
+    text = (PROJECT / "docs" / "architecture.md").read_text()
+    farm, listed = PROJECT / "farm", set[Path]()
+    folder = entry = farm
+    for line in text.partition("    farm/\n")[2].partition("\n\n")[0].splitlines():
+        said, indent = line, len(line) - len(line.lstrip())
+        if indent < 10:  # else the line goes on with the entry above
+            names, _, said = line.strip().partition("  ")
+            entries = [(farm if indent == 6 else folder) / one for one in names.split(", ")]
+            listed |= set(entries)
+            entry = entries[-1]
+            folder = entry if indent == 6 else folder
+        listed |= {entry / one for one in re.findall(r"\w+(?:\.py\b|/)", said)}
+    assert len(listed) > 70
+    assert [str(one) for one in sorted(listed) if not one.exists()] == []
+    assert set(farm.glob("[a-z]*")) - listed == {farm / "py.typed"}
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "internals.md"])
+def test_files_and_folders_that_a_page_names_are_there(page: str) -> None:
+    """By the end of their path, with or without `.py`; but for those of a place of results."""
+    tops = ("farm", "tests", "benchmarks", "docs")
+    there = [path.relative_to(PROJECT) for top in tops for path in (PROJECT / top).rglob("*")]
+    names = {f"/{path.as_posix()}" for path in there if "__pycache__" not in path.parts}
+    names |= {name.removesuffix(".py") for name in names}
+    text = (PROJECT / "docs" / page).read_text()
+    named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+(?:\.[a-z]+)?)?|[a-z_]+\.py)`", text))
+    assert len(named) > 10
+    of_results = {"store/elsewhere/", "estimates/steps.json"}
+    ends = tuple(f"/{one.rstrip('/')}" for one in sorted(named - of_results))
+    found = {end for name in names for end in ends if name.endswith(end)}
+    assert set(ends) - found == set()
 
 
 def test_every_key_of_a_matrix_is_explained() -> None:
