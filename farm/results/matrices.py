@@ -1,10 +1,10 @@
-"""The matrix of each sweep, which results keep: as written, and as it was run."""
+"""The matrix of each sweep, which results keep for `reproduce`, the report and MLflow."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,6 @@ from farm.files import atomic, jsonfile
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
-
-_HEADING = """\
-# The matrix of the sweep {sweep} as it was run, from {path}.
-# `farm run` of this file, wherever it lies, is the same sweep; relative paths start from `folder`.
-"""
 
 
 def matrix_path(results: Path, sweep: str) -> Path:
@@ -96,42 +91,6 @@ def copies_onnx(kept: Mapping[str, Any]) -> bool:
     values = kept.get("values")
     options = values.get("mlflow") if isinstance(values, dict) else None
     return isinstance(options, dict) and options.get("artifacts") is True
-
-
-def as_run(sweep: str, kept: Mapping[str, Any]) -> str | None:
-    """Return the matrix as it was run, as a matrix file that has the same plan; None where that is
-    not known.
-
-    Its overrides stand in it, and as comments under a heading of their own. Variables are not
-    filled in.
-
-    kept: what `keep_matrix` has written.
-    """
-    import yaml
-
-    values, path = kept.get("values"), kept.get("matrix")
-    if not isinstance(values, dict) or not isinstance(path, str):
-        return None
-    text = yaml.safe_dump(
-        {**values, "folder": kept.get("folder", str(Path(path).parent))},
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=None,  # lists of plain values in one line, as people write them
-        width=100,
-    )
-    overrides = [f"#   {one}\n" for one in _overrides(values, kept.get("overridden"))]
-    heading = ["#\n# Overrides, which are in the matrix below:\n"] if overrides else []
-    return "".join([_HEADING.format(sweep=sweep, path=path), *heading, *overrides, "\n", text])
-
-
-def _overrides(values: Mapping[str, Any], keys: Any) -> Iterator[str]:
-    """The overrides as on a command line. keys: the paths of keys that they have set."""
-    for key in keys if isinstance(keys, list) else ():
-        value: Any = values
-        with suppress(KeyError, TypeError):
-            for part in key:
-                value = value[part]
-            yield shlex.quote(f"{_dotted(key)}={json.dumps(value, ensure_ascii=True)}")
 
 
 def _dotted(key: Sequence[Any]) -> str:

@@ -14,7 +14,8 @@ from farm.config.loader import load_matrix
 from farm.config.yaml_values import read
 from farm.errors import InputError
 from farm.plan import make_plan
-from farm.results.matrices import as_run, keep_matrix, kept, kept_matrix
+from farm.results.as_run import as_run
+from farm.results.matrices import keep_matrix, kept, kept_matrix
 
 
 @needs_packages
@@ -68,6 +69,64 @@ def test_every_value_that_a_matrix_has_is_read_as_it_was(value: Any, tmp_path: P
     values, _ = read(text, str)
     assert values == {"name": "s", "key": value, "folder": str(tmp_path)}
     assert isinstance(values["key"], type(value))
+
+
+def test_what_overrides_have_set_and_may_be_secret_is_a_variable(
+    small_matrix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [
+        "models.onestage.cfg_options.data.test.type=hunter2", "dataset={type: synthetic, count: 3}",
+        "models.onestage.cfg_options.model.depth=18", "models.onestage.cfg_options.a=${OWN_ONE}",
+    ]  # fmt: skip
+    monkeypatch.setenv("OWN_ONE", "hunter2")
+    matrix = load_matrix(small_matrix, words)
+    keep_matrix(matrix, tmp_path)
+    found = as_run(matrix.name, kept(tmp_path, matrix.name))
+    assert found is not None and "hunter2" not in found and "${OWN_ONE}" in found
+    path = tmp_path / "matrix-as-run.yaml"
+    path.write_text(found)
+    variable = "MODELS_ONESTAGE_CFG_OPTIONS_DATA_TEST_TYPE"
+    assert f"#   {variable}\n" in found
+    with pytest.raises(InputError, match=f"the environment variable {variable} is not set"):
+        load_matrix(path)
+    monkeypatch.setenv(variable, "hunter2")
+    assert load_matrix(path).cells == matrix.cells
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "hidden"),
+    [
+        ("access_token", "x", True), ("apiKey", "x", True), ("PASSWORD", 123456, True),
+        ("key", "x", True), ("secrets", {"a": ["x", "y"]}, True), ("monkey", "x", False),
+        ("keypoints", 17, False), ("images", "/data/x", False), ("token", True, False),
+        ("images", "https://me:x@host/path", True), ("token", "", False),
+        ("cfg_options", {"a.b": "x"}, True), ("cfg_options", {"a.b": 3}, False),
+        ("cfg_options", {"db.password": 3}, True), ("token", "${MINE}", False),
+        ("token", "${MINE:-x}", True),
+    ],
+)  # fmt: skip
+def test_keys_tell_what_may_be_a_secret(key: str, value: Any, hidden: bool) -> None:
+    values = {"name": "s", "dataset": {key: value}}
+    for overridden in (["dataset", key], ["dataset"]):
+        text = as_run("s", {"matrix": "/a/m.yaml", "values": values, "overridden": [overridden]})
+        assert text is not None
+        assert (read(text, str)[0]["dataset"] != values["dataset"]) is hidden
+        assert ("may be secrets" in text) is hidden
+    as_written = as_run("s", {"matrix": "/a/m.yaml", "values": values, "overridden": []})
+    assert as_written is not None and read(as_written, str)[0]["dataset"] == values["dataset"]
+
+
+def test_a_folder_that_no_matrix_can_name_is_left_out(small_matrix: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a${B}\nfolder: b"
+    folder.mkdir()
+    path = folder / "m.yaml"
+    path.write_text(small_matrix.read_text())
+    matrix = load_matrix(path)
+    keep_matrix(matrix, tmp_path)
+    text = as_run("small", kept(tmp_path, "small"))
+    assert text is not None and f"# {tmp_path}/a${{B}}\\nfolder: b\n" in text
+    (folder / "matrix-as-run.yaml").write_text(text)
+    assert load_matrix(folder / "matrix-as-run.yaml").spec == matrix.spec
 
 
 def test_what_an_earlier_version_kept_has_no_heading_and_what_is_damaged_no_file() -> None:

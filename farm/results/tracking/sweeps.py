@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.errors import InputError
-from farm.results import matrices
+from farm.results.as_run import as_run
 from farm.results.names import outer
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import picks
@@ -137,8 +137,8 @@ def _files(
     """The artifacts: the matrix as written and as run, and in the end the leaderboard."""
     if text := matrix.get("text"):
         yield "matrix.yaml", str(text)
-    if as_run := matrices.as_run(sweep, matrix):
-        yield "matrix-as-run.yaml", as_run
+    if run := as_run(sweep, matrix):
+        yield "matrix-as-run.yaml", run
     if results is None:
         return
     yield "leaderboard.csv", render_columns(rows, (), "csv") + "\n"
