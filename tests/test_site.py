@@ -78,7 +78,7 @@ def test_files_and_folders_that_a_page_names_are_there(page: str) -> None:
     tops = ("farm", "tests", "benchmarks", "docs")
     there = [path.relative_to(PROJECT) for top in tops for path in (PROJECT / top).rglob("*")]
     names = {f"/{path.as_posix()}" for path in there if "__pycache__" not in path.parts}
-    names |= {name.removesuffix(".py") for name in names}
+    names |= {f"/{top}" for top in tops} | {name.removesuffix(".py") for name in names}
     text = (PROJECT / "docs" / page).read_text()
     named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+(?:\.[a-z]+)?)?|[a-z_]+\.py)`", text))
     assert len(named) > 10
