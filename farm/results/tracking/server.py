@@ -110,10 +110,13 @@ class Server:
 
     def attach(self, run: str, files: Mapping[str, Path | str]) -> None:
         """Add artifacts to a run."""
-        self._upload(files, lambda folder: self._client.log_artifacts(run, folder))
+        self._attach_to_run(run, files, f"the run {run}")
 
-    def _attach_to_model(self, model: str, files: Mapping[str, Path | str]) -> None:
-        self._upload(files, lambda folder: self._client.log_model_artifacts(model, folder))
+    def _attach_to_run(self, run: str, files: Mapping[str, Path | str], of: str) -> None:
+        self._upload(files, of, lambda folder: self._client.log_artifacts(run, folder))
+
+    def _attach_to_model(self, model: str, files: Mapping[str, Path | str], of: str) -> None:
+        self._upload(files, of, lambda folder: self._client.log_model_artifacts(model, folder))
 
     def _write(self, parent: str, cell: Content, known: Known | None) -> Known:
         old = self._client.get_run(known.run) if known else None
@@ -159,7 +162,7 @@ class Server:
             Metric(key, value, now, 0, model, name, digest, run)
             for key, value in content.metrics.items()
         ]
-        self.attach(run, content.files)
+        self._attach_to_run(run, content.files, content.cell)
         self._client.log_batch(
             run,
             metrics=metrics,
@@ -185,28 +188,37 @@ class Server:
         if old and old.outputs and old.outputs.model_outputs:
             known = str(old.outputs.model_outputs[0].model_id)
             self._client.set_logged_model_tags(known, dict(engine.tags))
-            self._attach_to_model(known, engine.files)
+            self._attach_to_model(known, engine.files, content.cell)
             return known
         made = self._client.create_logged_model(
             self.experiment, engine.name, run, {**engine.tags, **EXTERNAL}, dict(engine.params)
         )
         model = str(made.model_id)
         about = {"MLmodel": mlmodel(model, run, made.artifact_location)}
-        self._attach_to_model(model, {**about, **engine.files})
+        self._attach_to_model(model, {**about, **engine.files}, content.cell)
         self._client.finalize_logged_model(model, "READY")
         self._client.log_outputs(run, [LoggedModelOutput(model, 0)])
         return model
 
-    def _upload(self, files: Mapping[str, Path | str], upload: Callable[[str], object]) -> None:
-        """Upload files from a folder. Where the server's artifacts cannot be written from here, as
-        without the credentials of its bucket, that is one warning: runs and models are there
-        without files."""
+    def _upload(
+        self, files: Mapping[str, Path | str], of: str, upload: Callable[[str], object]
+    ) -> None:
+        """Upload files from a folder. Where one cannot be read here, as it was removed meanwhile,
+        that is a warning, and `of`, the cell, has none of these."""
         if not files or not self._keeps_files:
             return
         try:
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 artifacts.put(Path(folder).as_uri(), files)
-                upload(folder)
+                self._send(folder, upload)
+        except OSError as error:
+            log.warning(f"MLflow has no files of {of}: {in_one_line(error)}")
+
+    def _send(self, folder: str, upload: Callable[[str], object]) -> None:
+        """Upload a folder. Where the server's artifacts cannot be written from here, as without the
+        credentials of its bucket, that is one warning: runs and models are there without files."""
+        try:
+            upload(folder)
         except Exception as error:  # of whatever keeps the server's artifacts
             self._keeps_files = False
             why = without_secrets(in_one_line(error), self._uri)

@@ -26,6 +26,8 @@ from farm.store import Record, Store
 if TYPE_CHECKING:
     from farm.results.columns import Row
 
+More = Callable[..., tuple[Any, dict[str, "Path | str"]]]
+
 EXPORT, BUILD = "1" * 64, "2" * 64
 
 
@@ -80,13 +82,15 @@ def cells(results: Path) -> list[Row]:
     return leaderboard.of_sweep(results, "s")
 
 
-def log_by_client(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def log_by_client(
+    results: Path, monkeypatch: pytest.MonkeyPatch, more: More = follower._more
+) -> None:
     """Log the same by MLflow's client, as to a server."""
     monkeypatch.setattr(tracking, "_has_tables", lambda *_: False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}?timeout=20")
     rows, store = cells(results), Store(results / "store")
     known = {one["cell"]: evidence.evidence_of(one, store) for one in rows}
-    tracking.log_sweep("s", rows, known, results, more=partial(follower._more, store))
+    tracking.log_sweep("s", rows, known, results, more=partial(more, store))
 
 
 def asked_for(artifacts: bool, results: Path) -> None:
@@ -129,6 +133,22 @@ def test_the_file_is_an_artifact_of_the_engine_and_runs(
     # A cell without an engine has it among the artifacts of its run, and no other has it there.
     listed = {cell: [f.path for f in client.list_artifacts(run)] for cell, run in runs.items()}
     assert "model.onnx" in listed["y"] and "model.onnx" not in listed["x"]
+
+
+def test_a_file_that_is_gone_is_missed_in_its_cell_alone(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def more(store: Store, one: Row, copies: bool) -> tuple[Any, dict[str, Path | str]]:
+        dataset, files = follower._more(store, one, copies)
+        gone = {"gone": results / "gone"} if one["cell"] == "x" else {"there": "a text"}
+        return dataset, {**files, **gone}
+
+    log_by_client(results, monkeypatch, more)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith("MLflow has no files of x: FileNotFoundError: ")
+    client, _, runs = found(results)
+    names = {one.path for one in client.list_artifacts(runs["y"])}
+    assert {"model.onnx", "there"} <= names
 
 
 def test_a_sweep_that_asks_for_them_later_gets_them_when_it_is_run_again(
