@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-import shutil
-import tempfile
+import os
+import weakref
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from farm.store.opening import open_objects, open_store, own_folder
 
 if TYPE_CHECKING:
     from farm.config.loader import Matrix
+    from farm.engine.workers.temporary import TemporaryFolder
     from farm.plan.steps import Plan
     from farm.results.columns import Row
     from farm.store import Store
@@ -53,20 +53,26 @@ class Results:
         """Return the results in a folder, or at the address of an object store.
 
         only_read: for a process that writes none. What it reads of an object store is in a
-        temporary folder, and not in that of this machine, in which a sweep may be writing.
+        temporary folder, and not in that of this machine, in which a sweep may be writing. The
+        folder lasts as long as these results do.
 
         Raises:
             InputError: the address is wrong or cannot be reached.
         """
         if not is_url(place):
             return cls(Path(place))
+        from farm.engine.workers.temporary import TemporaryFolder
         from farm.store.remote.looking import Onlooker
         from farm.store.remote.mirror import Mirror
 
         objects = open_objects(place)
         objects.require_reachable()
-        folder = _temporary() if only_read else own_folder(place) / "results"
-        return cls(folder, Mirror(objects, folder), Onlooker(objects, _RUNNING))
+        own = TemporaryFolder("results") if only_read else None
+        folder = own.path if own else own_folder(place) / "results"
+        found = cls(folder, Mirror(objects, folder), Onlooker(objects, _RUNNING))
+        if own:
+            weakref.finalize(found, _remove, own, os.getpid())
+        return found
 
     def __str__(self) -> str:
         return self.mirror.objects.url if self.mirror else str(self.folder)
@@ -226,11 +232,10 @@ class Results:
         return self.onlooker.living() if self.onlooker else places.running(self.folder)
 
 
-def _temporary() -> Path:
-    """A folder that is removed when this process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="farm-results-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def _remove(folder: TemporaryFolder, owner: int) -> None:
+    """Remove a folder, but not in a process that was forked from its owner."""
+    if os.getpid() == owner:
+        folder.remove()
 
 
 def results_of(

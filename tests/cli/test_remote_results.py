@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import os
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from faults import Proxy
 from object_stores import KEY, S3, leave, use
 from rows import row
 
+import farm
 from farm.cli.places import results_folder, results_place, store_address, store_folder
 from farm.cli.results import Results, results_of
 from farm.config.loader import load_matrix
@@ -72,6 +75,44 @@ def test_who_reads_leaves_the_files_of_a_running_sweep_alone(place: str) -> None
     driver.keep("t")
     assert sorted(one["sweep"] for one in reader.read()) == ["s", "t"]
     assert reader.folder != driver.folder and reader.folder.stat().st_mode & 0o077 == 0
+
+
+def test_the_folder_of_who_reads_lasts_as_long_as_the_results(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Results.at(place).write([row("a", sweep="s")], "s")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for _ in range(3):
+        assert len(farm.leaderboard(results=place)) == 1
+    assert [*tmp_path.glob("farm-*")] == []
+    reader = Results.at(place, only_read=True)
+    assert [one["cell"] for one in reader.read()] == ["a"]
+    if not (child := os.fork()):
+        del reader
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert reader.folder.parent == tmp_path and [*reader.folder.rglob("*.parquet")]
+    del reader
+    assert [*tmp_path.glob("farm-*")] == []
+
+
+def test_the_folder_of_a_reader_that_was_killed_is_removed_by_the_next(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Results.at(place).write([row("a", sweep="s")], "s")
+    code = (
+        "import sys, tempfile\nfrom farm.cli.results import Results\n"
+        "tempfile.tempdir = sys.argv[1]\nreader = Results.at(sys.argv[2], only_read=True)\n"
+        "print(len(reader.read()), flush=True)\nsys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), place]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, cwd=PROJECT, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "1\n"
+        process.kill()
+    (left,) = tmp_path.glob("farm-results-*")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    reader = Results.at(place, only_read=True)
+    assert [*tmp_path.glob("farm-results-*")] == [reader.folder] != [left]
 
 
 @pytest.fixture

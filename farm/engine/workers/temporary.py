@@ -16,7 +16,7 @@ from pathlib import Path
 from farm.engine.workers import processes
 
 _LOCK = "lock"
-_WORKER, _RAY = "worker", "ray"
+_WORKER, _RAY, _RESULTS = "worker", "ray", "results"
 
 TOKEN, TOKEN_VARIABLE = "token", "RAY_AUTH_TOKEN_PATH"
 """A file in the folder of a Ray, and the variable by which its processes know it and are found: its
@@ -27,7 +27,7 @@ class TemporaryFolder:
     """A folder for this user alone, which lasts as long as this process, or until `remove`.
 
     Args:
-        of: What it is for, `worker` or `ray`; part of its name.
+        of: What it is for, `worker`, `ray` or `results`; part of its name.
         parent: Where it is made; by default where temporary files are.
     """
 
@@ -52,7 +52,8 @@ class TemporaryFolder:
 def remove_abandoned(parent: Path | None = None) -> None:
     """Remove the folders whose owners were killed, and end what is left of their Rays."""
     place = parent or Path(tempfile.gettempdir())
-    for folder in (*place.glob(f"farm-{_WORKER}-*"), *place.glob(f"farm-{_RAY}-*")):
+    kinds = (f"farm-{kind}-*" for kind in (_WORKER, _RAY, _RESULTS))
+    for folder in [one for kind in kinds for one in place.glob(kind)]:
         with suppress(OSError):  # its owner lives, or is another user
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
             try:
