@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,17 @@ def test_detections_come_back_from_their_file(tmp_path: Path) -> None:
         np.testing.assert_array_equal(before.boxes, after.boxes)
         np.testing.assert_array_equal(before.labels, after.labels)
         assert after.rles == before.rles
+    counts = np.array([rle["counts"] for one in kept for rle in one.rles or ()], "S")
+    with np.load(tmp_path / "x.npz") as stored:
+        new = ("mask_texts", "mask_ends")
+        earlier = {name: stored[name] for name in stored.files if name not in new}
+    np.savez(tmp_path / "earlier.npz", mask_counts=counts, **earlier)
+    assert [one.rles for one in files.load(tmp_path / "earlier.npz")] == [one.rles for one in kept]
+    long = replace(
+        kept[0], rles=({"size": [900, 900], "counts": b"0" * 3000}, *(kept[0].rles or ())[1:])
+    )
+    files.save(tmp_path / "long.npz", [long, *[some(100)] * 3])  # a long one makes none longer
+    assert (tmp_path / "long.npz").stat().st_size < 20_000
     files.save(tmp_path / "none.npz", [])
     assert files.load(tmp_path / "none.npz") == []
 
