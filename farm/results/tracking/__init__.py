@@ -117,7 +117,8 @@ def _write(place: Place, state: _State, kept: Any = None) -> None:
     if known is not None:
         try:
             known |= place.write(parent, state.changed(known), known)
-        except Exception:  # a run was removed there, perhaps: look at what is there
+        except Exception as error:  # a run was removed there, perhaps: look at what is there
+            logging.getLogger(__name__).debug("MLflow: %s; every run is looked at", error)
             known = None
     if known is None:
         known = place.children(parent)
