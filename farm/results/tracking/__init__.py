@@ -22,6 +22,8 @@ from farm.results.tracking.runs import EXPERIMENT, Content, Dataset, Known, Plac
 if TYPE_CHECKING:
     from farm.results.columns import Row
 
+log = logging.getLogger(__name__)
+
 __all__ = ["EXPERIMENT", "Evidence", "is_logged", "log_sweep", "tracking_uri"]
 
 More = Callable[["Row", bool], tuple[Dataset | None, Mapping[str, Path | str]]]
@@ -118,7 +120,7 @@ def _write(place: Place, state: _State, kept: Any = None) -> None:
         try:
             known |= place.write(parent, state.changed(known), known)
         except Exception as error:  # a run was removed there, perhaps: look at what is there
-            logging.getLogger(__name__).debug("MLflow: %s; every run is looked at", error)
+            log.debug("MLflow: %s; every run is looked at", error)
             known = None
     if known is None:
         known = place.children(parent)
