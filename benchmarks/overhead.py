@@ -8,7 +8,7 @@ cells under Ray / as many bare Ray tasks that write as many files of the same si
 sweep whose leaderboard and MLflow are up to date while it runs / one that writes both at its end,
 in turn; until the table is shown. planning,
 leaderboard, evaluate: see planning.py and evaluate.py. demo: the demo's sweep / its bound (the
-shared work divided by the cores, and what is timed with its warm-up).
+shared work divided by the cores, and what is timed alone on the machine with its warm-up).
 
 Each line has the figure, its goal and the ratio of both; the exit code is 1 where a goal is missed.
 Times are the least of N rounds: other programs only add to them. DIR keeps finished sweeps.
@@ -272,17 +272,29 @@ def demo(results: Path, rounds: int) -> Iterator[Figure]:
     subprocess.run([*command, "--results", str(own)], check=True, capture_output=True)
     passed = time.perf_counter() - began
     records = [read_record(path) for path in (own / "store").glob("*/*/*/record.json")]
-    shared = sum(one.seconds for one in records if one.stage != "measure") / cores()
-    timed = sum(timed_s(one) for one in records if one.stage == "measure")
+    alone = {"measure": measured_s, "compare": compared_s}
+    shared = sum(one.seconds for one in records if one.stage not in alone) / cores()
+    timed = sum(alone[one.stage](one) for one in records if one.stage in alone)
     print(f"  {passed:.0f} s; shared work {shared:.0f} s a core, timed {timed:.0f} s")
     yield Figure("the demo's sweep over its bound", passed / (shared + timed), 1.1)
 
 
-def timed_s(record: Record) -> float:
-    """The seconds of the samples of a `measure`, and of its warm-up."""
-    found = record.figures
-    warmup = float(record.inputs["warmup_seconds"])
-    return float(found["samples"]) * float(found["latency_mean_ms"]) / 1e3 + warmup
+def measured_s(record: Record) -> float:
+    """The seconds of the samples of a `measure`, of its warm-up and of its throughput."""
+    asked = record.inputs
+    throughput = (
+        asked["seconds"] if asked["throughput_seconds"] is None else asked["throughput_seconds"]
+    )
+    return sampled_s(record.figures) + float(asked["warmup_seconds"]) + float(throughput)
+
+
+def compared_s(record: Record) -> float:
+    """The seconds of the samples of a `compare`; those of untimed runs are not known."""
+    return sum(map(sampled_s, record.figures["entrants"].values()))
+
+
+def sampled_s(figures: Mapping[str, Any]) -> float:
+    return float(figures["samples"]) * float(figures["latency_mean_ms"]) / 1e3
 
 
 PARTS: dict[str, Callable[[Path, int], Iterator[Figure]]] = {
