@@ -25,6 +25,11 @@ def test_a_port_that_is_none_is_refused_whatever_listens_at_its_last_16_bits() -
             connect.connect(address)
 
 
+def test_an_address_where_something_listens_is_no_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connect._require_listener(f"127.0.0.1:{server.getsockname()[1]}")
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:0", "ray://:x"])
 def test_an_address_where_nothing_listens_is_an_input_error(address: str) -> None:
     with pytest.raises(InputError, match="expected HOST:PORT, as `ray start` prints it") as error:
