@@ -5,6 +5,7 @@ Left out, since no test could or should notice it:
 - annotations, decorators, texts, what type checkers alone read, and calls of `log`;
 - how large a limit is: constants named MOST_..., LONGEST_... or ..._S, and the keyword `timeout`
   (the comparisons with a limit are broken);
+- tables of names by number, as of processors: a test would repeat them;
 - `strict` of `zip`, which only checks the program itself;
 - the negation of a condition that is one comparison or a `not`: breaking the comparison itself is
   the same mutant.
@@ -114,6 +115,8 @@ def _left_out(node: ast.AST) -> bool:
             return _LIMIT.match(name) is not None
         case ast.keyword(arg=name):
             return name in ("strict", "timeout")
+        case ast.Dict(keys=[ast.Constant(value=int()), *_]):
+            return True
     return False
 
 
