@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import demo
 import evaluate
 import null_sweep
 import planning
@@ -264,39 +265,6 @@ def evaluation(results: Path, rounds: int) -> Iterator[Figure]:
         yield Figure(f"{ratio.name}: goal over ratio", ratio.goal / ratio.value, 1)
 
 
-def demo(results: Path, rounds: int) -> Iterator[Figure]:
-    own = results / "demo"
-    shutil.rmtree(own, ignore_errors=True)
-    command = [sys.executable, "-m", "farm", "run", str(PROJECT / "matrices" / "demo.yaml")]
-    began = time.perf_counter()
-    subprocess.run([*command, "--results", str(own)], check=True, capture_output=True)
-    passed = time.perf_counter() - began
-    records = [read_record(path) for path in (own / "store").glob("*/*/*/record.json")]
-    alone = {"measure": measured_s, "compare": compared_s}
-    shared = sum(one.seconds for one in records if one.stage not in alone) / cores()
-    timed = sum(alone[one.stage](one) for one in records if one.stage in alone)
-    print(f"  {passed:.0f} s; shared work {shared:.0f} s a core, timed {timed:.0f} s")
-    yield Figure("the demo's sweep over its bound", passed / (shared + timed), 1.1)
-
-
-def measured_s(record: Record) -> float:
-    """The seconds of the samples of a `measure`, of its warm-up and of its throughput."""
-    asked = record.inputs
-    throughput = (
-        asked["seconds"] if asked["throughput_seconds"] is None else asked["throughput_seconds"]
-    )
-    return sampled_s(record.figures) + float(asked["warmup_seconds"]) + float(throughput)
-
-
-def compared_s(record: Record) -> float:
-    """The seconds of the samples of a `compare`; those of untimed runs are not known."""
-    return sum(map(sampled_s, record.figures["entrants"].values()))
-
-
-def sampled_s(figures: Mapping[str, Any]) -> float:
-    return float(figures["samples"]) * float(figures["latency_mean_ms"]) / 1e3
-
-
 PARTS: dict[str, Callable[[Path, int], Iterator[Figure]]] = {
     "driver": driver,
     "worker": worker,
@@ -305,7 +273,7 @@ PARTS: dict[str, Callable[[Path, int], Iterator[Figure]]] = {
     "planning": plans,
     "leaderboard": leaderboard,
     "evaluate": evaluation,
-    "demo": demo,
+    "demo": demo.figures,
 }
 
 if __name__ == "__main__":

@@ -95,6 +95,9 @@ def main() -> None:
     require_known(options.only)
     if options.nncf:
         trained = options.weights.resolve() if options.nncf == "resnet50" else None
+        if trained and not trained.is_file():
+            how = "python tools/train_demo.py --model resnet50 --out DIR"
+            parser.error(f"--weights: no file {trained}; `{how}` makes DIR/resnet50.pth")
         return beside_nncf(results, options.rounds, trained)
     lines = []
     for name in options.only:

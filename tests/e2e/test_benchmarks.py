@@ -42,11 +42,18 @@ def test_precisions_stand_beside_fp32_on_both_runtimes(tmp_path: object) -> None
     assert all(line["p50_ms"] > 0 and line["onnx_bytes"] > 1e6 for line in lines)
 
 
-def test_a_model_that_no_precision_is_measured_of_is_named() -> None:
-    command = [sys.executable, str(PROJECT / "benchmarks" / "precision.py"), "--only", "nosuch"]
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--only", "nosuch"), "--only: no family 'nosuch'"),
+        (("--nncf", "resnet50", "--weights", "nosuch.pth"), "`python tools/train_demo.py "),
+    ],
+)
+def test_a_model_or_weights_that_are_not_there_are_named(words: tuple[str, ...], said: str) -> None:
+    command = [sys.executable, str(PROJECT / "benchmarks" / "precision.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.splitlines()[-1].startswith("--only: no family 'nosuch'")
+    assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
