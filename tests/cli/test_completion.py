@@ -10,6 +10,7 @@ import shlex
 import shutil
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -97,7 +98,12 @@ def asked(line: str, folder: Path) -> set[str]:
     place = folder / "config/fish/completions"
     place.mkdir(parents=True, exist_ok=True)
     shutil.copy(folder / "farm.fish", place)
-    variables = {"XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder / "home")}
+    variables = {
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "HOME": str(folder / "home"),
+        # Fish loads the completions of commands on its PATH only.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     done = subprocess.run(
         ["fish", "-c", f"complete --do-complete {shlex.quote(line)}"],
         capture_output=True, text=True, check=True, cwd=folder, env={**os.environ, **variables},
