@@ -191,8 +191,10 @@ def main() -> int:
 
 
 def _not_copied(folder: str, names: list[str]) -> list[str]:
-    top = ("build", "results", "data") if Path(folder) == ROOT else ()
-    return [name for name in names if name.startswith(".") or name in ("__pycache__", *top)]
+    """Of a folder's names those that tests do not need: caches and what was made here."""
+    made = {ROOT: ("build", "data"), ROOT / "results": sorted({*names} - {"records"})}
+    left_out = ("__pycache__", *made.get(Path(folder), ()))
+    return [name for name in names if name.startswith(".") or name in left_out]
 
 
 def _report(mutant: Mutant, reach: Reach, project: Path) -> bool:

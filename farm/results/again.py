@@ -61,4 +61,5 @@ class Again:
 
 def is_unstable(row: Row) -> bool:
     """Return whether the latency drifted, or was measured beside other work."""
-    return row["stable"] is False or (row["busy_cores"] or 0.0) >= BUSY_CORES
+    busy = row["busy_cores"]
+    return row["stable"] is False or (busy is not None and busy >= BUSY_CORES)

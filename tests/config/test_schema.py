@@ -26,6 +26,9 @@ DEFAULTS: dict[Any, dict[str, Any]] = {
         "threads": None, "throughput": True, "server": None,
     },
     measuring.ServerSpec: {"p99_ms": 50.0, "max_seconds": 600.0},
+    measuring.CompareSpec: {"seconds": 4.0, "margin": 0.02, "error": 0.05},
+    measuring.RacingSpec: {"max_ap_drop": 1.0},
+    schema.MlflowSpec: {"artifacts": False},
     schema.VerifySpec: {
         "min_score": 0.3, "min_iou": 0.9, "min_matched_fraction": 0.99, "max_score_diff": 1e-3,
         "max_box_diff_px": 1.0, "min_mask_iou": 0.9, "max_rel_diff": 1e-3, "per_box": False,

@@ -10,7 +10,7 @@ from rows import row
 
 from farm.errors import InputError
 from farm.results import history
-from farm.results.again import Again
+from farm.results.again import Again, is_unstable
 from farm.results.columns import COLUMNS
 from farm.specs import Ref
 
@@ -39,6 +39,11 @@ ROWS = [
 )
 def test_the_cells_that_are_meant(only: tuple[str, ...], expected: list[str]) -> None:
     assert [one["cell"] for one in Again("measure", only).chosen(ROWS)] == expected
+
+
+@pytest.mark.parametrize(("busy", "unstable"), [(None, False), (0.49, False), (0.5, True)])
+def test_half_a_core_of_other_work_is_unstable(busy: float | None, unstable: bool) -> None:
+    assert is_unstable(measured("x", busy_cores=busy)) is unstable
 
 
 def test_what_was_not_compared_is_not_compared_again() -> None:

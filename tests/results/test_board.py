@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ def test_rows_are_on_the_disk_as_they_become_known(
     monkeypatch.setattr(board, "_PAUSE_S", 0.0)
     monkeypatch.setattr(board, "_SHARE", 0)
     made = Board(tmp_path, "s", lambda: written.append(1))
+    made.write()
+    assert not written  # nothing is known
     made.put_all(row(name, status="pending", reason="") for name in "xy")
     made.put_all([row("y")])
     assert states(tmp_path) == {"x": "pending", "y": "ok"}
@@ -51,6 +54,16 @@ def test_rows_that_come_fast_are_written_together(
     assert set(states(tmp_path)) == {"w"} and made.wait_s() > 900
     made.write()
     assert set(states(tmp_path)) == {"w", "x", "y", "z"}
+
+
+def test_writes_take_a_fiftieth_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board, "_PAUSE_S", 0.0)
+    made = Board(tmp_path, "s")
+    began = time.monotonic()
+    made.put_all([row("x")])
+    assert 0 < made.wait_s() <= 50 * (time.monotonic() - began)
 
 
 def test_a_disk_that_is_full_is_a_warning_and_the_rows_are_written_later(
@@ -81,12 +94,8 @@ def step(key: str, stage: str) -> Step:
     return Step(stage, key, key, None, (), (), Needs(), "")  # type: ignore[arg-type]
 
 
-def test_a_row_is_written_seconds_after_its_last_step_though_no_other_step_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a thread of its own: nobody calls the watcher again."""
-    monkeypatch.setattr(board, "_PAUSE_S", 0.05)
-    monkeypatch.setattr(board, "_SHARE", 0)
+def live_rows(folder: Path) -> tuple[LiveRows, list[Step]]:
+    """The watcher of two cells of two steps each."""
     cells = [Cell(name, 17, "fixed", "graph", "fp32", "onnxruntime", None, "cpu") for name in "xy"]
     own = {
         cell: {stage: f"{n}{i}".ljust(64, "0") for i, stage in enumerate(("export", "build"))}
@@ -94,14 +103,31 @@ def test_a_row_is_written_seconds_after_its_last_step_though_no_other_step_ends(
     }
     plan = Plan("s", tuple(PlannedCell(cell, keys) for cell, keys in own.items()), {}, (), ())
     steps = [step(key, stage) for keys in own.values() for stage, key in keys.items()]
-    live = LiveRows(plan, steps, Store(tmp_path / "store"), VerifySpec(), Board(tmp_path, "s"))
-    with live:
+    return LiveRows(plan, steps, Store(folder / "store"), VerifySpec(), Board(folder, "s")), steps
+
+
+def test_a_cell_has_ended_with_its_last_step(tmp_path: Path) -> None:
+    live, steps = live_rows(tmp_path)
+    for number, known in ((2, []), (0, []), (3, [1]), (1, [1, 0])):
+        live.ended(steps[number], Outcome(steps[number].key, StepStatus.DONE))
+        assert [*live._known] == known
+
+
+def test_a_row_is_written_seconds_after_its_last_step_though_no_other_step_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a thread of its own: nobody calls the watcher again."""
+    monkeypatch.setattr(board, "_PAUSE_S", 0.05)
+    monkeypatch.setattr(board, "_SHARE", 0)
+    live, steps = live_rows(tmp_path)
+    with live as watcher:
         wait_for(lambda: set(states(tmp_path).values()) == {"pending"} and states(tmp_path))
-        live.ended(steps[0], Outcome(steps[0].key, StepStatus.DONE))
-        live.ended(steps[1], Outcome(steps[1].key, StepStatus.FAILED, "no operator"))
+        watcher.ended(steps[0], Outcome(steps[0].key, StepStatus.DONE))
+        watcher.ended(steps[1], Outcome(steps[1].key, StepStatus.FAILED, "no operator"))
         wait_for(lambda: "failed" in states(tmp_path).values())
     reasons = [one["reason"] for one in leaderboard.of_sweep(tmp_path, "s")]
     assert "no operator" in reasons and not live._thread.is_alive()
+    assert live._thread.daemon  # one that hangs does not keep the process from ending
 
 
 def test_rows_that_cannot_be_made_now_are_made_later(

@@ -42,6 +42,9 @@ QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 _LONGEST_PARENT = 22
 """Of the folder in which Ray's is made, in characters: a socket's path has at most 107."""
 
+_MOST_OBJECT_BYTES = 100 << 20
+"""Of Ray's own store: artifacts are in the farm's, so no object is large."""
+
 _SHUTDOWN_S = 15.0
 """How long Ray may take to end, in seconds."""
 
@@ -77,7 +80,7 @@ def _init(folder: Path) -> None:
             address="local",
             num_cpus=cores(),
             include_dashboard=False,
-            object_store_memory=100 << 20,  # artifacts are in the store, so no object is large
+            object_store_memory=_MOST_OBJECT_BYTES,
             _node_ip_address="127.0.0.1",
             _temp_dir=str(folder / "r"),  # Ray lets everybody write into it
             **QUIET,
@@ -92,10 +95,11 @@ def stop() -> None:
     """
     try:
         ray_thread.call(ray.shutdown, _SHUTDOWN_S)
-    except (TimeoutError, Interrupted) as error:  # a part of it may hang
+    except TimeoutError:  # a part of it may hang
         kill()
-        if isinstance(error, Interrupted):
-            raise
+    except Interrupted:
+        kill()
+        raise
     _read_token_again()
     _remove_folder()
 

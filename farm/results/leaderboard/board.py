@@ -47,7 +47,7 @@ class Board:
         self._results, self._sweep, self._written = results, sweep, written
         self._rows: dict[str, Row] = {}
         self._is_new = False
-        self._due = 0.0
+        self._due = time.monotonic()
         self._lock, self._closed = threading.Lock(), False
 
     def wait_s(self) -> float:

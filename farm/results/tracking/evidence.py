@@ -103,7 +103,8 @@ def small_onnx_of(row: Row, store: Store) -> Path | None:
     stage = "convert" if row["convert_key"] else "export"
     key = row[f"{stage}_key"]
     record = store.any_record(Ref(stage, key)) if key and row["origin"] == HERE else None
-    if record is None or not 0 < record.files.get(_ONNX, 0) <= _MOST_ONNX_BYTES:
+    size = record.files.get(_ONNX) if record else None
+    if not size or size > _MOST_ONNX_BYTES:
         return None
     return store.files(Ref(stage, key)) / _ONNX
 

@@ -59,6 +59,19 @@ def test_latencies_that_are_far_apart_are_on_a_logarithmic_scale(
     assert kinds == {"log" if wide else "linear"}
 
 
+@pytest.mark.parametrize(
+    ("latencies", "sides"),
+    [((1.0,), ["left"]), ((1.0, 4.0, 16.0), ["left", "left", "right"])],
+)
+def test_labels_of_the_slower_half_of_the_front_are_on_the_other_side(
+    latencies: tuple[float, ...], sides: list[str]
+) -> None:
+    rows = [row(str(one), latency_p50_ms=one, box_ap=one / 20) for one in latencies]
+    spec = plot.static({"cpu": rows})
+    front = spec["layer"][0]["data"]["values"]
+    assert [one["side"] for one in sorted(front, key=lambda one: one["ms"])] == sides
+
+
 def test_several_targets_are_plotted_below_one_another_under_their_names() -> None:
     spec = plot.static({"cpu": [row("a")], "gpu \x1b[1m": [row("b", target="gpu")]})
     assert [one["title"]["text"] for one in spec["vconcat"]] == ["cpu", "gpu \\x1b[1m"]

@@ -174,8 +174,10 @@ def test_a_file_of_more_than_50_mib_stays_in_the_store_alone(tmp_path: Path) -> 
 
     for number, size in (("3", 50 << 20), ("4", (50 << 20) + 1)):
         publish(store, "export", number * 64, partial(leave, size))
+    publish(store, "export", "5" * 64, lambda folder: (folder / "other").write_text("x"))
     small, large = (row("x", export_key=number * 64) for number in "34")
     path = evidence.small_onnx_of(small, store)
     assert path is not None and path.stat().st_size == 50 << 20
     assert evidence.small_onnx_of(large, store) is None
+    assert evidence.small_onnx_of(row("x", export_key="5" * 64), store) is None
     assert evidence.small_onnx_of(small | {"origin": "abcd import"}, store) is None

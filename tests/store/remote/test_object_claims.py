@@ -29,6 +29,7 @@ def test_a_name_is_claimed_once_and_free_afterwards(objects: Objects) -> None:
     own, other = ObjectClaims(objects), ObjectClaims(objects)
     assert own.claim("a") and own.claim("a") and not other.claim("a") and other.claim("b")
     assert own.is_held_elsewhere("b") and not own.is_held_elsewhere("c")
+    assert own._thread is not None and own._thread.daemon  # the process may end without releasing
     own.release("a")
     own.release("a")
     own.release_all()

@@ -203,5 +203,16 @@ def test_credentials_of_a_profile_are_used(
     assert objects.get("y") == b"1"
 
 
+def test_what_is_wrong_with_aws_stops_no_other_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(S3(9), tmp_path, monkeypatch)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_PROFILE", "absent")
+    assert open_objects("gs://none/x").url == "gs://none/x"
+    with pytest.raises(InputError, match="AWS's configuration cannot be used: ProfileNotFound"):
+        open_objects("s3://none/x")
+
+
 def test_what_is_an_address() -> None:
     assert is_url("s3://b/x") and is_url("S3://b") and not is_url("/s3/x") and not is_url("s3:/b")
