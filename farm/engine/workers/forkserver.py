@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import importlib
+import importlib.util
 import os
 import pickle
 import resource
@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -39,6 +39,13 @@ PRELOADED = (
     *(f"farm.stages.{name}" for name in ("prepare", "build", "verify", "evaluate", "measure")),
 )
 """Modules that are imported before the first fork: those that start no thread."""
+
+SLOW_IMPORTS = {
+    "torch": ("torch",),
+    "mmdet": ("torch", "mmcv", "mmdet", "farm.sources.mmdet.detector"),
+}
+"""What takes seconds to import and starts no thread, by the package in a step's toolchain: the last
+module is imported, if all of them are installed and not a user's own code."""
 
 _LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
 
@@ -77,20 +84,32 @@ class Work:
         return Path(f"{self.folder}.outcome")
 
 
-def serve(descriptor: int, parent: int, bound: bool = True, temporary: str = "") -> NoReturn:
+def slow_imports(step: Step) -> tuple[str, ...]:
+    """Return the packages of `SLOW_IMPORTS` that a step uses."""
+    return tuple(name for name, _ in step.toolchain if name in SLOW_IMPORTS)
+
+
+def serve(
+    descriptor: int,
+    parent: int,
+    bound: bool = True,
+    temporary: str = "",
+    packages: Iterable[str] = (),
+) -> NoReturn:
     """Fork a child for each connection that comes over the socket, and report each child's end.
 
     descriptor: of the socket. parent: the process id of the client. bound: let the kernel end this
     process with its parent's thread; it ends by itself when the socket is closed. temporary: a
-    folder that is removed when this process ends. Messages to the client are pickled tuples:
-    `("forked", pid)` and `("ended", pid, exit code)`, negative for a signal.
+    folder that is removed when this process ends. packages: of `SLOW_IMPORTS`, for all children.
+    Messages to the client are pickled tuples: `("forked", pid)` and `("ended", pid, exit code)`,
+    negative for a signal.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the client's starter may have blocked some
     signal.signal(signal.SIGTERM, lambda *_: _end_all(temporary))
     if bound:
         end_with_parent(parent, signal.SIGTERM)
     adopt_orphans()
-    _preload()
+    _preload(packages)
     control, (wake, woken) = socket.socket(fileno=descriptor), os.pipe()
     for number in (wake, woken):
         os.set_blocking(number, False)
@@ -116,7 +135,7 @@ def serve(descriptor: int, parent: int, bound: bool = True, temporary: str = "")
     _end_all(temporary)
 
 
-def _preload() -> None:
+def _preload(packages: Iterable[str]) -> None:
     added = {name: value for name, value in _THREADLESS.items() if name not in os.environ}
     os.environ.update(added)
     for name in PRELOADED:
@@ -128,10 +147,23 @@ def _preload() -> None:
         store.warm_up()
         for registry in (catalog.RUNTIMES, catalog.SOURCES, catalog.DATASETS, catalog.EXTRA_STAGES):
             len(registry)
+    for package in packages:
+        with suppress(Exception):  # as above; a package may raise anything
+            _import_slowly(*SLOW_IMPORTS[package])
     for name in added:
         del os.environ[name]
     gc.collect()
     gc.freeze()  # so that a child's collections do not copy these pages
+
+
+def _import_slowly(*modules: str) -> None:
+    """Import the last module. Of a user's own code `check` must see which of it a model uses."""
+    from farm.sources import user_code
+
+    specs = [importlib.util.find_spec(name) for name in modules]
+    origins = {user_code.origin(spec.origin or "") if spec else None for spec in specs}
+    if origins <= {"installed", "farm"}:
+        importlib.import_module(modules[-1])
 
 
 def _report_ended(control: socket.socket, children: set[int]) -> None:

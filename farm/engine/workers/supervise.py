@@ -19,10 +19,10 @@ from farm.engine.claims import remote
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.client import Ended, ForkServer, Worker
 from farm.engine.workers.ends import KILLED, outcome_of_end
-from farm.engine.workers.forkserver import Work
+from farm.engine.workers.forkserver import Work, slow_imports
 from farm.engine.workers.hosts import share_host
 from farm.engine.workers.perform import outcome_of, store_at
-from farm.errors import InputError
+from farm.errors import InputError, TransientFailure
 from farm.failures import FailureKind
 from farm.specs import refs_of
 from farm.store.objects import is_url
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 TIME_IS_UP = "the time was up"
 
-_Kind = tuple[str, tuple[str, ...]]
-"""The digest of an environment, and where modules are found."""
+_Kind = tuple[str, tuple[str, ...], tuple[str, ...]]
+"""The digest of an environment, where modules are found, and what is imported before steps run."""
 
 _MOST_SERVERS = 8
 """How many fork servers are kept: each has imported a hundred megabytes."""
@@ -140,7 +140,7 @@ class Supervisor:
 
     def _perform(self, step: Step, store: Store, folder: Path, limit: Limit) -> Outcome | Ended:
         digest = step.environment.digest if step.environment else ""
-        kind = digest, tuple(sys.path)
+        kind = digest, tuple(sys.path), slow_imports(step)
         alone = step.needs.own_process or step.needs.exclusive or bool(step.needs.accelerator)
         server, variables = self._server(kind, step.environment)
         worker = (None if alone else self._kept.pop(kind, None)) or Worker(server)
@@ -172,16 +172,27 @@ class Supervisor:
     def _server(
         self, kind: _Kind, environment: Environment | None
     ) -> tuple[ForkServer, dict[str, str]]:
-        """The fork server, and the environment variables that it was started with."""
+        """The fork server, and the environment variables that it was started with.
+
+        Libraries read theirs when they are imported, and what has imported any is started anew.
+        """
+        packages = kind[-1]
         if known := self._servers.pop(kind, None):
-            if known[0].alive:
+            if known[0].alive and not (packages and _changes(known[1])):
                 self._servers[kind] = known  # the last that was used
                 return known
             self._close(kind, known[0])
         while len(self._servers) >= _MOST_SERVERS:
             oldest = next(iter(self._servers))
             self._close(oldest, self._servers.pop(oldest)[0])
-        self._servers[kind] = ForkServer(environment, self._echo), dict(os.environ)
+        try:
+            server = ForkServer(environment, self._echo, packages)
+        except TransientFailure:
+            if not packages:
+                raise
+            # A library that ends the process which imports it is then seen to end that of the step.
+            server = ForkServer(environment, self._echo)
+        self._servers[kind] = server, dict(os.environ)
         return self._servers[kind]
 
     def _close(self, kind: _Kind, server: ForkServer) -> None:
