@@ -90,11 +90,15 @@ class User:
 def _callers() -> Iterator[FrameType]:
     """Yields the frames from the innermost outwards, without those of this package."""
     frame: FrameType | None = sys._getframe(1)
-    here = os.path.dirname(__file__)
     while frame is not None:
-        if os.path.dirname(frame.f_code.co_filename) != here:
+        if not _is_of_this_package(frame.f_code.co_filename):
             yield frame
         frame = frame.f_back
+
+
+@cache
+def _is_of_this_package(path: str) -> bool:
+    return os.path.dirname(path) == os.path.dirname(__file__)
 
 
 def asked_by_import() -> bool:

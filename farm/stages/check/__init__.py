@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -39,6 +40,7 @@ from farm.stages.check import examples
 from farm.stages.check.labels import with_label_order
 
 if TYPE_CHECKING:
+    from farm.parts import SourceAdapter
     from farm.stages import Context
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
         StepFailed: the model cannot be loaded, or its pipeline fails on an image.
     """
     source = SOURCES[inputs.model.source].adapter()
-    getattr(source, "Detector", None)  # import its packages before the model is watched
+    _import_packages(source)
     with watching(inputs.model, context.folder / dependencies.FILE):
         facts = source.check(inputs.model)
         if inputs.dataset and inputs.dataset.type == "config":
@@ -68,6 +70,13 @@ def run(inputs: CheckInputs, context: Context) -> Mapping[str, Any]:
         if facts.pipeline:
             examples.try_pipeline(facts.pipeline, inputs.dataset, found.document)
     return {**asdict(facts), "notes": notes}
+
+
+def _import_packages(source: SourceAdapter) -> None:
+    """Import what loading a model needs before its code is watched, under which that takes long."""
+    getattr(source, "Detector", None)
+    if "torch" in sys.modules:
+        import torch._dynamo  # noqa: F401  # imported when shapes are computed without values
 
 
 def _own_data(model: AnyModel) -> dict[str, Any]:
