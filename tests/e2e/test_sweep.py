@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import PROJECT, SMALL_RUNTIMES, Farm, Tool
+from conftest import PROJECT, SMALL_RUNTIMES, Farm, Tool, wait_for
 
 from farm.engine.claims import EXPIRES_S, remove_stale_work
 from farm.store import Store
@@ -103,11 +103,8 @@ def records(results: Path, stage: str = "*") -> set[Path]:
     return set((results / "store").glob(f"{stage}/*/*/record.json"))
 
 
-def wait_for(results: Path, stage: str) -> None:
-    deadline = time.monotonic() + 120
-    while not records(results, stage):
-        assert time.monotonic() < deadline, f"no {stage} came"
-        time.sleep(0.05)
+def wait_for_record(results: Path, stage: str) -> None:
+    wait_for(lambda: records(results, stage), 120)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +119,7 @@ def test_a_sweep_cut_short_goes_on_from_there(
 ) -> None:
     results = tmp_path / "r"
     process = start(peaks, results)
-    wait_for(results, stage)
+    wait_for_record(results, stage)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # Ctrl-C reaches the whole group
     else:
@@ -308,10 +305,7 @@ def test_a_runtime_that_is_not_installed_and_a_cluster_that_is_not_there_are_tol
 
 def test_a_sweep_runs_once_at_a_time(small_matrix: Path, tmp_path: Path, farm: Farm) -> None:
     process = start(small_matrix, tmp_path / "r")
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "r/sweeps/small.json").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for((tmp_path / "r/sweeps/small.json").exists)
     done = farm("run", small_matrix, "--results", tmp_path / "r")
     process.kill()
     process.communicate()

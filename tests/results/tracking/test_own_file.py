@@ -7,11 +7,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from conftest import wait_for
 from mlflow import MlflowClient
 from rows import row
 
@@ -141,9 +141,8 @@ own_file.require(Path(sys.argv[1]))
 @pytest.mark.slow
 def test_a_process_that_is_killed_while_it_makes_the_database_leaves_none(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", MAKE, tmp_path], stdout=subprocess.PIPE)
-    while not list(tmp_path.glob(".mlflow.db.*.part")):
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_for(lambda: list(tmp_path.glob(".mlflow.db.*.part")) or process.poll() is not None)
+    assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "mlflow.db").exists()
