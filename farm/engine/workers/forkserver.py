@@ -143,8 +143,10 @@ def _preload(packages: Iterable[str]) -> None:
             importlib.import_module(name)
     with suppress(Exception):  # of another package: the step that needs it says so
         from farm import catalog, store
+        from farm.plan.machines.placement import cpu_model
 
         store.warm_up()
+        cpu_model()  # which reads what the kernel says of each core
         for registry in (catalog.RUNTIMES, catalog.SOURCES, catalog.DATASETS, catalog.EXTRA_STAGES):
             len(registry)
     for package in packages:
