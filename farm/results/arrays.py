@@ -109,7 +109,7 @@ def _array(data: bytes, kind: str) -> npt.NDArray[Any]:
     length = 2 if data[6:7] == b"\1" else 4  # bytes that say how long the rest of the header is
     start = 8 + length + int.from_bytes(data[8 : 8 + length], "little")
     shape, dtype = _header(data[:start])
-    if len(shape) != 1 or dtype.kind != kind or dtype.itemsize == 0:
+    if len(shape) != 1 or dtype.kind != kind or not dtype.itemsize:
         raise ValueError(f"an array of {dtype} with shape {shape}, expected one axis of {kind!r}")
     if math.prod(shape) * dtype.itemsize != len(data) - start:
         raise ValueError(f"an array of shape {shape} does not fit its {len(data)} bytes")

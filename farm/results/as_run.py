@@ -32,6 +32,8 @@ _HIDDEN = """\
 _FREE = "cfg_options"
 """Below this stand keys of the user's config, which can be anything."""
 
+_LONGEST_LINE = 100
+
 _NAMES = re.compile(
     r"token|passw|secret|credential|(?:api|access|private|^|[^a-z])keys?(?![a-z])", re.IGNORECASE
 )
@@ -67,7 +69,7 @@ def as_run(sweep: str, kept: Mapping[str, Any]) -> str | None:
         sort_keys=False,
         allow_unicode=True,
         default_flow_style=None,  # lists of plain values in one line, as people write them
-        width=100,
+        width=_LONGEST_LINE,
     )
     comments = [_HEADING.format(sweep=sweep, path=plain(path))]
     if not named:
@@ -124,4 +126,4 @@ def _overrides(values: Mapping[str, Any], keys: Sequence[_Key]) -> Iterator[str]
         with suppress(KeyError, TypeError):
             for part in key:
                 value = value[part]
-            yield shlex.quote(f"{'.'.join(key)}={json.dumps(value, ensure_ascii=True)}")
+            yield shlex.quote(f"{'.'.join(key)}={json.dumps(value)}")

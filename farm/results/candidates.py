@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, groupby, islice
+from math import inf
 from typing import TYPE_CHECKING
 
 from farm.engine.status import CellStatus
@@ -80,10 +81,14 @@ def _not_beaten(alike: Sequence[Row]) -> Iterator[Row]:
     """Those cells of which none of the same AP or more is clearly faster; `alike`: the fastest
     first."""
     medians = [row["latency_p50_ms"] for row in alike]
-    highest = [*accumulate((row["box_ap"] or 0.0 for row in alike), max)]
+    highest = [*accumulate(map(_ap, alike), max, initial=-inf)]  # of the first 0, 1, 2, ...
     for row in alike:
         factor = DISTURBED_SLOWER if is_unstable(row) else CLEARLY_SLOWER
         clearly_faster = bisect_left(medians, row["latency_min_ms"] / factor)
-        most = highest[clearly_faster - 1] if clearly_faster else -1.0
-        if most <= (row["box_ap"] or 0.0) - AP_RESOLUTION:
+        if highest[clearly_faster] <= _ap(row) - AP_RESOLUTION:
             yield row
+
+
+def _ap(row: Row) -> float:
+    """A cell whose AP is not known is compared as the least accurate."""
+    return row["box_ap"] or 0.0

@@ -12,7 +12,7 @@ from farm.config.loader import load_matrix
 from farm.config.measuring import CompareSpec
 from farm.plan import Plan, make_plan
 from farm.plan.comparisons import Candidate, with_comparisons
-from farm.results.candidates import CLEARLY_SLOWER, MOST, compared
+from farm.results.candidates import AP_RESOLUTION, CLEARLY_SLOWER, MOST, compared, fastest
 from farm.specs import CompareInputs, ModelFacts
 
 MATRIX = """\
@@ -85,6 +85,34 @@ def test_what_is_clearly_slower_is_left_out_unless_its_ap_is_higher(plan: Plan) 
     far = {**slow, "latency_min_ms": 40.1, "busy_cores": 1.0}
     own = groups(compared(plan, rows_of(plan, **{**alone, name: far}), CompareSpec()))[0]
     assert name.replace("_", ".") not in own and len(own) == 6
+
+
+def timed(name: str, ms: float, ap: float | None) -> dict[str, Any]:
+    own = {"latency_p50_ms": ms, "latency_min_ms": ms, "busy_cores": None}
+    return row(name, box_ap=ap, **own)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "slow", "kept"),
+    [
+        (0.5, 0.4, 0.45, False), (0.4, 0.5, 0.5 + 2 * AP_RESOLUTION, True), (0.4, 0.5, 0.5, False),
+        (None, 0.0, AP_RESOLUTION, True), (None, None, None, False), (0.1, 0.0, None, False),
+    ],
+)  # fmt: skip
+def test_a_slow_cell_is_compared_if_its_ap_is_higher_than_that_of_all_that_are_clearly_faster(
+    first: float | None, second: float | None, slow: float | None, kept: bool
+) -> None:
+    rows = [timed("slow", 100.0, slow), timed("first", 10.0, first), timed("second", 11.0, second)]
+    names = [one["cell"] for one in fastest(rows)]
+    assert names == ["first", "second", *["slow"] * kept]
+
+
+def test_engines_without_boxes_are_compared_with_each_other_alone(plan: Plan) -> None:
+    raw = {"postprocess": "none"}
+    names = [one.cell.id for one in plan.cells if one.cell.model == "abc"]
+    some = {name.replace(".", "_"): raw for name in names if "fp16" in name}
+    found = groups(compared(plan, rows_of(plan, **some), CompareSpec()))
+    assert [{name.split(".")[3] for name in group} for group in found[:2]] == [{"fp32"}, {"fp16"}]
 
 
 def test_cells_that_have_not_ended_well_here_are_not_compared(plan: Plan) -> None:

@@ -71,6 +71,14 @@ def test_every_value_that_a_matrix_has_is_read_as_it_was(value: Any, tmp_path: P
     assert isinstance(values["key"], type(value))
 
 
+def test_keys_keep_their_order_and_texts_their_letters() -> None:
+    values = {"name": "é", "models": {"b": 1, "a": [2, 3]}, "axes": None}
+    text = as_run("s", {"matrix": "/m/m.yaml", "values": values, "overridden": [["name"]]})
+    assert text is not None
+    assert text.endswith("\nname: é\nmodels:\n  b: 1\n  a: [2, 3]\naxes: null\nfolder: /m\n")
+    assert 'name="\\u00e9"' in text  # a terminal of any encoding takes it
+
+
 def test_what_overrides_have_set_and_may_be_secret_is_a_variable(
     small_matrix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
