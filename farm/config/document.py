@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,10 @@ class Document:
 
     def where(self, key: Sequence[str | int]) -> str:
         """Return `file:line` or the override that set `key`, or its nearest parent in the file."""
-        parts = [tuple(key[:length]) for length in range(len(key), -1, -1)]
+        parents = accumulate(((part,) for part in key), initial=())
+        nearest = [*reversed([*parents])]
         for said in (self.overridden, self.places):
-            if place := next((said[part] for part in parts if part in said), None):
+            if place := next((said[one] for one in nearest if one in said), None):
                 return place
         return str(self.path)
 
@@ -139,10 +141,10 @@ def _apply(document: Document, override: str) -> None:
     """Merge `a.b=value` into the values; the value is YAML, so `opsets=[11,17]` is a list."""
     place = f"override {shown(override)}"
     name, equals, text = override.partition("=")
-    keys = name.strip().split(".")
-    if "cfg_options" in keys[:-1]:  # below it stand dotted paths of the config, as one key each
-        start = keys.index("cfg_options") + 1
-        keys = [*keys[:start], ".".join(keys[start:])]
+    above, options, path = name.strip().partition(".cfg_options.")
+    keys = above.split(".")
+    if options:  # below it stand dotted paths of the config, as one key each
+        keys += ["cfg_options", path]
     if not equals or not all(keys):
         raise InputError("an override is key=value, for example dataset.limit=10", place)
     if len(keys) > MOST_NESTED:

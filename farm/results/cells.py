@@ -89,8 +89,8 @@ class CellResults:
     @property
     def measured_at(self) -> str | None:
         """When the samples of the latency were taken, in UTC."""
-        found: str | None = self.figure(self.latency_source or "", "measured_at")
-        return found
+        source = self.latency_source
+        return self.figure(source, "measured_at") if source else None
 
     @property
     def latency_source(self) -> str | None:
@@ -98,7 +98,7 @@ class CellResults:
         measured, compared = self.figure("measure", "samples"), self.compared("samples")
         if measured is None:
             return None
-        return "compare" if (compared or 0) > measured else "measure"
+        return "compare" if compared is not None and compared > measured else "measure"
 
 
 def cell_results(

@@ -154,9 +154,11 @@ def test_environments_may_stand_in_a_file_of_their_own(
     assert refusal(tmp_path, *words) == (
         f"{tmp_path}/envs.yaml:1: environments are a mapping of names to values"
     )
-    assert "envs2.yaml: cannot read environments: No such file" in refusal(
-        tmp_path, "environments=envs2.yaml"
+    assert refusal(tmp_path, "environments=envs2.yaml").startswith(
+        f"override 'environments=envs2.yaml': {tmp_path}/envs2.yaml: cannot read environments: No "
     )
+    (tmp_path / "envs.yaml").write_text("lts: {\n")
+    assert refusal(tmp_path, *words).startswith(f"{tmp_path}/envs.yaml:")
 
 
 def test_what_a_runtime_needs_beside_its_package_has_the_same_release() -> None:

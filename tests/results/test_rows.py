@@ -138,7 +138,7 @@ def compared(plan: Plan, store: Store, **own: Any) -> Plan:
     group = [Candidate(fp32), Candidate(fp16, fp32)]
     found = with_comparisons(plan, [group], CompareSpec())
     (step,) = found.of_stage("compare")
-    finish(store, step, order_seed=7, entrants={
+    finish(store, step, order_seed=7, measured_at=own.pop("measured_at", None), entrants={
         group[0].id: {"rank": 2, "vs_best": 2.5, "latency_p50_ms": 30.0, "samples": 49},
         group[1].id: {"rank": 1, "vs_best": 1.0, "rounds": 32, "speedup_vs_fp32": 2.5, **own},
     })  # fmt: skip
@@ -157,12 +157,25 @@ def test_ranks_and_speedups_are_those_of_the_comparison(plan: Plan, store: Store
 
 
 def test_the_latency_is_of_the_stage_with_more_samples(plan: Plan, store: Store) -> None:
-    finish_all(plan, store)
-    found = rows_of(compared(plan, store, samples=51, latency_p50_ms=12.0), store)
+    finish_all(plan, store, "measure")
+    for step in plan.of_stage("measure"):
+        finish(store, step, measured_at="before")
+    more = compared(plan, store, measured_at="then", samples=51, latency_p50_ms=12.0)
+    found = rows_of(more, store)
     fp16, fp32 = found["fp16"], found["fp32"]
     assert (fp16["latency_source"], fp16["latency_p50_ms"]) == ("compare", 12.0)
     assert fp16["latency_p90_ms"] is None, "a figure of other samples"
+    assert fp16["measured_at"] == "then" and fp32["measured_at"] == "before"
     assert (fp32["latency_source"], fp32["latency_p50_ms"]) == ("measure", 10.0)
+
+
+@pytest.mark.parametrize("samples", [{"samples": 50}, {}])
+def test_as_many_samples_of_a_comparison_replace_nothing(
+    plan: Plan, store: Store, samples: dict[str, int]
+) -> None:
+    finish_all(plan, store)
+    found = rows_of(compared(plan, store, latency_p50_ms=12.0, **samples), store)["fp16"]
+    assert (found["latency_source"], found["latency_p50_ms"]) == ("measure", 10.0)
 
 
 def test_a_comparison_that_failed_or_did_not_run_fails_no_cell(plan: Plan, store: Store) -> None:
@@ -217,6 +230,7 @@ def test_an_engine_that_differs_fails_at_verify_with_its_figures(plan: Plan, sto
     fp32 = next(row for row in found if row["precision"] == "fp32")
     assert (fp32["status"], fp32["failed_stage"]) == ("failed", "verify")
     assert fp32["reason"] == "scores differ by 0.0005, at most 0.0001 allowed"
+    assert fp32["failure_class"] == "mismatch"
     assert fp32["box_ap"] == 0.7 and fp32["matched_fraction"] == 1.0
 
 
@@ -229,7 +243,7 @@ def test_pairs_that_cannot_be_read_fail_the_cell_with_what_to_do(plan: Plan, sto
     assert (found["status"], found["failed_stage"]) == ("failed", "verify")
     again = "run the sweep again, which makes them anew"
     assert found["reason"] == f"its pairs were altered; {again}"
-    assert found["matched_fraction"] is None
+    assert found["matched_fraction"] is None and found["failure_class"] == "io"
 
 
 def test_a_cell_whose_axes_do_not_go_together_is_skipped(plan: Plan, store: Store) -> None:
