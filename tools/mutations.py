@@ -3,8 +3,11 @@
 Left out, since no test could or should notice it:
 
 - annotations, decorators, texts, what type checkers alone read, and calls of `log`;
-- how large a limit is: constants named MOST_..., LONGEST_... or ..._S, and the keyword `timeout`
-  (the comparisons with a limit are broken);
+- how large a limit is: constants named MOST_..., LONGEST_... or ..._S, the keyword `timeout`, how
+  often something is tried (`for _ in range(3)`), how long a pause is (`sleep(0.1)`) and how much is
+  read at a time (`read(1 << 20)`); the comparisons with a limit are broken;
+- how large and how faint things are in a picture: numbers under keys such as `fontSize`;
+- `durable`, of which only a loss of power tells;
 - tables of names by number, as of processors: a test would repeat them;
 - `strict` of `zip`, which only checks the program itself;
 - the negation of a condition that is one comparison or a `not`: breaking the comparison itself is
@@ -96,6 +99,8 @@ def places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
         for position, node in enumerate(value if several else [value]):
             if not isinstance(node, ast.AST) or _left_out(node):
                 continue
+            if _is_left_out_of(tree, name, position, node):
+                continue
             if changed(node) is not None:
                 yield tree, name, position if several else None
             yield from places(node)
@@ -114,9 +119,30 @@ def _left_out(node: ast.AST) -> bool:
         case ast.Assign(targets=[ast.Name(id=name)]):
             return _LIMIT.match(name) is not None
         case ast.keyword(arg=name):
-            return name in ("strict", "timeout")
+            return name in ("strict", "timeout", "durable")
         case ast.Dict(keys=[ast.Constant(value=int()), *_]):
             return True
+    return False
+
+
+_LOOKS = re.compile(r"(?i).*(font_?size|padding|opacity|stroke_?width)|symbolSize|offset|d[xy]")
+
+
+def _is_left_out_of(parent: ast.AST, name: str, position: int, node: ast.AST) -> bool:
+    """What it lists of numbers that stand in a certain place: tries, pauses, blocks, looks."""
+    match parent, node:
+        case ast.For(target=ast.Name(id="_")), ast.Call(args=[ast.Constant()]):
+            return name == "iter"
+        case ast.Call(func=ast.Attribute(attr="sleep")), ast.Constant():
+            return True
+        case (
+            ast.Call(func=ast.Attribute(attr="read")),
+            ast.BinOp(left=ast.Constant(), op=ast.LShift(), right=ast.Constant()),
+        ):
+            return True
+        case ast.Dict(keys=keys), ast.Constant() if name == "values":
+            key = keys[position]
+            return isinstance(key, ast.Constant) and bool(_LOOKS.fullmatch(str(key.value)))
     return False
 
 

@@ -86,7 +86,7 @@ def validate(document: Document) -> Matrix:
     try:
         spec = MatrixSpec.model_validate(document.values)
     except ValidationError as error:
-        found = error.errors(include_url=False)
+        found = error.errors()
         raise together(explained(document, details) for details in found) from None
     options, wrong = _options(document, spec)
     unknown = itertools.chain(unknown_names(document, spec), without_data(document, spec), wrong)

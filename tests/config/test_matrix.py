@@ -42,6 +42,16 @@ def test_axes_multiply_and_a_runtime_without_an_axis_does_not(tmp_path: Path) ->
     ]
 
 
+def test_a_folder_that_a_matrix_names_must_be_there_and_one_that_it_does_not_name_need_not(
+    tmp_path: Path,
+) -> None:
+    gone = tmp_path / "gone"
+    with pytest.raises(InputError, match=f"^override 'folder={gone}': there is no folder {gone}$"):
+        cells(GOOD, tmp_path, f"folder={gone}")
+    gone.mkdir()
+    assert len(cells(GOOD, tmp_path, f"folder={gone}")) == 8
+
+
 def test_exclude_takes_cells_away_and_include_adds_them_once(tmp_path: Path) -> None:
     text = GOOD + (
         "exclude:\n  - {runtimes: [torch]}\n  - {models: [a], opsets: [11]}\n"
