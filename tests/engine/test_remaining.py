@@ -15,6 +15,7 @@ from farm.config.measuring import CompareSpec
 from farm.engine.estimates import Estimate, Estimates
 from farm.engine.remaining import TimeLeft, comparisons_of
 from farm.plan import make_plan
+from farm.plan.comparisons import Candidate, with_comparisons
 from farm.plan.steps import Plan, Step
 from farm.specs import ModelFacts, Suppression
 
@@ -168,3 +169,58 @@ def test_a_model_whose_cells_were_measured_before_is_not_compared_again(plan: Pl
     one = [step for step in plan.of_stage("measure") if step.label.startswith("onestage")][:1]
     with_it = TimeLeft(one, Estimates(), 2, later).seconds()
     assert with_it - TimeLeft(one, Estimates(), 2).seconds() == pytest.approx(140)
+
+
+WORDS = ("measure.seconds=4.5", "measure.throughput=4.5", "measure.warmup_seconds=1")
+"""With them a measurement of which nothing is known takes ten seconds."""
+
+
+def test_work_that_must_be_alone_and_is_done_faster_than_that_speeds_all_up() -> None:
+    """Two measurements at a time, as on two nodes."""
+    steps, clock = demo(*WORDS).of_stage("measure")[:4], Clock()
+    left = TimeLeft(steps, Estimates(), 2, clock=clock)
+    assert left.seconds() == pytest.approx(40)
+    for step in steps[:2]:
+        left.started(step)
+    clock.now = 10.0
+    for step in steps[:2]:
+        left.ended(step, 10.0)
+    assert left.seconds() == pytest.approx(20 * (10 + 10) / (20 + 10))
+    clock.now = 20.0
+    assert left.seconds() == pytest.approx(20)  # as fast as expected
+
+
+def test_an_estimate_counts_down_and_holds_for_half_a_second() -> None:
+    (step, *_), clock = demo(*WORDS).of_stage("measure"), Clock()
+    left = TimeLeft([step], Estimates(), 2, clock=clock)
+    assert left.seconds() == pytest.approx(10)
+    left.ended(step, 10.0)
+    clock.now = 0.4
+    assert left.seconds() == pytest.approx(9.6)
+    clock.now = 0.5
+    assert left.seconds() == 0.0
+
+
+def test_what_a_comparison_takes_is_known_from_earlier_ones_or_from_its_engines() -> None:
+    plan = demo("measure.seconds=1")
+    later = comparisons_of(plan, CompareSpec(seconds=10))[:1]
+    steps = [one for one in plan.of_stage("measure") if one.label.startswith("onestage")]
+
+    def taken(known: dict[str, Estimate]) -> float:
+        with_it, without = (TimeLeft(steps, Estimates(known), 2, one) for one in (later, ()))
+        return with_it.seconds() - without.seconds()
+
+    assert taken({"compare/onestage": Estimate(14.0, 0)}) == pytest.approx(14)
+    assert taken({"verify/*/onestage": Estimate(4.0, 0)}) == pytest.approx(14 * (10 + 2))
+    assert taken({}) == pytest.approx(140)
+
+
+def test_a_planned_comparison_takes_its_seconds_and_opens_its_engines(plan: Plan) -> None:
+    cells = [Candidate(one) for one in plan.cells if one.cell.model == "onestage"][:3]
+    planned = with_comparisons(plan, [cells], CompareSpec(seconds=10))
+    (step,) = planned.of_stage("compare")
+    for opened_s in (0.0, 6.0):
+        estimates = Estimates({"verify/*/onestage": Estimate(opened_s, 0)})
+        estimates.add_plan(planned.steps)
+        found = TimeLeft([step], estimates, 2).seconds()
+        assert found == pytest.approx(3 * (10 + opened_s / 2))
