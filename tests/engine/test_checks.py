@@ -88,8 +88,11 @@ def end(status: StepStatus, reason: str) -> Outcome:
     return Outcome("", status, reason)
 
 
-def test_every_model_is_checked_once(matrix: Matrix, store: Store) -> None:
+def test_every_model_is_checked_once(
+    matrix: Matrix, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan, taken = checked(matrix, Checks(store=store))
+    assert "Checking 2 models: " in capsys.readouterr().err
     assert plan.unchecked == () and sorted(taken) == sorted(s.key for s in plan.of_stage("check"))
     assert not any(cell.refused for cell in plan.cells)
     assert checked(matrix, Checks(store=store))[1] == []
@@ -105,12 +108,15 @@ def test_a_check_without_a_result_costs_the_cells_of_its_model_alone(
     assert len(checked(matrix, Checks(store=store))[1]) == 1  # the next run tries it
 
 
-def test_a_recorded_failure_is_checked_again_only_when_asked(matrix: Matrix, store: Store) -> None:
+def test_a_recorded_failure_is_checked_again_only_when_asked(
+    matrix: Matrix, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = {step.label: step for step in make_plan(matrix).of_stage("check")}["a"]
     store.record_failure(Failure("check", first.key, "a", "no such layer"), None)
     plan, taken = checked(matrix, Checks(store=store))
     assert {one.cell.model: one.refused for one in plan.cells}["a"] == "no such layer"
     assert first.key not in taken
+    assert "Checking 1 model: " in capsys.readouterr().err
     assert first.key in checked(matrix, Checks(store=store), retry_failed=True)[1]
 
 

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from report_cases import KEYS, MASKED, remove, verified_row, verified_store
+from report_cases import KEYS, MASKED, boxes, remove, verified_row, verified_store
 
 from farm.config.loader import Matrix
 from farm.errors import InputError
-from farm.results.report.disagreements import Disagreement, disagreements
+from farm.results.report.disagreements import Disagreement, compared, disagreements
 from farm.results.report.pictures import Pictures
 from farm.results.report.whole import report_of
 from farm.specs import Tolerance
@@ -120,10 +120,77 @@ def test_one_cell_of_each_kind_is_shown_those_that_failed_first(store: Store) ->
         verified_row("a"),
         verified_row("same kind", opset=11),
         verified_row("b", runtime="openvino", status="failed", failed_stage="verify"),
+        verified_row("c", precision="fp16") | {"matched_fraction": 0.9},
     ]
-    assert [one.cell for one in found(store, *rows)] == ["b", "b", "a", "a"]
+    cells = [
+        one.cell for one in disagreements(rows, store, lambda *_: Tolerance(), Pictures(store))
+    ]
+    assert cells == ["b", "b", "a", "a", "c", "c"]
     others = [verified_row(str(number), model=str(number)) for number in range(9)]
     assert len({one.cell for one in found(store, *others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"status": "failed", "failed_stage": "verify"}, {"matched_fraction": 0.1}),
+        ({"matched_fraction": 0.4}, {"matched_fraction": 0.5}),
+        ({"matched_fraction": 0.4}, {"status": "failed", "failed_stage": "measure"}),
+        ({"max_score_diff": 0.2}, {"max_score_diff": 0.1}),
+        ({"max_score_diff": 0.1}, {"max_score_diff": None}),
+    ],
+)
+def test_the_cells_that_are_furthest_from_pytorch_come_first(
+    first: dict[str, Any], second: dict[str, Any], store: Store
+) -> None:
+    rows = [verified_row("b", model="b") | second, verified_row("a", model="a") | first]
+    assert [one.cell for one in found(store, *rows)] == ["a", "a", "b", "b"]
+
+
+def test_an_image_is_the_worse_the_more_boxes_either_side_lacks(tmp_path: Path) -> None:
+    pytorch = [boxes((5, 0.9)), boxes((5, 0.9), (40, 0.9), (70, 0.9)), boxes((5, 0.9))]
+    engine = [boxes((5, 0.9), (40, 0.9)), boxes((5, 0.9)), boxes((5, 0.9))]
+    store = verified_store(tmp_path / "store", pytorch, engine)
+    images = [(one.image, one.lost, one.added) for one in found(store, verified_row())]
+    assert images == [("image1.jpg", 2, 0), ("image0.jpg", 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "apart"),
+    [
+        ({}, 0), ({"max_score_diff": 0.24}, 1), ({"max_box_diff_px": 1.9}, 1),
+        ({"min_iou": 0.76}, 1), ({"min_mask_iou": 0.51}, 1), ({"min_score": 0.76}, 0),
+        ({"max_score_diff": 0.24, "min_score": 0.75}, 1),
+    ],
+)  # fmt: skip
+def test_a_pair_that_is_as_far_apart_as_it_may_be_agrees(
+    limits: dict[str, float], apart: int
+) -> None:
+    allowed = {
+        "max_score_diff": 0.25, "max_box_diff_px": 2.0, "min_iou": 0.75, "min_score": 0.5,
+        "min_mask_iou": 0.5,
+    }  # fmt: skip
+    pairs = {
+        name: np.array([value], np.float32)
+        for name, value in {
+            "reference_score": 0.5, "engine_score": 0.75, "iou": 0.75, "box_diff_px": 2.0,
+            "mask_iou": 0.5, "mask_score_diff": np.nan,
+        }.items()
+    }  # fmt: skip
+    own = boxes((5, 0.5)), boxes((5, 0.75))
+    pytorch, engine = compared(*own, pairs, Tolerance(**{**allowed, **limits}))
+    assert (len(pytorch.apart), len(engine.apart)) == (apart, apart)
+    assert pytorch.alone == engine.alone == frozenset()
+    if not limits:
+        assert pytorch.counted == engine.counted == {0}
+        assert pytorch.largest == engine.largest == (0.25, 2.0, 0.5)
+
+
+def test_where_no_pair_counts_nothing_differs() -> None:
+    names = ("reference_score", "engine_score", "iou", "box_diff_px", "mask_iou", "mask_score_diff")
+    nothing = {name: np.empty(0, np.float32) for name in names}
+    pytorch, engine = compared(boxes(), boxes(), nothing, Tolerance())
+    assert pytorch.largest == engine.largest == (0.0, 0.0, None)
 
 
 @pytest.mark.parametrize("stage", KEYS)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from report_cases import many
 from rows import row
 
@@ -84,6 +85,31 @@ def test_a_log_of_another_machine_or_that_is_gone_is_left_out(tmp_path: Path) ->
     assert failures([failed("a", origin="abcd import")], store)[0].log == ""
     store.log_path(Ref("build", KEY)).unlink()
     assert failures([failed("a")], store)[0].log == ""
+
+
+@pytest.mark.parametrize(("size", "cut"), [(6000, False), (6001, True)])
+def test_of_a_long_log_the_last_lines_are_shown(size: int, cut: bool, tmp_path: Path) -> None:
+    store, log = Store(tmp_path / "store"), tmp_path / "log"
+    log.write_text("first\n" + "x" * (size - 6))
+    store.record_failure(Failure("build", KEY, "a", "no kernel", "UNSUPPORTED"), log)
+    shown = failures([failed("a")], store)[0].log
+    assert shown == ("... " if cut else "first\n") + "x" * (size - 6)
+
+
+def test_so_many_logs_are_in_a_page_and_no_more(tmp_path: Path) -> None:
+    store, log = Store(tmp_path / "store"), tmp_path / "log"
+    log.write_text("words")
+    store.record_failure(Failure("build", KEY, "a", "no kernel", "UNSUPPORTED"), log)
+    found = failures([failed("a", reason=f"{number}") for number in range(42)], store)
+    assert [one.log for one in found] == ["words"] * 40 + [""] * 2
+
+
+@pytest.mark.parametrize(("count", "more"), [(11, ""), (12, ""), (13, ", and 1 more")])
+def test_a_dozen_values_are_named(count: int, more: str) -> None:
+    found = {
+        one.name: one.value for one in conditions([row("a", device=f"{n}") for n in range(count)])
+    }
+    assert found["device"] == ", ".join(map(str, range(min(count, 12)))) + more
 
 
 def test_how_it_was_measured_has_what_rows_differ_in_and_nothing_that_they_lack() -> None:
