@@ -36,12 +36,7 @@ def page(title: str, sections: Sequence[Section], library: str) -> str:
         from markupsafe import Markup
     except ImportError:
         raise InputError(plot.MISSING) from None
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(_file("page.html"))
     return template.render(
         title=plain(title),
@@ -49,7 +44,7 @@ def page(title: str, sections: Sequence[Section], library: str) -> str:
         cells=sum(len(one.rows) for one in sections),
         written=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         version=farm.__version__,
-        nonce=secrets.token_urlsafe(16),
+        nonce=secrets.token_urlsafe(),
         no_pictures=_NO_PICTURES,
         page={
             "plot": plot.interactive(["model"]),

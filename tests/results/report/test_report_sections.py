@@ -48,6 +48,35 @@ def test_the_table_is_that_of_farm_leaderboard(tmp_path: Path) -> None:
     assert found.choices[0].cell == "tied" and "cannot be told apart" in found.choices[0].why
 
 
+def test_a_section_names_its_device_its_sweeps_and_how_many_cells_ended_how(tmp_path: Path) -> None:
+    rows = [row("a", device=None, sweep="t", opset=11), failed("b", device="a GPU"), failed("c")]
+    found = section(rows, Store(tmp_path), None, ["other"])
+    assert (found.target, found.device, found.sweeps) == ("cpu", "a GPU", ("s", "t"))
+    assert found.others == ("other",) and found.counts == {"ok": 1, "failed": 2}
+    numeric = {one.name: one.numeric for one in found.headings}
+    assert numeric["latency_p50_ms"] and numeric["opset"]
+    assert not numeric["status"] and not numeric["runtime"]
+    nothing = section([failed("b", device=None)], Store(tmp_path), None)
+    assert nothing.device == "" and nothing.legend == ()
+    assert [(one.model, one.cell) for one in nothing.choices] == [("m", "")]
+    assert nothing.data["kinds"] == {}
+
+
+def test_details_have_six_digits_and_no_column_that_no_cell_has(tmp_path: Path) -> None:
+    rows = [
+        row("a", latency_p50_ms=1.23456789, mask_ap=0.25, reason="a\nb\x1b"),
+        row("b", stable=False),
+    ]
+    data = section(rows, Store(tmp_path), None).data
+    values = [dict(zip(data["columns"], one, strict=True)) for one in data["values"]]
+    assert (values[0]["latency_p50_ms"], values[0]["reason"]) == (1.23457, "a\nb\\x1b")
+    assert (values[1]["stable"], values[1]["threads"], values[1]["segm_mAP"]) == (False, 2, None)
+    assert not {"rank", "cell", "device", "target"} & set(data["columns"])
+    assert dict(zip(data["columns"], data["units"], strict=True))["latency_p50_ms"] == "ms"
+    assert set(data["kinds"]) == {"box", "mask"} and data["axes"] == ["model"]
+    assert data["filters"] == {"model": ["m", "m"], "status": ["ok", "ok"]}
+
+
 def test_each_cell_has_the_command_that_runs_it_again(tmp_path: Path) -> None:
     (line,) = section([row("a b", sweep="s t")], Store(tmp_path), "my results").lines
     assert line.command == "farm reproduce 'a b' --sweep 's t' --results 'my results'"
