@@ -6,7 +6,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import null_sweep
@@ -25,11 +26,13 @@ def store_figures(
     """Run a sweep of so many steps, then the bare tasks. slots: how many run at a time."""
     matrix = null_sweep.write_matrix(nodes.folder / "matrix", (count - MODELS_STEPS) // 4)
     place = f"s3://{server.bucket}/results"
+    server.requests()  # those before
     used, driver, began = server.cpu_seconds(), _of_ended(), time.perf_counter()
     all_of_it = cpu_seconds()
     null_sweep.run(matrix, place, "--address", nodes.address, "--no-mlflow")
     passed, used = time.perf_counter() - began, server.cpu_seconds() - used
     driver, all_of_it = _of_ended() - driver, cpu_seconds() - all_of_it
+    asked = server.requests()
     names = list(open_objects(f"{place}/store").listed(""))
     steps = sum(entry.name.endswith("record.json") for entry in names)
     each, size = round(len(names) / steps), sum(entry.size for entry in names) // len(names)
@@ -45,7 +48,19 @@ def store_figures(
         f"tasks {float(done.stdout):.1f} s, {whole:.1f} s with Ray's start; CPU of the server "
         f"{bare_used:.1f} s, of all {bare_all:.1f} s: {all_of_it / bare_all:.2f} times as much"
     )
+    print(f"  {sum(asked.values()) / steps:.2f} requests a step: {_kinds(asked, steps)}")
     yield Figure(f"{steps} steps on S3 over bare Ray tasks", passed / whole, 1.3)
+
+
+def _kinds(asked: Mapping[str, int], steps: int) -> str:
+    """How many requests a step has made of each kind: by method, and the end of the name."""
+    kinds = Counter[str]()
+    for name, count in asked.items():
+        method, _, path = name.partition(" ")
+        last = path.rpartition("/")[2]
+        what = "claims" if "/claims/" in path else last if "." in last else "listings"
+        kinds[f"{method} {what}"] += count
+    return ", ".join(f"{name} {count / steps:.2f}" for name, count in kinds.most_common())
 
 
 def _of_ended() -> float:

@@ -6,12 +6,14 @@ it for a machine. The GPUs are a label for Ray and an `nvidia-smi` that names th
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -123,8 +125,7 @@ class S3Server:
         command = [sys.executable, str(PROJECT / "tests" / "s3_server.py")]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
-        assert self._process.stdout is not None
-        address = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        address = f"http://127.0.0.1:{int(self._line())}"
         self.variables = {
             "AWS_ENDPOINT_URL": address,
             "AWS_ACCESS_KEY_ID": "farm",
@@ -138,6 +139,17 @@ class S3Server:
     def cpu_seconds(self) -> float:
         """Return the CPU that it has used."""
         return cpu_seconds(psutil.Process(self._process.pid))
+
+    def requests(self) -> Counter[str]:
+        """Return how many requests came since the last call, by method and kind of object."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return Counter(json.loads(self._line()))
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
     def close(self) -> None:
         """End it."""

@@ -133,7 +133,9 @@ def _found(results: Results, store: Store, policy: Policy, keep: int | None, now
     claims = gc.claimed(store.objects, now).difference(dead)
     known = [*known, *_earlier(results, store, known)]
     known.sort(key=lambda one: one.run, reverse=True)
-    kept = [*dict.fromkeys([*known[:keep], *gc.running(known, claims)])]
+    running = gc.running(known, claims)
+    claims |= {ref.key for one in running for ref in one.steps}  # of which a run may claim none
+    kept = [*dict.fromkeys([*known[:keep], *running])]
     needed = {ref for one in kept for ref in one.steps}
     there = gc.inventory(store.objects)
     gone = gc.chosen(there, needed, claims, policy, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 EXPIRES_S = 20.0
 """After how many seconds without a sign of life the steps of a dead sweep are free."""
 
+_MANY = 16
+"""A run of fewer steps in an object store claims each: that is hardly more requests."""
+
 
 class Claims:
     """The claims of one run, each a lease in the store."""
@@ -33,6 +37,9 @@ class Claims:
     def __contains__(self, key: str) -> bool:
         """Whether this run holds the claim of the step with this key."""
         return key in self._held
+
+    def begin(self, steps: Iterable[Step]) -> None:
+        """Prepare to claim the steps."""
 
     def claim(self, step: Step) -> bool:
         """Claim the step, and return whether no other sweep has it. What was read of it before is
@@ -63,13 +70,25 @@ class Claims:
 
 
 class RemoteClaims:
-    """The claims of one run in an object store."""
+    """The claims of one run in an object store. While it is alone there it claims no step."""
 
     def __init__(self, store: RemoteStore) -> None:
-        from farm.store.remote.claims import ObjectClaims
+        from farm.store.remote.runs import RunClaims
 
-        self._store, self._claims = store, ObjectClaims(store.objects)
+        self._store, self._claims = store, RunClaims(store.objects)
         self._held = set[str]()
+
+    def begin(self, steps: Iterable[Step]) -> None:
+        """Find out whether other runs are there, before the first of the steps begins."""
+        refs = [step.ref for step in steps]
+        if len(refs) < _MANY:
+            return
+        try:
+            self._claims.begin()
+            self._store.alone = self._claims.alone
+            self._store.ask_anew(refs)  # what others did while they were there
+        except OSError as error:
+            log.debug("it is not known who else is there: %s", error)
 
     def __contains__(self, key: str) -> bool:
         """Whether this run has the step with this key, also where that could not be claimed."""
@@ -82,7 +101,9 @@ class RemoteClaims:
         try:
             if not self._claims.claim(step.key):
                 return False
-            self._store.look(step.ref)  # who had the claim before may have done the step
+            self._store.alone = self._claims.alone
+            if not self._store.alone:
+                self._store.look(step.ref)  # who had the claim before may have done the step
         except OSError as error:  # the step itself will say what is wrong with the service
             log.debug("%s %s cannot be claimed: %s", step.stage, step.label, error)
         self._held.add(step.key)
@@ -96,6 +117,7 @@ class RemoteClaims:
     def release_all(self) -> None:
         """Give all claims back."""
         self._held.clear()
+        self._store.alone = False
         self._claims.release_all()
 
 

@@ -65,6 +65,7 @@ def run_steps(
     executor = start()
     run.begin(executor)
     try:
+        run.claims.begin(run.remaining.values())
         while run.remaining:
             interrupts.check()
             run.start_ready()

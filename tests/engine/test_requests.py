@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from own_stage import step, supervised
 from farm.engine.claims import claims_of
 from farm.engine.local import LocalExecutor
 from farm.engine.scheduler import Unwatched, run_steps
+from farm.plan import Step
 from farm.specs import Ref
 from farm.store import Record
 from farm.store.objects import Objects
@@ -65,6 +67,45 @@ def test_a_step_costs_its_claim_two_looks_and_what_it_puts(
     assert sorted(of_steps) == sorted([*begins, *ends] * 2)
     assert len(asked) <= len(of_steps) + 4  # of the session, once
     assert {one.record for one in outcomes.values()} == {None}
+
+
+def test_a_step_of_a_run_that_is_alone_costs_what_it_puts(
+    objects: Objects, asked: list[str]
+) -> None:
+    steps = {one.key: one for one in (step(f"pass  # {number}") for number in range(16))}
+    store = open_store(objects.url, cached=True)
+    store.learn(one.ref for one in steps.values())
+    asked.clear()
+    outcomes = run_steps(steps, store, lambda: LocalExecutor(store), Unwatched())
+    assert {one.status for one in outcomes.values()} == {"done"}
+    assert all(store.record(one.ref) for one in steps.values())
+    of_steps = [name for name in asked if "." in name or name.split()[1] in steps]
+    assert sorted(of_steps) == sorted(["put step.log", "put_if_absent record.json"] * 16)
+    others = Counter(name.split()[0] for name in asked if name not in of_steps)
+    seconds = others["listed"] - 4  # of sessions once a second
+    assert others - Counter(listed=seconds) == Counter(put=1, entry=1, listed=4)
+
+
+def test_what_another_run_did_before_this_one_began_is_not_done_again(objects: Objects) -> None:
+    steps = {one.key: one for one in (step(f"pass  # {number}") for number in range(20))}
+    store, done = open_store(objects.url, cached=True), [*steps.values()][:3]
+    store.learn(one.ref for one in steps.values())
+    for one in done:
+        assert supervised(one, objects.url).status == "done"
+    seen = Started()
+    outcomes = run_steps(steps, store, lambda: LocalExecutor(store), seen)
+    assert {one.status for one in outcomes.values()} == {"done"}
+    assert seen.keys == steps.keys() - {one.key for one in done}
+
+
+class Started(Unwatched):
+    """Keeps the keys of the steps that were started."""
+
+    def __init__(self) -> None:
+        self.keys = set[str]()
+
+    def started(self, step: Step) -> None:
+        self.keys.add(step.key)
 
 
 def test_a_process_that_supervises_steps_keeps_no_record_of_what_they_read(
@@ -143,3 +184,15 @@ def test_many_steps_that_are_not_there_are_found_so_by_one_listing(
     three.learn(refs)
     assert asked.count("get record.json") == 40
     assert [ref for ref in refs if three.record(ref)] == refs[:2]
+
+
+def test_a_driver_fetches_of_a_comparison_what_its_rows_need(node: Nodes, asked: list[str]) -> None:
+    leave(node("one"))
+    driver = node("driver")
+    driver._with_inputs = False
+    asked.clear()
+    for expected in (["get record.json", "download model.onnx"], []):
+        driver.learn([REF], files={"export": ("sub/model.onnx",)})
+        assert driver.whole_file(REF, "sub/model.onnx").read_text() == "onnx"
+        assert asked == expected
+        asked.clear()

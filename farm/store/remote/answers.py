@@ -16,7 +16,8 @@ from farm.store.opening import CachedStore
 from farm.store.remote import artifacts
 
 _ABSENT_S = 30.0
-"""How long it is believed that an object is not there: another sweep may put it at any time."""
+"""How long it is believed that an object is not there: another sweep may put it at any time, unless
+this one is alone."""
 
 _MANY, _LISTED = 16, 100
 """From so many steps on, what is there is looked for by a listing, unless that has over so many
@@ -27,7 +28,11 @@ class Answers(CachedStore):
     """The records and failures of a store, asked for once until `drop`.
 
     root: the folder of this node. with_inputs: records keep their inputs in memory, too.
+
+    alone: nobody else puts records or failures; what was absent stays so until `drop`.
     """
+
+    alone = False
 
     def __init__(self, objects: Objects, root: Path, with_inputs: bool) -> None:
         super().__init__(root)
@@ -50,9 +55,13 @@ class Answers(CachedStore):
         """Return the record of a finished step, without its inputs where they are not kept."""
         if (known := self._records.get(ref)) is not None:
             return known
-        if ref in self._torn or time.monotonic() < self._absent.get(ref, 0.0):
+        if ref in self._torn or self._holds_for(self._absent.get(ref)):
             return None
         return self.read_anew(ref)
+
+    def _holds_for(self, until: float | None) -> bool:
+        """Whether it is still believed that something is absent, as it was said until a time."""
+        return until is not None and (self.alone or time.monotonic() < until)
 
     def read_anew(self, ref: Ref) -> Record | None:
         """Ask for a record, and keep the answer."""
@@ -80,14 +89,23 @@ class Answers(CachedStore):
         ]  # fmt: skip
         at_once(lambda look: look(), looks)
 
+    def ask_anew(self, refs: Iterable[Ref]) -> None:
+        """Ask for many records and failures as `ask`, but also for those that were absent."""
+        refs = list(refs)
+        for ref in refs:
+            self._absent.pop(ref, None)
+            self._failures.pop(ref.key, None)
+        self.ask(refs)
+
     def ask(self, refs: Iterable[Ref]) -> None:
         """Ask for many records at once, and for the failures of steps that have none."""
-        known, now = self._records.keys() | self._torn, time.monotonic()
+        known, now = set(self._records.keys() | self._torn), time.monotonic()
         refs = list(dict.fromkeys(refs))
-        new = [ref for ref in refs if ref not in known and now >= self._absent.get(ref, 0.0)]
+        known.update(ref for ref in refs if self._holds_for(self._absent.get(ref)))
+        new = [ref for ref in refs if ref not in known]
         at_once(self.read_anew, self._perhaps_there(new))
         missing = {ref.key for ref in refs if ref not in self._records}
-        missing = {key for key in missing if now >= self._failures.get(key, (None, 0.0))[1]}
+        missing = {key for key in missing if not self._knows_failure(key)}
         if missing:
             failed = artifacts.failed(self.objects)
             self._failures |= dict.fromkeys(missing - failed, (None, now + _ABSENT_S))
@@ -125,11 +143,14 @@ class Answers(CachedStore):
 
     def failure(self, key: str) -> Failure | None:
         """Return the recorded failure of a step."""
-        known, until = self._failures.get(key, (None, 0.0))
-        if known is None and time.monotonic() >= until:
-            known = artifacts.read_failure(self.objects, key)
-            self._failures[key] = known, time.monotonic() + _ABSENT_S
-        return known
+        if not self._knows_failure(key):
+            found = artifacts.read_failure(self.objects, key)
+            self._failures[key] = found, time.monotonic() + _ABSENT_S
+        return self._failures[key][0]
+
+    def _knows_failure(self, key: str) -> bool:
+        known, until = self._failures.get(key, (None, None))
+        return known is not None or self._holds_for(until)
 
     def drop(self, ref: Ref) -> None:
         """Forget what was read of a step."""

@@ -7,7 +7,8 @@ Whoever creates a claim holds it. A session that was not put for a while is that
 and its claims are taken over by a put on the condition that they are still that session's. So a
 process makes one request every few seconds, however many claims it holds. The age of a session is
 known by the service's clock alone, which the process's own session gives it. What dead processes
-leave blocks nobody; `leftovers` removes it.
+leave blocks nobody; `leftovers` removes it. The sessions of runs also say whether they claim each
+step; see `runs`.
 """
 
 from __future__ import annotations
@@ -56,6 +57,9 @@ class ObjectClaims:
     Not for a forked child: it has neither the thread nor the claims of its parent.
     """
 
+    _steps = "none"
+    """Which steps the process runs, as its session says; see `runs`."""
+
     def __init__(
         self, objects: Objects, folder: str = "claims", expires_s: float | None = None
     ) -> None:
@@ -70,7 +74,8 @@ class ObjectClaims:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._conditions = True
-        self._clock = self._put_at = 0.0
+        self._putting = threading.Lock()
+        self._put_at = self._ahead_s = 0.0
 
     def claim(self, name: str) -> bool:
         """Claim a name, and return whether this process has it now.
@@ -151,7 +156,7 @@ class ObjectClaims:
     def now(self) -> float:
         """Return the time by the service's clock, in seconds since 1970. Raises OSError."""
         self._begin()
-        return self._clock + time.monotonic() - self._put_at
+        return time.monotonic() + self._ahead_s
 
     def is_held_elsewhere(self, name: str) -> bool:
         """Return whether a living process has claimed the name. Raises OSError."""
@@ -187,7 +192,7 @@ class ObjectClaims:
 
     def _own(self) -> bytes:
         own: dict[str, Any] = {"session": self._token, "host": socket.gethostname()}
-        return json.dumps({**own, "pid": os.getpid()}).encode()
+        return json.dumps({**own, "pid": os.getpid(), "steps": self._steps}).encode()
 
     def _session(self, token: str) -> str:
         return f"{self.folder}/{SESSIONS}{token}"
@@ -202,15 +207,15 @@ class ObjectClaims:
             log.warning(_WITHOUT, self.objects.url)
             return
         self._put_session()
-        self._clock = self.objects.entry(name).modified
+        self._ahead_s = self.objects.entry(name).modified - self._put_at
         self._thread = threading.Thread(target=self._beat, name="claims", daemon=True)
         self._thread.start()
 
     def _put_session(self) -> None:
-        began = time.monotonic()
-        self.objects.put(self._session(self._token), self._own())
-        self._clock += began - self._put_at if self._put_at else 0.0
-        self._put_at = began
+        with self._putting:
+            began = time.monotonic()
+            self.objects.put(self._session(self._token), self._own())
+            self._put_at = began
 
     def _beat(self) -> None:
         pause = self._expires_s / BEATS
@@ -220,6 +225,10 @@ class ObjectClaims:
                     self._put_session()
                 if self._released:
                     self._delete_released()
+                self._look_around()
+
+    def _look_around(self) -> None:
+        """Do what is due about every second beside that. Raises OSError."""
 
 
 @contextmanager

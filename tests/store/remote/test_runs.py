@@ -1,0 +1,212 @@
+"""Runs that share an object store: one that is alone claims no step, two do no step twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from object_stores import S3, use
+
+from farm.store.objects import Objects, Unreachable, at_once
+from farm.store.opening import open_objects
+from farm.store.remote import claims, service
+from farm.store.remote.claims import ObjectClaims
+from farm.store.remote.runs import RunClaims
+
+PROJECT = Path(__file__).parents[3]
+
+
+def claimed(objects: Objects) -> set[str]:
+    """The names of all claims but the sessions."""
+    found = (one.name.removeprefix("claims/") for one in objects.listed("claims"))
+    return {name for name in found if "/" not in name}
+
+
+def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@contextmanager
+def begun(objects: Objects, expires_s: float | None = None) -> Iterator[RunClaims]:
+    own = RunClaims(objects, expires_s)
+    own.begin()
+    yield own
+    own.release_all()
+
+
+def test_a_run_that_is_alone_claims_nothing_and_leaves_nothing(objects: Objects) -> None:
+    with begun(objects) as own:
+        assert own.alone and own.claim("a") and own.claim("a") and own.claim("b")
+        own.release("a")
+        assert own.claim("a") and not claimed(objects)
+    assert not [*objects.listed("")]
+
+
+def test_what_runs_is_claimed_before_another_run_begins_a_step(objects: Objects) -> None:
+    with begun(objects) as own:
+        assert own.claim("a") and own.claim("b") and own.claim("done")
+        own.release("done")
+        with begun(objects) as other:
+            assert not own.alone and not other.alone
+            assert claimed(objects) == {"a", "b"}
+            assert not other.claim("a") and other.claim("done") and other.claim("c")
+            assert own.claim("a") and not own.claim("c")
+            own.release("b")
+            until(lambda: "b" not in claimed(objects))
+            assert other.claim("b")
+            with begun(objects) as third:
+                assert not third.claim("a") and not third.claim("b") and third.claim("d")
+        assert own.claim("e") and "e" in claimed(objects)  # it claims each step from then on
+    assert not [*objects.listed("")]
+
+
+def test_of_runs_that_begin_at_the_same_time_one_has_each_step(objects: Objects) -> None:
+    def done(own: RunClaims) -> list[str]:
+        own.begin()
+        both.wait(60)
+        return [name for name in "abcdef" if own.claim(name)]
+
+    for _ in range(3):
+        runs, both = [RunClaims(objects) for _ in range(3)], threading.Barrier(3)
+        found = at_once(done, runs)
+        assert sorted(name for names in found for name in names) == [*"abcdef"]
+        for own in runs:
+            own.release_all()
+
+
+def test_what_ends_while_it_is_claimed_for_another_run_is_free(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, real = RunClaims(objects), service.ObstoreObjects.put_if_absent
+
+    def put_if_absent(self: Any, name: str, content: bytes) -> str | None:
+        own.release("a")
+        return real(self, name, content)
+
+    own.begin()
+    assert own.claim("a")
+    with monkeypatch.context() as patch:
+        patch.setattr(service.ObstoreObjects, "put_if_absent", put_if_absent)
+        other = RunClaims(objects)
+        other.begin()
+    until(lambda: other.claim("a"))
+    own.release_all()
+    other.release_all()
+
+
+def test_a_run_gives_way_when_the_service_answers_again(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the other waits, since what this one runs is not claimed."""
+
+    def fails(self: Any, name: str, content: bytes) -> str | None:
+        failed.set()
+        raise Unreachable(self.url, "503", passing=True)
+
+    failed = threading.Event()
+    with begun(objects) as own, monkeypatch.context() as patch:
+        assert own.claim("a")
+        patch.setattr(service.ObstoreObjects, "put_if_absent", fails)
+        other = RunClaims(objects)
+        waits = threading.Thread(target=other.begin)
+        waits.start()
+        assert failed.wait(60)
+        with pytest.raises(OSError, match="503"):
+            own.claim("b")
+        time.sleep(0.5)
+        assert waits.is_alive()
+        patch.undo()
+        waits.join(60)
+        assert not waits.is_alive() and not other.claim("a") and own.claim("b")
+        other.release_all()
+
+
+def test_who_runs_no_steps_disturbs_no_run(objects: Objects) -> None:
+    with begun(objects) as own, claims.session(objects) as tool:
+        assert own.claim("a") and tool.claim("gc")
+        looked = own._idle
+        until(lambda: tool._token in looked)
+        with begun(objects) as other:
+            assert not other.alone
+    with claims.session(objects) as tool:
+        assert tool.claim("gc")
+        with begun(objects) as own:
+            assert own.alone
+
+
+def test_a_session_of_an_earlier_version_is_that_of_a_run_that_claims_its_steps(
+    objects: Objects,
+) -> None:
+    earlier = ObjectClaims(objects)
+    earlier._own = lambda: b'{"session": "%s"}' % earlier._token.encode()  # type: ignore[method-assign]
+    assert earlier.claim("a")
+    with begun(objects) as own:
+        assert not own.alone and not own.claim("a") and own.claim("b")
+    earlier.release_all()
+
+
+HOLD = """
+import sys
+from farm.store.opening import open_objects
+from farm.store.remote.runs import RunClaims
+held = RunClaims(open_objects(sys.argv[1]), expires_s=3.0)
+held.begin()
+assert held.alone and held.claim("a")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_waits_for_the_end_of_one_that_was_killed_and_is_then_alone(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "ROUNDED_S", 1.0)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, objects.url],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
+    )  # fmt: skip
+    assert other.stdout is not None and other.stdout.readline() == "held\n"
+    other.kill()
+    other.communicate()
+    began = time.monotonic()
+    with begun(objects, 3.0) as own:
+        assert own.alone and own.claim("a") and time.monotonic() - began > 1.0
+
+
+def test_a_run_that_was_taken_for_dead_finds_the_one_that_has_taken_its_place(
+    objects: Objects,
+) -> None:
+    suspended = RunClaims(objects, 5.0)
+    suspended.begin()
+    assert suspended.alone and suspended.claim("a")
+    suspended._ended.set()  # its thread, which makes no request from here on
+    assert suspended._thread is not None
+    suspended._thread.join()
+    suspended._put_at -= 1000
+    objects.delete([f"claims/sessions/{suspended._token}"])
+    with begun(objects, 5.0) as own:
+        assert own.alone and own.claim("a") and own.claim("b")
+        assert suspended.claim("c") and not suspended.alone and not own.alone
+        assert not suspended.claim("b") and claimed(objects) >= {"a", "b", "c"}
+        suspended.release_all()
+        assert claimed(objects) == {"b"}  # both run a, which the one that was faster has claimed
+
+
+def test_without_conditions_no_run_is_alone_and_none_waits(
+    s3_without_conditions: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(s3_without_conditions, tmp_path, monkeypatch)
+    objects = open_objects(f"s3://{s3_without_conditions.bucket()}/x")
+    with begun(objects) as own, begun(objects) as other:
+        assert not own.alone and own.claim("a") and other.claim("a")
+    assert not [*objects.listed("")]
