@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from farm.catalog import OWN_STAGES
 from farm.detections.compare import Agreement, RawAgreement, agreement, raw_agreement
 from farm.engine.status import CellStatus
+from farm.errors import AlteredArtifact
 from farm.failures import FailureKind
 from farm.plan import STAGES, PlannedCell
 from farm.results import arrays
@@ -18,6 +19,9 @@ from farm.store.records import HERE
 
 if TYPE_CHECKING:
     from farm.store import Record, Store
+
+PAIRS, RAW = AGREEMENT_FILES = "pairs.npz", "raw.npz"
+"""What `verify` leaves for the agreement; the second where a graph ends before its detections."""
 
 
 def read_agreement(pairs_file: Path, tolerance: Tolerance) -> Agreement:
@@ -183,11 +187,12 @@ def _agreement(
     """The agreement, and why the engine is not the same detector (None if it is)."""
     raw = planned.cell.postprocess == "none"
     ref = Ref("verify", planned.steps["verify"])
-    pairs = store.path(ref) / ("raw.npz" if raw else "pairs.npz")
+    name = RAW if raw else PAIRS
     try:
-        if store.altered(ref):  # else they are there, whatever kind of store it is
-            return None, "its pairs were altered; run the sweep again, which makes them anew"
-        found = read_raw_agreement(pairs, tolerance) if raw else read_agreement(pairs, tolerance)
+        path = store.whole_file(ref, name)
+        found = read_raw_agreement(path, tolerance) if raw else read_agreement(path, tolerance)
+    except AlteredArtifact:
+        return None, "its pairs were altered; run the sweep again, which makes them anew"
     except (OSError, ValueError):
-        return None, f"its pairs cannot be read; remove {pairs.parent} and run again"
+        return None, f"its pairs cannot be read; remove {store.path(ref)} and run again"
     return found, found.reason

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.catalog import OWN_STAGES
 from farm.plan.keys import canonical_text
-from farm.results.cells import CellResults, FailureReasons, cell_results
+from farm.results.cells import AGREEMENT_FILES, CellResults, FailureReasons, cell_results
 from farm.results.columns import COLUMNS, Row
 from farm.specs import Ref, Tolerance
 from farm.store import Store, imports
@@ -43,7 +43,7 @@ def make_rows(
     # Cells share most of their steps, whose records are read once.
     store = CachedStore.of(store)
     asked = (Ref(*one) for cell in plan.cells for one in cell.steps.items())
-    store.learn(asked, files=("verify",))
+    store.learn(asked, files={"verify": AGREEMENT_FILES})
     others = [replace(one, store=CachedStore.of(one.store)) for one in imports.imports(store)]
     reasons, rows = FailureReasons(failed, not_begun or {}, classes or {}), []
     limits = _by_precision(plan, tolerances)

@@ -91,6 +91,17 @@ class Store(Place):
         """
         return self.compared(ref, anew)[1]
 
+    def whole_file(self, ref: Ref, name: str) -> Path:
+        """Return the path of a file of an artifact, which is as its step left it.
+
+        Raises:
+            AlteredArtifact: something of the artifact is not, or it is not there.
+            OSError: it has no such file, or that cannot be had.
+        """
+        if found := self.altered(ref):
+            raise AlteredArtifact(ref, integrity.listed(found))
+        return self.path(ref) / name
+
     def compared(self, ref: Ref, anew: bool = False) -> tuple[Record | None, list[Alteration]]:
         """Return the record, if that is as the step left it, and what `altered` returns."""
         folder = self.path(ref)

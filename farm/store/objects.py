@@ -111,8 +111,9 @@ def at_once(function: Callable[[T], R], values: Iterable[T]) -> list[R]:
     values = list(values)
     if len(values) < 2:
         return [function(value) for value in values]
-    pool = ThreadPoolExecutor(min(_AT_ONCE, len(values)), "objects")
+    pool = ThreadPoolExecutor(min(_AT_ONCE, len(values) - 1), "objects")
     try:
-        return list(pool.map(function, values))
+        others = pool.map(function, values[1:])
+        return [function(values[0]), *others]  # in this thread, which would only wait
     finally:
         pool.shutdown(cancel_futures=True)

@@ -72,6 +72,9 @@ IMPORTS = "elsewhere"
 NONE_KNOWN: Mapping[Ref, str] = MappingProxyType({})
 """Where a driver knows no digests of records."""
 
+NO_FILES: Mapping[str, Collection[str]] = MappingProxyType({})
+"""Where no files are read."""
+
 _KEY = re.compile("[0-9a-f]{64}")
 
 
@@ -101,9 +104,9 @@ class Place:
         """Return the store's files, by name."""
         return FolderObjects(self.root)
 
-    def learn(self, refs: Iterable[Ref], files: Collection[str] = ()) -> None:
-        """Read what will be asked of these steps, and the files of those of the stages `files`:
-        nothing here, where each question is cheap; see `RemoteStore`."""
+    def learn(self, refs: Iterable[Ref], files: Mapping[str, Collection[str]] = NO_FILES) -> None:
+        """Read what will be asked of these steps, and their files of these names by stage: nothing
+        here, where each question is cheap; see `RemoteStore`."""
 
     def require_version(self, write: bool = False) -> None:
         """Require the store to be of a version that this farm reads; see `version`.

@@ -81,8 +81,8 @@ def disagreements(
 ) -> Iterator[Disagreement]:
     """Yield the worst images of the cells that are furthest from PyTorch.
 
-    Cells whose boxes or images are not in a folder of this machine are passed over: nothing is
-    downloaded for a picture.
+    Cells whose images are not in a folder of this machine are passed over: they are not downloaded
+    for a picture.
 
     tolerance_of: that of a sweep and a precision.
     """
@@ -135,8 +135,10 @@ def _images(row: Row, store: Store) -> Iterator[tuple[Detections, Detections, ar
     from farm.detections import files
 
     refs = [Ref(stage, row[f"{stage}_key"]) for stage in ("reference", "verify")]
-    for ref in refs:
-        if store.path(ref).exists() and store.altered(ref):
+    if not store.path(Ref("prepare", row["prepare_key"])).exists():
+        raise FileNotFoundError("its images are not here")
+    for ref in refs:  # their files are then here, whatever kind of store it is
+        if store.altered(ref):
             raise ValueError(f"its {ref.stage} was altered")
     references = files.load(store.path(refs[0]) / "graph.npz")
     engines = files.load(store.path(refs[1]) / BOXES)

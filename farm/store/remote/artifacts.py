@@ -11,6 +11,7 @@ overwrite each other's files, and whose record is there first has the artifact.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -95,22 +96,28 @@ def download(
     if not all(map(_is_inside, record.files)):
         return [Alteration(RECORD, "altered")]
 
-    def one(name: str) -> Alteration | None:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(2):
-            path.unlink(missing_ok=True)
-            try:
-                digest = objects.download(f"{make(ref, record)}/{name}", path)
-            except FileNotFoundError:
-                return Alteration(name, "missing")
-            if digest == record.digests.get(name):
-                return None
-        return Alteration(name, "altered")
-
-    found = [one for one in at_once(one, record.files) if one]
+    found = at_once(lambda name: download_file(objects, ref, record, name, folder), record.files)
     (folder / RECORD).write_bytes(content)
-    return found
+    return [one for one in found if one]
+
+
+def download_file(
+    objects: Objects, ref: Ref, record: Record, name: str, folder: Path
+) -> Alteration | None:
+    """Write one file of an artifact into a folder, as `download`."""
+    if not _is_inside(name):
+        return Alteration(RECORD, "altered")
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(2):
+        path.unlink(missing_ok=True)
+        try:
+            digest = objects.download(f"{make(ref, record)}/{name}", path)
+        except FileNotFoundError:
+            return Alteration(name, "missing")
+        if digest == record.digests.get(name):
+            return None
+    return Alteration(name, "altered")
 
 
 def _is_inside(name: str) -> bool:
@@ -160,7 +167,11 @@ def remove(objects: Objects, ref: Ref) -> bool:
 
 def upload_failure(objects: Objects, key: str, folder: Path) -> None:
     """Put what a failed step has left in a store's folder `failed`, its failure last."""
-    found = {path.name.removeprefix(f"{key}."): path for path in folder.glob(f"{key}.*")}
+    try:
+        left = [name for name in os.listdir(folder) if name.startswith(f"{key}.")]
+    except FileNotFoundError:  # no step has failed on this node
+        return
+    found = {name.removeprefix(f"{key}."): folder / name for name in left}
     names = {"json": FAILURE, "log": LOG}
     for suffix, path in sorted(found.items(), key=lambda one: one[0] == "json"):
         objects.put(f"failed/{key}/{names.get(suffix, f'kept/{suffix}')}", path)

@@ -82,9 +82,12 @@ class NodeFolder:
 
     def _opened(self, key: str, how: int) -> int:
         path = self._lock(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                continue
             try:
                 fcntl.flock(descriptor, how)
                 if os.fstat(descriptor).st_nlink:  # else it was removed meanwhile

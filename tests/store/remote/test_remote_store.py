@@ -14,6 +14,7 @@ from farm.specs import Ref
 from farm.store import Failure, Store, as_json
 from farm.store.objects import Objects
 from farm.store.records import digest_of
+from farm.store.remote import node as remote_node
 
 RECORD = f"export/ab/{KEY}/record.json"
 
@@ -198,11 +199,12 @@ def test_many_steps_are_learnt_at_once_with_their_files(node: Nodes) -> None:
         leave(one, ref)
     one.record_failure(Failure("export", refs[15].key, "a", "why"), None)
     two = node("two")
-    two.learn(refs, files=("export",))
+    two.learn(refs, files={"export": ("sub/model.onnx", "no such file")})
     two._objects = None  # type: ignore[assignment]  # nothing is asked any more
     assert [two.record(ref) is not None for ref in refs] == [True] * 10 + [False] * 10
     assert [ref for ref in refs[10:] if two.failure(ref.key)] == [refs[15]]
-    assert all((two.path(ref) / "sub" / "model.onnx").exists() for ref in refs[:10])
+    files = [two.whole_file(ref, "sub/model.onnx") for ref in refs[:10]]
+    assert {path.read_text() for path in files} == {"onnx"} and len(set(files)) == 10
 
 
 def test_a_driver_keeps_no_inputs(node: Nodes) -> None:
@@ -262,3 +264,43 @@ def test_a_record_as_it_is_put_is_one(node: Nodes) -> None:
     leave(node("one"))
     found = node("two").record(REF)
     assert found and json.loads(as_json(found))["digest"] == found.digest
+
+
+def test_a_file_alone_is_compared_when_it_comes_and_asked_for_once(
+    node: Nodes, objects: Objects
+) -> None:
+    name, two = "sub/model.onnx", node("two")
+    with pytest.raises(AlteredArtifact, match=r"record\.json is missing"):
+        two.whole_file(REF, name)
+    leave(node("one"))
+    two.drop(REF)
+    with pytest.raises(FileNotFoundError):
+        two.whole_file(REF, "another")
+    path = two.whole_file(REF, name)
+    assert path.read_text() == "onnx" and not two.path(REF).exists()
+    path.write_text("ONNX")  # of the same size
+    assert two.whole_file(REF, name).read_text() == "onnx"
+    assert node("one").whole_file(REF, name) == node("one").path(REF) / name
+    (stored,) = (one.name for one in objects.listed("export") if one.name.endswith(name))
+    objects.put(stored, b"ONNX")
+    three = node("three")
+    for _ in range(2):
+        with pytest.raises(AlteredArtifact, match=r"model\.onnx is altered"):
+            three.whole_file(REF, name)
+    objects.delete([stored])
+    with pytest.raises(AlteredArtifact, match=r"model\.onnx is missing"):
+        three.whole_file(REF, name)
+    assert two.whole_file(REF, name) == path  # nothing is asked
+
+
+def test_files_that_lie_alone_have_the_bound_of_the_folder(
+    node: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(node("one"))
+    two = node("two", 1)
+    path = two.whole_file(REF, "sub/model.onnx")
+    two.node.trim()
+    assert path.exists()  # it was used a moment ago
+    monkeypatch.setattr(remote_node, "_LEFT_S", -1.0)
+    two.node.trim()
+    assert not path.exists() and two.whole_file(REF, "sub/model.onnx").exists()
