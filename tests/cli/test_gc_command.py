@@ -96,6 +96,19 @@ def test_a_sweep_that_runs_is_kept(store: Store, tmp_path: Path, tool: Tool) -> 
     assert left(store) == [1, 2, 3] and "2 of 2 sweeps are kept (new, old)" in done.out
 
 
+def test_files_without_a_record_stay_while_a_sweep_may_run_their_step(
+    store: Store, tmp_path: Path, tool: Tool
+) -> None:
+    """It may be putting the very same files, and has not claimed that step by itself."""
+    (store.path(ref(2)) / "record.json").unlink()
+    words = ("gc", "--results", tmp_path / "r", "--keep-sweeps", "2")
+    with announced(store, "old", str(tmp_path / "r"), [ref(1), ref(2)]):
+        tool(*words)
+    assert store.path(ref(2)).exists()
+    tool(*words)
+    assert not store.path(ref(2)).exists()
+
+
 def test_sweeps_of_an_earlier_version_are_known_by_their_rows(
     store: Store, tmp_path: Path, tool: Tool
 ) -> None:

@@ -49,7 +49,7 @@ def test_a_step_costs_its_claim_two_looks_and_what_it_puts(
     objects: Objects, asked: list[str]
 ) -> None:
     """The driver neither asks for what it has just learnt, nor for the record of a step's end."""
-    steps = {one.key: one for one in (step("pass  # 1"), step("pass  # 2"))}
+    steps = {one.key: one for one in (step("print(1)"), step("print(2)"))}
     store = open_store(objects.url, cached=True)
     store.learn(one.ref for one in steps.values())
     asked.clear()
@@ -72,7 +72,7 @@ def test_a_step_costs_its_claim_two_looks_and_what_it_puts(
 def test_a_step_of_a_run_that_is_alone_costs_what_it_puts(
     objects: Objects, asked: list[str]
 ) -> None:
-    steps = {one.key: one for one in (step(f"pass  # {number}") for number in range(16))}
+    steps = {one.key: one for one in (step(f"print({number})") for number in range(16))}
     store = open_store(objects.url, cached=True)
     store.learn(one.ref for one in steps.values())
     asked.clear()

@@ -185,18 +185,24 @@ class Answers(CachedStore):
         """Return the path of a copy of the step's log, whether it ended well or not."""
         record = self.any_record(ref)
         folder = artifacts.make(ref, record) if record else f"failed/{ref.key}"
-        return self._copy(f"{folder}/{LOG}", f"{ref.key}.log")
+        # The log of a step that has said nothing is not put.
+        return self._copy(f"{folder}/{LOG}", f"{ref.key}.log", b"" if record else None)
 
     def failed_file(self, key: str, name: str) -> Path:
         """Return the path of a copy of a file that was kept of a failed step."""
         return self._copy(f"failed/{key}/kept/{name}", f"{key}.{name}")
 
-    def _copy(self, name: str, path: str) -> Path:
+    def _copy(self, name: str, path: str, absent: bytes | None = None) -> Path:
+        """Copy an object to a file of this machine. absent: what is in it where there is none."""
         copy = self.root / "copies" / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.unlink(missing_ok=True)
         try:
             self.objects.download(name, copy)
+        except FileNotFoundError:
+            copy.unlink(missing_ok=True)
+            if absent is not None:
+                copy.write_bytes(absent)
         except OSError:
             copy.unlink(missing_ok=True)
         return copy

@@ -129,9 +129,11 @@ def _is_inside(name: str) -> bool:
 def upload(objects: Objects, ref: Ref, record: Record, folder: Path) -> bool:
     """Put the files of an artifact, and then its record; return whether it is this one's.
 
-    Another's record that is there already stays, unless it is torn.
+    Another's record that is there already stays, unless it is torn. A log in which nothing is, is
+    not put.
     """
-    names = [*record.files, *([LOG] if (folder / LOG).exists() else [])]
+    log = folder / LOG
+    names = [*record.files, *([LOG] if log.exists() and log.stat().st_size else [])]
     at_once(lambda name: objects.put(f"{make(ref, record)}/{name}", folder / name), names)
     content, own = (folder / RECORD).read_bytes(), f"{place(ref)}/{RECORD}"
     if objects.put_if_absent(own, content) is not None:

@@ -11,10 +11,11 @@ from object_stores import CHILD, KEY, REF, Nodes, content, leave
 
 from farm.errors import AlteredArtifact, InputError
 from farm.specs import Ref
-from farm.store import Failure, Store, as_json
-from farm.store.objects import Objects
+from farm.store import Failure, Record, Store, as_json
+from farm.store.objects import Objects, Unreachable
 from farm.store.records import digest_of
 from farm.store.remote import node as remote_node
+from farm.store.remote import service
 
 RECORD = f"export/ab/{KEY}/record.json"
 
@@ -167,6 +168,23 @@ def test_what_has_failed_is_known_with_its_log(node: Nodes, tmp_path: Path) -> N
     assert not two.failed_file(KEY, "nothing").exists()
     two.forget(REF)
     assert two.failure(KEY) is None is node("three").failure(KEY)
+
+
+def test_the_log_of_a_step_that_has_said_nothing_is_empty_and_not_put(
+    node: Nodes, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = node("one"), node("two")
+    folder = one.work_folder(KEY)
+    (folder / "step.log").touch()
+    one.publish(folder, Record("export", KEY, "a op17", {}, {}, {}, 1.5, 100, {"host": "h"}))
+    assert names(objects) == [RECORD]
+    assert two.log_path(REF).read_text() == ""
+
+    def fails(self: object, name: str, path: Path) -> str:
+        raise Unreachable(objects.url, "503")
+
+    monkeypatch.setattr(service.ObstoreObjects, "download", fails)
+    assert not two.log_path(REF).exists()  # it is not known what it has
 
 
 def test_a_failure_outside_of_a_step_and_a_log_alone_are_kept(node: Nodes, tmp_path: Path) -> None:

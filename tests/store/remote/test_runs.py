@@ -183,23 +183,38 @@ def test_a_run_waits_for_the_end_of_one_that_was_killed_and_is_then_alone(
         assert own.alone and own.claim("a") and time.monotonic() - began > 1.0
 
 
+def suspend(own: RunClaims) -> None:
+    """As a process that was stopped for long: its thread makes no request from here on."""
+    own._ended.set()
+    assert own._thread is not None
+    own._thread.join()
+    own._put_at -= 1000
+    own.objects.delete([f"claims/sessions/{own._token}"])
+
+
+def test_a_run_that_was_suspended_is_seen_before_it_goes_on(objects: Objects) -> None:
+    with begun(objects) as own:
+        suspend(own)
+        assert own.claim("a") and own.alone
+        assert f"claims/sessions/{own._token}" in {one.name for one in objects.listed("claims")}
+
+
 def test_a_run_that_was_taken_for_dead_finds_the_one_that_has_taken_its_place(
     objects: Objects,
 ) -> None:
     suspended = RunClaims(objects, 5.0)
     suspended.begin()
     assert suspended.alone and suspended.claim("a")
-    suspended._ended.set()  # its thread, which makes no request from here on
-    assert suspended._thread is not None
-    suspended._thread.join()
-    suspended._put_at -= 1000
-    objects.delete([f"claims/sessions/{suspended._token}"])
+    suspend(suspended)
     with begun(objects, 5.0) as own:
         assert own.alone and own.claim("a") and own.claim("b")
         assert suspended.claim("c") and not suspended.alone and not own.alone
         assert not suspended.claim("b") and claimed(objects) >= {"a", "b", "c"}
+        own.release("a")  # both run it, and one has claimed it
+        own._delete_released()
+        assert "a" in claimed(objects)
         suspended.release_all()
-        assert claimed(objects) == {"b"}  # both run a, which the one that was faster has claimed
+        assert claimed(objects) == {"b"}
 
 
 def test_without_conditions_no_run_is_alone_and_none_waits(
