@@ -85,8 +85,9 @@ class RemoteClaims:
             return
         try:
             self._claims.begin()
-            self._store.alone = self._claims.alone
-            self._store.ask_anew(refs)  # what others did while they were there
+            if self._claims.alone:
+                self._store.ask_anew(refs)  # what others did while they were there
+                self._store.alone = True
         except OSError as error:
             log.debug("it is not known who else is there: %s", error)
 

@@ -51,7 +51,7 @@ class RunClaims(ObjectClaims):
         self._unclaimed = set[str]()  # what is held without an object, as long as it is alone
         self._changing, self._giving_way = threading.Lock(), threading.Lock()
         self._idle = set[str]()
-        self._awaits = False
+        self._awaits = True
 
     @property
     def alone(self) -> bool:
@@ -66,19 +66,25 @@ class RunClaims(ObjectClaims):
         """Have all steps if no other run is there; else wait until each run claims its steps.
 
         Raises:
-            OSError: the service fails.
+            OSError: the service fails; this run then claims each.
         """
-        while True:
-            self._state = _State.BEGINNING
-            self._say()
-            others = self._runs() if self._conditions else {}
-            self._state = _State.SHARING if others or not self._conditions else _State.ALONE
-            if not others:
-                return
-            self._say()
-            self._await_others()
-            if self._runs():
-                return
+        try:
+            while not self._is_alone():
+                self._say()
+                self._await_others()
+                if self._runs() or not self._conditions:
+                    return
+        except OSError:
+            self._state = _State.SHARING
+            raise
+
+    def _is_alone(self) -> bool:
+        """Whether no other run was there when this one had said that it has all steps."""
+        self._state = _State.BEGINNING
+        self._say()
+        alone = self._conditions and not self._runs()
+        self._state = _State.ALONE if alone else _State.SHARING
+        return alone
 
     def claim(self, name: str) -> bool:
         """Claim a step, as `ObjectClaims.claim`. Raises OSError."""
@@ -93,7 +99,6 @@ class RunClaims(ObjectClaims):
         self._give_way()
         if self._awaits:
             self._await_others()
-            self._awaits = False
         return super().claim(name)
 
     def release(self, name: str) -> None:
@@ -153,9 +158,13 @@ class RunClaims(ObjectClaims):
                 log.info("Another sweep runs steps of this store; waiting until it shares them.")
             said = True
             time.sleep(_PAUSE_S)
+        self._awaits = False
 
     def _runs(self) -> dict[str, str]:
         """What the sessions of other living runs say, by their tokens. Raises OSError."""
+        self._begin()
+        if not self._conditions:
+            return {}
         oldest = self.now() - self._expires_s - ROUNDED_S
         sessions = self.objects.listed(f"{self.folder}/{SESSIONS[:-1]}")
         living = {one.name.rpartition("/")[2] for one in sessions if one.modified >= oldest}

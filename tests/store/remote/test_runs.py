@@ -70,6 +70,18 @@ def test_what_runs_is_claimed_before_another_run_begins_a_step(objects: Objects)
     assert not [*objects.listed("")]
 
 
+def test_a_run_of_few_steps_waits_for_the_one_that_has_all(objects: Objects) -> None:
+    with begun(objects) as own:
+        assert own.claim("a")
+        few = RunClaims(objects)
+        assert not few.claim("a") and few.claim("b")
+        assert not few.alone and not own.alone
+        few.release_all()
+    few = RunClaims(objects)
+    assert few.claim("a") and claimed(objects) == {"a"}
+    few.release_all()
+
+
 def test_of_runs_that_begin_at_the_same_time_one_has_each_step(objects: Objects) -> None:
     def done(own: RunClaims) -> list[str]:
         own.begin()
@@ -102,6 +114,25 @@ def test_what_ends_while_it_is_claimed_for_another_run_is_free(
     until(lambda: other.claim("a"))
     own.release_all()
     other.release_all()
+
+
+def test_a_run_that_cannot_look_for_others_claims_its_steps(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Any, folder: str) -> Any:
+        raise Unreachable(self.url, "503", passing=True)
+
+    own = RunClaims(objects)
+    with monkeypatch.context() as patch:
+        patch.setattr(service.ObstoreObjects, "listed", fails)
+        with pytest.raises(OSError, match="503"):
+            own.begin()
+        with pytest.raises(OSError, match="503"):
+            own.claim("a")  # another may have all steps
+    assert own.claim("a") and claimed(objects) == {"a"}
+    with begun(objects) as other:
+        assert not other.alone and other.claim("b")
+    own.release_all()
 
 
 def test_a_run_gives_way_when_the_service_answers_again(
