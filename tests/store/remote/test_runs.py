@@ -49,6 +49,9 @@ def test_a_run_that_is_alone_claims_nothing_and_leaves_nothing(objects: Objects)
         assert own.alone and own.claim("a") and own.claim("a") and own.claim("b")
         own.release("a")
         assert own.claim("a") and not claimed(objects)
+        objects.put("claims/b", b"another's, of an earlier version, a moment ago")
+    assert claimed(objects) == {"b"}
+    objects.delete(["claims/b"])
     assert not [*objects.listed("")]
 
 
