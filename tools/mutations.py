@@ -125,7 +125,7 @@ def _left_out(node: ast.AST) -> bool:
     return False
 
 
-_LOOKS = re.compile(r"(?i).*(font_?size|padding|opacity|stroke_?width)|symbolSize|offset|d[xy]")
+_LOOKS = re.compile(r"(?i).*(fontsize|padding|opacity|width)|height|symbolSize|offset|d[xy]")
 
 
 def _is_left_out_of(parent: ast.AST, name: str, position: int, node: ast.AST) -> bool:

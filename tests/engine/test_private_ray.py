@@ -81,7 +81,7 @@ def test_a_ray_that_does_not_end_is_killed_and_once_more_when_the_process_ends(
         return ray_thread.call(lambda: subprocess.Popen(["sleep", "600"]))
 
     monkeypatch.setattr(ray_thread, "abandon", lambda: None)
-    monkeypatch.setattr(private_ray.ray, "shutdown", hang)
+    monkeypatch.setattr("ray.shutdown", hang)
     folder = TemporaryFolder("ray", place)
     monkeypatch.setattr(private_ray, "_folder", folder)
     with contextlib.ExitStack() as at_end, monkeypatch.context() as patch:

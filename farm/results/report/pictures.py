@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -51,12 +52,12 @@ class Pictures:
             self._prepared[ref] = Prepared(self._store.path(ref))
         prepared, record = self._prepared[ref], self._store.any_record(ref)
         if record is None:
-            raise FileNotFoundError(f"{ref.stage} {ref.key[:12]} is not whole")
+            raise FileNotFoundError(f"{ref.stage} {ref.key} is not whole")
         image = _as_picture(prepared.image(index), record.inputs["pipeline"])
         scale = _scale(image)
-        halves = [_drawn(image, side, scale) for side in (pytorch, engine)]
-        between = np.full((halves[0].shape[0], _GAP, 3), 255, np.uint8)
-        joined = np.hstack([halves[0], between, halves[1]])
+        left, right = (_drawn(image, side, scale) for side in (pytorch, engine))
+        between = np.full_like(left[:, :_GAP], 255)
+        joined = np.hstack([left, between, right])
         return prepared.metas[index].file_name, _address(joined)
 
 
@@ -85,9 +86,8 @@ def _rounded(pixels: Floats) -> Pixels:
 
 def _scale(image: Pixels) -> float:
     longer = max(image.shape[:2])
-    if longer < _LEAST_EDGE:
-        return float(-(-_LEAST_EDGE // longer))
-    return min(1.0, float(_EDGE / longer))
+    enlarged = ceil(_LEAST_EDGE / longer)
+    return float(enlarged) if enlarged > 1 else min(1.0, float(_EDGE / longer))
 
 
 def _bounded(box: Floats, image: Pixels) -> list[float]:
@@ -101,8 +101,8 @@ def _bounded(box: Floats, image: Pixels) -> list[float]:
 
 def _drawn(image: Pixels, side: Side, scale: float) -> Pixels:
     size = tuple(round(edge * scale) for edge in image.shape[1::-1])
-    how = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
-    picture: Any = cv2.resize(image, size, interpolation=how)
+    # By a whole factor, it enlarges pixels as they are.
+    picture: Any = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     order = sorted(side.counted, key=lambda one: _rank(one, side))
     for index in order:  # all masks lie below all boxes, which stay legible
         _draw_mask(picture, side, index, image.shape[:2])

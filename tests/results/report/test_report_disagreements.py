@@ -164,9 +164,9 @@ def test_an_image_is_the_worse_the_more_boxes_either_side_lacks(tmp_path: Path) 
     ],
 )  # fmt: skip
 def test_a_pair_that_is_as_far_apart_as_it_may_be_agrees(
-    limits: dict[str, float], apart: int
+    limits: dict[str, Any], apart: int
 ) -> None:
-    allowed = {
+    allowed: dict[str, Any] = {
         "max_score_diff": 0.25, "max_box_diff_px": 2.0, "min_iou": 0.75, "min_score": 0.5,
         "min_mask_iou": 0.5,
     }  # fmt: skip

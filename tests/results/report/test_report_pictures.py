@@ -38,15 +38,17 @@ def normalize(to_rgb: bool) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_how_an_image_was_prepared_is_undone(prepared_by: str, shown: tuple[int, ...]) -> None:
-    image = np.full((3, 1, 2), np.float32([10, 20, 300]).reshape(3, 1, 1))
+    image = np.zeros((3, 1, 2), np.float32) + np.array([[[10]], [[20]], [[300]]], np.float32)
     found = pictures._as_picture(image, prepared_by)
     assert found.dtype == np.uint8 and found.shape == (1, 2, 3)
     assert found[0, 1].tolist() == [min(value, 255) for value in shown]
 
 
 def test_the_values_of_mmdetections_own_pipelines_are_stretched() -> None:
-    image = np.float32([-2.0, 0.0, 3.0]).reshape(3, 1, 1)
-    assert pictures._as_picture(image, "[]").ravel().tolist() == [0, 102, 255]
+    image = np.array([[[-2.0]], [[1.75]], [[3.0]]], np.float32)
+    for factor in (1, 0.1):
+        stretched = pictures._as_picture(image * np.float32(factor), "[]")
+        assert stretched.ravel().tolist() == [0, 191, 255]
     assert not pictures._as_picture(np.full_like(image, 7), "[]").any()
     assert pictures._as_picture(image * 1e-9, "[]").max() < 2  # noise is not made visible
 

@@ -67,8 +67,33 @@ def test_latencies_that_are_far_apart_are_on_a_logarithmic_scale(
 ) -> None:
     rows = [row(str(one), latency_p50_ms=one) for one in latencies]
     spec = plot.static({"cpu": rows})
-    kinds = {layer["encoding"]["x"]["scale"]["type"] for layer in spec["layer"]}
-    assert kinds == {"log" if wide else "linear"}
+    scales = [layer["encoding"]["x"]["scale"] for layer in spec["layer"]]
+    assert {one["type"] for one in scales} == {"log" if wide else "linear"}
+    assert {one.get("zero") for one in scales} == {None if wide else False}
+    assert {one["nice"] for one in scales} == {False}  # no empty room beside the points
+    assert {layer["encoding"]["y"]["scale"]["zero"] for layer in spec["layer"]} == {False}
+
+
+def test_the_pages_plot_lets_marks_be_chosen_and_dims_the_others() -> None:
+    spec = plot.interactive(["model", "runtime"])
+    marks = spec["layer"][-1]
+    assert marks["mark"]["type"] == "point" and marks["encoding"]["x"]["scale"]["type"] == "linear"
+    assert [one["name"] for one in marks["params"]] == ["brush", "hover", "legend"]
+    assert marks["params"][-1]["select"]["fields"] == ["model"]
+    dimmed, larger = marks["encoding"]["opacity"], marks["encoding"]["size"]
+    assert 0 < dimmed["value"] < 0.5 < dimmed["condition"]["value"] < 1
+    assert larger["value"] == marks["mark"]["size"] < larger["condition"]["value"] == 190
+    assert larger["condition"]["empty"] is False  # nothing is under the pointer at first
+    assert not any("params" in layer for layer in spec["layer"][:-1])
+
+
+def test_the_front_alone_is_joined_and_named_under_the_name_of_the_device() -> None:
+    rows = [row("a", latency_p50_ms=1.0, box_ap=0.4), row("b", latency_p50_ms=2.0, box_ap=0.3)]
+    spec = plot.static({"cpu": rows})
+    assert [one["cell"] for one in spec["layer"][0]["data"]["values"]] == ["a"]
+    assert [one["cell"] for one in spec["data"]["values"]] == ["a", "b"]
+    assert spec["title"] == {"text": "cpu", "subtitle": "a cpu"}
+    assert plot.static({"cpu": [row("a", device=None)]})["title"]["subtitle"] == ""
 
 
 @pytest.mark.parametrize(
