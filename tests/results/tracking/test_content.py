@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 import yaml
 from rows import row
 
-from farm.results import matrices, tracking
+from farm.catalog import OWN_STAGES
+from farm.results import leaderboard, matrices, tracking
 from farm.results.columns import COLUMNS
 from farm.results.tracking import sweeps
-from farm.results.tracking.cells import METRICS, of_cell
+from farm.results.tracking.cells import METRICS, digest_of, of_cell
 from farm.results.tracking.names import run_names
 from farm.results.tracking.runs import Dataset
 
@@ -124,6 +126,74 @@ def test_the_description_of_a_sweep_has_what_it_found_and_how_it_is_run_again(
     under_way = of_sweep(tmp_path, rows, complete=False)
     assert under_way.status == "RUNNING" and under_way.ended is None
     assert "leaderboard.csv" not in under_way.files
+
+
+def test_a_run_says_how_many_cells_ended_how_and_the_worst_of_it(tmp_path: Path) -> None:
+    failed = row("y", status="failed", reason="no", failed_stage="build")
+    pending = row("z", status="pending", reason="waits")
+    for rows, status in (
+        ([row("x")], "FINISHED"), ([row("x"), failed], "FAILED"),
+        ([row("x"), failed, pending], "KILLED"),
+    ):  # fmt: skip
+        content = of_sweep(tmp_path, rows)
+        assert content.status == status and content.tags["farm.cells"] == str(len(rows))
+        counts = {name: value for name, value in content.metrics.items() if value}
+        states = {f"cells_{one['status']}": 1.0 for one in rows}
+        assert counts == {**states, "cells": float(len(rows))}
+
+
+def test_the_front_is_of_the_cells_of_a_target_that_ended_well_with_an_ap_and_a_latency(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        row("x", model="best"), row("y", model="on another", target="gpu"),
+        row("z", model="worse", status="failed", latency_p50_ms=1.0, reason="no"),
+        row("u", model="unmeasured", latency_p50_ms=None), row("v", model="raw", box_ap=None),
+        row("w", model="beaten", latency_p50_ms=20.0, box_ap=0.4),
+    ]  # fmt: skip
+    note = of_sweep(tmp_path, rows).tags["mlflow.note.content"]
+    front = note.partition("**Pareto front** of AP and latency on cpu\n\n")[2].partition("\n\n")[0]
+    assert "best" in front
+    for other in ("on another", "worse", "unmeasured", "raw", "beaten"):
+        assert other not in front
+    assert "on gpu" in note and "**Ship** of raw on cpu: `none`" in note
+    assert "Ship" not in of_sweep(tmp_path, rows[2:3]).tags["mlflow.note.content"]
+
+
+def test_a_sweep_of_a_repository_has_its_commit_and_its_leaderboard(tmp_path: Path) -> None:
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b")
+    for words in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "first")):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    found = sweeps.source_of({"matrix": str(tmp_path / "m.yaml")})
+    assert found["mlflow.source.git.commit"] == commit.stdout.strip()
+    assert found["mlflow.source.type"] == "LOCAL"
+    for elsewhere in ({}, {"matrix": 3}, {"matrix": "/m.yaml"}):
+        assert "mlflow.source.git.commit" not in sweeps.source_of(elsewhere)
+    leaderboard.write([row("x")], tmp_path, "s")
+    files = of_sweep(tmp_path, [row("x")]).files
+    (path,) = (tmp_path / "leaderboard").glob("target=cpu/sweep=s/*.parquet")
+    assert files["leaderboard/cpu.parquet"] == path
+
+
+def test_texts_are_cut_and_keys_are_not() -> None:
+    long = row("x", status="failed", failed_stage="build", reason="r" * 6000, device="d" * 600)
+    long |= {f"{stage}_key": "a" * 64 for stage in OWN_STAGES}
+    evidence = tracking.Evidence(began=1.5, ended=2.25)
+    content = of_cell(long, evidence, "x")
+    assert (content.began, content.ended, content.status) == (1500, 2250, "FAILED")
+    assert len(content.tags["farm.device"]) == len(content.tags["farm.reason"]) == 500
+    assert len(content.tags["farm.keys"]) > 500
+    note = content.tags["mlflow.note.content"]
+    assert note.startswith("**failed** at `build`\n\n```\nrrr") and note.count("r" * 5000) == 1
+    assert note.endswith("```\n\nThe log of the step is among the artifacts, where one was kept.")
+
+
+def test_what_is_logged_has_another_digest_where_onnx_files_are_asked_for() -> None:
+    digests = {
+        of_cell(row("x"), tracking.Evidence(), "x", copies=one).digest for one in (False, True)
+    }
+    assert len(digests) == 2 and digest_of(row("x"), tracking.Evidence(), "x") in digests
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"values": 1, "matrix": 2, "command": 3}'])
