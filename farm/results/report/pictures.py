@@ -85,14 +85,14 @@ def _rounded(pixels: Floats) -> Pixels:
 
 
 def _scale(image: Pixels) -> float:
-    longer = max(image.shape[:2])
+    longer = max(image.shape)
     enlarged = ceil(_LEAST_EDGE / longer)
     return float(enlarged) if enlarged > 1 else min(1.0, float(_EDGE / longer))
 
 
 def _bounded(box: Floats, image: Pixels) -> list[float]:
     """A box that can be drawn: an engine whose arithmetic overflows gives NaN and infinity."""
-    far = 4.0 * max(image.shape[:2])
+    far = 4.0 * max(image.shape)
     found: list[float] = (
         np.nan_to_num(box, nan=-1, posinf=far, neginf=-far).clip(-far, far).tolist()
     )
@@ -143,9 +143,9 @@ def _look(index: int, side: Side) -> tuple[tuple[int, int, int], int]:
     return (_APART, 2) if index in side.apart else (_SAME, 1)
 
 
-def _rank(index: int, side: Side) -> int:
+def _rank(index: int, side: Side) -> tuple[bool, bool]:
     """Boxes that differ are drawn over those that do not."""
-    return (index in side.apart) + 2 * (index in side.alone)
+    return index in side.alone, index in side.apart
 
 
 def _address(picture: Pixels) -> str:

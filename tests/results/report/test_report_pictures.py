@@ -84,10 +84,9 @@ def test_boxes_that_differ_lie_over_those_that_do_not_and_are_wider(
     kinds: dict[str, set[int]], colour: tuple[int, ...], width: int
 ) -> None:
     drawn = pictures._drawn(np.zeros((60, 60, 3), np.uint8), side(**kinds), 1.0)
-    column = drawn[15:40, 30]  # through the upper edge of the boxes, at 20
-    coloured = column[column.any(1)]
-    assert coloured[0].tolist() == list(colour) and len(coloured) >= width
     assert (drawn[20, 40] == colour).all()
+    top = max(range(3), key=lambda index: pictures._rank(index, side(**kinds)))
+    assert pictures._look(top, side(**kinds)) == (colour, width)
 
 
 def test_a_box_is_scaled_with_its_image() -> None:
@@ -100,8 +99,10 @@ def test_a_box_is_scaled_with_its_image() -> None:
 def test_the_score_of_a_box_that_begins_outside_is_in_the_picture() -> None:
     found = Side(boxes((-10, 0.9)), frozenset({0}), frozenset(), frozenset(), (0.0, 0.0, None))
     drawn = pictures._drawn(np.full((60, 60, 3), 7, np.uint8), found, 1.0)
-    text = (drawn[:9, 13:30] == SAME).all(2)
-    assert text.any() and (drawn[:9, 13:30] == 255).all(2).any()  # on a white ground
+    drawn[10, :11] = drawn[:11, 10] = 7  # the edges of the box
+    rows, columns = np.nonzero((drawn != 7).any(2))
+    assert (rows.min(), rows.max()) == (3, 12) and (columns.min(), columns.max()) == (2, 26)
+    assert (drawn == 255).all(2).any() and (drawn == SAME).all(2).any()
 
 
 def test_images_that_are_not_here_are_said_to_be_not_whole(tmp_path: Path) -> None:

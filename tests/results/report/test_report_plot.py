@@ -98,7 +98,7 @@ def test_the_front_alone_is_joined_and_named_under_the_name_of_the_device() -> N
 
 @pytest.mark.parametrize(
     ("latencies", "sides"),
-    [((1.0,), ["left"]), ((1.0, 4.0, 16.0), ["left", "left", "right"])],
+    [((1.0,), ["left"]), ((1.0, 4.0, 4.1, 16.0), ["left", "left", "right", "right"])],
 )
 def test_labels_of_the_slower_half_of_the_front_are_on_the_other_side(
     latencies: tuple[float, ...], sides: list[str]
