@@ -125,7 +125,9 @@ def _left_out(node: ast.AST) -> bool:
     return False
 
 
-_LOOKS = re.compile(r"(?i).*(fontsize|padding|opacity|width)|height|symbolSize|offset|d[xy]")
+_LOOKS = re.compile(
+    r"(?i).*(fontsize|padding|opacity|width)|height|symbolSize|strokeDash|offset|d[xy]"
+)
 
 
 def _is_left_out_of(parent: ast.AST, name: str, position: int, node: ast.AST) -> bool:
@@ -140,7 +142,9 @@ def _is_left_out_of(parent: ast.AST, name: str, position: int, node: ast.AST) ->
             ast.BinOp(left=ast.Constant(), op=ast.LShift(), right=ast.Constant()),
         ):
             return True
-        case ast.Dict(keys=keys), ast.Constant() if name == "values":
+        case ast.Dict(keys=keys), (ast.Constant() | ast.UnaryOp(op=ast.USub()) | ast.List()) if (
+            name == "values"
+        ):
             key = keys[position]
             return isinstance(key, ast.Constant) and bool(_LOOKS.fullmatch(str(key.value)))
     return False

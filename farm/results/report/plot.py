@@ -132,18 +132,17 @@ def _plot(
     }
 
 
+_SIDES = {"left": {"dx": 7, "dy": -5}, "right": {"dx": -7, "dy": -10}}
+
+
 def _labels(side: str, x: Spec, y: Spec, suffix: str) -> Spec:
     """The labels of the front, above their marks: of its left half to the right, of its right half
     to the left and higher, so that neighbours do not cover each other."""
-    mark = {
-        "type": "text", "align": side, "fontSize": 11, "limit": 260,
-        "baseline": "bottom",
-        "dx": 7 if side == "left" else -7, "dy": -5 if side == "left" else -10,
-    }  # fmt: skip
+    mark = {"type": "text", "align": side, "fontSize": 11, "limit": 260, "baseline": "bottom"}
     return {
         "data": {"name": f"front{suffix}"},
         "transform": [{"filter": f"datum.side === '{side}'"}],
-        "mark": mark,
+        "mark": {**mark, **_SIDES[side]},
         "encoding": {"x": x, "y": y, "text": {"field": "label"}},
     }
 

@@ -107,9 +107,13 @@ def test_labels_of_the_slower_half_of_the_front_are_on_the_other_side(
     spec = plot.static({"cpu": rows})
     front = spec["layer"][0]["data"]["values"]
     assert [one["side"] for one in sorted(front, key=lambda one: one["ms"])] == sides
+    labels = [one["mark"] for one in spec["layer"] if one["mark"]["type"] == "text"]
+    assert [(one["align"], one["dx"] > 0) for one in labels] == [("left", True), ("right", False)]
+    assert spec["layer"][-1]["mark"]["filled"] is True
 
 
 def test_several_targets_are_plotted_below_one_another_under_their_names() -> None:
     spec = plot.static({"cpu": [row("a")], "gpu \x1b[1m": [row("b", target="gpu")]})
     assert [one["title"]["text"] for one in spec["vconcat"]] == ["cpu", "gpu \\x1b[1m"]
     assert plot.drawn(spec, "svg").startswith(b"<svg")
+    assert plot.drawn(spec, "png").startswith(b"\x89PNG")
