@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 78
 
+_MOST_REASONS = 10
+
 _IMPORTED = """\
 the figures are those of the other machine, where its engine is:
 run the cell on this target to build and measure an engine here"""
@@ -52,14 +54,14 @@ def pick_as_text(picked: Pick, where: Mapping[str, str], model: str = "") -> str
 def _why_not(picked: Pick) -> Iterator[str]:
     """What is in the way; where that is no constraint, the first reasons."""
     if not picked.obstacles:
-        for cell, reason in list(picked.left_out.items())[:10]:
+        for cell, reason in list(picked.left_out.items())[:_MOST_REASONS]:
             yield plain(f"  {cell}: {reason}")
         return
     for one in picked.obstacles:
         more = f"without it {_engines(one.left)} left" if one.left else _missed(one.missed)
         said = one.reason if one.reason.endswith("?") else f"{one.reason};"
         yield from filled([f"{one.constraint}: {said} {more}"], "  ")
-    if len(picked.obstacles) > 1 and not picked.obstacles[0].left:
+    if not picked.obstacles[0].left:
         yield "  Without any single one of these no engine is left, either."
 
 
