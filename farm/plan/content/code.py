@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
+from itertools import accumulate
 from pathlib import Path
 
 from farm.errors import InputError
@@ -78,9 +79,8 @@ def _inside(root: Path, names: Sequence[str]) -> Path | None:
 
 def _prefixes(module: str, folder: Path) -> Iterator[Path]:
     """The files under `folder` that importing `a.b.c` runs: of a, of a.b, of a.b.c."""
-    names = module.split(".")
-    for length in range(1, len(names) + 1):
-        if path := _inside(folder, names[:length]):
+    for names in accumulate([name] for name in module.split(".")):
+        if path := _inside(folder, names):
             yield path
 
 

@@ -119,10 +119,9 @@ def _running(tree: ast.AST, functions: bool) -> Iterator[ast.AST]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not functions:
             continue
+        found: Iterable[ast.AST] = [node]
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            yield from (
-                inner for other in node.orelse for inner in (other, *_running(other, functions))
-            )
-            continue
-        yield node
-        yield from _running(node, functions)
+            found = node.orelse
+        for one in found:
+            yield one
+            yield from _running(one, functions)

@@ -174,6 +174,7 @@ def test_keys_are_the_same_wherever_the_project_lies() -> None:
     )
     assert key(used("file", "named", "", "1")) == key(used("file", "named", "", "1"))
     assert key(used("file", "named", "", "1")) != key(used("file", "other", "", "1"))
+    assert key(used("variable", "A", "", "1")) != key(used("variable", "B", "", "1"))
 
 
 def test_what_was_sought_in_vain_is_in_no_key() -> None:
