@@ -80,7 +80,7 @@ def test_figures_that_no_longer_count_are_kept_in_their_order(tmp_path: Path) ->
 
 
 def test_rows_whose_measurement_is_planned_anew_are_history_and_no_others() -> None:
-    keys = {"a": "1" * 64, "b": "2" * 64, "c": None}
+    keys = {"a": "1" * 64, **dict.fromkeys("bef", "2" * 64), "c": None}
     rows = [row(name, measure_key="1" * 64) for name in "abcd"]
     rows += [row("e", measure_key=None, latency_p50_ms=None), row("f", measure_key="3" * 64)]
     rows[-1]["origin"] = "abcd import"

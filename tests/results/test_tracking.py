@@ -398,8 +398,8 @@ def test_thousands_of_children_are_found_page_by_page(
 def test_hundreds_of_runs_are_written_in_parts(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_AT_ONCE", 2)
-    monkeypatch.setattr(tables, "_AT_ONCE", 2)
+    monkeypatch.setattr(database, "_MOST_AT_ONCE", 2)
+    monkeypatch.setattr(tables, "_MOST_AT_ONCE", 2)
     rows = [row(f"c{n}", box_ap=n / 10) for n in range(5)]
     log(results, *rows)
     log(results, *({**one, "latency_p50_ms": 5.0} for one in rows))

@@ -5,20 +5,27 @@ MLflow's client takes at least eight transactions for a run, each of which waits
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.results.tracking import artifacts
 from farm.results.tracking.models import Models
-from farm.results.tracking.runs import DIGEST, EXPERIMENT, PARENT, SUPERSEDED, Content, Known
+from farm.results.tracking.runs import (
+    DIGEST,
+    EXPERIMENT,
+    PARENT,
+    SUPERSEDED,
+    Content,
+    Known,
+    now_ms,
+)
 from farm.results.tracking.tables import Runs, parts
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_AT_ONCE = 500
+_MOST_AT_ONCE = 500
 """Runs in one transaction."""
 
 
@@ -82,7 +89,7 @@ class Database:
     ) -> dict[str, Known]:
         """Write the runs of the cells, and return them; known: those that cells have already."""
         written: dict[str, Known] = {}
-        for part in parts(cells, _AT_ONCE):
+        for part in parts(cells, _MOST_AT_ONCE):
             with self._engine.begin() as connection:
                 runs = self._placed(connection, parent, part, known)
                 self._log(connection, dict(zip(runs, part, strict=True)))
@@ -137,7 +144,7 @@ class Database:
     def _log(self, connection: Connection, contents: Mapping[str, Content]) -> None:
         """Give runs their content: figures, models, artifacts."""
         self._runs.log(connection, contents)
-        self._models.write(connection, contents, time.time_ns() // 1_000_000)
+        self._models.write(connection, contents, now_ms())
         for run, content in contents.items():
             self.attach(run, content.files)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,11 @@ RUN_NAME = "mlflow.runName"
 
 OWN_TAGS = ("farm.", NOTE)
 """How the tags begin that are replaced when a run is written again; others are the users'."""
+
+
+def now_ms() -> int:
+    """Return the time as MLflow has it, in ms since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True)

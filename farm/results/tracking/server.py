@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +27,7 @@ from farm.results.tracking.runs import (
     SUPERSEDED,
     Content,
     Known,
+    now_ms,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 8
+_MOST_AT_ONCE = 8
 """Runs that are written at the same time to a server, where most of a call is waiting."""
 
 
@@ -52,7 +52,7 @@ class Server:
 
         self._uri = uri
         self._client: MlflowClient = MlflowClient(tracking_uri=uri)
-        self._threads = _AT_ONCE if uri.startswith("http") else 1
+        self._threads = _MOST_AT_ONCE if uri.startswith("http") else 1
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
             found = self._client.get_experiment(self._client.create_experiment(EXPERIMENT))
@@ -155,7 +155,7 @@ class Server:
         ended. tags: these of its tags. old: the run, where it was logged before."""
         from mlflow.entities import Metric, Param, RunTag
 
-        now, model = time.time_ns() // 1_000_000, self._model(run, content, old)
+        now, model = now_ms(), self._model(run, content, old)
         dataset = content.dataset if model else None
         name, digest = (dataset.name, dataset.digest) if dataset else (None, None)
         metrics = [

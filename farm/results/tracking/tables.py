@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from farm.results.tracking.runs import OWN_TAGS, RUN_NAME, SUPERSEDED, Content
+from farm.results.tracking.runs import OWN_TAGS, RUN_NAME, SUPERSEDED, Content, now_ms
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_AT_ONCE = 500
+_MOST_AT_ONCE = 500
 """Values in one query."""
 
 
@@ -52,7 +51,7 @@ class Runs:
 
         found: dict[str, dict[str, str]] = {run: {} for run in runs}
         tags = self._tags.c
-        for part in parts(runs, _AT_ONCE):
+        for part in parts(runs, _MOST_AT_ONCE):
             query = select(tags.run_uuid, tags.key, tags.value)
             query = query.where(tags.run_uuid.in_(part), tags.key.in_(names))
             for run, name, value in connection.execute(query):
@@ -80,7 +79,7 @@ class Runs:
     ) -> list[str]:
         """Create runs as MLflow's client does, with their names and these tags; return their
         ids."""
-        now, ids = _milliseconds(), [uuid4().hex for _ in contents]
+        now, ids = now_ms(), [uuid4().hex for _ in contents]
         self._insert(
             connection,
             self._runs,
@@ -111,7 +110,7 @@ class Runs:
         """Give runs their content, in place of the tags and the latest metrics that they have."""
         from sqlalchemy import or_
 
-        now, runs = _milliseconds(), list(contents)
+        now, runs = now_ms(), list(contents)
         latest = self._latest
         connection.execute(latest.delete().where(latest.c.run_uuid.in_(runs)))
         tags = self._tags
@@ -136,8 +135,8 @@ class Runs:
         )
         self._insert(connection, self._tags, marks)
         table = self._runs
-        removed = table.update().values(lifecycle_stage="deleted", deleted_time=_milliseconds())
-        for part in parts(own, _AT_ONCE):
+        removed = table.update().values(lifecycle_stage="deleted", deleted_time=now_ms())
+        for part in parts(own, _MOST_AT_ONCE):
             connection.execute(removed.where(table.c.run_uuid.in_(part)))
 
     def _end(self, connection: Connection, contents: Mapping[str, Content], now: int) -> None:
@@ -175,7 +174,3 @@ def _pairs(contents: Mapping[str, Content], of: Any) -> Iterator[dict[str, Any]]
 def parts(values: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
     """Yield the values in their order, so many at once."""
     return (values[start : start + most] for start in range(0, len(values), most))
-
-
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from farm.results.columns import COLUMNS
 from farm.results.tracking import sweeps
 from farm.results.tracking.cells import METRICS, digest_of, of_cell
 from farm.results.tracking.names import run_names
-from farm.results.tracking.runs import Dataset
+from farm.results.tracking.runs import Dataset, now_ms
 
 
 def names(*rows: dict[str, Any]) -> list[str]:
@@ -174,6 +175,10 @@ def test_a_sweep_of_a_repository_has_its_commit_and_its_leaderboard(tmp_path: Pa
     files = of_sweep(tmp_path, [row("x")]).files
     (path,) = (tmp_path / "leaderboard").glob("target=cpu/sweep=s/*.parquet")
     assert files["leaderboard/cpu.parquet"] == path
+
+
+def test_the_time_of_runs_is_in_milliseconds() -> None:
+    assert abs(now_ms() - 1000 * time.time()) < 60_000
 
 
 def test_texts_are_cut_and_keys_are_not() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,6 +213,24 @@ def test_what_is_wrong_with_aws_stops_no_other_service(
     assert open_objects("gs://none/x").url == "gs://none/x"
     with pytest.raises(InputError, match="AWS's configuration cannot be used: ProfileNotFound"):
         open_objects("s3://none/x")
+
+
+@pytest.mark.parametrize(
+    ("absent", "package"), [("boto3", "boto3"), ("obstore.auth.boto3", "farm[remote]")]
+)
+def test_a_package_that_profiles_need_is_named(
+    absent: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(S3(9), tmp_path, monkeypatch)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_PROFILE", "any")
+    monkeypatch.delitem(sys.modules, "obstore.auth.boto3", raising=False)
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(InputError) as error:
+        open_objects("s3://none/x")
+    assert error.value.message == (
+        f"AWS_PROFILE and ~/.aws need the package {package}: pip install '{package}'"
+    )
 
 
 def test_what_is_an_address() -> None:
