@@ -55,6 +55,7 @@ def broken(mutations: Any, source: str) -> list[str]:
         ("def f():\n    return a", ["def f():\n    return None"]),
         ("for a in b:\n    continue", ["for a in b:\n    break"]),
         ("if a:\n    b", ["if not a:\n    b"]),
+        ("a > b + 1e-9", ["a > b - 1e-09", "a > b + 1.000000001"]),
         ("if a < b:\n    c", ["if not a < b:\n    c", "if a <= b:\n    c"]),
     ],
 )

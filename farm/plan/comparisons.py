@@ -67,7 +67,7 @@ def _by_image(plan: Plan, group: Sequence[Candidate]) -> Iterator[list[Candidate
 
 def _step(plan: Plan, group: Sequence[Candidate], how: CompareSpec) -> Step:
     measures = {one.id: plan.steps[one.id] for one in group}
-    steps = measures.values()
+    steps, (one, *_) = measures.values(), group
     first = next(iter(steps))
     environment = _shared(steps)
     values = _inputs(measures, group, how, environment)
@@ -76,7 +76,7 @@ def _step(plan: Plan, group: Sequence[Candidate], how: CompareSpec) -> Step:
     own = (tool for one in steps if one.environment == environment for tool in one.toolchain)
     tools, code = tuple(sorted({*tools, *own})), _code(steps)
     return Step(
-        STAGE, key_maker(STAGE, code, tools)(values), group[0].cell.cell.model, values, tools,
+        STAGE, key_maker(STAGE, code, tools)(values), one.cell.cell.model, values, tools,
         tuple(dict.fromkeys(parent for one in steps for parent in one.parents)),
         first.needs, code, environment,
     )  # fmt: skip
@@ -101,7 +101,7 @@ def _inputs(
         name, baseline = one.cell.cell.id, fp32 if fp32 in measures else None
         entrant = specs.Entrant(one.id, own.engine, own.prepared, baseline, name, environment)
         entrants.setdefault(one.id, entrant)
-    first, seconds = _measured(measures[group[0].id]), how.seconds * len(entrants)
+    first, seconds = _measured(next(iter(measures.values()))), how.seconds * len(entrants)
     return specs.CompareInputs(
         tuple(entrants.values()), first.target, first.threads, seconds, how.margin, how.error
     )

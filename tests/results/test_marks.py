@@ -30,6 +30,12 @@ def test_ties_and_unsteady_rows_are_marked_and_explained() -> None:
     assert "1=" not in render(rows, "csv") and "1=" not in render(rows, "json")
 
 
+def test_an_unsteady_latency_has_the_fewer_decimals_the_longer_it_is() -> None:
+    rows = [row("x", stable=False, latency_p50_ms=ms) for ms in (99.0, 100.0, 100.5, 1000, 1000.6)]
+    shown = [one["latency_p50_ms"] for one in marked(rows)]
+    assert shown == ["99.00~", "100.0~", "100.5~", "1000~", "1001~"]
+
+
 def test_an_evaluation_that_was_stopped_says_so_in_place_of_its_ap() -> None:
     rows = [ranked("a", None, box_ap=None, stopped_early=True), ranked("b", None)]
     found = marked(rows)

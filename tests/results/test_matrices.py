@@ -54,6 +54,14 @@ def test_the_matrix_as_run_has_the_plan_that_was_run(
     assert "${COUNT}" in found  # the values of variables may be secrets
 
 
+def test_a_matrix_is_kept_in_a_folder_that_need_not_be_there(
+    small_matrix: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        keep_matrix(load_matrix(small_matrix), tmp_path / "new" / "results")
+    assert kept(tmp_path / "new" / "results", "small")["command"] == f"farm run {small_matrix}"
+
+
 @pytest.mark.parametrize(
     "value",
     [
