@@ -19,14 +19,14 @@ _OUTER = re.compile(rf"^({'|'.join(_KINDS.values())})_mAP(?:_(50|75))?(?=_|$)")
 @lru_cache(maxsize=4096)
 def outer(name: str) -> str:
     """Return the name of a column as files have it: `box_ap50` -> `bbox_mAP_50`."""
-    return _INNER.sub(lambda m: f"{_KINDS[m[1]]}_mAP" + (f"_{m[2]}" if m[2] else ""), name, 1)
+    return _INNER.sub(lambda m: f"{_KINDS[m[1]]}_mAP" + (f"_{m[2]}" if m[2] else ""), name)
 
 
 @lru_cache(maxsize=4096)
 def inner(name: str) -> str:
     """Return the name of a column as rows have it; names that are so already stay."""
     kinds = {own: kind for kind, own in _KINDS.items()}
-    return _OUTER.sub(lambda m: f"{kinds[m[1]]}_ap{m[2] or ''}", name, 1)
+    return _OUTER.sub(lambda m: f"{kinds[m[1]]}_ap{m[2] or ''}", name)
 
 
 def with_outer_names(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
