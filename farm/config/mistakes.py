@@ -94,7 +94,7 @@ def _fields_at(key: tuple[int | str, ...], values: Any) -> list[str]:
     if key[0] == "models" and len(key) == 2:
         source = values["models"][key[1]].get("source", "mmdet")
         return list(model_specs()[source].model_fields)
-    if key[0] == "models" and key[2:] == ("preprocess",):
+    if key[2:] == ("preprocess",):  # of a model
         return list(PreprocessSpec.model_fields)
     return list(holders[str(key[0])].model_fields) if key[0] in holders else []
 

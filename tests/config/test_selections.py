@@ -124,3 +124,8 @@ def test_the_matrices_of_the_project_have_no_rule_that_changes_nothing(
     for path in (PROJECT / "matrices").glob("*.yaml"):
         load_matrix(path)
     assert "changes nothing" not in capsys.readouterr().err
+
+
+def test_a_rule_that_is_no_mapping_is_named_as_it_was_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'exclude\.0' is a mapping of keys to values, not 'no'"):
+        cells(tmp_path, "exclude: ['no']\n")
