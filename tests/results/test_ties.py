@@ -109,8 +109,8 @@ def test_a_time_that_is_much_shorter_counts_before_all_else_though_it_is_not_pro
     assert named(rows)[0] == "c"
     rows[2]["latency_p50_ms"] = 10.6
     assert named(rows)[0] == "a"
-    for low, wide in ((0.93, True), (0.95, False)):
-        assert fastest([ranked("a", 1, 1, 1), ranked("b", 1, low, 1.03)]).wide == wide
+    for low, high, wide in ((0.93, 1.03, True), (0.95, 1.03, False), (1.0, 1.1, False)):
+        assert fastest([ranked("a", 1, 1, 1), ranked("b", 1, low, high)]).wide == wide
 
 
 def test_each_preference_is_among_those_that_the_one_before_leaves() -> None:
