@@ -131,15 +131,13 @@ class ForkServer:
     """A fork server of this process, in one environment.
 
     environment: None for that of this process. echo: its children may write to the terminal.
-    packages: those of `forkserver.SLOW_IMPORTS` that it imports.
+    package: one of `forkserver.SLOW_IMPORTS` that it imports.
 
     Raises:
         TransientFailure: it cannot be started, or its environment cannot be made.
     """
 
-    def __init__(
-        self, environment: Environment | None, echo: bool, packages: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, environment: Environment | None, echo: bool, package: str = "") -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, tempfile.TemporaryFile() as output, ExitStack() as stack:
             stack.callback(self.control.close)
@@ -148,7 +146,7 @@ class ForkServer:
             folder = TemporaryFolder()
             stack.callback(folder.remove)
             self.temporary = str(folder.path)
-            args = (theirs.fileno(), os.getpid(), bound, self.temporary, packages)
+            args = (theirs.fileno(), os.getpid(), bound, self.temporary, package)
             command, variables = _command(environment, _SERVE.format(args=args))
             self._alive, self._exits = set[int](), dict[int, int]()
             sink = None if echo else output

@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -45,7 +45,8 @@ SLOW_IMPORTS = {
     "mmdet": ("torch", "mmcv", "mmdet", "farm.sources.mmdet.detector"),
 }
 """What takes seconds to import and starts no thread, by the package in a step's toolchain: the last
-module is imported, if all of them are installed and not a user's own code."""
+module is imported, if all of them are installed and not a user's own code. Each imports the ones
+before it, too."""
 
 _LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
 
@@ -84,9 +85,10 @@ class Work:
         return Path(f"{self.folder}.outcome")
 
 
-def slow_imports(step: Step) -> tuple[str, ...]:
-    """Return the packages of `SLOW_IMPORTS` that a step uses."""
-    return tuple(name for name, _ in step.toolchain if name in SLOW_IMPORTS)
+def slow_import(step: Step) -> str:
+    """Return the last package of `SLOW_IMPORTS` that a step uses; empty where it uses none."""
+    used = dict(step.toolchain)
+    return next((name for name in reversed(SLOW_IMPORTS) if name in used), "")
 
 
 def serve(
@@ -94,13 +96,13 @@ def serve(
     parent: int,
     bound: bool = True,
     temporary: str = "",
-    packages: Iterable[str] = (),
+    package: str = "",
 ) -> NoReturn:
     """Fork a child for each connection that comes over the socket, and report each child's end.
 
     descriptor: of the socket. parent: the process id of the client. bound: let the kernel end this
     process with its parent's thread; it ends by itself when the socket is closed. temporary: a
-    folder that is removed when this process ends. packages: of `SLOW_IMPORTS`, for all children.
+    folder that is removed when this process ends. package: of `SLOW_IMPORTS`, for all children.
     Messages to the client are pickled tuples: `("forked", pid)` and `("ended", pid, exit code)`,
     negative for a signal.
     """
@@ -109,7 +111,7 @@ def serve(
     if bound:
         end_with_parent(parent, signal.SIGTERM)
     adopt_orphans()
-    _preload(packages)
+    _preload(package)
     control, (wake, woken) = socket.socket(fileno=descriptor), os.pipe()
     for number in (wake, woken):
         os.set_blocking(number, False)
@@ -135,7 +137,7 @@ def serve(
     _end_all(temporary)
 
 
-def _preload(packages: Iterable[str]) -> None:
+def _preload(package: str) -> None:
     added = {name: value for name, value in _THREADLESS.items() if name not in os.environ}
     os.environ.update(added)
     for name in PRELOADED:
@@ -149,7 +151,7 @@ def _preload(packages: Iterable[str]) -> None:
         cpu_model()  # which reads what the kernel says of each core
         for registry in (catalog.RUNTIMES, catalog.SOURCES, catalog.DATASETS, catalog.EXTRA_STAGES):
             len(registry)
-    for package in packages:
+    if package:
         with suppress(Exception):  # as above; a package may raise anything
             _import_slowly(*SLOW_IMPORTS[package])
     for name in added:

@@ -19,7 +19,7 @@ from farm.engine.claims import remote
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.client import Ended, ForkServer, Worker
 from farm.engine.workers.ends import KILLED, outcome_of_end
-from farm.engine.workers.forkserver import Work, slow_imports
+from farm.engine.workers.forkserver import Work, slow_import
 from farm.engine.workers.hosts import share_host
 from farm.engine.workers.perform import outcome_of, store_at
 from farm.errors import InputError, TransientFailure
@@ -38,8 +38,12 @@ if TYPE_CHECKING:
 
 TIME_IS_UP = "the time was up"
 
-_Kind = tuple[str, tuple[str, ...], tuple[str, ...]]
-"""The digest of an environment, where modules are found, and what is imported before steps run."""
+_Kind = tuple[str, tuple[str, ...], str]
+"""The digest of an environment, where modules are found, and the package that is imported before
+steps run."""
+
+_OF_THREADS = "OMP_NUM_THREADS"
+"""Ray sets it for each task to its cores; stages tell libraries how many threads to use."""
 
 _MOST_SERVERS = 8
 """How many fork servers are kept: each has imported a hundred megabytes."""
@@ -140,7 +144,7 @@ class Supervisor:
 
     def _perform(self, step: Step, store: Store, folder: Path, limit: Limit) -> Outcome | Ended:
         digest = step.environment.digest if step.environment else ""
-        kind = digest, tuple(sys.path), slow_imports(step)
+        kind = digest, tuple(sys.path), slow_import(step)
         alone = step.needs.own_process or step.needs.exclusive or bool(step.needs.accelerator)
         server, variables = self._server(kind, step.environment)
         worker = (None if alone else self._kept.pop(kind, None)) or Worker(server)
@@ -176,9 +180,10 @@ class Supervisor:
 
         Libraries read theirs when they are imported, and what has imported any is started anew.
         """
-        packages = kind[-1]
+        package = kind[-1]
         if known := self._servers.pop(kind, None):
-            if known[0].alive and not (packages and _changes(known[1])):
+            changed = {name for name, _ in _changes(known[1])} - {_OF_THREADS}
+            if known[0].alive and not (package and changed):
                 self._servers[kind] = known  # the last that was used
                 return known
             self._close(kind, known[0])
@@ -186,9 +191,9 @@ class Supervisor:
             oldest = next(iter(self._servers))
             self._close(oldest, self._servers.pop(oldest)[0])
         try:
-            server = ForkServer(environment, self._echo, packages)
+            server = ForkServer(environment, self._echo, package)
         except TransientFailure:
-            if not packages:
+            if not package:
                 raise
             # A library that ends the process which imports it is then seen to end that of the step.
             server = ForkServer(environment, self._echo)
