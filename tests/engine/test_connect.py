@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from faults import Proxy
+from object_stores import S3, use
 from own_stage import step
 
 pytest.importorskip("ray")
 
-from farm.engine.cluster import connect
+from farm.engine.cluster import connect, reports
 from farm.engine.cluster.reports import Node, node_of
 from farm.errors import InputError
 from farm.plan import Needs, Step
@@ -88,3 +92,17 @@ def test_what_ray_says_of_a_node_is_read() -> None:
     assert node_of(found, *told) == Node("id", replace(NODE, memory_bytes=9))
     head = node_of({"NodeID": "id", "Resources": {}}, *told).machine
     assert (head.cpus, head.gpu_count, head.accelerators) == (0, 0, ())
+
+
+def test_a_node_sees_an_object_store_that_was_busy_and_none_that_stays_so(
+    s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Proxy(s3_server.port)) as proxy:
+        use(S3(proxy.port), tmp_path, monkeypatch)
+        place = f"s3://{s3_server.bucket()}/results/store"
+        proxy.rule = lambda method, path, before: "503" if before < 4 else ""
+        assert reports._unseen(place) == ""
+        assert sum(proxy.seen.values()) == 5
+        monkeypatch.setattr(reports, "_BUSY_S", 0.0)
+        proxy.rule = lambda method, path, before: "503"
+        assert reports._unseen(place) == "the service answered 503 SlowDown"

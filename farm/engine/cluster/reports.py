@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from farm.store.opening import open_objects
 
 if TYPE_CHECKING:
     from farm.store import Store
+
+_BUSY_S = 20.0
+"""How long an object store may refuse a node, in seconds, before the node is left out for it."""
 
 NodeReport = tuple[str, str, tuple[Gpu, ...], tuple[tuple[str, str], ...], str]
 """A node's name, processor, GPUs, package versions, and why it does not see the store, if so."""
@@ -59,14 +63,19 @@ def _report(packages: list[str], token: str) -> NodeReport:
 
 
 def _unseen(token: str) -> str:
-    """Why this node does not see the store; empty if it does."""
+    """Why this node does not see the store; empty if it does. A service may be busy for a while."""
     if not is_url(token):
         return "" if Path(token).exists() else "it needs a shared file system"
-    try:
-        open_objects(token).require_reachable()
-    except InputError as error:
-        return error.message
-    return ""
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            open_objects(token).require_reachable()
+        except InputError as error:
+            if time.monotonic() >= until:
+                return error.message
+            time.sleep(1)
+        else:
+            return ""
 
 
 def request_report(node: str, packages: list[str], token: str) -> Any:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from farm.results.tracking.runs import Dataset
+
 log = logging.getLogger(__name__)
 
 _MOST_AT_ONCE = 8
@@ -177,12 +179,11 @@ class Server:
     def _model(self, run: str, content: Content, old: Run | None) -> str | None:
         """Log the data set that a run has read, and the engine of a cell as a model; return that
         one's id."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput
+        from mlflow.entities import LoggedModelOutput
 
         had = old.inputs.dataset_inputs if old and old.inputs else []
-        if (found := content.dataset) and not had:
-            own = Dataset(found.name, found.digest, SOURCE_TYPE, found.source)
-            self._client.log_inputs(run, [DatasetInput(own, [InputTag(*CONTEXT)])])
+        if content.dataset and not had:
+            self._log_dataset(run, content.dataset)
         if (engine := content.engine) is None:
             return None
         if old and old.outputs and old.outputs.model_outputs:
@@ -199,6 +200,24 @@ class Server:
         self._client.finalize_logged_model(model, "READY")
         self._client.log_outputs(run, [LoggedModelOutput(model, 0)])
         return model
+
+    def _log_dataset(self, run: str, found: Dataset) -> None:
+        """Log the data set that a run has read.
+
+        MLflow makes a data set with the first run that has it. Of runs that are written at the same
+        time one makes it, and it refuses the others, which find it when they try again.
+        """
+        from mlflow import MlflowException
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        own = Dataset(found.name, found.digest, SOURCE_TYPE, found.source)
+        inputs = [DatasetInput(own, [InputTag(*CONTEXT)])]
+        try:
+            self._client.log_inputs(run, inputs)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            self._client.log_inputs(run, inputs)
 
     def _upload(
         self, files: Mapping[str, Path | str], of: str, upload: Callable[[str], object]
