@@ -42,7 +42,7 @@ dataset: {{type: synthetic, count: 6, seed: 7, size: 160}}
 measure: {{seconds: 0.05, warmup_seconds: 0, min_samples: 10}}
 compare: {{seconds: 0.05}}
 verify: {{images: 2}}
-limits: {{build: 15s, verify: 15s, evaluate: 15s, measure: 15s, memory: 1GiB}}
+limits: {{build: 15s, verify: 15s, evaluate: 15s, measure: 15s, compare: 30s, memory: 1GiB}}
 """
 _MODELS = {"dark": (123.675, "[onnxruntime, faulty]"), "light": (100.0, "[faulty, 'null']")}
 """The cells of `null` fail: it finds nothing. So there are reasons to compare, too."""
