@@ -1,8 +1,10 @@
-"""`tools/mutants.py`: what it breaks, what it leaves alone, and which tests it runs."""
+"""`tools/mutants.py`: what it breaks, what it leaves alone, and which tests it runs, and how."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import faulthandler
 import importlib
 import random
 import sys
@@ -12,6 +14,12 @@ from typing import Any
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def no_watchdog() -> None:
+    """Without the thread of `faulthandler_timeout`: pytest in a fork would wait for it forever."""
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +34,16 @@ def tool() -> Any:
 @pytest.fixture(scope="module")
 def mutations(tool: Any) -> Any:
     return importlib.import_module("mutations")
+
+
+@pytest.fixture(scope="module")
+def runs(tool: Any) -> Any:
+    return importlib.import_module("mutant_runs")
+
+
+@pytest.fixture(scope="module")
+def forks(tool: Any) -> Any:
+    return importlib.import_module("mutant_forks")
 
 
 def broken(mutations: Any, source: str) -> list[str]:
@@ -107,12 +125,12 @@ def test_a_seed_gives_the_same_mutants_of_all_packages(tool: Any) -> None:
     assert {one.path for one in tool.sample(9, 1, "store/figures")} == {"farm/store/figures.py"}
 
 
-def test_the_source_of_a_mutant_differs_in_that_place_alone(tool: Any) -> None:
+def test_the_source_of_a_mutant_differs_in_that_place_alone(mutations: Any) -> None:
     path = PROJECT / "farm" / "store" / "figures.py"
-    mutants = tool.mutants(path)
+    mutants = mutations.mutants(path)
     plain = ast.unparse(ast.parse(path.read_text())).splitlines()
     for one in random.Random(0).sample(mutants, 8):
-        lines = tool.source(one).splitlines()
+        lines = mutations.source(one).splitlines()
         assert sum(a != b for a, b in zip(plain, lines, strict=True)) == 1
 
 
@@ -125,7 +143,7 @@ def test_the_source_of_a_mutant_differs_in_that_place_alone(tool: Any) -> None:
     ],
 )
 def test_a_mutant_that_fails_or_hangs_a_test_is_noticed_and_put_back(
-    tool: Any,
+    runs: Any,
     mutations: Any,
     test: str,
     limit: int,
@@ -137,14 +155,135 @@ def test_a_mutant_that_fails_or_hangs_a_test_is_noticed_and_put_back(
     (tmp_path / "test_own.py").write_text(f"import own\n\ndef test_one():\n    {test}\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
     monkeypatch.setattr(mutations, "ROOT", tmp_path)
-    monkeypatch.setattr(tool, "LIMIT_S", limit)
-    (mutant,) = [one for one in tool.mutants(tmp_path / "own.py") if one.after == "number - 1"]
-    assert tool.survives(mutant, ["test_own.py"], [], tmp_path) is alive
+    monkeypatch.setattr(runs, "LIMIT_S", limit)
+    found = mutations.mutants(tmp_path / "own.py")
+    (mutant,) = [one for one in found if one.after == "number - 1"]
+    assert runs.survives(mutant, ["test_own.py"], [], tmp_path) is alive
     assert "number + 1" in (tmp_path / "own.py").read_text()
 
 
+OWN = """\
+import functools
+
+LARGE = 1 + 1
+
+def value(number, step=3):
+    return number + 1
+
+def table():
+    return [one + 1 for one in range(3)]
+
+TABLE = table()
+
+@functools.cache
+def kept(number):
+    return number + 1
+
+kept(1)
+
+def adder(number):
+    def add(other):
+        return other + number
+    return add
+
+add_one = adder(1)
+
+class Box:
+    size = 1 + 1
+
+    @property
+    def width(self):
+        return self.size + 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "test", "verdict"),
+    [
+        (6, "assert value(1) == 2", "NOTICED"),
+        (6, "assert value(1) is not None", "UNNOTICED"),
+        (6, "assert 'number - 1' not in open(own.__file__).read()", "NOTICED"),
+        (6, "while value(1) != 2: pass", "NOTICED"),
+        (6, "value(1) == 2 or os._exit(0)", "NOTICED"),
+        (6, "assert False", "UNKNOWN"),  # as without the mutant
+        (3, "assert own.LARGE == 2", "UNKNOWN"),
+        (5, "assert value(1) == 2", "UNKNOWN"),
+        (9, "assert own.table() == [1, 2, 3]", "NOTICED"),
+        (9, "assert own.TABLE == [1, 2, 3]", "UNKNOWN"),  # it has run at import
+        (15, "assert own.kept(1) == 2", "NOTICED"),
+        (21, "assert own.add_one(1) == 2", "NOTICED"),
+        (21, "assert own.adder(1)(1) == 2", "NOTICED"),
+        (27, "assert own.Box().width == 3", "UNKNOWN"),
+        (31, "assert own.Box().width == 3", "NOTICED"),
+    ],
+)
+def test_a_fork_says_of_a_mutant_only_what_it_has_seen(
+    runs: Any,
+    forks: Any,
+    mutations: Any,
+    line: int,
+    test: str,
+    verdict: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "own.py").write_text(OWN)
+    (project / "test_own.py").write_text(
+        f"import os\nimport own\nfrom own import value\n\ndef test_one():\n    {test}\n"
+        "\ndef test_other():\n    assert False\n"
+    )
+    (project / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
+    monkeypatch.setattr(mutations, "ROOT", project)
+    monkeypatch.setattr(runs, "LIMIT_S", 3 if "while" in test else 120)
+    found = [one for one in mutations.mutants(project / "own.py") if one.line == line]
+    mutant = max(found, key=lambda one: ("return" not in one.before, len(one.before)))
+    with contextlib.closing(forks.Collected(project)) as collected:
+        assert collected.verdict(mutant, ["test_own.py::test_one"]).name == verdict
+        assert collected.verdict(mutant, []).name in ("UNKNOWN", "UNNOTICED")
+    assert (project / "own.py").read_text() == OWN
+
+
+def test_the_command_says_of_every_mutant_whether_it_survived(
+    tool: Any,
+    mutations: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    coverage = pytest.importorskip("coverage")
+    module, tests = tmp_path / "farm" / "plan" / "own.py", tmp_path / "tests" / "plan"
+    module.parent.mkdir(parents=True)
+    tests.mkdir(parents=True)
+    for folder in (module.parent, module.parent.parent):
+        (folder / "__init__.py").touch()
+    module.write_text("LARGE = True\n\ndef value(number):\n    return number + number\n")
+    (tests / "test_own.py").write_text(
+        "from farm.plan import own\n\ndef test_one():\n    assert own.value(0) == 0\n\n"
+        "def test_other():\n    assert own.LARGE\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
+    data = coverage.CoverageData(str(tmp_path / "data"))
+    for context, line in (("plan.test_own.test_one", 4), ("", 1)):
+        data.set_context(context)
+        data.add_lines({str(module): [line]})
+    data.write()
+    for one in (tool, mutations, importlib.import_module("mutant_tests")):
+        monkeypatch.setattr(one, "ROOT", tmp_path)
+    monkeypatch.setattr(tool, "preload", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["mutants.py", "--all", "--data", str(tmp_path / "data")])
+    for name in [one for one in sys.modules if one == "farm" or one.startswith("farm.")]:
+        monkeypatch.delitem(sys.modules, name)  # as in a process of its own
+    assert tool.main() == 1
+    lines = capsys.readouterr().out.splitlines()
+    survived = "farm/plan/own.py:4: number + number  ->  number - number"
+    assert [one.split()[0] for one in lines[:3]] == ["noticed", "noticed", "SURVIVED"]
+    assert lines[3:] == ["1 of 3 mutants survived (all):", f"  {survived}"]
+
+
 def test_tests_are_those_that_reach_the_line_and_of_others_the_packages_own(
-    tool: Any, tmp_path: Path
+    mutations: Any, tmp_path: Path
 ) -> None:
     coverage = pytest.importorskip("coverage")
     path = PROJECT / "farm" / "engine" / "scheduler.py"
@@ -157,8 +296,10 @@ def test_tests_are_those_that_reach_the_line_and_of_others_the_packages_own(
         data.set_context(context)
         data.add_lines({str(path): lines})
     data.write()
-    reach = tool.Reach(tmp_path / "data")
-    mutants = [tool.Mutant("farm/engine/scheduler.py", 0, line, "", "") for line in (1, 2, 3, 4)]
+    reach = importlib.import_module("mutant_tests").Reach(tmp_path / "data")
+    mutants = [
+        mutations.Mutant("farm/engine/scheduler.py", 0, line, "", "") for line in (1, 2, 3, 4)
+    ]
     found = [reach.tests(one) for one in mutants]
     function = f"tests/engine/test_scheduler.py::{known}"
     assert found[0] == [function]

@@ -103,19 +103,19 @@ def _broken_itself(test: ast.expr) -> bool:
     return False
 
 
-def places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
+def places(root: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
     """Parent, field and position of every node that can be broken, in a fixed order."""
-    for name, value in ast.iter_fields(tree):
+    for name, value in ast.iter_fields(root):
         if name in ("annotation", "returns", "decorator_list"):
             continue
         several = isinstance(value, list)
         for position, node in enumerate(value if several else [value]):
             if not isinstance(node, ast.AST) or _left_out(node):
                 continue
-            if _is_left_out_of(tree, name, position, node):
+            if _is_left_out_of(root, name, position, node):
                 continue
             if changed(node) is not None:
-                yield tree, name, position if several else None
+                yield root, name, position if several else None
             yield from places(node)
 
 
@@ -178,12 +178,18 @@ def _short(text: str) -> str:
     return text.splitlines()[0][:60]
 
 
+def tree(mutant: Mutant, *, broken: bool = True) -> ast.Module:
+    """The module with the mutant in it, or as it is; its lines have the same numbers."""
+    found = ast.parse((ROOT / mutant.path).read_text())
+    if broken:
+        parent, name, position = list(places(found))[mutant.number]
+        if position is None:
+            setattr(parent, name, changed(getattr(parent, name)))
+        else:
+            getattr(parent, name)[position] = changed(getattr(parent, name)[position])
+    return ast.fix_missing_locations(found)
+
+
 def source(mutant: Mutant) -> str:
     """The module's text with the mutant in it."""
-    tree = ast.parse((ROOT / mutant.path).read_text())
-    parent, name, position = list(places(tree))[mutant.number]
-    if position is None:
-        setattr(parent, name, changed(getattr(parent, name)))
-    else:
-        getattr(parent, name)[position] = changed(getattr(parent, name)[position])
-    return ast.unparse(ast.fix_missing_locations(tree))
+    return ast.unparse(tree(mutant))
