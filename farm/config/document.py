@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +47,7 @@ class Document:
 
     def where(self, key: Sequence[str | int]) -> str:
         """Return `file:line` or the override that set `key`, or its nearest parent in the file."""
-        parents = accumulate(((part,) for part in key), initial=())
-        nearest = [*reversed([*parents])]
+        nearest = [tuple(key[:length]) for length in range(len(key), -1, -1)]
         for said in (self.overridden, self.places):
             if place := next((said[one] for one in nearest if one in said), None):
                 return place

@@ -182,8 +182,8 @@ class Supervisor:
         """
         package = kind[-1]
         if known := self._servers.pop(kind, None):
-            changed = {name for name, _ in _changes(known[1])} - {_OF_THREADS}
-            if known[0].alive and not (package and changed):
+            outdated = package and {name for name, _ in _changes(known[1])} - {_OF_THREADS}
+            if known[0].alive and not outdated:
                 self._servers[kind] = known  # the last that was used
                 return known
             self._close(kind, known[0])
