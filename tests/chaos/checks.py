@@ -125,12 +125,15 @@ def left_processes(cluster: Cluster) -> list[str]:
 
 
 class SharedMemory:
-    """The segments in /dev/shm, of which other programs make their own at the same time."""
+    """The segments in /dev/shm, of which other programs make their own at the same time.
+
+    Folders there are no segments: an MLflow server that is killed leaves one.
+    """
 
     _FOLDER = Path("/dev/shm")
 
     def __init__(self) -> None:
-        self._before = set(os.listdir(self._FOLDER))
+        self._before = self._segments()
 
     def left(self) -> list[str]:
         """Find segments that have come since, and that no living process has mapped."""
@@ -140,7 +143,7 @@ class SharedMemory:
         return [f"{self._FOLDER / name} has stayed" for name in new & self._unmapped()]
 
     def _unmapped(self) -> set[str]:
-        new = set(os.listdir(self._FOLDER)) - self._before
+        new = self._segments() - self._before
         for maps in Path("/proc").glob("[0-9]*/maps") if new else ():
             try:
                 text = maps.read_text()
@@ -148,3 +151,6 @@ class SharedMemory:
                 continue
             new = {name for name in new if f"{self._FOLDER / name}" not in text}
         return new
+
+    def _segments(self) -> set[str]:
+        return {entry.name for entry in os.scandir(self._FOLDER) if not entry.is_dir()}
