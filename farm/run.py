@@ -148,7 +148,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show(sweep: Sweep) -> None:
-    from farm.results.tables import render
+    from farm.results.tables.render import render
 
     if sweep.rows:
         print(render(sweep.rows, "table"), flush=True)

@@ -24,7 +24,7 @@ from farm.interrupts import Interrupted
 from farm.plan import make_plan
 from farm.plan.steps import Plan
 from farm.results import leaderboard
-from farm.results.matrices import matrix_path
+from farm.results.kept.matrices import matrix_path
 from farm.results.tracking.follower import Tracker
 from farm.specs import ModelFacts
 from farm.store import Record, Store

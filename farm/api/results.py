@@ -70,9 +70,9 @@ def leaderboard(
         InputError: There is no leaderboard, or no such target, sweep or column.
     """
     from farm.cli.results import results_of
-    from farm.results.frames import frame_of
-    from farm.results.tables import sort_rows
-    from farm.results.views import View, parse_columns, parse_sort
+    from farm.results.leaderboard.frames import frame_of
+    from farm.results.tables.render import sort_rows
+    from farm.results.tables.views import View, parse_columns, parse_sort
 
     wanted = columns if isinstance(columns, str) else ",".join(columns)
     view = View(

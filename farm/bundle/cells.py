@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from farm.cli.recorded import leaderboard_row
 from farm.detections import files
 from farm.errors import InputError
-from farm.results.shipping import altered
+from farm.results.picking.shipping import altered
 from farm.specs import Dims, EngineOptions, Ref, Shape
 from farm.specs.pipeline import is_mmdets
 from farm.store.records import HERE, model_facts

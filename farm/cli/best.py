@@ -119,7 +119,7 @@ def best(options: argparse.Namespace) -> int:
     from farm.cli.results import results_of
     from farm.results.names import with_outer_names
     from farm.results.picking.answers import answer_as_json, answers_as_text, pick_as_json
-    from farm.results.tables import render
+    from farm.results.tables.render import render
 
     results = results_of(options.results, only_read=True)
     wanted = Wanted(options.target, options.model, options.sweep, options.all_sweeps)
@@ -218,10 +218,10 @@ def _answers(
     results: Results,
 ) -> list[Answer]:
     """The picks by target, with the files of those that are as their steps left them."""
-    from farm.results.files import places
+    from farm.results.kept.files import places
     from farm.results.picking.answers import Answer
     from farm.results.picking.select import picks
-    from farm.results.shipping import checked
+    from farm.results.picking.shipping import checked
     from farm.store import Store
 
     store = results.store()

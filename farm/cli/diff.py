@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from farm.parsing import number
-from farm.results.escaping import for_markdown
+from farm.results.tables.escaping import for_markdown
 from farm.run import PLACE
 from farm.terminal import plain
 
 if TYPE_CHECKING:
     from farm.results.columns import Row
     from farm.results.diff import Bounds, Pair
-    from farm.results.values import Shown
+    from farm.results.tables.values import Shown
 
 _MORE = """\
 B is better or worse than A by over 0.1 points of AP, or by a latency beyond the noise: a ratio of
@@ -75,9 +75,9 @@ def diff(options: argparse.Namespace) -> int:
     """
     from farm.cli.results import results_of
     from farm.results.diff import Bounds, Verdict
-    from farm.results.history import as_before
+    from farm.results.kept.history import as_before
     from farm.results.pairing import pairs, parse
-    from farm.results.tables import render_columns
+    from farm.results.tables.render import render_columns
 
     gc.disable()  # many rows; the command ends at once
     a, b = parse(options.a), parse(options.b)

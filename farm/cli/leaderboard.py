@@ -13,7 +13,7 @@ from farm.run import PLACE
 if TYPE_CHECKING:
     from farm.cli.results import Results
     from farm.results.conditions import Condition
-    from farm.results.views import View
+    from farm.results.tables.views import View
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ def leaderboard(options: argparse.Namespace) -> int:
         InputError: there is no leaderboard, or an option is wrong.
     """
     from farm.cli.results import results_of
-    from farm.results.tables import looked_at, render, render_by_class
+    from farm.results.tables.render import looked_at, render, render_by_class
     from farm.terminal.styles import show
 
     gc.disable()  # a seventh of the time of many rows; the command ends at once
@@ -92,8 +92,8 @@ def leaderboard(options: argparse.Namespace) -> int:
 
 def _history(results: Results, options: argparse.Namespace, view: View) -> str:
     """The measurements of all cells that have several, the one that counts last."""
-    from farm.results.history import SHOWN, with_earlier
-    from farm.results.tables import render_columns
+    from farm.results.kept.history import SHOWN, with_earlier
+    from farm.results.tables.render import render_columns
 
     rows = results.read(options.target, options.sweep)
     found = view.of(with_earlier(rows, results.history(options.target, options.sweep)))
@@ -103,7 +103,7 @@ def _history(results: Results, options: argparse.Namespace, view: View) -> str:
 
 
 def _view(options: argparse.Namespace) -> View:
-    from farm.results.views import View, parse_columns, parse_sort
+    from farm.results.tables.views import View, parse_columns, parse_sort
 
     for other in ("by_class", "history"):
         if getattr(options, other) and (options.sort or options.columns or options.top):

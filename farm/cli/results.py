@@ -15,7 +15,7 @@ from farm.cli import places
 from farm.engine import estimates
 from farm.engine.estimates import Estimates, read_estimates, write_estimates
 from farm.errors import InputError
-from farm.results import matrices
+from farm.results.kept import matrices
 from farm.store.folder import FolderObjects
 from farm.store.objects import is_url
 from farm.store.opening import open_objects, open_store, own_folder
@@ -154,7 +154,7 @@ class Results:
 
     def keep_history(self, rows: Sequence[Row], sweep: str) -> None:
         """Keep rows whose figures new ones will replace, as `history.keep`. Raises OSError."""
-        from farm.results import history
+        from farm.results.kept import history
 
         names = history.keep(rows, self.folder, sweep)
         if self.mirror:
@@ -163,7 +163,7 @@ class Results:
     def keep_replaced(self, plan: Plan) -> None:
         """Keep the earlier figures of a sweep as history, where code, packages or inputs have
         changed since. Raises OSError."""
-        from farm.results.history import replaced
+        from farm.results.kept.history import replaced
 
         planned = {cell.cell.id: cell.steps.get("measure") for cell in plan.cells}
         try:
@@ -177,7 +177,7 @@ class Results:
 
     def history(self, target: str | None, sweep: str | None) -> list[Row]:
         """Return the rows that were kept, as `history.read`. Raises InputError, OSError."""
-        from farm.results import history
+        from farm.results.kept import history
 
         if self.mirror:
             self.mirror.pull(history.FOLDER)

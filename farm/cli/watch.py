@@ -126,7 +126,7 @@ def _as_table(sweep: str, results: Results, console: Console) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    from farm.results.tables import render
+    from farm.results.tables.render import render
     from farm.terminal.styles import show
 
     def text(rows: Sequence[Row]) -> Text:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from farm.catalog import OPSETS, RUNTIMES
 from farm.models.families import KINDS, Family
-from farm.results.escaping import for_markdown
+from farm.results.tables.escaping import for_markdown
 from farm.runtimes import engine_runtimes
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from farm.offline.manifest import Manifest
 from farm.plan import Plan
 from farm.results.columns import Row
 from farm.results.rows import imported_rows
-from farm.results.tables import render
+from farm.results.tables.render import render
 from farm.results.tracking.follower import Tracker
 from farm.store.records import HERE
 

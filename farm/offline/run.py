@@ -39,7 +39,7 @@ from farm.offline.unpack import unpack
 from farm.plan import Plan, PlannedCell, Step
 from farm.results.columns import Row
 from farm.results.rows import make_rows
-from farm.results.tables import render
+from farm.results.tables.render import render
 from farm.store import Store
 from farm.units import format_seconds
 

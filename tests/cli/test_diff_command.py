@@ -12,7 +12,8 @@ import pytest
 from conftest import Done, Tool
 from rows import row
 
-from farm.results import history, leaderboard
+from farm.results import leaderboard
+from farm.results.kept import history
 from farm.specs import Cell
 
 RELEASES = ("runtime=openvino", "runtime=openvino@2025.2")

@@ -18,7 +18,7 @@ from farm.config.loader import load_matrix
 from farm.errors import InputError
 from farm.plan import make_plan
 from farm.results import leaderboard
-from farm.results.matrices import kept_matrix, matrix_path
+from farm.results.kept.matrices import kept_matrix, matrix_path
 
 
 def test_a_cell_that_is_not_recorded_is_named_with_the_nearest(tmp_path: Path) -> None:

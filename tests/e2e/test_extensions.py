@@ -39,7 +39,7 @@ READ = """\
 import sys
 from pathlib import Path
 from farm.results import leaderboard
-from farm.results.tables import render
+from farm.results.tables.render import render
 print(render(leaderboard.read(Path(sys.argv[1])), sys.argv[2]))
 """
 MATRIX = """\

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from farm.results import history, leaderboard
+from farm.results import leaderboard
+from farm.results.kept import history
 from farm.specs import Ref
 from farm.store import Store
 

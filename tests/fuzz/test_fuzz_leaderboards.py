@@ -21,7 +21,7 @@ from farm.results.picking.answers import Answer, answer_as_json, answers_as_text
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
 from farm.results.rows import make_rows
-from farm.results.tables import FORMATS, render
+from farm.results.tables.render import FORMATS, render
 from farm.store import Store
 
 

@@ -21,7 +21,7 @@ from farm.results import leaderboard
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
 from farm.results.rows import make_rows
-from farm.results.tables import FORMATS, render
+from farm.results.tables.render import FORMATS, render
 from farm.specs import ModelFacts, Ref
 from farm.store import Failure, Record, Store
 from farm.store.facts import facts_from

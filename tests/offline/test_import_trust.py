@@ -38,7 +38,7 @@ from farm.plan.machines.placement import cpu_model
 from farm.results import arrays, leaderboard
 from farm.results.cells import read_agreement
 from farm.results.rows import make_rows
-from farm.results.tables import FORMATS, render
+from farm.results.tables.render import FORMATS, render
 from farm.specs import ModelFacts, Ref, Tolerance
 from farm.store import Failure, Record, Store
 from farm.store.facts import facts_from

@@ -9,9 +9,9 @@ import pytest
 from rows import row
 
 from farm.errors import InputError
-from farm.results import history
 from farm.results.again import Again, is_unstable
 from farm.results.columns import COLUMNS
+from farm.results.kept import history
 from farm.specs import Ref
 
 

@@ -10,10 +10,10 @@ import pytest
 from rows import row
 
 from farm.results import leaderboard, tracking
-from farm.results.escaping import without_secrets
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
-from farm.results.tables import render, render_by_class
+from farm.results.tables.escaping import without_secrets
+from farm.results.tables.render import render, render_by_class
 
 
 def test_the_most_that_may_be_lost_is_half_a_point_unless_it_is_said() -> None:

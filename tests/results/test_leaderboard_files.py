@@ -25,7 +25,7 @@ from farm.results.names import inner
 from farm.results.picking.answers import pick_as_text
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
-from farm.results.tables import FORMATS, render
+from farm.results.tables.render import FORMATS, render
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from farm.results.columns import COLUMNS
 from farm.results.conditions import parse
 from farm.results.leaderboard.arrow import table_of
 from farm.results.names import inner, outer
-from farm.results.tables import render
+from farm.results.tables.render import render
 from farm.store.figures import AP_NAMES
 
 

@@ -24,7 +24,7 @@ from farm.results.picking.answers import pick_as_text
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
 from farm.results.picking.ties import pareto
-from farm.results.tables import render, render_by_class
+from farm.results.tables.render import render, render_by_class
 from farm.specs import Tolerance
 
 

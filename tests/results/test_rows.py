@@ -17,7 +17,7 @@ from farm.plan import STAGES, Plan, Step, make_plan
 from farm.plan.comparisons import Candidate, with_comparisons
 from farm.results import leaderboard
 from farm.results.columns import COLUMNS
-from farm.results.files import places
+from farm.results.kept.files import places
 from farm.results.rows import make_rows
 from farm.specs import ModelFacts
 from farm.store import Failure, Record, Store

@@ -177,7 +177,7 @@ def test_very_many_rows_are_fast_in_a_terminal_and_look_the_same(
 
 def test_a_pipe_needs_no_rich_unless_texts_are_not_ascii() -> None:
     code = (
-        "import sys, farm.terminal.tables, farm.results.tables, farm.cli.plan\n"
+        "import sys, farm.terminal.tables, farm.results.tables.render, farm.cli.plan\n"
         "farm.terminal.tables.table(['a'], [['b' * 100]], [False], styles=['red'])\n"
         "print('rich' in sys.modules)\n"
         "farm.terminal.tables.table(['a'], [['\u6a21']], [False])\n"

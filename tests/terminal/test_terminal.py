@@ -27,12 +27,12 @@ from farm.errors import InputError, StepFailed
 from farm.files import jsonfile
 from farm.plan import Needs, Step, make_plan
 from farm.results import leaderboard, tracking
-from farm.results.escaping import for_csv, for_markdown, shown, without_secrets
-from farm.results.matrices import keep_matrix, kept_matrix, matrix_path
+from farm.results.kept.matrices import keep_matrix, kept_matrix, matrix_path
 from farm.results.picking.answers import pick_as_text
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
-from farm.results.tables import render
+from farm.results.tables.escaping import for_csv, for_markdown, shown, without_secrets
+from farm.results.tables.render import render
 from farm.results.tracking.follower import Tracker
 from farm.run import guarded
 from farm.specs import Ref

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from farm.results.names import with_outer_names
 from farm.results.picking.ties import SAME_AP, pareto, with_trade_offs
-from farm.results.shown import shown_columns
-from farm.results.tables import render_columns
-from farm.results.values import value_text
+from farm.results.tables.fitting import shown_columns
+from farm.results.tables.render import render_columns
+from farm.results.tables.values import value_text
 from farm.store.records import HERE
 from farm.terminal import plain
 from farm.terminal.tables import fields

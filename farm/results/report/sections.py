@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from farm.results.columns import COLUMNS
-from farm.results.marks import legend, marked
 from farm.results.names import outer
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import picks
 from farm.results.report.conditions import Condition, conditions
 from farm.results.report.failures import Failure, failures
 from farm.results.report.points import AXES, axes_of, axis_text, front_of, points, shown
-from farm.results.shown import shown_columns
-from farm.results.tables import sort_rows
-from farm.results.values import value_text
+from farm.results.tables.fitting import shown_columns
+from farm.results.tables.marks import legend, marked
+from farm.results.tables.render import sort_rows
+from farm.results.tables.values import value_text
 from farm.terminal import plain
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from farm.files import atomic, jsonfile
-from farm.results import matrices
-from farm.results.escaping import shown
+from farm.results.kept import matrices
+from farm.results.tables.escaping import shown
 from farm.results.tracking import own_file
 from farm.results.tracking.cells import VERSION, digest_of, of_cell
 from farm.results.tracking.evidence import Evidence

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from farm.catalog import OWN_STAGES
-from farm.results.files import places
+from farm.results.kept.files import places
 from farm.results.tracking.runs import Dataset
 from farm.specs import Ref
 from farm.store.records import HERE

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 from farm import interrupts
 from farm.errors import InputError
 from farm.failures import in_one_line
-from farm.results import leaderboard, matrices, tracking
-from farm.results.escaping import shown, without_secrets
+from farm.results import leaderboard, tracking
+from farm.results.kept import matrices
+from farm.results.tables.escaping import shown, without_secrets
 from farm.results.tracking.artifacts import tail
 from farm.results.tracking.evidence import dataset_of, evidence_of, log_of, small_onnx_of
 from farm.results.tracking.runs import ONNX

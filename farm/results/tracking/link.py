@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from farm.files import jsonfile
-from farm.results.escaping import shown
+from farm.results.tables.escaping import shown
 from farm.results.tracking import own_file
 from farm.results.tracking.runs import EXPERIMENT
 

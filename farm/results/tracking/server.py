@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.failures import in_one_line
-from farm.results.escaping import without_secrets
+from farm.results.tables.escaping import without_secrets
 from farm.results.tracking import artifacts
 from farm.results.tracking.models import CONTEXT, EXTERNAL, SOURCE_TYPE, mlmodel
 from farm.results.tracking.runs import (

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.errors import InputError
-from farm.results.as_run import as_run
+from farm.results.kept.as_run import as_run
 from farm.results.names import outer
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import picks
 from farm.results.picking.ties import pareto
-from farm.results.shown import shown_columns
-from farm.results.tables import render_columns
+from farm.results.tables.fitting import shown_columns
+from farm.results.tables.render import render_columns
 from farm.results.tracking.cells import STATES
 from farm.results.tracking.runs import NOTE, Content, Dataset
 

@@ -13,8 +13,9 @@ import yaml
 from rows import row
 
 from farm.catalog import OWN_STAGES
-from farm.results import leaderboard, matrices, tracking
+from farm.results import leaderboard, tracking
 from farm.results.columns import COLUMNS
+from farm.results.kept import matrices
 from farm.results.tracking import sweeps
 from farm.results.tracking.cells import METRICS, digest_of, of_cell
 from farm.results.tracking.names import run_names

@@ -11,13 +11,13 @@ from rows import row
 
 from farm.detections.compare import agreement
 from farm.errors import InputError
-from farm.results.escaping import shown, without_secrets
 from farm.results.names import with_outer_names
 from farm.results.picking.answers import Answer, pick_as_json, pick_as_text
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
 from farm.results.picking.ties import pareto
-from farm.results.tables import render, render_by_class, sort_rows
+from farm.results.tables.escaping import shown, without_secrets
+from farm.results.tables.render import render, render_by_class, sort_rows
 from farm.specs import Tolerance
 
 

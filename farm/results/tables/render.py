@@ -11,14 +11,14 @@ from typing import Any
 
 from farm.results.by_class import CLASS_COLUMNS, by_class
 from farm.results.columns import COLUMNS, Row
-from farm.results.escaping import for_csv, for_markdown
-from farm.results.marks import LOOKED_AT, legend, marked
 from farm.results.names import outer, with_outer_names
-from farm.results.notes import origins, reasons
 from farm.results.picking.obstacles import obstacles
-from farm.results.shown import WIDE, left_out, shown_columns, that_fit
-from farm.results.values import Shown, is_numeric, texts
-from farm.results.views import View
+from farm.results.tables.escaping import for_csv, for_markdown
+from farm.results.tables.fitting import WIDE, left_out, shown_columns, that_fit
+from farm.results.tables.marks import LOOKED_AT, legend, marked
+from farm.results.tables.notes import origins, reasons
+from farm.results.tables.values import Shown, is_numeric, texts
+from farm.results.tables.views import View
 from farm.terminal import plain
 from farm.terminal.tables import table, terminal_width
 

@@ -7,9 +7,9 @@ import itertools
 import pytest
 from rows import row
 
-from farm.results.shown import WIDE, left_out, shown_columns, that_fit
-from farm.results.tables import render
-from farm.results.views import View
+from farm.results.tables.fitting import WIDE, left_out, shown_columns, that_fit
+from farm.results.tables.render import render
+from farm.results.tables.views import View
 
 MORE = {
     "measured_at": "2026-11-30T01:51:33Z", "build_s": 1.5, "latency_p90_ms": 11.0, "rank": 1,

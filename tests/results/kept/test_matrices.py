@@ -14,8 +14,8 @@ from farm.config.loader import load_matrix
 from farm.config.yaml_values import read
 from farm.errors import InputError
 from farm.plan import make_plan
-from farm.results.as_run import as_run
-from farm.results.matrices import keep_matrix, kept, kept_matrix
+from farm.results.kept.as_run import as_run
+from farm.results.kept.matrices import keep_matrix, kept, kept_matrix
 
 
 @needs_packages

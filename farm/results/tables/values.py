@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from farm.results.marks import Marked
+from farm.results.tables.marks import Marked
 from farm.terminal import plain
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rows import row
 
-from farm.results.marks import legend, marked
-from farm.results.tables import render
+from farm.results.tables.marks import legend, marked
+from farm.results.tables.render import render
 
 
 def ranked(cell: str, rank: int | None, **values: object) -> dict[str, object]:

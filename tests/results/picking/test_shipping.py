@@ -10,7 +10,7 @@ from rows import row
 
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import Pick, pick
-from farm.results.shipping import altered, checked
+from farm.results.picking.shipping import altered, checked
 from farm.specs import Ref
 from farm.store import Record, Store, integrity
 from farm.store.imports import imports, place, write_origin

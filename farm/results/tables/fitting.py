@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from farm.results.columns import COLUMNS, Row
 from farm.results.names import outer
-from farm.results.values import Shown, is_numeric, texts
+from farm.results.tables.values import Shown, is_numeric, texts
 from farm.store.records import HERE
 from farm.terminal.tables import text_width
 

@@ -1,0 +1,1 @@
+"""Rows of the leaderboard as people read them: tables, csv, json, markdown."""
