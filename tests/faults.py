@@ -11,8 +11,8 @@ from contextlib import suppress
 
 Rule = Callable[[str, str, int], str]
 """From a request's method and path, and how many of the two there were before: what happens to it.
-`503`, `403`: the server is not asked. `lost`: it is, and the answer does not arrive. `cut`: half of
-the answer arrives. `slow`: it arrives late. Else it arrives as it is."""
+`503`, `403`, `501`: the server is not asked. `lost`: it is, and the answer does not arrive. `cut`:
+half of the answer arrives. `slow`: it arrives late. Else it arrives as it is."""
 
 
 def _refusal(status: bytes, code: bytes) -> bytes:
@@ -23,6 +23,7 @@ def _refusal(status: bytes, code: bytes) -> bytes:
 _REFUSALS = {
     "503": _refusal(b"503 Slow", b"SlowDown"),
     "403": _refusal(b"403 Forbidden", b"AccessDenied"),
+    "501": _refusal(b"501 Not Implemented", b"NotImplemented"),
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,9 @@ from farm.specs import Ref
 from farm.store import Record, Store
 from farm.store.objects import Objects
 from farm.store.opening import open_objects
-from farm.store.remote import opening
+from farm.store.remote import opening, service
 from farm.store.remote.node import NodeFolder
+from farm.store.remote.runs import RunClaims
 from farm.store.remote.store import RemoteStore
 
 
@@ -92,6 +94,14 @@ def use(server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@contextmanager
+def begun(objects: Objects, expires_s: float | None = None) -> Iterator[RunClaims]:
+    own = RunClaims(objects, expires_s)
+    own.begin()
+    yield own
+    own.release_all()
+
+
 KEY, OTHER = "ab" * 32, "cd" * 32
 REF, CHILD = Ref("export", KEY), Ref("build", OTHER)
 
@@ -108,8 +118,30 @@ def node(objects: Objects, tmp_path: Path) -> Nodes:
     """The store as a process of a node sees it, by the node's name."""
 
     def found(name: str, most: int = 1 << 30) -> RemoteStore:
-        return RemoteStore(objects, NodeFolder(tmp_path / name, most))
+        return RemoteStore(objects, NodeFolder(tmp_path / name, most), True)
 
+    return found
+
+
+ASKED = ("get", "put", "put_if_absent", "replace", "download", "entry", "listed")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests of this process from now on, each with the end of the object's name."""
+    found = list[str]()
+
+    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: object, place: str, *more: Any) -> Any:
+            found.append(f"{name} {place.rpartition('/')[2]}")
+            return real(self, place, *more)
+
+        return call
+
+    for name in ASKED:
+        monkeypatch.setattr(
+            service.ObstoreObjects, name, noting(name, getattr(service.ObstoreObjects, name))
+        )
     return found
 
 

@@ -4,8 +4,8 @@ Left out, since no test could or should notice it:
 
 - annotations, decorators, texts, what type checkers alone read, and calls of `log`;
 - how large a limit is: constants named MOST_..., LONGEST_... or ..._S, the keyword `timeout`, how
-  often something is tried (`for _ in range(3)`), how long a pause is (`sleep(0.1)`) and how much is
-  read at a time (`read(1 << 20)`); the comparisons with a limit are broken;
+  often something is tried (`for _ in range(3)`), how long a pause is (`sleep(pause / 4)`) and how
+  much is read at a time (`read(1 << 20)`); the comparisons with a limit are broken;
 - how large and how faint things are in a picture: numbers under keys such as `fontSize`;
 - whether a bound with a tolerance for rounding (`a > b + 1e-9`) may be reached itself;
 - `durable`, of which only a loss of power tells;
@@ -148,7 +148,7 @@ def _is_left_out_of(parent: ast.AST, name: str, position: int, node: ast.AST) ->
     match parent, node:
         case ast.For(target=ast.Name(id="_")), ast.Call(args=[ast.Constant()]):
             return name == "iter"
-        case ast.Call(func=ast.Attribute(attr="sleep")), ast.Constant():
+        case ast.Call(func=ast.Attribute(attr="sleep")), _:
             return True
         case (
             ast.Call(func=ast.Attribute(attr="read")),

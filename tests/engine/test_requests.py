@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from object_stores import CHILD, REF, Nodes, leave
@@ -22,27 +20,6 @@ from farm.store import Record
 from farm.store.objects import Objects
 from farm.store.opening import open_store
 from farm.store.remote import answers, service
-
-ASKED = ("get", "put", "put_if_absent", "replace", "download", "entry", "listed")
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The requests of this process from now on, each with the end of the object's name."""
-    found = list[str]()
-
-    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(self: object, place: str, *more: Any) -> Any:
-            found.append(f"{name} {place.rpartition('/')[2]}")
-            return real(self, place, *more)
-
-        return call
-
-    for name in ASKED:
-        monkeypatch.setattr(
-            service.ObstoreObjects, name, noting(name, getattr(service.ObstoreObjects, name))
-        )
-    return found
 
 
 def test_a_step_costs_its_claim_two_looks_and_what_it_puts(
@@ -178,7 +155,7 @@ def test_many_steps_that_are_not_there_are_found_so_by_one_listing(
     assert sorted(asked) == ["get record.json"] * 2 + ["listed export", "listed failed"]
     assert [ref for ref in refs if two.record(ref)] == refs[:2]
     assert len(asked) == 4
-    monkeypatch.setattr(answers, "_LISTED", 0.1)  # what is there is much more than what is asked
+    monkeypatch.setattr(answers, "_MOST_LISTED", 0.1)  # there is much more than what is asked
     three = node("three")
     asked.clear()
     three.learn(refs)

@@ -14,7 +14,7 @@ import pytest
 from farm.specs import Ref
 from farm.store import Failure, Record, Store
 from farm.store.imports import imports, place, write_origin
-from farm.store.records import Origin, digest_of
+from farm.store.records import Origin, digest_of, parse_failure, parse_record
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 
@@ -47,6 +47,15 @@ def test_records_and_failures_are_json_with_a_field_a_line(store: Store) -> None
     text = (store.root / "failed" / f"{OTHER}.json").read_text()
     assert text.splitlines()[1] == ' "stage": "export",' and json.loads(text) == asdict(failure)
     assert store.failure(OTHER) == failure
+
+
+def test_what_the_oldest_files_lack_is_empty() -> None:
+    since = ("files", "left_out", "code", "digests", "parents", "digest", "ended")
+    old = {name: value for name, value in asdict(record()).items() if name not in since}
+    found = parse_record(json.dumps(old).encode())
+    assert [getattr(found, name) for name in since] == [{}, {}, "", {}, {}, "", 0.0]
+    failure = parse_failure(b'{"stage": "export", "key": "k", "label": "a", "reason": "why"}')
+    assert (failure.kind, failure.limit, failure.seconds, failure.ended) == ("", 0.0, 0.0, 0.0)
 
 
 def test_the_root_is_absolute_and_of_the_users_home(

@@ -19,9 +19,12 @@ _ABSENT_S = 30.0
 """How long it is believed that an object is not there: another sweep may put it at any time, unless
 this one is alone."""
 
-_MANY, _LISTED = 16, 100
-"""From so many steps on, what is there is looked for by a listing, unless that has over so many
-names for each of them: a request lists a thousand, and asks for one."""
+_MANY = 16
+"""From so many steps on, what is there is looked for by a listing."""
+
+_MOST_LISTED = 100
+"""Names in a listing for each of the steps; where there are more, each step is asked for: a request
+lists a thousand, and asks for one."""
 
 
 class Answers(CachedStore):
@@ -115,7 +118,7 @@ class Answers(CachedStore):
         """The steps without those that a listing of the records does not have."""
         if len(refs) < _MANY:
             return refs
-        there, names = set[str](), _LISTED * len(refs)
+        there, names = set[str](), _MOST_LISTED * len(refs)
         until = time.monotonic() + _ABSENT_S
         for stage in dict.fromkeys(ref.stage for ref in refs):
             for entry in self.objects.listed(stage):
@@ -199,10 +202,8 @@ class Answers(CachedStore):
         copy.unlink(missing_ok=True)
         try:
             self.objects.download(name, copy)
-        except FileNotFoundError:
+        except OSError as error:
             copy.unlink(missing_ok=True)
-            if absent is not None:
+            if absent is not None and isinstance(error, FileNotFoundError):
                 copy.write_bytes(absent)
-        except OSError:
-            copy.unlink(missing_ok=True)
         return copy

@@ -94,7 +94,7 @@ class ObjectClaims:
             self._released.remove(name)
         place, own = f"{self.folder}/{name}", self._own()
         if not (self.objects.put_if_absent(place, own) or self._taken_over(place, own)):
-            self._others[name] = time.monotonic() + min(_ASKED_S, self._expires_s / BEATS)
+            self._others[name] = time.monotonic() + _ASKED_S
             return False
         self._held.add(name)
         self._others.pop(name, None)
@@ -120,13 +120,13 @@ class ObjectClaims:
             self._others.pop(name, None)
         return True
 
-    def _last_sign(self, name: str) -> float:
-        """When the session that has a claim was put last; 0.0 where either is gone."""
+    def _last_sign(self, name: str) -> float | None:
+        """When the session that has a claim was put last; None where either is gone."""
         try:
             token = token_of(self.objects.get(f"{self.folder}/{name}"))
             return self.objects.entry(self._session(token)).modified
         except FileNotFoundError:
-            return 0.0
+            return None
 
     def release(self, name: str) -> None:
         """Give a claim back, within a second."""
@@ -181,7 +181,7 @@ class ObjectClaims:
     def _is_alive(self, token: str) -> bool:
         if token == self._token:
             return True
-        if not token or token in self._dead:
+        if token in self._dead:
             return False
         try:
             modified = self.objects.entry(self._session(token)).modified
@@ -223,8 +223,7 @@ class ObjectClaims:
             with suppress(OSError):  # tried again
                 if time.monotonic() - self._put_at >= pause:
                     self._put_session()
-                if self._released:
-                    self._delete_released()
+                self._delete_released()
                 self._look_around()
 
     def _look_around(self) -> None:

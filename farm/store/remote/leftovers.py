@@ -49,13 +49,14 @@ def remove_dead(own: ObjectClaims) -> list[str]:
     """
     if next(own.objects.listed(own.folder), None) is None:
         return []
-    removed = list[str]()
-    for name in dead(own.objects, own.now(), own.folder):
-        if name.startswith(SESSIONS):
-            own.objects.delete([f"{own.folder}/{name}"])
-        elif own.claim(name):
-            own.release(name)
-        else:
-            continue
-        removed.append(name)
-    return removed
+    return [name for name in dead(own.objects, own.now(), own.folder) if _removed(own, name)]
+
+
+def _removed(own: ObjectClaims, name: str) -> bool:
+    """Remove a claim or a session; return whether nobody else has it by now."""
+    if name.startswith(SESSIONS):
+        own.objects.delete([f"{own.folder}/{name}"])
+        return True
+    if is_own := own.claim(name):
+        own.release(name)
+    return is_own

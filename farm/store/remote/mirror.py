@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from farm.files import atomic, jsonfile
-from farm.store.objects import Entry, Objects, at_once
+from farm.store.objects import Objects, at_once
 
 _MARKS = ".mirror.json"
 """In the folder: by name of an object, its tag, and the size and the time of change of its file."""
@@ -28,14 +28,13 @@ class Mirror:
         Raises:
             OSError: the service fails, or the folder cannot be written.
         """
-        entries = {one.name: one for one in self.objects.listed(prefix) if wanted(one.name)}
+        tags = {one.name: one.tag for one in self.objects.listed(prefix) if wanted(one.name)}
         marks = self._marks()
-        new = (one for one in entries.values() if self._mark(one) != marks.get(one.name))
-        at_once(self._fetch, new)
+        at_once(self._fetch, [name for name in tags if self._mark(name, tags) != marks.get(name)])
         for name in self._files(prefix):
-            if name not in entries and wanted(name):
+            if name not in tags and wanted(name):
                 (self.folder / name).unlink(missing_ok=True)
-        self._keep({**marks, **{one.name: self._mark(one) for one in entries.values()}})
+        self._keep(marks, tags)
 
     def push(self, names: Iterable[str]) -> None:
         """Put files of the folder as objects. Raises OSError."""
@@ -44,14 +43,13 @@ class Mirror:
             return name, self.objects.put(name, self.folder / name)
 
         tags = dict(at_once(put, names))
-        own = {name: self._mark(Entry(name, 0, 0.0, tag)) for name, tag in tags.items()}
-        self._keep({**self._marks(), **own})
+        self._keep(self._marks(), tags)
 
-    def _fetch(self, entry: Entry) -> None:
-        path = self.folder / entry.name
+    def _fetch(self, name: str) -> None:
+        path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(path, durable=False) as part:
-            self.objects.download(entry.name, part)
+            self.objects.download(name, part)
             part.chmod(0o600)  # the matrices of sweeps may have secrets in them
 
     def _files(self, prefix: str) -> Iterator[str]:
@@ -59,12 +57,12 @@ class Mirror:
             if path.is_file() and not path.name.startswith("."):
                 yield path.relative_to(self.folder).as_posix()
 
-    def _mark(self, entry: Entry) -> list[object]:
-        tag = entry.tag.replace('"', "")  # which some services leave out of listings
+    def _mark(self, name: str, tags: Mapping[str, str]) -> list[object]:
+        tag = tags[name].replace('"', "")  # which some services leave out of listings
         try:
-            found = os.stat(self.folder / entry.name)
+            found = os.stat(self.folder / name)
         except OSError:
-            return [tag, -1, -1]
+            return [tag]
         return [tag, found.st_size, found.st_mtime_ns]
 
     def _marks(self) -> dict[str, list[object]]:
@@ -74,7 +72,9 @@ class Mirror:
             return {}
         return value if isinstance(value, dict) else {}
 
-    def _keep(self, marks: dict[str, list[object]]) -> None:
-        there = {name: mark for name, mark in marks.items() if (self.folder / name).exists()}
+    def _keep(self, marks: Mapping[str, list[object]], tags: Mapping[str, str]) -> None:
+        """Keep the marks of the files that are there, anew for the objects with these tags."""
+        found = {**marks, **{name: self._mark(name, tags) for name in tags}}
+        there = {name: mark for name, mark in found.items() if (self.folder / name).exists()}
         self.folder.mkdir(parents=True, exist_ok=True)
         atomic.write(self.folder / _MARKS, json.dumps(there), durable=False, private=True)

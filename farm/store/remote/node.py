@@ -121,7 +121,7 @@ class NodeFolder:
             with self._unused(one.folder.name) as unused:
                 if unused:
                     self.remove(one.folder)
-                    self._lock(one.folder.name).unlink(missing_ok=True)
+                    self._lock(one.folder.name).unlink()
                     total -= one.size
 
     def remove_abandoned(self) -> int:
@@ -137,7 +137,7 @@ class NodeFolder:
     def remove(self, folder: Path) -> None:
         """Remove an artifact, at once for whoever looks."""
         gone = self.root / "tmp" / f"gone.{folder.name}.{os.getpid()}.{time.monotonic_ns()}"
-        gone.parent.mkdir(parents=True, exist_ok=True)
+        gone.parent.mkdir(exist_ok=True)
         with suppress(FileNotFoundError):  # another process was faster
             folder.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)

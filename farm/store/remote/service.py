@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import secrets
@@ -29,10 +30,12 @@ _PART = 8 << 20
 _UNKNOWN = re.compile(r"status code: 501|NotImplemented")
 """What services answer that do not know conditions."""
 
-_TRIES, _AGAIN_S = 5, 30.0
+_TRIES = 5
+_AGAIN_S = 30.0
 """A request whose connection is cut is made so often at least, and for so many seconds."""
 
-_PAUSE_S, _LONGEST_S = 0.2, 5.0
+_PAUSE_S = 0.2
+_LONGEST_S = 5.0
 """The pause before it is made again, which doubles each time, up to the second of these."""
 
 
@@ -221,7 +224,7 @@ class ObstoreObjects:
         except FileNotFoundError as error:
             if is_missing_bucket(str(error)):
                 raise Unreachable(self.url, reason_of(error, self.url)) from None
-            raise FileNotFoundError(2, "no such object", f"{self.url}/{name}") from None
+            raise FileNotFoundError(errno.ENOENT, "no such object", f"{self.url}/{name}") from None
         except (BaseError, ValueError, PermissionError) as error:
             reason = reason_of(error, self.url)
             raise Unreachable(self.url, reason, is_passing(error, self.url)) from None

@@ -24,7 +24,7 @@ class RemoteStore(Arrivals):
     Of an artifact the files count by what arrives here: `compared` looks at the record alone.
     """
 
-    def __init__(self, objects: Objects, node: NodeFolder, with_inputs: bool = True) -> None:
+    def __init__(self, objects: Objects, node: NodeFolder, with_inputs: bool) -> None:
         super().__init__(objects, node, with_inputs)
         self._has_imports = False
 

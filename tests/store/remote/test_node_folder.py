@@ -77,6 +77,54 @@ def test_what_was_used_a_moment_ago_stays(node: Nodes, monkeypatch: pytest.Monke
     assert two.path(REF).exists()
 
 
+def test_the_folder_is_trimmed_when_a_twentieth_of_it_was_added_for_each_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process counts what it adds itself, and there may be one for each core."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    folder = NodeFolder(tmp_path, 20 * 4 * 100)
+
+    def is_trimmed(added: int) -> bool:
+        (tmp_path / "tmp" / "left").mkdir(parents=True)  # by a dead process
+        folder.added(added)
+        folder.make_room()
+        trimmed = not (tmp_path / "tmp" / "left").exists()
+        folder.remove_abandoned()
+        return trimmed
+
+    found = [is_trimmed(size) for size in (0, 0, 99, 1, 99, 1)]
+    assert found == [True, False, False, True, False, True]  # it is not known what was there
+
+
+def test_what_fits_to_the_byte_stays(node: Nodes) -> None:
+    for ref in REFS[:2]:
+        leave(node("one"), ref)
+    folder = node("one").root
+    size = sum(one.stat().st_size for one in folder.rglob(f"*/{'?' * 64}/**/*") if one.is_file())
+    NodeFolder(folder, size).trim()
+    assert kept(node("one")) == set(REFS[:2])
+    NodeFolder(folder, size - 1).trim()
+    assert len(kept(node("one"))) == 1
+    assert [*(folder / "locks").iterdir()] == []  # nor is one left of what is gone
+
+
+def test_the_folder_of_locks_may_be_made_by_two_processes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real = NodeFolder(tmp_path / "new" / "node", 1), os.open
+
+    def opened(path: Path, *words: int) -> int:
+        monkeypatch.undo()
+        folder._lock("ab").parent.mkdir(parents=True)  # right after it was seen to be missing
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "open", opened)
+    with folder.held(["ab"]):
+        assert folder._lock("ab").exists()
+    with NodeFolder(tmp_path / "alone" / "node", 1).held(["ab"]):
+        assert real is os.open
+
+
 HOLD = """
 import sys
 from pathlib import Path

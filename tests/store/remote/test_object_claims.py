@@ -8,14 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from object_stores import S3, use
 
-from farm.store.objects import Objects, at_once
+from farm.store.objects import Entry, Objects, at_once
 from farm.store.opening import open_objects
-from farm.store.remote import claims
-from farm.store.remote.claims import ObjectClaims
+from farm.store.remote import claims, service
+from farm.store.remote.claims import ObjectClaims, token_of
 from farm.store.remote.leftovers import dead, remove_dead
 
 PROJECT = Path(__file__).parents[3]
@@ -75,6 +76,7 @@ def test_the_names_of_a_killed_process_are_free_when_it_has_expired(
     objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "ROUNDED_S", 1.5)
+    monkeypatch.setattr(claims, "_ASKED_S", 0.2)
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD, objects.url],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
@@ -128,6 +130,8 @@ def test_what_a_killed_process_has_left_is_named_and_removed_and_nothing_else(
 def test_a_claim_is_waited_for_until_its_process_gives_a_sign_of_life(
     objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said = list[tuple[str, ...]]()
+    monkeypatch.setattr(claims.log, "info", lambda *words: said.append(words))
     monkeypatch.setattr(claims, "EXPIRES_S", 5.0)
     own, lives = ObjectClaims(objects), ObjectClaims(objects)
     assert lives.claim("a")
@@ -136,8 +140,74 @@ def test_a_claim_is_waited_for_until_its_process_gives_a_sign_of_life(
     assert time.monotonic() - began < 5.0
     lives._ended.set()  # as a process that was killed: it gives no sign any more
     assert own.outlast("a")
-    assert own._held == {"a"}
+    assert own._held == {"a"} and [one[1:] for one in said] == [("a",)] * 2  # of each wait once
     own.release_all()
+
+
+def test_a_claim_lives_as_long_as_its_session_may(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, lives = ObjectClaims(objects), ObjectClaims(objects)
+    assert lives.claim("a")
+    lives._ended.set()
+    put_at = objects.entry(f"claims/sessions/{lives._token}").modified
+    for after, is_alive in ((61.5, True), (62.5, False)):  # EXPIRES_S and ROUNDED_S
+        monkeypatch.setattr(own, "now", lambda after=after: put_at + after)
+        assert own.is_held_elsewhere("a") is is_alive
+    own.release_all()
+    lives.release_all()
+
+
+def test_the_service_is_not_asked_what_it_has_just_said(objects: Objects, asked: list[str]) -> None:
+    own, other = ObjectClaims(objects), ObjectClaims(objects)
+    assert other.claim("other's")
+    for name in ("a", "b"):
+        objects.put(f"claims/{name}", b'{"session": "0123456789abcdef"}')
+    assert own.claim("a") and own.claim("b") and not own.claim("other's")
+    assert asked.count("entry 0123456789abcdef") == 1  # it is dead
+    asked.clear()
+    assert own.claim("a") and not own.claim("other's")
+    assert not [name for name in asked if "put_if_absent" in name or "entry" in name]
+    own.release_all()
+    other.release_all()
+
+
+def test_a_claim_that_is_given_back_right_then_is_free(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = ObjectClaims(objects), ObjectClaims(objects)
+    assert other.claim("a")
+    own._begin()
+
+    def entry(self: Any, name: str) -> Entry:
+        other.release_all()
+        return real(self, name)
+
+    real = service.ObstoreObjects.entry
+    monkeypatch.setattr(service.ObstoreObjects, "entry", entry)
+    assert own.claim("a")
+    own.release_all()
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(25, []), (40, ["claims/a"])])
+def test_claims_are_deleted_while_their_session_is_surely_alive(
+    objects: Objects, seconds: float, left: list[str]
+) -> None:
+    """Half of the time after which another may take them over."""
+    own = ObjectClaims(objects)
+    assert own.claim("a")
+    own._ended.set()
+    assert own._thread is not None
+    own._thread.join()
+    own._put_at -= seconds
+    own.release_all()
+    assert names(objects) == left
+
+
+def test_a_damaged_claim_is_of_no_session() -> None:
+    for content in (b"", b"[]", b"{}", b'{"session": 3}', b'{"session": "../a"}', b"[" * 5000):
+        assert token_of(content) == ""
+    assert token_of(b'{"session": "0a"}') == "0a"
 
 
 def test_of_two_who_find_a_dead_holder_one_takes_over(objects: Objects) -> None:

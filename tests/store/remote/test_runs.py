@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from object_stores import S3, use
+from conftest import wait_for
+from object_stores import S3, begun, use
 
 from farm.store.objects import Objects, Unreachable, at_once
 from farm.store.opening import open_objects
@@ -20,28 +17,11 @@ from farm.store.remote import claims, service
 from farm.store.remote.claims import ObjectClaims
 from farm.store.remote.runs import RunClaims
 
-PROJECT = Path(__file__).parents[3]
-
 
 def claimed(objects: Objects) -> set[str]:
     """The names of all claims but the sessions."""
     found = (one.name.removeprefix("claims/") for one in objects.listed("claims"))
     return {name for name in found if "/" not in name}
-
-
-def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-@contextmanager
-def begun(objects: Objects, expires_s: float | None = None) -> Iterator[RunClaims]:
-    own = RunClaims(objects, expires_s)
-    own.begin()
-    yield own
-    own.release_all()
 
 
 def test_a_run_that_is_alone_claims_nothing_and_leaves_nothing(objects: Objects) -> None:
@@ -65,7 +45,7 @@ def test_what_runs_is_claimed_before_another_run_begins_a_step(objects: Objects)
             assert not other.claim("a") and other.claim("done") and other.claim("c")
             assert own.claim("a") and not own.claim("c")
             own.release("b")
-            until(lambda: "b" not in claimed(objects))
+            wait_for(lambda: "b" not in claimed(objects))
             assert other.claim("b")
             with begun(objects) as third:
                 assert not third.claim("a") and not third.claim("b") and third.claim("d")
@@ -114,7 +94,7 @@ def test_what_ends_while_it_is_claimed_for_another_run_is_free(
         patch.setattr(service.ObstoreObjects, "put_if_absent", put_if_absent)
         other = RunClaims(objects)
         other.begin()
-    until(lambda: other.claim("a"))
+    wait_for(lambda: other.claim("a"))
     own.release_all()
     other.release_all()
 
@@ -169,7 +149,7 @@ def test_who_runs_no_steps_disturbs_no_run(objects: Objects) -> None:
     with begun(objects) as own, claims.session(objects) as tool:
         assert own.claim("a") and tool.claim("gc")
         looked = own._idle
-        until(lambda: tool._token in looked)
+        wait_for(lambda: tool._token in looked)
         with begun(objects) as other:
             assert not other.alone
     with claims.session(objects) as tool:
@@ -187,68 +167,6 @@ def test_a_session_of_an_earlier_version_is_that_of_a_run_that_claims_its_steps(
     with begun(objects) as own:
         assert not own.alone and not own.claim("a") and own.claim("b")
     earlier.release_all()
-
-
-HOLD = """
-import sys
-from farm.store.opening import open_objects
-from farm.store.remote.runs import RunClaims
-held = RunClaims(open_objects(sys.argv[1]), expires_s=3.0)
-held.begin()
-assert held.alone and held.claim("a")
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_run_waits_for_the_end_of_one_that_was_killed_and_is_then_alone(
-    objects: Objects, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(claims, "ROUNDED_S", 1.0)
-    other = subprocess.Popen(
-        [sys.executable, "-c", HOLD, objects.url],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
-    )  # fmt: skip
-    assert other.stdout is not None and other.stdout.readline() == "held\n"
-    other.kill()
-    other.communicate()
-    began = time.monotonic()
-    with begun(objects, 3.0) as own:
-        assert own.alone and own.claim("a") and time.monotonic() - began > 1.0
-
-
-def suspend(own: RunClaims) -> None:
-    """As a process that was stopped for long: its thread makes no request from here on."""
-    own._ended.set()
-    assert own._thread is not None
-    own._thread.join()
-    own._put_at -= 1000
-    own.objects.delete([f"claims/sessions/{own._token}"])
-
-
-def test_a_run_that_was_suspended_is_seen_before_it_goes_on(objects: Objects) -> None:
-    with begun(objects) as own:
-        suspend(own)
-        assert own.claim("a") and own.alone
-        assert f"claims/sessions/{own._token}" in {one.name for one in objects.listed("claims")}
-
-
-def test_a_run_that_was_taken_for_dead_finds_the_one_that_has_taken_its_place(
-    objects: Objects,
-) -> None:
-    suspended = RunClaims(objects, 5.0)
-    suspended.begin()
-    assert suspended.alone and suspended.claim("a")
-    suspend(suspended)
-    with begun(objects, 5.0) as own:
-        assert own.alone and own.claim("a") and own.claim("b")
-        assert suspended.claim("c") and not suspended.alone and not own.alone
-        assert not suspended.claim("b") and claimed(objects) >= {"a", "b", "c"}
-        own.release("a")  # both run it, and one has claimed it
-        own._delete_released()
-        assert "a" in claimed(objects)
-        suspended.release_all()
-        assert claimed(objects) == {"b"}
 
 
 def test_without_conditions_no_run_is_alone_and_none_waits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -49,8 +50,9 @@ def test_what_was_put_is_there_under_any_name(objects: Objects, tmp_path: Path) 
     assert [*objects.listed("b")] == []
     objects.delete([ODD, "a/nothing"])
     objects.delete([])
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as error:
         objects.get(ODD)
+    assert error.value.errno == errno.ENOENT and error.value.filename == f"{objects.url}/{ODD}"
     with pytest.raises(FileNotFoundError):
         objects.entry(ODD)
 
@@ -87,6 +89,8 @@ def test_no_large_object_is_read_as_a_small_one(
     objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objects.put("x", b"0123")
+    monkeypatch.setattr(jsonfile, "MOST_BYTES", 4)
+    assert objects.get("x") == b"0123"
     monkeypatch.setattr(jsonfile, "MOST_BYTES", 3)
     with pytest.raises(ValueError, match="larger than 3 bytes"):
         objects.get("x")
