@@ -154,6 +154,7 @@ def test_objectives_choose_differently() -> None:
     assert best == {"latency": "quick", "throughput": "batched", "ap": "precise"}
     why = "highest throughput (400.0 images/s) of 3 eligible cells (of 3); next is quick with 200.0"
     assert pick(rows, Criteria("throughput")).why == why
+    assert pick(rows[::2], Criteria("throughput")).why.endswith("; next is precise with 30.0")
     alone = pick(rows[:1], Criteria("throughput")).why
     assert alone == "highest throughput (200.0 images/s), the only eligible cell (of 1)"
     assert [one["cell"] for one in pareto(rows)] == ["quick", "precise"]

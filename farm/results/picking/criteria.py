@@ -86,7 +86,7 @@ class DropLimit:
             return f"loses {_as_points(drop)} points of {kind} AP"
         low, high = (_as_points(row.get(f"{kind}_ap_drop_{end}")) for end in ("low", "high"))
         said = f"loses {low} to {high} points of {kind} AP (95 % interval)"
-        if drop is None or drop * 100 > self.most:
+        if drop is None or self._is_over(drop * 100):
             return said
         images = row.get("evaluate_images")
         many = "its images are" if images is None else f"{images} images are"
@@ -104,10 +104,13 @@ class DropLimit:
         for kind in ("box", "mask"):
             points = self._points(row, kind)
             unknown = points is None and self.confident and row[f"{kind}_ap"] is not None
-            # A drop is a difference of decimal fractions: 0.005 may be a little more.
-            if unknown or (points is not None and points > self.most + 1e-9):
+            if unknown or (points is not None and self._is_over(points)):
                 found.append(kind)
         return found
+
+    def _is_over(self, points: float) -> bool:
+        # A drop is a difference of decimal fractions: 0.005 may be a little more.
+        return points > self.most + 1e-9
 
     def _points(self, row: Row, kind: str) -> float | None:
         drop: float | None = row.get(f"{kind}_ap_drop{'_high' if self.confident else ''}")

@@ -121,7 +121,7 @@ def _order(row: Row, objective: str) -> tuple[float, float, float, str]:
     ap = row["box_ap"] or 0
     main = {
         "latency": row["latency_p50_ms"],
-        "throughput": -(row["throughput_per_s"] or 0),
+        "throughput": -row["throughput_per_s"],
         "ap": -ap,
     }[objective]
     return (main, -ap, row["latency_p50_ms"], row["cell"])

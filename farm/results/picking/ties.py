@@ -86,11 +86,10 @@ def _tie(row: Row, leader: Row) -> bool:
     if row["rank"] == leader["rank"]:
         return True
     ends = [one.get(f"vs_best_{end}") for one in (row, leader) for end in ("low", "high")]
-    known: list[float] = [end for end in ends if end is not None]
-    if len(known) < len(ends):  # too few rounds for an interval: ranks are all that is known
+    if None in ends:  # too few rounds for an interval: ranks are all that is known
         return False
-    low, high, leader_low, leader_high = known
-    return low <= leader_high and leader_low <= high
+    # The leader's ratio is the least, so its interval begins before the other one ends.
+    return bool(row["vs_best_low"] <= leader["vs_best_high"])
 
 
 def _wide(row: Row) -> bool:

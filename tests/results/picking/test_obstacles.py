@@ -10,6 +10,7 @@ from rows import row
 from farm.results.conditions import parse
 from farm.results.picking.answers import pick_as_text
 from farm.results.picking.criteria import Criteria
+from farm.results.picking.obstacles import obstacles
 from farm.results.picking.select import pick
 
 ROWS = [
@@ -73,6 +74,20 @@ def test_a_value_that_no_cell_has_is_said_with_the_nearest_one() -> None:
     raw = pick(ROWS, Criteria(postprocess="host")).obstacles
     assert raw[0].reason == "no postprocess 'host'; expected one of: graph"
     assert raw[0].missed_by is None
+
+
+def test_two_engines_and_two_cells_are_in_the_plural() -> None:
+    assert lines(Criteria(max_latency_ms=4), ROWS[:2])[1:] == [
+        "  --max-latency-ms 4: the fastest takes 5.00 ms, 1.00 ms over; without it 2",
+        "    engines are left",
+    ]
+    assert lines(Criteria(max_latency_ms=4, min_ap=0.6), ROWS[:2])[3].endswith("2 cells miss it")
+
+
+def test_of_cells_that_miss_it_alike_the_fastest_is_the_nearest() -> None:
+    rows = [row("unmeasured", latency_p50_ms=None), *reversed(ROWS[:3])]
+    (found,) = obstacles(rows, [parse("stable = no")])
+    assert (found.cell, found.missed, found.left) == ("quick", 4, 4)
 
 
 def test_a_column_that_is_empty_in_all_cells_has_no_nearest_value() -> None:
@@ -144,6 +159,15 @@ def test_without_being_asked_to_be_confident_the_pick_says_what_is_not_shown() -
             {"box_ap_drop_high": 0.009, "box_ap_drop_low": 0.001, "evaluate_images": 64},
             "loses 0.10 to 0.90 points of box AP (95 % interval): 64 images are too few to tell"
             " whether it keeps to 0.5, at most 0.5",
+        ),
+        (
+            {"box_ap_drop_high": 0.009, "box_ap_drop_low": 0.001, "box_ap_drop": 0.5 - 0.495},
+            "loses 0.10 to 0.90 points of box AP (95 % interval): its images are too few to tell"
+            " whether it keeps to 0.5, at most 0.5",
+        ),
+        (
+            {"box_ap_drop_high": 0.009, "box_ap_drop_low": 0.001, "box_ap_drop": None},
+            "loses 0.10 to 0.90 points of box AP (95 % interval), at most 0.5",
         ),
         (
             {"box_ap_drop_high": 0.009}, "loses - to 0.90 points of box AP (95 % interval): its"

@@ -10,7 +10,7 @@ from rows import row
 from farm.results.picking.answers import Answer
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
-from farm.results.picking.ties import fastest
+from farm.results.picking.ties import fastest, pareto, with_trade_offs
 
 
 def ranked(cell: str, rank: int, low: float, high: float, **values: Any) -> dict[str, Any]:
@@ -28,13 +28,15 @@ def named(rows: list[dict[str, Any]]) -> tuple[str, list[str], str]:
 
 
 def test_cells_that_were_not_compared_are_ordered_by_latency_and_nothing_ties() -> None:
-    found = fastest([row("b"), row("a"), row("c", latency_p50_ms=10.001)])
+    found = fastest([row("0", box_ap=None), row("b"), row("a"), row("c", latency_p50_ms=10.001)])
     assert (found.best["cell"], found.ties, found.compared) == ("a", (), 0)
+    assert found.wide is False
 
 
 def test_a_cell_that_is_shown_to_be_faster_than_all_has_no_ties() -> None:
     found = fastest([ranked("b", 2, 1.1, 1.2), ranked("a", 1, 1, 1), ranked("c", 3, 1.3, 1.4)])
     assert (found.best["cell"], found.ties, found.compared) == ("a", (), 2)
+    assert found.chosen_by == ""
 
 
 def test_those_of_the_first_rank_tie_whatever_their_intervals() -> None:
@@ -113,6 +115,11 @@ def test_a_time_that_is_much_shorter_counts_before_all_else_though_it_is_not_pro
         assert fastest([ranked("a", 1, 1, 1), ranked("b", 1, low, high)]).wide == wide
 
 
+def test_ratios_to_the_best_cell_count_before_medians() -> None:
+    rows = [ranked("a", 1, 1, 1), ranked("b", 1, 1.06, 1.06, latency_p50_ms=10.0)]
+    assert named(rows) == ("a", ["b"], "the shorter time, which is not proven")
+
+
 def test_each_preference_is_among_those_that_the_one_before_leaves() -> None:
     rows = [
         ranked("a", 1, 1, 1, box_ap=0.49, peak_host_bytes=1e6),
@@ -121,6 +128,11 @@ def test_each_preference_is_among_those_that_the_one_before_leaves() -> None:
     ]
     by = "higher box AP (0.5000), then less memory (2.0 MB)"
     assert named(rows) == ("c", ["a", "b"], by)
+
+
+def test_the_name_decides_last_and_is_not_said_where_something_else_has_narrowed_them() -> None:
+    rows = [ranked("b", 1, 1, 1), ranked("a", 1, 1, 1), ranked("c", 1, 1, 1, box_ap=0.4)]
+    assert named(rows) == ("a", ["b", "c"], "higher box AP (0.5000)")
 
 
 def test_the_pick_says_what_ties_with_it_and_what_decided() -> None:
@@ -162,6 +174,18 @@ def test_ranks_hold_within_a_comparison() -> None:
     assert (found.best["cell"], found.ties, found.compared) == ("a", (), 1)
 
 
+def test_no_cell_of_the_front_is_beaten_in_both() -> None:
+    rows = [
+        row("slow", latency_p50_ms=9.0, box_ap=0.6), row("fast", latency_p50_ms=1.0, box_ap=0.2),
+        row("beaten", latency_p50_ms=5.0, box_ap=0.2), row("same", latency_p50_ms=9.0, box_ap=0.5),
+        row("raw", latency_p50_ms=0.5, box_ap=None), row("mid", latency_p50_ms=5.0, box_ap=0.4),
+    ]  # fmt: skip
+    rows += [row("slow raw", latency_p50_ms=9.5, box_ap=None)]
+    assert [one["cell"] for one in pareto(rows)] == ["raw", "fast", "mid", "slow"]
+    rows = [row("raw", latency_p50_ms=1.0, box_ap=None), row("fast", latency_p50_ms=1.0)]
+    assert [one["cell"] for one in pareto(rows)] == ["fast"]
+
+
 def test_a_pick_stands_on_the_front_for_its_ties_that_have_no_higher_ap() -> None:
     rows = [
         ranked("a", 1, 1, 1, box_ap=0.5), ranked("b", 1, 1, 1.02, box_ap=0.5005),
@@ -171,6 +195,28 @@ def test_a_pick_stands_on_the_front_for_its_ties_that_have_no_higher_ap() -> Non
     assert (found.best or {})["cell"] == "a" and len(found.ties) == 2
     front = Answer("cpu", ("s",), (), {"m": found}, {}).front()
     assert [one["cell"] for one in front] == ["a", "c"]
+
+
+def test_a_pick_stands_on_the_front_for_a_faster_tie_of_the_same_ap() -> None:
+    rows = [
+        ranked("a", 1, 1, 1, box_ap=0.002), ranked("b", 1, 1, 1.02, box_ap=0.001, build_s=1.0),
+    ]  # fmt: skip
+    rows[0]["build_s"] = 2.0
+    found = pick(rows, Criteria())
+    assert (found.best or {})["cell"] == "b"
+    front = Answer("cpu", ("s",), (), {"m": found}, {}).front()
+    assert [one["cell"] for one in front] == ["b"]
+
+
+def test_the_front_has_what_each_cell_costs_and_gains_beside_the_fastest() -> None:
+    front = [
+        row("a", box_ap=0.5),
+        row("b", box_ap=0.75, latency_p50_ms=25.0),
+        row("c", box_ap=None),
+    ]
+    found = [(one["x_time"], one["points"]) for one in with_trade_offs(front)]
+    assert found == [(1.0, 0.0), (2.5, 25.0), (1.0, None)]
+    assert [one["points"] for one in with_trade_offs(front[::-1])] == [None] * 3
 
 
 def test_of_many_ties_the_first_are_named_and_the_others_counted() -> None:

@@ -15,7 +15,6 @@ from farm.results.names import with_outer_names
 from farm.results.picking.answers import Answer, pick_as_json, pick_as_text
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
-from farm.results.picking.ties import pareto
 from farm.results.tables.escaping import shown, without_secrets
 from farm.results.tables.render import render, render_by_class, sort_rows
 from farm.specs import Tolerance
@@ -172,7 +171,7 @@ def test_a_pick_is_said_with_its_figures_and_its_files() -> None:
 @pytest.mark.parametrize(
     ("streams", "batch", "said"),
     [
-        (None, None, None), (1, 1, None), (2, 1, "2 requests at once"), (1, 4, "batches of 4"),
+        (None, None, None), (1, 1, None), (2, 1, "2 requests at once"), (1, 2, "batches of 2"),
         (2, 4, "2 requests at once and batches of 4"),
     ],
 )  # fmt: skip
@@ -221,15 +220,6 @@ def test_a_cell_is_left_out_for_its_reason(
     picked = pick([row("x", **values)], wish)
     assert picked.left_out == ({"x": reason} if reason else {})
     assert (picked.best is None) == bool(reason)
-
-
-def test_no_cell_of_the_front_is_beaten_in_both() -> None:
-    rows = [
-        row("slow", latency_p50_ms=9.0, box_ap=0.6), row("fast", latency_p50_ms=1.0, box_ap=0.2),
-        row("beaten", latency_p50_ms=5.0, box_ap=0.2), row("same", latency_p50_ms=9.0, box_ap=0.5),
-        row("raw", latency_p50_ms=0.5, box_ap=None), row("mid", latency_p50_ms=5.0, box_ap=0.4),
-    ]  # fmt: skip
-    assert [one["cell"] for one in pareto(rows)] == ["raw", "fast", "mid", "slow"]
 
 
 def test_ten_cells_that_may_not_be_shipped_are_listed() -> None:
