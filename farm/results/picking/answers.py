@@ -128,7 +128,7 @@ class Answer:
     others: tuple[str, ...]
     picks: Mapping[str, Pick]
     files: Mapping[str, Mapping[str, str]]
-    pending: int = 0
+    pending: int
 
     @property
     def found(self) -> bool:

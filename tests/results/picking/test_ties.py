@@ -184,6 +184,8 @@ def test_no_cell_of_the_front_is_beaten_in_both() -> None:
     assert [one["cell"] for one in pareto(rows)] == ["raw", "fast", "mid", "slow"]
     rows = [row("raw", latency_p50_ms=1.0, box_ap=None), row("fast", latency_p50_ms=1.0)]
     assert [one["cell"] for one in pareto(rows)] == ["fast"]
+    rows = [row("a", box_ap=0.001), row("b", box_ap=0.002, latency_p50_ms=11.0)]
+    assert [one["cell"] for one in pareto(rows)] == ["a"]  # 0.1 points are no gain
 
 
 def test_a_pick_stands_on_the_front_for_its_ties_that_have_no_higher_ap() -> None:
@@ -193,7 +195,7 @@ def test_a_pick_stands_on_the_front_for_its_ties_that_have_no_higher_ap() -> Non
     ]  # fmt: skip
     found = pick(rows, Criteria(min_ap=0.45))
     assert (found.best or {})["cell"] == "a" and len(found.ties) == 2
-    front = Answer("cpu", ("s",), (), {"m": found}, {}).front()
+    front = Answer("cpu", ("s",), (), {"m": found}, {}, 0).front()
     assert [one["cell"] for one in front] == ["a", "c"]
 
 
@@ -204,7 +206,7 @@ def test_a_pick_stands_on_the_front_for_a_faster_tie_of_the_same_ap() -> None:
     rows[0]["build_s"] = 2.0
     found = pick(rows, Criteria())
     assert (found.best or {})["cell"] == "b"
-    front = Answer("cpu", ("s",), (), {"m": found}, {}).front()
+    front = Answer("cpu", ("s",), (), {"m": found}, {}, 0).front()
     assert [one["cell"] for one in front] == ["b"]
 
 

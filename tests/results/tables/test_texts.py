@@ -159,7 +159,7 @@ def test_a_pick_is_said_with_its_figures_and_its_files() -> None:
         "  note     the measurement drifted; on a quieter machine take it again:",
         "           farm run MATRIX --again measure --only unstable",
     ]
-    answer = Answer("cpu", ("s",), (), {"m": picked}, {"m": {"engine": "/e"}})
+    answer = Answer("cpu", ("s",), (), {"m": picked}, {"m": {"engine": "/e"}}, 0)
     assert pick_as_json(answer, "m") == {
         "target": "cpu", "model": "m", "sweeps": ["s"], "why": picked.why,
         "best": with_outer_names([best])[0],
