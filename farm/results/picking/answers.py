@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.results.names import with_outer_names
 from farm.results.picking.ties import SAME_AP, pareto, with_trade_offs
-from farm.results.tables.fitting import shown_columns
+from farm.results.tables.column_choice import shown_columns
 from farm.results.tables.render import render_columns
 from farm.results.tables.values import value_text
 from farm.store.records import HERE

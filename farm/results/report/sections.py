@@ -14,7 +14,7 @@ from farm.results.picking.select import picks
 from farm.results.report.conditions import Condition, conditions
 from farm.results.report.failures import Failure, failures
 from farm.results.report.points import AXES, axes_of, axis_text, front_of, points, shown
-from farm.results.tables.fitting import shown_columns
+from farm.results.tables.column_choice import shown_columns
 from farm.results.tables.marks import legend, marked
 from farm.results.tables.render import sort_rows
 from farm.results.tables.values import value_text

@@ -13,8 +13,8 @@ from farm.results.by_class import CLASS_COLUMNS, by_class
 from farm.results.columns import COLUMNS, Row
 from farm.results.names import outer, with_outer_names
 from farm.results.picking.obstacles import obstacles
+from farm.results.tables.column_choice import WIDE, left_out, shown_columns, that_fit
 from farm.results.tables.escaping import for_csv, for_markdown
-from farm.results.tables.fitting import WIDE, left_out, shown_columns, that_fit
 from farm.results.tables.marks import LOOKED_AT, legend, marked
 from farm.results.tables.notes import origins, reasons
 from farm.results.tables.values import Shown, is_numeric, texts

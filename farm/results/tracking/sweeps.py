@@ -16,7 +16,7 @@ from farm.results.names import outer
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import picks
 from farm.results.picking.ties import pareto
-from farm.results.tables.fitting import shown_columns
+from farm.results.tables.column_choice import shown_columns
 from farm.results.tables.render import render_columns
 from farm.results.tracking.cells import STATES
 from farm.results.tracking.runs import NOTE, Content, Dataset

@@ -7,7 +7,7 @@ import itertools
 import pytest
 from rows import row
 
-from farm.results.tables.fitting import WIDE, left_out, shown_columns, that_fit
+from farm.results.tables.column_choice import WIDE, left_out, shown_columns, that_fit
 from farm.results.tables.render import render
 from farm.results.tables.views import View
 
