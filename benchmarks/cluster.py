@@ -23,8 +23,7 @@ have the start of their processes in them, so small numbers say little. The serv
 is Python's and answers one request at a time. The CPU that it takes is printed beside both times:
 where it is near them the server is what limits, and the figure is the ratio of the requests, which
 is above the goal: nodes fetch what others have made, and the driver what its rows need. Those of a
-step are printed by kind. So is the CPU of all processes of either, whose ratio other programs on
-the machine change less.
+step are printed by kind. So is the CPU that all programs on the machine use meanwhile.
 
 Each line has the figure, its goal and the ratio of both; the exit code is 1 where a goal is missed.
 """
