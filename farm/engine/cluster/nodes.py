@@ -59,7 +59,7 @@ class Nodes:
         self._known: Mapping[str, Node] = {}  # is replaced and never changed
         self._listed: tuple[Mapping[str, Node], tuple[Node, ...]] = self._known, ()
         self._asked: dict[str, _Asked] = {}
-        self._alive, self._left = frozenset[str](), dict[str, float]()
+        self._own, self._alive, self._left = "", frozenset[str](), dict[str, float]()
         # Rounds of the thread: those that are over, and those after which the last `look` is done.
         self._rounds, self._wanted, self._answered = 0, 0, time.monotonic()
         self._lock, self._news, self._ends = threading.Lock(), threading.Event(), threading.Event()
@@ -91,6 +91,8 @@ class Nodes:
                 self._packages |= packages
                 self._known, self._asked = {}, {}
         if self._thread is None:
+            self._own = ray.get_runtime_context().get_node_id()
+            self._alive = frozenset({self._own})
             folder = self._token.enter_context(visible_token(self._store))
             self._thread = threading.Thread(target=self._run, args=(folder,), name="nodes")
             self._thread.daemon = True
@@ -134,8 +136,10 @@ class Nodes:
         return {one for one in nodes if now - self._left.get(one, now) > _GONE_S}
 
     def require_cluster(self) -> None:
-        """Raises ClusterLost if the cluster has not answered for a long time."""
-        if self._thread is not None and time.monotonic() - self._answered > _SILENT_S:
+        """Raises ClusterLost if the cluster has not answered for a long time, or the node is gone
+        through which this process submits steps: the cluster answers then, and runs none."""
+        silent = time.monotonic() - self._answered > _SILENT_S
+        if self._thread is not None and (silent or self.are_gone({self._own})):
             raise ClusterLost
 
     def doubt(self, node: str | None) -> None:
