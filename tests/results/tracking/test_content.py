@@ -18,48 +18,7 @@ from farm.results.columns import COLUMNS
 from farm.results.kept import matrices
 from farm.results.tracking import sweeps
 from farm.results.tracking.cells import METRICS, digest_of, of_cell
-from farm.results.tracking.names import run_names
 from farm.results.tracking.runs import Dataset, now_ms
-
-
-def names(*rows: dict[str, Any]) -> list[str]:
-    numbered = [{**one, "cell": f"cell{n}"} for n, one in enumerate(rows)]
-    found = run_names(numbered)
-    assert [*found] == [one["cell"] for one in numbered]
-    return [*found.values()]
-
-
-def test_a_name_is_what_differs_in_the_sweep() -> None:
-    cells = [row("", model=m, opset=17, runtime=r) for m in "ab" for r in ("openvino", "torch")]
-    assert names(*cells) == ["a ov", "a torch", "b ov", "b torch"]
-    assert names(row("", opset=17, shape="fixed")) == ["cell0"]  # nothing does
-    assert names(row("", opset=11), row("", opset=None)) == ["op11", "cell1"]
-    sizes = [row("", workspace_bytes=size) for size in (None, 1 << 30)]
-    assert names(*sizes) == ["cell0", "1GiB"]
-
-
-def test_twenty_characters_tell_the_cells_of_a_sweep_apart() -> None:
-    models = ["retinanet_r50_fpn_1x_coco", "retinanet_r101_fpn_1x_coco", "ssd300_coco"]
-    runtimes = ["onnxruntime", "onnxruntime@1.20", "openvino@2025.2", "tensorrt", "torch"]
-    cells = [
-        row("", model=model, opset=opset, runtime=runtime, shape=shape, precision=precision)
-        for model in models
-        for opset in (11, 17)
-        for runtime in runtimes
-        for shape in ("fixed", "dynamic")
-        for precision in ("fp32", "int8")
-    ]
-    found = names(*cells)
-    assert len({name[:20] for name in found}) == len(cells) == 120
-    same = [row("", model=f"yolox_coco_{letter}" * 3) for letter in "abc"]
-    assert len({name[:20] for name in names(*same)}) == 3
-    many = [row("", shape=f"a_very_long_name_of_a_shape_{n}") for n in range(40)]
-    assert len({name[:20] for name in names(*many)}) == 40
-
-
-def test_cells_that_no_axis_tells_apart_are_numbered() -> None:
-    cells = [row("", opset=opset) for opset in (11, 11, 17)]
-    assert names(*cells) == ["1 cell0", "2 cell1", "3 cell2"]
 
 
 def test_there_are_fewer_than_thirty_metrics_and_all_are_columns() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,18 @@ def test_the_own_database_needs_its_pages_started(tmp_path: Path, tracked: Path)
     assert list(link.lines("s", tmp_path, own)) == expected
     (tmp_path / "mlflow.db").write_bytes(b"x" * 4096)
     assert list(link.lines("s", tmp_path, own)) == expected
+
+
+def test_the_experiment_is_that_of_the_database(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as own, own:
+        own.execute("CREATE TABLE experiments (experiment_id INTEGER, name TEXT)")
+        own.execute("INSERT INTO experiments VALUES (0, 'Default'), (4, 'farm')")
+    uri = own_file.address(tmp_path)
+    assert [*link.lines("s", tmp_path, uri)][1] == (
+        f"  then http://127.0.0.1:5000/#/experiments/4{RUNS}"
+    )
+    another = f"sqlite:///{tmp_path / 'another.db'}"  # of the user's: nothing is known of it
+    assert len([*link.lines("s", tmp_path, another)]) == 1
 
 
 def test_a_server_is_named_without_its_password(tmp_path: Path) -> None:
