@@ -52,6 +52,9 @@ class _Memory:
 _known: dict[str, _Memory] = {}
 """What this process knows, by the folder of the artifact."""
 
+_MOST_AT_ONCE = 1 << 20
+"""Bytes of a file that are read at a time."""
+
 _MOST_KNOWN = 4096
 """Artifacts; it is forgotten at more, so that a sweep of any size needs little memory."""
 
@@ -109,7 +112,7 @@ def of_file(path: Path) -> str:
     total = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         # No longer than a small file: to clear a large block takes longer than to read that.
-        block = bytearray(min(max(os.fstat(file.fileno()).st_size, 1 << 12), 1 << 20))
+        block = bytearray(min(os.fstat(file.fileno()).st_size, _MOST_AT_ONCE))
         view = memoryview(block)
         while length := file.readinto(block):
             total.update(view[:length])

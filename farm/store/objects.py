@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
-_AT_ONCE = 16
+_MOST_AT_ONCE = 16
 """Requests that are made at the same time where there are many: most of each is waiting."""
 
 
@@ -111,7 +111,7 @@ def at_once(function: Callable[[T], R], values: Iterable[T]) -> list[R]:
     values = list(values)
     if len(values) < 2:
         return [function(value) for value in values]
-    pool = ThreadPoolExecutor(min(_AT_ONCE, len(values) - 1), "objects")
+    pool = ThreadPoolExecutor(_MOST_AT_ONCE, "objects")
     try:
         others = pool.map(function, values[1:])
         return [function(values[0]), *others]  # in this thread, which would only wait

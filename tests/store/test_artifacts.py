@@ -172,9 +172,27 @@ def test_what_a_check_found_is_what_a_plan_asks_for(store: Store) -> None:
     assert facts(KEY) == ModelFacts(("circle",), True, "[]")
     lost = facts(OTHER)
     assert lost is not None
-    assert (lost.refused, lost.host_refused, lost.raw_refused) == ("killed",) * 3
+    assert lost == ModelFacts(
+        (), False, "", refused="killed", host_refused="killed", raw_refused="killed"
+    )
     silent = facts("33" * 32)
     assert silent is not None and silent.refused == "its check failed for an unknown reason"
+
+
+def test_what_a_check_has_left_is_removed_where_it_was_altered_and_that_is_wanted(
+    store: Store,
+) -> None:
+    publish(store, record(stage="check", figures=CHECKED))
+    (store.path(Ref("check", KEY)) / "sub" / "model.onnx").write_text("ONNX")
+    assert facts_from(store)(KEY) and store.path(Ref("check", KEY)).exists()
+    assert facts_from(store, repair=True)(KEY) is None
+    assert not store.path(Ref("check", KEY)).exists()
+
+
+def test_a_check_that_is_to_be_made_again_has_found_nothing(store: Store) -> None:
+    store.record_failure(Failure("check", KEY, "a", "a limit of time"), None)
+    for again, is_known in ((lambda _: False, True), (lambda failure: failure.key == KEY, False)):
+        assert (facts_from(store, again=again)(KEY) is not None) is is_known
 
 
 def test_a_failed_check_says_why_and_what_it_saw(store: Store) -> None:

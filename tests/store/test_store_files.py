@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 from farm.specs import Ref
 from farm.store import Failure, Record, Store
 from farm.store.imports import imports, place, write_origin
-from farm.store.records import Origin, digest_of, parse_failure, parse_record
+from farm.store.records import PEAK_GPU, Origin, digest_of, parse_failure, parse_record
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 
@@ -56,6 +56,30 @@ def test_what_the_oldest_files_lack_is_empty() -> None:
     assert [getattr(found, name) for name in since] == [{}, {}, "", {}, {}, "", 0.0]
     failure = parse_failure(b'{"stage": "export", "key": "k", "label": "a", "reason": "why"}')
     assert (failure.kind, failure.limit, failure.seconds, failure.ended) == ("", 0.0, 0.0, 0.0)
+
+
+def test_the_order_in_a_mapping_changes_no_digest(store: Store) -> None:
+    value = {"figures": {"b": 1, "a": 2}, "key": KEY}
+    assert digest_of(value) == digest_of({"key": KEY, "figures": {"a": 2, "b": 1}})
+    publish(store, replace(record(), figures={"b": 1, "a": 2}))
+    found = store.record(Ref("export", KEY))
+    assert found is not None and found.figures == {"a": 2, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "peak"), [(5, 5), (1, 1), (0, 0), (-1, 0), (1.5, 0), (True, 0), ("5", 0), (None, 0)]
+)
+def test_a_peak_of_gpu_memory_is_a_number_of_bytes(said: object, peak: int) -> None:
+    found = replace(record(), node={"host": "h", PEAK_GPU: said}).peak_gpu_bytes
+    assert (found, type(found)) == (peak, int)
+
+
+def test_of_the_folders_of_a_store_those_of_artifacts_are_listed(store: Store) -> None:
+    publish(store, record())
+    (store.root / "export" / "ab" / "notes").mkdir()
+    (store.root / "export" / "ab" / OTHER).write_text("no folder")
+    (store.root / "timing-caches" / "12").mkdir(parents=True)
+    assert [*store.artifacts()] == [Ref("export", KEY)]
 
 
 def test_the_root_is_absolute_and_of_the_users_home(

@@ -19,6 +19,7 @@ from farm.specs import Ref
 from farm.store.objects import Entry, Objects
 
 FOLDER = "sweeps"
+_END = ".json"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def write(objects: Objects, sweep: str, results: str, steps: Iterable[Ref]) -> N
     for ref in steps:
         by_stage[ref.stage].append(ref.key)
     text = json.dumps({"sweep": sweep, "results": results, "steps": by_stage})
-    objects.put(f"{FOLDER}/{id_of(sweep, results)}.json", text.encode())
+    objects.put(f"{FOLDER}/{id_of(sweep, results)}{_END}", text.encode())
 
 
 def read(objects: Objects) -> list[Needs]:
@@ -68,8 +69,8 @@ def read(objects: Objects) -> list[Needs]:
 
 
 def _read(objects: Objects, entry: Entry) -> Needs | None:
-    id, dot, end = entry.name.partition("/")[2].rpartition(".")
-    if not dot or end != "json" or id.startswith("."):
+    name = entry.name.removeprefix(f"{FOLDER}/")
+    if not name.endswith(_END) or name.startswith("."):
         return None
     try:
         found = jsonfile.decode(_File, jsonfile.parse(objects.get(entry.name)))
@@ -79,9 +80,9 @@ def _read(objects: Objects, entry: Entry) -> Needs | None:
         what = f"{entry.name} is damaged ({error}); run its sweep again, or remove it"
         raise InputError(what, objects.url) from None
     steps = frozenset(Ref(stage, key) for stage, keys in found.steps.items() for key in keys)
-    return Needs(id, found.sweep, found.results, steps, entry.modified)
+    return Needs(name.removesuffix(_END), found.sweep, found.results, steps, entry.modified)
 
 
 def forget(objects: Objects, needs: Iterable[Needs]) -> None:
     """Remove the files of sweeps. Raises OSError."""
-    objects.delete([f"{FOLDER}/{one.id}.json" for one in needs])
+    objects.delete([f"{FOLDER}/{one.id}{_END}" for one in needs])

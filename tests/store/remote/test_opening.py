@@ -9,7 +9,9 @@ import pytest
 from object_stores import S3, use
 
 from farm.errors import InputError
-from farm.store.opening import open_objects, own_folder
+from farm.files import cache_folder
+from farm.store import Store
+from farm.store.opening import CachedStore, open_objects, open_store, own_folder
 
 
 def opened(url: str) -> Any:
@@ -54,6 +56,22 @@ def test_the_first_request_is_made_in_a_hurry() -> None:
     )
     for name, limits in (("connect_timeout", ("3s", "10s")), ("read_timeout", ("8s", "1m"))):
         assert (hurried.client_options[name], patient.client_options[name]) == limits
+
+
+def test_what_a_machine_has_of_a_service_lies_in_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = own_folder("s3://b/x").name
+    assert own_folder("s3://b/x") == tmp_path / "cache" / name and len(name) == 16
+    monkeypatch.setenv("FARM_CACHE", "~/of the farm")
+    assert own_folder("s3://b/x") == tmp_path / "home" / "of the farm" / name
+    monkeypatch.delenv("FARM_CACHE")
+    assert own_folder("s3://b/x") == cache_folder().resolve() / "remote" / name
+    store: Any = open_store("s3://b/x")
+    assert store.root == own_folder("s3://b/x") / "store" and store._with_inputs
+    assert not open_store("s3://b/x", cached=True)._with_inputs  # type: ignore[attr-defined]
+    assert type(open_store(tmp_path)) is Store
+    assert type(open_store(tmp_path, cached=True)) is CachedStore
 
 
 def test_what_a_machine_has_of_two_services_is_apart(monkeypatch: pytest.MonkeyPatch) -> None:
