@@ -3,9 +3,10 @@
 Left out, since no test could or should notice it:
 
 - annotations, decorators, texts, what type checkers alone read, and calls of `log`;
-- how large a limit is: constants named MOST_..., LONGEST_... or ..._S, the keyword `timeout`, how
-  often something is tried (`for _ in range(3)`), how long a pause is (`sleep(pause / 4)`) and how
-  much is read at a time (`read(1 << 20)`); the comparisons with a limit are broken;
+- how large a limit is: constants named MOST_..., LONGEST_..., ..._S or ..._NS, the keyword
+  `timeout`, how often something is tried (`for _ in range(3)`), how long a pause is
+  (`sleep(pause / 4)`) and how much is read at a time (`read(1 << 20)`); the comparisons with a
+  limit are broken;
 - how large and how faint things are in a picture: numbers under keys such as `fontSize`;
 - whether a bound with a tolerance for rounding (`a > b + 1e-9`) may be reached itself;
 - `durable`, of which only a loss of power tells;
@@ -119,7 +120,7 @@ def places(root: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
             yield from places(node)
 
 
-_LIMIT = re.compile(r"_?(MOST|LONGEST)(_|$)|.*_S$")
+_LIMIT = re.compile(r"_?(MOST|LONGEST)(_|$)|.*_N?S$")
 
 
 def _left_out(node: ast.AST) -> bool:

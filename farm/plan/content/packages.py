@@ -142,7 +142,7 @@ def own_code(dist: Distribution) -> str:
         small = libraries if small_enough(libraries) else []
         expected = {**listed, **{one.name: one.digest for one in small}}
         paths = [f"{root}/{name}" for name in expected]
-        what = hashlib.sha256(json.dumps(expected, sort_keys=True).encode()).hexdigest()
+        what = hashlib.sha256(json.dumps(expected).encode()).hexdigest()
         verdict = digests.remembered(f"installed {what}", paths, lambda: _verdict(expected, root))
         if verdict == "as installed" and all(one.fits(root) for one in libraries):
             return _own_build(dist, listed)

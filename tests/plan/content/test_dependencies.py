@@ -136,6 +136,8 @@ def test_a_state_holds_until_something_of_it_changes(
     (project / "a.txt").write_text("a")
     monkeypatch.setenv("FARM_TEST_X", "value")
     assert dependencies.state(entries, places) == before
+    as_json = '{"digest": "d", "kind": "config", "name": "c", "place": ""}'  # in keys of stores
+    assert dependencies.state([used("config", "c", "", "d")], places) == sha(as_json)
 
 
 def test_people_read_names_they_know() -> None:

@@ -99,6 +99,8 @@ def test_a_build_of_ones_own_counts_by_its_python_code(site: Path) -> None:
     assert own_code(dist) == json.dumps({"farmdemo/__init__.py": digest(b"x = 1\n")})
     other = install(site, {**CODE, "farmdemo/core.so": b"another compilation"})
     assert own_code(other) == own_code(dist)
+    two = {"farmdemo/a.py": b"1", "farmdemo/b.py": b"2"}
+    assert own_code(install(site, two)) == own_code(install(site, dict(reversed(two.items()))))
 
 
 def test_an_editable_package_counts_by_the_code_in_its_folder(site: Path, tmp_path: Path) -> None:
@@ -162,6 +164,8 @@ def test_libraries_count_by_content_and_large_ones_by_size(
     (place / "a.so").write_bytes(b"21")
     changed = library_digest([place])
     assert changed != before
+    monkeypatch.setattr(packages, "MOST_READ", 3)
+    assert library_digest([place]) == changed
     monkeypatch.setattr(packages, "MOST_READ", 2)
     by_size = library_digest([place])
     (place / "a.so").write_bytes(b"12")
