@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,13 +31,16 @@ def store(tmp_path: Path) -> Store:
 def reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are read from here on."""
     found = list[str]()
-    for module, name in ((integrity, "of_file"), (farm.store, "read_record")):
 
-        def noting(path: Path, real=getattr(module, name)):  # type: ignore[no-untyped-def]
+    def noting(real: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        def call(path: Path) -> Any:
             found.append(path.name)
             return real(path)
 
-        monkeypatch.setattr(module, name, noting)
+        return call
+
+    monkeypatch.setattr(integrity, "of_file", noting(integrity.of_file))
+    monkeypatch.setattr(farm.store, "read_record", noting(farm.store.read_record))
     return found
 
 
