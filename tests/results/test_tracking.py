@@ -441,6 +441,7 @@ def test_an_engine_is_a_model_with_the_figures_of_its_data_set(
         }  # fmt: skip
         assert found == (DATASET.name, DATASET.digest, run.info.run_id)
         assert ap in {one.value for one in model.metrics if one.key == "bbox_mAP"}
+        assert {one.step for one in (*model.metrics, *run.outputs.model_outputs)} == {0}
         assert [one.model_id for one in run.outputs.model_outputs] == [model.model_id]
         (read,) = run.inputs.dataset_inputs
         assert (read.dataset.name, read.dataset.digest) == (DATASET.name, DATASET.digest)

@@ -95,7 +95,7 @@ def _write_elsewhere(state: _State, kept: Any) -> None:
     if not _has_tables(state.uri, server.location):
         _write(server, state, kept)
         return
-    with Database(state.uri) as database:
+    with Database(state.uri, server.location) as database:
         _write(database, state)
 
 
@@ -232,7 +232,7 @@ class _State:
         runs = {cell: (known[cell].digest, known[cell].run) for cell in self._digests}
         note = {"version": VERSION, "server": shown(self.uri)}
         note |= {"experiment": experiment, "parent": parent}
-        self._mark.parent.mkdir(parents=True, exist_ok=True)
+        self._mark.parent.mkdir(exist_ok=True)
         atomic.write(self._mark, json.dumps({**note, "complete": self.complete, "cells": runs}))
 
 

@@ -33,11 +33,10 @@ class Database:
     """The experiment of the farm in an SQLite database, which is whole and has the tables of this
     MLflow.
 
-    uri: of the database. artifacts: the address of the folder that a new experiment gets; MLflow's
-    default without it.
+    uri: of the database. artifacts: the address of the folder that a new experiment gets.
     """
 
-    def __init__(self, uri: str, artifacts: str | None = None) -> None:
+    def __init__(self, uri: str, artifacts: str) -> None:
         from mlflow.store.db import utils
 
         untyped: Any = utils
@@ -107,7 +106,7 @@ class Database:
         """Add artifacts to a run."""
         artifacts.put(self._runs.place(run), files)
 
-    def _found_experiment(self, uri: str, location: str | None) -> tuple[int, str]:
+    def _found_experiment(self, uri: str, location: str) -> tuple[int, str]:
         from mlflow.store.tracking.dbmodels.models import SqlExperiment
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
         from sqlalchemy import select
@@ -119,7 +118,7 @@ class Database:
             found = connection.execute(query).first()
         if found is None:
             untyped: Any = SqlAlchemyStore
-            untyped(uri, location or "mlruns").create_experiment(EXPERIMENT, location)
+            untyped(uri, location).create_experiment(EXPERIMENT, location)
             with self._engine.connect() as connection:
                 found = connection.execute(query).one()
         return int(found[0]), str(found[1])

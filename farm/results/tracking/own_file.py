@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SMALL = 100 << 20
-"""Bytes of a database that is read in whole to see whether it is torn."""
+_MOST_READ_BYTES = 100 << 20
+"""A larger database is not read in whole to see whether it is torn."""
 
 _BESIDE = ("-journal", "-wal", "-shm")
 """Files of SQLite's beside a database, which belong to it alone."""
@@ -68,7 +68,7 @@ def fault(path: Path) -> str | None:
                 return f"it has no table {min(missing)!r}"
             if not database.execute("SELECT version_num FROM alembic_version").fetchall():
                 return "it states no version of its tables"
-            if path.stat().st_size < _SMALL:
+            if path.stat().st_size <= _MOST_READ_BYTES:
                 (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
                 return None if said == "ok" else str(said).splitlines()[-1]
     except sqlite3.OperationalError:
@@ -91,10 +91,9 @@ def require(results: Path) -> None:
     path = database_path(results)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
-    results.mkdir(parents=True, exist_ok=True)
     with Lease(results / ".mlflow.db.lease"):
         for old in results.glob(".mlflow.db.*.part*"):
-            old.unlink(missing_ok=True)  # of a process that was killed, since nobody else is here
+            old.unlink()  # of a process that was killed, since nobody else is here
         if path.exists():
             why = fault(path) or _outdated(path)
             if why is None:
@@ -159,7 +158,7 @@ def _replace(path: Path, make: Callable[[Path], None]) -> None:
         atomic.sync(path.parent)
     finally:
         for left in path.parent.glob(f"{part.name}*"):
-            left.unlink(missing_ok=True)
+            left.unlink()
 
 
 def _made(part: Path, results: Path) -> None:

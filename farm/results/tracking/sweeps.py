@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -121,7 +120,7 @@ def source_of(matrix: Mapping[str, Any]) -> dict[str, str]:
 
 def _commit(path: object) -> str:
     """The commit of the repository that the matrix lies in; empty where it is in none."""
-    if not isinstance(path, str) or not shutil.which("git"):
+    if not isinstance(path, str):
         return ""
     command = ["git", "-C", str(Path(path).parent), "rev-parse", "HEAD"]
     try:

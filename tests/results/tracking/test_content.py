@@ -131,8 +131,13 @@ def test_a_sweep_of_a_repository_has_its_commit_and_its_leaderboard(tmp_path: Pa
     assert found["mlflow.source.type"] == "LOCAL"
     for elsewhere in ({}, {"matrix": 3}, {"matrix": "/m.yaml"}):
         assert "mlflow.source.git.commit" not in sweeps.source_of(elsewhere)
+    with pytest.MonkeyPatch.context() as without:
+        without.setenv("PATH", "")
+        found = sweeps.source_of({"matrix": str(tmp_path / "m.yaml")})
+        assert "mlflow.source.git.commit" not in found
     leaderboard.write([row("x")], tmp_path, "s")
     files = of_sweep(tmp_path, [row("x")]).files
+    assert str(files["leaderboard.csv"]).endswith("\n")
     (path,) = (tmp_path / "leaderboard").glob("target=cpu/sweep=s/*.parquet")
     assert files["leaderboard/cpu.parquet"] == path
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -152,6 +153,17 @@ def test_a_server_that_does_not_answer_is_given_up_in_time(
     assert "not up to date" in warning
 
 
+def test_updates_that_nobody_reads_wait_for_nothing(results: Path, tracker: Tracker) -> None:
+    with ThreadPoolExecutor() as threads:  # as the board does, in a thread of its own
+        threads.submit(tracker.update).result()
+    process = tracker._process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    for _ in range(70_000):  # a pipe has room for 65,536 bytes
+        tracker.update()
+    assert tracker._process is process
+
+
 def test_a_failure_is_one_warning_without_secrets(
     results: Path,
     tracker: Tracker,
@@ -176,6 +188,8 @@ def test_a_process_that_dies_is_a_warning(
     leaderboard.write([row("x")], results, "s")
     tracker.update()
     assert tracker._process is not None
+    # In a session of its own, it is not ended by Ctrl-C.
+    assert os.getsid(tracker._process.pid) == tracker._process.pid
     tracker._process.kill()
     tracker._process.wait()
     tracker.update()

@@ -50,6 +50,16 @@ def torn(path: Path) -> None:
     path.write_bytes(data[: len(data) // 2])
 
 
+def without_runs(path: Path) -> None:
+    """Break the page where the table of runs begins, which nothing else reads."""
+    with closing(sqlite3.connect(path)) as database:
+        found = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'runs'")
+        ((page,), (size,)) = found.fetchone(), database.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"x" * size)
+
+
 BREAKS = {
     "cut in the middle": torn,
     "no SQLite": lambda path: path.write_bytes(b"x" * 4096),
@@ -59,6 +69,7 @@ BREAKS = {
     ),
     "made halfway": lambda path: execute(path, "DROP TABLE runs"),
     "no version": lambda path: execute(path, "DELETE FROM alembic_version"),
+    "a table that only MLflow misses": lambda path: execute(path, "DROP TABLE input_tags"),
     "a migration that cannot go on": lambda path: execute(
         path, "UPDATE alembic_version SET version_num = '451aebb31d03'"
     ),
@@ -72,7 +83,9 @@ def test_a_broken_database_is_moved_aside_and_made_anew(
     assert log(results) and not log(results)
     path = results / "mlflow.db"
     BREAKS[kind](path)
-    if "migration" in kind:  # which only MLflow knows of, and it is not asked where all is logged
+    if (
+        "migration" in kind or "MLflow" in kind
+    ):  # which only MLflow knows of, and it is not asked where all is logged
         (results / "tracked" / "s.json").unlink()
     data = path.read_bytes()
     (results / "mlflow.db-journal").write_bytes(b"of the broken one")
@@ -85,6 +98,28 @@ def test_a_broken_database_is_moved_aside_and_made_anew(
     assert "mlflow.db is broken (" in warning and aside.name in warning
     assert not log(results) and log(results, "t")  # what else was logged to it is forgotten
     assert sweeps(path) == {"s", "t"}
+
+
+@pytest.mark.parametrize(("more", "found"), [(0, True), (-1, False)])
+def test_a_large_database_is_not_read_in_whole(
+    more: int, found: bool, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = results / "mlflow.db"
+    without_runs(path)
+    monkeypatch.setattr(own_file, "_MOST_READ_BYTES", path.stat().st_size + more)
+    assert bool(own_file.fault(path)) is found
+
+
+def test_a_large_database_that_is_broken_is_noticed_when_it_is_written(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results / "mlflow.db"
+    without_runs(path)
+    monkeypatch.setattr(own_file, "_MOST_READ_BYTES", 0)
+    assert log(results) and sweeps(path) == {"s"} and not log(results)
+    (aside,) = results.glob("mlflow.db.broken-*[0-9]")
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "malformed" in warning and aside.name in warning
 
 
 def test_a_database_of_an_older_mlflow_is_migrated_with_its_runs(
