@@ -46,6 +46,7 @@ from sleeping import step
 
 from farm.engine.estimates import Estimates
 from farm.engine.scheduler import Executor, Outcome, StepStatus, Unwatched, Watcher, run_steps
+from farm.engine.workers.limits import Limits
 from farm.plan import Step
 from farm.plan.machines.placement import cores
 from farm.store import Store
@@ -81,7 +82,7 @@ def executor_of(nodes: SimulatedNodes) -> Iterator[tuple[Store, Executor]]:
 
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         store = Store(folder)
-        executor = RayExecutor(store, nodes.address)
+        executor = RayExecutor(store, nodes.address, Limits(), 0.0)
         stack.callback(executor.stop)
         yield store, executor
 

@@ -13,6 +13,7 @@ import pytest
 
 from farm.engine.estimates import Estimates
 from farm.engine.status import Outcome
+from farm.engine.workers.limits import Limits
 from farm.plan import Step
 from farm.plan.steps import Needs
 from farm.specs import Ref
@@ -52,7 +53,7 @@ def cluster() -> Iterator[None]:
 def executor(cluster: None, tmp_path: Path) -> Iterator[Any]:
     from farm.engine.cluster.executor import RayExecutor
 
-    found = RayExecutor(Store(tmp_path / "store"), None)
+    found = RayExecutor(Store(tmp_path / "store"), None, Limits(), 0.0)
     yield found
     found.stop()
 

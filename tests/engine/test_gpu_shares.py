@@ -18,7 +18,7 @@ from own_stage import step, waited
 
 from farm.engine.estimates import Estimate, Estimates
 from farm.engine.status import Outcome, StepStatus
-from farm.engine.workers.limits import Limit
+from farm.engine.workers.limits import Limit, Limits
 from farm.plan import Needs, Step
 from farm.store import Store
 
@@ -87,7 +87,7 @@ def test_steps_with_a_known_peak_share_a_gpu_and_a_measurement_has_it_alone(
     verify = [of_model("verify", f"v{number}", SHARES) for number in range(4)]
     unknown, measure = of_model("evaluate", "e", SHARES), of_model("measure", "m", ALONE)
     estimates = Estimates({"verify": Estimate(2.0, 0, gpu_bytes=5 * GIB)})  # 0.32 of the GPU
-    executor = RayExecutor(Store(tmp_path / "store"), address)
+    executor = RayExecutor(Store(tmp_path / "store"), address, Limits(), 0.0)
     try:
         executor.admit([*verify, unknown, measure], estimates)
         assert [executor.take(one) for one in verify] == [True, True, True, False]

@@ -19,6 +19,7 @@ from own_stage import step, waited
 
 from farm.engine.estimates import Estimates
 from farm.engine.scheduler import Outcome, Unwatched, run_steps
+from farm.engine.workers.limits import Limits
 from farm.errors import InputError
 from farm.plan import Needs, Step
 from farm.store import Store
@@ -67,7 +68,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def executor(address: str, root: Path) -> Iterator[Any]:
     from farm.engine.cluster.executor import RayExecutor
 
-    found = RayExecutor(Store(root), address)
+    found = RayExecutor(Store(root), address, Limits(), 0.0)
     yield found
     found.stop()
     assert not ray.is_initialized()
@@ -201,7 +202,7 @@ def test_an_executor_on_anothers_ray_ends_its_own_steps_alone(
     from farm.engine.cluster.executor import RayExecutor
 
     monkeypatch.setenv("RAY_ADDRESS", "somewhere:1")
-    second = RayExecutor(Store(tmp_path / "store"), None)
+    second = RayExecutor(Store(tmp_path / "store"), None, Limits(), 0.0)
     with pytest.raises(InputError) as error:
         second.admit([own("x", Needs(cpus=99))], Estimates())
     assert error.value.where == "Ray cluster somewhere:1"
@@ -220,7 +221,7 @@ def patient(address: str, folder: Path, seconds: float) -> Any:
     """An executor that waits so long for nodes."""
     from farm.engine.cluster.executor import RayExecutor
 
-    return RayExecutor(Store(folder / "store"), address, None, seconds)
+    return RayExecutor(Store(folder / "store"), address, Limits(), seconds)
 
 
 def test_steps_wait_for_a_node_of_their_kind_and_for_none_that_does_not_fit(

@@ -44,7 +44,7 @@ def executor(root: Path) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for the workers: `own_stage`
-        found = RayExecutor(Store(root), None)
+        found = RayExecutor(Store(root), None, Limits(), 0.0)
         yield found
         found.stop()
     assert not ray.is_initialized()

@@ -19,7 +19,6 @@ from farm.engine.cluster.placing import Places, Task
 from farm.engine.cluster.tasks import NodeGone, Submit, why_lost
 from farm.engine.status import Outcome, StepStatus
 from farm.engine.workers.ends import clear_up
-from farm.engine.workers.limits import Limits
 from farm.errors import ClusterLost, InputError
 from farm.failures import FailureKind
 from farm.plan.machines.placement import step_unsupported
@@ -27,6 +26,7 @@ from farm.plan.machines.placement import step_unsupported
 if TYPE_CHECKING:
     from farm.engine.cluster.reports import Node
     from farm.engine.estimates import Estimates
+    from farm.engine.workers.limits import Limits
     from farm.plan.steps import Step
     from farm.store import Store
 
@@ -44,11 +44,7 @@ class RayExecutor:
     """
 
     def __init__(
-        self,
-        store: Store,
-        address: str | None,
-        limits: Limits | None = None,
-        wait_for_nodes_s: float = 0.0,
+        self, store: Store, address: str | None, limits: Limits, wait_for_nodes_s: float
     ) -> None:
         self._store = store
         self._address = address or os.environ.get("RAY_ADDRESS")
@@ -60,7 +56,7 @@ class RayExecutor:
         self._tasks: dict[Any, Task] = {}
         self._outcomes = deque[Outcome]()
         self._places = Places()
-        self._submit = Submit(store, limits or Limits())
+        self._submit = Submit(store, limits)
         self._able: dict[Hashable, list[Node]] = {}
         self._able_of: tuple[Node, ...] = ()
         self._nodes = Nodes(store)

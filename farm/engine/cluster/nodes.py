@@ -32,6 +32,9 @@ _GONE_S = 3.0
 _REPORT_S = 120.0
 """How long the nodes of the start may take to report, in seconds: Ray sends them the farm first."""
 
+_END_S = 2.0
+"""How long the thread that asks may take to end, in seconds."""
+
 _SILENT_S = 40.0
 """After how many seconds without an answer the cluster is lost; Ray ends this process after 60."""
 
@@ -154,7 +157,7 @@ class Nodes:
         self._ends.set()
         self._news.set()
         if self._thread is not None and not interrupts.came():
-            self._thread.join(_LOOK_S + 1)
+            self._thread.join(_END_S)
         self._token.close()
         return self._thread is None or not self._thread.is_alive()
 

@@ -77,7 +77,7 @@ class Work:
     changes: tuple[tuple[str, str | None], ...]
     seconds: float
     memory_bytes: int | None
-    gpu_share: float = 1.0
+    gpu_share: float
 
     @property
     def outcome_file(self) -> Path:
@@ -91,13 +91,7 @@ def slow_import(step: Step) -> str:
     return next((name for name in reversed(SLOW_IMPORTS) if name in used), "")
 
 
-def serve(
-    descriptor: int,
-    parent: int,
-    bound: bool = True,
-    temporary: str = "",
-    package: str = "",
-) -> NoReturn:
+def serve(descriptor: int, parent: int, bound: bool, temporary: str, package: str) -> NoReturn:
     """Fork a child for each connection that comes over the socket, and report each child's end.
 
     descriptor: of the socket. parent: the process id of the client. bound: let the kernel end this
@@ -280,6 +274,5 @@ def _perform(work: Work) -> Any:
 def _end_all(temporary: str) -> NoReturn:
     """End with all children, and with the folder that a client which was killed cannot remove."""
     end_children()
-    if temporary:
-        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)
     os._exit(0)
