@@ -29,6 +29,10 @@ def test_a_port_that_is_none_is_refused_whatever_listens_at_its_last_16_bits() -
             connect.connect(address)
 
 
+def test_every_port_may_be_named() -> None:
+    assert [connect._port(one) for one in ("1", "65535")] == [1, 65535]
+
+
 def test_an_address_where_something_listens_is_no_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         connect._require_listener(f"127.0.0.1:{server.getsockname()[1]}")

@@ -15,6 +15,7 @@ pytest.importorskip("ray")
 
 from ray import exceptions
 
+from farm.engine.cluster import reports, tasks
 from farm.engine.cluster.placing import Task
 from farm.engine.cluster.tasks import NodeGone, Submit, why_lost
 from farm.engine.workers.limits import Limit, Limits
@@ -81,6 +82,21 @@ def test_tasks_that_ask_for_the_same_on_a_node_are_one_call(tmp_path: Path) -> N
     assert submit._call(dict(reversed(options.items())), "a" * 56) is first
     assert submit._call(options, "b" * 56) is not first
     assert submit._call({**options, "memory": MIB}, "a" * 56) is not first
+
+
+def test_a_task_waits_for_no_other_node_and_a_report_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its own is gone it fails at once."""
+    asked = SimpleNamespace(options=lambda **options: SimpleNamespace(remote=lambda *_: options))
+    monkeypatch.setattr(tasks, "_supervise", asked)
+    monkeypatch.setattr(reports, "_report", asked)
+    call = Submit(Store(tmp_path), Limits())._call({"memory": MIB}, "a" * 56)
+    report = reports.request_report("a" * 56, [], "token")
+    assert call.remote()["memory"] == MIB and report["max_retries"] == 0
+    for options in (call.remote(), report):
+        place = options["scheduling_strategy"]
+        assert (place.node_id, place.soft) == ("a" * 56, False)
 
 
 @pytest.mark.parametrize(

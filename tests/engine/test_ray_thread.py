@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,9 +20,15 @@ from farm.interrupts import Interrupted
 
 
 def test_what_ray_raises_comes_to_who_has_called_it() -> None:
-    assert ray_thread.call(lambda: threading.current_thread().name) == "ray"
+    its = ray_thread.call(threading.current_thread)
+    assert its.name == "ray" and its.daemon  # or this process would never end
     with pytest.raises(ZeroDivisionError):
         ray_thread.call(lambda: 1 // 0)
+
+
+def test_another_thread_may_call_which_can_set_no_handler() -> None:
+    with ThreadPoolExecutor() as other:
+        other.submit(ray_thread.call, lambda: time.sleep(0.05)).result()
 
 
 def test_rays_handler_of_sigterm_does_not_stay() -> None:
@@ -51,7 +59,11 @@ def test_a_signal_interrupts_who_waits_and_the_call_goes_on(
         ray_thread.call(lambda: time.sleep(0.5), 0.1)
 
 
-def test_what_the_thread_has_started_is_killed_with_all_below_it_and_nothing_else() -> None:
+def test_what_the_thread_has_started_is_killed_with_all_below_it_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_thread, "_END_S", 600.0)
+
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(["sh", "-c", "setsid sleep 600 & setsid sleep 600"])
 
@@ -59,9 +71,12 @@ def test_what_the_thread_has_started_is_killed_with_all_below_it_and_nothing_els
     until = time.monotonic() + 30
     while len(found := descendants(its.pid)) < 2:
         assert time.monotonic() < until
-    ray_thread.kill_started()
+    for _ in range(2):  # the second time there is nothing to wait for
+        ray_thread.kill_started()
+        assert not any(map(ray_thread._runs, (its.pid, *found)))
     assert its.wait(30) == -signal.SIGKILL
-    assert not any(map(ray_thread._runs, found))
     assert other.poll() is None
     other.kill()
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+    assert not ray_thread._runs(other.pid) and ray_thread._runs(os.getpid())
     other.wait()

@@ -160,6 +160,13 @@ def test_what_runs_counts_as_far_as_it_has_run_and_the_pace_is_the_sweeps_own(pl
     assert left.seconds() == pytest.approx(2 * 10 / 4, rel=0.2)
 
 
+def test_an_engine_is_compared_where_there_is_another_of_its_model() -> None:
+    words = ("opsets=[17]", "shapes={fixed: {opt: 160x160}}")
+    one, two = (demo(*words, f"runtimes=[{names}]") for names in ("torch", "torch, onnxruntime"))
+    assert comparisons_of(one, HOW) == []
+    assert [len(found.measures) for found in comparisons_of(two, HOW)] == [2, 2]
+
+
 def test_a_model_whose_cells_were_measured_before_is_not_compared_again(plan: Plan) -> None:
     later = comparisons_of(plan, CompareSpec(seconds=10))
     assert [(one.kind.model, len(one.measures)) for one in later] == [
