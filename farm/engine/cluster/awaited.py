@@ -95,7 +95,7 @@ class Awaited:
             if None not in reasons and not over:
                 continue
             del self._held[kind]
-            ray.cancel(held.asked, force=True)
+            ray.cancel(held.asked)
             if None in reasons:
                 yield Outcome(held.step.key, StepStatus.WAITING)
                 continue
@@ -115,7 +115,7 @@ class Awaited:
     def stop(self) -> None:
         """Ask for no more nodes."""
         for task in (*self.tasks, *self._more.values()):
-            ray.cancel(task, force=True)
+            ray.cancel(task)
         self._held.clear()
         self._more.clear()
 
