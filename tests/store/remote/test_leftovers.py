@@ -48,6 +48,20 @@ def test_a_claim_that_is_too_large_is_nobodys(folder: FolderObjects) -> None:
     assert dead(folder, NOW + 0.5) == ["large"]
 
 
+def test_a_claim_that_is_given_back_right_then_is_not_named(
+    folder: FolderObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder, "a", b'{"session": "gone"}')
+
+    def get(self: FolderObjects, name: str) -> bytes:
+        self.delete([name])
+        return real(self, name)
+
+    real = FolderObjects.get
+    monkeypatch.setattr(FolderObjects, "get", get)
+    assert dead(folder, NOW + 0.5) == []
+
+
 def test_what_another_has_taken_over_by_then_is_not_removed(
     objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,5 +75,5 @@ def test_what_another_has_taken_over_by_then_is_not_removed(
 
     monkeypatch.setattr(leftovers, "dead", found)
     with session(objects) as own:
-        assert remove_dead(own) == ["b"]
+        assert remove_dead(own) == ["b"] and not own._held
     other.release_all()

@@ -72,6 +72,25 @@ def test_a_run_that_was_suspended_is_seen_before_it_goes_on(objects: Objects) ->
         assert f"claims/sessions/{own._token}" in {one.name for one in objects.listed("claims")}
 
 
+def test_a_run_that_has_given_way_waits_until_the_other_shares_its_steps_too(
+    objects: Objects,
+) -> None:
+    with begun(objects) as own:
+        other, found = ObjectClaims(objects), list[bool]()
+        other._steps = "all"
+        assert other.claim("theirs")
+        wait_for(lambda: not own.alone)
+        waits = threading.Thread(target=lambda: found.append(own.claim("a")))
+        waits.start()
+        time.sleep(3 * runs._PAUSE_S)
+        assert waits.is_alive() and found == []
+        other._steps = "each"
+        other._put_session()
+        waits.join()
+        assert found == [True] and not own.claim("theirs")
+        other.release_all()
+
+
 @pytest.mark.parametrize(("seconds", "says"), [(25, False), (40, True)])
 def test_a_run_puts_its_session_before_another_may_take_it_for_dead(
     objects: Objects, asked: list[str], seconds: float, says: bool

@@ -190,8 +190,10 @@ def test_a_refusal_names_the_services_own_word_for_it(far: Objects, proxy: Proxy
     objects = open_objects("s3://none/x")
     with pytest.raises(Unreachable, match="there is no bucket 'none'"):
         objects.put("x", b"")
+    proxy.seen.clear()
     with pytest.raises(Unreachable, match="there is no bucket 'none'"):
         objects.get("x")
+    assert [*proxy.seen.values()] == [1]  # another try would find none, either
 
 
 def test_credentials_of_a_profile_are_used(
