@@ -41,6 +41,11 @@ def complains_of_mlflow(text: str) -> bool:
     return re.search(r"\bMLflow (is not|at \S+ could|could|has)\b", text) is not None
 
 
+def found_no_cluster(text: str) -> bool:
+    """Return whether a run has ended since the cluster was gone before it had joined."""
+    return ": no Ray cluster answers there: " in text
+
+
 def different_rows(wanted: Rows, found: Rows, spared: Sequence[str] = ()) -> list[str]:
     """Compare rows but for those of the cells `spared`."""
     problems = [f"cell {cell} has no row" for cell in wanted.keys() - found.keys()]

@@ -16,6 +16,7 @@ from chaos.checks import Injected
 from chaos.faults import FAULTS, KINDS, OF_FOLDERS, OF_SERVICES
 from chaos.faults import stores as disks
 from chaos.faults.fault import Fault
+from chaos.faults.nodes import LOST_RAY
 from chaos.lab import Lab
 from chaos.moments import Countdown, Moment, drawn
 from chaos.places import longest_claim_s
@@ -222,8 +223,10 @@ class _Play:
         """Check how the disturbed drivers have ended, and their rows."""
         wanted, faults = self.lab.reference, [one.fault for one in injected]
         codes = {wanted.code}.union(*(one.ends for one in faults))
+        lost_ray = any(one.ends == LOST_RAY for one in faults)
         for driver in self.scene.drivers:
-            if driver.process.returncode not in codes:
+            late = lost_ray and checks.found_no_cluster(driver.text)
+            if driver.process.returncode not in codes and not late:
                 self._problem(f"a disturbed run ended with {driver.process.returncode}", driver)
         if not any(one.undone or one.ends for one in faults):
             spared = checks.hit_twice(wanted.rows, self.steps.by_key())

@@ -23,6 +23,7 @@ from chaos.checks import (
     Injected,
     complains_of_mlflow,
     different_rows,
+    found_no_cluster,
     hit_twice,
     unexplained,
 )
@@ -36,6 +37,8 @@ from chaos.scenario import drawn_scenario
 from chaos.scene import Scene
 from chaos.steps import Event, Execution, FolderLog, ObjectLog
 from chaos.tracker import proxy_of
+from farm.engine.cluster.connect import connect
+from farm.errors import ClusterLost, InputError
 
 KEY, OTHER = "a" * 64, "b" * 64
 
@@ -55,6 +58,13 @@ KEY, OTHER = "a" * 64, "b" * 64
 )
 def test_the_link_to_mlflow_is_no_complaint(said: str, complains: bool) -> None:
     assert complains_of_mlflow(f"8 cells, 2 failed.\n{said}\n") is complains
+
+
+def test_a_run_that_finds_no_cluster_says_so() -> None:
+    with pytest.raises(InputError) as error:
+        connect("127.0.0.1:1")  # where nothing listens
+    assert found_no_cluster(f"farm: {error.value}\n")
+    assert not found_no_cluster(f"farm: {ClusterLost()}\n")
 
 
 def test_a_seed_always_draws_the_same_and_all_faults_are_drawn() -> None:
