@@ -45,9 +45,11 @@ def test_a_hypervisor_that_hides_the_model_name_hides_no_microarchitecture(
 @pytest.mark.parametrize(
     ("stepping", "which"),
     [
+        ("0", "Skylake"),
         ("4", "Skylake"),
-        ("7", "Cascade Lake"),
-        ("11", "Cooper Lake"),
+        ("5", "Cascade Lake"),
+        ("9", "Cascade Lake"),
+        ("10", "Cooper Lake"),
         ("unknown", "family 6 model 85"),
     ],
 )

@@ -27,6 +27,9 @@ T = TypeVar("T")
 _PART = 8 << 20
 """Bytes of a part of an upload, and of a piece of a download."""
 
+_MOST_NAMES = 1000
+"""Names in one answer to a listing, and in one request to delete them, as S3 has them."""
+
 _UNKNOWN = re.compile(r"status code: 501|NotImplemented")
 """What services answer that do not know conditions."""
 
@@ -160,7 +163,7 @@ class ObstoreObjects:
         while True:
             try:
                 with self._errors():
-                    for page in self._store.list(folder or None, chunk_size=1000):
+                    for page in self._store.list(folder or None, chunk_size=_MOST_NAMES):
                         new = [one for one in map(_entry, page) if one.name not in seen]
                         seen.update(one.name for one in new)
                         yield from new
@@ -171,8 +174,8 @@ class ObstoreObjects:
     def delete(self, names: Collection[str]) -> None:
         """Delete objects; those that are not there are passed over."""
         waiting = list(names)
-        for begin in range(0, len(waiting), 1000):
-            part = waiting[begin : begin + 1000]
+        for begin in range(0, len(waiting), _MOST_NAMES):
+            part = waiting[begin : begin + _MOST_NAMES]
             with suppress(FileNotFoundError):  # of services that say so; the others are deleted
                 self._tried(partial(self._store.delete, part))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,32 @@ def test_where_credentials_are_looked_for(tmp_path: Path, monkeypatch: pytest.Mo
     assert has_profile("profile")
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     assert not has_profile("public")
+
+
+def test_what_is_wrong_with_aws_stops_no_other_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(S3(9), tmp_path, monkeypatch)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_PROFILE", "absent")
+    assert open_objects("gs://none/x").url == "gs://none/x"
+    with pytest.raises(InputError, match="AWS's configuration cannot be used: ProfileNotFound"):
+        open_objects("s3://none/x")
+
+
+@pytest.mark.parametrize(
+    ("absent", "package"), [("boto3", "boto3"), ("obstore.auth.boto3", "farm[remote]")]
+)
+def test_a_package_that_profiles_need_is_named(
+    absent: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(S3(9), tmp_path, monkeypatch)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_PROFILE", "any")
+    monkeypatch.delitem(sys.modules, "obstore.auth.boto3", raising=False)
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(InputError) as error:
+        open_objects("s3://none/x")
+    assert error.value.message == (
+        f"AWS_PROFILE and ~/.aws need the package {package}: pip install '{package}'"
+    )

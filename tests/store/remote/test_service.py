@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import sys
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,9 +57,21 @@ def test_what_was_put_is_there_under_any_name(objects: Objects, tmp_path: Path) 
         objects.entry(ODD)
 
 
+def test_more_names_than_a_request_may_have_are_listed_and_deleted(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_MOST_NAMES", 2)
+    for number in range(5):
+        objects.put(f"a/{number}", b"")
+    assert len([*objects.listed("a")]) == 5
+    objects.delete([f"a/{number}" for number in range(5)])
+    assert [*objects.listed("a")] == []
+
+
 def test_an_object_is_put_once_and_replaced_by_who_knows_it(objects: Objects) -> None:
     first = objects.put_if_absent("claim", b"mine")
     assert first and objects.put_if_absent("claim", b"theirs") is None
+    assert re.fullmatch(r'"\w+" ', first)  # this service keeps no versions
     assert objects.put_if_absent("claim", b"mine") == first  # as if its answer had been lost
     second = objects.replace("claim", b"theirs", first)
     assert second and objects.replace("claim", b"mine", first) is None
@@ -208,35 +220,6 @@ def test_credentials_of_a_profile_are_used(
     objects = open_objects(f"s3://{name}/x")
     objects.put("y", b"1")
     assert objects.get("y") == b"1"
-
-
-def test_what_is_wrong_with_aws_stops_no_other_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use(S3(9), tmp_path, monkeypatch)
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.setenv("AWS_PROFILE", "absent")
-    assert open_objects("gs://none/x").url == "gs://none/x"
-    with pytest.raises(InputError, match="AWS's configuration cannot be used: ProfileNotFound"):
-        open_objects("s3://none/x")
-
-
-@pytest.mark.parametrize(
-    ("absent", "package"), [("boto3", "boto3"), ("obstore.auth.boto3", "farm[remote]")]
-)
-def test_a_package_that_profiles_need_is_named(
-    absent: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use(S3(9), tmp_path, monkeypatch)
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.setenv("AWS_PROFILE", "any")
-    monkeypatch.delitem(sys.modules, "obstore.auth.boto3", raising=False)
-    monkeypatch.setitem(sys.modules, absent, None)
-    with pytest.raises(InputError) as error:
-        open_objects("s3://none/x")
-    assert error.value.message == (
-        f"AWS_PROFILE and ~/.aws need the package {package}: pip install '{package}'"
-    )
 
 
 def test_what_is_an_address() -> None:
