@@ -37,11 +37,12 @@ def survives(mutant: Mutant, tests: Sequence[str], slow: Sequence[str], project:
 
 @contextlib.contextmanager
 def written(mutant: Mutant, project: Path) -> Iterator[None]:
-    """The mutant's text in the copy, while it is tried; its time fits no bytecode that is there."""
+    """The mutant's text in the copy, while it is tried; its time fits no bytecode that is there,
+    nor what a program of the tests has left of another mutant."""
     path = project / mutant.path
     kept, times = path.read_bytes(), path.stat()
     path.write_text(source(mutant))
-    os.utime(path, (_LONG_AGO, _LONG_AGO))
+    os.utime(path, (time := _LONG_AGO + mutant.number, time))
     try:
         yield
     finally:
