@@ -23,7 +23,7 @@ that reached a limit; an earlier version may have."""
 
 
 def known_outcomes(
-    steps: Mapping[str, Step], store: Store, limits: Limits, retry_failed: bool = False
+    steps: Mapping[str, Step], store: Store, limits: Limits, retry_failed: bool
 ) -> dict[str, Outcome]:
     """Return the outcomes of steps that are done, that failed in a way that would repeat itself,
     and that wait for one which failed so. All others are to be done.

@@ -52,5 +52,5 @@ def _locked(name: str, how: int) -> Iterator[int | None]:
 def _opened(path: Path) -> int:
     """Open the file, which may be another user's: locking needs no right to write."""
     with suppress(FileNotFoundError):
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return os.open(path, os.O_RDONLY)
+    return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)

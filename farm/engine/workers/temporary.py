@@ -34,7 +34,7 @@ class TemporaryFolder:
     def __init__(self, of: str = _WORKER, parent: Path | None = None) -> None:
         remove_abandoned(parent)
         made = Path(tempfile.mkdtemp(prefix="farm-new-", dir=parent))
-        self._lock = os.open(made / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(made / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         with suppress(OSError):  # no locks on this file system: nobody then removes it either
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = made.rename(made.with_name(made.name.replace("-new-", f"-{of}-")))
@@ -55,7 +55,7 @@ def remove_abandoned(parent: Path | None = None) -> None:
     kinds = (f"farm-{kind}-*" for kind in (_WORKER, _RAY, _RESULTS))
     for folder in [one for kind in kinds for one in place.glob(kind)]:
         with suppress(OSError):  # its owner lives, or is another user
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+            lock = os.open(folder / _LOCK, os.O_RDWR)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if folder.match(f"farm-{_RAY}-*"):
