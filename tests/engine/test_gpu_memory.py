@@ -95,14 +95,14 @@ def test_the_peak_of_a_step_is_what_steps_of_its_kind_ask_for(
     assert estimates.gpu_bytes(one) == found_again(one, store).gpu_bytes(one) == 6 * GIB
 
 
-@pytest.mark.parametrize(("gpu_share", "peak"), [(1.0, 9 * GIB), (0.5, 0)])
+@pytest.mark.parametrize(("share", "peak"), [({}, 9 * GIB), ({"gpu_share": 0.5}, 0)])
 def test_where_processes_are_not_told_apart_only_a_step_alone_on_a_gpu_has_a_peak(
-    gpu_share: float, peak: int, nvml: Callable[..., None], tmp_path: Path
+    share: dict[str, float], peak: int, nvml: Callable[..., None], tmp_path: Path
 ) -> None:
     """As in a container; of a part of a GPU all that is in use would be others' memory, too."""
     nvml(own=(None,), all_in_use=9 * GIB)
     one, store, estimates = on_gpu(), Store(tmp_path / "store"), Estimates()
-    outcome = perform(one, str(store.root), gpu_share=gpu_share)
+    outcome = perform(one, str(store.root), **share)  # type: ignore[arg-type]
     assert (outcome.status, outcome.gpu_bytes) == ("done", peak), outcome.reason
     record = store.record(one.ref)
     assert record is not None and record.peak_gpu_bytes == peak

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,7 +18,15 @@ from farm.store import Failure
 
 def test_every_stage_has_a_limit() -> None:
     assert DEFAULT_SECONDS.keys() == {stage.name for stage in (*STAGES, *TABLE_STAGES)}
-    assert Limits().of("check") == Limit(300.0)
+    minutes = {"check": 5, "table.config": 5}
+    hours = {
+        "prepare": 1, "reference": 2, "export": 1, "convert": 6, "build": 6, "verify": 2,
+        "evaluate": 12, "measure": 1, "compare": 4, "table.reference": 1, "table.trial": 1,
+    }  # fmt: skip
+    assert {name: 60 * minutes.get(name, 60 * hours.get(name, 0)) for name in DEFAULT_SECONDS} == (
+        DEFAULT_SECONDS
+    )
+    assert Limits().of("check") == Limit(300.0, None, True, 1.0)
     assert Limits().of("weigh") == Limit(DEFAULT_SECONDS["evaluate"])
 
 
@@ -43,6 +52,26 @@ def test_the_memory_of_a_step_is_that_of_the_machine_or_less() -> None:
     assert Limit(1.0, 123).most_bytes == 123
 
 
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({}, None),
+        ({"memory.max": "1073741824\n"}, 1 << 30),
+        ({"memory.max": "max\n"}, None),
+        ({"memory/memory.limit_in_bytes": "536870912\n"}, 1 << 29),
+        ({"memory.max": str(1 << 60)}, None),
+    ],
+)
+def test_a_container_may_use_less_than_the_machine_has(
+    files: dict[str, str], found: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(limits, "Path", lambda _, name: tmp_path / name)
+    assert limits.machine_memory.__wrapped__() == (found or psutil.virtual_memory().total)
+
+
 def test_only_a_higher_limit_allows_more() -> None:
     def allowed(limit: Limit, kind: FailureKind, reached: float) -> bool:
         return limit.allows_more_than(Failure("build", "k", "l", "r", kind, reached))
@@ -53,11 +82,13 @@ def test_only_a_higher_limit_allows_more() -> None:
     assert allowed(Limit(1, 101), FailureKind.OOM, 100)
     assert not allowed(Limit(1, 100), FailureKind.OOM, 100)
     assert not allowed(Limit(9), FailureKind.OOM, 0.0)
-    assert not allowed(Limit(9), FailureKind.CRASH, 1.0)
+    assert not allowed(Limit(9), FailureKind.CRASH, 0.5)
+    assert allowed(Limit(9), FailureKind.TIMEOUT, 0.5)
 
 
 def test_memory_is_counted_of_all_processes_and_without_mapped_files() -> None:
     before = used_memory([os.getpid()])
+    assert before % 1024 == 0
     block = bytearray(64 << 20)
     assert used_memory([os.getpid()]) - before >= 60 << 20
     assert used_memory([os.getpid(), os.getpid()]) == pytest.approx(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,12 +40,31 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_folder_is_its_owners_until_it_is_removed(folder: Path) -> None:
     own, other = TemporaryFolder(), TemporaryFolder()
     assert own.path != other.path and own.path.parent == folder
+    assert (own.path / "lock").stat().st_mode & 0o777 == 0o600
     (own.path / "a").write_text("x")
     remove_abandoned()
     assert (own.path / "a").exists() and other.path.exists()
     own.remove()
     other.remove()
     assert list(folder.iterdir()) == []
+
+
+def test_a_folder_into_which_something_still_writes_is_removed_once_more(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries, remove = [], shutil.rmtree
+
+    def removed(path: Path, ignore_errors: bool) -> None:
+        tries.append(path)
+        if len(tries) > 1:
+            remove(path)
+        elif not ignore_errors:
+            raise OSError("not empty")
+
+    own = TemporaryFolder()
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    own.remove()
+    assert tries == [own.path] * 2 and not own.path.exists()
 
 
 def test_what_is_left_of_a_ray_whose_driver_was_killed_is_ended_and_nothing_else(
