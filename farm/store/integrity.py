@@ -145,7 +145,7 @@ def altered(folder: Path, record: Record, anew: bool = False) -> list[Alteration
         marks[name] = mark
         if name in memory.lasting if known else max(mark[1:3]) < began - GRAIN_NS:
             lasting[name] = mark
-    if not found and record.digest:
+    if record.digest:
         _remember(folder, memory, _Memory(record.digest, marks, lasting))
     return found
 

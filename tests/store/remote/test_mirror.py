@@ -73,6 +73,19 @@ def test_what_is_no_object_any_more_goes(mirror: Mirror, objects: Objects) -> No
     assert sorted(files(mirror)) == ["outside", "results/.hidden", "results/a/one"]
 
 
+def test_what_another_process_has_removed_by_then_is_no_error(mirror: Mirror) -> None:
+    mirror.pull("results")
+    own = mirror.folder / "results" / "own"
+    own.write_text("")
+
+    def wanted(name: str) -> bool:
+        own.unlink(missing_ok=True)
+        return True
+
+    mirror.pull("results", wanted)
+    assert sorted(files(mirror)) == ["results/a/one", "results/two"]
+
+
 def test_what_is_not_wanted_is_left_alone(mirror: Mirror) -> None:
     mirror.pull("results", lambda name: name.endswith("one"))
     assert files(mirror) == {"results/a/one": "1"}

@@ -96,6 +96,14 @@ def test_a_driver_keeps_no_inputs_of_what_it_has_put(node: Nodes) -> None:
         store.remove(REF)
 
 
+def test_the_version_of_a_store_is_stated_once(node: Nodes, asked: list[str]) -> None:
+    one = node("one")
+    for expected in (["get format.json", "put format.json"], ["get format.json"]):
+        asked.clear()
+        one.require_version(write=True)
+        assert asked == expected
+
+
 def test_imports_are_fetched_once(node: Nodes, asked: list[str]) -> None:
     one = node("one")
     assert one.imports_folder() == one.imports_folder() == one.root / "elsewhere"
