@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -79,8 +78,7 @@ def adopt_orphans() -> None:
 
 def end_with_parent(parent: int, number: int) -> None:
     """Let the kernel send this process the signal when its parent ends, which may be killed."""
-    if sys.platform == "linux":
-        _prctl(_PR_SET_PDEATHSIG, number)
+    _prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
 
