@@ -97,6 +97,7 @@ def test_each_failure_has_its_status_and_its_reason(code: str, store: Store) -> 
     failure = store.failure(own.key)
     assert (failure is not None) == (outcome.status == "failed")
     assert failure is None or (failure.reason, failure.label) == (outcome.reason, "mine")
+    assert failure is None or (failure.limit, failure.seconds) == (0.0, outcome.seconds)
     log = store.log_path(own.ref).read_text()
     assert log.startswith("before\n") and "Traceback (most recent call last)" in log
     assert store.record(own.ref) is None and list((store.root / "tmp").iterdir()) == []
