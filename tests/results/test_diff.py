@@ -9,7 +9,7 @@ from rows import row
 
 from farm.errors import InputError
 from farm.results.diff import Bounds, Pair, Verdict
-from farm.results.pairing import pairs, parse
+from farm.results.pairing import Selection, pairs, parse
 from farm.specs import Cell
 
 Values = dict[str, Any]
@@ -149,6 +149,12 @@ def matched(rows: list[dict[str, Any]], a: str, b: str) -> list[tuple[Any, Any]]
         (one.a and one.a["reason"], one.b and one.b["reason"])
         for one in pairs(rows, parse(a), parse(b))
     ]
+
+
+@pytest.mark.parametrize("text", ["earlier,demo,opset=17", "demo, earlier ,opset=17"])
+def test_earlier_stands_anywhere_beside_what_is_selected(text: str) -> None:
+    assert parse(text) == Selection(text, {"sweep": "demo", "opset": "17"}, earlier=True)
+    assert not parse("demo").earlier
 
 
 def test_releases_are_matched_by_every_other_axis() -> None:

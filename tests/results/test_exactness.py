@@ -6,9 +6,11 @@ import json
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from rows import row
 
+from farm.errors import InputError
 from farm.results import leaderboard, tracking
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
@@ -27,6 +29,22 @@ def test_an_empty_key_is_none_and_an_empty_text_is_a_text(tmp_path: Path) -> Non
     leaderboard.write(rows, tmp_path, "s")
     (found,) = leaderboard.read(tmp_path)
     assert (found["export_key"], found["fallback"], found["device"]) == ("", "", "")
+
+
+@pytest.mark.parametrize("limit", ["bytes", "rows"])
+def test_a_leaderboard_that_unpacks_to_more_than_the_limit_is_refused(
+    limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 4000 if limit == "rows" else 1
+    (path,) = leaderboard.write([row("x")] * rows, tmp_path, "s")
+    groups = pq.read_metadata(path)
+    most = rows << 8 if limit == "rows" else groups.row_group(0).total_byte_size
+    monkeypatch.setattr(leaderboard, "read_bytes", lambda path, _: path.read_bytes())
+    monkeypatch.setattr(leaderboard, "_MOST_BYTES", most)
+    assert len(leaderboard.read(tmp_path)) == rows
+    monkeypatch.setattr(leaderboard, "_MOST_BYTES", most - 1)
+    with pytest.raises(InputError, match=f"it unpacks to more than {most - 1} bytes; remove it"):
+        leaderboard.read(tmp_path)
 
 
 def test_json_has_an_element_a_line() -> None:

@@ -117,6 +117,9 @@ def test_a_schema_version_that_is_no_number_is_refused(path: Path, tmp_path: Pat
     set_version(path, b"\xff")
     with pytest.raises(InputError, match=r"its schema_version is .* expected a whole number"):
         leaderboard.read(tmp_path)
+    set_version(path, b"x" * 30)
+    with pytest.raises(InputError, match=f"schema_version is '{'x' * 20}', expected a whole"):
+        leaderboard.read(tmp_path)
 
 
 LATER = {2: ["cosine", "postprocess"], 3: ["convert_key", "speedup_vs_fp32"], 4: ["origin"],
