@@ -234,6 +234,24 @@ def test_an_engine_that_differs_fails_at_verify_with_its_figures(plan: Plan, sto
     assert fp32["box_ap"] == 0.7 and fp32["matched_fraction"] == 1.0
 
 
+def test_a_later_failure_stands_before_a_difference_and_after_pairs_that_cannot_be_read(
+    plan: Plan, store: Store
+) -> None:
+    finish_all(plan, store, "measure")
+    steps = steps_of(plan, "fp32")
+    store.record_failure(Failure("measure", steps["measure"].key, "x", "it hangs"), None)
+
+    def found() -> tuple[Any, Any]:
+        rows = make_rows(plan, store, VerifySpec(max_score_diff=1e-4), {})
+        (fp32,) = (row for row in rows if row["precision"] == "fp32")
+        return fp32["failed_stage"], fp32["reason"].partition(";")[0]
+
+    assert found() == ("measure", "it hangs")
+    path = store.path(steps["verify"].ref) / "pairs.npz"
+    path.write_bytes(b"x" * path.stat().st_size)
+    assert found() == ("verify", "its pairs were altered")
+
+
 def test_pairs_that_cannot_be_read_fail_the_cell_with_what_to_do(plan: Plan, store: Store) -> None:
     finish_all(plan, store)
     step = steps_of(plan, "fp32")["verify"]

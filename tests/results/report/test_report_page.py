@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import pytest
 from rows import row
 
 from farm.results.report.page import page
 from farm.results.report.sections import section
+from farm.results.report.whole import by_target, report_of
 from farm.store import Store
 
 HOSTILE = "</script></style><img src=x onerror=alert(1)>\"'&{{77*77}}\x1b[31m\u202e"
@@ -49,3 +52,17 @@ def test_nothing_is_loaded_and_no_script_runs_but_the_pages_own(tmp_path: Path) 
     assert "default-src 'none'" in policy and len(nonces) == 1
     assert f"script-src 'nonce-{nonces.pop()}'" in policy and "unsafe-eval" not in policy
     assert not re.findall(r'(?:src|href)="(?!#|data:)', found)
+
+
+@pytest.mark.parametrize("others", [None, {}, {"cpu": ["a third sweep"]}])
+def test_a_report_has_a_section_for_each_target_with_the_sweeps_that_it_does_not_show(
+    others: Any, tmp_path: Path
+) -> None:
+    rows = [row("a"), row("b", target="gpu"), row("c", sweep="t")]
+    groups = by_target(rows)
+    assert {target: [one["cell"] for one in own] for target, own in groups.items()} == {
+        "cpu": ["a", "c"], "gpu": ["b"],
+    }  # fmt: skip
+    found = report_of(groups, Store(tmp_path), lambda _: pytest.fail("no picture"), None, others)
+    assert "<title>s, t" in found and "3 cells on 2 targets" in found
+    assert ("a third sweep" in found) is bool(others)

@@ -145,7 +145,8 @@ def test_how_it_was_measured_has_what_rows_differ_in_and_nothing_that_they_lack(
     rows = [
         row("a", device="cpu \x1b", threads=2, samples=50, measured_at="2026-11-02T10:00:00Z"),
         row("b", device="cpu \x1b", threads=4, samples=90, measured_at="2026-11-01T10:00:00Z",
-            runtime="openvino", runtime_version="2026.4"),
+            runtime="openvino", runtime_version="2026.4", toolchain="b 2; a 1"),
+        row("c", device="cpu \x1b", toolchain="a 1; c 3"),
     ]  # fmt: skip
     found = {one.name: one.value for one in conditions(rows)}
     assert found == {
@@ -154,4 +155,8 @@ def test_how_it_was_measured_has_what_rows_differ_in_and_nothing_that_they_lack(
         "threads of an engine": "2, 4",
         "latencies of an engine": "50 to 90",
         "openvino": "2026.4",
+        "packages": "a 1, b 2, c 3",
     }
+    alone = {one.name: one.value for one in conditions(rows[:1])}
+    assert alone["measured (UTC)"] == "2026-11-02T10:00:00Z"
+    assert alone["latencies of an engine"] == "50" and "packages" not in alone

@@ -46,6 +46,29 @@ def test_a_wider_terminal_shows_more_columns_in_the_same_order() -> None:
     assert set(order) - set(shown[-1]) == set()
 
 
+@pytest.mark.parametrize(
+    ("width", "shown", "missing"),
+    [
+        (12, "model", "sweep mask_ap matched_fraction"),
+        (13, "model mask_ap", "sweep matched_fraction"),
+        (20, "model mask_ap", "sweep matched_fraction"),
+        (21, "model sweep", "mask_ap matched_fraction"),  # of the sweep's 20 columns 15
+        (33, "model sweep", "mask_ap matched_fraction"),
+        (34, "model sweep mask_ap", "matched_fraction"),
+        (44, "model sweep mask_ap", "matched_fraction"),
+        (45, "model sweep mask_ap matched_fraction", ""),
+    ],
+)
+def test_columns_are_as_wide_as_their_headings_and_values_and_the_gaps_between(
+    width: int, shown: str, missing: str
+) -> None:
+    rows = [row("x", sweep="s" * 20, mask_ap=0.5, matched_fraction=1.0, threads=None)]
+    columns = [("model", "model", "{}"), ("sweep", "sweep", "{}"), ("mask_ap", "mask AP", "{:.4f}")]
+    found, others = that_fit(rows, columns, width)
+    assert [name for name, _, _ in found] == shown.split()
+    assert [name for name, _, _ in others] == missing.split()
+
+
 def test_what_tells_cells_apart_goes_last() -> None:
     assert names(20) == ALWAYS
     for width in range(20, 120):

@@ -113,6 +113,18 @@ def test_a_cell_whose_run_was_removed_gets_another(place: Path) -> None:
     assert new["y"].info.run_id == old["y"].info.run_id
 
 
+def test_a_copy_of_the_database_gets_what_was_logged_since(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its runs have the same names as those that the note tells of."""
+    log(place, row("x"))
+    (place / "copy.db").write_bytes((place / "mlflow.db").read_bytes())
+    assert log(place, row("x", box_ap=0.25))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place / 'copy.db'}")
+    assert log(place, row("x", box_ap=0.25))
+    assert by_cell(shown(place)[2])["x"].data.metrics["bbox_mAP"] == 0.25
+
+
 class _InterruptedHere(Exception):
     """What ends an update between two of its calls."""
 
