@@ -39,7 +39,7 @@ class Selection:
 
     text: str
     values: Mapping[str, str]
-    earlier: bool = False
+    earlier: bool
 
 
 def parse(text: str) -> Selection:

@@ -15,11 +15,11 @@ import pytest
 from rows import row
 
 from farm.detections import Detections
-from farm.detections.compare import Agreement
+from farm.detections.compare import Agreement, RawAgreement
 from farm.detections.matching import match
 from farm.errors import InputError
 from farm.results import leaderboard
-from farm.results.cells import read_agreement
+from farm.results.cells import read_agreement, read_raw_agreement
 from farm.results.picking.answers import pick_as_text
 from farm.results.picking.criteria import Criteria
 from farm.results.picking.select import pick
@@ -38,6 +38,17 @@ def verdict(
 ) -> Agreement:
     np.savez(tmp_path / "pairs.npz", **asdict(match([reference], [engine])))
     return read_agreement(tmp_path / "pairs.npz", Tolerance(**limits))  # type: ignore[arg-type]
+
+
+def test_raw_outputs_are_told_apart_by_the_largest_difference(tmp_path: Path) -> None:
+    path, columns = tmp_path / "raw.npz", ("max_abs_diff", "max_rel_diff", "cosine")
+    values = np.array([[0.5, 0.25], [0.125, 0.0625], [0.75, 0.875]], np.float32)
+    np.savez(path, name=np.array(["a", "b"]), **dict(zip(columns, values, strict=True)))
+    found = read_raw_agreement(path, Tolerance(max_rel_diff=0.125))
+    assert found == RawAgreement(0.5, 0.125, 0.75, None)
+    assert read_raw_agreement(path, Tolerance(max_rel_diff=0.1)).reason == (
+        "output a differs by 0.125 of its largest value, at most 0.1 allowed"
+    )
 
 
 BOXES = ((10, 10, 50, 50, 0.9, 0), (60, 60, 90, 90, 0.8, 1), (0, 0, 20, 20, 0.301, 0))
