@@ -88,7 +88,8 @@ def test_each_kind_of_place_is_broken(mutations: Any, source: str, mutants: list
         "'text'", "x = 'text'", "log.debug('%d', 1 + 1)", "if TYPE_CHECKING:\n    x = 1",
         "MOST_BYTES = 1 << 20", "_MOST = 3", "LONGEST_TEXT = 10", "CHECK_S = 300.0",
         "f(timeout=60)", "for _ in range(3): ...", "time.sleep(0.1)", "file.read(1 << 20)",
-        "put(path, durable=False)", "{'labelFontSize': 12, 'dx': -7, 'strokeDash': [5, 3]}",
+        "put(path, durable=False)", "json.dumps(found, indent=1)",
+        "{'labelFontSize': 12, 'dx': -7, 'strokeDash': [5, 3], 'labelLimit': 220}",
         "zip(a, b, strict=True)", "NAMES = {1: 'a', 0x2F: 'b'}",
     ],
 )  # fmt: skip

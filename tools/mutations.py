@@ -9,7 +9,7 @@ Left out, since no test could or should notice it:
   limit are broken;
 - how large and how faint things are in a picture: numbers under keys such as `fontSize`;
 - whether a bound with a tolerance for rounding (`a > b + 1e-9`) may be reached itself;
-- `durable`, of which only a loss of power tells;
+- `durable`, of which only a loss of power tells, and how far `indent` moves the lines of JSON;
 - tables of names by number, as of processors: a test would repeat them;
 - `strict` of `zip`, which only checks the program itself;
 - the negation of a condition that is one comparison or a `not`: breaking the comparison itself is
@@ -133,14 +133,14 @@ def _left_out(node: ast.AST) -> bool:
         case ast.Assign(targets=[ast.Name(id=name)]):
             return _LIMIT.match(name) is not None
         case ast.keyword(arg=name):
-            return name in ("strict", "timeout", "durable")
+            return name in ("strict", "timeout", "durable", "indent")
         case ast.Dict(keys=[ast.Constant(value=int()), *_]):
             return True
     return False
 
 
 _LOOKS = re.compile(
-    r"(?i).*(fontsize|padding|opacity|width)|height|symbolSize|strokeDash|offset|d[xy]"
+    r"(?i).*(fontsize|padding|opacity|width|limit)|height|symbolSize|strokeDash|offset|d[xy]"
 )
 
 
