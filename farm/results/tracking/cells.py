@@ -55,7 +55,7 @@ _LONGEST = 500
 _LONGEST_NOTE = 5000
 
 
-def digest_of(row: Row, evidence: Evidence, name: str, copies: bool = False) -> str:
+def digest_of(row: Row, evidence: Evidence, name: str, copies: bool) -> str:
     """Return the digest of what is logged of a cell. copies: as of `of_cell`."""
     found = [VERSION, row, asdict(evidence), name, *["with its ONNX file"] * copies]
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()

@@ -163,7 +163,9 @@ def test_what_is_logged_has_another_digest_where_onnx_files_are_asked_for() -> N
     digests = {
         of_cell(row("x"), tracking.Evidence(), "x", copies=one).digest for one in (False, True)
     }
-    assert len(digests) == 2 and digest_of(row("x"), tracking.Evidence(), "x") in digests
+    own = [digest_of(row("x"), tracking.Evidence(), "x", one) for one in (False, True)]
+    assert len(digests) == 2 and digests == {*own}
+    assert of_cell(row("x"), tracking.Evidence(), "x").digest == own[0]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"values": 1, "matrix": 2, "command": 3}'])

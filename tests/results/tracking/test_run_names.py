@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rows import row
 
-from farm.results.tracking.names import run_names
+from farm.results.tracking.names import _cut, run_names
 
 
 def names(*rows: dict[str, Any]) -> list[str]:
@@ -65,6 +65,7 @@ def test_runtimes_have_the_names_that_people_write() -> None:
     ("models", "found"),
     [
         (["a" * 19 + "x", "a" * 19 + "y"], ["a" * 19 + "x", "a" * 19 + "y"]),  # they fit
+        (["net_of_a", "net_of_b"], ["net_of_a", "net_of_b"]),
         (["model_of_letters_ab"] * 2 + ["model_of_letters_cd"] * 2, ["ab", "ab", "cd", "cd"]),
         (["retinanet_r50_fpn_1x_coco"] * 2 + ["retinanet_r101_fpn_1x_coco"] * 2,
          ["r50_fpn_1x_coco"] * 2 + ["r101_fpn_1x_coco"] * 2),
@@ -78,3 +79,22 @@ def test_of_long_values_is_shown_what_tells_them_apart(models: list[str], found:
     cells = [row("", model=model, precision=precision) for model, precision in pairs]
     expected = [" ".join(filter(None, one)) for one in zip(found, precisions * 2, strict=False)]
     assert names(*cells) == expected
+
+
+def test_values_are_cut_to_one_character_where_many_axes_differ() -> None:
+    axes = ("model", "runtime", "precision", "shape", "postprocess", "target")
+    rows = [
+        row("", opset=opset, workspace_bytes=size << 30, **dict.fromkeys(axes, value))
+        for opset, size, value in ((11, 1, "xyz"), (17, 2, "yzx"))
+    ]
+    rows.append({**rows[1], "target": "zxy"})
+    assert names(*rows) == ["x x x op11 x x 1 x", "y y y op17 y y 2 y", "y y y op17 y y 2 z"]
+
+
+def test_values_are_cut_to_no_more_characters_than_tell_them_apart() -> None:
+    assert _cut(["aabxyz", "aacxyz"], 2) == ["aab", "aac"]
+    assert _cut(["aabxyz", "aacxyz"], 4) == ["aabx", "aacx"]
+    long = [
+        "p" * 20 + "_" + text for text in ("abcdefghijklmnopqrstuvw", "bcdefghijklmnopqrstuvwx")
+    ]
+    assert names(*(row("", model=one) for one in long)) == [one[21:40] for one in long]
