@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import wait_for
 from object_stores import S3, use
 
 from farm.store.objects import Entry, Objects, at_once
@@ -57,6 +58,8 @@ def test_what_was_released_can_be_claimed_at_once(objects: Objects) -> None:
     assert own.claim("a")
     time.sleep(0.5)  # what was released is deleted meanwhile, and this is not
     assert "claims/a" in names(objects)
+    own.release("a")
+    wait_for(lambda: "claims/a" not in names(objects))
     own.release_all()
     assert names(objects) == []
 
@@ -91,10 +94,7 @@ def test_the_names_of_a_killed_process_are_free_when_it_has_expired(
     finally:
         other.kill()
         other.communicate()
-    until = time.monotonic() + 60
-    while not own.claim("a"):
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    wait_for(lambda: own.claim("a"))
     assert json.loads(objects.get("claims/a"))["session"] == own._token
     own.release_all()
 
