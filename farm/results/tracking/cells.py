@@ -120,7 +120,7 @@ def _tags(row: Row, evidence: Evidence) -> dict[str, str]:
 
 def _note(row: Row) -> str:
     """The description of a run that is not OK: what has happened, as Markdown."""
-    if row["status"] == "ok" or not row["reason"]:
+    if not row["reason"]:
         return ""
     at = f" at `{row['failed_stage']}`" if row["failed_stage"] else ""
     reason = row["reason"].replace("```", "'''")[:_LONGEST_NOTE]

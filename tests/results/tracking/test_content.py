@@ -41,6 +41,8 @@ def test_a_cell_that_was_skipped_says_why() -> None:
         and "**skipped**\n\n```\ntoo old" in found.tags["mlflow.note.content"]
     )
     assert "mlflow.note.content" not in of_cell(row("x"), tracking.Evidence(), "x").tags
+    unknown = row("x", status="failed", failed_stage="build", reason="")
+    assert "mlflow.note.content" not in of_cell(unknown, tracking.Evidence(), "x").tags
 
 
 def test_what_was_not_built_here_is_no_model() -> None:
