@@ -63,6 +63,9 @@ class Simulated:
     def close(self) -> bool:
         return self.answers
 
+    def look(self) -> None:
+        self.did.append("look")
+
     def submit(self, task: Any) -> str:
         return f"{task.step.key} on {task.node.id}"
 
@@ -87,6 +90,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Simulated:
     monkeypatch.setattr(module, "Submit", lambda store, limits: found.submit)
     monkeypatch.setattr(module, "connect", lambda address: found.did.append(("join", address)))
     monkeypatch.setattr(module, "disconnect", lambda *how: found.did.append(("leave", *how)))
+    monkeypatch.setattr(module.Awaited, "stop", lambda self: found.did.append("no more"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return found
 
@@ -127,7 +131,7 @@ def test_outcomes_come_one_at_a_time_and_of_nodes_that_are_gone_without_ray(
     ray.known = (node("b"),)
     executor, two = made(tmp_path), step("2", Needs(cpus=2))
     executor.admit([ONE, two], Estimates())
-    assert executor.take(ONE) and executor.take(two)
+    assert executor.take(ONE) and executor.take(two) and not executor.take(step("3"))
     assert executor.wait() is None
     done = Outcome(two.key, StepStatus.DONE)
     ray.ends[f"{two.key} on b"] = done
@@ -154,14 +158,15 @@ def test_each_node_that_can_run_nothing_is_named_once(
 ) -> None:
     ray.known = (node("head", cpus=0), node("small", cpus=1), node("b"), node("c", cpus=1))
     executor, other = made(tmp_path), step("4", Needs(cpus=3))
+    rare = step("5", Needs(accelerator="H100", optional=True))
     for _ in range(2):
-        assert executor.admit([ONE, other], Estimates()) == {}
+        assert [*executor.admit([rare, ONE, other], Estimates())] == [rare.key]
     said = capsys.readouterr().err.splitlines()
     assert said == [f"A node is left out: node {one} has 1 CPUs" for one in ("small", "c")]
-    rare = step("5", Needs(accelerator="H100", optional=True))
     left = executor.admit([rare, ONE, step("6", Needs(cpus=9, optional=True))], Estimates())
     assert [*left] == [rare.key, step("6").key]
-    with pytest.raises(InputError) as error:
+    assert left[rare.key].startswith("no node has the H100 that this needs: node head has ")
+    with pytest.raises(InputError, match=r"own mine \(it needs a CPU\): node head has 0") as error:
         executor.admit([ONE, step("7", Needs(cpus=9))], Estimates())
     assert error.value.where == f"Ray cluster {ADDRESS}"
     ray.known = ()
@@ -181,6 +186,35 @@ def test_a_step_is_held_where_nodes_may_come_and_all_that_are_there_are_known(
     assert executor.take(large) and held == [large]
     with pytest.raises(InputError):  # nobody starts nodes of a Ray of one's own
         made(tmp_path, None, 60.0).admit([large], Estimates())
+    ray.known = (*ray.known, node("large", cpus=9))
+    assert executor.take(large) and held == [large]
+
+
+@dataclass
+class Waiting:
+    """In place of what asks for nodes: one has come."""
+
+    tasks: tuple[str, ...] = ("asked",)
+    news: bool = True
+    ends: tuple[Outcome, ...] = (Outcome(ONE.key, StepStatus.WAITING),)
+
+    def has_news(self) -> bool:
+        return self.news
+
+    def ended(self, nodes: Simulated, settled: bool) -> tuple[Outcome, ...]:
+        return self.ends if settled else ()
+
+
+def test_the_nodes_are_looked_at_when_one_has_come_for_a_held_step(
+    ray: Simulated, tmp_path: Path
+) -> None:
+    executor: Any = made(tmp_path, wait_s=60.0)
+    executor._awaited = Waiting(news=False)
+    assert executor.wait() == Waiting.ends[0] and ray.did == []
+    executor._awaited = Waiting()
+    assert executor.wait() == Waiting.ends[0] and ray.did == ["look"]
+    executor._awaited = Waiting(tasks=())
+    assert executor.wait() is None
 
 
 def test_the_end_of_an_executor_that_has_joined_another_s_ray(
@@ -191,12 +225,12 @@ def test_the_end_of_an_executor_that_has_joined_another_s_ray(
     executor.take(ONE)
     for _ in range(2):
         executor.stop()
-    assert ray.did == [(f"{ONE.key} on b", True)]
+    assert ray.did == ["no more", (f"{ONE.key} on b", True)]
     ray.answers, silent = False, made(tmp_path)
     silent.admit([ONE], Estimates())
     silent.take(ONE)
     silent.stop()
-    assert len(ray.did) == 1
+    assert len(ray.did) == 2
 
 
 @pytest.mark.parametrize("answers", [True, False])
@@ -208,7 +242,8 @@ def test_the_end_of_an_executor_with_a_ray_of_its_own(
     executor, named = made(tmp_path, None), made(tmp_path)
     executor.admit([ONE], Estimates())
     executor.take(ONE)
-    executor.stop()
-    named.stop()
-    joined = [("join", "other:2"), ("join", ADDRESS)]
-    assert ray.did == [*joined, ("leave", "other:2", answers), ("leave", ADDRESS, answers)]
+    for one in (executor, executor, named):
+        one.stop()
+    ends = [("leave", one, answers) for one in ("other:2", ADDRESS)]
+    expected = ["no more", ends[0], "no more", ends[1]] if answers else ends
+    assert ray.did == [("join", "other:2"), ("join", ADDRESS), *expected]
