@@ -13,12 +13,13 @@ from farm.failures import FailureKind
 CHAIN = steps(step("a"), step("b", "a"), step("c", "b"))
 
 
-def test_a_critical_path_is_the_step_and_the_longest_chain_after_it() -> None:
+@pytest.mark.parametrize("seconds", [5.0, 0.25])
+def test_a_critical_path_is_the_step_and_the_longest_chain_after_it(seconds: float) -> None:
     plan = steps(step("a"), step("b", "a"), step("c", "a"), step("d", "b", "c"), step("e"))
-    order = Order(plan, Estimates({"export": Estimate(5.0, 0)}))
+    order = Order(plan, Estimates({"export": Estimate(seconds, 0)}))
     assert order.renew()
-    paths = {key: order.critical_path_s(one) for key, one in plan.items()}
-    assert paths == {"a": 15.0, "b": 10.0, "c": 10.0, "d": 5.0, "e": 5.0}
+    paths = {key: order.critical_path_s(one) / seconds for key, one in plan.items()}
+    assert paths == {"a": 3, "b": 2, "c": 2, "d": 1, "e": 1}
 
 
 def test_a_step_of_which_nothing_is_known_goes_before_all_others() -> None:
