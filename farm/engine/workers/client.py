@@ -204,8 +204,9 @@ class ForkServer:
             return None
         message: tuple[Any, ...] = pickle.loads(data)
         if message[0] == "ended":
-            self._exits[message[1]] = message[2]
-            self._alive.discard(message[1])
+            _, pid, code = message
+            self._exits[pid] = code
+            self._alive.discard(pid)
         return message
 
     def kill_strays(self) -> None:
