@@ -129,7 +129,9 @@ def test_what_another_holds_is_claimed(store: Store) -> None:
         assert own and ref(1).key in gc.claimed(store.objects, gc.clock(store.objects))
 
 
-def test_a_sweep_waits_for_who_removes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_waits_for_who_removes(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(holding, "_PAUSE_S", 0.05)
     monkeypatch.setattr(claims, "_ASKED_S", 0.05)
     begun = threading.Event()
@@ -148,6 +150,8 @@ def test_a_sweep_waits_for_who_removes(store: Store, monkeypatch: pytest.MonkeyP
         assert not begun.wait(0.3)
     thread.join(timeout=60)
     assert begun.is_set()
+    said = "`farm gc` is removing what no sweep needs; waiting for it.\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'{"sweep": 1, "results": "r", "steps": {}}'])
