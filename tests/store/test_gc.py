@@ -99,10 +99,7 @@ def test_what_there_is_is_found_and_removed(store: Store, monkeypatch: pytest.Mo
     assert store.objects.get("format.json") == b"{}"
 
 
-def test_a_sweep_leaves_what_it_needs_and_is_known_to_run(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(claims, "EXPIRES_S", 2.0)
+def test_a_sweep_leaves_what_it_needs_and_is_known_to_run(store: Store) -> None:
     with announced(store, "one", "/a/results", [ref(1), ref(2, "export")]):
         (found,) = needs.read(store.objects)
         taken = gc.claimed(store.objects, gc.clock(store.objects))
