@@ -111,8 +111,9 @@ def of_file(path: Path) -> str:
     """
     total = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        # No longer than a small file: to clear a large block takes longer than to read that.
-        block = bytearray(min(os.fstat(file.fileno()).st_size, _MOST_AT_ONCE))
+        # No longer than a small file: to clear a large block takes longer than to read that. But
+        # some file systems say of every file that it is empty.
+        block = bytearray(min(os.fstat(file.fileno()).st_size or _MOST_AT_ONCE, _MOST_AT_ONCE))
         view = memoryview(block)
         while length := file.readinto(block):
             total.update(view[:length])

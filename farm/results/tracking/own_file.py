@@ -93,7 +93,7 @@ def require(results: Path) -> None:
         raise IsADirectoryError(f"{path} is a folder")
     with Lease(results / ".mlflow.db.lease"):
         for old in results.glob(".mlflow.db.*.part*"):
-            old.unlink()  # of a process that was killed, since nobody else is here
+            old.unlink(missing_ok=True)  # of a process that was killed, since nobody else is here
         if path.exists():
             why = fault(path) or _outdated(path)
             if why is None:
@@ -158,7 +158,7 @@ def _replace(path: Path, make: Callable[[Path], None]) -> None:
         atomic.sync(path.parent)
     finally:
         for left in path.parent.glob(f"{part.name}*"):
-            left.unlink()
+            left.unlink(missing_ok=True)  # SQLite removes its own files when it is closed
 
 
 def _made(part: Path, results: Path) -> None:

@@ -227,7 +227,7 @@ class Server:
         if not files or not self._keeps_files:
             return
         try:
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 artifacts.put(Path(folder).as_uri(), files)
                 self._send(folder, upload)
         except OSError as error:

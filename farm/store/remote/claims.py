@@ -181,7 +181,7 @@ class ObjectClaims:
     def _is_alive(self, token: str) -> bool:
         if token == self._token:
             return True
-        if token in self._dead:
+        if not token or token in self._dead:  # none, and a folder may answer to that name
             return False
         try:
             modified = self.objects.entry(self._session(token)).modified

@@ -137,7 +137,7 @@ class NodeFolder:
     def remove(self, folder: Path) -> None:
         """Remove an artifact, at once for whoever looks."""
         gone = self.root / "tmp" / f"gone.{folder.name}.{os.getpid()}.{time.monotonic_ns()}"
-        gone.parent.mkdir(exist_ok=True)
+        gone.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # another process was faster
             folder.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
