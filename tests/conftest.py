@@ -23,12 +23,12 @@ from typing import IO, NoReturn
 
 import pytest
 import wheels
-from object_stores import asked, node, objects, s3, s3_server, s3_without_conditions
+from object_stores import asked, node, objects, proxy, s3, s3_server, s3_without_conditions
 
 from farm.environments import state
 from farm.terminal import logs
 
-__all__ = ["asked", "node", "objects", "s3", "s3_server", "s3_without_conditions"]
+__all__ = ["asked", "node", "objects", "proxy", "s3", "s3_server", "s3_without_conditions"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FARM_SHARED", PROJECT.parent / "shared"))

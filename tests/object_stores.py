@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import Proxy
 
 from farm.specs import Ref
 from farm.store import Record, Store
@@ -92,6 +93,15 @@ def use(server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         **server.variables, "FARM_CACHE": str(tmp_path / "cache"), "HOME": str(home),
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def proxy(s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy before the server, which the environment of the test names."""
+    found = Proxy(s3_server.port)
+    use(S3(found.port), tmp_path, monkeypatch)
+    yield found
+    found.close()
 
 
 @contextmanager

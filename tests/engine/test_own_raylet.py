@@ -19,6 +19,7 @@ from own_stage import step
 from ray.cluster_utils import Cluster
 from farm.engine.cluster.executor import RayExecutor
 from farm.engine.estimates import Estimates
+from farm.engine.workers.limits import Limits
 from farm.errors import ClusterLost
 from farm.store import Store
 
@@ -27,7 +28,7 @@ cluster = Cluster(
     initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **more}
 )
 cluster.add_node(num_cpus=1, **more)
-executor = RayExecutor(Store(sys.argv[1]), cluster.address)
+executor = RayExecutor(Store(sys.argv[1]), cluster.address, Limits(), 0.0)
 first = step("")
 executor.admit([first], Estimates())
 own = f"--node_id={ray.get_runtime_context().get_node_id()}"

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from faults import Proxy
-from object_stores import S3, use
+from object_stores import S3
 
 from farm.store.objects import Objects, Unreachable
 from farm.store.opening import open_objects
 from farm.store.remote import opening
-
-
-@pytest.fixture
-def proxy(s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    found = Proxy(s3_server.port)
-    use(S3(found.port), tmp_path, monkeypatch)
-    yield found
-    found.close()
 
 
 @pytest.fixture

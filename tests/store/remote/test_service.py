@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,6 @@ from farm.store.opening import open_objects
 from farm.store.remote import service
 
 ODD = "a/b c ü#%=1"
-
-
-@pytest.fixture
-def proxy(s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    found = Proxy(s3_server.port)
-    use(S3(found.port), tmp_path, monkeypatch)
-    yield found
-    found.close()
 
 
 @pytest.fixture
