@@ -130,7 +130,10 @@ def farm(*words: object, site: Path, cwd: Path) -> subprocess.CompletedProcess[s
     paths = os.pathsep.join(map(str, (PROJECT, site)))
     return subprocess.run(
         [sys.executable, "-m", "farm", *map(str, words)],
-        env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "200"},
+        # Bytecode of a module that is written again within a second, as long as before, is taken.
+        env={
+            **os.environ, "PYTHONPATH": paths, "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1",
+        },
         cwd=cwd, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
