@@ -110,3 +110,8 @@ def test_a_node_sees_an_object_store_that_was_busy_and_none_that_stays_so(
         monkeypatch.setattr(reports, "_BUSY_S", 0.0)
         proxy.rule = lambda method, path, before: "503"
         assert reports._unseen(place) == "the service answered 503 SlowDown"
+
+
+def test_a_node_sees_a_folder_by_the_file_that_the_driver_has_put_there(tmp_path: Path) -> None:
+    assert reports._unseen(str(tmp_path)) == ""
+    assert reports._unseen(str(tmp_path / "nowhere")) == "it needs a shared file system"
