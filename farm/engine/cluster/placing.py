@@ -66,8 +66,7 @@ class _Load:
 
         Like Ray, it takes the one that has the least left then: a part is never of two GPUs.
         """
-        numbers = range(int(min(count, len(self.gpus) + 1)))
-        room = (one for one in numbers if self._given(one, part) <= 1)
+        room = (one for one in range(int(count)) if self._given(one, part) <= 1)
         return max(room, key=self._given, default=None)
 
     def _given(self, gpu: int, more: float = 0.0) -> float:

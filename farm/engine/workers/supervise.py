@@ -160,17 +160,17 @@ class Supervisor:
             memory_bytes=None if step.needs.accelerator else limit.memory_bytes,
             gpu_share=limit.gpu_share,
         )
-        keep = False
         try:
             end = worker.perform(work, limit)
-            done = isinstance(end, Outcome) and end.status is StepStatus.DONE
-            keep = done and not alone and not worker.has_children
-        finally:
-            if keep:
-                self._kept[kind] = worker
-                server.kill_strays()
-            else:
-                worker.close()
+        except BaseException:  # an interruption
+            worker.close()
+            raise
+        done = isinstance(end, Outcome) and end.status is StepStatus.DONE
+        if done and not alone and not worker.has_children:
+            self._kept[kind] = worker
+            server.kill_strays()
+        else:
+            worker.close()
         return end
 
     def _server(
