@@ -14,7 +14,7 @@ from own_stage import step
 
 pytest.importorskip("ray")
 
-from farm.engine.cluster import connect, reports
+from farm.engine.cluster import connect, private_ray, ray_thread, reports
 from farm.engine.cluster.reports import Node, node_of
 from farm.errors import InputError
 from farm.plan import Needs, Step
@@ -115,3 +115,14 @@ def test_a_node_sees_an_object_store_that_was_busy_and_none_that_stays_so(
 def test_a_node_sees_a_folder_by_the_file_that_the_driver_has_put_there(tmp_path: Path) -> None:
     assert reports._unseen(str(tmp_path)) == ""
     assert reports._unseen(str(tmp_path / "nowhere")) == "it needs a shared file system"
+
+
+def test_a_ray_of_its_own_is_ended_and_a_cluster_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = list[str]()
+    monkeypatch.setattr(private_ray, "stop", lambda: done.append("stop"))
+    monkeypatch.setattr(private_ray, "kill", lambda: done.append("kill"))
+    monkeypatch.setattr(ray_thread, "call", lambda *_: done.append("leave"))
+    monkeypatch.setattr(ray_thread, "abandon", lambda: done.append("abandon"))
+    for address, answers in ((None, True), (None, False), ("h:1", True), ("h:1", False)):
+        connect.disconnect(address, answers)
+    assert done == ["stop", "kill", "leave", "abandon"]
