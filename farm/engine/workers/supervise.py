@@ -162,11 +162,12 @@ class Supervisor:
         )
         try:
             end = worker.perform(work, limit)
+            done = isinstance(end, Outcome) and end.status is StepStatus.DONE
+            keep = done and not alone and not worker.has_children
         except BaseException:  # an interruption
             worker.close()
             raise
-        done = isinstance(end, Outcome) and end.status is StepStatus.DONE
-        if done and not alone and not worker.has_children:
+        if keep:
             self._kept[kind] = worker
             server.kill_strays()
         else:

@@ -92,7 +92,7 @@ def dataset_of(row: Row, store: Store) -> Dataset | None:
     record = store.any_record(Ref("prepare", key)) if key else None
     if record is None or not isinstance(found := record.inputs.get("dataset"), dict):
         return None
-    source = json.dumps(found)
+    source = json.dumps(found, sort_keys=True)  # its digest is MLflow's name of the data set
     digest = hashlib.sha256(source.encode()).hexdigest()[:_DIGITS]
     kind = str(found.get("type") or "data set")
     return Dataset(f"{kind}, {record.figures.get('images')} images", digest, source)
